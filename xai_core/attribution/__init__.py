@@ -1,0 +1,1 @@
+"""Attribution methods: functions from a question and pictures to maps."""

@@ -1,0 +1,126 @@
+"""Gradients of the target to the pixels. Maps are at the network's resolution, (n, H, W).
+
+Pixels are RGB in [0, 1]; a gradient is the target's change per unit of a channel, so 0 is black and a gradient says what
+adding light would do. (In libraries that differentiate behind the normalisation, the same map is larger by the std.)
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xai_core import runtime
+from xai_core.attribution.method import Maps
+from xai_core.images import BASELINES, baseline_images
+from xai_core.options import Choice, Range
+from xai_core.question import Question
+from xai_core.runtime import Track
+
+
+def _strongest_channel(gradients: Tensor) -> Tensor:
+    return gradients.abs().amax(1)
+
+
+def saliency(question: Question, images: Tensor) -> Tensor:
+    """Saliency (vanilla gradient): how much the target changes with each pixel, whatever the direction.
+
+    map = max over RGB of |df/dx|.
+    Source: Simonyan et al. 2013, arXiv:1312.6034. Sign: non-negative. Unit: target per unit of intensity.
+    """
+    return _strongest_channel(question.gradient(images)[1])
+
+
+def input_x_gradient(question: Question, images: Tensor) -> Tensor:
+    """Input x gradient: the first-order estimate of what each pixel adds, compared with black.
+
+    map = sum over RGB of x df/dx.
+    Source: Shrikumar et al. 2016, arXiv:1605.01713. Sign: signed. Unit: the target's. For a network that is linear
+    without bias, the map sums to the target.
+    """
+    return (images * question.gradient(images)[1]).sum(1)
+
+
+def _mean_gradient(
+    question: Question,
+    images: Tensor,
+    points: Callable[[Tensor, Tensor], Tensor],
+    weights: Tensor,
+    track: Track,
+) -> Tensor:
+    """sum_s weights[s] grad f(points(i, s)) for each picture i, (n, 3, H, W), in inner batches over all (i, s).
+
+    `points(which, step)` makes the pictures at which to differentiate from two index tensors.
+    """
+    steps, total = len(weights), torch.zeros_like(images)
+
+    def add(rows: range) -> None:
+        index = torch.arange(rows.start, rows.stop)
+        which, step = index // steps, index % steps
+        gradients = question.gradient(points(which, step), which)[1]
+        scaled = gradients * weights[step].to(gradients)[:, None, None, None]
+        total.index_add_(0, which.to(total.device), scaled)
+
+    batch = runtime.inner_batch(images[0, 0].numel(), images.device, graph=True)
+    runtime.each_batch(add, len(images) * steps, batch, track)
+    return total
+
+
+def smooth_grad(
+    question: Question,
+    images: Tensor,
+    *,
+    samples: Annotated[int, Range(2, 200), "noisy copies of the picture"] = 25,
+    sigma: Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"] = 0.15,
+    seed: int = 0,
+    noise: Tensor | None = None,
+    track: Track = iter,
+) -> Tensor:
+    """SmoothGrad: the gradient averaged over noisy copies of the picture.
+
+    map = max over RGB of |mean over s of df/dx at x + sigma (max x - min x) e_s|, e_s standard normal.
+    Source: Smilkov et al. 2017, arXiv:1706.03825. Sign: non-negative. Unit: target per unit of intensity.
+    `noise` (samples, 3, H, W) passes the standard normal draws e_s in, the same for every picture; otherwise they come
+    from `seed`. Noisy pixels may leave [0, 1], as in the paper.
+    """
+    shape = tuple(images.shape[1:])
+    spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
+    count = samples if noise is None else len(noise)
+
+    def points(which: Tensor, step: Tensor) -> Tensor:
+        drawn = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
+        return images[which] + spread[which] * torch.stack(drawn).to(images)
+
+    weights = torch.full((count,), 1 / count)
+    return _strongest_channel(_mean_gradient(question, images, points, weights, track))
+
+
+def integrated_gradients(
+    question: Question,
+    images: Tensor,
+    *,
+    steps: Annotated[int, Range(5, 300), "points on the path from baseline to picture"] = 50,
+    baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
+    track: Track = iter,
+) -> Maps:
+    """Integrated gradients: the target's change from a baseline to the picture, shared out among the pixels.
+
+    map = sum over RGB of (x - b) integral over a in [0, 1] of df/dx at b + a (x - b), by Gauss-Legendre quadrature.
+    Source: Sundararajan et al. 2017, arXiv:1703.01365. Sign: signed. Unit: the target's.
+    Completeness: the map sums to f(x) - f(b) up to the quadrature's error, which is reported as `completeness gap`,
+    a share of |f(x) - f(b)|. Beware: pixels equal to the baseline get nothing, so black objects vanish before black.
+    """
+    nodes, node_weights = np.polynomial.legendre.leggauss(steps)
+    at = torch.tensor((nodes + 1) / 2, dtype=images.dtype, device=images.device)
+    start = baseline_images(images, baseline)
+    difference = images - start
+
+    def points(which: Tensor, step: Tensor) -> Tensor:
+        return start[which] + at[step.to(at.device)][:, None, None, None] * difference[which]
+
+    weights = torch.tensor(node_weights / 2, dtype=torch.float32)
+    maps = (difference * _mean_gradient(question, images, points, weights, track)).sum(1)
+    change = question.scores(images) - question.scores(start)
+    gap = (maps.sum((1, 2)) - change).abs() / change.abs().clamp(min=1e-12)
+    return Maps(maps, facts={"completeness gap": gap})

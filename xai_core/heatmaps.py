@@ -1,0 +1,94 @@
+"""What can be said of a map (h, w) alone: its resolution, its range, its health."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+RANGE_MODES = {
+    "symmetric": "minus to plus the largest magnitude, zero in the middle",
+    "positive": "zero to the maximum; evidence against is not shown",
+    "negative": "the minimum to zero; evidence for is not shown",
+    "smaller side": "minus to plus the smaller of the two sides, for maps with one dominant sign",
+    "full": "minimum to maximum; zero has no colour of its own",
+    "custom": "limits set by hand",
+}
+
+
+def resize(heatmap: NDArray, size: tuple[int, int], smooth: bool = True) -> NDArray:
+    """The map at (height, width): bilinear between cell centres, or every cell as the block it is."""
+    mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest-exact"}
+    return F.interpolate(torch.tensor(heatmap)[None, None], size=size, **mode)[0, 0].numpy()
+
+
+def value_range(
+    heatmap: NDArray, mode: str, clip: float = 100.0, custom: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """(low, high): the values at the two ends of the colour scale. `clip` is the percentile of |value| that is taken
+    for the largest magnitude; 100 clips nothing. NaN (outside the crop) is left out. Never empty: low < high."""
+    values = heatmap[np.isfinite(heatmap)]
+    if values.size == 0 or not values.any():
+        return (-1.0, 1.0) if mode in ("symmetric", "smaller side") else (0.0, 1.0)
+    largest = np.percentile(np.abs(values), clip) or np.abs(values).max()
+    low, high = (float(end) for end in np.clip((values.min(), values.max()), -largest, largest))
+    smaller = min(abs(low), abs(high)) or largest
+    limits = {
+        "symmetric": (-largest, largest),
+        "positive": (0.0, max(high, 0.0)),
+        "negative": (min(low, 0.0), 0.0),
+        "smaller side": (-smaller, smaller),
+        "full": (low, high),
+        "custom": custom,
+    }[mode]
+    low, high = (float(limit) for limit in limits)
+    return (low, high) if low < high else (low, low + 1.0)
+
+
+def sensible_ranges(heatmap: NDArray, signed: bool) -> list[str]:
+    """The range modes that make sense for a map, the one to start with first."""
+    if not signed:
+        return ["positive", "full", "custom"]
+    both = bool((heatmap > 0).any() and (heatmap < 0).any())
+    return ["symmetric", "positive", "negative", *(["smaller side"] if both else []), "full", "custom"]
+
+
+def health(heatmap: NDArray) -> list[str]:
+    """What is wrong with a map, in sentences; an empty list for a healthy one."""
+    if not np.isfinite(heatmap).all():
+        return ["The map holds values that are not numbers: the computation broke down and must not be read."]
+    if not heatmap.any():
+        return [
+            "The map is zero everywhere: no evidence was found. Behind the last block of a transformer no gradient "
+            "reaches the patches, and a CAM keeps nothing where all evidence is negative; try another cut."
+        ]
+    if np.ptp(heatmap) <= 1e-6 * np.abs(heatmap).max():
+        return ["The map is the same everywhere: it prefers no place."]
+    found = []
+    if min(heatmap.shape) > 4:
+        magnitude = np.abs(heatmap)
+        border = magnitude.sum() - magnitude[1:-1, 1:-1].sum()
+        cells = 1 - (heatmap.shape[0] - 2) * (heatmap.shape[1] - 2) / heatmap.size
+        if border > 0.8 * magnitude.sum() and cells < 0.5:
+            found.append("Over 80% of the map lies in its outermost cells: often an artefact of padding.")
+    return found
+
+
+def centre_of_mass_words(heatmap: NDArray) -> str:
+    """Where most of the positive evidence lies, in words: 'upper left third (62%)'."""
+    positive = np.clip(np.nan_to_num(heatmap), 0, None)
+    if not positive.any():
+        return "nowhere"
+    rows, columns = (np.array_split(np.arange(length), 3) for length in positive.shape)
+    shares = np.array([[positive[np.ix_(r, c)].sum() for c in columns] for r in rows]) / positive.sum()
+    row, column = np.unravel_index(shares.argmax(), shares.shape)
+    place = _PLACES[row][column]
+    return f"{place} ({shares[row, column]:.0%} of it)"
+
+
+_PLACES: Sequence[Sequence[str]] = (
+    ("upper left", "upper middle", "upper right"),
+    ("middle left", "centre", "middle right"),
+    ("lower left", "lower middle", "lower right"),
+)

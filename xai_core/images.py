@@ -1,0 +1,105 @@
+"""From a picture to what a network sees: (3, H, W) in [0, 1], and back to where that lies in the picture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from xai_core.errors import BadRequest
+from xai_core.keys import array_digest
+from xai_core.pictures import open_picture
+from xai_core.recipe import Recipe
+
+BASELINES = ("black", "white", "grey", "mean", "blur")
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One picture as the network sees it.
+
+    `pixels` is (3, H, W) in [0, 1]; `box` the part of the picture it shows, (left, top, right, bottom) in the
+    picture's pixels; `size` the picture's (width, height); `digest` the SHA-256 of `pixels`.
+    """
+
+    pixels: Tensor
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    digest: str
+
+
+def prepare(image: Image.Image | Tensor | str, recipe: Recipe, in_range: bool = True) -> Prepared:
+    """A PIL picture by the model's recipe; a float tensor (3, H, W) in [0, 1] as it is. A path is opened first.
+
+    `in_range=False` takes tensors of any range, for a network that normalises nothing.
+    """
+    if isinstance(image, Tensor):
+        return _prepare_tensor(image, in_range)
+    if not isinstance(image, Image.Image):
+        image = open_picture(image)
+    image = image.convert("RGB")
+    side, (width, height) = recipe.input_size, image.size
+    scale = recipe.shorter_side / min(width, height)
+    resized_size = tuple(max(recipe.shorter_side, int(length * scale)) for length in (width, height))
+    left, top = (round((length - side) / 2) for length in resized_size)
+    resized = image.resize(resized_size, _RESAMPLING[recipe.interpolation])
+    shown = resized.crop((left, top, left + side, top + side))
+    pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1).float().div_(255)
+    to_picture = (width / resized_size[0], height / resized_size[1])
+    box = tuple(
+        edge * to_picture[axis % 2] for axis, edge in enumerate((left, top, left + side, top + side))
+    )
+    return Prepared(pixels, box, image.size, array_digest(np.asarray(shown)))
+
+
+def _prepare_tensor(image: Tensor, in_range: bool) -> Prepared:
+    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+        raise BadRequest(
+            f"An image tensor is float (3, H, W); this one is {str(image.dtype).split('.')[-1]} {tuple(image.shape)}."
+        )
+    pixels = image.detach().float()
+    low, high = (float(value) for value in torch.aminmax(pixels))
+    if in_range and not (low >= -1e-6 and high <= 1 + 1e-6):
+        raise BadRequest(
+            f"An image tensor is in [0, 1]; this one runs from {low:.3g} to {high:.3g}. "
+            "Normalisation happens inside the model: pass the picture before it."
+        )
+    height, width = pixels.shape[1:]
+    return Prepared(pixels, (0.0, 0.0, float(width), float(height)), (width, height), array_digest(pixels.cpu().numpy()))
+
+
+def stack(prepared: Sequence[Prepared], device: torch.device) -> Tensor:
+    """(n, 3, H, W) on the device; raises BadRequest where the sizes differ."""
+    sizes = {tuple(one.pixels.shape[1:]) for one in prepared}
+    if len(sizes) != 1:
+        raise BadRequest(f"Images of one call have one size; these have {sorted(sizes)}.")
+    return torch.stack([one.pixels.to(device) for one in prepared])
+
+
+def baseline_images(images: Tensor, kind: str) -> Tensor:
+    """What stands for 'nothing to see', (n, 3, H, W) in [0, 1].
+
+    `black`, `white`, `grey` (0.5) are constants; `mean` is each picture's own mean colour; `blur` the picture after a
+    Gaussian of sigma = a tenth of its shorter side, which takes the content and leaves the colours in place.
+    """
+    constants = {"black": 0.0, "white": 1.0, "grey": 0.5}
+    if kind in constants:
+        return torch.full_like(images, constants[kind])
+    if kind == "mean":
+        return images.mean((2, 3), keepdim=True).expand_as(images)
+    return _blurred(images, sigma=min(images.shape[2:]) / 10)
+
+
+def _blurred(images: Tensor, sigma: float) -> Tensor:
+    radius = int(3 * sigma)
+    positions = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    kernel = torch.exp(-(positions**2) / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    flat = images.flatten(0, 1).unsqueeze(1)
+    flat = F.conv2d(F.pad(flat, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+    flat = F.conv2d(F.pad(flat, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    return flat.view_as(images)

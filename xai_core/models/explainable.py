@@ -1,0 +1,183 @@
+"""A model as everything else here uses it: a staged network with its preprocessing and the names of its classes."""
+
+import copy
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from xai_core import runtime
+from xai_core.errors import BadRequest, NoClassifier, UnknownName
+from xai_core.images import Prepared, prepare, stack
+from xai_core.keys import array_digest, bytes_digest
+from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
+from xai_core.recipe import Recipe
+
+Picture = Image.Image | Tensor | str
+
+
+class Prediction(NamedTuple):
+    """One of the most probable classes; `probability` is the softmax over all of the model's classes, in [0, 1]."""
+
+    index: int
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class ExplainableModel:
+    """A network that can be asked why. Read-only: any number of threads may use one at once.
+
+    `fingerprint` names the weights (a checkpoint's SHA-256, or a digest of the parameters); `wnids` are the WordNet ids
+    of the classes where they are ImageNet's.
+    """
+
+    id: str
+    title: str
+    network: StagedNetwork
+    recipe: Recipe
+    device: torch.device
+    fingerprint: str
+    class_names: tuple[str, ...] = ()
+    wnids: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def from_stages(
+        cls,
+        stages: Sequence[tuple[str, Callable[[Tensor], Tensor]]],
+        pool: Callable[[Tensor], Tensor],
+        project: Callable[[Tensor], Tensor] | None = None,
+        classify: Callable[[Tensor], Tensor] | None = None,
+        class_names: Sequence[str] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        input_size: int | None = None,
+    ) -> "ExplainableModel":
+        """Wrap any torch network of your own, as it stands now.
+
+        stages       (name, module or callable) in order: (n,3,H,W) in [0,1], normalised by `mean` and `std` if given,
+                     then from one stage to the next; any stage whose output is (n,C,h,w), or tokens (n,N,C) of a
+                     square grid, can be the cut of a CAM
+        pool         last activations -> features (n,D)
+        project      features -> embedding (n,E), the projection head, if there is one
+        classify     features -> logits (n,K), the classifier or linear probe, if there is one
+        input_size   the side in pixels to which PIL pictures are resized and cropped (default 224)
+
+        Modules are copied, put in eval mode and frozen: your network is left as it is, and what you do to it later
+        does not reach this model. Plain callables are used as they are: what they call must be in eval mode.
+        """
+        names = [name for name, _ in stages]
+        if not names or len(set(names)) != len(names):
+            raise BadRequest("Give at least one stage, each with a name of its own.")
+        parts = copy.deepcopy([run for _, run in stages] + [pool, project, classify])
+        modules = {id(m): m for m in map(_module_of, parts) if m is not None}
+        tensors = [t for m in modules.values() for t in (*m.parameters(), *m.buffers())]
+        device = tensors[0].device if tensors else runtime.device()
+        for module in modules.values():
+            freeze(module)
+        runs = parts[: len(names)]
+        network = StagedNetwork(
+            stages=tuple(Stage(name, run) for name, run in zip(names, runs, strict=True)),
+            pool=parts[-3],
+            project=parts[-2],
+            classify=parts[-1],
+            normalise=normalisation(mean, std, device),
+        )
+        opaque = any(part is not None and _module_of(part) is None for part in parts)
+        return cls(
+            id="custom",
+            title="Your network",
+            network=network,
+            recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
+            device=device,
+            fingerprint=uuid.uuid4().hex if opaque else _digest(tensors),
+            class_names=tuple(class_names or ()),
+        )
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """The names of the stages behind which the network can be cut, from the picture to the output."""
+        return self.network.cuts
+
+    @property
+    def has_classifier(self) -> bool:
+        return self.network.classify is not None
+
+    def in_normalised_space(self) -> "ExplainableModel":
+        """The same model without its normalisation, for tensors that are already normalised (published numbers)."""
+        network = self.network.without_normalisation()
+        return replace(self, network=network, fingerprint=f"{self.fingerprint} normalised")
+
+    def prepare(self, image: Picture) -> Prepared:
+        """The picture as this network sees it; a float tensor (3, H, W) in [0, 1] is used as it is."""
+        return prepare(image, self.recipe, in_range=self.network.normalise is not None)
+
+    def outputs(self, images: Tensor):
+        """(n, 3, H, W) in [0, 1] -> Outputs, without a graph, in float32."""
+        with torch.no_grad(), runtime.autocast("exact", self.device):
+            return self.network.outputs(images.to(self.device))
+
+    def embed(self, image: Picture) -> Tensor:
+        """The embedding (1, E) of one picture: what SimilarityTo takes as a reference."""
+        return self.outputs(stack([self.prepare(image)], self.device)).embedding
+
+    def top_k(self, image: Picture, k: int = 5) -> list[Prediction]:
+        """The k most probable classes of one picture, most probable first. Raises NoClassifier."""
+        logits = self.outputs(stack([self.prepare(image)], self.device)).logits[0]
+        return self.predictions(logits, k)
+
+    def predictions(self, logits: Tensor, k: int) -> list[Prediction]:
+        """The k most probable classes of one picture's logits (K,)."""
+        found = logits.float().softmax(0).topk(min(k, len(logits)))
+        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        return [Prediction(index, self.class_name(index), probability) for index, probability in pairs]
+
+    def class_name(self, index: int) -> str:
+        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+
+    def class_index(self, given: int | str) -> int:
+        """A class by its index, its WordNet id, its name, or one of the synonyms in its name ('tabby').
+
+        Raises UnknownName, BadRequest where a name fits several classes (it lists them), NoClassifier.
+        """
+        if not self.has_classifier:
+            raise NoClassifier(f"{self.title} has no classifier, so it cannot be asked about '{given}'.")
+        wanted = str(given).strip().lower()
+        if wanted.lstrip("-").isdigit():
+            index = int(wanted)
+            if self.class_names and not 0 <= index < len(self.class_names):
+                raise BadRequest(f"There is no class {index}; this model's classes are 0 to {len(self.class_names) - 1}.")
+            return index
+        if wanted in self.wnids:
+            return self.wnids.index(wanted)
+        found = self._classes_by_name.get(wanted, [])
+        if len(found) > 1:
+            listed = ", ".join(f"{index} ({self.class_names[index]})" for index in found)
+            raise BadRequest(f"'{given}' fits several classes; choose one by its index: {listed}.")
+        if not found:
+            raise UnknownName("class", given, self._classes_by_name)
+        return found[0]
+
+    @cached_property
+    def _classes_by_name(self) -> dict[str, list[int]]:
+        by_name: dict[str, list[int]] = {}
+        for index, name in enumerate(self.class_names):
+            for spoken in {name.lower(), *(part.strip().lower() for part in name.split(","))}:
+                by_name.setdefault(spoken, []).append(index)
+        return by_name
+
+
+def _module_of(part: object) -> nn.Module | None:
+    """The module behind a step: itself, or the one whose method it is."""
+    owner = getattr(part, "__self__", part)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+def _digest(tensors: Sequence[Tensor]) -> str:
+    digests = [array_digest(tensor.detach().float().cpu().numpy()) for tensor in tensors]
+    return bytes_digest("".join(digests).encode())

