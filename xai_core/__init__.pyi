@@ -15,6 +15,7 @@ from .models.explainable import Prediction as Prediction
 from .models.loading import load_model as load_model
 from .pictures import open_picture as open_picture
 from .question import Question as Question
+from .rendering import overlay as overlay
 from .samples import load_sample as load_sample
 from .targets import ClassLogit as ClassLogit
 from .targets import ClassMargin as ClassMargin

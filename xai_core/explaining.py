@@ -19,7 +19,7 @@ from xai_core.options import check_options
 from xai_core.outputs import Outputs
 from xai_core.question import Question, Tally
 from xai_core.runtime import Track
-from xai_core.targets import ClassLogit, ClassMargin, Target
+from xai_core.targets import ClassLogit, ClassMargin, Target, check_length
 
 Asked = int | str | Target | Sequence[int | str] | None
 
@@ -106,15 +106,13 @@ def _ask(model, batch, rows, total, target, rival, cut, precision) -> Question:
     if isinstance(target, Target):
         if rival is not None:
             raise BadRequest("Give the rival inside the target (ClassMargin), or name the target by its class.")
-        if len(target) not in (1, total):
-            raise BadRequest(f"The target holds {len(target)} values, but there are {total} pictures.")
+        check_length(target, total)
         return Question(model, target.select([0] * len(rows) if len(target) == 1 else rows), cut, precision)
     question = Question(model, ClassLogit((0,)), cut, precision)
     classes = _classes(model, target, rows, total)
     if classes is None:
-        with torch.no_grad(), runtime.autocast(precision, model.device):
-            logits = model.network.tail(question.trunk(batch), cut).logits
-        classes = tuple(logits.argmax(1).tolist())
+        with torch.no_grad():
+            classes = tuple(question.outputs_at_cut(batch).logits.argmax(1).tolist())
     asked = ClassLogit(classes)
     if rival is not None:
         asked = ClassMargin(classes, _classes(model, rival, rows, total))

@@ -12,7 +12,7 @@ RANGE_MODES = {
     "positive": "zero to the maximum; evidence against is not shown",
     "negative": "the minimum to zero; evidence for is not shown",
     "smaller side": "minus to plus the smaller of the two sides, for maps with one dominant sign",
-    "full": "minimum to maximum; zero has no colour of its own",
+    "full": "minimum to maximum; only for maps without a sign",
     "custom": "limits set by hand",
 }
 
@@ -21,6 +21,11 @@ def resize(heatmap: NDArray, size: tuple[int, int], smooth: bool = True) -> NDAr
     """The map at (height, width): bilinear between cell centres, or every cell as the block it is."""
     mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest-exact"}
     return F.interpolate(torch.tensor(heatmap)[None, None], size=size, **mode)[0, 0].numpy()
+
+
+def block_means(heatmap: NDArray, rows: int, columns: int) -> NDArray:
+    """The map on a coarser grid (rows, columns): each cell the mean of what it covers."""
+    return F.adaptive_avg_pool2d(torch.tensor(heatmap)[None], (rows, columns))[0].numpy()
 
 
 def value_range(
@@ -51,7 +56,7 @@ def sensible_ranges(heatmap: NDArray, signed: bool) -> list[str]:
     if not signed:
         return ["positive", "full", "custom"]
     both = bool((heatmap > 0).any() and (heatmap < 0).any())
-    return ["symmetric", "positive", "negative", *(["smaller side"] if both else []), "full", "custom"]
+    return ["symmetric", "positive", "negative", *(["smaller side"] if both else []), "custom"]
 
 
 def health(heatmap: NDArray) -> list[str]:

@@ -57,6 +57,11 @@ class Option:
             raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {value}.")
         return value
 
+    def described(self) -> dict[str, Any]:
+        """The option as JSON takes it."""
+        bounds = vars(self.bounds) if self.bounds else {}
+        return {"name": self.name, "type": self.kind.__name__, "default": self.default, "help": self.help, **bounds}
+
     def _wanted(self) -> str:
         if isinstance(self.bounds, Choice):
             return "one of " + ", ".join(self.bounds.values)

@@ -15,8 +15,8 @@ from xai_core.autograd import value_and_gradient
 from xai_core.explanation import Passes
 from xai_core.models.explainable import ExplainableModel
 from xai_core.outputs import Outputs
-from xai_core.runtime import Track
-from xai_core.targets import Target
+from xai_core.runtime import Result, Track
+from xai_core.targets import Target, check_length
 
 
 class AtCut(NamedTuple):
@@ -56,28 +56,32 @@ class Question:
 
     def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's value of each picture, (n,), differentiable. `rows` says whose target each picture gets."""
-        self.tally.forward += len(images)
         with self._autocast():
             outputs = self.model.network.outputs(images)
+        self.tally.forward += len(images)
         return self.target(outputs, rows)
 
     def gradient(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Values (n,) and their gradients to the pixels, (n, 3, H, W)."""
+        values, gradient = self._differentiate(self, images, rows, images)
         self.tally.backward += len(images)
-        return self._differentiate(self, images, rows, images)
+        if rows is None:
+            self._memory["values"] = (images, values)
+        return values, gradient
 
     def _differentiate(self, function, at: Tensor, rows: Tensor | None, images: Tensor) -> tuple[Tensor, Tensor]:
         """Values and gradients of `function(at, rows)`, as many rows at once as their graphs fit into memory."""
-        rows = torch.arange(len(images)) if rows is None and len(self.target) > 1 else rows
+        if rows is None and len(self.target) > 1:
+            check_length(self.target, len(images))
+            rows = torch.arange(len(images))
 
         def part(batch: range) -> tuple[Tensor, Tensor]:
-            cut = slice(batch.start, batch.stop)
-            whose = None if rows is None else rows[cut]
-            return value_and_gradient(lambda leaf: function(leaf, whose), at[cut])
+            whose = None if rows is None else rows[batch.start : batch.stop]
+            return value_and_gradient(lambda leaf: function(leaf, whose), at[batch.start : batch.stop])
 
         size = runtime.inner_batch(images[0, 0].numel(), self.model.device, graph=True)
         values, gradients = zip(*runtime.each_batch(part, len(images), size), strict=True)
-        return torch.cat(values), torch.cat(gradients)
+        return runtime.joined(values), runtime.joined(gradients)
 
     def sweep(
         self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter
@@ -89,13 +93,13 @@ class Question:
 
         def features(rows: range) -> Tensor:
             images = pictures(rows)
-            self.tally.forward += len(images)
             with torch.no_grad(), self._autocast():
-                return self.model.network.outputs(images).features
+                found = self.model.network.outputs(images).features
+            self.tally.forward += len(images)
+            return found
 
-        network, batch = self.model.network, runtime.inner_batch(size[0] * size[1], self.model.device)
-        found = torch.cat(runtime.each_batch(features, total, batch, track))
-        return Outputs(found, network.project, network.classify)
+        batch = runtime.inner_batch(size[0] * size[1], self.model.device)
+        return self._read(runtime.each_batch(features, total, batch, track))
 
     def outputs(self, images: Tensor, track: Track = iter) -> Outputs:
         """Outputs of all pictures, without a graph, in inner batches."""
@@ -107,20 +111,25 @@ class Question:
             return self.target(self.outputs(images, track), rows)
 
     def trunk(self, images: Tensor) -> Tensor:
-        """Activations behind the cut, in the network's own layout, without a graph."""
-        remembered = self._memory.get("trunk")
-        if remembered is None or remembered[0] is not images:
-            self.tally.forward += len(images)
+        """Activations behind the cut, in the network's own layout, without a graph; remembered."""
+
+        def part(rows: range) -> Tensor:
             with torch.no_grad(), self._autocast():
-                remembered = (images, self.model.network.trunk(images, self.cut))
-            self._memory["trunk"] = remembered
-        return remembered[1]
+                found = self.model.network.trunk(images[rows.start : rows.stop], self.cut)
+            self.tally.forward += len(rows)
+            return found
+
+        def compute() -> Tensor:
+            size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+            return runtime.joined(runtime.each_batch(part, len(images), size))
+
+        return self._remembered("trunk", images, compute)
 
     def tail(self, activations: Tensor, rows: Tensor | None = None) -> Tensor:
         """The rest of the network, ending in the target: (n,), differentiable."""
-        self.tally.tail += len(activations)
         with self._autocast():
             outputs = self.model.network.tail(activations, self.cut)
+        self.tally.tail += len(activations)
         return self.target(outputs, rows)
 
     def grid(self, activations: Tensor) -> Tensor:
@@ -129,24 +138,53 @@ class Question:
 
     def at_cut(self, images: Tensor) -> AtCut:
         """Activations and the target's gradient at the cut, float32: one trunk pass and one tail forward and back."""
-        remembered = self._memory.get("at_cut")
-        if remembered is None or remembered[0] is not images:
+
+        def compute() -> AtCut:
             activations = self.trunk(images)
             values, gradient = self._differentiate(self.tail, activations, None, images)
-            found = AtCut(self.grid(activations).float(), self.grid(gradient).float(), values)
-            self._memory["at_cut"] = remembered = (images, found)
-        return remembered[1]
+            self._memory["values"] = (images, values)
+            return AtCut(self.grid(activations).float(), self.grid(gradient).float(), values)
+
+        return self._remembered("at_cut", images, compute)
+
+    def outputs_at_cut(self, images: Tensor) -> Outputs:
+        """Outputs of all pictures without a graph, from the remembered trunk; remembered."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad(), self._autocast():
+                found = self.model.network.tail(activations[rows.start : rows.stop], self.cut).features
+            self.tally.tail += len(rows)
+            return found
+
+        def compute() -> Outputs:
+            size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+            return self._read(runtime.each_batch(part, len(images), size))
+
+        activations = self.trunk(images)
+        return self._remembered("outputs", images, compute)
 
     def values(self, images: Tensor) -> Tensor:
-        """The target's values (n,) without a graph, from the remembered trunk."""
-        if "at_cut" in self._memory and self._memory["at_cut"][0] is images:
-            return self._memory["at_cut"][1].values
-        with torch.no_grad():
-            return self.tail(self.trunk(images))
+        """The target's values (n,) without a graph; from what is remembered, else by one pass."""
+
+        def compute() -> Tensor:
+            with torch.no_grad():
+                return self.target(self.outputs_at_cut(images))
+
+        return self._remembered("values", images, compute)
 
     def select(self, rows: Sequence[int]) -> "Question":
         """The same question about some of the pictures."""
         return replace(self, target=self.target.select(rows), _memory={})
+
+    def _remembered(self, what: str, images: Tensor, compute: Callable[[], Result]) -> Result:
+        """What was computed last for these very pictures, or what `compute` returns now."""
+        held = self._memory.get(what)
+        if held is None or held[0] is not images:
+            self._memory[what] = held = (images, compute())
+        return held[1]
+
+    def _read(self, features: Sequence[Tensor]) -> Outputs:
+        return Outputs(runtime.joined(features), self.model.network.project, self.model.network.classify)
 
     def _autocast(self):
         return runtime.autocast(self.precision, self.model.device)

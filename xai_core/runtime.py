@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -71,6 +71,11 @@ def each_batch(run: Callable[[range], Result], total: int, size: int, track: Tra
     return results
 
 
+def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The batches as one tensor; a single one as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+
+
 def _run_or_halve(run: Callable[[range], Result], rows: range) -> list[Result]:
     try:
         return [run(rows)]
@@ -91,5 +96,5 @@ def normal_draw(seed: int, index: int, shape: tuple[int, ...]) -> torch.Tensor:
     A draw is a pure function of (seed, index): nothing global is seeded, and a batch that is cut into other
     pieces, or tried again after running out of memory, sees the same numbers.
     """
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % 2**63)
     return torch.randn(shape, generator=generator)

@@ -41,21 +41,28 @@ class Target(Protocol):
         ...
 
 
+def check_length(held: Target | Sequence[int], n: int) -> None:
+    """Raises BadRequest unless there is one value for each of n pictures, or one for all."""
+    if len(held) not in (1, n):
+        raise BadRequest(f"The target holds {len(held)} values, but there are {n} pictures.")
+
+
 def _values(held: Sequence[int], n: int, rows: Tensor | None, like: Tensor) -> Tensor:
-    """The held value of each of n rows as an index tensor; lengths must fit exactly."""
+    """The held value of each of n rows as an index tensor; lengths must fit exactly, but one value serves all."""
     values = torch.tensor(held, device=like.device)
+    if len(values) == 1:
+        return values.expand(n)
     if rows is not None:
         return values[rows.to(values.device)]
-    if len(values) not in (1, n):
-        raise BadRequest(f"The target holds {len(values)} values, but there are {n} pictures.")
-    return values.expand(n)
+    check_length(held, n)
+    return values
 
 
 def _pick(scores: Tensor, classes: Sequence[int], rows: Tensor | None) -> Tensor:
     wanted = _values(classes, len(scores), rows, scores)
-    highest = int(max(classes))
-    if highest >= scores.shape[1] or min(classes) < 0:
-        raise BadRequest(f"There is no class {highest}; this model's classes are 0 to {scores.shape[1] - 1}.")
+    unknown = [index for index in classes if not 0 <= index < scores.shape[1]]
+    if unknown:
+        raise BadRequest(f"There is no class {unknown[0]}; this model's classes are 0 to {scores.shape[1] - 1}.")
     return scores.gather(1, wanted[:, None])[:, 0]
 
 

@@ -75,11 +75,12 @@ METHODS = {
             "integrated_gradients", "Integrated gradients", "gradient", gradient.integrated_gradients, "signed",
             lambda o: (o["steps"] + 2, o["steps"]), "arXiv:1703.01365",
             tells="How the change of the target from a baseline to the picture is shared out among the pixels.",
-            beware="It depends on the baseline: what looks like the baseline gets nothing.",
+            beware="It depends on the baseline: what looks like the baseline gets nothing. "
+            "Take more steps where the completeness gap under the map is large.",
         ),
         Method(
             "occlusion", "Occlusion sensitivity", "perturbation", perturbation.occlusion, "signed",
-            lambda o: (1 + (1 + (224 - o["window"]) // o["stride"]) ** 2, 0), "arXiv:1311.2901",
+            lambda o: (1 + (1 - (o["window"] - 224) // o["stride"]) ** 2, 0), "arXiv:1311.2901",
             tells="By how much the target falls when a square is covered: a direct experiment on this model.",
             beware="A covered picture is an unusual one, and two objects that replace each other both seem unimportant.",
             fast=True,

@@ -121,6 +121,6 @@ def integrated_gradients(
 
     weights = torch.tensor(node_weights / 2, dtype=torch.float32)
     maps = (difference * _mean_gradient(question, images, points, weights, track)).sum(1)
-    change = question.scores(images) - question.scores(start)
+    change = question.values(images) - question.scores(start)
     gap = (maps.sum((1, 2)) - change).abs() / change.abs().clamp(min=1e-12)
     return Maps(maps, facts={"completeness gap": gap})

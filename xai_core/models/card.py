@@ -16,6 +16,7 @@ class Checkpoint:
     file: str
     url: str
     sha256: str
+    megabytes: int
     recipe: Recipe
     package: str | None = None
 

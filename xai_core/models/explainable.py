@@ -1,6 +1,7 @@
 """A model as everything else here uses it: a staged network with its preprocessing and the names of its classes."""
 
 import copy
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,7 @@ class ExplainableModel:
             network=network,
             recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
             device=device,
-            fingerprint=uuid.uuid4().hex if opaque else _digest(tensors),
+            fingerprint=uuid.uuid4().hex if opaque else _digest([names, parts, mean, std], tensors),
             class_names=tuple(class_names or ()),
         )
 
@@ -148,7 +149,7 @@ class ExplainableModel:
         if not self.has_classifier:
             raise NoClassifier(f"{self.title} has no classifier, so it cannot be asked about '{given}'.")
         wanted = str(given).strip().lower()
-        if wanted.lstrip("-").isdigit():
+        if re.fullmatch("-?[0-9]+", wanted):
             index = int(wanted)
             if self.class_names and not 0 <= index < len(self.class_names):
                 raise BadRequest(f"There is no class {index}; this model's classes are 0 to {len(self.class_names) - 1}.")
@@ -178,6 +179,7 @@ def _module_of(part: object) -> nn.Module | None:
     return owner if isinstance(owner, nn.Module) else None
 
 
-def _digest(tensors: Sequence[Tensor]) -> str:
+def _digest(structure: object, tensors: Sequence[Tensor]) -> str:
+    """A name for these parameters in this structure (what the parts print as)."""
     digests = [array_digest(tensor.detach().float().cpu().numpy()) for tensor in tensors]
-    return bytes_digest("".join(digests).encode())
+    return bytes_digest("".join([repr(structure), *digests]).encode())

@@ -70,6 +70,7 @@ def vit(net: nn.Module) -> StagedNetwork:
         pool=lambda tokens: net.head_drop(net.fc_norm(net.pool(tokens))),
         classify=net.head,
         default_cut=blocks[-2].name,
+        input_size=net.patch_embed.img_size,
     )
 
 

@@ -61,7 +61,8 @@ class Stage:
 class StagedNetwork:
     """Stages, then `pool` (activations -> features), then siblings `project` (head) and `classify`, each optional.
 
-    `normalise` comes before the first stage and is no cut: outside, a picture is RGB in [0, 1].
+    `normalise` comes before the first stage and is no cut: outside, a picture is RGB in [0, 1]. `input_size` is the only
+    (height, width) that the network takes; None where it takes any.
     Law: `tail(trunk(x, cut), cut)` equals `outputs(x)` at every cut.
     """
 
@@ -71,6 +72,7 @@ class StagedNetwork:
     classify: Step | None = None
     normalise: Step | None = None
     default_cut: str = ""
+    input_size: tuple[int, int] | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -90,6 +92,11 @@ class StagedNetwork:
 
     def trunk(self, images: Tensor, cut: str) -> Tensor:
         """(n, 3, H, W) in [0, 1] -> activations behind the cut, in the network's own layout."""
+        if self.input_size and tuple(images.shape[2:]) != self.input_size:
+            raise BadRequest(
+                f"This network takes pictures of {self.input_size[0]} x {self.input_size[1]} pixels only, "
+                f"not {images.shape[2]} x {images.shape[3]}."
+            )
         activations = images.contiguous(memory_format=MEMORY_FORMAT)
         if self.normalise:
             activations = self.normalise(activations)

@@ -1,0 +1,25 @@
+"""Home: what each page answers, how far to trust a map, and what is ready. Loads no torch, so that it is there at once."""
+
+import streamlit as st
+
+from xai_core.app import home
+
+home.page("Home")
+st.title("Why did the model decide this?")
+st.markdown(
+    "Ask an image classifier where it looked, whether it would change its mind, and what differs between networks and "
+    "methods. Everything below runs on this machine, with pictures and a model that came with the installation."
+)
+st.page_link(
+    "pages/1_Single_image.py",
+    label="**Start: why is this astronaut a football helmet?**",
+    icon=":material/play_arrow:",
+)
+
+pages, status = st.columns([1.7, 1], gap="large")
+with pages:
+    home.pages()
+    home.examples()
+    home.limits()
+with status:
+    home.status()

@@ -1,0 +1,42 @@
+"""One picture, one question: where did the network look?"""
+
+import streamlit as st
+
+from xai_core.app import compute, pickers, session, show
+
+show.page("Single image", ":material/image_search:")
+by_link = session.opened_by_link()
+
+
+def pick_bar() -> None:
+    """A click on a bar asks about its class."""
+    picked = st.session_state["bars"]["selection"].get("pick")
+    if picked:
+        st.session_state["ask"], st.session_state["class"] = "any", picked[0]["class"]
+
+
+st.title("Why did the model decide this?")
+with st.sidebar:
+    chosen = pickers.picture()
+    model = pickers.model()
+if chosen is None:
+    st.stop()
+
+with show.errors():
+    prepared = model.prepare(chosen.picture)
+    ranked = compute.ranked(model, prepared)
+    with st.sidebar:
+        target = pickers.question(model, ranked, chosen.true_class)
+        method = pickers.method(model)
+    st.markdown(f"#### {model.title} says **{ranked[0].name.split(',')[0]}**, {ranked[0].probability:.0%}")
+    if chosen.remark:
+        st.caption(chosen.remark)
+    show.predictions(ranked, target and target.classes[0], pick_bar)
+    if target is None:
+        st.stop()
+
+    st.markdown(f"#### Why? {method.method.title} for the {target.label(0, model.class_name)}")
+    run = compute.Run(model, chosen.picture, prepared, target, *method)
+    found = compute.known(run) or compute.when_wanted(run, at_once=by_link)
+    if found is not None:
+        show.explanation(found, chosen, method.method)

@@ -1,0 +1,40 @@
+"""What every test may use: the folder of shared material, and the one model that comes with the installation.
+
+The remedy for torchvision stands here, above everything that imports torchvision: timm, grad-cam, captum.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from xai_core import torchvision_ops
+
+torchvision_ops.ensure_importable()
+
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.loading import load_model
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"  # test material that is too large, or not free enough, to lie in the project
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """`shared("data/x.zip")`: that file of the shared folder. Missing, it skips the test aloud; under CI it fails it."""
+
+    def find(path: str) -> Path:
+        file = SHARED / path
+        if not file.exists():
+            refuse = pytest.fail if os.environ.get("CI") else pytest.skip
+            refuse(f"This test needs {file}, which is not on this machine.")
+        return file
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def lite0() -> ExplainableModel:
+    """EfficientNet-Lite0 with its trained weights: the model that needs no download. Shared; nobody can write to it."""
+    return load_model("efficientnet_lite0")

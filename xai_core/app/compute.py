@@ -1,0 +1,188 @@
+"""Everything the pages compute: each cache, the gate, and progress that can be cancelled.
+
+Results are shared by all visitors and kept by `run_key()`. One run goes on at a time, so that a small machine stays
+responsive; this is fairness only, the models themselves may be used by any number of threads.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import cachetools
+import numpy as np
+import streamlit as st
+import torch
+from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
+
+from xai_core.app import session
+from xai_core.attribution.method import Method
+from xai_core.explaining import explain
+from xai_core.explanation import Explanation
+from xai_core.images import Prepared
+from xai_core.keys import run_key
+from xai_core.models.explainable import ExplainableModel, Prediction
+from xai_core.models.loading import load_model
+from xai_core.pictures import open_picture
+from xai_core.samples import load_sample
+from xai_core.targets import Target
+
+RESULT_BYTES = 200 * 2**20
+AT_ONCE_SECONDS = 3.0  # what is estimated to take less is run without being asked
+
+
+@dataclass
+class _Shared:
+    """What all sessions of this process share."""
+
+    results: cachetools.LRUCache = field(default_factory=lambda: cachetools.LRUCache(RESULT_BYTES, _bytes))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    gate: threading.BoundedSemaphore = field(default_factory=threading.BoundedSemaphore)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@st.cache_resource(show_spinner=False)
+def _shared() -> _Shared:
+    return _Shared()
+
+
+def _bytes(result: Any) -> int:
+    return result.heatmap.nbytes + 2000 if isinstance(result, Explanation) else result.nbytes
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def model(id: str, checkpoint: str) -> ExplainableModel:
+    """A model of the catalogue; two are kept. Raises WeightsUnavailable."""
+    return load_model(id, checkpoint)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def sample(name: str) -> Image.Image:
+    return load_sample(name)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def uploaded(digest: str, _data: bytes) -> Image.Image:
+    """The picture in an upload, by the SHA-256 of its bytes. Raises BadPicture."""
+    return open_picture(_data)
+
+
+def logits(model: ExplainableModel, prepared: Prepared) -> np.ndarray:
+    """The model's scores for a picture, (K,). Also learns how long one pass takes."""
+    key, shared = f"logits {model.id} {model.fingerprint} {prepared.digest}", _shared()
+    with shared.lock:
+        found = shared.results.get(key)
+    if found is None:
+        began = time.perf_counter()
+        found = model.outputs(prepared.pixels[None]).logits[0].cpu().numpy()
+        taken = time.perf_counter() - began
+        with shared.lock:
+            shared.results[key] = found
+            shared.seconds[model.id] = min(taken, shared.seconds.get(model.id, taken))
+    return found
+
+
+def ranked(model: ExplainableModel, prepared: Prepared) -> list[Prediction]:
+    """All classes of the model for a picture, the most probable first."""
+    scores = torch.from_numpy(logits(model, prepared))
+    return model.predictions(scores, len(scores))
+
+
+@dataclass(frozen=True)
+class Run:
+    """One computation that a page wants: everything `run_key()` is made of."""
+
+    model: ExplainableModel
+    picture: Image.Image
+    prepared: Prepared
+    target: Target
+    method: Method
+    cut: str
+    options: dict[str, Any]
+    precision: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return run_key(
+            picture=self.prepared.digest,
+            model=self.model.id,
+            weights=self.model.fingerprint,
+            cut=self.cut if "cut" in self.method.needs else "",
+            target=self.target.key(0),
+            method=self.method.id,
+            version=self.method.version,
+            options=self.options,
+            seed=self.seed,
+            precision=self.precision,
+        )
+
+    @property
+    def estimate(self) -> float:
+        """Seconds this will take, from the time of one pass of this model here."""
+        forward, backward = self.method.cost(self.options)
+        return (forward + 2 * backward) * _shared().seconds.get(self.model.id, 0.1)
+
+
+def known(run: Run) -> Explanation | None:
+    """The result, where someone already asked for it."""
+    shared = _shared()
+    with shared.lock:
+        return shared.results.get(run.key)
+
+
+def when_wanted(run: Run, at_once: bool) -> Explanation | None:
+    """Compute now if it is quick, or if `at_once`; else offer a button with the time it takes, and None until pressed."""
+    slot = st.empty()
+    if session.cancelled(run.key):
+        said, at_once = "Cancelled; nothing was kept.", False
+    else:
+        said, at_once = f"This takes about {run.estimate:.0f} s.", at_once or run.estimate < AT_ONCE_SECONDS
+    if not at_once:
+        with slot.container(horizontal=True, vertical_alignment="center"):
+            at_once = st.button("Explain", type="primary", key="run", icon=":material/play_arrow:")
+            st.markdown(said)
+    if not at_once:
+        return None
+    session.cancel(None)
+    return compute(run, slot)
+
+
+def compute(run: Run, slot: DeltaGenerator) -> Explanation:
+    """Run with progress and a cancel button in `slot`. A cancelled run stops within one inner batch and keeps nothing."""
+    shared = _shared()
+    with slot.container():
+        bar = st.progress(0.0, text=f"{run.method.title}: starting")
+        st.button("Cancel", key="cancel", on_click=session.cancel, args=(run.key,))
+    while not shared.gate.acquire(timeout=0.2):
+        bar.progress(0.0, text="Waiting for another visitor's run to end")
+    try:
+        found = explain(
+            run.model,
+            run.picture,
+            run.method.id,
+            target=run.target,
+            cut=run.cut,
+            precision=run.precision,
+            seed=run.seed,
+            track=lambda batches: _reported(batches, bar, run.method.title),
+            **run.options,
+        )
+    finally:
+        shared.gate.release()
+    with shared.lock:
+        shared.results[run.key] = found
+    slot.empty()
+    return found
+
+
+def _reported(batches: Iterable, bar: DeltaGenerator, title: str) -> Iterator:
+    """Move the bar with every inner batch. Writing to the page is also where Streamlit stops a cancelled run."""
+    began, total = time.perf_counter(), len(batches)
+    for done, batch in enumerate(batches):
+        taken = time.perf_counter() - began
+        left = f", about {taken / done * (total - done):.0f} s left" if done else ""
+        bar.progress(done / total, text=f"{title}: {done} of {total} batches, {taken:.0f} s{left}")
+        yield batch

@@ -1,0 +1,90 @@
+"""What Home shows. Imports no torch: the page is there before the first model is loaded."""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+from xai_core.models import weights
+from xai_core.models.catalog import CARDS
+
+SINGLE = "pages/1_Single_image.py"
+
+
+def page(title: str) -> None:
+    st.set_page_config(page_title=f"{title} · Why", page_icon=":material/home:", layout="wide")
+
+
+def pages() -> None:
+    """What each page answers."""
+    st.subheader("What you can ask")
+    with st.container(border=True):
+        st.page_link(SINGLE, label="**Single image**", icon=":material/image_search:")
+        st.markdown(
+            "Why this class? Why this and not that? Eleven methods, any layer, the raw values under your pointer, and "
+            "a link or file that reproduces what you see."
+        )
+
+
+EXAMPLES = {
+    "A cat of three names: why *tiger cat* and not *tabby*?": {
+        "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
+    },
+    "What would go if parts of the coffee were covered?": {
+        "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
+    },
+    "Which pixels make a motorcycle a *moped*?": {"picture": "Motorcycle", "method": "Integrated gradients"},
+    "What is the same map worth on its native grid?": {"picture": "Rocket", "resolution": "Native grid"},
+}  # fmt: skip
+
+
+def examples() -> None:
+    """Deep links: each opens a page with everything chosen."""
+    st.subheader("Examples")
+    for label, query in EXAMPLES.items():
+        st.page_link(SINGLE, label=label, icon=":material/arrow_forward:", query_params=query)
+
+
+def limits() -> None:
+    """What a saliency map is not, in plain words."""
+    st.subheader("How far to trust a map")
+    st.markdown(
+        "- A map says what **this network** used, not what is in the picture, nor what a person would look at.\n"
+        "- A map that looks right is **no proof**: some methods draw the same outline whatever the network learned.\n"
+        "- Most maps are **coarse**: a 7 x 7 grid smoothed to the size of the picture. Look at the native grid before "
+        "you believe an edge.\n"
+        "- The **question** matters: a class, its probability, and 'A and not B' have different maps.\n"
+        "- Methods **disagree**. Where two that work differently (a gradient, and covering parts) agree, trust grows."
+    )
+
+
+def status() -> None:
+    """Device, models, memory: what is ready now."""
+    st.subheader("Status")
+    torch = sys.modules.get("torch")
+    with st.container(border=True):
+        if torch is None:
+            st.markdown("**Device**: found when the first model is loaded")
+        else:
+            from xai_core import runtime
+
+            st.markdown(f"**Device**: {runtime.device()}")
+        resident = resident_megabytes()
+        if resident:
+            st.markdown(f"**Memory of this process**: {resident:,.0f} MB")
+        for card in CARDS.values():
+            for checkpoint in card.checkpoints:
+                several = f" {checkpoint.id}" if len(card.checkpoints) > 1 else ""
+                if weights.find(checkpoint):
+                    st.markdown(f":material/check_circle: **{card.title}**{several}: ready")
+                else:
+                    st.markdown(
+                        f":material/cloud_download: **{card.title}**{several}: fetched when first chosen "
+                        f"({checkpoint.megabytes} MB)"
+                    )
+
+
+def resident_megabytes() -> float | None:
+    """Memory that this process holds, in MB; None where the system does not say (no /proc)."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else None

@@ -1,0 +1,59 @@
+"""What one visitor's session holds beside its widgets, by name.
+
+Widgets keep their own state: each has `bind="query-params"`, so that the address of the page is a link to what it shows.
+"""
+
+import time
+from typing import NamedTuple
+
+import streamlit as st
+
+UPLOAD = "upload"  # also the name of the upload's SHA-256 in the address
+RETRY_SECONDS = 120
+
+
+class Upload(NamedTuple):
+    """A picture the visitor brought: its SHA-256, its bytes (which stay in this session), and whether a link that was
+    opened here asked for another one."""
+
+    digest: str
+    data: bytes
+    not_the_linked: bool
+
+
+def upload() -> Upload | None:
+    return st.session_state.get("uploaded")
+
+
+def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
+    st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
+
+
+def opened_by_link() -> bool:
+    """Whether this is the first run of a session whose address carries settings: a link someone was sent."""
+    first = "visited" not in st.session_state
+    st.session_state["visited"] = True
+    return first and bool(st.query_params)
+
+
+def cancelled(key: str) -> bool:
+    """Whether the visitor cancelled this very run, and has not asked for it again."""
+    return st.session_state.get("cancelled") == key
+
+
+def cancel(key: str | None) -> None:
+    st.session_state["cancelled"] = key
+
+
+def failure(name: str) -> str | None:
+    """Why a model could not be loaded, where that was tried a moment ago."""
+    message, when = st.session_state.get("failures", {}).get(name, (None, 0.0))
+    return message if time.time() - when < RETRY_SECONDS else None
+
+
+def remember_failure(name: str, message: str) -> None:
+    st.session_state.setdefault("failures", {})[name] = (message, time.time())
+
+
+def forget_failures() -> None:
+    st.session_state.pop("failures", None)

@@ -1,0 +1,184 @@
+"""How results are shown: predictions, maps with their controls, captions, downloads."""
+
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import streamlit as st
+from PIL import Image
+
+from xai_core import charts, exporting, heatmaps, rendering
+from xai_core.app.pickers import LINK, Chosen
+from xai_core.attribution.method import Method
+from xai_core.errors import XaiError
+from xai_core.explanation import Explanation
+from xai_core.models.explainable import Prediction
+
+SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels of a panel's width
+
+
+def page(title: str, icon: str) -> None:
+    """What every page starts with."""
+    st.set_page_config(page_title=f"{title} · Why", page_icon=icon, layout="wide")
+
+
+@contextmanager
+def errors():
+    """Show an error of this package as one sentence; the page stays usable."""
+    try:
+        yield
+    except XaiError as error:
+        st.error(str(error))
+
+
+def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
+    """The top classes as bars; a click on one asks about it (the select box 'Any class' does the same by keyboard)."""
+    top = ranked[:5]
+    said = ", ".join(f"{one.name.split(',')[0]} {one.probability:.0%}" for one in top)
+    st.altair_chart(
+        charts.prediction_bars(top, asked),
+        key="bars",
+        on_select=on_pick,
+        selection_mode="pick",
+        alt=f"The five most probable classes: {said}.",
+    )
+
+
+@st.fragment
+def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
+    """Input, map and overlay with their display controls; changing these computes nothing anew."""
+    for trouble in found.health:
+        st.warning(trouble)
+    panels = st.container(horizontal=True, gap="small")
+    shown = _display(found)
+    drawn = rendering.overlay(
+        found,
+        chosen.picture,
+        shown.scale,
+        opacity=shown.opacity,
+        threshold=shown.threshold,
+        smooth=shown.smooth,
+        size=_fitted(chosen.picture.size),
+    )
+    with panels:
+        with st.container(width=shown.width):
+            st.markdown("**Input** – what the network saw")
+            st.image(_crop(chosen.picture, found), width="stretch", alt=f"{chosen.name}: the part of it the network saw")
+        with st.container(width=shown.width):
+            st.markdown("**Map** – point at it to read values")
+            st.altair_chart(
+                charts.readable_map(found, _map(found, shown.scale, shown.smooth), shown.scale, shown.width),
+                width="content",
+                alt=rendering.alt_text(found, "Map"),
+                key="map",
+            )
+        with st.container(width=shown.width):
+            st.markdown("**Overlay** – on the whole picture")
+            st.image(drawn, width="stretch", alt=rendering.alt_text(found, "Overlay"))
+    st.caption(rendering.caption(found, shown.scale))
+    _reading(found, method)
+    _downloads(found, drawn, shown.scale, chosen.name)
+
+
+class Display(NamedTuple):
+    """How a map is to be shown."""
+
+    scale: rendering.Scale
+    opacity: float
+    threshold: float
+    smooth: bool
+    width: int
+
+
+def _display(found: Explanation) -> Display:
+    """The display controls; none of them computes anything of the map anew."""
+    kind = "diverging" if found.signed else "sequential"
+    first, second, third, fourth = st.columns([1, 1, 1, 1.2])
+    opacity = first.slider("Opacity", 0.0, 1.0, 0.8, 0.05, key="opacity", **LINK)
+    threshold = second.slider(
+        "Hide below", 0.0, 0.95, 0.0, 0.05, key="threshold", help="As a share of the colour scale; overlay only.", **LINK
+    )
+    modes = heatmaps.sensible_ranges(found.heatmap, found.signed)
+    mode = third.selectbox(
+        "Colour range", modes, format_func=str.capitalize, key=f"range-{kind}", help=_ranges(modes), **LINK
+    )
+    smooth = fourth.segmented_control(
+        "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", help=GRID, **LINK
+    )
+    custom, clip = None, None
+    with st.expander("More display settings"):
+        size = st.segmented_control("Size", SIZES, default="Medium", required=True, key="size", **LINK)
+        palette = st.selectbox("Palette", rendering.PALETTES[kind], key=f"palette-{kind}", **LINK)
+        fine = max(found.heatmap.shape) > 64
+        clip = st.slider(
+            "Clip at percentile", 90.0, 100.0, 99.0 if fine else 100.0, 0.5, key=f"clip-{'fine' if fine else 'coarse'}", **LINK
+        )
+        if mode == "custom":
+            reach = float(abs(found.heatmap).max()) or 1.0
+            low = st.number_input("Lower limit", value=-reach if found.signed else 0.0, format="%.4g", key="low", **LINK)
+            high = st.number_input("Upper limit", value=reach, format="%.4g", key="high", **LINK)
+            custom = (low, high)
+            if low >= high:
+                st.info("The lower limit must be below the upper one; showing the map's own range.")
+                mode, custom = modes[0], None
+    scale = rendering.scale_of(found, mode=mode, clip=clip, palette=palette, custom=custom)
+    return Display(scale, opacity, threshold, smooth == "Smooth", SIZES[size])
+
+
+GRID = "The native grid is what the method computed; smooth interpolates between its cells, for the eye only."
+
+
+def _ranges(modes: list[str]) -> str:
+    return "  \n".join(f"**{mode.capitalize()}**: {heatmaps.RANGE_MODES[mode]}." for mode in modes)
+
+
+def _reading(found: Explanation, method: Method) -> None:
+    with st.expander("What to read into this, and what not", icon=":material/menu_book:"):
+        sign = (
+            "Warm colours speak for the target, cool ones against it; pale is neither."
+            if found.signed
+            else "Only how much, never for or against: this map has no sign."
+        )
+        st.markdown(
+            f"**It tells:** {method.tells}\n\n**Beware:** {method.beware}\n\n**Colours:** {sign}\n\n"
+            "**Always:** it shows what this network used, not what is in the picture, and not what a person would use. "
+            "A plausible map is no proof that the map is right: compare methods, change the target, and look at the "
+            "native grid before you believe an edge."
+        )
+        st.markdown(f"```text\n{method.documentation}\n```")
+
+
+def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, name: str) -> None:
+    stem = f"{name}_{found.model}_{found.method}"
+    kinds = {
+        "Picture with caption (PNG)": (
+            "png", "image/png", lambda: exporting.png_bytes(rendering.figure(found, drawn, scale), found)
+        ),
+        "Raw map (NPZ)": ("npz", "application/octet-stream", lambda: exporting.npz_bytes(found)),
+        "Settings (JSON)": ("json", "application/json", lambda: exporting.json_text(found)),
+    }  # fmt: skip
+    with st.container(horizontal=True):
+        for label, (suffix, mime, make) in kinds.items():
+            st.download_button(
+                label, make, f"{stem}.{suffix}", mime, key=f"download-{suffix}", on_click="ignore", icon=":material/download:"
+            )
+
+
+def _fitted(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, 2 * max(SIZES.values()) / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _crop(picture: Image.Image, found: Explanation) -> Image.Image:
+    height, width = found.input_size
+    return picture.resize((2 * width, 2 * height), Image.Resampling.BICUBIC, box=_inside(found, picture.size))
+
+
+def _inside(found: Explanation, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = found.box
+    return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
+
+
+def _map(found: Explanation, scale: rendering.Scale, smooth: bool) -> Image.Image:
+    """The network's crop alone, at twice its resolution."""
+    height, width = found.input_size
+    return Image.fromarray(scale.colours(heatmaps.resize(found.heatmap, (2 * height, 2 * width), smooth)))

@@ -1,0 +1,120 @@
+"""Altair charts. They take their fonts and greys from the page's theme; the colours of maps do not depend on it."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from xai_core import heatmaps
+from xai_core.explanation import Explanation
+from xai_core.models.explainable import Prediction
+from xai_core.rendering import Scale
+
+MAX_CELLS = 32  # cells a side that answer to the pointer; finer maps are averaged for reading, and say so
+QUIET = "#7b8794"  # text that keeps 3:1 on light and on dark
+BAR = 71  # height in pixels of a colour bar with its numbers
+ASKED, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion, and a slate that keeps 3:1 on light and dark
+
+
+def prediction_bars(predictions: Sequence[Prediction], asked: int | None) -> alt.LayerChart:
+    """Probabilities of the top classes; the one that is explained is marked by colour and by an arrow.
+
+    A click selects a bar: the point selection `pick` over the field `class`.
+    """
+    rows = pd.DataFrame(
+        {
+            "class": [one.index for one in predictions],
+            "name": [("▸ " if one.index == asked else "") + one.name.split(",")[0] for one in predictions],
+            "full name": [one.name for one in predictions],
+            "probability": [one.probability for one in predictions],
+            "explained": [one.index == asked for one in predictions],
+        }
+    )
+    base = alt.Chart(rows).encode(
+        y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
+        x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
+        tooltip=["full name:N", "class:Q", alt.Tooltip("probability:Q", format=".2%")],
+    )
+    bars = base.mark_bar(cursor="pointer", height={"band": 0.7}).encode(
+        color=alt.condition("datum.explained", alt.value(ASKED), alt.value(OTHER)),
+    )
+    labels = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("probability:Q", format=".1%"))
+    picked = bars.add_params(alt.selection_point(name="pick", fields=["class"], on="click"))
+    return (picked + labels).properties(height=26 * len(rows) + 24)
+
+
+def readable_map(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int) -> alt.LayerChart:
+    """A drawn map with a colour bar and, under the pointer, the raw value of each cell of the native grid.
+
+    `drawn` is the picture to show, the network's crop. Grids of more than 32 cells a side are read in averaged blocks.
+    """
+    cells, blocks = cell_values(explanation.heatmap)
+    rows, columns = blocks.shape
+    buffer = io.BytesIO()
+    drawn.save(buffer, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    across = {"scale": alt.Scale(domain=[0, columns], nice=False), "axis": None}
+    down = {"scale": alt.Scale(domain=[0, rows], nice=False, reverse=True), "axis": None}
+    whole = {"width": alt.ExprRef("width"), "height": alt.ExprRef("height"), "aspect": False}
+    picture = (
+        alt.Chart(pd.DataFrame({"url": [url], "x": [columns / 2], "y": [rows / 2]}))
+        .mark_image(**whole)
+        .encode(url="url:N", x=alt.X("x:Q", **across), y=alt.Y("y:Q", **down))
+    )
+    legend = alt.Legend(
+        orient="bottom",
+        gradientLength=width - 12,
+        gradientThickness=12,
+        gradientOpacity=1,
+        format=".3~g",
+        tickCount=5,
+        offset=6,
+    )
+    steps = 33  # of colour between the limits, for the legend; the cells themselves are invisible and only answer
+    limits = list(np.linspace(scale.low, scale.high, steps))
+    colours = alt.Scale(domain=limits, range=scale.hex_colours(steps), clamp=True)
+    answer = (
+        alt.Chart(cells)
+        .mark_rect(fillOpacity=0, strokeOpacity=0)
+        .encode(
+            x=alt.X("left:Q", **across),
+            x2="right:Q",
+            y=alt.Y("top:Q", **down),
+            y2="bottom:Q",
+            color=alt.Color("value:Q", title=None, scale=colours, legend=legend),
+            tooltip=[
+                "row:Q",
+                "column:Q",
+                alt.Tooltip("value:Q", format=".4g"),
+                alt.Tooltip("below:Q", title="cells with less", format=".0%"),
+            ],
+        )
+    )
+    chart = (picture + answer).properties(width=width, height=round(width * drawn.height / drawn.width) + BAR, padding=0)
+    return chart.configure_view(stroke=None)
+
+
+def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
+    """The cells that answer to the pointer, as rows, and their values as a grid."""
+    height, width = heatmap.shape
+    rows, columns = min(height, MAX_CELLS), min(width, MAX_CELLS)
+    blocks = heatmaps.block_means(heatmap, rows, columns)
+    row, column = np.indices(blocks.shape)
+    below = blocks.ravel().argsort().argsort() / max(blocks.size - 1, 1)
+    cells = pd.DataFrame(
+        {
+            "row": row.ravel() + 1,
+            "column": column.ravel() + 1,
+            "value": blocks.ravel().astype(float),
+            "below": below,
+            "left": column.ravel(),
+            "right": column.ravel() + 1,
+            "top": row.ravel(),
+            "bottom": row.ravel() + 1,
+        }
+    )
+    return cells, blocks

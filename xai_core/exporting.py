@@ -1,0 +1,56 @@
+"""What is taken away: the raw map, the settings, the pictures. The page and the command line write the same bytes."""
+
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from xai_core.errors import XaiError
+from xai_core.explanation import Explanation
+
+
+def json_text(explanation: Explanation) -> str:
+    """Every setting and fact of an explanation, but for the map itself."""
+    return json.dumps(explanation.settings(), indent=2, ensure_ascii=False) + "\n"
+
+
+def npz_bytes(explanation: Explanation) -> bytes:
+    """`heatmap` (raw, native grid), `input` (at the network's resolution), `error` where there is one, `settings`
+    (JSON). Opens with `numpy.load(file)`, without pickle."""
+    arrays = {
+        "heatmap": explanation.heatmap,
+        "input": explanation.to_input(),
+        "box": np.array(explanation.box),
+        "settings": np.array(json_text(explanation)),
+    }
+    if explanation.error is not None:
+        arrays["error"] = explanation.error
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
+    """The picture as PNG; the settings travel inside, as the text entry `xai_core`."""
+    notes = PngImagePlugin.PngInfo()
+    notes.add_itxt("xai_core", json_text(explanation))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", pnginfo=notes)
+    return buffer.getvalue()
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that it is either whole or not there. Raises XaiError with one sentence."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise XaiError(f"Cannot write {path}: {error.strerror or error}.") from None

@@ -1,0 +1,173 @@
+"""From raw maps to honest pictures: colours with a stated scale, overlays, and figures that carry their caption.
+
+Signed maps get a diverging palette whose neutral colour is always zero; unsigned maps a perceptually uniform one.
+"""
+
+import textwrap
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from xai_core import heatmaps
+from xai_core.explanation import Explanation
+from xai_core.pictures import open_picture
+
+PALETTES = {
+    "diverging": {"red-blue": "RdBu_r", "orange-purple": "PuOr_r", "warm-cool": "coolwarm"},
+    "sequential": {"viridis": "viridis", "cividis": "cividis", "magma": "magma", "inferno": "inferno"},
+}
+Picture = Image.Image | Tensor | str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours: the limits, the palette, and how the limits were found, in words."""
+
+    low: float
+    high: float
+    palette: str
+    signed: bool
+    words: str
+
+    def position(self, values: NDArray) -> NDArray:
+        """Where values lie on the palette, in [0, 1]; zero of a signed map is always in its middle."""
+        values = np.clip(values, self.low, self.high)
+        if self.signed:
+            return 0.5 + 0.5 * values / max(abs(self.low), abs(self.high))
+        return (values - self.low) / (self.high - self.low)
+
+    def strength(self, values: NDArray) -> NDArray:
+        """How far values are from nothing, in [0, 1]: what an overlay's opacity grows with."""
+        return np.abs(2 * self.position(values) - 1) if self.signed else self.position(values)
+
+    def colours(self, values: NDArray) -> NDArray[np.uint8]:
+        """RGB (h, w, 3); NaN (outside the crop) is mid-grey."""
+        names = PALETTES["diverging" if self.signed else "sequential"]
+        rgba = matplotlib.colormaps[names[self.palette]](self.position(np.nan_to_num(values)), bytes=True)
+        return np.where(np.isfinite(values)[..., None], rgba[..., :3], np.uint8(128))
+
+    def hex_colours(self, steps: int = 33) -> list[str]:
+        """The palette between the limits, for a chart's legend."""
+        colours = self.colours(np.linspace(self.low, self.high, steps)[None])[0]
+        return ["#%02x%02x%02x" % tuple(colour) for colour in colours]  # noqa: UP031
+
+
+def scale_of(
+    *explanations: Explanation,
+    mode: str | None = None,
+    clip: float | None = None,
+    palette: str | None = None,
+    custom: tuple[float, float] | None = None,
+) -> Scale:
+    """The colour scale of a map, or the common one of several.
+
+    By default signed maps are symmetric about zero and unsigned ones start at zero; maps with more than 64 cells a side
+    are clipped at the 99th percentile of their magnitude, because single pixels would otherwise use up the whole scale.
+    """
+    signed = any(one.signed for one in explanations)
+    values = np.concatenate([one.heatmap.ravel() for one in explanations])
+    mode = mode or ("symmetric" if signed else "positive")
+    if clip is None:
+        clip = 99.0 if max(max(one.heatmap.shape) for one in explanations) > 64 else 100.0
+    low, high = heatmaps.value_range(values, mode, clip, custom)
+    known = PALETTES["diverging" if signed else "sequential"]
+    found = {
+        "symmetric": "symmetric about zero",
+        "positive": "from zero to the maximum",
+        "negative": "from the minimum to zero",
+        "smaller side": "symmetric, to the smaller side's extreme",
+        "full": "from minimum to maximum",
+        "custom": "limits set by hand",
+    }[mode]
+    clipped = f", clipped at the {clip:g}th percentile of the magnitude" if clip < 100 and mode != "custom" else ""
+    shared = f"shared by {len(explanations)} maps" if len(explanations) > 1 else "this map's own"
+    words = f"{found}{clipped}; {shared} scale, {low:.3g} to {high:.3g}"
+    return Scale(low, high, palette if palette in known else next(iter(known)), signed, words)
+
+
+def to_pil(image: Picture) -> Image.Image:
+    """A picture, a path or a tensor (3, H, W) in [0, 1] as an RGB picture."""
+    if isinstance(image, Tensor):
+        pixels = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        return Image.fromarray((pixels * 255).round().astype(np.uint8))
+    return image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+
+
+def heatmap_picture(
+    explanation: Explanation, scale: Scale | None = None, *, size: tuple[int, int] | None = None, smooth: bool = True
+) -> Image.Image:
+    """The map alone, in the coordinates of the picture: (width, height) `size`, mid-grey outside the crop."""
+    scale = scale or scale_of(explanation)
+    return Image.fromarray(scale.colours(explanation.to_picture(size, smooth)))
+
+
+def overlay(
+    explanation: Explanation,
+    image: Picture,
+    scale: Scale | None = None,
+    *,
+    opacity: float = 0.8,
+    threshold: float = 0.0,
+    smooth: bool = True,
+    size: tuple[int, int] | None = None,
+) -> Image.Image:
+    """The map over its picture, as an RGB picture of (width, height) `size` (default: the picture's own).
+
+    The picture is drawn in grey, so that every colour is the map's. A place is the more opaque the further its value is
+    from nothing: `opacity` at the end of the scale, none at nothing, by the square root between. Places below
+    `threshold`, a share of the scale in [0, 1], show the picture alone. What the network did not see (outside its
+    crop) is drawn pale.
+    """
+    scale = scale or scale_of(explanation)
+    picture = to_pil(image)
+    picture = picture if size in (None, picture.size) else picture.resize(size, Image.Resampling.LANCZOS)
+    values = explanation.to_picture(picture.size, smooth)
+    grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, 2)
+    strength = scale.strength(np.nan_to_num(values))
+    alpha = np.where(strength >= threshold, np.sqrt(strength), 0.0)[..., None] * opacity
+    mixed = grey + alpha * (scale.colours(values) - grey)
+    seen = np.isfinite(values)[..., None]
+    return Image.fromarray(np.where(seen, mixed, 0.25 * grey + 180).round().astype(np.uint8))
+
+
+def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
+    """A drawn map with its colour bar and caption in one picture, so that it does not travel without them."""
+    height = round(drawn.height * width / drawn.width)
+    font, small = ImageFont.load_default(17), ImageFont.load_default(14)
+    lines = textwrap.wrap(caption(explanation, scale), width // 8)
+    sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
+    sheet.paste(drawn.resize((width, height), Image.Resampling.LANCZOS), (12, 12))
+    bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
+    sheet.paste(Image.fromarray(bar), (12, height + 20))
+    pen = ImageDraw.Draw(sheet)
+    pen.text((12, height + 37), f"{scale.low:.3g}", "black", font)
+    pen.text((width + 12, height + 37), f"{scale.high:.3g}", "black", font, anchor="ra")
+    for number, line in enumerate(lines):
+        pen.text((12, height + 63 + 19 * number), line, "black", small)
+    return sheet
+
+
+def caption(explanation: Explanation, scale: Scale) -> str:
+    """What was asked, of whom, how, and how the colours are to be read: one paragraph of plain text."""
+    one = explanation
+    options = ", ".join(f"{name} {value}" for name, value in one.options.items())
+    where = f" at {one.cut}" if one.cut else ""
+    rows, columns = one.heatmap.shape
+    seconds = f"{one.seconds:.1f} s" if one.seconds >= 1 else f"{1000 * one.seconds:.0f} ms"
+    facts = "".join(f" {name[0].upper()}{name[1:]}: {value:.2%}." for name, value in one.facts.items())
+    return (
+        f"Target: {one.target} = {one.target_value:.4g}. Model: {one.model} ({one.weights}){where}. "
+        f"Method: {one.title}{f' ({options})' if options else ''}, {one.precision} precision, seed {one.seed}. "
+        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {one.passes}; {seconds}.{facts}"
+    )
+
+
+def alt_text(explanation: Explanation, what: str) -> str:
+    """For those who do not see the picture: what it is of, and where the evidence lies."""
+    place = heatmaps.centre_of_mass_words(explanation.heatmap)
+    trouble = " ".join(explanation.health)
+    return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()
