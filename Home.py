@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from xai_core.app import home
+from xai_core.app import frame, home
 
-home.page("Home")
+frame.page("Home")
 st.title("Why did the model decide this?")
 st.markdown(
     "Ask an image classifier where it looked, whether it would change its mind, and what differs between networks and "

@@ -2,23 +2,15 @@
 
 import streamlit as st
 
-from xai_core.app import compute, pickers, session, show
+from xai_core.app import compute, frame, pickers, session, show
 
-show.page("Single image", ":material/image_search:")
+frame.page("Single image")
 by_link = session.opened_by_link()
-
-
-def pick_bar() -> None:
-    """A click on a bar asks about its class."""
-    picked = st.session_state["bars"]["selection"].get("pick")
-    if picked:
-        st.session_state["ask"], st.session_state["class"] = "any", picked[0]["class"]
-
-
-st.title("Why did the model decide this?")
+st.title("Explain one picture")
+say = st.container()
 with st.sidebar:
-    chosen = pickers.picture()
-    model = pickers.model()
+    chosen = pickers.picture(say)
+    model = pickers.model(say)
 if chosen is None:
     st.stop()
 
@@ -26,12 +18,12 @@ with show.errors():
     prepared = model.prepare(chosen.picture)
     ranked = compute.ranked(model, prepared)
     with st.sidebar:
-        target = pickers.question(model, ranked, chosen.true_class)
+        target = pickers.question(model, ranked, chosen.true_class, say)
         method = pickers.method(model)
     st.markdown(f"#### {model.title} says **{ranked[0].name.split(',')[0]}**, {ranked[0].probability:.0%}")
     if chosen.remark:
         st.caption(chosen.remark)
-    show.predictions(ranked, target and target.classes[0], pick_bar)
+    show.predictions(ranked, target and target.classes[0], pickers.pick_bar)
     if target is None:
         st.stop()
 

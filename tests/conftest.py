@@ -22,7 +22,7 @@ SHARED = ROOT.parent / "shared"  # test material that is too large, or not free 
 
 @pytest.fixture(scope="session")
 def shared() -> Callable[[str], Path]:
-    """`shared("data/x.zip")`: that file of the shared folder. Missing, it skips the test aloud; under CI it fails it."""
+    """`shared("data/x.zip")`: that file of the shared folder. A missing one skips the test aloud; under CI it fails."""
 
     def find(path: str) -> Path:
         file = SHARED / path

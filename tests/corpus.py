@@ -1,14 +1,12 @@
-"""Files as strangers send them, each with what must come of it: a picture with known colours, or a refusal.
+"""Files as strangers send them that open, made by hand or by Pillow, each with the colours that it must show.
 
-Every good file shows the same four fields, 40 x 30 pixels, so that a wrong rotation, palette, scale or frame is seen:
+Every file shows the same four fields, 40 x 30 pixels, so that a wrong rotation, palette, scale or frame is seen:
     red   | green        or, in greyscale files:    0   | 90
     blue  | grey                                    170 | 255
 """
 
 import io
-import pickle
 import struct
-import zipfile
 import zlib
 from dataclasses import dataclass
 
@@ -29,15 +27,6 @@ class Good:
     colours: tuple = COLOURS
     tolerance: int = 0
     size: tuple[int, int] = SIZE
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A file that is refused, with words that the message must hold."""
-
-    name: str
-    data: bytes
-    says: str
 
 
 def fields(values, dtype=np.uint8) -> np.ndarray:
@@ -119,6 +108,11 @@ def ycck() -> bytes:
     return data[:marker] + b"\2" + data[marker + 1 :]
 
 
+def damaged(data: bytes, at: int) -> bytes:
+    """The same with one byte inverted."""
+    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
+
+
 def gif(screen: tuple[int, int]) -> bytes:
     """One frame of the usual size on a logical screen of another."""
     data = saved(PALETTE, "GIF")
@@ -130,14 +124,17 @@ def animated(format: str, **options) -> bytes:
 
 
 def good() -> list[Good]:
-    """Files that open."""
+    """All files that open."""
+    fine = {"quality": 95, "subsampling": 0}
     deep_grey, deep_red = Image.fromarray(DEEP), chunk(b"tRNS", struct.pack(">HHH", 65535, 0, 0))
     whole_numbers = fields([value * 257 for value in GREYS], np.int32)
     rotated = {n: Image.fromarray(np.ascontiguousarray(store(np.asarray(RGB)))) for n, store in STORED_AS.items()}
+    one_bit, alpha_greys = GREY.convert("1", dither=0), zip(GREYS, ALPHAS, strict=True)
     without_red = ((255, 255, 255), *COLOURS[1:])
     cyan_red = Image.fromarray(255 - fields([(*colour, 255) for colour in COLOURS]), "CMYK")
     lab = [(138, 80, 67), (224, -79, 81), (75, 68, -112), (138, 0, 0)]  # of red, green, blue, grey
     lab = Image.frombytes("LAB", SIZE, fields(lab, np.int16).astype(np.uint8).tobytes())
+    rubbish, thin = b"Exif\0\0" + b"rubbish" * 9, COLOURS[1:2] * 2 + COLOURS[3:] * 2
     return [
         Good("rgb.png", PNG),
         Good("really-a-png.jpg", PNG),
@@ -148,17 +145,17 @@ def good() -> list[Good]:
         Good("lossless.webp", saved(RGB, "WEBP", lossless=True)),
         Good("lossy.webp", saved(RGB, "WEBP", quality=95), tolerance=40),
         Good("rgb.jpg", JPEG, tolerance=3),
-        Good("progressive.jpg", saved(RGB, "JPEG", quality=95, subsampling=0, progressive=True), tolerance=3),
+        Good("progressive.jpg", saved(RGB, "JPEG", **fine, progressive=True), tolerance=3),
         Good("stored-as-rgb.jpg", saved(RGB, "JPEG", quality=95, keep_rgb=True), tolerance=3),
-        Good("cmyk.jpg", saved(cyan_red, "JPEG", quality=95, subsampling=0), tolerance=3),
+        Good("cmyk.jpg", saved(cyan_red, "JPEG", **fine), tolerance=3),
         Good("ycck.jpg", ycck(), tolerance=3),
         Good("cmyk.tiff", saved(cyan_red, "TIFF")),
         Good("lab.tiff", saved(lab, "TIFF"), tolerance=25),
         Good("ycbcr.tiff", saved(RGB.convert("YCbCr"), "TIFF"), tolerance=2),
         Good("grey.png", saved(GREY, "PNG"), grey()),
         Good("grey.jpg", saved(GREY, "JPEG", quality=95), grey(), tolerance=3),
-        Good("one-bit.png", saved(GREY.convert("1", dither=0), "PNG"), grey((0, 0, 255, 255))),
-        Good("one-bit-fax.tiff", saved(GREY.convert("1", dither=0), "TIFF", compression="group4"), grey((0, 0, 255, 255))),
+        Good("one-bit.png", saved(one_bit, "PNG"), grey((0, 0, 255, 255))),
+        Good("one-bit-fax.tiff", saved(one_bit, "TIFF", compression="group4"), grey((0, 0, 255, 255))),
         Good("palette.png", saved(PALETTE, "PNG")),
         Good("palette.gif", saved(PALETTE, "GIF")),
         Good("palette.tiff", saved(PALETTE, "TIFF")),
@@ -171,7 +168,7 @@ def good() -> list[Good]:
         Good("rgba.png", saved(RGBA, "PNG"), MIXED, 1),
         Good("rgba.tiff", saved(RGBA, "TIFF"), MIXED, 1),
         Good("rgba.webp", saved(RGBA, "WEBP", lossless=True, exact=True), MIXED, 1),
-        Good("grey-alpha.png", saved(LA, "PNG"), tuple(on_white((g,) * 3, a) for g, a in zip(GREYS, ALPHAS, strict=True)), 1),
+        Good("grey-alpha.png", saved(LA, "PNG"), tuple(on_white((g,) * 3, a) for g, a in alpha_greys), 1),
         Good("grey-16.png", saved(deep_grey, "PNG"), grey()),
         Good("grey-16.tiff", saved(deep_grey, "TIFF"), grey()),
         Good("grey-16-key.png", png_of(DEEP, 0, chunk(b"tRNS", struct.pack(">H", 90 * 257))), grey((0, 255, 170, 255))),
@@ -187,113 +184,21 @@ def good() -> list[Good]:
         Good("animated.png", animated("PNG")),
         Good("animated.webp", animated("WEBP", lossless=True)),
         *(Good(f"orientation-{n}.png", saved(rotated[n], "PNG", exif=exif(n))) for n in STORED_AS),
-        Good("orientation-6.jpg", saved(rotated[6], "JPEG", quality=95, subsampling=0, exif=exif(6)), tolerance=3),
+        Good("orientation-6.jpg", saved(rotated[6], "JPEG", **fine, exif=exif(6)), tolerance=3),
         Good("orientation-6.tiff", saved(rotated[6], "TIFF", tiffinfo={274: 6})),
         Good("orientation-6.webp", saved(rotated[6], "WEBP", lossless=True, exif=exif(6))),
         Good("orientation-99.png", saved(RGB, "PNG", exif=exif(99))),
-        Good("garbage-exif.jpg", saved(RGB, "JPEG", quality=95, subsampling=0, exif=b"Exif\0\0" + b"rubbish" * 9), tolerance=3),
-        Good("cut-off-exif.jpg", saved(RGB, "JPEG", quality=95, subsampling=0, exif=exif(6)[:12]), tolerance=3),
-        Good("garbage-profile.jpg", saved(RGB, "JPEG", quality=95, subsampling=0, icc_profile=b"no profile"), tolerance=3),
+        Good("garbage-exif.jpg", saved(RGB, "JPEG", **fine, exif=rubbish), tolerance=3),
+        Good("cut-off-exif.jpg", saved(RGB, "JPEG", **fine, exif=exif(6)[:12]), tolerance=3),
+        Good("garbage-profile.jpg", saved(RGB, "JPEG", **fine, icc_profile=b"no profile"), tolerance=3),
         Good("garbage-profile.png", saved(RGB, "PNG", icc_profile=b"no profile")),
         Good("unknown-chunk.png", PNG[:33] + chunk(b"raRe", b"who knows") + PNG[33:]),
+        Good("animation-of-nothing.png", PNG[:33] + chunk(b"acTL", bytes(8)) + PNG[33:]),  # Pillow warns of it
         Good("no-end.png", PNG[:-12]),
         Good("data-checksum.png", damaged(PNG, len(PNG) - 14)),
         Good("bytes-behind-the-end.jpg", JPEG + b"and more", tolerance=3),
         Good("small-screen.gif", gif((4, 3))),
         Good("one-pixel.png", saved(RGB.crop((0, 0, 1, 1)), "PNG"), COLOURS[:1] * 4, size=(1, 1)),
-        Good("one-wide.png", saved(RGB.resize((1, 3000), 0), "PNG"), COLOURS[1:2] * 2 + COLOURS[3:] * 2, size=(1, 3000)),
+        Good("one-wide.png", saved(RGB.resize((1, 3000), 0), "PNG"), thin, size=(1, 3000)),
         Good("one-high.png", saved(RGB.resize((60000, 1), 0), "PNG"), COLOURS[2:] * 2, size=(60000, 1)),
-    ]
-
-
-class Malicious:
-    """Unpickling this would run a command."""
-
-    def __reduce__(self):
-        return __import__("os").system, ("touch executed",)
-
-
-POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n(%pipe%touch executed) (w) file closefile\nshowpage\n"
-SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="30"><script>alert(1)</script></svg>'
-
-
-def archive() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        file.writestr("picture.png", PNG)
-    return buffer.getvalue()
-
-
-def damaged(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :]
-
-
-def webp_header(side: int) -> bytes:
-    """An animated WebP that claims a square canvas and holds nothing."""
-    canvas = struct.pack("<I", side - 1)[:3]
-    body = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + canvas * 2
-    return b"RIFF" + struct.pack("<I", len(body)) + body
-
-
-def tiff_header(width: int, height: int, next_directory: int = 0) -> bytes:
-    """A TIFF of one directory, whose strip lies behind the end of the file."""
-    tags = {256: width, 257: height, 258: 8, 259: 1, 262: 1, 273: 4000, 277: 1, 278: height, 279: width * height % 2**32}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", next_directory)
-
-
-def bad() -> list[Bad]:
-    """Files that are refused."""
-    bmp = saved(RGB, "BMP")
-    minus, undefined = fields((-5, 0, 1, 2), np.float32), fields((0, 1, np.nan, 0), np.float32)
-    zeros = zlib.compress(bytes(90_000_000))
-    no_picture, cut_off, large = "not an intact picture in one of these formats: PNG,", "damaged or cut off", "million"
-    return [
-        Bad("empty.png", b"", "empty"),
-        Bad("text.jpg", b"Dear Sir or Madam,\n" * 20, no_picture),
-        Bad("page.png", b"<!doctype html><html><body><img src=x onerror=alert(1)></body></html>", no_picture),
-        Bad("drawing.png", SVG, no_picture),
-        Bad("paper.jpg", b"%PDF-1.7\n1 0 obj\n<</Type/Catalog>>\nendobj\n%%EOF", no_picture),
-        Bad("archive.png", archive(), no_picture),
-        Bad("program.jpg", b"MZ\x90\0" + bytes(200), no_picture),
-        Bad("program.png", b"\x7fELF\2\1\1" + bytes(200), no_picture),
-        Bad("pickle.png", pickle.dumps(Malicious()), no_picture),
-        Bad("drawing.eps", POSTSCRIPT, no_picture),
-        Bad("postscript.jpg", POSTSCRIPT.replace(b" EPSF-3.0", b""), no_picture),
-        Bad("dos-eps.jpg", b"\xc5\xd0\xd3\xc6" + struct.pack("<II", 32, len(POSTSCRIPT)) + bytes(20) + POSTSCRIPT, no_picture),
-        Bad("portable.ppm", saved(RGB, "PPM"), no_picture),
-        Bad("icon.ico", saved(RGB, "ICO"), no_picture),
-        Bad("zeros.png", bytes(1000), no_picture),
-        Bad("first-bytes.jpg", JPEG[:2], no_picture),
-        *(Bad(f"cut-off-at-{share:.0%}.jpg", JPEG[: int(len(JPEG) * share)], "") for share in (0.02, 0.2, 0.5, 0.9)),
-        Bad("no-end.jpg", JPEG[:-2], cut_off),
-        Bad("signature-only.png", PNG[:8], ""),
-        Bad("cut-off-in-header.png", PNG[:20], ""),
-        Bad("cut-off-in-data.png", PNG[:-40], cut_off),
-        Bad("cut-off.gif", saved(PALETTE, "GIF")[:60], ""),
-        Bad("cut-off.webp", saved(RGB, "WEBP", lossless=True)[:60], ""),
-        Bad("cut-off.tiff", saved(RGB, "TIFF")[:1000], cut_off),
-        Bad("cut-off.bmp", bmp[:1000], cut_off),
-        Bad("header-checksum.png", damaged(PNG, 30), ""),
-        Bad("data-content.png", damaged(PNG, PNG.index(b"IDAT") + 12), cut_off),
-        Bad("bad-chunk.png", PNG[:33] + b"\0\0\0\4\xff\xfe\0\1abcdXXXX" + PNG[33:], ""),
-        Bad("no-palette.png", png(40, 30, 8, 3, b"\0" * 41 * 30), ""),
-        Bad("depth-3.png", png(40, 30, 3, 0, b"\0" * 16 * 30), ""),
-        Bad("no-pixels.png", png(0, 0, 8, 0, b""), ""),
-        Bad("no-pixels.bmp", bmp[:18] + bytes(8) + bmp[26:], ""),
-        Bad("no-directory.tiff", b"II*\0" + struct.pack("<I", 5000), ""),
-        Bad("circular.tiff", tiff_header(40, 30, next_directory=8), cut_off),
-        Bad("negative.tiff", saved(Image.fromarray(minus), "TIFF"), "black and white are unknown"),
-        Bad("not-numbers.tiff", saved(Image.fromarray(undefined), "TIFF"), "black and white are unknown"),
-        Bad("beyond-16-bit.tiff", saved(Image.fromarray(fields((0, 1, 2, 70000), np.int32)), "TIFF"), "16 bits"),
-        Bad("bomb-in-header.png", png(100_000, 100_000, 8, 2, b"\0"), large),
-        Bad("bomb-just-over.png", png(10_000, 5_001, 8, 2, b"\0"), large),
-        Bad("bomb.png", saved(Image.new("1", (8000, 6251)), "PNG"), large),
-        Bad("bomb.gif", gif((65535, 65535)), large),
-        Bad("bomb.webp", webp_header(16383), ""),
-        Bad("bomb.bmp", bmp[:18] + struct.pack("<ii", 100_000, 100_000) + bmp[26:], large),
-        Bad("bomb.tiff", tiff_header(100_000, 100_000), large),
-        Bad("bomb-in-text.png", PNG[:33] + chunk(b"zTXt", b"Comment\0\0" + zeros) + PNG[33:], ""),
-        Bad("bomb-in-profile.png", PNG[:33] + chunk(b"iCCP", b"ICC\0\0" + zeros) + PNG[33:], ""),
-        Bad("too-many-bytes.png", PNG + bytes(20 * 2**20), "20 MB"),
     ]

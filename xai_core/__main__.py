@@ -16,7 +16,7 @@ from xai_core.version import __version__
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message} (see: {self.prog} --help)\n")
+        raise BadRequest(f"{message} (see: {self.prog} --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = _parser().parse_args(arguments)
         given.run(given)
     except XaiError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was typed
         return 2
     return 0
 
@@ -36,7 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     explain = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
-    explain.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
+    explain.add_argument(
+        "image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}"
+    )
     explain.add_argument("--model", default="efficientnet_lite0", help="see: models")
     explain.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
     explain.add_argument("--method", default="grad_cam", help="see: methods")
@@ -60,7 +62,7 @@ def _explain(given: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from xai_core import exporting, rendering
-    from xai_core.explaining import explain
+    from xai_core.explaining import explain_methods
     from xai_core.models.loading import load_model
     from xai_core.pictures import open_picture
 
@@ -68,18 +70,18 @@ def _explain(given: argparse.Namespace) -> None:
     is_sample = given.image in samples.SAMPLES and not Path(given.image).exists()
     picture = samples.load_sample(given.image) if is_sample else open_picture(given.image)
     model = load_model(given.model, given.weights)
-    found = explain(
+    asked = explain_methods(  # keeps options apart from its own parameters: there is no `--option target=3`
         model,
         picture,
-        given.method,
+        {given.method: options},
         target=given.target,
         rival=given.rival,
         cut=given.cut,
         precision=given.precision,
         seed=given.seed,
         track=lambda batches: tqdm(batches, leave=False, disable=None),  # silent where nobody watches
-        **options,
     )
+    _, found = next(asked)
     stem = f"{Path(given.image).stem}_{found.method}"
     drawn = rendering.overlay(found, picture)
     files = {

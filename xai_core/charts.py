@@ -25,10 +25,15 @@ def prediction_bars(predictions: Sequence[Prediction], asked: int | None) -> alt
 
     A click selects a bar: the point selection `pick` over the field `class`.
     """
+    first_names = [one.name.split(",")[0] for one in predictions]
+    shown = [  # two classes of one first name (crane, maillot) would share a bar
+        name if first_names.count(name) == 1 else f"{name} ({one.index})"
+        for name, one in zip(first_names, predictions, strict=True)
+    ]
     rows = pd.DataFrame(
         {
             "class": [one.index for one in predictions],
-            "name": [("▸ " if one.index == asked else "") + one.name.split(",")[0] for one in predictions],
+            "name": [("▸ " if one.index == asked else "") + name for name, one in zip(shown, predictions, strict=True)],
             "full name": [one.name for one in predictions],
             "probability": [one.probability for one in predictions],
             "explained": [one.index == asked for one in predictions],
@@ -70,8 +75,8 @@ def readable_map(explanation: Explanation, drawn: Image.Image, scale: Scale, wid
         gradientLength=width - 12,
         gradientThickness=12,
         gradientOpacity=1,
-        format=".3~g",
-        tickCount=5,
+        format=".2~g",
+        values=list(np.linspace(scale.low, scale.high, 5)),
         offset=6,
     )
     steps = 33  # of colour between the limits, for the legend; the cells themselves are invisible and only answer
@@ -89,13 +94,21 @@ def readable_map(explanation: Explanation, drawn: Image.Image, scale: Scale, wid
             tooltip=[
                 "row:Q",
                 "column:Q",
-                alt.Tooltip("value:Q", format=".4g"),
+                alt.Tooltip("value:Q", title=_read_as(explanation.heatmap.shape, blocks.shape), format=".4g"),
                 alt.Tooltip("below:Q", title="cells with less", format=".0%"),
             ],
         )
     )
-    chart = (picture + answer).properties(width=width, height=round(width * drawn.height / drawn.width) + BAR, padding=0)
+    chart = (picture + answer).properties(
+        width=width, height=round(width * drawn.height / drawn.width) + BAR, padding=0
+    )
     return chart.configure_view(stroke=None)
+
+
+def _read_as(grid: tuple[int, ...], blocks: tuple[int, ...]) -> str:
+    """What a value under the pointer is: a cell's own, or the mean of several."""
+    down, across = (cells / shown for cells, shown in zip(grid, blocks, strict=True))
+    return "value" if grid == blocks else f"mean of {down:.3g} x {across:.3g} cells"
 
 
 def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
@@ -104,12 +117,13 @@ def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     rows, columns = min(height, MAX_CELLS), min(width, MAX_CELLS)
     blocks = heatmaps.block_means(heatmap, rows, columns)
     row, column = np.indices(blocks.shape)
-    below = blocks.ravel().argsort().argsort() / max(blocks.size - 1, 1)
+    values = blocks.ravel().astype(float)
+    below = np.searchsorted(np.sort(values), values) / len(values)  # equal cells are not below each other
     cells = pd.DataFrame(
         {
             "row": row.ravel() + 1,
             "column": column.ravel() + 1,
-            "value": blocks.ravel().astype(float),
+            "value": values,
             "below": below,
             "left": column.ravel(),
             "right": column.ravel() + 1,

@@ -2,9 +2,11 @@
 
 import io
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -14,8 +16,16 @@ from xai_core.explanation import Explanation
 
 
 def json_text(explanation: Explanation) -> str:
-    """Every setting and fact of an explanation, but for the map itself."""
-    return json.dumps(explanation.settings(), indent=2, ensure_ascii=False) + "\n"
+    """Every setting and fact of an explanation, but for the map itself. What is no number (NaN) becomes null."""
+    return json.dumps(_strict(explanation.settings()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _strict(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def npz_bytes(explanation: Explanation) -> bytes:
@@ -45,6 +55,7 @@ def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that it is either whole or not there. Raises XaiError with one sentence."""
+    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -54,3 +65,6 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise XaiError(f"Cannot write {path}: {error.strerror or error}.") from None
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # already gone where all went well

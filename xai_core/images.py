@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,11 +10,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from xai_core.errors import BadRequest
+from xai_core.errors import BadRequest, UnknownName
 from xai_core.keys import array_digest
-from xai_core.pictures import open_picture
+from xai_core.pictures import open_picture, to_rgb
 from xai_core.recipe import Recipe
 
+MAX_RESIZED = 100  # a longer picture (1 x 60,000 pixels) is cut before it is resized: the whole would fill the memory
 BASELINES = ("black", "white", "grey", "mean", "blur")
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -32,32 +34,33 @@ class Prepared:
     digest: str
 
 
-def prepare(image: Image.Image | Tensor | str, recipe: Recipe, in_range: bool = True) -> Prepared:
-    """A PIL picture by the model's recipe; a float tensor (3, H, W) in [0, 1] as it is. A path is opened first.
+def prepare(image: Image.Image | Tensor | str | Path | bytes, recipe: Recipe, in_range: bool = True) -> Prepared:
+    """A PIL picture by the model's recipe; a float tensor (3, H, W) in [0, 1] as it is. A file is opened first.
 
+    The shorter side is resized and the middle cut out, with the roundings of torchvision: the pixels equal those of its
+    Resize and CenterCrop. A PIL picture is taken as it lies, without EXIF rotation; `open_picture` makes files upright.
     `in_range=False` takes tensors of any range, for a network that normalises nothing.
     """
     if isinstance(image, Tensor):
         return _prepare_tensor(image, in_range)
-    if not isinstance(image, Image.Image):
-        image = open_picture(image)
-    image = image.convert("RGB")
-    side, (width, height) = recipe.input_size, image.size
-    scale = recipe.shorter_side / min(width, height)
-    resized_size = tuple(max(recipe.shorter_side, int(length * scale)) for length in (width, height))
-    left, top = (round((length - side) / 2) for length in resized_size)
-    resized = image.resize(resized_size, _RESAMPLING[recipe.interpolation])
-    shown = resized.crop((left, top, left + side, top + side))
+    image = to_rgb(image) if isinstance(image, Image.Image) else open_picture(image)
+    side, shorter, (width, height) = recipe.input_size, recipe.shorter_side, image.size
+    across, down = (int(shorter * length / min(width, height)) for length in (width, height))
+    left, top = round((across - side) / 2), round((down - side) / 2)
+    inside = (left, top, left + side, top + side)
+    scales = zip(inside, image.size * 2, (across, down) * 2, strict=True)
+    box = tuple(edge * length / resized for edge, length, resized in scales)
+    resampling = _RESAMPLING[recipe.interpolation]
+    if max(across, down) <= MAX_RESIZED * shorter:
+        shown = image.resize((across, down), resampling).crop(inside)
+    else:
+        shown = image.resize((side, side), resampling, box=box)
     pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1).float().div_(255)
-    to_picture = (width / resized_size[0], height / resized_size[1])
-    box = tuple(
-        edge * to_picture[axis % 2] for axis, edge in enumerate((left, top, left + side, top + side))
-    )
     return Prepared(pixels, box, image.size, array_digest(np.asarray(shown)))
 
 
 def _prepare_tensor(image: Tensor, in_range: bool) -> Prepared:
-    if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point():
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0 or not image.is_floating_point():
         raise BadRequest(
             f"An image tensor is float (3, H, W); this one is {str(image.dtype).split('.')[-1]} {tuple(image.shape)}."
         )
@@ -69,7 +72,8 @@ def _prepare_tensor(image: Tensor, in_range: bool) -> Prepared:
             "Normalisation happens inside the model: pass the picture before it."
         )
     height, width = pixels.shape[1:]
-    return Prepared(pixels, (0.0, 0.0, float(width), float(height)), (width, height), array_digest(pixels.cpu().numpy()))
+    whole = (0.0, 0.0, float(width), float(height))
+    return Prepared(pixels, whole, (width, height), array_digest(pixels.cpu().numpy()))
 
 
 def stack(prepared: Sequence[Prepared], device: torch.device) -> Tensor:
@@ -91,6 +95,8 @@ def baseline_images(images: Tensor, kind: str) -> Tensor:
         return torch.full_like(images, constants[kind])
     if kind == "mean":
         return images.mean((2, 3), keepdim=True).expand_as(images)
+    if kind != "blur":
+        raise UnknownName("baseline", kind, BASELINES)
     return _blurred(images, sigma=min(images.shape[2:]) / 10)
 
 

@@ -7,7 +7,7 @@ A parameter without `Annotated` (`track`, `seed`, `noise`) is no option: only ca
 """
 
 import inspect
-import math
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -44,17 +44,20 @@ class Option:
 
     def check(self, value: Any) -> Any:
         """The value in this option's type and within its bounds; text is read, as from a command line or a link."""
+        given = value
         try:
-            value = _BOOLEANS[str(value).lower()] if self.kind is bool else self.kind(value)
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadRequest(f"Option {self.name} takes {self._wanted()}, not '{value}'.") from error
+            value = _BOOLEANS[str(given).lower()] if self.kind is bool else self.kind(given)
+            if self.kind is int and isinstance(given, float) and value != given:
+                raise ValueError("int() would cut off the fraction")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {reprlib.repr(given)}.") from error
         inside = {
-            Range: lambda: math.isfinite(value) and self.bounds.low <= value <= self.bounds.high,
+            Range: lambda: self.bounds.low <= value <= self.bounds.high,  # false for what is not a number
             Choice: lambda: value in self.bounds.values,
             type(None): lambda: True,
         }[type(self.bounds)]()
         if not inside:
-            raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {value}.")
+            raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {reprlib.repr(given)}.")
         return value
 
     def described(self) -> dict[str, Any]:

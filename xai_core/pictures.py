@@ -102,7 +102,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """16-bit greyscale over its full range; 32 bits and floats over the smallest usual range that holds their values."""
+    """16-bit greyscale over its full range; 32 bits and floats over the smallest usual range that holds the values."""
     values = np.asarray(image).astype(np.float32)
     low, high = float(values.min()), float(values.max())
     usual = {"I": (255, 65535), "F": (1, 255, 65535)}.get(image.mode, (65535,))

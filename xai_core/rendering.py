@@ -17,9 +17,10 @@ from xai_core.explanation import Explanation
 from xai_core.pictures import open_picture
 
 PALETTES = {
-    "diverging": {"red-blue": "RdBu_r", "orange-purple": "PuOr_r", "warm-cool": "coolwarm"},
+    "diverging": {"red-blue": "RdBu_r", "brown-teal": "BrBG_r", "warm-cool": "coolwarm"},
     "sequential": {"viridis": "viridis", "cividis": "cividis", "magma": "magma", "inferno": "inferno"},
 }
+MAX_TALL = 3  # heights of a figure's picture in widths: a strip one pixel wide would become a tower
 Picture = Image.Image | Tensor | str
 
 
@@ -70,10 +71,12 @@ def scale_of(
     """
     signed = any(one.signed for one in explanations)
     values = np.concatenate([one.heatmap.ravel() for one in explanations])
-    mode = mode or ("symmetric" if signed else "positive")
+    mode = mode or ("custom" if custom else "symmetric" if signed else "positive")
     if clip is None:
         clip = 99.0 if max(max(one.heatmap.shape) for one in explanations) > 64 else 100.0
     low, high = heatmaps.value_range(values, mode, clip, custom)
+    if signed:
+        low, high = min(low, 0.0), max(high, 0.0)  # else zero would be drawn in the colour of the nearer limit
     known = PALETTES["diverging" if signed else "sequential"]
     found = {
         "symmetric": "symmetric about zero",
@@ -136,11 +139,13 @@ def overlay(
 
 def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
     """A drawn map with its colour bar and caption in one picture, so that it does not travel without them."""
-    height = round(drawn.height * width / drawn.width)
+    factor = min(width / drawn.width, MAX_TALL * width / drawn.height)
+    size = max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))
+    height = size[1]
     font, small = ImageFont.load_default(17), ImageFont.load_default(14)
     lines = textwrap.wrap(caption(explanation, scale), width // 8)
     sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
-    sheet.paste(drawn.resize((width, height), Image.Resampling.LANCZOS), (12, 12))
+    sheet.paste(drawn.resize(size, Image.Resampling.LANCZOS), (12, 12))
     bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
     sheet.paste(Image.fromarray(bar), (12, height + 20))
     pen = ImageDraw.Draw(sheet)
@@ -170,4 +175,6 @@ def alt_text(explanation: Explanation, what: str) -> str:
     """For those who do not see the picture: what it is of, and where the evidence lies."""
     place = heatmaps.centre_of_mass_words(explanation.heatmap)
     trouble = " ".join(explanation.health)
-    return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()
+    return (
+        f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()
+    )

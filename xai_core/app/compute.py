@@ -135,17 +135,18 @@ def known(run: Run) -> Explanation | None:
 
 def when_wanted(run: Run, at_once: bool) -> Explanation | None:
     """Compute now if it is quick, or if `at_once`; else offer a button with the time it takes, and None until pressed."""
-    slot = st.empty()
+    offer, slot = st.empty(), st.empty()
     if session.cancelled(run.key):
         said, at_once = "Cancelled; nothing was kept.", False
     else:
         said, at_once = f"This takes about {run.estimate:.0f} s.", at_once or run.estimate < AT_ONCE_SECONDS
     if not at_once:
-        with slot.container(horizontal=True, vertical_alignment="center"):
+        with offer.container(horizontal=True, vertical_alignment="center"):
             at_once = st.button("Explain", type="primary", key="run", icon=":material/play_arrow:")
             st.markdown(said)
     if not at_once:
         return None
+    offer.empty()
     session.cancel(None)
     return compute(run, slot)
 

@@ -11,10 +11,6 @@ from xai_core.models.catalog import CARDS
 SINGLE = "pages/1_Single_image.py"
 
 
-def page(title: str) -> None:
-    st.set_page_config(page_title=f"{title} · Why", page_icon=":material/home:", layout="wide")
-
-
 def pages() -> None:
     """What each page answers."""
     st.subheader("What you can ask")
@@ -28,7 +24,7 @@ def pages() -> None:
 
 EXAMPLES = {
     "A cat of three names: why *tiger cat* and not *tabby*?": {
-        "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
+        "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false", "b": "tabby, tabby cat (281)",
     },
     "What would go if parts of the coffee were covered?": {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 from PIL import Image
+from streamlit.delta_generator import DeltaGenerator
 
 from xai_core import runtime
 from xai_core.app import compute, session
@@ -32,8 +33,8 @@ class Chosen(NamedTuple):
     remark: str
 
 
-def picture() -> Chosen | None:
-    """A sample or an upload; None while there is none to show (the reason is then on the page)."""
+def picture(say: DeltaGenerator) -> Chosen | None:
+    """A sample or an upload; None while there is none to show. `say` is where the reason is then given."""
     titles = {sample.title: name for name, sample in SAMPLES.items()}
     chosen = st.selectbox("Picture", [*titles, OWN], key="picture", **LINK)
     st.file_uploader(
@@ -44,53 +45,56 @@ def picture() -> Chosen | None:
         on_change=_take_upload,
         help=f"{', '.join(FORMATS)}; up to {MAX_BYTES // 2**20} MB. It stays in this session's memory.",
     )
+    complaint = session.complaint()
+    if complaint:
+        say.error(complaint)
     if chosen != OWN:
         st.query_params.pop(session.UPLOAD, None)
         name = titles[chosen]
         return Chosen(compute.sample(name), name, SAMPLES[name].true_class, SAMPLES[name].remark)
-    return _own_picture()
+    return _own_picture(say)
 
 
 def _take_upload() -> None:
+    """Keep a new upload, if it is a picture; a bad file changes nothing but the message."""
     file = st.session_state["file"]
-    if file is not None:
-        data = file.getvalue()
-        digest, wanted = bytes_digest(data), st.query_params.get(session.UPLOAD)
-        other = wanted is not None and session.upload() is None and wanted != digest
-        session.keep_upload(digest, data, not_the_linked=other)
-        st.session_state["picture"] = OWN
+    if file is None:
+        return
+    data = file.getvalue()
+    digest, wanted = bytes_digest(data), st.query_params.get(session.UPLOAD)
+    try:
+        compute.uploaded(digest, data)
+    except BadPicture as error:
+        session.complain(f"{file.name}: {error} Choose another file; what was shown before is still here.")
+        return
+    other = wanted is not None and session.upload() is None and wanted != digest
+    session.keep_upload(digest, data, not_the_linked=other)
+    st.session_state["picture"] = OWN
 
 
-def _own_picture() -> Chosen | None:
+def _own_picture(say: DeltaGenerator) -> Chosen | None:
     wanted, held = st.query_params.get(session.UPLOAD), session.upload()
     if held is None:
-        if wanted:
-            st.info(
-                f"This link was made with an uploaded picture (SHA-256 {wanted[:12]}...). Uploads are not stored: "
-                "upload the same file here to see the same explanation."
-            )
-        else:
-            st.info("Upload a picture above, or choose one of the samples.")
+        say.info(
+            f"This link was made with an uploaded picture (SHA-256 {wanted[:12]}...). Uploads are not stored: "
+            "upload the same file here to see the same explanation."
+            if wanted
+            else "Upload a picture on the left, or choose one of the samples there."
+        )
         return None
     if held.not_the_linked:
-        st.warning("This is not the picture that the link was made with; all other settings are the link's.")
+        say.warning("This is not the picture that the link was made with; all other settings are the link's.")
     st.query_params[session.UPLOAD] = held.digest
-    try:
-        found = compute.uploaded(held.digest, held.data)
-    except BadPicture as error:
-        st.error(f"{error} Choose another file or one of the samples.")
-        return None
-    return Chosen(found, f"upload-{held.digest[:12]}", None, "")
+    return Chosen(compute.uploaded(held.digest, held.data), f"upload-{held.digest[:12]}", None, "")
 
 
-def model() -> ExplainableModel:
-    """The chosen model, loaded; the embedded one, with the reason on the page, where the chosen one is not to be had."""
-    card = st.selectbox("Model", CARDS.values(), format_func=lambda one: one.title, key="model", **LINK)
+def model(say: DeltaGenerator) -> ExplainableModel:
+    """The chosen model, loaded; where it is not to be had, `say` gives the reason and the embedded one steps in."""
+    card = CARDS[st.selectbox("Model", CARDS, format_func=lambda id: CARDS[id].title, key="model", **LINK)]
+    checkpoints = {one.id: one for one in card.checkpoints}
     checkpoint = card.checkpoints[0]
-    if len(card.checkpoints) > 1:
-        checkpoint = st.selectbox(
-            "Weights", card.checkpoints, format_func=lambda one: one.id, key=f"{card.id}.weights", **LINK
-        )
+    if len(checkpoints) > 1:
+        checkpoint = checkpoints[st.selectbox("Weights", checkpoints, key=f"{card.id}.weights", **LINK)]
     st.caption(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}")
     name, message = f"{card.id} {checkpoint.id}", None
     if not weights.find(checkpoint):
@@ -98,68 +102,61 @@ def model() -> ExplainableModel:
     if message is None:
         action = "Loading" if weights.find(checkpoint) else f"Fetching {checkpoint.megabytes} MB of weights for"
         try:
-            with st.spinner(f"{action} {card.title}"):
+            with say, st.spinner(f"{action} {card.title}"):
                 return compute.model(card.id, checkpoint.id)
         except WeightsUnavailable as error:
             message = str(error)
             session.remember_failure(name, message)
     embedded = next(iter(CARDS.values()))
-    st.error(f"{message}\n\nThe page goes on with {embedded.title}.")
-    st.button("Try again", on_click=session.forget_failures)
+    say.error(f"{message}\n\nThe page goes on with {embedded.title}.")
+    say.button("Try again", on_click=session.forget_failures)
     return compute.model(embedded.id, embedded.checkpoints[0].id)
 
 
-ASK = {
-    "predicted": "Predicted class",
-    "true": "True class",
-    "any": "Any class",
-    "margin": "A and not B",
-}
+ONE, MARGIN = "One class", "A and not B"
+PREDICTED, TRUE = "Predicted class", "True class"
 
 
-def question(model: ExplainableModel, ranked: list[Prediction], true_class: int | None) -> Target | None:
-    """What to explain; None while it is not settled (the reason is then on the page).
+def question(
+    model: ExplainableModel, ranked: list[Prediction], true_class: int | None, say: DeltaGenerator
+) -> Target | None:
+    """What to explain; None while it is not settled, and `say` gives the reason.
 
     `ranked` holds all classes, the most probable first.
     """
-    ask = st.segmented_control(
-        "Explain", ASK, format_func=ASK.get, default="predicted", required=True, key="ask", width="stretch", **LINK
-    )
-    by_index = {one.index: one for one in ranked}
+    by_index = {one.index: one.name for one in ranked}
     order = list(by_index)
 
-    def name(index: int) -> str:
-        return f"{by_index[index].name} ({index})"
+    def label(choice: int | str) -> str:
+        return f"{by_index[choice]} ({choice})" if isinstance(choice, int) else choice
 
-    def choose(label: str, key: str, start: int | None) -> int | None:
-        return st.selectbox(
-            label, order, index=start, format_func=name, key=key, placeholder="Type a name", help=BY_NAME, **LINK
-        )
-
-    if ask == "margin":
-        first, second = choose("A", "a", 0), choose("B", "b", 1)
+    ask = st.segmented_control(
+        "Question", [ONE, MARGIN], default=ONE, required=True, key="ask", width="stretch", help=MARGIN_HELP, **LINK
+    )
+    if ask == MARGIN:
+        first = st.selectbox("A", order, index=0, format_func=label, key="a", help=BY_NAME, **LINK)
+        second = st.selectbox("B", order, index=1, format_func=label, key="b", help=BY_NAME, **LINK)
         if first == second:
-            st.info("Choose two different classes.")
+            say.info("A and B are the same class: choose two different ones.")
             return None
         return ClassMargin((first,), (second,))
-    if ask == "predicted":
-        chosen = order[0]
-    elif ask == "any":
-        chosen = choose("Class", "class", None)
-    elif true_class is not None:
-        chosen = true_class
-        st.caption(f"True class of this sample: {name(true_class)}.")
-    else:
-        chosen = choose("What it really is", "truth", None)
-    if chosen is None:
-        st.info("Choose a class to explain; the list starts with the most probable ones.")
-        return None
+    choices = [PREDICTED, *([TRUE] if true_class is not None else []), *order]
+    chosen = st.selectbox("Class", choices, format_func=label, key="class", help=BY_NAME, **LINK)
+    chosen = {PREDICTED: order[0], TRUE: true_class}.get(chosen, chosen)
     if st.toggle("its probability, not its logit", key="probability", help=PROBABILITY, **LINK):
         return ClassProbability((chosen,))
     return ClassLogit((chosen,))
 
 
-BY_NAME = "All classes of the model, the most probable first. Type to search by name or number."
+def pick_bar() -> None:
+    """A click on a bar of the predictions asks about its class, or makes it the rival."""
+    picked = st.session_state["bars"]["selection"].get("pick")
+    if picked:
+        st.session_state["b" if st.session_state["ask"] == MARGIN else "class"] = int(picked[0]["class"])
+
+
+MARGIN_HELP = "A and not B: what tips the scales between two classes, as the difference of their logits."
+BY_NAME = "All classes of the model, the most probable first. Type to search by name or number; or click a bar."
 PROBABILITY = (
     "The logit is the class's own score. The probability also falls when another class rises, and hardly moves where "
     "the model is certain."
@@ -178,9 +175,7 @@ class Settings(NamedTuple):
 
 def method(model: ExplainableModel) -> Settings:
     """A method, and the controls that its signature declares."""
-    chosen = st.selectbox(
-        "Method", METHODS.values(), format_func=lambda one: one.title, key="method", help="What each tells is below.", **LINK
-    )
+    chosen = METHODS[st.selectbox("Method", METHODS, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
     st.caption(chosen.tells)
     cut = model.network.cut_name(None)
     with st.expander("Options"):

@@ -29,6 +29,15 @@ def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
     st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
 
 
+def complain(message: str) -> None:
+    """Say something in the next run, once."""
+    st.session_state["complaint"] = message
+
+
+def complaint() -> str | None:
+    return st.session_state.pop("complaint", None)
+
+
 def opened_by_link() -> bool:
     """Whether this is the first run of a session whose address carries settings: a link someone was sent."""
     first = "visited" not in st.session_state

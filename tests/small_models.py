@@ -1,0 +1,136 @@
+"""Small untrained networks of every family, each beside the library's own module; and pictures to show them.
+
+A new family needs a small architecture in ARCHITECTURES; the tests that run over FAMILIES then cover it.
+"""
+
+import copy
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xai_core.models.catalog import CARDS
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.families import FAMILIES
+from xai_core.models.loading import random_module
+from xai_core.models.staged import freeze, normalisation
+from xai_core.question import Question
+from xai_core.recipe import Recipe
+from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
+
+ARCHITECTURES = {
+    "resnet": ("resnet18", 64),
+    "efficientnet": ("test_efficientnet", 64),
+    "vit": ("test_vit", 160),
+}
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+CPU = torch.device("cpu")
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std: what a model here does inside, for a library's module that does not."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+class Pair(NamedTuple):
+    """Our model, and the library's plain module with the same weights behind a normalisation: an independent copy."""
+
+    model: ExplainableModel
+    plain: nn.Module
+    side: int
+
+
+@cache
+def pair(family: str, architecture: str | None = None, side: int | None = None) -> Pair:
+    """An architecture of a family with random weights (None: the family's small one); shared by all tests."""
+    if architecture is None:
+        architecture, side = ARCHITECTURES[family]
+    card = next(card for card in CARDS.values() if card.family == family)
+    checkpoint = replace(card.checkpoints[0], recipe=Recipe(side, side, mean=MEAN, std=STD))
+    module = random_module(replace(card, architecture=architecture, checkpoints=(checkpoint,)), seed=0)
+    return assembled(family, module, side)
+
+
+def assembled(family: str, module: nn.Module, side: int) -> Pair:
+    """A library's module as our model, beside an untouched copy of it."""
+    plain = nn.Sequential(Normalise(), copy.deepcopy(module)).eval()
+    network = FAMILIES[family](freeze(module))
+    model = ExplainableModel(
+        id=family,
+        title=f"Small {family}",
+        network=replace(network, normalise=normalisation(MEAN, STD, CPU)),
+        recipe=Recipe(side, side, mean=MEAN, std=STD),
+        device=CPU,
+        fingerprint="random",
+    )
+    return Pair(model, plain, side)
+
+
+@cache
+def custom() -> Pair:
+    """A convolutional network of the user's own, with a projection head beside its classifier."""
+    torch.manual_seed(0)
+    stages = [
+        ("early", nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(inplace=True))),
+        ("late", nn.Sequential(nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(inplace=True))),
+    ]
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    project, classify = nn.Linear(16, 4), nn.Linear(16, 10)
+    model = ExplainableModel.from_stages(stages, pool, project, classify, mean=MEAN, std=STD, input_size=48)
+    return Pair(model, nn.Sequential(Normalise(), *(part for _, part in stages), pool, classify).eval(), 48)
+
+
+def small(name: str) -> Pair:
+    """The small network of a family, or the custom one."""
+    return custom() if name == "custom" else pair(name)
+
+
+NAMES = (*FAMILIES, "custom")
+
+
+def pictures(n: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:
+    """n different pictures (n, 3, height, width) in [0, 1]: soft blobs with a little noise."""
+    width = width or height
+    draw = torch.Generator().manual_seed(seed)
+    blobs = F.interpolate(torch.rand(n, 3, 6, 6, generator=draw), (height, width), mode="bicubic")
+    return (0.85 * blobs + 0.15 * torch.rand(n, 3, height, width, generator=draw)).clamp(0, 1)
+
+
+def targets(found: Pair, n: int) -> dict[str, Target]:
+    """One target of every kind for n pictures, a different one for each."""
+    reference = found.model.outputs(pictures(n, found.side, seed=99)).embedding
+    classes, rivals = tuple(range(1, n + 1)), tuple(range(4, n + 4))
+    return {
+        "logit": ClassLogit(classes),
+        "probability": ClassProbability(classes),
+        "margin": ClassMargin(classes, rivals),
+        "similarity": SimilarityTo(reference),
+    }
+
+
+TARGETS = ("logit", "probability", "margin", "similarity")
+
+
+def ask(model: ExplainableModel, target: Target, cut: str | None = None, precision: str = "exact") -> Question:
+    return Question(model, target, model.network.cut_name(cut), precision)
+
+
+def spearman(a, b) -> float:
+    """Rank correlation of two maps; 1 where both are the same everywhere."""
+    a, b = np.asarray(a, dtype=np.float64).ravel(), np.asarray(b, dtype=np.float64).ravel()
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float(np.ptp(a) == np.ptp(b))
+    return float(scipy.stats.spearmanr(a, b).statistic)
+
+
+def difference(a, b) -> float:
+    """max |a - b| as a share of max |b|."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))

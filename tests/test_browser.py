@@ -1,0 +1,272 @@
+"""The real server in a real browser: what AppTest cannot see. Needs Chromium (Debian's package, or CHROMIUM=path)."""
+
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from xai_core import explain, load_sample
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[1]
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+# On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on.
+EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$")
+UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a running app. Its log must be free of tracebacks and warnings at the end."""
+    if CHROMIUM is None:
+        message = "NO BROWSER: the browser tests did not run. Install chromium, or set CHROMIUM to its path."
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
+    command += [f"--server.port={port}", "--server.address=127.0.0.1"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_healthy(address, process, log)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+    said = log.read_text()
+    assert not re.search(r"Traceback|[Ww]arning|[Dd]eprecat|Exception", said), said
+
+
+def _wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(150):
+        assert process.poll() is None, log.read_text()
+        try:
+            if urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).status == 200:
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser(server):
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(server, browser: Browser):
+    """visit(path, **context options) -> a page in a context of its own, settled. No console error may be left."""
+    contexts, errors = [], []
+
+    def note(message) -> None:
+        if message.type == "error" and not EXPECTED_404.search(message.location.get("url", "")):
+            errors.append(message.text)
+
+    def open_page(path: str = "", **options) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{server}/{path}")
+        return settled(page)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def settled(page: Page) -> Page:
+    """Wait until the page is connected, its script has ended, and no placeholder is left."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-connection-state="CONNECTED"]', state="attached")
+    page.wait_for_timeout(300)  # an action reaches the server after a debounce
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', state="attached")
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
+    expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+    return page
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    box = page.get_by_role("combobox", name=label, exact=True)
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)  # an expander opens with a movement
+    box.click()
+    page.keyboard.type(option)
+    expect(page.get_by_role("option", name=option, exact=True)).to_be_visible()
+    page.wait_for_timeout(200)  # the list filters as one types
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
+
+
+def overlay_of(page: Page):
+    found = page.get_by_role("img", name=re.compile("^Overlay: "))
+    expect(found).to_have_count(1)
+    found.scroll_into_view_if_needed()
+    assert found.evaluate("image => image.complete && image.naturalWidth") > 100
+    pixels = np.asarray(Image.open(io.BytesIO(found.screenshot())).convert("RGB"))
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500, "the overlay is blank"
+    return found
+
+
+def a_picture(colour: str = "teal") -> dict:
+    buffer = io.BytesIO()
+    picture = Image.new("RGB", (320, 240), "white")
+    picture.paste(Image.new("RGB", (120, 120), colour), (40, 60))
+    picture.save(buffer, "PNG")
+    return {"name": f"{colour}.png", "mimeType": "image/png", "buffer": buffer.getvalue()}
+
+
+def test_from_home_to_an_explanation_in_one_click(visit):
+    page = visit()
+    page.get_by_role("link", name="Start: why is this astronaut a football helmet?").click()
+    settled(page)
+    expect(page.get_by_role("heading", name="EfficientNet-Lite0 says football helmet")).to_be_visible()
+    assert "Grad-CAM for the logit of football helmet" in overlay_of(page).get_attribute("alt")
+
+
+def test_every_page_opens_from_the_sidebar(visit):
+    page = visit()
+    names = page.locator('[data-testid="stSidebarNavLink"]').all_inner_texts()
+    assert len(names) == 1 + len(list((ROOT / "pages").glob("*.py")))
+    for name in names:
+        page.locator('[data-testid="stSidebarNavLink"]', has_text=name).click()
+        settled(page)
+        expect(page.locator("h1")).to_have_count(1)
+
+
+def test_every_example_on_home_leads_to_an_explanation(visit):
+    page = visit()
+    labels = page.locator('[data-testid="stPageLink"] a[href*="?"]').all_inner_texts()
+    assert len(labels) >= 3
+    for label in labels:
+        example = visit()
+        example.get_by_role("link", name=label.split("\n")[-1]).click()
+        example.get_by_text("Target: ").wait_for()
+        overlay_of(settled(example))
+
+
+def test_an_upload_is_explained_and_its_link_restores_the_rest(visit):
+    page = visit("Single_image")
+    choose(page, "Method", "LayerCAM")
+    page.locator(UPLOAD).set_input_files(a_picture())
+    page.get_by_text("LayerCAM for the logit of").wait_for()
+    settled(page)
+    overlay_of(page)
+    elsewhere = visit(page.url.split("/", 3)[3])
+    expect(elsewhere.get_by_text("This link was made with an uploaded picture")).to_be_visible()
+    elsewhere.locator(UPLOAD).set_input_files(a_picture())
+    elsewhere.get_by_text("LayerCAM for the logit of").wait_for()
+    overlay_of(settled(elsewhere))
+    assert elsewhere.url == page.url
+
+
+def test_a_bad_upload_is_one_sentence_and_the_page_goes_on(visit):
+    page = visit("Single_image")
+    page.locator(UPLOAD).set_input_files({"name": "fake.png", "mimeType": "image/png", "buffer": b"<svg onload=1>"})
+    expect(page.locator('[data-testid="stAlert"]')).to_contain_text("fake.png")
+    overlay_of(settled(page))
+
+
+def test_a_link_opened_elsewhere_shows_the_same(visit):
+    page = visit("Single_image?picture=Chelsea+the+cat&method=HiResCAM&opacity=0.5&resolution=Native+grid")
+    page.get_by_text("A and not B").click()
+    settled(page)
+    page.get_by_text("Options", exact=True).click()
+    choose(page, "Target layer (cut)", "blocks.4.2")
+    said = page.get_by_text("Target: ").inner_text()
+    assert "tiger cat and not Egyptian cat" in said and "blocks.4.2" in said and "14 x 14" in said
+    elsewhere = visit(page.url.split("/", 3)[3])
+    assert elsewhere.get_by_text("Target: ").inner_text() == said
+    expect(elsewhere.get_by_role("slider", name="Opacity")).to_have_value("0.5")
+
+
+def test_a_click_on_a_bar_asks_about_its_class_and_stands_in_the_link(visit):
+    page = visit("Single_image")
+    page.locator("path[aria-roledescription='bar']").nth(1).click()
+    page.get_by_text("for the logit of bobsled").first.wait_for()
+    settled(page)
+    assert "class=bobsled" in page.url
+
+
+def test_the_map_answers_to_the_pointer(visit):
+    page = visit("Single_image")
+    chart = page.locator('[data-testid="stVegaLiteChart"]').nth(1)
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6)
+    tip = page.locator("#vg-tooltip-element")
+    expect(tip).to_contain_text("value")
+    expect(tip).to_contain_text("row")
+
+
+def test_a_long_run_shows_progress_and_cancel_stops_it(visit):
+    page = visit("Single_image")
+    choose(page, "Method", "Occlusion sensitivity")
+    page.get_by_role("button", name="Explain", exact=True).click()
+    expect(page.get_by_text(re.compile(r"Occlusion sensitivity: [2-9] of \d+ batches"))).to_be_visible()
+    pressed = time.monotonic()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled; nothing was kept.")).to_be_visible()
+    assert time.monotonic() - pressed < 5
+    choose(page, "Method", "Grad-CAM")
+    overlay_of(page)
+
+
+def test_the_downloads_hold_what_python_computes(visit, lite0):
+    page = visit("Single_image?picture=Rocket&method=XGrad-CAM")
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Raw map (NPZ)").click()
+    with np.load(waiting.value.path(), allow_pickle=False) as file:
+        ours = explain(lite0, load_sample("rocket"), "xgrad_cam").heatmap
+        np.testing.assert_allclose(file["heatmap"], ours, rtol=1e-4, atol=1e-5)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Picture with caption (PNG)").click()
+    with Image.open(waiting.value.path()) as picture:
+        assert picture.width > 400 and "XGrad-CAM" in picture.text["xai_core"]
+
+
+def test_two_visitors_at_once_each_get_their_own_map(visit):
+    queries = [f"Single_image?picture={name}&method=SmoothGrad" for name in ("Coffee", "Motorcycle")]
+    pages = [visit() for _ in queries]
+    for page, query in zip(pages, queries, strict=True):
+        page.evaluate("address => { window.location.href = address }", f"/{query}")
+    expected = ["espresso", "moped"]
+    for page, name in zip(pages, expected, strict=True):
+        page.get_by_text(f"Target: logit of {name}").wait_for(timeout=120_000)
+        overlay_of(settled(page))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [380, 768, 1920])
+@pytest.mark.parametrize("path", ["", "Single_image"])
+def test_nothing_overflows(visit, path, width, scheme):
+    page = visit(path, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
+    for image in page.locator('[data-testid="stImage"] img').all():
+        assert image.get_attribute("alt"), "every picture has a text for those who do not see it"

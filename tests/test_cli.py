@@ -1,0 +1,214 @@
+"""The command line: what it writes, and what it lists. (Its mistakes: test_cli_mistakes.py)
+
+Everything runs in this process through `main()`, but for one real run of `python -m xai_core`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xai_core.__main__ import main
+from xai_core.attribution.catalog import METHODS
+from xai_core.explaining import explain
+from xai_core.models import loading, weights
+from xai_core.models.catalog import CARDS
+from xai_core.models.explainable import ExplainableModel
+from xai_core.options import Choice, Range, options_of
+from xai_core.pictures import open_picture
+from xai_core.samples import load_sample
+
+ROOT = Path(__file__).parents[1]
+TABBY, EGYPTIAN_CAT = 281, 285
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one `explain` left in its folder: the picture, the settings from inside it, the arrays, the JSON."""
+
+    overlay: np.ndarray
+    inside_png: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    settings: dict[str, Any]
+
+
+def read(folder: Path, stem: str) -> Taken:
+    """Exactly three files are there, and all three open."""
+    assert sorted(path.name for path in folder.iterdir()) == [f"{stem}.json", f"{stem}.npz", f"{stem}_overlay.png"]
+    with Image.open(folder / f"{stem}_overlay.png") as png, np.load(folder / f"{stem}.npz", allow_pickle=False) as npz:
+        assert (png.format, png.mode) == ("PNG", "RGB")
+        arrays = dict(npz)
+        return Taken(
+            overlay=np.asarray(png),
+            inside_png=json.loads(png.text["xai_core"]),
+            arrays=arrays,
+            settings=json.loads((folder / f"{stem}.json").read_text(encoding="utf-8")),
+        )
+
+
+def as_arguments(options: Mapping[str, Any]) -> list[str]:
+    return [f"--option={name}={value}" for name, value in options.items()]
+
+
+def cheap_options(method: str) -> dict[str, Any]:
+    """The options of a method with which it needs the fewest passes: each number at the cheaper of its two ends."""
+    options = {option.name: option.default for option in options_of(METHODS[method].run)}
+    for option in options_of(METHODS[method].run):
+        if isinstance(option.bounds, Range):
+            ends = [options | {option.name: option.kind(end)} for end in (option.bounds.low, option.bounds.high)]
+            cheapest = min([options, *ends], key=lambda some: sum(METHODS[method].cost(some)))
+            options = cheapest
+    return options
+
+
+@pytest.fixture
+def loaded(lite0: ExplainableModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded model is not loaded again for each command."""
+    real = loading.load_model
+
+    def load(id: str, weights: str | None = None) -> ExplainableModel:
+        return lite0 if (id, weights) == (lite0.id, None) else real(id, weights)
+
+    monkeypatch.setattr(loading, "load_model", load)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture in a file: a cat, 120 x 80."""
+    path = tmp_path / "my cat.png"
+    load_sample("chelsea").resize((120, 80)).save(path)
+    return path
+
+
+@pytest.fixture
+def explained(loaded, photo: Path, tmp_path: Path, capsys) -> Callable[..., Taken]:
+    """`explained("--method", "saliency")`: run it on the photo; what it left, and nothing on the standard error."""
+
+    def run(*arguments: str) -> Taken:
+        out = tmp_path / f"out {len(list(tmp_path.iterdir()))}"
+        assert main(["explain", str(photo), "--out", str(out), *arguments]) == 0
+        assert capsys.readouterr().err == ""
+        method = arguments[arguments.index("--method") + 1] if "--method" in arguments else "grad_cam"
+        return read(out, f"my cat_{method}")
+
+    return run
+
+
+def test_as_a_program(lite0, tmp_path):
+    """`python -m xai_core explain` with a sample: three files, a caption, a silent standard error, status 0."""
+    out = tmp_path / "new" / "folder"
+    command = [sys.executable, "-m", "xai_core", "explain", "chelsea", "--target", "tabby", "--out", str(out)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Target: logit of tabby") and str(out / "chelsea_grad_cam.npz") in done.stdout
+    taken, expected = read(out, "chelsea_grad_cam"), explain(lite0, load_sample("chelsea"), "grad_cam", target=TABBY)
+    np.testing.assert_allclose(taken.arrays["heatmap"], expected.heatmap, rtol=1e-3, atol=1e-4)
+    assert taken.settings["key"] == expected.key
+    assert taken.overlay.shape == (300, 451, 3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method(explained, lite0, photo, method):
+    """Each method runs, and its files hold what the same call in Python gives."""
+    options = cheap_options(method)
+    taken = explained("--method", method, "--target", str(TABBY), *as_arguments(options))
+    expected = explain(lite0, open_picture(photo), method, target=TABBY, **options)
+    assert taken.overlay.shape == (80, 120, 3) and np.ptp(taken.overlay) > 50
+    np.testing.assert_array_equal(taken.arrays["heatmap"], expected.heatmap)
+    assert taken.arrays["heatmap"].dtype == np.float32
+    np.testing.assert_array_equal(taken.arrays["input"], expected.to_input())
+    assert tuple(taken.arrays["box"]) == expected.box
+    same = {**expected.settings(), "seconds": taken.settings["seconds"]}
+    assert taken.settings == json.loads(json.dumps(same))
+    assert taken.settings == taken.inside_png == json.loads(str(taken.arrays["settings"]))
+
+
+def test_the_caption_is_printed_with_the_files(loaded, photo, tmp_path, capsys):
+    main(["explain", str(photo), "--out", str(tmp_path / "out")])
+    caption, *paths = capsys.readouterr().out.splitlines()
+    assert caption.startswith("Target: ") and "Method: Grad-CAM" in caption
+    assert sorted(paths) == sorted(str(path) for path in (tmp_path / "out").iterdir())
+
+
+def test_a_file_is_preferred_to_the_sample_of_its_name(loaded, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    load_sample("coffee").resize((50, 40)).save(tmp_path / "chelsea", "PNG")
+    assert main(["explain", "chelsea", "--out", "out"]) == 0
+    assert read(tmp_path / "out", "chelsea_grad_cam").settings["picture_size"] == [50, 40]
+
+
+def test_target_by_name_synonym_index_and_wordnet_id(explained, lite0):
+    for asked in ("Egyptian cat", "EGYPTIAN CAT", str(EGYPTIAN_CAT), lite0.wnids[EGYPTIAN_CAT]):
+        assert explained("--target", asked).settings["target_key"] == f"logit {EGYPTIAN_CAT}"
+    assert explained("--target", "tabby cat").settings["target_key"] == f"logit {TABBY}"
+
+
+def test_rival_cut_seed_precision_and_options_arrive(explained):
+    rival = explained("--target", "tabby", "--rival", "Egyptian cat").settings
+    assert rival["target_key"] == f"margin {TABBY} {EGYPTIAN_CAT}"
+    assert explained("--cut", "blocks.3.0").settings["cut"] == "blocks.3.0"
+    assert explained("--precision", "fast").settings["precision"] == "fast"
+    hires = ("--method", "hires_cam", "--option")
+    plain, signed = explained(*hires, "relu=true"), explained(*hires, "relu=false")
+    assert (plain.settings["options"], signed.settings["options"]) == ({"relu": True}, {"relu": False})
+    assert plain.arrays["heatmap"].min() >= 0 > signed.arrays["heatmap"].min()
+
+
+def test_the_seed_decides_the_draws(explained):
+    few = ("--method", "smooth_grad", "--option", "samples=2", "--seed")
+    first, again, other = (explained(*few, seed).arrays["heatmap"] for seed in ("1", "1", "2"))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["explain", "--help"], ["methods", "-h"], ["--version"]], ids=" ".join
+)
+def test_help(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    assert stopped.value.code == 0 and said.err == "" and said.out
+    assert "--version" in arguments or said.out.startswith("usage: python -m xai_core")
+
+
+def listed(command: str, capsys) -> tuple[str, list[dict[str, Any]]]:
+    """What `methods` or `models` prints for people, and as JSON."""
+    assert main([command]) == 0
+    text = capsys.readouterr().out
+    assert main([command, "--json"]) == 0
+    return text, json.loads(capsys.readouterr().out)
+
+
+def test_methods_are_listed_with_their_options(capsys):
+    text, rows = listed("methods", capsys)
+    assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(METHODS)
+    for row in rows:
+        method = METHODS[row["id"]]
+        assert (row["random"], row["fast"], row["paper"]) == (method.random, method.fast, method.paper)
+        assert row["title"] and row["summary"] in text
+        for said, option in zip(row["options"], options_of(method.run), strict=True):
+            bounds = {Range: {"low", "high"}, Choice: {"values"}, type(None): set()}[type(option.bounds)]
+            assert {"name", "type", "default", "help"} | bounds <= set(said) and said["help"]
+            assert option.check(said["default"]) == option.default
+
+
+def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    text, rows = listed("models", capsys)
+    assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(CARDS)
+    for row, line in zip(rows, text.splitlines(), strict=True):
+        checkpoints = CARDS[row["id"]].checkpoints
+        assert [one["id"] for one in row["checkpoints"]] == [one.id for one in checkpoints]
+        assert [one["ready"] for one in row["checkpoints"]] == [weights.find(one) is not None for one in checkpoints]
+        assert [one["ready"] for one in row["checkpoints"]] == [one.package is not None for one in checkpoints]
+        assert ("to be fetched" in line) == (not all(one.package for one in checkpoints))

@@ -1,0 +1,176 @@
+"""Every page in Streamlit's own test harness: it opens, answers, survives bad input, and does no work twice."""
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from xai_core.app import compute
+from xai_core.attribution.catalog import METHODS
+from xai_core.errors import WeightsUnavailable
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
+SINGLE = "pages/1_Single_image.py"
+
+
+def opened(page: str | None = None, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "Home.py"), default_timeout=120)
+    app.run()
+    if page:
+        app.switch_page(page)
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    return " ".join(element.value for kind in ("markdown", "caption", "title") for element in app.get(kind))
+
+
+def choose(app: AppTest, key: str, value: object) -> AppTest:
+    app.selectbox(key=key).set_value(value).run()
+    assert not app.exception, app.exception
+    return app
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_its_defaults(page):
+    app = opened(f"pages/{page}")
+    assert app.title and not app.error
+
+
+def test_home_says_what_is_ready_and_what_a_map_is_not():
+    said = text(opened())
+    assert "EfficientNet-Lite0" in said and "ready" in said and "fetched when first chosen" in said
+    assert "no proof" in said
+
+
+def test_the_astronaut_is_explained_at_once():
+    app = opened(SINGLE)
+    assert "football helmet" in text(app) and "7 x 7" in text(app)
+    assert len(app.image) == 2 and len(app.get("vega_lite_chart")) == 2
+    assert len(app.get("download_button")) == 3
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
+def test_every_method_can_be_chosen(method, monkeypatch):
+    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 60)
+    app = choose(opened(SINGLE), "method", method.id)
+    assert f"Method: {method.title}" in text(app) and not app.error
+
+
+def test_a_class_a_probability_and_a_margin_can_be_asked():
+    app = choose(opened(SINGLE, picture="Chelsea the cat"), "class", 281)
+    assert "logit of tabby" in text(app)
+    app.toggle(key="probability").set_value(True).run()
+    assert "probability of tabby" in text(app)
+    app.segmented_control(key="ask").set_value("A and not B").run()
+    assert "tiger cat and not Egyptian cat" in text(app)
+    choose(app, "b", 282)
+    assert "choose two different ones" in app.info[0].value
+
+
+def test_the_true_class_is_offered_where_it_is_known():
+    app = choose(opened(SINGLE, picture="Chelsea the cat"), "class", "True class")
+    assert "logit of tabby" in text(app)
+    assert "True class" not in opened(SINGLE).selectbox(key="class").options
+
+
+def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
+    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 0)
+    app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
+    assert "This takes about" in text(app) and "Method:" not in text(app)
+    app.button(key="run").click().run()
+    assert "Method: Input x gradient" in text(app) and not app.exception
+
+
+def test_the_same_question_is_computed_once(monkeypatch):
+    calls = []
+    real = compute.explain
+    monkeypatch.setattr(compute, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
+    app = choose(opened(SINGLE, picture="Rocket"), "method", "layer_cam")
+    app.slider(key="opacity").set_value(0.3).run()
+    app.segmented_control(key="resolution").set_value("Native grid").run()
+    choose(choose(app, "method", "xgrad_cam"), "method", "layer_cam")
+    before = len(calls)
+    opened(SINGLE, picture="Rocket", method="LayerCAM")
+    assert len(calls) == before, "another session got the shared result"
+
+
+def test_the_app_key_is_the_explanation_key(lite0, monkeypatch):
+    runs = []
+    real = compute.known
+    monkeypatch.setattr(compute, "known", lambda run: runs.append(run) or real(run))
+    opened(SINGLE, picture="Coffee", method="HiResCAM")
+    found = real(runs[-1])
+    assert found is not None and found.key == runs[-1].key
+
+
+def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
+    def refuse(id, checkpoint):
+        if id != "efficientnet_lite0":
+            raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
+        return real(id, checkpoint)
+
+    real = compute.model
+    monkeypatch.setattr(compute, "model", refuse)
+    app = choose(opened(SINGLE), "model", "resnet50")
+    assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
+    assert "football helmet" in text(app)
+
+
+def picture_file(name: str = "red.png") -> tuple[str, bytes, str]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 200), "red").save(buffer, "PNG")
+    return name, buffer.getvalue(), "image/png"
+
+
+def test_an_upload_is_explained_and_named_in_the_link():
+    app = opened(SINGLE)
+    app.file_uploader(key="file").set_value(picture_file()).run()
+    assert not app.exception and app.selectbox(key="picture").value == "Your own picture"
+    assert len(app.query_params["upload"]) == 64
+    assert "Method: Grad-CAM" in text(app)
+
+
+def test_a_bad_upload_gives_one_sentence_and_loses_nothing():
+    app = opened(SINGLE, method="LayerCAM")
+    app.file_uploader(key="file").set_value(("bad.png", b"<html>", "image/png")).run()
+    assert not app.exception and "bad.png" in app.error[0].value
+    assert "football helmet" in text(app) and "Method: LayerCAM" in text(app)
+
+
+def test_a_link_to_an_upload_asks_for_it():
+    app = opened(SINGLE, picture="Your own picture", upload="ab" * 32)
+    assert "abababababab" in app.info[0].value and "upload the same file" in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"method": "Astrology"},
+        {"class": "unicorn (99999)"},
+        {"picture": "../../etc/passwd"},
+        {"opacity": "seven"},
+        {"smooth_grad.samples": "-3", "method": "SmoothGrad"},
+        {"model": "<script>alert(1)</script>"},
+        {"upload": "x" * 5000},
+    ],
+    ids=lambda query: next(iter(query)),
+)
+def test_a_nonsensical_link_falls_back_to_defaults(query):
+    app = opened(SINGLE, **query)
+    assert not app.exception and not app.error
+
+
+def test_state_survives_leaving_the_page_and_coming_back():
+    app = choose(opened(SINGLE), "method", "hires_cam")
+    app.switch_page("Home.py").run()
+    app.switch_page(SINGLE).run()
+    assert not app.exception
+    assert app.selectbox(key="method").value == "hires_cam"
