@@ -107,7 +107,7 @@ def test_as_a_program(lite0, tmp_path):
     out = tmp_path / "new" / "folder"
     command = [sys.executable, "-m", "xai_core", "explain", "chelsea", "--target", "tabby", "--out", str(out)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Target: logit of tabby") and str(out / "chelsea_grad_cam.npz") in done.stdout
     taken, expected = read(out, "chelsea_grad_cam"), explain(lite0, load_sample("chelsea"), "grad_cam", target=TABBY)
@@ -157,7 +157,7 @@ def test_rival_cut_seed_precision_and_options_arrive(explained):
     assert rival["target_key"] == f"margin {TABBY} {EGYPTIAN_CAT}"
     assert explained("--cut", "blocks.3.0").settings["cut"] == "blocks.3.0"
     assert explained("--precision", "fast").settings["precision"] == "fast"
-    hires = ("--method", "hires_cam", "--option")
+    hires = ("--method", "hires_cam", "--target", "657", "--option")
     plain, signed = explained(*hires, "relu=true"), explained(*hires, "relu=false")
     assert (plain.settings["options"], signed.settings["options"]) == ({"relu": True}, {"relu": False})
     assert plain.arrays["heatmap"].min() >= 0 > signed.arrays["heatmap"].min()

@@ -11,7 +11,7 @@ from torch import nn
 from xai_core.errors import BadRequest
 from xai_core.explaining import explain
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit
+from xai_core.targets import ClassLogit, SimilarityTo
 
 
 class Tokens(nn.Module):
@@ -39,6 +39,10 @@ def users_network():
         "pool": nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         "head": nn.Linear(4, 5),
     })  # fmt: skip
+
+
+def another_picture(model):
+    return SimilarityTo(model.embed(pictures(1, 16, seed=1)[0]))
 
 
 def wrap(net, **given):
@@ -107,14 +111,8 @@ def test_activations_without_a_grid_are_refused_with_their_shape(stage, shape):
     model = ExplainableModel.from_stages([("here", stage)], nn.Flatten())
     for method in ("grad_cam", "eigen_cam"):
         with pytest.raises(BadRequest, match=f"shape {shape} have no grid at this cut"):
-            explain(model, pictures(1, 16)[0], method, target=_first_feature(model))
-    assert explain(model, pictures(1, 16)[0], "saliency", target=_first_feature(model)).heatmap.shape == (16, 16)
-
-
-def _first_feature(model):
-    from xai_core.targets import SimilarityTo
-
-    return SimilarityTo(model.embed(pictures(1, 16, seed=1)[0]))
+            explain(model, pictures(1, 16)[0], method, target=another_picture(model))
+    assert explain(model, pictures(1, 16)[0], "saliency", target=another_picture(model)).heatmap.shape == (16, 16)
 
 
 @pytest.mark.parametrize("stages", [[], [("a", nn.ReLU()), ("a", nn.ReLU())]])
@@ -152,13 +150,8 @@ def test_plain_callables_get_a_fingerprint_of_their_own():
 
 
 def test_a_target_that_does_not_depend_on_the_picture_has_no_gradient():
-    """A stage that cuts the graph cannot be explained by gradients; a constant has a zero map and is said to be ill."""
+    """A stage that cuts the graph cannot be explained by gradients; occlusion still can."""
     detached = ExplainableModel.from_stages([("body", lambda images: images.detach())], nn.Flatten())
     with pytest.raises(BadRequest, match="does not depend on the picture"):
-        explain(detached, pictures(1, 8)[0], "saliency", target=_first_feature_of(detached, 8))
-
-
-def _first_feature_of(model, side):
-    from xai_core.targets import SimilarityTo
-
-    return SimilarityTo(model.embed(pictures(1, side, seed=1)[0]))
+        explain(detached, pictures(1, 16)[0], "saliency", target=another_picture(detached))
+    assert explain(detached, pictures(1, 16)[0], "occlusion", target=another_picture(detached), window=8).heatmap.any()

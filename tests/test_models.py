@@ -15,14 +15,18 @@ from xai_core.images import stack
 from xai_core.models.catalog import CARDS
 from xai_core.models.loading import load_model, random_module
 from xai_core.pictures import open_picture
+from xai_core.recipe import Recipe
 from xai_core.samples import SAMPLES, load_sample
 
-SMALL = replace(CARDS["resnet50"], architecture="resnet18")
+RESNET = CARDS["resnet50"]
+SMALL = replace(RESNET, architecture="resnet18", checkpoints=(replace(RESNET.checkpoints[0], recipe=Recipe(64, 64)),))
 
 
 def test_accuracy_on_500_labelled_photographs(lite0, shared, capsys):
-    """At least 86% of the sample are right at the first guess; a wrong resize, crop, mean or class order costs more
-    than that. (Some training pictures are among them: on the whole validation set the model has 75%.)"""
+    """At least 86% are right at the first guess: the weights, the preprocessing and the order of classes fit together.
+
+    These pictures are easier than the validation set, on which the model is published with about 75%.
+    """
     with zipfile.ZipFile(shared("data/imagenet_samples.zip")) as file:
         names = [name for name in file.namelist() if name.endswith(".JPEG")]
         data = [file.read(name) for name in names]
@@ -102,7 +106,7 @@ def test_a_network_without_classes_says_so(lite0):
 
 
 @pytest.mark.parametrize(
-    ("ask", "kind"), [({"id": "resnet5"}, "model"), ({"id": "resnet50", "weights": "V1"}, "check")]
+    ("ask", "kind"), [({"id": "resnet5"}, "model"), ({"id": "resnet50", "weights": "V1"}, "checkpoint")]
 )
 def test_an_unknown_model_or_checkpoint_is_refused(ask, kind):
     with pytest.raises(UnknownName, match=kind):
@@ -136,14 +140,14 @@ def test_random_weights_come_from_the_seed_alone():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_random_models_say_which_they_are(lite0):
-    picture = lite0.prepare(load_sample("coffee")).pixels[None]
-    models = [load_model("efficientnet_lite0", weights="random", seed=seed) for seed in (3, 3, 4)]
-    same, equal, other = (model.outputs(picture).logits for model in models)
+def test_random_models_say_which_they_are(monkeypatch):
+    monkeypatch.setitem(CARDS, "resnet50", SMALL)
+    models = [load_model("resnet50", weights="random", seed=seed) for seed in (3, 3, 4)]
+    images = torch.stack([models[0].prepare(load_sample(name)).pixels for name in ("coffee", "chelsea")])
+    same, equal, other = (model.outputs(images).logits for model in models)
     assert torch.equal(same, equal) and not torch.allclose(same, other)
     assert models[0].fingerprint == models[1].fingerprint != models[2].fingerprint
-    assert len({lite0.fingerprint, *(model.fingerprint for model in models)}) == 3
-    assert same.std() > 1e-3, "pictures must matter to an untrained network, or its maps are dead"
+    assert (same[0] - same[1]).std() > 0.1 * same.std(), "pictures must matter, or the maps are dead"
 
 
 @pytest.mark.parametrize("weights", [None, "random"])
@@ -154,18 +158,19 @@ def test_loading_leaves_the_global_generator_alone(weights):
 
 
 def test_models_loaded_at_the_same_time_do_not_mix_their_draws():
-    alone = [parameters(random_module(SMALL, seed)) for seed in range(4)]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda seed: parameters(random_module(SMALL, seed)), range(4)))
+    alone = [parameters(random_module(SMALL, seed)) for seed in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda seed: parameters(random_module(SMALL, seed)), range(3)))
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_a_loaded_network_is_frozen(lite0):
-    """Eval mode and no gradient for any parameter, as far as the stages show their modules."""
-    modules = [stage.run for stage in lite0.network.stages if isinstance(stage.run, torch.nn.Module)]
-    assert len(modules) == len(lite0.network.stages)
-    assert not any(part.training or getattr(part, "inplace", False) for one in modules for part in one.modules())
-    assert not any(parameter.requires_grad for one in modules for parameter in one.parameters())
+    """Eval mode, nothing in place, no gradient for any parameter. (A bare Sequential is only a list of its parts.)"""
+    stages = [stage.run for stage in lite0.network.stages]
+    parts = [part for stage in stages for part in stage.modules() if type(part) is not torch.nn.Sequential]
+    assert len(parts) > 100
+    assert not any(part.training or getattr(part, "inplace", False) for part in parts)
+    assert not any(parameter.requires_grad for stage in stages for parameter in stage.parameters())
 
 
 def test_the_same_picture_as_file_bytes_and_pixels_has_the_same_answer(lite0):

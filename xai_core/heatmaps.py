@@ -34,21 +34,23 @@ def value_range(
     """(low, high): the values at the two ends of the colour scale. `clip` is the percentile of |value| that is taken
     for the largest magnitude; 100 clips nothing. NaN (outside the crop) is left out. Never empty: low < high."""
     values = heatmap[np.isfinite(heatmap)]
-    if values.size == 0 or not values.any():
-        return (-1.0, 1.0) if mode in ("symmetric", "smaller side") else (0.0, 1.0)
-    largest = np.percentile(np.abs(values), clip) or np.abs(values).max()
-    low, high = (float(end) for end in np.clip((values.min(), values.max()), -largest, largest))
-    smaller = min(abs(low), abs(high)) or largest
+    largest = 0.0
+    if values.any():
+        largest = np.percentile(np.abs(values), clip) or np.abs(values).max()
+    low, high = np.clip((values.min(initial=0.0), values.max(initial=0.0)), -largest, largest)
+    smaller = min(-low, high) or largest
     limits = {
         "symmetric": (-largest, largest),
-        "positive": (0.0, max(high, 0.0)),
-        "negative": (min(low, 0.0), 0.0),
+        "positive": (0.0, high),
+        "negative": (low, 0.0),
         "smaller side": (-smaller, smaller),
-        "full": (low, high),
+        "full": np.clip((values.min(), values.max()), -largest, largest) if values.size else (0.0, 0.0),
         "custom": custom,
     }[mode]
     low, high = (float(limit) for limit in limits)
-    return (low, high) if low < high else (low, low + 1.0)
+    if low < high:
+        return low, high
+    return {"symmetric": (-1.0, 1.0), "smaller side": (-1.0, 1.0), "negative": (low - 1, low)}.get(mode, (low, low + 1))
 
 
 def sensible_ranges(heatmap: NDArray, signed: bool) -> list[str]:
@@ -81,15 +83,14 @@ def health(heatmap: NDArray) -> list[str]:
 
 
 def centre_of_mass_words(heatmap: NDArray) -> str:
-    """Where most of the positive evidence lies, in words: 'upper left third (62%)'."""
+    """Where most of the positive evidence lies, by ninths of the picture, in words: 'upper left (62% of it)'."""
     positive = np.clip(np.nan_to_num(heatmap), 0, None)
     if not positive.any():
         return "nowhere"
-    rows, columns = (np.array_split(np.arange(length), 3) for length in positive.shape)
-    shares = np.array([[positive[np.ix_(r, c)].sum() for c in columns] for r in rows]) / positive.sum()
+    shares = block_means(resize(positive, (90, 90), smooth=False), 3, 3)
+    shares = shares / shares.sum()
     row, column = np.unravel_index(shares.argmax(), shares.shape)
-    place = _PLACES[row][column]
-    return f"{place} ({shares[row, column]:.0%} of it)"
+    return f"{_PLACES[row][column]} ({shares[row, column]:.0%} of it)"
 
 
 _PLACES: Sequence[Sequence[str]] = (

