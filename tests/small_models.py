@@ -40,11 +40,15 @@ class Normalise(nn.Module):
 
 
 class Pair(NamedTuple):
-    """Our model, and the library's plain module with the same weights behind a normalisation: an independent copy."""
+    """Our model, and the library's plain module with the same weights behind a normalisation: an independent copy.
+
+    `parts` are the modules that the model itself runs.
+    """
 
     model: ExplainableModel
     plain: nn.Module
     side: int
+    parts: nn.ModuleList
 
 
 @cache
@@ -70,7 +74,7 @@ def assembled(family: str, module: nn.Module, side: int) -> Pair:
         device=CPU,
         fingerprint="random",
     )
-    return Pair(model, plain, side)
+    return Pair(model, plain, side, nn.ModuleList([module]))
 
 
 @cache
@@ -84,7 +88,10 @@ def custom() -> Pair:
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     project, classify = nn.Linear(16, 4), nn.Linear(16, 10)
     model = ExplainableModel.from_stages(stages, pool, project, classify, mean=MEAN, std=STD, input_size=48)
-    return Pair(model, nn.Sequential(Normalise(), *(part for _, part in stages), pool, classify).eval(), 48)
+    plain = nn.Sequential(Normalise(), *(part for _, part in stages), pool, classify).eval()
+    network = model.network
+    parts = nn.ModuleList([*(stage.run for stage in network.stages), network.pool, network.project, network.classify])
+    return Pair(model, plain, 48, parts)
 
 
 def small(name: str) -> Pair:

@@ -23,10 +23,15 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on.
 EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$")
 UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'

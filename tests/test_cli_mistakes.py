@@ -49,7 +49,7 @@ MISTAKES = {  # arguments, a word of the message
     "no such class": (["explain", "PHOTO", "--target", "unicorns"], "no class 'unicorns'"),
     "class out of range": (["explain", "PHOTO", "--target", "1000"], "0 to 999"),
     "negative class": (["explain", "PHOTO", "--target=-1"], "0 to 999"),
-    "ambiguous class": (["explain", "PHOTO", "--target", "crane"], "134 (crane), 517 (crane)"),
+    "ambiguous class": (["explain", "PHOTO", "--target", "crane"], "134 (crane (bird)), 517 (crane (machine))"),
     "no such rival": (["explain", "PHOTO", "--rival", "unicorns"], "no class 'unicorns'"),
     "its own rival": (["explain", "PHOTO", "--target", "281", "--rival", "tabby"], "own rival"),
     "no such cut": (["explain", "PHOTO", "--cut", "layer9"], "no cut 'layer9'"),

@@ -1,8 +1,8 @@
 """xai_core: why an image model decided as it did. The public names; each is loaded when it is first used.
 
-    model = load_model("efficientnet_lite0")
-    explanation = explain(model, "cat.jpg", "grad_cam", target="tabby")
-    overlay(explanation, "cat.jpg").save("why.png")
+model = load_model("efficientnet_lite0")
+explanation = explain(model, "cat.jpg", "grad_cam", target="tabby")
+overlay(explanation, "cat.jpg").save("why.png")
 """
 
 import lazy_loader

@@ -36,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     explain = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
-    explain.add_argument(
-        "image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}"
-    )
+    explain.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
     explain.add_argument("--model", default="efficientnet_lite0", help="see: models")
     explain.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
     explain.add_argument("--method", default="grad_cam", help="see: methods")

@@ -99,9 +99,7 @@ def readable_map(explanation: Explanation, drawn: Image.Image, scale: Scale, wid
             ],
         )
     )
-    chart = (picture + answer).properties(
-        width=width, height=round(width * drawn.height / drawn.width) + BAR, padding=0
-    )
+    chart = (picture + answer).properties(width=width, height=round(width * drawn.height / drawn.width) + BAR, padding=0)
     return chart.configure_view(stroke=None)
 
 

@@ -1,12 +1,12 @@
 """What can go wrong, in words a user can act on.
 
-    XaiError                    the root: pages and the command line catch only this one
-    ├── BadPicture              the file is not a picture this project opens
-    ├── BadRequest              a question that cannot be asked
-    │   ├── UnknownName         no such model, method, class, cut or option; lists what is near
-    │   └── NoClassifier        a class was asked of a network that has no classes
-    ├── WeightsUnavailable      a checkpoint is neither here nor to be fetched; names the file
-    └── OutOfMemory             not even one picture fits
+XaiError                    the root: pages and the command line catch only this one
+├── BadPicture              the file is not a picture this project opens
+├── BadRequest              a question that cannot be asked
+│   ├── UnknownName         no such model, method, class, cut or option; lists what is near
+│   └── NoClassifier        a class was asked of a network that has no classes
+├── WeightsUnavailable      a checkpoint is neither here nor to be fetched; names the file
+└── OutOfMemory             not even one picture fits
 """
 
 import difflib
@@ -30,7 +30,8 @@ class UnknownName(BadRequest):
 
     def __init__(self, kind: str, given: object, known: Iterable[str]):
         known = list(known)
-        near = difflib.get_close_matches(str(given).lower(), [name.lower() for name in known], n=5, cutoff=0.5)
+        given = " ".join(str(given).split())[:80]  # one line, whatever was typed
+        near = difflib.get_close_matches(given.lower(), [name.lower() for name in known], n=5, cutoff=0.5)
         shown = [name for name in known if name.lower() in near] or known[:20]
         more = "" if len(shown) == len(known) else f" and {len(known) - len(shown)} more"
         super().__init__(f"There is no {kind} '{given}'. Known: {', '.join(shown)}{more}.")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +15,6 @@ from xai_core.explanation import Explanation
 from xai_core.images import Prepared, stack
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.options import check_options
-from xai_core.outputs import Outputs
 from xai_core.question import Question, Tally
 from xai_core.runtime import Track
 from xai_core.targets import ClassLogit, ClassMargin, Target, check_length
@@ -95,10 +93,7 @@ def _explain(model, images, methods, track, *, target, rival, cut, precision, se
         batch = stacked[rows.start : rows.stop]
         question = _ask(model, batch, rows, len(images), target, rival, cut, precision)
         for name, method in chosen.items():
-            yield from (
-                (name, one)
-                for one in _run(question, batch, prepared[start:], method, options[name], seed, track)
-            )
+            yield from ((name, one) for one in _run(question, batch, prepared[start:], method, options[name], seed, track))
 
 
 def _ask(model, batch, rows, total, target, rival, cut, precision) -> Question:

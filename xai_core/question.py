@@ -83,9 +83,7 @@ class Question:
         values, gradients = zip(*runtime.each_batch(part, len(images), size), strict=True)
         return runtime.joined(values), runtime.joined(gradients)
 
-    def sweep(
-        self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter
-    ) -> Outputs:
+    def sweep(self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter) -> Outputs:
         """Outputs of `total` pictures of (height, width) `size`, made a few at a time by `pictures(rows)`; no graph.
 
         The features are kept, and any number of targets can be read from them afterwards.

@@ -175,6 +175,4 @@ def alt_text(explanation: Explanation, what: str) -> str:
     """For those who do not see the picture: what it is of, and where the evidence lies."""
     place = heatmaps.centre_of_mass_words(explanation.heatmap)
     trouble = " ".join(explanation.health)
-    return (
-        f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()
-    )
+    return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()

@@ -24,7 +24,8 @@ def pages() -> None:
 
 EXAMPLES = {
     "A cat of three names: why *tiger cat* and not *tabby*?": {
-        "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false", "b": "tabby, tabby cat (281)",
+        "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
+        "b": "tabby, tabby cat (281)",
     },
     "What would go if parts of the coffee were covered?": {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",

@@ -90,7 +90,14 @@ def _display(found: Explanation) -> Display:
     first, second, third, fourth = st.columns([1, 1, 1, 1.2])
     opacity = first.slider("Opacity", 0.0, 1.0, 0.8, 0.05, key="opacity", **LINK)
     threshold = second.slider(
-        "Hide below", 0.0, 0.95, 0.0, 0.05, key="threshold", help="As a share of the colour scale; overlay only.", **LINK
+        "Hide below",
+        0.0,
+        0.95,
+        0.0,
+        0.05,
+        key="threshold",
+        help="As a share of the colour scale; overlay only.",
+        **LINK,
     )
     modes = heatmaps.sensible_ranges(found.heatmap, found.signed)
     mode = third.selectbox(
@@ -105,7 +112,13 @@ def _display(found: Explanation) -> Display:
         palette = st.selectbox("Palette", rendering.PALETTES[kind], key=f"palette-{kind}", **LINK)
         fine = max(found.heatmap.shape) > 64
         clip = st.slider(
-            "Clip at percentile", 90.0, 100.0, 99.0 if fine else 100.0, 0.5, key=f"clip-{'fine' if fine else 'coarse'}", **LINK
+            "Clip at percentile",
+            90.0,
+            100.0,
+            99.0 if fine else 100.0,
+            0.5,
+            key=f"clip-{'fine' if fine else 'coarse'}",
+            **LINK,
         )
         if mode == "custom":
             reach = float(abs(found.heatmap).max()) or 1.0
@@ -155,7 +168,13 @@ def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, n
     with st.container(horizontal=True):
         for label, (suffix, mime, make) in kinds.items():
             st.download_button(
-                label, make, f"{stem}.{suffix}", mime, key=f"download-{suffix}", on_click="ignore", icon=":material/download:"
+                label,
+                make,
+                f"{stem}.{suffix}",
+                mime,
+                key=f"download-{suffix}",
+                on_click="ignore",
+                icon=":material/download:",
             )
 
 

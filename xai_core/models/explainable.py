@@ -168,7 +168,8 @@ class ExplainableModel:
     def _classes_by_name(self) -> dict[str, list[int]]:
         by_name: dict[str, list[int]] = {}
         for index, name in enumerate(self.class_names):
-            for spoken in {name.lower(), *(part.strip().lower() for part in name.split(","))}:
+            plain = re.sub(r" \(.*\)$", "", name)  # 'crane (bird)' is also called crane
+            for spoken in {name.lower(), *(part.strip().lower() for part in plain.split(","))}:
                 by_name.setdefault(spoken, []).append(index)
         return by_name
 

@@ -12,8 +12,8 @@ from xai_core.models.staged import Stage, StagedNetwork, tokens_grid
 
 torchvision_ops.ensure_importable()
 
-import timm  # noqa: E402  (torchvision, which timm imports, needs the line above)
-import torchvision  # noqa: E402
+import timm
+import torchvision
 
 
 def resnet(net: nn.Module) -> StagedNetwork:

@@ -127,9 +127,7 @@ def normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None,
     """(x - mean) / std per channel, as the step before the first stage; None where both are None."""
     if mean is None and std is None:
         return None
-    shift, scale = (
-        Tensor(values).view(1, 3, 1, 1).to(device) for values in (mean or (0.0,) * 3, std or (1.0,) * 3)
-    )
+    shift, scale = (Tensor(values).view(1, 3, 1, 1).to(device) for values in (mean or (0.0,) * 3, std or (1.0,) * 3))
     return lambda images: (images - shift) / scale
 
 

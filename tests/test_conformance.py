@@ -1,0 +1,178 @@
+"""Every method on every family for every kind of target: what all of them promise. A new entry is tested by being listed.
+
+Maps of one call: a batch equals one by one, and the same seed the same map, to 1e-5 of the largest value. `fast`
+precision, where it is offered, keeps Spearman at 0.98 to `exact`.
+"""
+
+import pickle
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from small_models import NAMES, TARGETS, difference, pair, pictures, small, spearman, targets
+
+from xai_core.attribution.catalog import METHODS
+from xai_core.errors import BadRequest
+from xai_core.explaining import explain
+from xai_core.models.families import FAMILIES
+from xai_core.options import Choice, options_of
+from xai_core.samples import load_sample
+
+CHEAP = {  # the methods that would be slow by default
+    "smooth_grad": {"samples": 3},
+    "integrated_gradients": {"steps": 5},
+    "occlusion": {"window": 32, "stride": 16},
+}
+every_method = pytest.mark.parametrize("method", METHODS)
+every_network = pytest.mark.parametrize("name", NAMES)
+
+
+def ask_why(model, image, method, **given):
+    return explain(model, image, method, **{**CHEAP.get(method, {}), **given})
+
+
+@cache
+def explained(method, name, kind):
+    """Three different pictures, each with its own target, in one call."""
+    found = small(name)
+    return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
+
+
+@every_method
+@every_network
+@pytest.mark.parametrize("kind", TARGETS)
+class TestEveryMap:
+    def test_is_finite_with_its_grid_and_its_sign(self, method, name, kind):
+        found = small(name)
+        for one in explained(method, name, kind):
+            assert one.heatmap.dtype == np.float32
+            assert np.isfinite(one.heatmap).all()
+            assert one.to_input().shape == one.input_size == (found.side, found.side)
+            assert one.to_picture().shape == (found.side, found.side)
+            assert one.to_picture((20, 30)).shape == (20, 30)
+            if "cut" in METHODS[method].needs:
+                network = found.model.network
+                grid = network.grid(network.trunk(pictures(1, found.side), one.cut), one.cut)
+                assert one.heatmap.shape == tuple(grid.shape[2:])
+            else:
+                assert one.cut == "" and one.heatmap.shape == one.input_size
+            assert one.signed == (METHODS[method].sign == "signed")
+            assert one.signed or one.heatmap.min() >= 0
+
+    def test_target_value_is_the_models(self, method, name, kind):
+        found = small(name)
+        outputs = found.model.outputs(pictures(3, found.side))
+        expected = targets(found, 3)[kind](outputs)
+        assert difference([one.target_value for one in explained(method, name, kind)], expected) <= 1e-5
+
+    def test_batch_equals_one_by_one(self, method, name, kind):
+        found = small(name)
+        asked, images = targets(found, 3)[kind], pictures(3, found.side)
+        for row, together in enumerate(explained(method, name, kind)):
+            alone = ask_why(found.model, images[row], method, target=asked.select([row]))
+            assert difference(together.heatmap, alone.heatmap) <= 1e-5
+            assert together.key == alone.key
+
+    def test_pickles(self, method, name, kind):
+        one = explained(method, name, kind)[0]
+        again = pickle.loads(pickle.dumps(one))
+        assert again.key == one.key and np.array_equal(again.heatmap, one.heatmap)
+
+
+@every_method
+@every_network
+def test_only_random_methods_depend_on_the_seed(method, name):
+    found = small(name)
+    image = pictures(1, found.side)[0]
+    first, same, other = (ask_why(found.model, image, method, target=1, seed=seed) for seed in (3, 3, 4))
+    assert difference(first.heatmap, same.heatmap) <= 1e-6
+    assert (difference(first.heatmap, other.heatmap) > 1e-3) == METHODS[method].random
+
+
+@every_method
+@every_network
+def test_network_is_left_as_it_was(method, name):
+    """No hook, no flag, no gradient, no changed value; and the global random state is untouched."""
+    found = small(name)
+    before = {key: value.clone() for key, value in found.parts.state_dict().items()}
+    torch.manual_seed(11)
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    ask_why(found.model, pictures(1, found.side)[0], method)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)
+    hooks = [slot for slot in vars(torch.nn.Module()) if slot.endswith("_hooks")]
+    for part in found.parts.modules():
+        assert not part.training and not any(getattr(part, slot) for slot in hooks)
+    for parameter in found.parts.parameters():
+        assert not parameter.requires_grad and parameter.grad is None
+    assert all(torch.equal(value, before[key]) for key, value in found.parts.state_dict().items())
+    assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+
+
+@every_method
+@pytest.mark.parametrize("name", ["resnet", "efficientnet", "custom"])
+@pytest.mark.parametrize("size", [(64, 96), (81, 57)])
+def test_pictures_need_not_be_square(method, name, size):
+    found = small(name)
+    one = ask_why(found.model, pictures(1, *size)[0], method, target=1)
+    assert np.isfinite(one.heatmap).all()
+    assert one.input_size == one.to_input().shape == one.to_picture().shape == size
+    if "cut" in METHODS[method].needs:
+        assert (one.heatmap.shape[0] < one.heatmap.shape[1]) == (size[0] < size[1])
+
+
+@every_method
+def test_every_option_is_reachable_at_the_ends_of_its_range(method):
+    """Each takes its extreme values (numbers that only make it slower are left at a cheap one) and changes the key."""
+    model, image = small("custom").model, pictures(1, 120)[0]
+    usual = ask_why(model, image, method, target=1)
+    for option in options_of(METHODS[method].run):
+        if isinstance(option.bounds, Choice):
+            values = option.bounds.values
+        elif option.kind is bool:
+            values = (True, False)
+        else:
+            slow = option.name in ("samples", "steps", "stride") or (method, option.name) == ("occlusion", "window")
+            values = (option.bounds.low if option.name != "stride" else 56, 12 if slow else option.bounds.high)
+        for value in values:
+            one = ask_why(model, image, method, target=1, **{option.name: value})
+            assert one.options[option.name] == value
+            assert np.isfinite(one.heatmap).all()
+            assert (one.key == usual.key) == (usual.options[option.name] == value)
+
+
+FAST = [name for name, method in METHODS.items() if method.fast]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_fast_is_refused_where_it_is_not_offered(method):
+    model, image = small("custom").model, pictures(1, 48)[0]
+    if METHODS[method].fast:
+        assert ask_why(model, image, method, target=1, precision="fast").precision == "fast"
+    else:
+        with pytest.raises(BadRequest, match="exact precision only"):
+            ask_why(model, image, method, target=1, precision="fast")
+
+
+@pytest.mark.parametrize("method", FAST)
+@pytest.mark.parametrize("sample", ["astronaut", "chelsea", "coffee", "rocket"])
+def test_fast_keeps_the_map_of_a_trained_network(lite0, method, sample):
+    given = {"window": 64, "stride": 40} if method == "occlusion" else {}
+    exact = explain(lite0, load_sample(sample), method, **given)
+    asked = int(exact.target_key.split()[1])
+    fast = explain(lite0, load_sample(sample), method, target=asked, precision="fast", **given)
+    assert spearman(exact.heatmap, fast.heatmap) >= 0.98
+    assert fast.key != exact.key and fast.heatmap.dtype == np.float32
+
+
+@pytest.mark.parametrize("method", FAST)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("kind", ["logit", "margin"])
+def test_fast_keeps_the_map_of_every_family(method, family, kind):
+    found = pair("resnet", "resnet18", 128) if family == "resnet" else pair(family)
+    images, asked = list(pictures(3, found.side)), targets(found, 3)[kind]
+    exact = ask_why(found.model, images, method, target=asked)
+    fast = ask_why(found.model, images, method, target=asked, precision="fast")
+    for a, b in zip(exact, fast, strict=True):
+        assert spearman(a.heatmap, b.heatmap) >= 0.98
