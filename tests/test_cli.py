@@ -170,9 +170,7 @@ def test_the_seed_decides_the_draws(explained):
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["explain", "--help"], ["methods", "-h"], ["--version"]], ids=" ".join
-)
+@pytest.mark.parametrize("arguments", [["--help"], ["explain", "--help"], ["methods", "-h"], ["--version"]], ids=" ".join)
 def test_help(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -194,7 +192,8 @@ def test_methods_are_listed_with_their_options(capsys):
     assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(METHODS)
     for row in rows:
         method = METHODS[row["id"]]
-        assert (row["random"], row["fast"], row["paper"]) == (method.random, method.fast, method.paper)
+        assert (row["random"], row["fast"], row["source"]) == (method.random, method.fast, method.source)
+        assert set(row["card"]) == {"Why", "Who", "What", "How", "When", "Where", "Beware"} and row["source"]
         assert row["title"] and row["summary"] in text
         for said, option in zip(row["options"], options_of(method.run), strict=True):
             bounds = {Range: {"low", "high"}, Choice: {"values"}, type(None): set()}[type(option.bounds)]

@@ -118,7 +118,8 @@ def _methods(given: argparse.Namespace) -> None:
             "random": method.random,
             "fast": method.fast,
             "version": method.version,
-            "paper": method.paper,
+            "source": method.source,
+            "card": method.card,
             "summary": method.summary,
             "options": [option.described() for option in options_of(method.run)],
         }

@@ -176,7 +176,7 @@ class Settings(NamedTuple):
 def method(model: ExplainableModel) -> Settings:
     """A method, and the controls that its signature declares."""
     chosen = METHODS[st.selectbox("Method", METHODS, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
-    st.caption(chosen.tells)
+    st.caption(chosen.card["Why"])
     cut = model.network.cut_name(None)
     with st.expander("Options"):
         if "cut" in chosen.needs:

@@ -146,13 +146,14 @@ def _reading(found: Explanation, method: Method) -> None:
             if found.signed
             else "Only how much, never for or against: this map has no sign."
         )
+        card = "\n\n".join(f"**{question}**: {answer}" for question, answer in method.card.items())
         st.markdown(
-            f"**It tells:** {method.tells}\n\n**Beware:** {method.beware}\n\n**Colours:** {sign}\n\n"
+            f"{card}\n\n**Colours**: {sign}\n\n"
             "**Always:** it shows what this network used, not what is in the picture, and not what a person would use. "
             "A plausible map is no proof that the map is right: compare methods, change the target, and look at the "
             "native grid before you believe an edge."
         )
-        st.markdown(f"```text\n{method.documentation}\n```")
+        st.code(method.definition, language=None, wrap_lines=True)
 
 
 def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, name: str) -> None:

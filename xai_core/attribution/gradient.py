@@ -28,6 +28,14 @@ def saliency(question: Question, images: Tensor) -> Tensor:
 
     map = max over RGB of |df/dx|.
     Source: Simonyan et al. 2013, arXiv:1312.6034. Sign: non-negative. Unit: target per unit of intensity.
+
+    Why: To see which pixels the answer is most sensitive to.
+    Who: Developers and researchers; the baseline of gradient methods.
+    What: The gradient of the target to the pixels.
+    How: One forward and one backward pass; a fine, noisy map without a sign.
+    When: After training; as a baseline for smoother methods.
+    Where: Any differentiable network.
+    Beware: Sensitivity is not importance: a saturated network has small gradients where it is most certain.
     """
     return _strongest_channel(question.gradient(images)[1])
 
@@ -38,6 +46,14 @@ def input_x_gradient(question: Question, images: Tensor) -> Tensor:
     map = sum over RGB of x df/dx.
     Source: Shrikumar et al. 2016, arXiv:1605.01713. Sign: signed. Unit: the target's. For a network that is linear
     without bias, the map sums to the target.
+
+    Why: To share the score out among the pixels, at the price of one gradient.
+    Who: Developers who want signs and a quick estimate.
+    What: Pixels times their gradients.
+    How: One forward and one backward pass; a fine signed map.
+    When: After training; before paying for integrated gradients.
+    Where: Any differentiable network.
+    Beware: Dark pixels get little whatever they mean, and the estimate holds only near this picture.
     """
     return (images * question.gradient(images)[1]).sum(1)
 
@@ -83,6 +99,14 @@ def smooth_grad(
     Source: Smilkov et al. 2017, arXiv:1706.03825. Sign: non-negative. Unit: target per unit of intensity.
     `noise` (samples, 3, H, W) passes the standard normal draws e_s in, the same for every picture; otherwise they come
     from `seed`. Noisy pixels may leave [0, 1], as in the paper.
+
+    Why: To see sensitive pixels without the speckle of a plain gradient.
+    Who: Analysts and readers of reports: calmer to look at.
+    What: Gradients at noisy copies of the picture.
+    How: As many forward and backward passes as samples; a fine map without a sign.
+    When: After training; where saliency is too noisy to read.
+    Where: Any differentiable network.
+    Beware: It answers for noisy pictures, which the network may never have seen.
     """
     shape = tuple(images.shape[1:])
     spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
@@ -109,7 +133,16 @@ def integrated_gradients(
     map = sum over RGB of (x - b) integral over a in [0, 1] of df/dx at b + a (x - b), by Gauss-Legendre quadrature.
     Source: Sundararajan et al. 2017, arXiv:1703.01365. Sign: signed. Unit: the target's.
     Completeness: the map sums to f(x) - f(b) up to the quadrature's error, which is reported as `completeness gap`,
-    a share of |f(x) - f(b)|. Beware: pixels equal to the baseline get nothing, so black objects vanish before black.
+    a share of |f(x) - f(b)|.
+
+    Why: To share the change of the score from a baseline out among the pixels, completely.
+    Who: Reviewers and researchers who want an axiom to hold on to.
+    What: Gradients along the path from a baseline to the picture.
+    How: As many forward and backward passes as steps; a fine signed map whose sum is the change.
+    When: After training; when a number for each pixel must add up.
+    Where: Any differentiable network.
+    Beware: It depends on the baseline: what looks like the baseline gets nothing. Take more steps where the
+    completeness gap is large.
     """
     nodes, node_weights = np.polynomial.legendre.leggauss(steps)
     at = torch.tensor((nodes + 1) / 2, dtype=images.dtype, device=images.device)

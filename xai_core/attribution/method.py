@@ -1,8 +1,9 @@
 """The record of one attribution method, as the catalogue lists it."""
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -18,15 +19,20 @@ class Maps(NamedTuple):
     facts: Mapping[str, Tensor] = {}
 
 
+Cost = Callable[[Mapping[str, Any]], tuple[int, int]]
+CARD = ("Why", "Who", "What", "How", "When", "Where", "Beware")
+
+
 @dataclass(frozen=True)
 class Method:
     """One method.
 
     run      function(question, images (n,3,H,W), *, options) -> maps (n,h,w) or Maps; a batch gives the same maps as
-             one by one
+             one by one. Its docstring holds formula, source, sign and unit, and a card in the manner of Hohman et al.
+             (2018): lines that begin with Why, Who, What, How, When, Where and Beware
     sign     "signed" (evidence for and against) or "non-negative"
-    needs    what it wants of model or target: "cut" (activations with a grid)
     cost     options -> (forward, backward) passes of one picture through the whole network, for the estimate
+    needs    what it wants of model or target: "cut" (activations with a grid)
     fast     whether `fast` precision keeps the map: Spearman at least 0.98 to `exact`, held by a test
     version  part of the run key; raised whenever the numbers change
     """
@@ -36,11 +42,8 @@ class Method:
     family: str
     run: Callable[..., Tensor | Maps]
     sign: str
-    cost: Callable[[Mapping[str, Any]], tuple[int, int]]
-    paper: str
-    tells: str
-    beware: str
-    needs: frozenset[str] = field(default_factory=frozenset)
+    cost: Cost
+    needs: frozenset[str] = frozenset()
     fast: bool = False
     version: int = 1
 
@@ -56,9 +59,27 @@ class Method:
         return "seed" in inspect.signature(self.run).parameters
 
     @property
-    def summary(self) -> str:
-        return inspect.getdoc(self.run).split("\n")[0]
-
-    @property
     def documentation(self) -> str:
         return inspect.getdoc(self.run)
+
+    @property
+    def summary(self) -> str:
+        return self.documentation.split("\n")[0]
+
+    @property
+    def definition(self) -> str:
+        """Formula, source, sign, unit, deviations: the documentation without its card."""
+        return re.split(rf"^(?:{'|'.join(CARD)}): ", self.documentation, maxsplit=1, flags=re.MULTILINE)[0].strip()
+
+    @property
+    def source(self) -> str:
+        """The paper, with its address."""
+        found = re.search(r"^Source: (.+?(?:arXiv:[\d.]+\d|doi:\S+\w))", self.documentation, re.MULTILINE)
+        return found[1] if found else ""
+
+    @property
+    def card(self) -> dict[str, str]:
+        """Why, Who, What, How, When, Where (Hohman et al. 2018) and Beware, in words for readers."""
+        lines = r"^({}): (.+?)(?=^\w+: |\Z)".format("|".join(CARD))
+        found = re.findall(lines, self.documentation, re.MULTILINE | re.DOTALL)
+        return {name: " ".join(text.split()) for name, text in found}

@@ -34,6 +34,14 @@ def occlusion(
     Source: Zeiler & Fergus 2014, arXiv:1311.2901. Sign: signed. Unit: the target's.
     Deviation: averaged over overlapping squares, as captum does, instead of one value at each square's centre; the last
     square of a row is moved to the edge where the stride does not divide, so that every pixel is covered.
+
+    Why: To find out what happens to the score when a part is really gone.
+    Who: Everyone: it is an experiment, and needs no calculus.
+    What: Scores of the picture with squares covered.
+    How: One forward pass for each square; a signed map as coarse as the square.
+    When: After training; to check a gradient or CAM map by other means.
+    Where: Any model that gives a number.
+    Beware: A covered picture is an unusual one, and two objects that replace each other both seem unimportant.
     """
     height, width = images.shape[2:]
     if window > min(height, width):
