@@ -82,6 +82,9 @@ def _explain(model, images, methods, track, *, target, rival, cut, precision, se
     chosen = {name: find_method(name) for name in methods}
     options = {name: check_options(method.run, methods[name]) for name, method in chosen.items()}
     for method in chosen.values():
+        misfit = method.misfit(model)
+        if misfit:
+            raise BadRequest(misfit)
         if precision == "fast" and not method.fast:
             raise BadRequest(f"{method.title} is offered in exact precision only: its map does not survive 16 bits.")
     prepared = [model.prepare(image) for image in images]
@@ -91,9 +94,12 @@ def _explain(model, images, methods, track, *, target, rival, cut, precision, se
     for start in range(0, len(images), size):
         rows = range(start, min(start + size, len(images)))
         batch = stacked[rows.start : rows.stop]
+        began = time.perf_counter()
         question = _ask(model, batch, rows, len(images), target, rival, cut, precision)
+        asking = time.perf_counter() - began  # the shared trunk pass; part of what each method takes
         for name, method in chosen.items():
-            yield from ((name, one) for one in _run(question, batch, prepared[start:], method, options[name], seed, track))
+            found = _run(question, batch, prepared[start:], method, options[name], seed, track, asking)
+            yield from ((name, one) for one in found)
 
 
 def _ask(model, batch, rows, total, target, rival, cut, precision) -> Question:
@@ -132,13 +138,14 @@ def _run(
     options: Mapping[str, Any],
     seed: int,
     track: Track,
+    asking: float,
 ) -> Iterator[Explanation]:
     model, n = question.model, len(batch)
     began = time.perf_counter()
     maps = method(question, batch, **options, seed=seed, track=track)
     values = question.values(batch).tolist()
     heatmaps = maps.heatmap.float().cpu().numpy()
-    seconds = (time.perf_counter() - began) / n
+    seconds = (time.perf_counter() - began + asking) / n
     passes = question.tally.per_image(n)
     vars(question.tally).update(vars(Tally()))
     for row in range(n):

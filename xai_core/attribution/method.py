@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from xai_core.models.explainable import ExplainableModel
 from xai_core.question import Question
 
 
@@ -18,6 +19,12 @@ class Maps(NamedTuple):
     error: Tensor | None = None
     facts: Mapping[str, Tensor] = {}
 
+
+# What a method may need of a model, and the words for a model that has not got it.
+NEEDS: dict[str, tuple[Callable[[ExplainableModel], bool], str]] = {
+    "cut": (lambda model: True, "a grid of activations"),
+    "classifier": (lambda model: model.has_classifier, "a classifier, which this model has not got"),
+}
 
 Cost = Callable[[Mapping[str, Any]], tuple[int, int]]
 CARD = ("Why", "Who", "What", "How", "When", "Where", "Beware")
@@ -32,7 +39,7 @@ class Method:
              (2018): lines that begin with Why, Who, What, How, When, Where and Beware
     sign     "signed" (evidence for and against) or "non-negative"
     cost     options -> (forward, backward) passes of one picture through the whole network, for the estimate
-    needs    what it wants of model or target: "cut" (activations with a grid)
+    needs    names of NEEDS
     fast     whether `fast` precision keeps the map: Spearman at least 0.98 to `exact`, held by a test
     version  part of the run key; raised whenever the numbers change
     """
@@ -52,6 +59,14 @@ class Method:
         taken = inspect.signature(self.run).parameters
         found = self.run(question, images, **{name: value for name, value in given.items() if name in taken})
         return found if isinstance(found, Maps) else Maps(found)
+
+    def misfit(self, model: ExplainableModel) -> str | None:
+        """Why this method does not fit this model, in one sentence; None where it does."""
+        for need in sorted(self.needs):
+            fits, words = NEEDS[need]
+            if not fits(model):
+                return f"{self.title} needs {words}."
+        return None
 
     @property
     def random(self) -> bool:
