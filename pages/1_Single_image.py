@@ -29,6 +29,8 @@ with show.errors():
 
     st.markdown(f"#### Why? {method.method.title} for the {target.label(0, model.class_name)}")
     run = compute.Run(model, chosen.picture, prepared, target, *method)
-    found = compute.known(run) or compute.when_wanted(run, at_once=by_link)
-    if found is not None:
-        show.explanation(found, chosen, method.method)
+    found = compute.known(run)
+    if found is None and compute.wanted(run.key, run.estimate, at_once=by_link):
+        with compute.progress(run.key) as bar:
+            found = compute.compute(run, bar)
+    show.result(found, chosen, method.method)

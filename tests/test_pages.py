@@ -85,7 +85,7 @@ def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
     monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 0)
     app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
     assert "This takes about" in text(app) and "Method:" not in text(app)
-    app.button(key="run").click().run()
+    app.button(key="run Explain").click().run()
     assert "Method: Input x gradient" in text(app) and not app.exception
 
 

@@ -36,19 +36,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     explain = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
-    explain.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
-    explain.add_argument("--model", default="efficientnet_lite0", help="see: models")
-    explain.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
     explain.add_argument("--method", default="grad_cam", help="see: methods")
-    explain.add_argument("--target", help="a class by name, index or WordNet id (default: the predicted one)")
-    explain.add_argument("--rival", help="a second class: explain 'target and not rival'")
     explain.add_argument("--cut", help="where CAMs look (default: the model's)")
     explain.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
-    explain.add_argument("--precision", default="exact", help="exact or fast")
-    explain.add_argument("--seed", type=int, default=0)
-    explain.add_argument("--out", type=Path, required=True, metavar="DIR")
     explain.set_defaults(run=_explain)
 
+    compare = commands.add_parser("compare", help="many methods on one picture: sheet PNG, raw NPZ and JSON")
+    compare.add_argument("--methods", default="all", help="ids with commas between, or all (default)")
+    compare.set_defaults(run=_compare)
+    for command in (explain, compare):
+        _add_question(command)
     for name, run in {"methods": _methods, "models": _models}.items():
         command = commands.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
@@ -56,44 +53,85 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _explain(given: argparse.Namespace) -> None:
+def _add_question(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
+    command.add_argument("--model", default="efficientnet_lite0", help="see: models")
+    command.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
+    command.add_argument("--target", help="a class by name, index or WordNet id (default: the predicted one)")
+    command.add_argument("--rival", help="a second class: explain 'target and not rival'")
+    command.add_argument("--precision", default="exact", help="exact or fast")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+
+def _opened(given: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
+    """The picture, the model, and what is asked, from the arguments both commands share."""
     from tqdm import tqdm
 
-    from xai_core import exporting, rendering
-    from xai_core.explaining import explain_methods
     from xai_core.models.loading import load_model
     from xai_core.pictures import open_picture
 
-    options = _options(given.option)
     is_sample = given.image in samples.SAMPLES and not Path(given.image).exists()
     picture = samples.load_sample(given.image) if is_sample else open_picture(given.image)
-    model = load_model(given.model, given.weights)
-    asked = explain_methods(  # keeps options apart from its own parameters: there is no `--option target=3`
-        model,
-        picture,
-        {given.method: options},
-        target=given.target,
-        rival=given.rival,
-        cut=given.cut,
-        precision=given.precision,
-        seed=given.seed,
-        track=lambda batches: tqdm(batches, leave=False, disable=None),  # silent where nobody watches
-    )
-    _, found = next(asked)
+    asked = {name: getattr(given, name) for name in ("target", "rival", "precision", "seed")}
+    asked["track"] = lambda batches: tqdm(batches, leave=False, disable=None)  # silent where nobody watches
+    return picture, load_model(given.model, given.weights), asked
+
+
+def _write(files: dict[str, bytes], folder: Path, *said: str) -> None:
+    """Write the files, then say something and where they are."""
+    from xai_core import exporting
+
+    for name, data in files.items():
+        exporting.write_atomically(folder / name, data)
+    print(*said, *(folder / name for name in files), sep="\n")
+
+
+def _explain(given: argparse.Namespace) -> None:
+    from xai_core import exporting, rendering
+    from xai_core.explaining import explain_methods
+
+    options = _options(given.option)
+    picture, model, asked = _opened(given)
+    _, found = next(explain_methods(model, picture, {given.method: options}, cut=given.cut, **asked))
     stem = f"{Path(given.image).stem}_{found.method}"
-    drawn = rendering.overlay(found, picture)
     files = {
-        f"{stem}_overlay.png": exporting.png_bytes(drawn, found),
+        f"{stem}_overlay.png": exporting.png_bytes(rendering.overlay(found, picture), found),
         f"{stem}.npz": exporting.npz_bytes(found),
         f"{stem}.json": exporting.json_text(found).encode(),
     }
-    for name, data in files.items():
-        exporting.write_atomically(given.out / name, data)
-    print(rendering.caption(found, rendering.scale_of(found)))
-    for trouble in found.health:
-        print(f"Caution: {trouble}")
-    for name in files:
-        print(given.out / name)
+    cautions = (f"Caution: {trouble}" for trouble in found.health)
+    _write(files, given.out, rendering.caption(found, rendering.scale_of(found)), *cautions)
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from xai_core import comparing, exporting, rendering
+    from xai_core.attribution.catalog import METHODS, find_method
+    from xai_core.explanation import Explanation
+
+    names = list(METHODS) if given.methods == "all" else [find_method(name).id for name in given.methods.split(",")]
+    picture, model, asked = _opened(given)
+    results = {}
+    for name, result in comparing.attempt_methods(model, picture, {name: {} for name in names}, **asked):
+        results[name] = result
+        said = f"{result.seconds:8.2f} s  {result.passes}" if isinstance(result, Explanation) else f"failed: {result}"
+        print(f"{name:<24}{said}", flush=True)
+    found = {name: result for name, result in results.items() if isinstance(result, Explanation)}
+    if not found:
+        raise BadRequest("None of these methods gave a map.")
+    one = next(iter(found.values()))
+    drawn = {
+        f"{result.title}: {rendering.scale_of(result).words}": rendering.overlay(result, picture)
+        for result in found.values()
+    }
+    head = f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})"
+    stem = f"{Path(given.image).stem}_methods"
+    files = {
+        f"{stem}.png": exporting.png_bytes(rendering.sheet({head: picture} | drawn), one),
+        f"{stem}.npz": exporting.npz_of_many(found),
+        f"{stem}.json": exporting.manifest(results).encode(),
+    }
+    _write(files, given.out)
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:

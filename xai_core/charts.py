@@ -109,6 +109,34 @@ def _read_as(grid: tuple[int, ...], blocks: tuple[int, ...]) -> str:
     return "value" if grid == blocks else f"mean of {down:.3g} x {across:.3g} cells"
 
 
+def agreement_matrix(matrix: np.ndarray, names: Sequence[str], measure: str) -> alt.LayerChart:
+    """How far each two maps agree, as a square of numbers on a scale that is fixed: -1 to 1, neutral at 0."""
+    first, second = np.indices(matrix.shape)
+    rows = pd.DataFrame(
+        {
+            "method": [names[index] for index in first.ravel()],
+            "other": [names[index] for index in second.ravel()],
+            "agreement": matrix.ravel(),
+            "said": ["–" if np.isnan(value) else f"{value:.2f}" for value in matrix.ravel()],
+            "strong": np.abs(np.nan_to_num(matrix.ravel())) > 0.6,
+        }
+    )
+    axis = alt.Axis(title=None, labelLimit=200, ticks=False, domain=False)
+    base = alt.Chart(rows).encode(
+        x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
+    )
+    scale = alt.Scale(scheme="redblue", domain=[-1, 1], reverse=True)
+    cells = base.mark_rect().encode(
+        color=alt.Color("agreement:Q", scale=scale, legend=alt.Legend(title=None, orient="right")),
+        tooltip=["method:N", "other:N", alt.Tooltip("said:N", title=measure)],
+    )
+    numbers = base.mark_text(fontSize=11).encode(
+        text="said:N", color=alt.condition("datum.strong", alt.value("white"), alt.value("#26323d"))
+    )
+    side = max(220, 34 * len(names))
+    return (cells + numbers).properties(height=side + 90, width=side + 230)
+
+
 def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
     """The cells that answer to the pointer, as rows, and their values as a grid."""
     height, width = heatmap.shape

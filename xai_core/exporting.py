@@ -5,6 +5,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,22 @@ def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=notes)
     return buffer.getvalue()
+
+
+def npz_of_many(explanations: Mapping[str, Explanation]) -> bytes:
+    """The raw maps of several explanations, each under its method's id; opens without pickle."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{name: one.heatmap for name, one in explanations.items()})
+    return buffer.getvalue()
+
+
+def manifest(results: Mapping[str, Explanation | XaiError]) -> str:
+    """The settings of several explanations, and the reasons of those that failed, as JSON."""
+    said = {
+        name: {"error": str(one)} if isinstance(one, XaiError) else json.loads(json_text(one))
+        for name, one in results.items()
+    }
+    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

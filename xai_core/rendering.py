@@ -4,6 +4,7 @@ Signed maps get a diverging palette whose neutral colour is always zero; unsigne
 """
 
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import matplotlib
@@ -154,6 +155,24 @@ def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: in
     for number, line in enumerate(lines):
         pen.text((12, height + 63 + 19 * number), line, "black", small)
     return sheet
+
+
+def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
+    """Several drawn maps in one picture, in a grid, each under its name."""
+    font = ImageFont.load_default(15)
+    lines = {name: textwrap.wrap(name, width // 8) for name in drawn}
+    top = 20 * max(map(len, lines.values())) + 8
+    heights = [round(one.height * width / one.width) for one in drawn.values()]
+    height = max(heights) + top + 12
+    rows = -(-len(drawn) // columns)
+    page = Image.new("RGB", (columns * (width + 12) + 12, rows * height + 12), "white")
+    pen = ImageDraw.Draw(page)
+    for number, (name, one) in enumerate(drawn.items()):
+        left, upper = 12 + number % columns * (width + 12), 12 + number // columns * height
+        for line, words in enumerate(lines[name]):
+            pen.text((left, upper + 20 * line), words, "black", font)
+        page.paste(one.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
+    return page
 
 
 def caption(explanation: Explanation, scale: Scale) -> str:

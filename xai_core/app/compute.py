@@ -6,7 +6,8 @@ responsive; this is fairness only, the models themselves may be used by any numb
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app import session
 from xai_core.attribution.method import Method
+from xai_core.errors import XaiError
 from xai_core.explaining import explain
 from xai_core.explanation import Explanation
 from xai_core.images import Prepared
@@ -49,7 +51,9 @@ def _shared() -> _Shared:
 
 
 def _bytes(result: Any) -> int:
-    return result.heatmap.nbytes + 2000 if isinstance(result, Explanation) else result.nbytes
+    if isinstance(result, Explanation):
+        return result.heatmap.nbytes + 2000
+    return result.nbytes if isinstance(result, np.ndarray) else 1000
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -90,7 +94,7 @@ def ranked(model: ExplainableModel, prepared: Prepared) -> list[Prediction]:
     return model.predictions(scores, len(scores))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One computation that a page wants: everything `run_key()` is made of."""
 
@@ -126,37 +130,43 @@ class Run:
         return (forward + 2 * backward) * _shared().seconds.get(self.model.id, 0.1)
 
 
-def known(run: Run) -> Explanation | None:
-    """The result, where someone already asked for it."""
+def known(run: Run) -> Explanation | XaiError | None:
+    """The result, or why there is none, where someone already asked for it."""
     shared = _shared()
     with shared.lock:
         return shared.results.get(run.key)
 
 
-def when_wanted(run: Run, at_once: bool) -> Explanation | None:
-    """Compute now if it is quick, or if `at_once`; else offer a button with the time it takes, and None until pressed."""
-    offer, slot = st.empty(), st.empty()
-    if session.cancelled(run.key):
-        said, at_once = "Cancelled; nothing was kept.", False
-    else:
-        said, at_once = f"This takes about {run.estimate:.0f} s.", at_once or run.estimate < AT_ONCE_SECONDS
-    if not at_once:
-        with offer.container(horizontal=True, vertical_alignment="center"):
-            at_once = st.button("Explain", type="primary", key="run", icon=":material/play_arrow:")
-            st.markdown(said)
-    if not at_once:
-        return None
-    offer.empty()
-    session.cancel(None)
-    return compute(run, slot)
-
-
-def compute(run: Run, slot: DeltaGenerator) -> Explanation:
-    """Run with progress and a cancel button in `slot`. A cancelled run stops within one inner batch and keeps nothing."""
-    shared = _shared()
+@contextmanager
+def progress(name: str) -> Iterator[DeltaGenerator]:
+    """A bar for what is computed inside, with a button that cancels it under `name`; both go when it is done."""
+    slot = st.empty()
     with slot.container():
-        bar = st.progress(0.0, text=f"{run.method.title}: starting")
-        st.button("Cancel", key="cancel", on_click=session.cancel, args=(run.key,))
+        bar = st.progress(0.0, text="Starting")
+        st.button("Cancel", key="cancel", on_click=session.cancel, args=(name,))
+    yield bar
+    slot.empty()
+
+
+def wanted(name: str, seconds: float, at_once: bool = False, button: str = "Explain") -> bool:
+    """Whether to compute now: if it is quick, if `at_once`, or if the button that is offered otherwise is pressed."""
+    cancelled = session.cancelled(name)
+    if not cancelled and (at_once or seconds < AT_ONCE_SECONDS):
+        return True
+    offer = st.empty()
+    with offer.container(horizontal=True, vertical_alignment="center"):
+        pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
+        st.markdown(f"{'Cancelled. ' if cancelled else ''}This takes about {max(1, round(seconds))} s.")
+    if pressed:
+        offer.empty()
+        session.cancel(None)
+    return pressed
+
+
+def compute(run: Run, bar: DeltaGenerator) -> Explanation | XaiError:
+    """Run, moving `bar`. A cancelled run stops within one inner batch and keeps nothing; a failed one keeps the reason."""
+    shared = _shared()
+    bar.progress(0.0, text=f"{run.method.title}: starting")
     while not shared.gate.acquire(timeout=0.2):
         bar.progress(0.0, text="Waiting for another visitor's run to end")
     try:
@@ -171,16 +181,27 @@ def compute(run: Run, slot: DeltaGenerator) -> Explanation:
             track=lambda batches: _reported(batches, bar, run.method.title),
             **run.options,
         )
+    except XaiError as error:
+        found = error
     finally:
         shared.gate.release()
     with shared.lock:
         shared.results[run.key] = found
-    slot.empty()
     return found
+
+
+def compute_each(runs: Sequence[Run], name: str, now: bool) -> Iterator[tuple[Run, Explanation | XaiError | None]]:
+    """Each run with its result, known ones at once, the others (if `now`) as they are ready. Cancelled under `name`."""
+    missing = [run for run in runs if known(run) is None]
+    yield from ((run, known(run)) for run in runs if run not in missing or not now)
+    if missing and now:
+        with progress(name) as bar:
+            yield from ((run, compute(run, bar)) for run in missing)
 
 
 def _reported(batches: Iterable, bar: DeltaGenerator, title: str) -> Iterator:
     """Move the bar with every inner batch. Writing to the page is also where Streamlit stops a cancelled run."""
+    batches = list(batches)
     began, total = time.perf_counter(), len(batches)
     for done, batch in enumerate(batches):
         taken = time.perf_counter() - began

@@ -8,38 +8,52 @@ import streamlit as st
 from xai_core.models import weights
 from xai_core.models.catalog import CARDS
 
-SINGLE = "pages/1_Single_image.py"
+SINGLE, METHODS = "pages/1_Single_image.py", "pages/2_Method_comparison.py"
+
+PAGES = {
+    SINGLE: (
+        "Single image",
+        ":material/image_search:",
+        "Why this class? Why this and not that? Any method, any layer, the raw values under your pointer, and a link or "
+        "file that reproduces what you see.",
+    ),
+    METHODS: (
+        "Method comparison",
+        ":material/grid_view:",
+        "Do the methods agree on one picture, where do they not, and which of them pass the sanity check? Also one method "
+        "over all layers, and a blind vote.",
+    ),
+}
 
 
 def pages() -> None:
     """What each page answers."""
     st.subheader("What you can ask")
-    with st.container(border=True):
-        st.page_link(SINGLE, label="**Single image**", icon=":material/image_search:")
-        st.markdown(
-            "Why this class? Why this and not that? Eleven methods, any layer, the raw values under your pointer, and "
-            "a link or file that reproduces what you see."
-        )
+    for page, (label, icon, words) in PAGES.items():
+        with st.container(border=True):
+            st.page_link(page, label=f"**{label}**", icon=icon)
+            st.markdown(words)
 
 
 EXAMPLES = {
-    "A cat of three names: why *tiger cat* and not *tabby*?": {
+    "Do six methods agree about the astronaut?": (METHODS, {"picture": "Astronaut"}),
+    "A cat of three names: why *tiger cat* and not *tabby*?": (SINGLE, {
         "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
         "b": "tabby, tabby cat (281)",
-    },
-    "What would go if parts of the coffee were covered?": {
+    }),
+    "What would go if parts of the coffee were covered?": (SINGLE, {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
-    },
-    "Which pixels make a motorcycle a *moped*?": {"picture": "Motorcycle", "method": "Integrated gradients"},
-    "What is the same map worth on its native grid?": {"picture": "Rocket", "resolution": "Native grid"},
+    }),
+    "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
+    "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
 
 def examples() -> None:
     """Deep links: each opens a page with everything chosen."""
     st.subheader("Examples")
-    for label, query in EXAMPLES.items():
-        st.page_link(SINGLE, label=label, icon=":material/arrow_forward:", query_params=query)
+    for label, (page, query) in EXAMPLES.items():
+        st.page_link(page, label=label, icon=":material/arrow_forward:", query_params=query)
 
 
 def limits() -> None:

@@ -38,6 +38,14 @@ def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
     )
 
 
+def result(found: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
+    """A result, the reason why there is none, or nothing while nothing was asked."""
+    if isinstance(found, XaiError):
+        st.error(str(found))
+    elif found is not None:
+        explanation(found, chosen, method)
+
+
 @st.fragment
 def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
     """Input, map and overlay with their display controls; changing these computes nothing anew."""

@@ -1,0 +1,48 @@
+"""One picture, one question, many methods: where do they agree, and does each pass its sanity check?"""
+
+import streamlit as st
+
+from xai_core.app import compare, compute, frame, pickers, session, show
+
+frame.page("Method comparison")
+by_link = session.opened_by_link()
+st.title("Compare methods")
+say = st.container()
+with st.sidebar:
+    chosen = pickers.picture(say)
+    model = pickers.model(say)
+if chosen is None:
+    st.stop()
+
+with show.errors():
+    ranked = compute.ranked(model, model.prepare(chosen.picture))
+    with st.sidebar:
+        target = pickers.question(model, ranked, chosen.true_class, say)
+        names = compare.methods(model)
+        how = compare.view()
+    if target is None:
+        st.stop()
+    if not names:
+        st.info("Choose at least one method on the left.")
+        st.stop()
+
+    st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
+    runs = compare.runs(model, chosen, target, names)
+    seconds = sum(run.estimate for run in runs if compute.known(run) is None)
+    now = compute.wanted("comparison", seconds, at_once=by_link, button="Compare")
+    found = compare.tiles(runs, chosen, how, "comparison", now)
+    if found and not how.blind:
+        sections = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
+        section = st.segmented_control("More", sections, default="Agreement", required=True, key="more", **pickers.LINK)
+        if section in ("Agreement", "Consensus") and len(found) < 2:
+            st.info("Choose two methods or more to see how far they agree.")
+        elif section == "Agreement":
+            compare.agreement(found)
+        elif section == "Consensus":
+            compare.consensus(found, chosen)
+        elif section == "Sanity check":
+            compare.sanity(runs, found, chosen)
+        elif section == "Layers":
+            compare.layers(model, chosen, target)
+        else:
+            compare.downloads(found, chosen)

@@ -1,0 +1,111 @@
+"""How far maps agree: rank correlation, overlap of their strongest places, structural similarity; consensus and dissent.
+
+Maps of different resolution are compared on one grid: each at the network's resolution, averaged to 28 x 28 cells.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import rankdata
+from skimage.metrics import structural_similarity
+
+from xai_core import heatmaps
+from xai_core.errors import BadRequest, XaiError
+from xai_core.explaining import explain_methods
+from xai_core.explanation import Explanation
+
+GRID = 28
+TOP_SHARE = 0.1
+
+
+def attempt_methods(
+    model, image, methods: Mapping[str, Mapping[str, Any]], **asked: Any
+) -> Iterator[tuple[str, Explanation | XaiError]]:
+    """As `explain_methods`, but a method that fails yields its error in place of an explanation, and the rest goes on."""
+    for name, options in methods.items():
+        try:
+            yield from explain_methods(model, image, {name: options}, **asked)
+        except XaiError as error:
+            yield name, error
+
+
+def common_grid(explanation: Explanation) -> NDArray[np.float32]:
+    """The map as 28 x 28 cells, at which maps of any resolution are compared."""
+    return heatmaps.block_means(explanation.to_input(), GRID, GRID)
+
+
+def rank_correlation(a: NDArray, b: NDArray) -> float:
+    """Spearman's rho of two grids, in [-1, 1]; ties get their mean rank. NaN where a map is constant."""
+    first, second = (rankdata(grid) - (grid.size + 1) / 2 for grid in (a, b))
+    length = np.sqrt((first**2).sum() * (second**2).sum())
+    return float((first * second).sum() / length) if length else float("nan")
+
+
+def top_overlap(a: NDArray, b: NDArray) -> float:
+    """Intersection over union of the strongest tenth of the cells, in [0, 1]. NaN where a map is constant.
+
+    Cells tied with the last of the tenth count as far as they fit, in reading order.
+    """
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    count = max(1, round(TOP_SHARE * a.size))
+    first, second = (set(np.argsort(-grid, axis=None, kind="stable")[:count]) for grid in (a, b))
+    return len(first & second) / len(first | second)
+
+
+def similarity(a: NDArray, b: NDArray) -> float:
+    """SSIM (Wang et al. 2004) of two grids, each divided by its largest magnitude; in [-1, 1]. NaN for a zero map."""
+    largest = [np.abs(grid).max() for grid in (a, b)]
+    if not all(largest):
+        return float("nan")
+    return float(structural_similarity(a / largest[0], b / largest[1], data_range=2.0))
+
+
+MEASURES: dict[str, tuple[str, Callable[[NDArray, NDArray], float]]] = {
+    "spearman": ("Rank correlation (Spearman)", rank_correlation),
+    "overlap": ("Overlap of the strongest tenth", top_overlap),
+    "ssim": ("Structural similarity (SSIM)", similarity),
+}
+
+
+def agreement(explanations: Sequence[Explanation], measure: str = "spearman") -> NDArray[np.float64]:
+    """The measure of every pair of maps, (n, n), symmetric, 1 on the diagonal; NaN where a map says nothing."""
+    _same_picture(explanations)
+    grids = [common_grid(one) for one in explanations]
+    compare = MEASURES[measure][1]
+    found = np.eye(len(grids))
+    for i in range(len(grids)):
+        for j in range(i):
+            found[i, j] = found[j, i] = compare(grids[i], grids[j])
+    return found
+
+
+def clustered(matrix: NDArray) -> list[int]:
+    """An order that puts maps which agree side by side (average linkage on 1 - agreement; NaN counts as none)."""
+    if len(matrix) < 3:
+        return list(range(len(matrix)))
+    distance = 1 - np.nan_to_num(matrix)
+    np.fill_diagonal(distance, 0)
+    return leaves_list(linkage(squareform(np.clip(distance, 0, None), checks=False), "average")).tolist()
+
+
+def consensus(explanations: Sequence[Explanation]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(consensus, dissent), both 28 x 28: mean and standard deviation over the methods of each cell's rank in [0, 1].
+
+    Ranks make maps of different units comparable: 1 is the strongest cell of a map. Constant maps have no say.
+    """
+    _same_picture(explanations)
+    grids = [grid for grid in map(common_grid, explanations) if np.ptp(grid) > 0]
+    if not grids:
+        raise BadRequest("No map prefers any place, so that there is no consensus.")
+    ranks = np.stack([(rankdata(grid) - 1).reshape(grid.shape) / (grid.size - 1) for grid in grids])
+    return ranks.mean(0).astype(np.float32), ranks.std(0).astype(np.float32)
+
+
+def _same_picture(explanations: Sequence[Explanation]) -> None:
+    if len({one.picture for one in explanations}) > 1:
+        raise BadRequest("These maps are of different pictures; only maps of one picture are compared.")
