@@ -24,7 +24,7 @@ from xai_core.recipe import Recipe
 from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 
 ARCHITECTURES = {
-    "resnet": ("resnet18", 64),
+    "resnet": ("resnet18", 96),
     "efficientnet": ("test_efficientnet", 64),
     "vit": ("test_vit", 160),
 }
@@ -74,7 +74,7 @@ def assembled(family: str, module: nn.Module, side: int) -> Pair:
         device=CPU,
         fingerprint="random",
     )
-    return Pair(model, plain, side, nn.ModuleList([module]))
+    return Pair(model, plain, side, nn.ModuleList([module]).eval())
 
 
 @cache
@@ -91,7 +91,7 @@ def custom() -> Pair:
     plain = nn.Sequential(Normalise(), *(part for _, part in stages), pool, classify).eval()
     network = model.network
     parts = nn.ModuleList([*(stage.run for stage in network.stages), network.pool, network.project, network.classify])
-    return Pair(model, plain, 48, parts)
+    return Pair(model, plain, 48, parts.eval())
 
 
 def small(name: str) -> Pair:
@@ -123,6 +123,11 @@ def targets(found: Pair, n: int) -> dict[str, Target]:
 
 
 TARGETS = ("logit", "probability", "margin", "similarity")
+CHEAP = {  # options that make the slow methods quick on pictures of 48 pixels and more
+    "smooth_grad": {"samples": 3},
+    "integrated_gradients": {"steps": 5},
+    "occlusion": {"window": 32, "stride": 16},
+}
 
 
 def ask(model: ExplainableModel, target: Target, cut: str | None = None, precision: str = "exact") -> Question:

@@ -129,8 +129,7 @@ def choose(page: Page, label: str, option: str) -> None:
 
 
 def overlay_of(page: Page):
-    found = page.get_by_role("img", name=re.compile("^Overlay: "))
-    expect(found).to_have_count(1)
+    found = page.get_by_role("img", name=re.compile("^Overlay: ")).first
     found.scroll_into_view_if_needed()
     assert found.evaluate("image => image.complete && image.naturalWidth") > 100
     pixels = np.asarray(Image.open(io.BytesIO(found.screenshot())).convert("RGB"))
@@ -171,7 +170,7 @@ def test_every_example_on_home_leads_to_an_explanation(visit):
     for label in labels:
         example = visit()
         example.get_by_role("link", name=label.split("\n")[-1]).click()
-        example.get_by_text("Target: ").wait_for()
+        example.get_by_role("img", name=re.compile("^Overlay: ")).first.wait_for()
         overlay_of(settled(example))
 
 
@@ -255,6 +254,26 @@ def test_the_downloads_hold_what_python_computes(visit, lite0):
         assert picture.width > 400 and "XGrad-CAM" in picture.text["xai_core"]
 
 
+def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
+    page = visit("Method_comparison?picture=Chelsea+the+cat")
+    tiles = page.get_by_role("img", name=re.compile("^Overlay: "))
+    expect(tiles).to_have_count(6)
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Open").nth(2).click()
+    opened.value.get_by_text("Target: logit of tiger cat").wait_for()
+    assert "LayerCAM" in overlay_of(settled(opened.value)).get_attribute("alt")
+
+
+def test_a_cancelled_comparison_keeps_what_is_done(visit):
+    page = visit()
+    page.goto(page.url + "Method_comparison?picture=Retina&methods=Saliency&methods=Occlusion+sensitivity")
+    page.get_by_text(re.compile(r"Occlusion sensitivity: [1-9]\d* of \d+ batches")).wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Overlay: Saliency"))).to_have_count(1)
+    expect(page.get_by_text("Not computed.")).to_have_count(1)
+
+
 def test_two_visitors_at_once_each_get_their_own_map(visit):
     queries = [f"Single_image?picture={name}&method=SmoothGrad" for name in ("Coffee", "Motorcycle")]
     pages = [visit() for _ in queries]
@@ -268,7 +287,7 @@ def test_two_visitors_at_once_each_get_their_own_map(visit):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 768, 1920])
-@pytest.mark.parametrize("path", ["", "Single_image"])
+@pytest.mark.parametrize("path", ["", "Single_image", "Method_comparison"])
 def test_nothing_overflows(visit, path, width, scheme):
     page = visit(path, viewport={"width": width, "height": 900}, color_scheme=scheme)
     main = page.locator('[data-testid="stMain"]')

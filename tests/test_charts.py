@@ -163,9 +163,7 @@ def test_the_drawn_map_lies_under_its_cells():
     assert spec["height"] == 300 + BAR
 
 
-@pytest.mark.parametrize(
-    "heatmap", [np.zeros((7, 7)), np.full((7, 7), 3.0), np.full((2, 2), np.nan)], ids=["0", "3", "nan"]
-)
+@pytest.mark.parametrize("heatmap", [np.zeros((7, 7)), np.full((7, 7), 3.0), np.full((2, 2), np.nan)], ids=["0", "3", "nan"])
 def test_maps_without_structure_are_valid_charts(heatmap):
     spec, scale = shown(heatmap)
     assert scale.low < scale.high and len(rows(spec, "value")) == heatmap.size

@@ -70,9 +70,7 @@ def test_json_takes_what_is_no_number():
 
 def test_npz_opens_without_pickle(found):
     with np.load(io.BytesIO(npz_bytes(found)), allow_pickle=False) as arrays:
-        assert set(arrays) == {"heatmap", "input", "box", "settings"} | (
-            {"error"} if found.error is not None else set()
-        )
+        assert set(arrays) == {"heatmap", "input", "box", "settings"} | ({"error"} if found.error is not None else set())
         np.testing.assert_array_equal(arrays["heatmap"], MAP)
         assert arrays["heatmap"].dtype == np.float32 and arrays["input"].shape == found.input_size
         np.testing.assert_array_equal(arrays["input"], found.to_input())

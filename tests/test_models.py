@@ -71,9 +71,7 @@ def test_classes_by_index_wordnet_id_name_and_synonym(lite0, given, index):
     assert lite0.class_index(given) == index
 
 
-@pytest.mark.parametrize(
-    ("name", "candidates"), [("crane", (134, 517)), ("Cardigan", (264, 474)), ("maillot", (638, 639))]
-)
+@pytest.mark.parametrize(("name", "candidates"), [("crane", (134, 517)), ("Cardigan", (264, 474)), ("maillot", (638, 639))])
 def test_a_name_of_several_classes_is_refused_with_the_list(lite0, name, candidates):
     with pytest.raises(BadRequest, match="fits several classes") as refusal:
         lite0.class_index(name)

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app import compute
+from xai_core.app import compare, compute
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import WeightsUnavailable
+from xai_core.errors import BadRequest, WeightsUnavailable
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
 SINGLE = "pages/1_Single_image.py"
+METHODS_PAGE = "pages/2_Method_comparison.py"
 
 
 def opened(page: str | None = None, **query: str) -> AppTest:
@@ -174,3 +175,54 @@ def test_state_survives_leaving_the_page_and_coming_back():
     app.switch_page(SINGLE).run()
     assert not app.exception
     assert app.selectbox(key="method").value == "hires_cam"
+
+
+def tiles(app: AppTest) -> list[str]:
+    titles = {method.title for method in METHODS.values()}
+    return [one.value.strip("*") for one in app.markdown if one.value.strip("*") in titles]
+
+
+def test_methods_are_compared_on_one_picture():
+    app = opened(METHODS_PAGE, picture="Rocket")
+    assert len(tiles(app)) == 6 and len(app.image) == 6
+    assert len(app.get("vega_lite_chart")) == 1, "the agreement matrix"
+
+
+@pytest.mark.parametrize(("section", "says"), [("Consensus", "Dissent"), ("Sanity check", "ρ ="), ("Layers", "stem")])
+def test_each_section_of_the_comparison(section, says, monkeypatch):
+    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 60)
+    assert says in text(opened(METHODS_PAGE, picture="Rocket", more=section))
+
+
+def test_the_comparison_can_be_downloaded():
+    app = opened(METHODS_PAGE, picture="Rocket", more="Download")
+    assert len(app.get("download_button")) == 3
+
+
+@pytest.mark.parametrize("order", ["Family", "Cost", "Agreement"])
+def test_every_order_holds_the_same_tiles(order):
+    assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
+        METHODS[name].title for name in compare.DEFAULT
+    )
+
+
+def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):
+    real = compute.explain
+
+    def sometimes(model, picture, method, **asked):
+        if method == "layer_cam":
+            raise BadRequest("It broke on purpose.")
+        return real(model, picture, method, **asked)
+
+    monkeypatch.setattr(compute, "explain", sometimes)
+    app = opened(METHODS_PAGE, picture="Hubble deep field")
+    assert [error.value for error in app.error] == ["It broke on purpose."]
+    assert len(app.image) == 5
+
+
+def test_a_blind_vote_shows_no_name_before_it_is_cast():
+    app = opened(METHODS_PAGE, picture="Rocket", blind="true")
+    assert not tiles(app) and len(app.image) == 6
+    assert not any(method.title in str(image.proto) for image in app.image for method in METHODS.values())
+    app.segmented_control(key="best").set_value("A").run()
+    assert "You chose" in app.success[0].value

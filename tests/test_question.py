@@ -108,7 +108,7 @@ def test_grid_shows_the_right_place_at_every_cut(network, row, column):
         height, width = change.shape
         if min(height, width) < 8:
             continue
-        share = (change**2 / (change**2).sum())
+        share = change**2 / (change**2).sum()
         centre = (
             (share.sum(1) * (torch.arange(height) + 0.5)).sum() / height * 4,
             (share.sum(0) * (torch.arange(width) + 0.5)).sum() / width * 4,

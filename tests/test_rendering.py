@@ -102,10 +102,7 @@ def test_the_words_say_how_the_colours_were_found():
     assert "symmetric about zero" in said["symmetric"] and "-4 to 4" in said["symmetric"]
     assert "set by hand" in said["custom"] and "-1 to 3" in said["custom"]
     assert not any("clipped" in words for words in said.values())
-    assert (
-        "clipped at the 99th percentile of the magnitude" in scale_of(made(fine)).words
-        and scale_of(made(fine)).high == 1
-    )
+    assert "clipped at the 99th percentile of the magnitude" in scale_of(made(fine)).words and scale_of(made(fine)).high == 1
     assert "clipped" not in scale_of(made(fine), clip=100).words and scale_of(made(fine), clip=100).high == 1000
     assert "97.5th" in scale_of(made(BOTH), clip=97.5).words
     by_hand = scale_of(made(fine), custom=(-1, 3))

@@ -79,6 +79,7 @@ def explain_methods(
 
 
 def _explain(model, images, methods, track, *, target, rival, cut, precision, seed):
+    """Checks what can be checked before any pass; the explanations come when the iterator is read."""
     chosen = {name: find_method(name) for name in methods}
     options = {name: check_options(method.run, methods[name]) for name, method in chosen.items()}
     for method in chosen.values():
@@ -87,18 +88,24 @@ def _explain(model, images, methods, track, *, target, rival, cut, precision, se
             raise BadRequest(misfit)
         if precision == "fast" and not method.fast:
             raise BadRequest(f"{method.title} is offered in exact precision only: its map does not survive 16 bits.")
+    if not isinstance(seed, int):
+        raise BadRequest(f"A seed is a whole number, not '{seed}'.")
     prepared = [model.prepare(image) for image in images]
-    stacked = stack(prepared, model.device)
-    cut = model.network.cut_name(cut)
+    chosen = {name: (method, options[name]) for name, method in chosen.items()}
+    return _explanations(model, prepared, chosen, track, seed, target, rival, model.network.cut_name(cut), precision)
+
+
+def _explanations(model, prepared, chosen, track, seed, target, rival, cut, precision):
+    stacked, total = stack(prepared, model.device), len(prepared)
     size = runtime.inner_batch(stacked[0, 0].numel(), model.device)
-    for start in range(0, len(images), size):
-        rows = range(start, min(start + size, len(images)))
+    for start in range(0, total, size):
+        rows = range(start, min(start + size, total))
         batch = stacked[rows.start : rows.stop]
         began = time.perf_counter()
-        question = _ask(model, batch, rows, len(images), target, rival, cut, precision)
+        question = _ask(model, batch, rows, total, target, rival, cut, precision)
         asking = time.perf_counter() - began  # the shared trunk pass; part of what each method takes
-        for name, method in chosen.items():
-            found = _run(question, batch, prepared[start:], method, options[name], seed, track, asking)
+        for name, (method, options) in chosen.items():
+            found = _run(question, batch, prepared[start:], method, options, seed, track, asking)
             yield from ((name, one) for one in found)
 
 

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from xai_core import runtime
-from xai_core.autograd import value_and_gradient
+from xai_core.autograd import value_and_curvature, value_and_gradient
+from xai_core.errors import BadRequest
 from xai_core.explanation import Passes
 from xai_core.models.explainable import ExplainableModel
 from xai_core.outputs import Outputs
+from xai_core.recording import ExplicitAttention
 from xai_core.runtime import Result, Track
 from xai_core.targets import Target, check_length
 
@@ -25,6 +27,12 @@ class AtCut(NamedTuple):
     activations: Tensor
     gradient: Tensor
     values: Tensor
+
+
+def unravel(rows: range, ways: int) -> tuple[Tensor, Tensor]:
+    """Which picture and which of its `ways` each row of a sweep is about, where a picture's ways follow one another."""
+    index = torch.arange(rows.start, rows.stop)
+    return index // ways, index % ways
 
 
 @dataclass
@@ -63,25 +71,27 @@ class Question:
 
     def gradient(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Values (n,) and their gradients to the pixels, (n, 3, H, W)."""
-        values, gradient = self._differentiate(self, images, rows, images)
+        values, gradient = self.differentiate(self, images, rows, images)
         self.tally.backward += len(images)
         if rows is None:
             self._memory["values"] = (images, values)
         return values, gradient
 
-    def _differentiate(self, function, at: Tensor, rows: Tensor | None, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and gradients of `function(at, rows)`, as many rows at once as their graphs fit into memory."""
+    def differentiate(
+        self, function, at: Tensor, rows: Tensor | None, images: Tensor, how: Callable = value_and_gradient
+    ) -> tuple[Tensor, ...]:
+        """`how` (of `autograd`) applied to `function(at, rows)`, as many rows at once as their graphs fit into memory."""
         if rows is None and len(self.target) > 1:
             check_length(self.target, len(images))
             rows = torch.arange(len(images))
 
-        def part(batch: range) -> tuple[Tensor, Tensor]:
+        def part(batch: range) -> tuple[Tensor, ...]:
             whose = None if rows is None else rows[batch.start : batch.stop]
-            return value_and_gradient(lambda leaf: function(leaf, whose), at[batch.start : batch.stop])
+            return how(lambda leaf: function(leaf, whose), at[batch.start : batch.stop])
 
         size = runtime.inner_batch(images[0, 0].numel(), self.model.device, graph=True)
-        values, gradients = zip(*runtime.each_batch(part, len(images), size), strict=True)
-        return runtime.joined(values), runtime.joined(gradients)
+        found = zip(*runtime.each_batch(part, len(images), size), strict=True)
+        return tuple(runtime.joined(tensors) for tensors in found)
 
     def sweep(self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter) -> Outputs:
         """Outputs of `total` pictures of (height, width) `size`, made a few at a time by `pictures(rows)`; no graph.
@@ -139,11 +149,43 @@ class Question:
 
         def compute() -> AtCut:
             activations = self.trunk(images)
-            values, gradient = self._differentiate(self.tail, activations, None, images)
+            values, gradient = self.differentiate(self.tail, activations, None, images)
             self._memory["values"] = (images, values)
             return AtCut(self.grid(activations).float(), self.grid(gradient).float(), values)
 
         return self._remembered("at_cut", images, compute)
+
+    def curvature_at_cut(self, images: Tensor) -> Tensor:
+        """H A, (n, C, h, w): the target's second derivative at the cut times the activations, through the tail alone.
+
+        Attention is written out for it: the fused kernel has no second derivative.
+        """
+        with ExplicitAttention():
+            found = self.differentiate(self.tail, self.trunk(images), None, images, value_and_curvature)
+        return self.grid(found[2]).float()
+
+    def tail_sweep(
+        self, images: Tensor, change: Callable[[Tensor, Tensor, Tensor], None], ways: int, track: Track = iter
+    ) -> Tensor:
+        """The target's values (n, ways) after changing the activations at the cut in so many ways; only the tail is run.
+
+        `change(grid, which, way)` writes into the grid (b, C, h, w) of copies made for it: row i is to become way[i] of
+        picture which[i]. Nothing but the grid changes: tokens outside it (class token) stay as they are.
+        """
+        activations = self.trunk(images)
+
+        def part(rows: range) -> Tensor:
+            which, way = (found.to(activations.device) for found in unravel(rows, ways))
+            copies = activations[which]
+            grid = self.grid(copies)
+            if grid.untyped_storage().data_ptr() != copies.untyped_storage().data_ptr():
+                raise BadRequest(f"The activations behind '{self.cut}' cannot be changed: their grid is a copy, not a view.")
+            change(grid, which, way)
+            with torch.no_grad():
+                return self.tail(copies, which)
+
+        size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+        return runtime.joined(runtime.each_batch(part, len(images) * ways, size, track)).view(len(images), ways)
 
     def outputs_at_cut(self, images: Tensor) -> Outputs:
         """Outputs of all pictures without a graph, from the remembered trunk; remembered."""
@@ -173,6 +215,12 @@ class Question:
     def select(self, rows: Sequence[int]) -> "Question":
         """The same question about some of the pictures."""
         return replace(self, target=self.target.select(rows), _memory={})
+
+    def changed(self, **what) -> "Question":
+        """The same question with another `target`, `cut` or `model`; passes count together, and what does not depend on
+        the target is still remembered where only the target changes."""
+        kept = ("trunk", "outputs") if what.keys() <= {"target"} else ()
+        return replace(self, **what, _memory={name: held for name, held in self._memory.items() if name in kept})
 
     def _remembered(self, what: str, images: Tensor, compute: Callable[[], Result]) -> Result:
         """What was computed last for these very pictures, or what `compute` returns now."""

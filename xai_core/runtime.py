@@ -37,16 +37,22 @@ def device() -> torch.device:
     return torch.device(os.environ.get("XAI_DEVICE") or best)
 
 
-def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager:
-    """The context of one pass: `exact` is float32, `fast` is bfloat16 (float16 where the device has no bfloat16).
+@cache
+def computes_in_16_bits(where: torch.device) -> bool:
+    """Whether the device computes in float16 itself: every GPU, and CPUs with AVX-512 FP16."""
+    return where.type != "cpu" or torch.cpu.get_capabilities().get("avx512_fp16", False)
 
+
+def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager:
+    """The context of one pass: `exact` is float32; `fast` is float16 where the device computes in it, else float32 too.
+
+    (bfloat16 rounds eight times more coarsely: occlusion maps lose up to 0.03 of their rank correlation in it.)
     Autocast is a state of the thread, so that two sessions with different precision do not disturb each other.
     """
     if precision not in PRECISIONS:
         raise BadRequest(f"Precision is one of {', '.join(PRECISIONS)}, not '{precision}'.")
-    half = where.type == "mps" or (where.type == "cuda" and not torch.cuda.is_bf16_supported())
-    dtype = torch.float16 if half else torch.bfloat16
-    return torch.autocast(where.type, dtype=dtype, enabled=precision == "fast")
+    half = precision == "fast" and computes_in_16_bits(where)
+    return torch.autocast(where.type, dtype=torch.float16, enabled=half)
 
 
 def inner_batch(pixels: int, where: torch.device, graph: bool = False) -> int:
@@ -96,5 +102,13 @@ def normal_draw(seed: int, index: int, shape: tuple[int, ...]) -> torch.Tensor:
     A draw is a pure function of (seed, index): nothing global is seeded, and a batch that is cut into other
     pieces, or tried again after running out of memory, sees the same numbers.
     """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + index) % 2**63)
-    return torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=_generator(seed, index))
+
+
+def uniform_draw(seed: int, index: int, shape: tuple[int, ...]) -> torch.Tensor:
+    """Draw number `index` of seed `seed`: uniform in [0, 1), on the CPU; as `normal_draw`."""
+    return torch.rand(shape, generator=_generator(seed, index))
+
+
+def _generator(seed: int, index: int) -> torch.Generator:
+    return torch.Generator().manual_seed((seed * 1_000_003 + index) % 2**63)

@@ -139,6 +139,54 @@ class ClassMargin:
         return f"margin {self.classes[row]} {self.rivals[row]}"
 
 
+@dataclass(frozen=True)
+class ClassContrast:
+    """logit of a class minus `strength` times the mean logit of its look-alikes, weighted by their probabilities: 'why
+    this and not those like it'. Weights are part of the function: gradients pass through them."""
+
+    classes: tuple[int, ...]
+    similar: tuple[tuple[int, ...], ...]
+    strength: float = 1.0
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        own = _pick(outputs.logits, self.classes, rows)
+        which = _values(range(len(self.similar)), len(own), rows, own)
+        others = outputs.logits.gather(1, torch.tensor(self.similar, device=own.device)[which])
+        return own - self.strength * (others.softmax(1) * others).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassContrast":
+        return ClassContrast(
+            tuple(self.classes[row] for row in rows), tuple(self.similar[row] for row in rows), self.strength
+        )
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        others = ", ".join(class_name(index) for index in self.similar[row])
+        return f"{class_name(self.classes[row])} and not {others} (difference of logits)"
+
+    def key(self, row: int) -> str:
+        return f"contrast {self.classes[row]} {self.similar[row]} {self.strength}"
+
+
+def against_similar(target: Target, outputs: Outputs, count: int, strength: float) -> ClassContrast:
+    """The target's class against the `count` classes whose logits are nearest to its own in each picture, or against its
+    rival where it has one. Raises BadRequest where there is no class, or no other."""
+    classes, rivals = getattr(target, "classes", None), getattr(target, "rivals", None)
+    logits = outputs.logits if classes else None
+    if classes is None or logits.shape[1] < 2:
+        raise BadRequest("Only a class can be set against similar classes; ask about a class, of a model with several.")
+    each = len(logits) // len(classes)
+    classes, rivals = classes * each, rivals and rivals * each
+    if rivals:
+        return ClassContrast(classes, tuple((rival,) for rival in rivals), strength)
+    own = _values(classes, len(logits), None, logits)[:, None]
+    distance = (logits - logits.gather(1, own)).abs().scatter(1, own, float("inf"))
+    nearest = distance.topk(min(count, logits.shape[1] - 1), largest=False).indices
+    return ClassContrast(classes, tuple(map(tuple, nearest.tolist())), strength)
+
+
 @dataclass(frozen=True, eq=False)
 class SimilarityTo:
     """Cosine similarity, in [-1, 1], of a picture's embedding to a reference embedding (n, E) or (1, E).

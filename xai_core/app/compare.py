@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
+from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
@@ -15,6 +16,7 @@ from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
 from xai_core.models.explainable import ExplainableModel
 from xai_core.options import check_options
+from xai_core.samples import SAMPLES
 from xai_core.targets import ClassLogit, Target
 
 TILE = 186  # pixels; four in a row on a laptop's screen
@@ -130,15 +132,16 @@ def _tile(run: compute.Run, found: Explanation, chosen: Chosen, how: View, all_f
     st.caption(f"{sign}, {rows} x {columns}, {scale.low:.2g} to {scale.high:.2g}; {found.passes}; {seconds}")
     for trouble in found.health:
         st.warning(trouble)
-    query = {
-        name: value
-        for name, value in st.query_params.to_dict().items()
-        if name not in ("methods", "order", "scale", "blind")
-    }
-    st.page_link(
-        "pages/1_Single_image.py", label="Open", icon=":material/open_in_new:", query_params=query | {"method": found.title},
-        help=f"{found.title} on the single-image page",
-    )  # fmt: skip
+    _link_to_single(found, chosen)
+
+
+def _link_to_single(found: Explanation, chosen: Chosen) -> None:
+    """A deep link, in a tab of its own: inside a session, Streamlit drops settings that both pages have from a link."""
+    if chosen.name in SAMPLES:  # an upload lives in this session only
+        here = {"methods", "order", "scale", "blind", "more", "measure", "sweep"}
+        settings = {name: value for name, value in st.query_params.to_dict().items() if name not in here}
+        address = f"Single_image?{urlencode(settings | {'method': found.title})}"
+        st.link_button("Open", address, icon=":material/open_in_new:", help=f"{found.title} on the single-image page")
 
 
 def fitted(size: tuple[int, int]) -> tuple[int, int]:
@@ -166,9 +169,10 @@ def agreement(found: Results) -> None:
     names = [list(found.values())[index].title for index in order]
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     said = comparing.MEASURES[measure][0]
-    st.altair_chart(
-        charts.agreement_matrix(matrix[np.ix_(order, order)], names, said),
-        width="content",
+    chart = charts.agreement_matrix(matrix[np.ix_(order, order)], names, said)
+    st.container(width=chart.width).altair_chart(
+        chart,
+        width="stretch",
         alt=f"{said} of {len(names)} maps: {np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}, mean {np.nanmean(pairs):.2f}.",
     )
     st.caption(

@@ -4,7 +4,10 @@ All of these read one trunk pass and one forward and backward through the tail (
 family costs little more than a single forward. Notation: A activations and g = d target / d A, both (C, h, w) for each
 picture; sums over positions are over the native grid. The result is that grid's raw map, (n, h, w).
 
-`relu=True` keeps the positive evidence only, as published; `relu=False` shows what speaks against the target as well.
+Each function returns its weighted channels (n, C, h, w); the map is their sum. `weighted_sum` adds the options of the
+whole family: `relu=True` keeps the positive evidence only, as published, `relu=False` shows what speaks against the
+target as well; `eigen` takes the channels' first principal component in place of their sum; `augment` takes the mean over
+views of the picture.
 """
 
 from typing import Annotated
@@ -12,22 +15,20 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from xai_core.attribution.cam_options import CANCELLED, first_component, over_views, weighted_sum
 from xai_core.options import Range
 from xai_core.question import Question
 
-Relu = Annotated[bool, "keep only the evidence for the target, as published"]
+
+def plusplus_weights(total: Tensor, g: Tensor, g2: Tensor, g3: Tensor, epsilon: float) -> Tensor:
+    """Grad-CAM++'s channel weights (n, C, 1, 1) from the sum of activations and the gradient's first three powers."""
+    bottom = 2 * g2 + total * g3 + epsilon
+    alpha = torch.where((g2 != 0) & (bottom != 0), g2 / torch.where(bottom == 0, 1.0, bottom), 0.0)
+    return (alpha * g.relu()).sum((2, 3), keepdim=True)
 
 
-def _evidence(maps: Tensor, relu: bool) -> Tensor:
-    return maps.relu() if relu else maps
-
-
-def _weighted(activations: Tensor, weights: Tensor) -> Tensor:
-    """sum_k w_k A_k for activations (n, C, h, w) and weights (n, C)."""
-    return torch.einsum("nc,nchw->nhw", weights, activations)
-
-
-def grad_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tensor:
+@weighted_sum
+def grad_cam(question: Question, images: Tensor) -> Tensor:
     """Grad-CAM: channels weighted by their mean gradient.
 
     map = ReLU(sum_k w_k A_k), w_k = mean of g_k over positions.
@@ -44,16 +45,14 @@ def grad_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tensor
     network did not use.
     """
     at = question.at_cut(images)
-    return _evidence(_weighted(at.activations, at.gradient.mean((2, 3))), relu)
+    return at.gradient.mean((2, 3), keepdim=True) * at.activations
 
 
-def grad_cam_plusplus(
-    question: Question,
-    images: Tensor,
-    *,
-    relu: Relu = True,
-    epsilon: Annotated[float, Range(0.0, 1e-3), "stabiliser of the quotient; 0 is the paper's formula"] = 1e-6,
-) -> Tensor:
+Epsilon = Annotated[float, Range(0.0, 1e-3), "stabiliser of the quotient; 0 is the paper's formula"]
+
+
+@weighted_sum
+def grad_cam_plusplus(question: Question, images: Tensor, *, epsilon: Epsilon = 1e-6) -> Tensor:
     """Grad-CAM++: positive gradients weighted position by position, for several objects of one class.
 
     map = ReLU(sum_k w_k A_k), w_k = sum over positions of a_k ReLU(g_k), a_k = g_k^2 / (2 g_k^2 + S_k g_k^3 + epsilon),
@@ -73,12 +72,11 @@ def grad_cam_plusplus(
     """
     at = question.at_cut(images)
     g, total = at.gradient, at.activations.sum((2, 3), keepdim=True)
-    bottom = 2 * g**2 + total * g**3 + epsilon
-    alpha = torch.where((g != 0) & (bottom != 0), g**2 / torch.where(bottom == 0, 1.0, bottom), 0.0)
-    return _evidence(_weighted(at.activations, (alpha * g.relu()).sum((2, 3))), relu)
+    return plusplus_weights(total, g, g**2, g**3, epsilon) * at.activations
 
 
-def hires_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tensor:
+@weighted_sum
+def hires_cam(question: Question, images: Tensor) -> Tensor:
     """HiResCAM: activations times gradients, element by element.
 
     map = ReLU(sum_k g_k A_k). Where pooling and one linear layer follow the cut, the map without ReLU sums to the target
@@ -99,12 +97,12 @@ def hires_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tenso
     """
     at = question.at_cut(images)
     terms = at.gradient * at.activations
-    maps = terms.sum(1)
-    cancelled = maps.abs().amax((1, 2)) <= 1e-4 * terms.abs().sum(1).amax((1, 2))
-    return _evidence(maps.masked_fill(cancelled[:, None, None], 0.0), relu)
+    cancelled = terms.sum(1).abs().amax((1, 2)) <= CANCELLED * terms.abs().sum(1).amax((1, 2))
+    return terms.masked_fill(cancelled[:, None, None, None], 0.0)
 
 
-def layer_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tensor:
+@weighted_sum
+def layer_cam(question: Question, images: Tensor) -> Tensor:
     """LayerCAM: activations times their positive gradients; finer than Grad-CAM at shallow cuts.
 
     map = ReLU(sum_k ReLU(g_k) A_k).
@@ -120,10 +118,11 @@ def layer_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tenso
     Beware: Evidence against the target is left out before summing, and early stages show edges whatever the class.
     """
     at = question.at_cut(images)
-    return _evidence((at.gradient.relu() * at.activations).sum(1), relu)
+    return at.gradient.relu() * at.activations
 
 
-def xgrad_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tensor:
+@weighted_sum
+def xgrad_cam(question: Question, images: Tensor) -> Tensor:
     """XGrad-CAM: channels weighted by their gradient, averaged where the channel is active.
 
     map = ReLU(sum_k w_k A_k), w_k = sum(g_k A_k) / (sum A_k + 1e-7), sums over positions.
@@ -139,9 +138,10 @@ def xgrad_cam(question: Question, images: Tensor, *, relu: Relu = True) -> Tenso
     """
     at = question.at_cut(images)
     weights = (at.gradient * at.activations).sum((2, 3)) / (at.activations.sum((2, 3)) + 1e-7)
-    return _evidence(_weighted(at.activations, weights), relu)
+    return weights[..., None, None] * at.activations
 
 
+@over_views
 def eigen_cam(question: Question, images: Tensor) -> Tensor:
     """Eigen-CAM: the activations' first principal component; knows nothing of the target.
 
@@ -159,18 +159,5 @@ def eigen_cam(question: Question, images: Tensor) -> Tensor:
     Where: Any network with feature maps, self-supervised ones too.
     Beware: It does not know what was asked: the same map answers every target.
     """
-    maps = question.grid(question.trunk(images)).float()
-    n, channels, height, width = maps.shape
-    positions = maps.flatten(2).transpose(1, 2)
-    where = "cpu" if maps.device.type == "mps" else maps.device  # MPS has no float64
-    centred = (positions - positions.mean(1, keepdim=True)).to(where, torch.float64)
-    if channels <= height * width:
-        direction = torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -1:]
-        projection = (centred @ direction)[..., 0]
-    else:  # the same from the smaller Gram matrix: B v = s u
-        found = torch.linalg.eigh(centred @ centred.mT)
-        projection = found.eigenvectors[..., -1] * found.eigenvalues[..., -1:].clamp(min=0).sqrt()
-    strength = positions.norm(dim=2).to(projection)
-    covariance = (projection * (strength - strength.mean(1, keepdim=True))).sum(1, keepdim=True)
-    signed = torch.where(covariance < 0, -projection, projection)
-    return signed.view(n, height, width).to(maps.device, torch.float32)
+    activations = question.grid(question.trunk(images)).float()
+    return first_component(activations, activations.norm(dim=1))

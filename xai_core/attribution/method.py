@@ -24,6 +24,10 @@ class Maps(NamedTuple):
 NEEDS: dict[str, tuple[Callable[[ExplainableModel], bool], str]] = {
     "cut": (lambda model: True, "a grid of activations"),
     "classifier": (lambda model: model.has_classifier, "a classifier, which this model has not got"),
+    "linear head": (
+        lambda model: model.network.has_linear_head,
+        "one linear layer right behind global average pooling, which this model has not got",
+    ),
 }
 
 Cost = Callable[[Mapping[str, Any]], tuple[int, int]]
@@ -40,7 +44,8 @@ class Method:
     sign     "signed" (evidence for and against) or "non-negative"
     cost     options -> (forward, backward) passes of one picture through the whole network, for the estimate
     needs    names of NEEDS
-    fast     whether `fast` precision keeps the map: Spearman at least 0.98 to `exact`, held by a test
+    fast     whether `fast` precision keeps the map at every cut: Spearman at least 0.98 to `exact`, held by a test
+             (gradients do not: units near zero change sides, and the further back, the more of them)
     version  part of the run key; raised whenever the numbers change
     """
 

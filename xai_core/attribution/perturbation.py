@@ -46,6 +46,8 @@ def occlusion(
     height, width = images.shape[2:]
     if window > min(height, width):
         raise BadRequest(f"A window of {window} pixels does not fit into a picture of {height} x {width}.")
+    if stride > window:
+        raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
     corners = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
     cover = baseline_images(images, fill)
 

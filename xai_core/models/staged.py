@@ -10,7 +10,9 @@ layout. Nothing here writes to the network, so that any number of threads may ru
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
+import torch
 from torch import Tensor, nn
 
 from xai_core.errors import BadRequest, UnknownName
@@ -117,6 +119,25 @@ class StagedNetwork:
     def grid(self, activations: Tensor, cut: str) -> Tensor:
         """Activations behind the cut as (n, C, h, w)."""
         return self.stages[self._index(cut) - 1].grid(activations)
+
+    @cached_property
+    def has_linear_head(self) -> bool:
+        """Whether one linear layer follows the plain mean over positions: what Class Activation Mapping was made for."""
+        if not isinstance(self.classify, nn.Linear):
+            return False
+        channels, weight = self.classify.in_features, self.classify.weight
+        made = torch.arange(channels * 6, device=weight.device, dtype=weight.dtype).sin()
+        return any(self._averages(made.view(shape), channels) for shape in ((1, channels, 2, 3), (1, 2, 3, channels)))
+
+    def _averages(self, activations: Tensor, channels: int) -> bool:
+        """Whether `pool` takes the mean over the grid of the last stage's activations, tried on made-up ones."""
+        try:
+            with torch.no_grad():
+                grid, pooled = self.stages[-1].grid(activations), self.pool(activations)
+        except (RuntimeError, ValueError, IndexError):  # another layout than this network's
+            return False
+        fits = grid.shape == (1, channels, 2, 3) and pooled.shape == (1, channels)
+        return fits and torch.allclose(pooled, grid.mean((2, 3)), atol=1e-5)
 
     def without_normalisation(self) -> "StagedNetwork":
         """The same chain for images that are already normalised."""

@@ -1,0 +1,196 @@
+"""What cannot be asked is refused in one sentence, before any work; memory that runs out is lived with; a run can stop.
+
+Out of memory is played by a stage that refuses more than two pictures at once. Maps made in such small pieces equal the
+usual ones to 1e-5 of the largest value.
+"""
+
+import pytest
+import torch
+from small_models import NAMES, difference, pictures, small, targets
+
+from xai_core import errors
+from xai_core.attribution.catalog import METHODS
+from xai_core.errors import BadRequest, NoClassifier, OutOfMemory, UnknownName, XaiError
+from xai_core.explaining import explain, explain_methods
+from xai_core.models.explainable import ExplainableModel
+from xai_core.targets import ClassLogit, ClassMargin
+
+CHEAP = {"smooth_grad": {"samples": 7}, "integrated_gradients": {"steps": 7}, "occlusion": {"window": 24, "stride": 8}}
+LONG = ("smooth_grad", "integrated_gradients", "occlusion")
+
+
+def one(side=48):
+    return pictures(1, side)[0]
+
+
+REFUSED = {  # what is wrong -> (error, what the sentence says, the call)
+    "method": (UnknownName, "no method 'grad_kam'. Known: grad_cam", lambda m: explain(m, one(), "grad_kam")),
+    "cut": (UnknownName, "no cut 'middle'. Known: early, late", lambda m: explain(m, one(), "grad_cam", cut="middle")),
+    "class name": (UnknownName, "no class 'cat'", lambda m: explain(m, one(), "saliency", target="cat")),
+    "class index": (BadRequest, "no class 10", lambda m: explain(m, one(), "saliency", target=10)),
+    "negative class": (BadRequest, "no class -1", lambda m: explain(m, one(), "saliency", target=-1)),
+    "strange class": (UnknownName, "no class '--1'", lambda m: explain(m, one(), "saliency", target="--1")),
+    "option": (UnknownName, "no option 'steps'", lambda m: explain(m, one(), "smooth_grad", steps=3)),
+    "option's value": (BadRequest, "from 2 to 200", lambda m: explain(m, one(), "smooth_grad", samples=1)),
+    "option's type": (BadRequest, "true or false", lambda m: explain(m, one(), "grad_cam", relu="perhaps")),
+    "option's choice": (BadRequest, "one of black", lambda m: explain(m, one(), "occlusion", fill="pink")),
+    "precision": (BadRequest, "exact, fast, not 'half'", lambda m: explain(m, one(), "grad_cam", precision="half")),
+    "seed": (BadRequest, "whole number", lambda m: explain(m, one(), "smooth_grad", seed=0.5)),
+    "rival": (BadRequest, "own rival", lambda m: explain(m, one(), "saliency", target=3, rival=3)),
+    "rival beside a target": (
+        BadRequest,
+        "inside the target",
+        lambda m: explain(m, one(), "saliency", target=ClassLogit((1,)), rival=3),
+    ),
+    "number of classes": (
+        BadRequest,
+        "2 classes for 3 pictures",
+        lambda m: explain(m, list(pictures(3, 48)), "saliency", target=[1, 2]),
+    ),
+    "number of rivals": (
+        BadRequest,
+        "1 classes for 3 pictures",
+        lambda m: explain(m, list(pictures(3, 48)), "saliency", target=1, rival=[2]),
+    ),
+    "number of values": (
+        BadRequest,
+        "holds 2 values, but there are 3 pictures",
+        lambda m: explain(m, list(pictures(3, 48)), "saliency", target=ClassMargin((1, 2), (3, 4))),
+    ),
+    "integers": (BadRequest, "float", lambda m: explain(m, (one() * 255).to(torch.uint8), "saliency")),
+    "range": (BadRequest, r"in \[0, 1\]", lambda m: explain(m, one() * 255, "saliency")),
+    "negative range": (BadRequest, r"in \[0, 1\]", lambda m: explain(m, one() - 0.5, "saliency")),
+    "not a number": (BadRequest, r"in \[0, 1\]", lambda m: explain(m, one() * torch.nan, "saliency")),
+    "channels": (BadRequest, r"\(3, H, W\)", lambda m: explain(m, one()[:1], "saliency")),
+    "axes": (BadRequest, r"\(3, H, W\)", lambda m: explain(m, one()[0], "saliency")),
+    "different sizes": (BadRequest, "one size", lambda m: explain(m, [one(), one(64)], "saliency")),
+    "window": (BadRequest, "64 pixels does not fit", lambda m: explain(m, one(), "occlusion")),
+    "stride": (BadRequest, "leave gaps", lambda m: explain(m, one(), "occlusion", window=8, stride=12)),
+}
+
+
+@pytest.mark.parametrize("wrong", REFUSED)
+def test_refused_in_one_sentence(wrong):
+    error, says, call = REFUSED[wrong]
+    with pytest.raises(error, match=says) as caught:
+        call(small("custom").model)
+    assert isinstance(caught.value, XaiError)
+    assert "\n" not in str(caught.value)
+
+
+def test_explain_methods_refuses_at_once_not_when_it_is_read():
+    model = small("custom").model
+    with pytest.raises(UnknownName):
+        explain_methods(model, one(), {"grad_cam": {}, "grad_kam": {}})
+    with pytest.raises(BadRequest):
+        explain_methods(model, one(), {"smooth_grad": {"samples": 1}})
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "saliency", "occlusion"])
+def test_network_with_a_fixed_size_says_which(method):
+    with pytest.raises(BadRequest, match="takes pictures of 160 x 160 pixels only, not 96 x 128"):
+        explain(small("vit").model, pictures(1, 96, 128)[0], method)
+
+
+@pytest.mark.parametrize("name", ["resnet", "efficientnet"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])
+def test_convolutional_networks_take_a_single_pixel(name, method):
+    found = explain(small(name).model, torch.full((3, 1, 1), 0.5), method, target=1, **CHEAP.get(method, {}))
+    assert found.heatmap.shape == (1, 1)
+
+
+def test_nothing_asked_is_nothing_found():
+    assert explain(small("custom").model, [], "saliency") == []
+    assert explain(small("custom").model, torch.zeros(0, 3, 48, 48), "saliency") == []
+
+
+def test_every_error_is_drawn_in_its_file():
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, XaiError):
+            assert name in errors.__doc__
+    assert issubclass(NoClassifier, BadRequest) and issubclass(UnknownName, BadRequest)
+
+
+def scarce(limit):
+    """The custom network on a device whose memory ends at `limit` pictures; and what it is told of."""
+    whole, seen = small("custom").model, []
+
+    def gate(activations):
+        seen.append(len(activations))
+        if len(activations) > limit:
+            raise torch.OutOfMemoryError("out of memory")
+        return activations
+
+    network = whole.network
+    stages = [(stage.name, lambda x, run=stage.run: run(gate(x))) for stage in network.stages]
+    given = {"mean": whole.recipe.mean, "std": whole.recipe.std, "input_size": 48}
+    parts = (lambda x: network.pool(gate(x)), network.project, network.classify)
+    return ExplainableModel.from_stages(stages, *parts, **given), seen
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("asked", ["given", "predicted"])
+def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
+    model, seen = scarce(2)
+    images = list(pictures(6, 48))
+    target = targets(small("custom"), 6)["margin"] if asked == "given" else None
+    found = explain(model, images, method, target=target, **CHEAP.get(method, {}))
+    usual = explain(small("custom").model, images, method, target=target, **CHEAP.get(method, {}))
+    assert max(seen) > 2
+    for a, b in zip(found, usual, strict=True):
+        assert difference(a.heatmap, b.heatmap) <= 1e-5
+        assert abs(a.target_value - b.target_value) <= 1e-5 * abs(b.target_value)
+        assert a.passes == b.passes
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("target", [None, 1])
+def test_not_even_one_picture_fits(method, target):
+    with pytest.raises(OutOfMemory, match="Not even one picture"):
+        explain(scarce(0)[0], one(), method, target=target, **CHEAP.get(method, {}))
+
+
+@pytest.mark.parametrize("method", LONG)
+def test_long_methods_report_progress_and_stop_within_one_inner_batch(method):
+    """`track` gets every inner batch; what it raises ends the run, at most one inner batch later."""
+
+    class Stopped(Exception):
+        pass
+
+    passed, heard = [], []
+
+    def stop_at_the_third(batches):
+        heard.append(len(batches))
+        for number, batch in enumerate(batches):
+            if number == 2:
+                raise Stopped
+            passed.append(batch)
+            yield batch
+
+    model, seen = scarce(10**6)
+    images = list(pictures(3, 48))
+    options = {"smooth_grad": {"samples": 100}, "integrated_gradients": {"steps": 100}}.get(method, CHEAP[method])
+    if method == "occlusion":
+        options = {"window": 8, "stride": 4}
+    with pytest.raises(Stopped):
+        explain(model, images, method, target=1, track=stop_at_the_third, **options)
+    assert heard[0] > 3 and len(passed) == 2
+    stages = 3
+    assert sum(seen) / stages <= 2 * max(seen)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("method", LONG)
+def test_tracking_changes_nothing(method, name):
+    found, batches = small(name), []
+
+    def listening(given):
+        for batch in given:
+            batches.append(batch)
+            yield batch
+
+    image = pictures(1, found.side)[0]
+    given = {"target": 1, **CHEAP[method], **({"stride": 24} if method == "occlusion" else {})}
+    tracked = explain(found.model, image, method, track=listening, **given)
+    assert batches
+    assert difference(tracked.heatmap, explain(found.model, image, method, **given).heatmap) <= 1e-6
