@@ -127,6 +127,17 @@ CHEAP = {  # options that make the slow methods quick on pictures of 48 pixels a
     "smooth_grad": {"samples": 3},
     "integrated_gradients": {"steps": 5},
     "occlusion": {"window": 32, "stride": 16},
+    "feature_ablation": {"segments": 20},
+    "rise": {"samples": 60, "grid": 4},
+    "lime": {"samples": 60, "segmentation": "slic", "segments": 20},
+    "kernel_shap": {"samples": 60, "segments": 20},
+    "sobol": {"grid": 2, "designs": 8},
+    "xrai": {"steps": 5},
+    "smooth_grad_squared": {"samples": 3},
+    "var_grad": {"samples": 3},
+    "gradient_shap": {"samples": 3},
+    "blur_integrated_gradients": {"steps": 5},
+    "guided_integrated_gradients": {"steps": 5},
 }
 
 

@@ -177,8 +177,8 @@ def random_cam(question: Question, images: Tensor, *, seed: int = 0) -> Tensor:
     """Random-CAM: channels weighted at random; the control that every other map has to beat.
 
     map = ReLU(sum_k w_k A_k), w_k uniform in [-1, 1].
-    Source: the library grad-cam (Gildenblat 2021), RandomCAM; the idea of random controls: Adebayo et al. 2018,
-    arXiv:1810.03292. Sign: non-negative (signed without ReLU). Unit: that of the activations.
+    Source: the library grad-cam (Gildenblat 2021); on such controls Adebayo et al. 2018, arXiv:1810.03292.
+    Sign: non-negative (signed without ReLU). Unit: that of the activations.
     Deviation: one draw for each seed, the same for all pictures, so that a picture's map does not depend on its batch.
 
     Why: To know how good a map looks that explains nothing.

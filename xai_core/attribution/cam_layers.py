@@ -19,10 +19,10 @@ from xai_core.recording import BiasRecording
 from xai_core.runtime import Track
 
 BASES = {
-    "Grad-CAM++": cam.grad_cam_plusplus,
-    "Grad-CAM": cam.grad_cam,
-    "HiResCAM": cam.hires_cam,
     "LayerCAM": cam.layer_cam,
+    "Grad-CAM": cam.grad_cam,
+    "Grad-CAM++": cam.grad_cam_plusplus,
+    "HiResCAM": cam.hires_cam,
     "XGrad-CAM": cam.xgrad_cam,
 }
 FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -38,7 +38,7 @@ def refine_cam(
     question: Question,
     images: Tensor,
     *,
-    base: Annotated[str, Choice(tuple(BASES)), "the map that is made at each layer"] = "Grad-CAM++",
+    base: Annotated[str, Choice(tuple(BASES)), "the map that is made at each layer"] = "LayerCAM",
     layers: Annotated[int, Range(1, 6), "how many layers, from the last one backwards"] = 4,
     fuse: Annotated[str, Choice(tuple(FUSIONS)), "how the layers' maps are put together"] = "product",
     eigen: Eigen = False,
@@ -51,7 +51,8 @@ def refine_cam(
     resolution only (transformers), the last cuts.
     Source: Domeniconi et al. 2026, arXiv:2605.14641. Sign: non-negative. Unit: none, within [0, 1].
     Deviation: maps are divided by their maximum, without taking their minimum off, which ReLU mostly makes 0; the library
-    grad-cam scales to [0, 1], and scales the product again.
+    grad-cam scales to [0, 1], and scales the product again. Their base is Grad-CAM++; its quotient has poles at early layers
+    where activations may be negative, so that LayerCAM, made for early layers, is the default here.
 
     Why: To see finer detail than the last grid, without the noise of early layers.
     Who: Analysts who look for the outline of what counted.
@@ -187,15 +188,28 @@ def concepts(question: Question, images: Tensor, components: int = 5, steps: int
 
 
 def _factorised(values: Tensor, components: int, steps: int) -> tuple[Tensor, Tensor]:
-    """W (n, C, k) and H (n, k, N), non-negative, with W H near values (n, C, N): Lee & Seung's updates from fixed draws."""
-    drawn = [runtime.normal_draw(0, number, (length, components)) for number, length in enumerate(values.shape[1:])]
-    scale = (values.mean((1, 2), keepdim=True) / components).sqrt()
-    left, right = (scale * one.abs().to(values) for one in drawn)
-    right = right.mT
+    """W (n, C, k) and H (n, k, N), non-negative, with W H near values (n, C, N): Lee & Seung's updates."""
+    left, right = _start(values, components)
     for _ in range(steps):
         right = right * (left.mT @ values) / (left.mT @ left @ right).clamp(min=1e-30)
         left = left * (values @ right.mT) / (left @ (right @ right.mT)).clamp(min=1e-30)
     return left, right
+
+
+def _start(values: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """Where the updates start, without a draw: of each singular pair the side, positive or negative, that is stronger
+    (Boutsidis & Gallopoulos 2008), and a hundredth of the mean in place of zeros, which the updates could not leave."""
+    found = torch.linalg.svd(values, full_matrices=False)
+    left, scale, right = (part[..., :components] for part in (found.U, found.S, found.Vh.mT))
+    sides = [(left.relu(), right.relu()), ((-left).relu(), (-right).relu())]
+    strengths = [a.norm(dim=1) * b.norm(dim=1) for a, b in sides]
+    positive = (strengths[0] >= strengths[1])[:, None]
+    chosen = [torch.where(positive, a, b) for a, b in zip(*sides, strict=True)]
+    length = (scale * torch.maximum(*strengths)).sqrt()[:, None]
+    floor = 0.01 * (values.mean((1, 2), keepdim=True) / components).sqrt()
+    missing = (0, components - scale.shape[1])  # fewer channels or positions than concepts
+    filled = [torch.maximum(F.pad(length * F.normalize(part, dim=1), missing), floor) for part in chosen]
+    return filled[0], filled[1].mT
 
 
 @over_views
@@ -212,8 +226,8 @@ def deep_feature_factorisation(
     its column of W scaled to length 1. A part contributes f(A) - f(A - part), reported as `concept's contribution`; the
     share of the activations' sum of squares that W H accounts for is `share explained`.
     Source: Collins et al. 2018, arXiv:1806.10206. Sign: non-negative. Unit: that of the activations.
-    Deviation: each picture on its own, where the paper factorises a set together; 200 multiplicative updates from fixed
-    draws; negative channels are lifted to zero; the paper does not choose among the concepts. `concepts` returns all.
+    Deviation: each picture on its own, where the paper factorises a set together; 200 multiplicative updates from the
+    singular vectors; negative channels are lifted to zero; the paper does not choose among the concepts. `concepts` returns all.
 
     Why: To see the parts a network takes a picture apart into, and which of them counted.
     Who: Analysts who ask for concepts rather than pixels.

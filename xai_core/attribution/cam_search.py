@@ -3,14 +3,16 @@
 As in `cam`: each function returns its weighted channels (n, C, h, w), and the map is their sum on the native grid.
 """
 
+import copy
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from xai_core import runtime
-from xai_core.attribution.cam_options import weighted_sum
+from xai_core.attribution.cam_options import precise, weighted_sum
 from xai_core.images import BASELINES, baseline_images
 from xai_core.options import Choice, Range
 from xai_core.outputs import Outputs
@@ -98,7 +100,8 @@ def ablation_cam(question: Question, images: Tensor, *, track: Track = iter) -> 
     if values is None:
         values = question.tail_sweep(images, _silence, ways, track)
     activations = question.grid(question.trunk(images)).float()
-    return (values[:, :1] - values[:, 1:])[..., None, None] * activations
+    drops = (values[:, :1] - values[:, 1:]).to(activations)
+    return drops[..., None, None] * activations
 
 
 def _silence(grid: Tensor, which: Tensor, way: Tensor) -> None:
@@ -128,12 +131,22 @@ def _by_features(question: Question, images: Tensor, ways: int, track: Track) ->
     if not torch.allclose(halved, expected, rtol=1e-5, atol=1e-7):
         return None
 
+    features, blank = precise(features), precise(blank[0])  # one channel's share is near float32's rounding of the whole
+    heads = [_precise_head(head, features) for head in (network.project, network.classify)]
+
     def part(rows: range) -> Tensor:
         which, way = (found.to(features.device) for found in unravel(rows, ways))
         without, changed = features[which], way.nonzero()[:, 0]
-        without[changed, way[changed] - 1] = blank[0, way[changed] - 1]
+        without[changed, way[changed] - 1] = blank[way[changed] - 1]
         with torch.no_grad():
-            return question.target(Outputs(without, network.project, network.classify), which)
+            return question.target(Outputs(without, *heads), which)
 
     found = runtime.each_batch(part, len(images) * ways, ROWS_OF_FEATURES, track)
     return runtime.joined(found).view(len(images), ways)
+
+
+def _precise_head(head: Callable[[Tensor], Tensor] | None, like: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """The head in float64, as a copy; one that is no module stays as it is."""
+    if isinstance(head, nn.Module):
+        return copy.deepcopy(head).to(like)
+    return head and (lambda features: head(features.to(torch.float32)))

@@ -2,7 +2,22 @@
 
 import re
 
-from xai_core.attribution import cam, cam_channels, cam_layers, cam_search, gradient, perturbation
+from xai_core.attribution import (
+    cam,
+    cam_channels,
+    cam_layers,
+    cam_search,
+    controls,
+    gradient,
+    guided_cam,
+    masks,
+    noisy,
+    paths,
+    perturbation,
+    propagation,
+    regions,
+    superpixels,
+)
 from xai_core.attribution.method import Method
 from xai_core.errors import UnknownName
 
@@ -28,8 +43,32 @@ def one_gradient(options):
     return 1, 1
 
 
+def no_pass(options):
+    """The map needs none; the target's value beside it needs one."""
+    return 1, 0
+
+
+def each_sample(options):
+    return options["samples"], options["samples"]
+
+
+def each_step(options):
+    """One gradient at each step of a path, and the values at both ends."""
+    return options["steps"] + 2, options["steps"]
+
+
+def relevance_passes(options):
+    """As long as so many ordinary passes: convolutions are computed for positive and negative parts as well."""
+    return (3, 1) if options["rule"] == "epsilon" else (8, 4)
+
+
 def occlusion_passes(options):
     return 1 + (1 - (options["window"] - 224) // options["stride"]) ** 2, 0
+
+
+def segments_expected(options):
+    """How many superpixels to reckon with: the first two algorithms find their own number, here that of a photograph."""
+    return {"quickshift": 40, "felzenszwalb": 100, "slic": options["segments"]}[options["segmentation"]]
 
 
 METHODS = {
@@ -72,18 +111,57 @@ METHODS = {
         ),
         Method("saliency", "Saliency", "gradient", gradient.saliency, UNSIGNED, one_gradient),
         Method("input_x_gradient", "Input x gradient", "gradient", gradient.input_x_gradient, SIGNED, one_gradient),
+        Method("smooth_grad", "SmoothGrad", "gradient", noisy.smooth_grad, UNSIGNED, each_sample),
         Method(
-            "smooth_grad", "SmoothGrad", "gradient", gradient.smooth_grad, UNSIGNED,
-            lambda o: (o["samples"], o["samples"]),
+            "smooth_grad_squared", "SmoothGrad-squared", "gradient", noisy.smooth_grad_squared, UNSIGNED, each_sample,
+        ),
+        Method("var_grad", "VarGrad", "gradient", noisy.var_grad, UNSIGNED, each_sample),
+        Method(
+            "integrated_gradients", "Integrated gradients", "gradient", gradient.integrated_gradients, SIGNED, each_step,
+        ),
+        Method("gradient_shap", "GradientSHAP", "gradient", noisy.gradient_shap, SIGNED, each_sample),
+        Method(
+            "blur_integrated_gradients", "Blur integrated gradients", "gradient", paths.blur_integrated_gradients, SIGNED,
+            each_step,
         ),
         Method(
-            "integrated_gradients", "Integrated gradients", "gradient", gradient.integrated_gradients, SIGNED,
-            lambda o: (o["steps"] + 2, o["steps"]),
+            "guided_integrated_gradients", "Guided integrated gradients", "gradient",
+            paths.guided_integrated_gradients, SIGNED, each_step,
+        ),
+        Method(
+            "guided_backprop", "Guided backpropagation", "propagation", propagation.guided_backprop, UNSIGNED, one_gradient,
+        ),
+        Method("deconvnet", "DeconvNet", "propagation", propagation.deconvnet, UNSIGNED, one_gradient),
+        Method(
+            "guided_grad_cam", "Guided Grad-CAM", "propagation", guided_cam.guided_grad_cam, UNSIGNED, lambda o: (2, 1), CUT,
+        ),
+        Method("deep_lift", "DeepLIFT", "propagation", propagation.deep_lift, SIGNED, lambda o: (3, 2)),
+        Method(
+            "layerwise_relevance", "LRP", "propagation", propagation.layerwise_relevance, SIGNED, relevance_passes,
         ),
         Method(
             "occlusion", "Occlusion sensitivity", "perturbation", perturbation.occlusion, SIGNED, occlusion_passes,
             fast=True,
         ),
+        Method(
+            "feature_ablation", "Feature ablation", "perturbation", superpixels.feature_ablation, SIGNED,
+            lambda o: (2 + segments_expected(o), 0), fast=True,
+        ),
+        Method("rise", "RISE", "perturbation", masks.rise, SIGNED, lambda o: (o["samples"] + 1, 0), fast=True),
+        Method("lime", "LIME", "perturbation", superpixels.lime, SIGNED, lambda o: (o["samples"] + 1, 0), fast=True),
+        Method(
+            "kernel_shap", "KernelSHAP", "perturbation", superpixels.kernel_shap, SIGNED, lambda o: (o["samples"] + 3, 0),
+            fast=True,
+        ),
+        Method(
+            "sobol", "Sobol indices", "perturbation", masks.sobol, UNSIGNED,
+            lambda o: (o["designs"] * (o["grid"] ** 2 + 2) + 1, 0), fast=True,
+        ),
+        Method("xrai", "XRAI", "perturbation", regions.xrai, SIGNED, lambda o: (2 * o["steps"] + 6, 2 * o["steps"])),
+        Method("random_map", "Random map", "control", controls.random_map, UNSIGNED, no_pass, fast=True),
+        Method("centre_gaussian", "Centre", "control", controls.centre_gaussian, UNSIGNED, no_pass, fast=True),
+        Method("edge_detector", "Edges", "control", controls.edge_detector, UNSIGNED, no_pass, fast=True),
+        Method("uniform_map", "Uniform", "control", controls.uniform_map, UNSIGNED, no_pass, fast=True),
     )
 }  # fmt: skip
 

@@ -4,14 +4,13 @@ Pixels are RGB in [0, 1]; a gradient is the target's change per unit of a channe
 adding light would do. (In libraries that differentiate behind the normalisation, the same map is larger by the std.)
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core import runtime
+from xai_core.attribution.averaging import summed
 from xai_core.attribution.method import Maps
 from xai_core.images import BASELINES, baseline_images
 from xai_core.options import Choice, Range
@@ -58,68 +57,6 @@ def input_x_gradient(question: Question, images: Tensor) -> Tensor:
     return (images * question.gradient(images)[1]).sum(1)
 
 
-def _mean_gradient(
-    question: Question,
-    images: Tensor,
-    points: Callable[[Tensor, Tensor], Tensor],
-    weights: Tensor,
-    track: Track,
-) -> Tensor:
-    """sum_s weights[s] grad f(points(i, s)) for each picture i, (n, 3, H, W), in inner batches over all (i, s).
-
-    `points(which, step)` makes the pictures at which to differentiate from two index tensors.
-    """
-    steps, total = len(weights), torch.zeros_like(images)
-
-    def add(rows: range) -> None:
-        index = torch.arange(rows.start, rows.stop)
-        which, step = index // steps, index % steps
-        gradients = question.gradient(points(which, step), which)[1]
-        scaled = gradients * weights[step].to(gradients)[:, None, None, None]
-        total.index_add_(0, which.to(total.device), scaled)
-
-    batch = runtime.inner_batch(images[0, 0].numel(), images.device, graph=True)
-    runtime.each_batch(add, len(images) * steps, batch, track)
-    return total
-
-
-def smooth_grad(
-    question: Question,
-    images: Tensor,
-    *,
-    samples: Annotated[int, Range(2, 200), "noisy copies of the picture"] = 25,
-    sigma: Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"] = 0.15,
-    seed: int = 0,
-    noise: Tensor | None = None,
-    track: Track = iter,
-) -> Tensor:
-    """SmoothGrad: the gradient averaged over noisy copies of the picture.
-
-    map = max over RGB of |mean over s of df/dx at x + sigma (max x - min x) e_s|, e_s standard normal.
-    Source: Smilkov et al. 2017, arXiv:1706.03825. Sign: non-negative. Unit: target per unit of intensity.
-    `noise` (samples, 3, H, W) passes the standard normal draws e_s in, the same for every picture; otherwise they come
-    from `seed`. Noisy pixels may leave [0, 1], as in the paper.
-
-    Why: To see sensitive pixels without the speckle of a plain gradient.
-    Who: Analysts and readers of reports: calmer to look at.
-    What: Gradients at noisy copies of the picture.
-    How: As many forward and backward passes as samples; a fine map without a sign.
-    When: After training; where saliency is too noisy to read.
-    Where: Any differentiable network.
-    Beware: It answers for noisy pictures, which the network may never have seen.
-    """
-    shape = tuple(images.shape[1:])
-    spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
-    count = samples if noise is None else len(noise)
-
-    def points(which: Tensor, step: Tensor) -> Tensor:
-        drawn = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
-        return images[which] + spread[which] * torch.stack(drawn).to(images)
-
-    weights = torch.full((count,), 1 / count)
-    return _strongest_channel(_mean_gradient(question, images, points, weights, track))
-
-
 def integrated_gradients(
     question: Question,
     images: Tensor,
@@ -152,8 +89,12 @@ def integrated_gradients(
     def points(which: Tensor, step: Tensor) -> Tensor:
         return start[which] + at[step.to(at.device)][:, None, None, None] * difference[which]
 
-    weights = torch.tensor(node_weights / 2, dtype=torch.float32)
-    maps = (difference * _mean_gradient(question, images, points, weights, track)).sum(1)
+    weights = torch.tensor(node_weights / 2, dtype=images.dtype, device=images.device)
+
+    def weighted(gradients: Tensor, which: Tensor, step: Tensor) -> Tensor:
+        return gradients * weights[step.to(weights.device)][:, None, None, None]
+
+    maps = (difference * summed(question, images, points, steps, weighted, track)).sum(1)
     change = question.values(images) - question.scores(start)
     gap = (maps.sum((1, 2)) - change).abs() / change.abs().clamp(min=1e-12)
     return Maps(maps, facts={"completeness gap": gap})

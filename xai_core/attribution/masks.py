@@ -226,8 +226,8 @@ def sobol(
     How: designs (grid^2 + 2) forward passes; one value for each cell, without a sign.
     When: After training; where single squares covered one at a time tell too little.
     Where: Any model that gives a number.
-    Beware: It does not tell evidence for from evidence against. With 32 designs an index is known to about a quarter of
-    itself.
+    Beware: It does not tell evidence for from evidence against. With 32 designs an index is known to about half of itself:
+    look at the error.
     """
     size = tuple(images.shape[2:])
     if grid > min(size):
@@ -245,7 +245,7 @@ def sobol(
         shown[swapped, place[swapped]] = second[design[swapped], place[swapped]]
         return shown
 
-    def run(question: Question, image: Tensor) -> Maps:
+    def run(question: Question, image: Tensor, row: int) -> Maps:
         cover = baseline_images(image, fill)
 
         def pictures(rows: range) -> Tensor:

@@ -31,10 +31,11 @@ def one_target(target: Target, row: int) -> Target:
     return target.select([0 if len(target) == 1 else row])
 
 
-def one_by_one(question: Question, images: Tensor, run: Callable[[Question, Tensor], Maps]) -> Maps:
-    """`run(question, picture (1, 3, H, W))` for each picture, put together again."""
+def one_by_one(question: Question, images: Tensor, run: Callable[[Question, Tensor, int], Maps]) -> Maps:
+    """`run(question, picture (1, 3, H, W), its number)` for each picture, put together again."""
     check_length(question.target, len(images))
-    found = [run(question.select([row % len(question.target)]), images[row : row + 1]) for row in range(len(images))]
+    asked = [question.select([0 if len(question.target) == 1 else row]) for row in range(len(images))]
+    found = [run(one, images[row : row + 1], row) for row, one in enumerate(asked)]
     errors = [maps.error for maps in found]
     return Maps(
         torch.cat([maps.heatmap for maps in found]),
@@ -48,6 +49,19 @@ def rounds_of(total: int, length: int = ROUND) -> list[range]:
     return [range(start, min(start + length, total)) for start in range(0, total, length)]
 
 
+def one_bar(track: Track, total: int) -> Track:
+    """A `track` for several loops that have `total` batches together: all report to one bar."""
+    steps = iter(track(range(total)))
+    next(steps, None)
+
+    def report(batches: Iterable) -> Iterator:
+        for one in batches:
+            yield one
+            next(steps, None)
+
+    return report
+
+
 def sweep_rounds(
     question: Question,
     pictures: Callable[[range], Tensor],
@@ -58,20 +72,13 @@ def sweep_rounds(
     """Each round with the outputs of its pictures, as `question.sweep` gives them. All rounds report to one `track`; the
     caller may stop after any."""
     batch = runtime.inner_batch(size[0] * size[1], question.model.device)
-    steps = iter(track(range(sum(math.ceil(len(rows) / batch) for rows in rounds))))
-
-    def report(batches: Iterable) -> Iterator:
-        for one in batches:
-            next(steps, None)
-            yield one
-
+    report = one_bar(track, sum(math.ceil(len(rows) / batch) for rows in rounds))
     for rows in rounds:
 
         def shifted(part: range, first: int = rows.start) -> Tensor:
             return pictures(range(first + part.start, first + part.stop))
 
         yield rows, question.sweep(shifted, len(rows), size, report)
-    next(steps, None)  # the last batch is done
 
 
 def read(target: Target, outputs: Outputs) -> Tensor:

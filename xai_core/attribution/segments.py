@@ -44,7 +44,7 @@ def checked(segments: Tensor) -> Tensor:
     return torch.from_numpy(numbered).view(segments.shape)
 
 
-def segments_of(image: Tensor, kind: str, count: int, given: Tensor | None, row: int = 0) -> Tensor:
+def segments_of(image: Tensor, kind: str, count: int, given: Tensor | None, row: int) -> Tensor:
     """`given` segments (n, H, W) or (H, W), else those found in the picture (3, H, W)."""
     if given is None:
         return segment(image, kind, count)

@@ -1,0 +1,179 @@
+"""Gradients whose way back through activation functions and layers follows other rules. Maps are (n, H, W).
+
+The rules apply while this question is computed in this thread (`modes`): the network is not changed, and it does not matter
+how its activations are spelt. How many calls were given another rule is reported as a fact, in each pass of a picture.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from xai_core import modes, relevance, rescaling
+from xai_core.attribution.method import Maps
+from xai_core.errors import BadRequest
+from xai_core.images import BASELINES, baseline_images
+from xai_core.options import Choice, Range
+from xai_core.question import Question
+
+
+def _gradient_under(question: Question, images: Tensor, mode: Callable[[], modes.Substitution]) -> tuple[Tensor, int]:
+    """The gradient (n, 3, H, W) of the question when each pass runs inside a fresh mode, and its count of substitutions."""
+    counts = []
+
+    def run(pictures: Tensor, rows: Tensor | None) -> Tensor:
+        with mode() as entered:
+            found = question(pictures, rows)
+        counts.append(entered.substituted)
+        return found
+
+    gradient = question.differentiate(run, images, None, images)[1]
+    question.tally.backward += len(images)
+    return gradient, counts[-1]
+
+
+def _facts(images: Tensor, **found: Tensor | int) -> dict[str, Tensor]:
+    return {name.replace("_", " "): torch.as_tensor(fact).expand(len(images)) for name, fact in found.items()}
+
+
+def _rectified(question: Question, images: Tensor, mode: Callable[[], modes.Substitution]) -> tuple[Tensor, dict]:
+    """The gradient under rules for activation functions. Raises BadRequest where none was met."""
+    gradient, count = _gradient_under(question, images, mode)
+    if not count:
+        raise BadRequest(
+            "0 activations were guided: between picture and target this network has no ReLU or relative of it "
+            "(GELU, SiLU, ...), so that the map would be the plain gradient."
+        )
+    return gradient, _facts(images, activations_guided=count)
+
+
+def _strongest_channel(gradients: Tensor) -> Tensor:
+    return gradients.abs().amax(1)
+
+
+def guided_backprop(question: Question, images: Tensor) -> Maps:
+    """Guided backpropagation: the gradient, but activations pass back only what is positive, where they were positive.
+
+    map = max over RGB of |df/dx| with g_in = ReLU(g_out) [x > 0] a'(x) for every activation function a(x).
+    Source: Springenberg et al. 2014, arXiv:1412.6806. Sign: non-negative. Unit: target per unit of intensity.
+    Deviation: the paper knows only ReLU; relatives that let through the positive (ReLU6, GELU, SiLU and others) follow the
+    same rule with their own derivative. `activations guided` counts them; where there are none the call is refused.
+
+    Why: To see crisp edges and parts to which units that speak for the target respond.
+    Who: Readers of figures; researchers who reproduce older work.
+    What: Gradients, without whatever speaks against.
+    How: One forward and one backward pass; a fine, clean map without a sign.
+    When: After training; for display, beside a method that is sensitive to the model.
+    Where: ReLU networks, and with the same rule those with GELU or SiLU.
+    Beware: It shows edges whatever the network has learnt: it hardly changes when the weights are made random
+    (Adebayo et al. 2018), or the class is another.
+    """
+    gradient, facts = _rectified(question, images, modes.Guided)
+    return Maps(_strongest_channel(gradient), facts=facts)
+
+
+def deconvnet(question: Question, images: Tensor) -> Maps:
+    """DeconvNet: the gradient, but activations pass back what is positive, whatever they were on the way forward.
+
+    map = max over RGB of |df/dx| with g_in = ReLU(g_out) for every activation function.
+    Source: Zeiler & Fergus 2014, arXiv:1311.2901. Sign: non-negative. Unit: target per unit of intensity.
+    Deviation: as in guided backpropagation, relatives of ReLU follow the same rule, and a network without any is refused.
+    Pooling passes back to the winner.
+
+    Why: To project what excites the target back into the picture.
+    Who: Researchers who reproduce older work or compare it with guided backpropagation.
+    What: The positive parts of gradients.
+    How: One forward and one backward pass; a fine map without a sign.
+    When: After training; for comparison.
+    Where: ReLU networks with max pooling; without pooling it is hardly about this picture.
+    Beware: It forgets which units were active, and so depends little on the picture.
+    """
+    gradient, facts = _rectified(question, images, modes.Deconvolving)
+    return Maps(_strongest_channel(gradient), facts=facts)
+
+
+def deep_lift(
+    question: Question,
+    images: Tensor,
+    *,
+    baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
+) -> Maps:
+    """DeepLIFT (rescale rule): the target's change from a baseline, traced back through differences instead of derivatives.
+
+    map = sum over RGB of (x - b) m, where m is the gradient with (a(u) - a(u_b)) / (u - u_b) in place of a'(u) for every
+    function a of single numbers, u and u_b its inputs for picture and baseline.
+    Source: Shrikumar et al. 2017, arXiv:1704.02685. Sign: signed. Unit: the target's.
+    Completeness: the map sums to f(x) - f(b); what is missing is reported as `completeness gap`, a share of |f(x) - f(b)|.
+    Deviation: products (gates, attention) are shared in halves, and softmax, LayerNorm and cosine similarity taken apart
+    into functions of single numbers and products, so that it is complete for transformers too. Max pooling gives what was
+    gained to the picture's winner and what was lost to the baseline's.
+
+    Why: To share the change of the score out among the pixels at the price of one gradient.
+    Who: Reviewers who want completeness without hundreds of passes.
+    What: Activations for the picture and for the baseline.
+    How: Two forward passes and one backward; a fine signed map whose sum is the change.
+    When: After training; in place of integrated gradients where time is short.
+    Where: Networks of the usual layers; look at the completeness gap for others.
+    Beware: It depends on the baseline, and on how the network is written, not only on the function that it computes.
+    """
+    start, everyone, counts = baseline_images(images, baseline), torch.arange(len(images)), []
+
+    def run(pictures: Tensor, rows: Tensor) -> Tensor:
+        found, count = rescaling.twofold(question, pictures, start[rows], rows)
+        counts.append(count)
+        return found
+
+    values, multipliers = question.differentiate(run, images, everyone, images)
+    question.tally.backward += 2 * len(images)
+    maps = ((images - start) * multipliers).sum(1)
+    change = values - question.scores(start)
+    gap = (maps.sum((1, 2)) - change).abs() / change.abs().clamp(min=1e-12)
+    return Maps(maps, facts=_facts(images, completeness_gap=gap, functions_rescaled=counts[-1]))
+
+
+def layerwise_relevance(
+    question: Question,
+    images: Tensor,
+    *,
+    rule: Annotated[str, Choice(relevance.RULES), "of convolutions; linear layers take epsilon"] = "gamma",
+    gamma: Annotated[float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions that agree"] = 0.25,
+    epsilon: Annotated[float, Range(0.0, 1.0), "stabiliser of quotients: takes relevance from weak units"] = 1e-6,
+) -> Maps:
+    """LRP (layer-wise relevance propagation): the target handed back layer by layer, in proportion to contributions.
+
+    map = sum over RGB of R, R_j = sum_k z_jk / (epsilon sign(z_k) + z_k) R_k with z_k = sum_j z_jk and
+    z_jk = x_j w_jk (epsilon), x_j w_jk + gamma times its part of the sign of the output (gamma), its positive part (z+).
+    Source: Bach et al. 2015, doi:10.1371/journal.pone.0130140, and Montavon et al. 2019, doi:10.1007/978-3-030-28954-6_10.
+    Sign: signed. Unit: the target's.
+    Conservation: the map sums to the target but for what biases and epsilon take, reported as `conservation gap`, a share of
+    |f(x)|. A probability starts from its gradient to the logits, and is not conserved.
+    Deviation: x is measured from the colour that the normalisation maps to zero. Batch normalisation is merged into the
+    convolution before it. Activation functions hand on all relevance; gates, attention weights and the divisors of
+    LayerNorm and cosine similarity are constants (Ali et al. 2022, arXiv:2202.07304). No special rule for the first layer.
+
+    Why: To share the score out among the pixels without a baseline to choose.
+    Who: Analysts of convolutional networks; common in medicine and remote sensing.
+    What: Activations and weights of every layer.
+    How: One forward and one backward pass with several convolutions for each; a fine signed map.
+    When: After training; with rules that are named in the report.
+    Where: Convolutional networks (gamma, z+); transformers with the epsilon rule behind the first layer.
+    Beware: z+ converges to nearly the same map for every class (Sixt et al. 2020), and the epsilon rule is as noisy as
+    input x gradient. The rules are a choice: say which.
+    """
+    zero = _colour_of_zero(question, images)
+    derivative, count = _gradient_under(question, images, lambda: relevance.Relevance(rule, gamma, epsilon))
+    maps = ((images - zero) * derivative).sum(1)
+    values = question.values(images)
+    gap = (maps.sum((1, 2)) - values).abs() / values.abs().clamp(min=1e-12)
+    return Maps(maps, facts=_facts(images, conservation_gap=gap, layers_with_a_rule=count))
+
+
+def _colour_of_zero(question: Question, images: Tensor) -> Tensor:
+    """The picture (1, 3, 1, 1) that the normalisation, which is linear, maps to zero: black where there is none."""
+    normalise = question.model.network.normalise
+    black = torch.zeros_like(images[:1, :, :1, :1])
+    if normalise is None:
+        return black
+    low, high = normalise(black), normalise(black + 1)
+    return -low / (high - low)
