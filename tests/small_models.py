@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from xai_core.attribution.catalog import METHODS
 from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import FAMILIES
@@ -133,6 +134,9 @@ CHEAP = {  # options that make the slow methods quick on pictures of 48 pixels a
     "kernel_shap": {"samples": 60, "segments": 20},
     "sobol": {"grid": 2, "designs": 8},
     "xrai": {"steps": 5},
+    "score_cam": {"channels": 16},
+    "smooth_grad_cam_plusplus": {"samples": 3},
+    "refine_cam": {"layers": 2},
     "smooth_grad_squared": {"samples": 3},
     "var_grad": {"samples": 3},
     "gradient_shap": {"samples": 3},
@@ -157,3 +161,10 @@ def difference(a, b) -> float:
     """max |a - b| as a share of max |b|."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+
+
+def refused(method: str, name: str, kind: str = "logit") -> str | None:
+    """Why a method does not answer this question of this small network; None where it does."""
+    if method == "finer_cam" and kind == "similarity":
+        return "Finer-CAM sets a class against others."
+    return METHODS[method].misfit(small(name).model)

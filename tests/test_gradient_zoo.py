@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from small_models import ask, difference, pair, pictures, spearman
+from small_models import ask, custom, difference, pair, pictures, spearman
 from torch import nn
 
 from xai_core import runtime
@@ -65,7 +65,7 @@ def captum_draws(monkeypatch):
 
 @pytest.mark.parametrize(("method", "kind"), [("smooth_grad_squared", "smoothgrad_sq"), ("var_grad", "vargrad")])
 def test_noise_tunnel(method, kind, captum_draws):
-    model, plain, side = pair("vit")
+    model, plain, side, _ = pair("vit")
     images = pictures(1, side)
     spread = float(0.15 * (images.max() - images.min()))
     tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(margin_of(plain)))
@@ -77,7 +77,7 @@ def test_noise_tunnel(method, kind, captum_draws):
 
 @pytest.mark.parametrize("family", ["vit", "efficientnet"])
 def test_gradient_shap_by_its_formula(family):
-    model, plain, side = pair(family)
+    model, plain, side, _ = pair(family)
     images, noise = pictures(2, side), DRAWS[..., :side, :side]
     saliency, expected = captum.attr.Saliency(margin_of(plain)), 0
     for draw, place in zip(noise, PLACES, strict=True):
@@ -112,7 +112,7 @@ def test_gradient_shap_of_a_linear_network_without_noise_is_exact():
 
 
 @pytest.mark.parametrize(
-    ("method", "tolerance"), [("blur_integrated_gradients", 1e-3), ("guided_integrated_gradients", 0.03)]
+    ("method", "tolerance"), [("blur_integrated_gradients", 0.01), ("guided_integrated_gradients", 0.03)]
 )
 def test_completeness_on_a_smooth_network(method, tolerance):
     """Midpoints are of second order in the steps, the left ends of guided integrated gradients of the first."""
@@ -122,8 +122,10 @@ def test_completeness_on_a_smooth_network(method, tolerance):
 
 @pytest.mark.parametrize("method", PATHS)
 def test_more_steps_close_the_gap(method):
-    model, _, side = pair("vit")
-    gaps = [float(METHODS[method](ask(model, TARGET), pictures(1, side), steps=n).facts["completeness gap"]) for n in (5, 40)]
+    model, side = pair("vit").model, 160
+    gaps = [
+        float(METHODS[method](ask(model, TARGET), pictures(1, side), steps=n).facts["completeness gap"]) for n in (5, 40)
+    ]
     assert gaps[1] < gaps[0] and gaps[1] < 0.05
 
 
@@ -187,9 +189,9 @@ def test_guided_integrated_gradients_against_the_published_algorithm(fraction, m
 
 def test_the_standard_error_is_that_of_repetitions():
     """Over 60 seeds, the deviation of the maps is what each map says of its own error, to a fifth on average."""
-    model, images = pair("efficientnet").model, pictures(1, 32)
+    model, images, target = custom().model, pictures(1, 24), ClassMargin((1,), (2,))
     for method in ("smooth_grad_squared", "var_grad", "gradient_shap"):
-        found = [METHODS[method](ask(model, TARGET), images, samples=24, seed=seed) for seed in range(60)]
+        found = [METHODS[method](ask(model, target), images, samples=24, seed=seed) for seed in range(60)]
         spread = torch.stack([one.heatmap for one in found]).std(0).mean()
         said = torch.stack([one.error for one in found]).mean()
         assert 0.75 < float(said / spread) < 1.25, method
@@ -213,7 +215,7 @@ def test_moments_are_those_of_numpy():
 @pytest.mark.parametrize("method", NOISY)
 def test_a_run_stops_at_the_precision_that_was_asked_for(method):
     """The same map as with so many samples, to rounding; each picture stops for itself, whatever else is in the call."""
-    model, side, goal = pair("vit").model, 160, 0.012
+    model, side, goal = custom().model, 48, 0.04 if method == "var_grad" else 0.025
     images, target = pictures(3, side), ClassLogit((1, 2, 3))
     found = explain(model, list(images), method, target=target, samples=100, precision_goal=goal)
     for row, one in enumerate(found):

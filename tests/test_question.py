@@ -120,7 +120,7 @@ def test_grid_shows_the_right_place_at_every_cut(network, row, column):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_targets_are_the_plain_numbers(name):
-    model, plain, side = small(name)
+    model, plain, side, _ = small(name)
     images = pictures(3, side)
     asked = targets(small(name), 3)
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_targets_are_the_plain_numbers(name):
 
 
 def test_rows_choose_the_target_of_each_picture():
-    model, _, side = small("custom")
+    model, _, side, _ = small("custom")
     images, rows = pictures(2, side), torch.tensor([0, 0, 1, 0, 1])
     for target in targets(small("custom"), 2).values():
         question = ask(model, target)
@@ -150,7 +150,7 @@ def test_rows_choose_the_target_of_each_picture():
 
 
 def test_one_value_serves_any_number_of_pictures():
-    model, _, side = small("custom")
+    model, _, side, _ = small("custom")
     images = pictures(3, side)
     single, written_out = ask(model, ClassLogit((2,))), ask(model, ClassLogit((2, 2, 2)))
     assert difference(single.scores(images), written_out.scores(images)) == 0
@@ -237,19 +237,19 @@ CHEAP = {"smooth_grad": {"samples": 5}, "integrated_gradients": {"steps": 5}, "o
 @pytest.mark.parametrize("method", PASSES)
 @pytest.mark.parametrize("count", [1, 3])
 def test_passes_are_counted(method, count):
-    model, _, side = small("custom")
+    model, _, side, _ = small("custom")
     for one in explain(model, list(pictures(count, side)), method, target=1, **CHEAP.get(method, {})):
         assert (one.passes.forward, one.passes.backward, one.passes.tail) == PASSES[method]
 
 
 def test_methods_share_one_trunk_pass_with_the_search_for_the_class():
-    model, _, side = small("custom")
+    model, _, side, _ = small("custom")
     found = dict(explain_methods(model, pictures(1, side)[0], {"grad_cam": {}, "layer_cam": {}, "eigen_cam": {}}))
     assert [(one.passes.forward, one.passes.tail) for one in found.values()] == [(1, 2), (0, 0), (0, 0)]
 
 
 def test_select_keeps_the_question_and_forgets_the_pictures():
-    model, _, side = small("custom")
+    model, _, side, _ = small("custom")
     question, images = ask(model, ClassLogit((1, 2, 3))), pictures(3, side)
     question.at_cut(images)
     chosen = question.select([2, 0])

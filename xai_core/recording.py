@@ -68,7 +68,7 @@ class BiasRecording(TorchFunctionMode):
         names, bias_of, channels = _LAYERS.get(function, ((), None, 0))
         bias = bias_of(dict(zip(names, args, strict=False)) | (kwargs or {})) if bias_of else None
         if bias is not None and output.requires_grad:
-            self.layers.append(Biased(output, bias, channels))
+            self.layers.append(Biased(output, bias.detach(), channels))
         return output
 
     def found(self) -> list[Biased]:

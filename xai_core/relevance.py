@@ -42,17 +42,17 @@ def linear_rule(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, va
     z+      z = sum of positive contributions
     gamma   z = y + gamma times the contributions that have the sign of y (for inputs of either sign)
     """
-    if rule == "epsilon":
-        z = layer(x, weight, bias)
-    else:
+    z = layer(x, weight, bias)
+    whole = z.detach()  # and not the value, which may be rounded differently: that would count where both are nearly zero
+    if rule != "epsilon":
         plus, minus = weight.clamp(min=0), weight.clamp(max=0)
         bias_plus, bias_minus = (None, None) if bias is None else (bias.clamp(min=0), bias.clamp(max=0))
-        z = _signed(layer, x, plus, minus, bias_plus)
+        agreeing = _signed(layer, x, plus, minus, bias_plus)
         if rule == "gamma":
             against = _signed(layer, x, minus, plus, bias_minus)
-            z = layer(x, weight, bias) + how["gamma"] * torch.where(value >= 0, z, against)
-    quotient = (value / _stabilised(z, how["epsilon"])).detach()
-    return with_derivative_of(z * quotient, value)
+            agreeing = z + how["gamma"] * torch.where(whole >= 0, agreeing, against)
+        z = agreeing
+    return with_derivative_of(z * (whole / _stabilised(z, how["epsilon"])).detach(), value)
 
 
 class Relevance(Substitution):
@@ -98,7 +98,7 @@ class Relevance(Substitution):
         if self._convolved is None or self._convolved[0] is not call.input:
             shape = (1, -1, *[1] * (call.input.ndim - 2))
             z = call.input * scale.view(shape) + shift.view(shape)
-            return with_derivative_of(z * (value / _stabilised(z, self._how["epsilon"])).detach(), value)
+            return with_derivative_of(z * (z / _stabilised(z, self._how["epsilon"])).detach(), value)
         convolution, self._convolved = self._convolved[1], None
         kernel, bias = convolution.option(1, "weight"), convolution.option(2, "bias")
         merged = shift if bias is None else shift + bias * scale

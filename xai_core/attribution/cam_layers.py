@@ -30,6 +30,7 @@ FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean(0),
     "max": lambda maps: maps.amax(0),
 }
+TINY = 1e-30
 FLAT = 1e-6  # a map whose range is smaller than this share of its values is the same everywhere
 
 
@@ -171,9 +172,9 @@ def concepts(question: Question, images: Tensor, components: int = 5, steps: int
     lifted = activations.flatten(2) - activations.flatten(2).amin(2, keepdim=True).clamp(max=0)
     directions, maps = _factorised(precise(lifted), components, steps)
     length = directions.norm(dim=1, keepdim=True)
-    directions, maps = directions / length.clamp(min=1e-30), maps * length.mT
+    directions, maps = directions / length.clamp(min=TINY), maps * length.mT
     residual = (precise(lifted) - directions @ maps).square().sum((1, 2))
-    explained = 1 - residual / precise(lifted).square().sum((1, 2)).clamp(min=1e-30)
+    explained = 1 - residual / precise(lifted).square().sum((1, 2)).clamp(min=TINY)
     parts = (directions.mT[..., None] * maps[:, :, None]).to(activations).unflatten(3, activations.shape[2:])
 
     def take_off(grid: Tensor, which: Tensor, way: Tensor) -> None:
@@ -188,11 +189,14 @@ def concepts(question: Question, images: Tensor, components: int = 5, steps: int
 
 
 def _factorised(values: Tensor, components: int, steps: int) -> tuple[Tensor, Tensor]:
-    """W (n, C, k) and H (n, k, N), non-negative, with W H near values (n, C, N): Lee & Seung's updates."""
+    """W (n, C, k) and H (n, k, N), non-negative, with W H near values (n, C, N): Lee & Seung's updates.
+
+    TINY stands for zero: it keeps quotients finite, and numbers out of the range in which processors are slow.
+    """
     left, right = _start(values, components)
     for _ in range(steps):
-        right = right * (left.mT @ values) / (left.mT @ left @ right).clamp(min=1e-30)
-        left = left * (values @ right.mT) / (left @ (right @ right.mT)).clamp(min=1e-30)
+        right = (right * (left.mT @ values) / (left.mT @ left @ right).clamp(min=TINY)).clamp(min=TINY)
+        left = (left * (values @ right.mT) / (left @ (right @ right.mT)).clamp(min=TINY)).clamp(min=TINY)
     return left, right
 
 
@@ -227,7 +231,7 @@ def deep_feature_factorisation(
     share of the activations' sum of squares that W H accounts for is `share explained`.
     Source: Collins et al. 2018, arXiv:1806.10206. Sign: non-negative. Unit: that of the activations.
     Deviation: each picture on its own, where the paper factorises a set together; 200 multiplicative updates from the
-    singular vectors; negative channels are lifted to zero; the paper does not choose among the concepts. `concepts` returns all.
+    singular vectors; negative channels are lifted to zero; the paper does not choose a concept. `concepts` returns all.
 
     Why: To see the parts a network takes a picture apart into, and which of them counted.
     Who: Analysts who ask for concepts rather than pixels.

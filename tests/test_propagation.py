@@ -1,0 +1,360 @@
+"""Guided gradients, DeepLIFT and LRP: against captum on networks that it can take, and closed forms where it cannot.
+
+Tolerance: Spearman at least 0.999, and max |a - b| at most 1e-4 max |b|; guided backpropagation to the last bit. The
+networks for captum have a module of its own for every activation, because it puts hooks on modules.
+"""
+
+import copy
+import threading
+import warnings
+
+import captum.attr
+import pytest
+import torch
+import torch.nn.functional as F
+from captum.attr._utils.lrp_rules import EpsilonRule
+from small_models import NAMES, ask, difference, pair, pictures, small, spearman, targets
+from torch import nn
+
+from xai_core import modes, rescaling, runtime
+from xai_core.attribution.catalog import METHODS
+from xai_core.errors import BadRequest
+from xai_core.explaining import explain
+from xai_core.images import baseline_images
+from xai_core.models.explainable import ExplainableModel
+from xai_core.relevance import Relevance
+from xai_core.targets import ClassLogit, ClassMargin
+
+SIDE = 24
+CLASSES = ClassLogit((1, 3))
+
+
+def assert_same(ours, theirs):
+    assert ours.shape == theirs.shape
+    for a, b in zip(ours, theirs, strict=True):
+        assert spearman(a, b) >= 0.999 and difference(a, b) <= 1e-4
+
+
+def strongest(gradients):
+    return gradients.detach().abs().amax(1)
+
+
+def run(method, model, images, target=CLASSES, cut=None, **options):
+    return METHODS[method](ask(model, target, cut), images, **options)
+
+
+def convolutional(bias=True, pool=nn.MaxPool2d):
+    """Two convolutions, ReLUs of their own, pooling without overlap, two linear layers; as ours, and as captum takes it."""
+    torch.manual_seed(2)
+    body = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=bias), nn.ReLU(), pool(2), nn.Conv2d(6, 8, 3, padding=1, bias=bias), nn.ReLU()
+    )
+    head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 12 * 12, 16, bias=bias), nn.ReLU())
+    classify = nn.Linear(16, 5, bias=bias)
+    model = ExplainableModel.from_stages([("body", body)], head, classify=classify)
+    return model, copy.deepcopy(nn.Sequential(body, head, classify)).to(memory_format=runtime.MEMORY_FORMAT)
+
+
+def of(function, classes=5):
+    """A network around one function between two convolutions."""
+    torch.manual_seed(4)
+    first, second = nn.Conv2d(3, 6, 3), nn.Conv2d(6, classes, 3)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return ExplainableModel.from_stages(
+        [("all", lambda x: second(function(first(x))))], pool, classify=nn.Identity()
+    )  # fmt: skip
+
+
+def captum_of(kind, plain, images, classes=CLASSES.classes, **options):
+    images = images.contiguous(memory_format=runtime.MEMORY_FORMAT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # captum announces its hooks
+        return kind(plain).attribute(images.clone().requires_grad_(), target=list(classes), **options)
+
+
+SPELLINGS = {
+    "nn.ReLU": nn.ReLU(),
+    "nn.ReLU(inplace)": nn.ReLU(inplace=True),
+    "F.relu": F.relu,
+    "F.relu in place": lambda x: F.relu(x, inplace=True),
+    "F.relu in place by position": lambda x: F.relu(x, True),
+    "F.relu, input by name": lambda x: F.relu(input=x),
+    "torch.relu": torch.relu,
+    "torch.relu_": torch.relu_,
+    "Tensor.relu": lambda x: x.relu(),
+    "Tensor.relu_": lambda x: x.relu_(),
+    "Tensor.relu_, result not used": lambda x: (x.relu_(), x)[1],
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp by position": lambda x: x.clamp(0),
+    "clamp_min_": lambda x: x.clamp_min_(0),
+    "threshold": lambda x: F.threshold(x, 0, 0),
+}
+
+RELATIVES = {
+    "ReLU6": (nn.ReLU6(), lambda x: (x > 0) & (x < 6)),
+    "F.relu6": (F.relu6, lambda x: (x > 0) & (x < 6)),
+    "hardtanh": (lambda x: F.hardtanh(x, 0, 0.2), lambda x: (x > 0) & (x < 0.2)),
+    "silu": (F.silu, lambda x: (x > 0) * (x.sigmoid() * (1 + x * (1 - x.sigmoid())))),
+    "leaky_relu_": (lambda x: F.leaky_relu_(x, 0.1), lambda x: x > 0),
+}
+
+
+class TestGuided:
+    @pytest.mark.parametrize(
+        ("method", "kind"), [("guided_backprop", captum.attr.GuidedBackprop), ("deconvnet", captum.attr.Deconvolution)]
+    )
+    def test_captum_to_the_last_bit(self, method, kind):
+        model, plain = convolutional()
+        images = pictures(2, SIDE)
+        found = run(method, model, images)
+        assert torch.equal(found.heatmap, strongest(captum_of(kind, plain, images)))
+        assert found.facts["activations guided"].tolist() == [3, 3]
+
+    def test_guided_grad_cam(self):
+        model, plain = convolutional()
+        images = pictures(2, SIDE)
+        product = captum.attr.GuidedGradCam(plain, plain[0])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            theirs = product.attribute(
+                images.clone().requires_grad_(), target=list(CLASSES.classes), interpolate_mode="bilinear"
+            )
+        assert_same(run("guided_grad_cam", model, images).heatmap, strongest(theirs))
+
+    @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+    @pytest.mark.parametrize("spelling", SPELLINGS)
+    def test_relu_in_every_spelling(self, spelling, method):
+        images = pictures(2, SIDE)
+        expected = run(method, of(nn.ReLU()), images)
+        found = run(method, of(SPELLINGS[spelling]), images)
+        assert torch.equal(found.heatmap, expected.heatmap)
+        assert found.facts["activations guided"].tolist() == [1, 1]
+
+    @pytest.mark.parametrize("relative", RELATIVES)
+    def test_relatives_of_relu(self, relative):
+        """g_in = ReLU(g_out) [x > 0] a'(x), by hand."""
+        function, slope = RELATIVES[relative]
+        values = torch.linspace(-8, 8, 97).repeat(2, 1)
+        gradients = torch.stack([torch.ones(97), -torch.ones(97)])
+        leaf = values.clone().requires_grad_()
+        with modes.Guided() as mode:
+            found = function(leaf * 1)
+        torch.testing.assert_close(found, function(values.clone()))
+        (back,) = torch.autograd.grad(found, leaf, gradients)
+        assert mode.substituted == 1
+        torch.testing.assert_close(back, torch.stack([slope(values[0]) * 1.0, torch.zeros(97)]))
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_every_family_is_guided(self, name):
+        found = small(name)
+        expected = {"resnet": 17, "efficientnet": 11, "vit": 6, "custom": 2}[name]
+        given = run("guided_backprop", found.model, pictures(1, found.side), ClassLogit((1,)))
+        assert given.facts["activations guided"].tolist() == [expected]
+
+    @pytest.mark.parametrize("function", [torch.tanh, F.hardtanh, lambda x: x.clamp(min=-1), lambda x: x])
+    @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_grad_cam"])
+    def test_a_network_without_any_is_refused(self, method, function):
+        with pytest.raises(BadRequest, match="0 activations were guided"):
+            explain(of(function), pictures(1, SIDE)[0], method, target=1)
+
+    def test_what_does_not_depend_on_the_picture_is_left_alone(self):
+        constant = torch.ones(1, 6, 1, 1)
+        with pytest.raises(BadRequest, match="0 activations"):
+            explain(of(lambda x: x * constant.relu()), pictures(1, SIDE)[0], "guided_backprop", target=1)
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deep_lift", "layerwise_relevance"])
+def test_gradients_in_another_thread_stay_plain(method):
+    """While a run is held inside its mode, another thread asks the same network for a plain gradient, and gets it."""
+    entered, done = threading.Event(), threading.Event()
+    held, here = [], threading.current_thread()
+    relu = nn.ReLU()
+
+    def pausing(x):
+        if threading.current_thread() is not here and x.requires_grad:
+            entered.set()
+            assert done.wait(30)
+        return relu(x)
+
+    model, images = of(pausing), pictures(2, SIDE)
+    plain, alone = run("saliency", model, images).heatmap, run(method, model, images).heatmap
+    thread = threading.Thread(target=lambda: held.append(run(method, model, images).heatmap))
+    thread.start()
+    assert entered.wait(30)
+    meanwhile = run("saliency", model, images).heatmap
+    done.set()
+    thread.join()
+    assert torch.equal(meanwhile, plain) and torch.equal(held[0], alone)
+    assert not torch.equal(plain, alone)
+
+
+class TestDeepLift:
+    @pytest.mark.parametrize("baseline", ["black", "grey", "blur"])
+    def test_captum(self, baseline):
+        model, plain = convolutional(pool=nn.AvgPool2d)
+        images = pictures(2, SIDE)
+        expected = captum_of(captum.attr.DeepLift, plain, images, baselines=baseline_images(images, baseline)).sum(1)
+        assert_same(run("deep_lift", model, images, baseline=baseline).heatmap, expected.detach())
+
+    @pytest.mark.parametrize("baseline", ["black", "grey", "blur"])
+    def test_captum_with_max_pooling(self, baseline):
+        """Before the ReLU: behind one, captum 0.9 forgets the baseline's output, as its own convergence delta shows."""
+        torch.manual_seed(8)
+        body, classify = nn.Sequential(nn.Conv2d(3, 6, 3), nn.MaxPool2d(2), nn.ReLU(), nn.Flatten()), nn.Linear(726, 5)
+        model = ExplainableModel.from_stages([("body", body[:3])], body[3], classify=classify)
+        images = pictures(2, SIDE)
+        found = run("deep_lift", model, images, baseline=baseline)
+        one_by_one = [
+            captum_of(captum.attr.DeepLift, nn.Sequential(body, classify), images[[row]], classes=[one], baselines=start)
+            for row, one, start in zip((0, 1), CLASSES.classes, baseline_images(images, baseline)[:, None], strict=True)
+        ]
+        assert_same(found.heatmap, torch.cat(one_by_one).sum(1).detach())
+
+    def test_max_pooling_behind_a_relu_by_hand(self):
+        """The picture's winner has 0.7, the baseline's 0.5: 0.2 to the picture's. Then 0.3 and 0.5: -0.2 to the baseline's."""
+        for best, where, share in ((0.7, (0, 0), 0.2), (0.3, (1, 1), -0.2)):
+            both = torch.tensor([[[best, -0.1], [0.1, 0.2]], [[0.1, 0.3], [-0.4, 0.5]]])[:, None].requires_grad_()
+            with rescaling.Rescaling():
+                value = F.max_pool2d(F.relu(both), 2)
+            (slopes,) = torch.autograd.grad(value[0].sum(), both)
+            shares = (slopes[0] * (both[0] - both[1]))[0]
+            expected = torch.zeros(2, 2)
+            expected[where] = share
+            torch.testing.assert_close(shares.detach(), expected)
+
+    def test_linear_network(self):
+        torch.manual_seed(1)
+        layer = nn.Linear(3 * SIDE * SIDE, 4)
+        model = ExplainableModel.from_stages([("pixels", nn.Identity())], nn.Flatten(), classify=layer)
+        images = pictures(2, SIDE)
+        weights = layer.weight.detach().view(4, 3, SIDE, SIDE)[[1, 3]]
+        found = run("deep_lift", model, images, baseline="mean")
+        assert difference(found.heatmap, (weights * (images - baseline_images(images, "mean"))).sum(1)) <= 1e-5
+        assert found.facts["functions rescaled"].tolist() == [0, 0]
+
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("kind", ["logit", "margin", "probability", "similarity"])
+    def test_it_is_complete_for_every_family_and_target(self, name, kind):
+        """Max pooling with overlap, gates, attention, LayerNorm, softmax, cosine: nothing is missed."""
+        found = small(name)
+        facts = run("deep_lift", found.model, pictures(2, found.side), targets(found, 2)[kind], baseline="blur").facts
+        assert facts["completeness gap"].max() < 1e-3
+
+    @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
+    def test_softmax_is_complete_however_far_apart(self, scale):
+        both = (scale * torch.randn(4, 7, generator=torch.Generator().manual_seed(3))).requires_grad_()
+        value = rescaling.softmax(both * 1, 1)
+        torch.testing.assert_close(value, both.softmax(1))
+        for column in range(7):
+            (slopes,) = torch.autograd.grad(value[:2, column].sum(), both, retain_graph=True)
+            change = (slopes[:2] * (both[:2] - both[2:])).sum(1)
+            torch.testing.assert_close(change, (value[:2] - value[2:])[:, column], rtol=1e-3, atol=1e-5)
+
+    def test_a_picture_beside_itself_gets_the_derivative(self):
+        """Where nothing differs the slopes are the derivatives, and the map is zero."""
+        model, _ = convolutional()
+        flat = torch.full((1, 3, SIDE, SIDE), 0.5)
+        assert not run("deep_lift", model, flat, ClassLogit((1,)), baseline="grey").heatmap.any()
+
+
+class TestRelevance:
+    @pytest.mark.parametrize("epsilon", [1e-9, 0.05])
+    def test_captum_with_the_epsilon_rule(self, epsilon):
+        model, plain = convolutional()
+        images = pictures(2, SIDE)
+        for part in plain.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear):
+                part.rule = EpsilonRule(epsilon)
+            elif isinstance(part, nn.MaxPool2d | nn.Flatten):
+                part.rule = EpsilonRule(1e-9)
+        expected = captum_of(captum.attr.LRP, plain, images).sum(1).detach()
+        assert_same(run("layerwise_relevance", model, images, rule="epsilon", epsilon=epsilon).heatmap, expected)
+
+    def test_without_biases_it_is_input_x_gradient_and_conserved(self):
+        model, _ = convolutional(bias=False)
+        images = pictures(2, SIDE)
+        found = run("layerwise_relevance", model, images, rule="epsilon", epsilon=0)
+        assert_same(found.heatmap, run("input_x_gradient", model, images).heatmap)
+        assert found.facts["conservation gap"].max() < 1e-4
+
+    @pytest.mark.parametrize("rule", ["epsilon", "gamma", "z+"])
+    @pytest.mark.parametrize("target", [CLASSES, ClassMargin((1, 3), (0, 2))])
+    def test_every_rule_conserves_without_biases(self, rule, target):
+        model, _ = convolutional(bias=False)
+        found = run("layerwise_relevance", model, pictures(2, SIDE), target, rule=rule, epsilon=1e-9)
+        assert found.facts["conservation gap"].max() < 1e-3
+
+    @pytest.mark.parametrize(("rule", "gamma"), [("z+", 0.0), ("gamma", 0.5)])
+    def test_one_convolution_by_hand(self, rule, gamma):
+        """R_j = sum_k z_jk / sum_i z_ik R_k, with inputs and weights of both signs, written out over all pairs."""
+        torch.manual_seed(5)
+        weights, x = torch.randn(4, 3), torch.randn(1, 3)
+        y = weights @ x[0]
+        z = weights * x
+        agreeing = torch.where(y[:, None] >= 0, z.clamp(min=0), z.clamp(max=0))
+        shares = z.clamp(min=0) if rule == "z+" else z + gamma * agreeing
+        expected = (shares / shares.sum(1, keepdim=True) * y[:, None]).sum(0)
+        conv = nn.Conv2d(3, 4, 1, bias=False)
+        conv.weight.data = weights[..., None, None]
+        pool = nn.Flatten()
+        whole = ExplainableModel.from_stages([("conv", conv)], pool, classify=lambda f: f.sum(1, keepdim=True))
+        images = x.view(1, 3, 1, 1)
+        leaf = images.clone().requires_grad_()
+        with Relevance(rule, gamma, 1e-9):
+            value = whole.network.outputs(leaf).logits
+        (derivative,) = torch.autograd.grad(value.sum(), leaf)
+        torch.testing.assert_close((images * derivative).flatten(), expected, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("rule", ["epsilon", "gamma", "z+"])
+    def test_batch_normalisation_is_merged(self, rule):
+        """A convolution with normalisation gives the map of the one convolution that does the same."""
+        torch.manual_seed(6)
+        conv, norm, classify = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Linear(6, 5)
+        norm.running_mean.uniform_(-1, 1), norm.running_var.uniform_(0.5, 2), norm.weight.data.uniform_(-1, 2)
+        norm.bias.data.uniform_(-1, 1)
+        merged = torch.nn.utils.fusion.fuse_conv_bn_eval(conv.eval(), norm.eval())
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        images = pictures(2, SIDE)
+        bodies = (nn.Sequential(conv, norm, nn.ReLU()), nn.Sequential(merged, nn.ReLU()))
+        models = [ExplainableModel.from_stages([("body", body)], pool, classify=classify) for body in bodies]
+        maps = [run("layerwise_relevance", model, images, rule=rule) for model in models]
+        assert_same(maps[0].heatmap, maps[1].heatmap)
+
+    def test_relevance_is_measured_from_the_colour_that_normalisation_maps_to_zero(self):
+        mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+        model, plain = convolutional(bias=False)
+        stages = [(stage.name, stage.run) for stage in model.network.stages]
+        parts = (model.network.pool, None, model.network.classify)
+        normalised = ExplainableModel.from_stages(stages, *parts, mean=mean, std=std)
+        images = pictures(2, SIDE)
+        seen = (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        given = {"rule": "epsilon", "epsilon": 0}
+        found = run("layerwise_relevance", normalised, images, **given)
+        expected = captum_of(captum.attr.InputXGradient, plain, seen).sum(1).detach()
+        assert_same(found.heatmap, expected)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_the_value_of_the_target_is_unchanged(self, name):
+        """Substitutions change derivatives, never values."""
+        found = small(name)
+        images, target = pictures(2, found.side), targets(found, 2)["logit"]
+        question = ask(found.model, target)
+        expected = question.scores(images)
+        for mode in (lambda: Relevance("gamma", 0.25, 1e-6), modes.Guided, modes.Deconvolving):
+            leaf = images.clone().requires_grad_()
+            with mode():
+                value = question(leaf)
+            assert difference(value.detach(), expected) <= 1e-5
+        seen, _ = rescaling.twofold(question, images.clone().requires_grad_(), images * 0, torch.arange(2))
+        assert difference(seen.detach(), expected) <= 1e-5
+
+
+def test_resnet_against_captum_where_modules_are_used_once():
+    """torchvision's blocks use one ReLU twice: captum needs copies of it, ours does not."""
+    found = pair("resnet")
+    plain = copy.deepcopy(found.plain).to(memory_format=torch.channels_last)
+    for block in [block for layer in (1, 2, 3, 4) for block in getattr(plain[1], f"layer{layer}")]:
+        block.relu = nn.ReLU()
+    images = pictures(2, found.side).contiguous(memory_format=torch.channels_last)
+    expected = captum_of(captum.attr.GuidedBackprop, plain, images)
+    assert_same(run("guided_backprop", found.model, images).heatmap, strongest(expected))
