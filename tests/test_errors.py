@@ -95,6 +95,11 @@ def test_network_with_a_fixed_size_says_which(method):
 @pytest.mark.parametrize("name", ["resnet", "efficientnet"])
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])
 def test_convolutional_networks_take_a_single_pixel(name, method):
+    """Methods that take a picture apart into regions refuse it in one sentence."""
+    if METHODS[method].family == "perturbation":
+        with pytest.raises(BadRequest, match=r"come apart|is finer than a picture"):
+            explain(small(name).model, torch.full((3, 1, 1), 0.5), method, target=1, **CHEAP.get(method, {}))
+        return
     found = explain(small(name).model, torch.full((3, 1, 1), 0.5), method, target=1, **CHEAP.get(method, {}))
     assert found.heatmap.shape == (1, 1)
 
@@ -146,6 +151,8 @@ def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [None, 1])
 def test_not_even_one_picture_fits(method, target):
+    if METHODS[method].misfit(scarce(0)[0]):
+        return  # `cam` cannot be asked of this network at all
     with pytest.raises(OutOfMemory, match="Not even one picture"):
         explain(scarce(0)[0], one(), method, target=target, **CHEAP.get(method, {}))
 

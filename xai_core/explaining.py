@@ -10,7 +10,7 @@ from torch import Tensor
 from xai_core import runtime
 from xai_core.attribution.catalog import find_method
 from xai_core.attribution.method import Method
-from xai_core.errors import BadRequest
+from xai_core.errors import BadRequest, OutOfMemory
 from xai_core.explanation import Explanation
 from xai_core.images import Prepared, stack
 from xai_core.models.explainable import ExplainableModel, Picture
@@ -149,7 +149,10 @@ def _run(
 ) -> Iterator[Explanation]:
     model, n = question.model, len(batch)
     began = time.perf_counter()
-    maps = method(question, batch, **options, seed=seed, track=track)
+    try:
+        maps = method(question, batch, **options, seed=seed, track=track)
+    except torch.OutOfMemoryError as error:  # beyond what inner batches in halves could mend
+        raise OutOfMemory(runtime.TOO_LARGE) from error
     values = question.values(batch).tolist()
     heatmaps = maps.heatmap.float().cpu().numpy()
     seconds = (time.perf_counter() - began + asking) / n

@@ -15,6 +15,7 @@ PRECISIONS = ("exact", "fast")
 MEMORY_FORMAT = torch.channels_last  # faster than the default for convolutions, in both precisions, on CPU and GPU
 BYTES_PER_PIXEL = 2000  # of one picture on its way through a ResNet-50 with graph: about 100 MB at 224 x 224
 
+TOO_LARGE = "Not even one picture fits into memory; close other work or take a smaller one."
 Result = TypeVar("Result")
 Track = Callable[[Iterable], Iterable]  # as tqdm: yields what it is given, and may report or stop in between
 
@@ -89,7 +90,7 @@ def _run_or_halve(run: Callable[[range], Result], rows: range) -> list[Result]:
         if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
             raise
         if len(rows) == 1:
-            raise OutOfMemory("Not even one picture fits into memory; close other work or take a smaller one.") from error
+            raise OutOfMemory(TOO_LARGE) from error
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     middle = len(rows) // 2

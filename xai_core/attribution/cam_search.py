@@ -119,10 +119,10 @@ def _by_features(question: Question, images: Tensor, ways: int, track: Track) ->
     network, activations = question.model.network, question.trunk(images)
     if question.cut != network.cuts[-1]:
         return None
+    features = question.outputs_at_cut(images).features.float()
     half = activations[:1].clone()
     question.grid(half)[:, ::2] = 0
     with torch.no_grad(), runtime.autocast(question.precision, question.model.device):
-        features = network.pool(activations).float()
         halved, blank = network.pool(half).float(), network.pool(torch.zeros_like(half)).float()
     if features.shape[1] != ways - 1:
         return None

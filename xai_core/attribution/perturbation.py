@@ -7,7 +7,6 @@ from torch import Tensor
 
 from xai_core.errors import BadRequest
 from xai_core.images import BASELINES, baseline_images
-from xai_core.models.patches import trusted
 from xai_core.options import Choice, Range
 from xai_core.question import Question
 from xai_core.runtime import Track
@@ -49,40 +48,28 @@ def occlusion(
         raise BadRequest(f"A window of {window} pixels does not fit into a picture of {height} x {width}.")
     if stride > window:
         raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
+    if stride > window:
+        raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
     corners = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
-    covers = baseline_images(images, fill)
-    scores = [
-        _covered_scores(
-            question.select([0 if len(question.target) == 1 else row]), image[None], cover[None], corners, window, track
-        )
-        for row, (image, cover) in enumerate(zip(images, covers, strict=True))
-    ]
-    drops = question.values(images)[:, None] - torch.stack(scores)
+    cover = baseline_images(images, fill)
+
+    def pictures(rows: range) -> Tensor:
+        which = torch.tensor([row // len(corners) for row in rows], device=images.device)
+        covered = images[which]
+        for place, row in enumerate(rows):
+            top, left = corners[row % len(corners)]
+            inside = (slice(None), slice(top, top + window), slice(left, left + window))
+            covered[place][inside] = cover[which[place]][inside]
+        return covered
+
+    total = len(images) * len(corners)
+    outputs = question.sweep(pictures, total, (height, width), track)
+    with torch.no_grad():
+        whose = torch.arange(len(images)).repeat_interleave(len(corners))
+        covered_scores = question.target(outputs, whose).view(len(images), len(corners))
+    drops = question.values(images)[:, None] - covered_scores
     maps, counts = torch.zeros_like(images[:, 0]), torch.zeros_like(images[0, 0])
     for index, (top, left) in enumerate(corners):
         maps[:, top : top + window, left : left + window] += drops[:, index, None, None]
         counts[top : top + window, left : left + window] += 1
     return maps / counts
-
-
-def _covered_scores(
-    question: Question, image: Tensor, cover: Tensor, corners: list[tuple[int, int]], window: int, track: Track
-) -> Tensor:
-    """The target's value of one picture with each square covered, (squares,). Where the network allows, only what a square
-    can reach is computed again; the passes that prepare and check this are not counted."""
-    network, made = question.model.network, []
-
-    def features(rows: range) -> Tensor:
-        if not made:
-            made.append(trusted(network, image, cover, corners, window))
-        places = corners[rows.start : rows.stop]
-        if made[0]:
-            return made[0].features(torch.cat([cover[:, :, y : y + window, x : x + window] for y, x in places]), places)
-        covered = image.repeat(len(places), 1, 1, 1)
-        for row, (y, x) in enumerate(places):
-            covered[row, :, y : y + window, x : x + window] = cover[0, :, y : y + window, x : x + window]
-        return network.outputs(covered).features
-
-    outputs = question.sweep_features(features, len(corners), tuple(image.shape[2:]), track)
-    with torch.no_grad():
-        return question.target(outputs)
