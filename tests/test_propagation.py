@@ -198,7 +198,7 @@ class TestDeepLift:
 
     @pytest.mark.parametrize("baseline", ["black", "grey", "blur"])
     def test_captum_with_max_pooling(self, baseline):
-        """Between convolutions: beside a ReLU, captum 0.9 loses one of the two slopes; its own convergence delta shows it."""
+        """Between convolutions: beside a ReLU, captum 0.9 loses one of the two slopes; as its own delta shows."""
         torch.manual_seed(8)
         body = nn.Sequential(nn.Conv2d(3, 6, 3), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3), nn.ReLU(), nn.Flatten())
         classify = nn.Linear(6 * 9 * 9, 5)
