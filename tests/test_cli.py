@@ -156,7 +156,7 @@ def test_rival_cut_seed_precision_and_options_arrive(explained):
     rival = explained("--target", "tabby", "--rival", "Egyptian cat").settings
     assert rival["target_key"] == f"margin {TABBY} {EGYPTIAN_CAT}"
     assert explained("--cut", "blocks.3.0").settings["cut"] == "blocks.3.0"
-    assert explained("--precision", "fast").settings["precision"] == "fast"
+    assert explained("--method", "eigen_cam", "--precision", "fast").settings["precision"] == "fast"
     hires = ("--method", "hires_cam", "--target", "657", "--option")
     plain, signed = explained(*hires, "relu=true"), explained(*hires, "relu=false")
     assert (plain.settings["options"], signed.settings["options"]) == ({"relu": True}, {"relu": False})

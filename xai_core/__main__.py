@@ -163,7 +163,7 @@ def _methods(given: argparse.Namespace) -> None:
         }
         for method in METHODS.values()
     ]
-    _print(rows, given.json, lambda row: f"{row['id']:<22}{row['family']:<14}{row['sign']:<14}{row['summary']}")
+    _print(rows, given.json, lambda row: f"{row['id']:<30}{row['family']:<14}{row['sign']:<14}{row['summary']}")
 
 
 def _models(given: argparse.Namespace) -> None:
