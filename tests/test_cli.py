@@ -159,7 +159,7 @@ def test_rival_cut_seed_precision_and_options_arrive(explained):
     assert explained("--method", "eigen_cam", "--precision", "fast").settings["precision"] == "fast"
     hires = ("--method", "hires_cam", "--target", "657", "--option")
     plain, signed = explained(*hires, "relu=true"), explained(*hires, "relu=false")
-    assert (plain.settings["options"], signed.settings["options"]) == ({"relu": True}, {"relu": False})
+    assert (plain.settings["options"]["relu"], signed.settings["options"]["relu"]) == (True, False)
     assert plain.arrays["heatmap"].min() >= 0 > signed.arrays["heatmap"].min()
 
 
