@@ -24,11 +24,16 @@ from xai_core.question import Question
 from xai_core.recipe import Recipe
 from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 
-ARCHITECTURES = {
-    "resnet": ("resnet18", 96),
-    "efficientnet": ("test_efficientnet", 64),
-    "vit": ("test_vit", 160),
-}
+ARCHITECTURES = {  # name, side of its pictures, arguments that make it small
+    "resnet": ("resnet18", 96, {}),
+    "efficientnet": ("test_efficientnet", 64, {}),
+    "vit": ("test_vit", 160, {}),
+    "swin": (
+        "swin_tiny_patch4_window7_224", 56, {"img_size": 56, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)},
+    ),
+    "xcit": ("xcit_nano_12_p16_224", 128, {"depth": 2, "embed_dim": 48, "num_heads": 4}),
+    "cait": ("cait_xxs24_224", 128, {"img_size": 128, "depth": 2, "embed_dim": 48, "num_heads": 4, "init_values": 1.0}),
+}  # fmt: skip
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 CPU = torch.device("cpu")
 
@@ -55,11 +60,13 @@ class Pair(NamedTuple):
 @cache
 def pair(family: str, architecture: str | None = None, side: int | None = None) -> Pair:
     """An architecture of a family with random weights (None: the family's small one); shared by all tests."""
+    arguments = {}
     if architecture is None:
-        architecture, side = ARCHITECTURES[family]
+        architecture, side, arguments = ARCHITECTURES[family]
     card = next(card for card in CARDS.values() if card.family == family)
     checkpoint = replace(card.checkpoints[0], recipe=Recipe(side, side, mean=MEAN, std=STD))
-    module = random_module(replace(card, architecture=architecture, checkpoints=(checkpoint,)), seed=0)
+    card = replace(card, architecture=architecture, arguments=arguments, checkpoints=(checkpoint,))
+    module = random_module(card, seed=0)
     return assembled(family, module, side)
 
 

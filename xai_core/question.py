@@ -64,14 +64,16 @@ class Question:
 
     def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's value of each picture, (n,), differentiable. `rows` says whose target each picture gets."""
-        with self._autocast():
+        with self.autocast():
             outputs = self.model.network.outputs(images)
         self.tally.forward += len(images)
         return self.target(outputs, rows)
 
-    def gradient(self, images: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Values (n,) and their gradients to the pixels, (n, 3, H, W)."""
-        values, gradient = self.differentiate(self, images, rows, images)
+    def gradient(
+        self, images: Tensor, rows: Tensor | None = None, how: Callable = value_and_gradient
+    ) -> tuple[Tensor, Tensor]:
+        """Values (n,) and their gradients to the pixels, (n, 3, H, W); or what else `how` makes of one backward pass."""
+        values, gradient = self.differentiate(self, images, rows, images, how)
         self.tally.backward += len(images)
         if rows is None:
             self._memory["values"] = (images, values)
@@ -101,7 +103,7 @@ class Question:
 
         def features(rows: range) -> Tensor:
             images = pictures(rows)
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.autocast():
                 found = self.model.network.outputs(images).features
             self.tally.forward += len(images)
             return found
@@ -122,7 +124,7 @@ class Question:
         """Activations behind the cut, in the network's own layout, without a graph; remembered."""
 
         def part(rows: range) -> Tensor:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.autocast():
                 found = self.model.network.trunk(images[rows.start : rows.stop], self.cut)
             self.tally.forward += len(rows)
             return found
@@ -135,7 +137,7 @@ class Question:
 
     def tail(self, activations: Tensor, rows: Tensor | None = None) -> Tensor:
         """The rest of the network, ending in the target: (n,), differentiable."""
-        with self._autocast():
+        with self.autocast():
             outputs = self.model.network.tail(activations, self.cut)
         self.tally.tail += len(activations)
         return self.target(outputs, rows)
@@ -191,7 +193,7 @@ class Question:
         """Outputs of all pictures without a graph, from the remembered trunk; remembered."""
 
         def part(rows: range) -> Tensor:
-            with torch.no_grad(), self._autocast():
+            with torch.no_grad(), self.autocast():
                 found = self.model.network.tail(activations[rows.start : rows.stop], self.cut).features
             self.tally.tail += len(rows)
             return found
@@ -232,5 +234,6 @@ class Question:
     def _read(self, features: Sequence[Tensor]) -> Outputs:
         return Outputs(runtime.joined(features), self.model.network.project, self.model.network.classify)
 
-    def _autocast(self):
+    def autocast(self):
+        """The context in which stages run at this question's precision."""
         return runtime.autocast(self.precision, self.model.device)

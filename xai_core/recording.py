@@ -83,11 +83,44 @@ class ExplicitAttention(TorchFunctionMode):
     kernel, which has no second derivative. The value differs by rounding."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        run = _attention if function is F.scaled_dot_product_attention else function
-        return run(*args, **(kwargs or {}))
+        if function is F.scaled_dot_product_attention:
+            return attention_weights(*args, **(kwargs or {})) @ _values(*args, **(kwargs or {}))
+        return function(*args, **(kwargs or {}))
 
 
-def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False) -> Tensor:
+class AttentionRecording(TorchFunctionMode):
+    """Records the attention weights (n, heads, queries, keys) that are computed inside a `with`, still in the graph: each
+    row is a softmax over keys. Fused attention is written out for it; the value differs by rounding."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers: list[Tensor] = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is F.scaled_dot_product_attention:
+            weights = attention_weights(*args, **(kwargs or {}))
+            self.layers.append(weights)
+            return weights @ _values(*args, **(kwargs or {}))
+        output = function(*args, **(kwargs or {}))
+        if getattr(function, "__name__", "") == "softmax" and output.ndim == 4:
+            self.layers.append(output)
+        return output
+
+    def found(self) -> list[Tensor]:
+        """What was recorded, in the order of computation. Raises BadRequest where nothing was."""
+        if not self.layers:
+            raise BadRequest("In this network no attention was seen at work.")
+        return self.layers
+
+
+def _values(query, key, value, *rest, **options) -> Tensor:
+    return value
+
+
+def attention_weights(
+    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
+) -> Tensor:
+    """softmax(q k' / sqrt(d) + mask), (..., queries, keys), with the arguments of scaled_dot_product_attention."""
     if dropout_p or is_causal or enable_gqa:
         raise BadRequest("Attention with dropout, a causal mask or grouped heads is not written out here.")
     weights = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
@@ -95,4 +128,4 @@ def _attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False
         weights = weights.masked_fill(~attn_mask, -math.inf)
     elif attn_mask is not None:
         weights = weights + attn_mask
-    return weights.softmax(-1) @ value
+    return weights.softmax(-1)

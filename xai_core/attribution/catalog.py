@@ -3,6 +3,7 @@
 import re
 
 from xai_core.attribution import (
+    attention,
     cam,
     cam_channels,
     cam_layers,
@@ -23,6 +24,7 @@ from xai_core.errors import UnknownName
 
 SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
+ATTENTION = frozenset({"attention"})
 
 
 def of_views(forward, backward=0):
@@ -138,6 +140,19 @@ METHODS = {
         Method("deep_lift", "DeepLIFT", "propagation", propagation.deep_lift, SIGNED, lambda o: (3, 2)),
         Method(
             "layerwise_relevance", "LRP", "propagation", propagation.layerwise_relevance, SIGNED, relevance_passes,
+        ),
+        Method(
+            "attention_rollout", "Attention rollout", "attention", attention.attention_rollout, UNSIGNED, lambda o: (2, 0),
+            ATTENTION,
+        ),
+        Method(
+            "gradient_rollout", "Gradient-weighted rollout", "attention", attention.gradient_rollout, UNSIGNED,
+            one_gradient, ATTENTION,
+        ),
+        Method("le_grad", "LeGrad", "attention", attention.le_grad, UNSIGNED, lambda o: (2, 1), ATTENTION),
+        Method(
+            "cls_attention", "Class-token attention", "attention", attention.cls_attention, UNSIGNED, lambda o: (2, 0),
+            frozenset({"class token"}),
         ),
         Method(
             "occlusion", "Occlusion sensitivity", "perturbation", perturbation.occlusion, SIGNED, occlusion_passes,

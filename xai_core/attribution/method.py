@@ -21,12 +21,21 @@ class Maps(NamedTuple):
 
 
 # What a method may need of a model, and the words for a model that has not got it.
+# `{note}` is what the network says of its attention.
 NEEDS: dict[str, tuple[Callable[[ExplainableModel], bool], str]] = {
     "cut": (lambda model: True, "a grid of activations"),
     "classifier": (lambda model: model.has_classifier, "a classifier, which this model has not got"),
     "linear head": (
         lambda model: model.network.has_linear_head,
         "one linear layer right behind global average pooling, which this model has not got",
+    ),
+    "attention": (
+        lambda model: bool(model.network.attention.blocks),
+        "blocks in which every patch attends to every other. {note}",
+    ),
+    "class token": (
+        lambda model: model.network.attention.token,
+        "a class token that attends to the patches. {note}",
     ),
 }
 
@@ -70,7 +79,8 @@ class Method:
         for need in sorted(self.needs):
             fits, words = NEEDS[need]
             if not fits(model):
-                return f"{self.title} needs {words}."
+                needed = words.format(note=model.network.attention.note)
+                return f"{self.title} needs {needed.rstrip('. ')}."
         return None
 
     @property

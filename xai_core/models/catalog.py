@@ -4,6 +4,7 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.recipe import Recipe
 
 _HALF = (0.5, 0.5, 0.5)
+LIVE = {"init_values": 1.0}  # untrained blocks with the published 1e-5 would hardly see the picture; weights overwrite it
 
 CARDS = {
     card.id: card
@@ -76,6 +77,66 @@ CARDS = {
                     sha256="b5f2ef4d",
                     megabytes=346,
                     recipe=Recipe(224, 248, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="cait_s24_224",
+            title="CaiT-S24",
+            family="cait",
+            architecture="cait_s24_224",
+            supervision="supervised, distilled from a RegNetY-16GF",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Touvron et al. 2021, arXiv:2103.17239",
+            licence="Apache-2.0",
+            arguments=LIVE,
+            checkpoints=(
+                Checkpoint(
+                    id="fb_dist_in1k",
+                    file="S24_224.pth",
+                    url="https://dl.fbaipublicfiles.com/deit/S24_224.pth",
+                    megabytes=188,
+                    recipe=Recipe(224, 224, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="swin_base_patch4_window7_224",
+            title="Swin-B",
+            family="swin",
+            architecture="swin_base_patch4_window7_224",
+            supervision="supervised",
+            trained_on="ImageNet-22k, then ImageNet-1k, 1,000 classes",
+            paper="Liu et al. 2021, arXiv:2103.14030",
+            licence="MIT",
+            remark="Saw fourteen million pictures of 21,841 classes before ImageNet-1k: compare its accuracy with care.",
+            checkpoints=(
+                Checkpoint(
+                    id="ms_in22k_ft_in1k",
+                    file="swin_base_patch4_window7_224_22kto1k.pth",
+                    url="https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+                    "swin_base_patch4_window7_224_22kto1k.pth",
+                    megabytes=353,
+                    recipe=Recipe(224, 248, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="xcit_small_12_p16_224",
+            title="XCiT-S12/16",
+            family="xcit",
+            architecture="xcit_small_12_p16_224",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="El-Nouby et al. 2021, arXiv:2106.09681",
+            licence="Apache-2.0",
+            checkpoints=(
+                Checkpoint(
+                    id="fb_in1k",
+                    file="xcit_small_12_p16_224.pth",
+                    url="https://dl.fbaipublicfiles.com/xcit/xcit_small_12_p16_224.pth",
+                    megabytes=105,
+                    recipe=Recipe(224, 224, "bicubic"),
                 ),
             ),
         ),

@@ -4,11 +4,13 @@ A family is a function from the library's own module to a StagedNetwork; its sta
 order of its own forward. The tests hold each to that: the chain equals `module(x)`, cut anywhere.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from xai_core import torchvision_ops
-from xai_core.models.staged import Stage, StagedNetwork, tokens_grid
+from xai_core.models.staged import Attention, Stage, StagedNetwork, tokens_grid
 
 torchvision_ops.ensure_importable()
 
@@ -63,6 +65,7 @@ def vit(net: nn.Module) -> StagedNetwork:
     def embed(images: Tensor) -> Tensor:
         return net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
 
+    by_token = net.global_pool == "token"
     grid = tokens_grid(net.num_prefix_tokens, net.patch_embed.grid_size)
     blocks = [Stage(f"blocks.{index}", block, grid) for index, block in enumerate(net.blocks)]
     return StagedNetwork(
@@ -71,13 +74,132 @@ def vit(net: nn.Module) -> StagedNetwork:
         classify=net.head,
         default_cut=blocks[-2].name,
         input_size=net.patch_embed.img_size,
+        attention=Attention(
+            blocks=tuple(block.name for block in blocks),
+            readout=first_token if by_token else lambda rows: rows[:, net.num_prefix_tokens :].mean(1),
+            token=by_token,
+            note="" if by_token else "It has no class token: features are a mean over patches.",
+        ),
     )
 
 
-FAMILIES = {"resnet": resnet, "efficientnet": efficientnet, "vit": vit}
-LIBRARIES = {"resnet": torchvision.models.get_model, "efficientnet": timm.create_model, "vit": timm.create_model}
+def swin(net: nn.Module) -> StagedNetwork:
+    """timm SwinTransformer: patch embedding, every block, the last norm, mean over positions, the head's `fc`.
+
+    Activations are (n, h, w, C): windows and shifts are made and undone inside each block. A stage of the network begins
+    by merging patches; that belongs to its first block here.
+    """
+    blocks = [
+        Stage(f"layers.{number}.{index}", nn.Sequential(layer.downsample, block) if index == 0 else block, channels_first)
+        for number, layer in enumerate(net.layers)
+        for index, block in enumerate(layer.blocks)
+    ]
+    return StagedNetwork(
+        stages=(Stage("embed", net.patch_embed, channels_first), *blocks, Stage("norm", net.norm, channels_first)),
+        pool=lambda maps: net.head(maps, pre_logits=True),
+        classify=net.head.fc,
+        default_cut="norm",
+        input_size=net.patch_embed.img_size,
+        attention=Attention(note="Its attention stays inside small windows, and it has no class token."),
+    )
 
 
-def build(family: str, architecture: str) -> nn.Module:
-    """The library's own module with fresh weights, on the CPU."""
-    return LIBRARIES[family](architecture)
+def xcit(net: nn.Module) -> StagedNetwork:
+    """timm Xcit: patch embedding with positions, every cross-covariance block; the class-attention blocks belong to pooling.
+
+    Activations are carried as (n, h, w, C), because the blocks ask for the height and width of their grid. The
+    class-attention blocks change patch tokens as well, so that the last cut is before them.
+    """
+
+    def embed(images: Tensor) -> Tensor:
+        tokens, (height, width) = net.patch_embed(images)
+        if net.pos_embed is not None:
+            positions = net.pos_embed(len(images), height, width)
+            tokens = tokens + positions.reshape(len(images), -1, tokens.shape[1]).permute(0, 2, 1)
+        return net.pos_drop(tokens).unflatten(1, (height, width))
+
+    def on_grid(block: nn.Module):
+        return lambda maps: block(maps.flatten(1, 2), *maps.shape[1:3]).view(maps.shape)
+
+    def pool(maps: Tensor) -> Tensor:
+        return net.forward_head(net.norm(net.forward_cls(maps.flatten(1, 2))), pre_logits=True)
+
+    blocks = [Stage(f"blocks.{index}", on_grid(block), channels_first) for index, block in enumerate(net.blocks)]
+    return StagedNetwork(
+        stages=(Stage("embed", embed, channels_first), *blocks),
+        pool=pool,
+        classify=net.head,
+        attention=Attention(
+            readout=first_token,
+            token=True,
+            note="Its attention is between channels; only the class token attends to positions, at the end.",
+        ),
+    )
+
+
+def cait(net: nn.Module) -> StagedNetwork:
+    """timm Cait: patch embedding with positions, every block; then the class token joins, and every class-attention block.
+
+    From then on activations are the class token followed by the patches, which no longer change.
+    """
+
+    def embed(images: Tensor) -> Tensor:
+        return net.pos_drop(net.patch_embed(images) + net.pos_embed)
+
+    def joining(block: nn.Module, first: bool):
+        def run(tokens: Tensor) -> Tensor:
+            token, patches = (net.cls_token.expand(len(tokens), -1, -1), tokens) if first else (tokens[:, :1], tokens[:, 1:])
+            return torch.cat((block(patches, token), patches), dim=1)
+
+        return run
+
+    patches, with_token = (tokens_grid(prefix, net.patch_embed.grid_size) for prefix in (0, 1))
+    blocks = [Stage(f"blocks.{index}", block, patches) for index, block in enumerate(net.blocks)]
+    joined = [
+        Stage(f"blocks_token_only.{index}", joining(block, index == 0), with_token)
+        for index, block in enumerate(net.blocks_token_only)
+    ]
+    return StagedNetwork(
+        stages=(
+            Stage("embed", embed, patches),
+            *blocks,
+            *joined,
+            Stage("norm", net.norm, with_token),
+        ),
+        pool=lambda tokens: net.forward_head(tokens, pre_logits=True),
+        classify=net.head,
+        default_cut=blocks[-1].name,
+        input_size=net.patch_embed.img_size,
+        attention=Attention(
+            readout=first_token,
+            token=True,
+            note="Its heads are mixed after the softmax, so that its weights are no averages; "
+            "only the class token's are, at the end.",
+        ),
+    )
+
+
+def first_token(rows: Tensor) -> Tensor:
+    """(n, queries, keys) -> (n, keys): what the class token attends to."""
+    return rows[:, 0]
+
+
+def channels_first(maps: Tensor) -> Tensor:
+    """(n, h, w, C) seen as (n, C, h, w)."""
+    return maps.permute(0, 3, 1, 2)
+
+
+FAMILIES = {"resnet": resnet, "efficientnet": efficientnet, "vit": vit, "swin": swin, "xcit": xcit, "cait": cait}
+LIBRARIES = {"resnet": torchvision.models.get_model}  # of all others: timm
+
+
+OFFICIAL_NAMES = {  # from the names of the authors' checkpoints to timm's: (state, module) -> state
+    "swin": timm.models.swin_transformer.checkpoint_filter_fn,
+    "xcit": timm.models.xcit.checkpoint_filter_fn,
+    "cait": timm.models.cait.checkpoint_filter_fn,
+}
+
+
+def build(family: str, architecture: str, **arguments: Any) -> nn.Module:
+    """The library's own module with fresh weights, on the CPU. `arguments` are the library's own, beside the name."""
+    return LIBRARIES.get(family, timm.create_model)(architecture, **arguments)

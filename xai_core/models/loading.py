@@ -37,7 +37,8 @@ def load_model(
         module, checkpoint, fingerprint = random_module(card, seed), card.checkpoints[0], f"random {seed}"
     else:
         checkpoint = checkpoint_of(card, weights)
-        module, fingerprint = _trained_module(card, checkpoint), checkpoint.sha256
+        module, digest = _trained_module(card, checkpoint)
+        fingerprint = digest[:8]
     freeze(module).to(where)
     network = families.FAMILIES[card.family](module)
     recipe = checkpoint.recipe
@@ -68,7 +69,7 @@ def random_module(card: Card, seed: int) -> nn.Module:
     With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.
     """
     with _own_draws(seed):
-        module = families.build(card.family, card.architecture)
+        module = families.build(card.family, card.architecture, **card.arguments)
         side = card.checkpoints[0].recipe.input_size
         norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
         if norms:
@@ -93,10 +94,11 @@ def _own_draws(seed: int) -> Iterator[None]:
 _DRAWING = threading.Lock()
 
 
-def _trained_module(card: Card, checkpoint: Checkpoint) -> nn.Module:
-    path = weights.obtain(card, checkpoint)
+def _trained_module(card: Card, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
+    """The module with the checkpoint's parameters, and the SHA-256 of its file."""
+    path, digest = weights.obtain(card, checkpoint)
     with _own_draws(0):
-        module = families.build(card.family, card.architecture)
+        module = families.build(card.family, card.architecture, **card.arguments)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
     except Exception as error:  # unpickling damaged files raises anything
@@ -105,6 +107,8 @@ def _trained_module(card: Card, checkpoint: Checkpoint) -> nn.Module:
         state = state.get("model", state)  # the official DeiT files keep the parameters under this name
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise _unfit(card, path, "it holds something other than named tensors")
+    if card.family in families.OFFICIAL_NAMES:
+        state = families.OFFICIAL_NAMES[card.family](dict(state), module)
     expected = module.state_dict()
     if checkpoint.package and len(state) == len(expected):  # the same entries in the same order, under other names
         state = dict(zip(expected, state.values(), strict=True))
@@ -112,7 +116,7 @@ def _trained_module(card: Card, checkpoint: Checkpoint) -> nn.Module:
     if misfit:
         raise _unfit(card, path, misfit)
     module.load_state_dict(state)
-    return module
+    return module, digest
 
 
 def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:

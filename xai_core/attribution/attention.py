@@ -1,0 +1,210 @@
+"""Where a transformer's tokens look: maps made of its attention weights, on the grid of its patches.
+
+Notation: A_l the weights of layer l, (n, heads, N, N), each row a softmax over keys; N tokens, the last h w of them are the
+patches in reading order. The weights are recorded while the blocks run, fused attention written out for it; nothing of the
+network is touched. A read-out takes the rows that the features come from: the class token's, or the mean over patches.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from xai_core import runtime
+from xai_core.attribution.method import Maps
+from xai_core.autograd import value_and_gradients
+from xai_core.errors import BadRequest
+from xai_core.options import Choice, Range
+from xai_core.question import Question
+from xai_core.recording import AttentionRecording
+
+FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "mean": lambda weights: weights.mean(1),
+    "max": lambda weights: weights.amax(1),
+    "min": lambda weights: weights.amin(1),
+}
+
+
+def attention_rollout(
+    question: Question,
+    images: Tensor,
+    *,
+    heads: Annotated[str, Choice(tuple(FUSIONS)), "how the heads of a layer become one"] = "mean",
+    discard: Annotated[float, Range(0.0, 0.95, 0.05), "share of each layer's weakest weights that is set to zero"] = 0.0,
+) -> Tensor:
+    """Attention rollout: how much of each patch reaches the features, if attention were all that happens.
+
+    map = read-out row of B_L ... B_1, B_l = (F_l + I) / 2 with rows scaled to sum 1, F_l the fused heads of A_l.
+    Source: Abnar & Zuidema 2020, arXiv:2005.00928. Sign: non-negative. Unit: share of attention; the map and what stays in
+    the class token sum to 1.
+    Deviation: none with the defaults; `heads` and `discard` (never a token's weight on the class token) are common variants.
+
+    Why: To see from where a transformer gathers information.
+    Who: Researchers who compare transformers, supervised or not.
+    What: The attention weights of every layer.
+    How: One forward pass; as fine as the patches.
+    When: After training; as a picture of the information flow, not of a decision.
+    Where: Transformers in which all tokens attend to all; with and without labels.
+    Beware: It does not depend on the target: tabby or tiger, the map is the same. Values, MLPs and signs are ignored.
+    """
+
+    def rollout(layers: list[Tensor]) -> Tensor:
+        joint = None
+        for weights in layers:
+            mixed = _with_residual(_without_weakest(FUSIONS[heads](weights), discard))
+            joint = mixed if joint is None else mixed @ joint
+        return joint
+
+    return _on_patches(question, images, _no_gradient(question, images, rollout))
+
+
+def _with_residual(fused: Tensor) -> Tensor:
+    mixed = (fused + torch.eye(fused.shape[-1], device=fused.device)) / 2
+    return mixed / mixed.sum(-1, keepdim=True)
+
+
+def _without_weakest(fused: Tensor, share: float) -> Tensor:
+    """(n, N, N) with the smallest `share` of each picture's weights set to zero, the first column (class token) kept."""
+    flat = fused.flatten(1)
+    count = int(share * flat.shape[1])
+    if not count:
+        return fused
+    weakest = flat.topk(count, 1, largest=False).indices
+    kept = torch.ones_like(flat).scatter(1, weakest, 0).view_as(fused)
+    kept[:, :, 0] = 1
+    return fused * kept
+
+
+def gradient_rollout(question: Question, images: Tensor) -> Tensor:
+    """Gradient-weighted rollout: attention counts where raising it would raise the target.
+
+    map = read-out row of R - I, R_l = R_{l-1} + E_l R_{l-1}, R_0 = I, E_l = mean over heads of ReLU(A_l d target / d A_l).
+    Source: Chefer, Gur & Wolf 2021, arXiv:2103.15679. Sign: non-negative. Unit: that of the target, up to products.
+    Deviation: I is taken off, so that rounding does not drown small values. The class token's row has no patch in it; a mean
+    over patches would show it as a constant.
+
+    Why: To ask attention about one class: which patches' information speaks for it?
+    Who: Analysts and researchers who explain vision transformers.
+    What: The attention weights of every layer, and the target's gradient to them.
+    How: One forward and one backward pass; as fine as the patches.
+    When: After training; the first choice for a ViT beside Grad-CAM.
+    Where: Transformers in which all tokens attend to all; any target.
+    Beware: What lowers the target is cut off layer by layer. Patches with high norm in late layers can light up anywhere.
+    """
+
+    def relevance(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+        with AttentionRecording() as seen:
+            values, _, gradients = value_and_gradients(lambda leaf: (function(leaf), seen.found()), at)
+        joint = None
+        for weights, gradient in zip(seen.layers, gradients, strict=True):
+            gained = (weights.detach() * gradient).relu().mean(1).float()
+            joint = gained if joint is None else joint + gained + gained @ joint
+        return values, joint
+
+    return _on_patches(question, images, question.gradient(images, how=relevance)[1])
+
+
+def le_grad(
+    question: Question,
+    images: Tensor,
+    *,
+    layers: Annotated[int, Range(1, 48), "how many of the last blocks are averaged; more than there are: all"] = 48,
+) -> Maps:
+    """LeGrad: how the target, read off behind each block, answers to that block's attention.
+
+    map = mean over blocks l, heads and queries of ReLU(d s_l / d A_l), s_l the target read from block l's output as if it
+    were the last. Source: Bousselham et al. 2024, arXiv:2404.03214. Sign: non-negative. Unit: the target's.
+    Deviation: the paper's last step, scaling to [0, 1], belongs to the display and is not done here. (torch-cam's LeGrad
+    takes the final output for every s_l instead.)
+
+    Why: To see how the evidence for a class forms over the layers of a vision transformer.
+    Who: Researchers; analysts of ViT and of image-text models, for which it was made.
+    What: The gradient of each block's own read-out to its attention weights.
+    How: One forward pass and one backward pass inside each block; as fine as the patches.
+    When: After training.
+    Where: Transformers in which all tokens attend to all; any target.
+    Beware: Early blocks were not trained to be read out: fewer `layers` keep to those that were.
+    """
+    network = question.model.network
+    blocks = network.attention.blocks[-layers:]
+    names = network.cuts
+    first = names.index(blocks[0])
+    before = question.changed(cut=names[first - 1])
+    stages = network.stages[first : names.index(blocks[-1]) + 1]
+
+    def sensitivity(function: Callable[[Tensor], tuple], at: Tensor) -> tuple[Tensor]:
+        gradients = value_and_gradients(function, at)[2]
+        return (torch.stack([gradient.relu().mean((1, 2)).float() for gradient in gradients]).mean(0),)
+
+    def read_outs(leaf: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        total, activations = 0, leaf
+        with AttentionRecording() as recording, question.autocast():
+            for stage in stages:
+                activations = stage.run(activations)
+                outputs = network.tail(activations, blocks[-1])
+                total = total + question.target(outputs, rows)
+                activations = activations.detach().requires_grad_()  # each read-out differentiates its own block alone
+        return total, recording.found()
+
+    (found,) = question.differentiate(read_outs, before.trunk(images), None, images, sensitivity)
+    question.tally.backward += len(images)
+    facts = torch.full((len(images),), float(len(stages)))
+    return Maps(_on_grid(question, images, found), facts={"blocks": facts})
+
+
+def cls_attention(
+    question: Question,
+    images: Tensor,
+    *,
+    head: Annotated[int, Range(0, 32), "0: the mean over heads; 1, 2, ...: that head alone"] = 0,
+) -> Tensor:
+    """Class-token attention: where the class token looks in the last layer.
+
+    map = row of the class token in A_L over the patches, of one head or as the mean over heads.
+    Source: Caron et al. 2021, arXiv:2104.14294. Sign: non-negative. Unit: share of attention; with what the class token
+    gives to itself (and to registers) it sums to 1.
+    Deviation: none; the paper's threshold, which keeps 60% of the mass, belongs to the display.
+
+    Why: To see what each head of the last layer picks out: in self-supervised transformers, often the objects.
+    Who: Researchers who compare supervised and self-supervised transformers.
+    What: The attention weights of the last layer.
+    How: One forward pass; as fine as the patches.
+    When: After training; needs no labels.
+    Where: Transformers with a class token: ViT, DeiT, DINO, and the class-attention layers of CaiT and XCiT.
+    Beware: It does not depend on the target, and one layer's attention is not what the score rests on.
+    """
+
+    def last(layers: list[Tensor]) -> Tensor:
+        weights, count = layers[-1], layers[-1].shape[1]
+        if head > count:
+            raise BadRequest(f"The last layer has {count} heads; there is no head {head}.")
+        return weights.mean(1) if head == 0 else weights[:, head - 1]
+
+    return _on_patches(question, images, _no_gradient(question, images, last))
+
+
+def _no_gradient(question: Question, images: Tensor, read: Callable[[list[Tensor]], Tensor]) -> Tensor:
+    """`read(layers)` of one forward pass without a graph, a few pictures at once."""
+
+    def part(rows: range) -> Tensor:
+        with torch.no_grad(), question.autocast(), AttentionRecording() as seen:
+            features = question.model.network.outputs(images[rows.start : rows.stop]).features
+        question.tally.forward += len(features)
+        return read([weights.float() for weights in seen.found()])
+
+    size = runtime.inner_batch(images[0, 0].numel(), question.model.device, graph=True)
+    return runtime.joined(runtime.each_batch(part, len(images), size))
+
+
+def _on_patches(question: Question, images: Tensor, rows: Tensor) -> Tensor:
+    """(n, queries, N) -> (n, h, w): the rows that are read out, over the patches."""
+    return _on_grid(question, images, question.model.network.attention.readout(rows))
+
+
+def _on_grid(question: Question, images: Tensor, row: Tensor) -> Tensor:
+    """(n, N) -> (n, h, w): the last h w tokens."""
+    network = question.model.network
+    with torch.no_grad():
+        height, width = network.grid(network.trunk(images[:1], network.cuts[0]), network.cuts[0]).shape[2:]
+    return row[:, -height * width :].unflatten(1, (height, width))
