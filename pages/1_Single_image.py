@@ -28,6 +28,10 @@ with show.errors():
         st.stop()
 
     st.markdown(f"#### Why? {method.method.title} for the {target.label(0, model.class_name)}")
+    misfit = method.method.misfit(model)
+    if misfit:
+        st.info(f"{misfit} Choose another method or another model.")
+        st.stop()
     run = compute.Run(model, chosen.picture, prepared, target, *method)
     found = compute.known(run)
     if found is None and compute.wanted(run.key, run.estimate, at_once=by_link):

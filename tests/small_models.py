@@ -164,10 +164,10 @@ def spearman(a, b) -> float:
     return float(scipy.stats.spearmanr(a, b).statistic)
 
 
-def difference(a, b) -> float:
-    """max |a - b| as a share of max |b|."""
+def difference(a, b, unit: float = 0.0) -> float:
+    """max |a - b| as a share of max |b|, or of `unit` where that is larger."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30))
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), unit, 1e-30))
 
 
 def refused(method: str, name: str, kind: str = "logit") -> str | None:

@@ -100,9 +100,9 @@ def assert_same(ours, theirs):
 
 # held to captum, lime, scipy or a closed form in test_perturbation_zoo and test_random_masks
 ELSEWHERE = ("feature_ablation", "rise", "lime", "kernel_shap", "sobol", "xrai")
-# held to captum, scikit-image, the authors' algorithm or a closed form in test_gradient_zoo, test_propagation, test_controls
+# held to captum, hooks, scikit-image or a closed form in test_gradient_zoo, test_propagation, test_attention, test_controls
 NOISY = ("smooth_grad_squared", "var_grad", "gradient_shap", "blur_integrated_gradients", "guided_integrated_gradients")
-IN_FAMILY_TESTS = ("propagation", "control")
+IN_FAMILY_TESTS = ("propagation", "control", "attention")
 # held to grad-cam, a naive loop or a closed form in test_cam_zoo, test_cam_forms, test_cam_layers
 CAM_ZOO = (
     "cam", "elementwise_grad_cam", "smooth_grad_cam_plusplus", "shapley_cam", "finer_cam", "eigen_grad_cam", "kpca_cam",

@@ -174,9 +174,11 @@ class Settings(NamedTuple):
 
 
 def method(model: ExplainableModel) -> Settings:
-    """A method, and the controls that its signature declares."""
-    chosen = METHODS[st.selectbox("Method", METHODS, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
-    st.caption(chosen.card["Why"])
+    """A method, and the controls that its signature declares. Those that do not fit the model come last, and say why."""
+    order = sorted(METHODS, key=lambda id: METHODS[id].misfit(model) is not None)
+    chosen = METHODS[st.selectbox("Method", order, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
+    misfit = chosen.misfit(model)
+    st.caption(f":gray[Not for this model: {misfit}]" if misfit else chosen.card["Why"])
     cut = model.network.cut_name(None)
     with st.expander("Options"):
         if "cut" in chosen.needs:

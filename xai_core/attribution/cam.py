@@ -21,10 +21,10 @@ from xai_core.question import Question
 
 
 def plusplus_weights(total: Tensor, g: Tensor, g2: Tensor, g3: Tensor, epsilon: float) -> Tensor:
-    """Grad-CAM++'s channel weights (n, C, 1, 1) from the sum of activations and the gradient's first three powers."""
+    """Grad-CAM++'s channel weights (..., C, 1, 1) from the sum of activations and the gradient's first three powers."""
     bottom = 2 * g2 + total * g3 + epsilon
     alpha = torch.where((g2 != 0) & (bottom != 0), g2 / torch.where(bottom == 0, 1.0, bottom), 0.0)
-    return (alpha * g.relu()).sum((2, 3), keepdim=True)
+    return (alpha * g.relu()).sum((-2, -1), keepdim=True)
 
 
 @weighted_sum

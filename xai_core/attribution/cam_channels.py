@@ -13,6 +13,7 @@ from torch import Tensor
 from xai_core import runtime
 from xai_core.attribution.cam import Epsilon, plusplus_weights
 from xai_core.attribution.cam_options import (
+    Replicated,
     first_component,
     first_coordinate,
     oriented,
@@ -21,6 +22,7 @@ from xai_core.attribution.cam_options import (
     weighted_sum,
     without_cancelled,
 )
+from xai_core.attribution.sampling import PrecisionGoal
 from xai_core.errors import BadRequest
 from xai_core.options import Choice, Range
 from xai_core.question import Question
@@ -254,16 +256,18 @@ def smooth_grad_cam_plusplus(
     samples: Annotated[int, Range(2, 50), "noisy copies of the picture"] = 10,
     sigma: Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"] = 0.15,
     epsilon: Epsilon = 1e-6,
+    precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,
     noise: Tensor | None = None,
     track: Track = iter,
-) -> Tensor:
+) -> Replicated:
     """Smooth Grad-CAM++: Grad-CAM++ with its gradients averaged over noisy copies of the picture.
 
     map = ReLU(sum_k w_k A_k), w_k = sum over positions of a_k ReLU(E g_k), a_k = E g_k^2 / (2 E g_k^2 + S_k E g_k^3 +
     epsilon), S_k = sum of A_k over positions, E the mean over copies x + sigma (max x - min x) e_s, e_s standard normal.
     Source: Omeiza et al. 2019, arXiv:1908.01224. Sign: non-negative. Unit: none.
     Deviation: epsilon, as in Grad-CAM++. (torch-cam takes the last copy's gradient into the ReLU, and sum A g^3.)
+    The standard error is the jackknife's over samples; at a `precision_goal`, a picture's sampling ends there.
     `noise` (samples, 3, H, W) passes the draws e_s in, the same for every picture; otherwise they come from `seed`.
 
     Why: To see all objects of a class, with the chance of a single gradient averaged out.
@@ -278,10 +282,19 @@ def smooth_grad_cam_plusplus(
     spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
     count = samples if noise is None else len(noise)
     activations = question.grid(question.trunk(images)).float()
-    powers = [torch.zeros_like(activations) for _ in range(3)]
+    total = activations.sum((2, 3), keepdim=True)
+
+    def weighted(row: int, gradients: list[Tensor]) -> Tensor:
+        means = (sum(g**exponent for g in gradients) / len(gradients) for exponent in (1, 2, 3))
+        return plusplus_weights(total[row], *means, epsilon) * activations[row]
+
+    found = Replicated(weighted, [[] for _ in images])
     for s in track(range(count)):
         drawn = (runtime.normal_draw(seed, s, shape) if noise is None else noise[s]).to(images)
-        g = question.changed().at_cut(images + spread * drawn).gradient
-        for exponent, power in enumerate(powers, 1):
-            power += g**exponent / count
-    return plusplus_weights(activations.sum((2, 3), keepdim=True), *powers, epsilon) * activations
+        wanted = [row for row in range(len(images)) if not found.good_enough(row, precision_goal)]
+        if not wanted:
+            break
+        gradient = question.changed().at_cut(images + spread * drawn).gradient
+        for row in wanted:
+            found.samples[row].append(gradient[row])
+    return found

@@ -137,7 +137,7 @@ def _full_gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Te
     maps, totals = _scaled(terms).sum(1), terms.sum((1, 2, 3))
     for layer, gradient in zip(layers, inner, strict=True):
         terms = layer.times(gradient.float())
-        totals = totals + terms.flatten(1).sum(1)
+        totals = totals + terms.reshape(len(at), -1).sum(1)  # windows of one picture follow one another
         if terms.ndim == 4:
             scaled = _scaled(terms).sum(1, keepdim=True)
             maps = maps + F.interpolate(scaled, at.shape[2:], mode="bilinear", align_corners=False)[:, 0]

@@ -9,13 +9,15 @@ and the command line find them.
 
 import functools
 import inspect
+import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from xai_core.attribution.method import Maps
+from xai_core.attribution.sampling import good_enough
 from xai_core.question import Question
 
 Relu = Annotated[bool, "keep only the evidence for the target, as published"]
@@ -23,7 +25,34 @@ Eigen = Annotated[bool, "the weighted channels' first principal component in pla
 Augment = Annotated[bool, "mean over the picture and its mirror image, each at brightness 0.9, 1 and 1.1"]
 
 VIEWS = [(mirrored, brightness) for mirrored in (False, True) for brightness in (1.0, 0.9, 1.1)]
+FEWEST = 4  # samples before an error is trusted
 CANCELLED = 1e-4  # a sum that is smaller than this share of its terms is rounding
+
+
+class Replicated(NamedTuple):
+    """Weighted channels that are made from random samples, a list of them for each picture: `weighted(row, its samples)`
+    is (C, h, w)."""
+
+    weighted: Callable[[int, list[Tensor]], Tensor]
+    samples: list[list[Tensor]]
+
+    def estimate(self) -> Tensor:
+        """The channels (n, C, h, w)."""
+        return torch.stack([self.weighted(row, samples) for row, samples in enumerate(self.samples)])
+
+    def error(self, row: int, one_map: Callable[[Tensor], Tensor]) -> Tensor:
+        """The jackknife's standard error of a picture's map (h, w): sqrt((S - 1) / S sum_s (m_s - mean)^2), m_s the map
+        without sample s."""
+        samples = self.samples[row]
+        without = [self.weighted(row, samples[:s] + samples[s + 1 :]) for s in range(len(samples))]
+        return one_map(torch.stack(without)).std(0, correction=0) * math.sqrt(len(samples) - 1)
+
+    def good_enough(self, row: int, goal: float) -> bool:
+        """Whether the mean standard error of a picture's map is below `goal` of its range."""
+        if goal == 0 or len(self.samples[row]) < FEWEST:
+            return False
+        found = self.weighted(row, self.samples[row]).sum(0)
+        return good_enough(found, self.error(row, lambda channels: channels.sum(1)), goal)
 
 
 def weighted_sum(channels: Callable[..., Tensor]) -> Callable[..., Tensor | Maps]:
@@ -35,15 +64,22 @@ def weighted_sum(channels: Callable[..., Tensor]) -> Callable[..., Tensor | Maps
     augment  see `over_views`
     """
 
-    @functools.wraps(channels)
-    def maps(question: Question, images: Tensor, *, relu: bool = True, eigen: bool = False, **options: Any) -> Tensor:
-        found = channels(question, images, **options)
+    def one_map(found: Tensor, relu: bool, eigen: bool) -> Tensor:
         if eigen:
             strength = found.norm(dim=1)
             summed = first_component(found, without_cancelled(found), strength)
         else:
             summed = found.sum(1)
         return summed.relu() if relu else summed
+
+    @functools.wraps(channels)
+    def maps(question: Question, images: Tensor, *, relu: bool = True, eigen: bool = False, **options: Any) -> Tensor | Maps:
+        found = channels(question, images, **options)
+        if not isinstance(found, Replicated):
+            return one_map(found, relu, eigen)
+        errors = [found.error(row, lambda one: one_map(one, relu, eigen)) for row in range(len(images))]
+        samples = torch.tensor([float(len(taken)) for taken in found.samples])
+        return Maps(one_map(found.estimate(), relu, eigen), torch.stack(errors), {"samples": samples})
 
     _declare(maps, channels, first={"relu": (Relu, True)}, last={"eigen": (Eigen, False)})
     return over_views(maps)
@@ -66,7 +102,7 @@ def over_views(maps: Callable[..., Tensor | Maps]) -> Callable[..., Tensor | Map
             view = (images.flip(3) if mirrored else images) * brightness
             seen = _heatmap(maps(question.changed(), view, **options))
             total = total + (seen.flip(2) if mirrored else seen)
-        return Maps(total / len(VIEWS), facts=facts)
+        return Maps(total / len(VIEWS), facts=facts)  # errors of the views are not independent: none is given
 
     return _declare(run, maps, first={}, last={"augment": (Augment, False)})
 
