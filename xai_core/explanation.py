@@ -77,6 +77,16 @@ class Explanation:
         full[top:bottom, left:right] = heatmaps.resize(self.heatmap, (bottom - top, right - left), smooth)
         return full
 
+    def within(
+        self, box: tuple[float, float, float, float], size: tuple[int, int], smooth: bool = True
+    ) -> NDArray[np.float32]:
+        """The map over a part of the picture that the network saw, (left, top, right, bottom) in the picture's pixels, at
+        (height, width) `size`: how maps of networks that crop differently are laid over each other."""
+        left, top, right, bottom = self.box
+        width, height = right - left, bottom - top
+        part = ((box[0] - left) / width, (box[1] - top) / height, (box[2] - left) / width, (box[3] - top) / height)
+        return heatmaps.window(self.heatmap, part, size, smooth)
+
     @cached_property
     def key(self) -> str:
         """The run key: equal for two explanations exactly where everything that went in was equal."""

@@ -23,6 +23,17 @@ def resize(heatmap: NDArray, size: tuple[int, int], smooth: bool = True) -> NDAr
     return F.interpolate(torch.tensor(heatmap)[None, None], size=size, **mode)[0, 0].numpy()
 
 
+def window(heatmap: NDArray, part: tuple[float, float, float, float], size: tuple[int, int], smooth: bool = True) -> NDArray:
+    """A part of the map, (left, top, right, bottom) as shares of its width and height, at (height, width) `size`."""
+    left, top, right, bottom = part
+    down = 2 * (top + (bottom - top) * (torch.arange(size[0]) + 0.5) / size[0]) - 1
+    across = 2 * (left + (right - left) * (torch.arange(size[1]) + 0.5) / size[1]) - 1
+    places = torch.stack([across.expand(size), down[:, None].expand(size)], dim=-1)
+    mode = "bilinear" if smooth else "nearest"
+    values = torch.tensor(heatmap)[None, None].float()
+    return F.grid_sample(values, places[None], mode=mode, padding_mode="border", align_corners=False)[0, 0].numpy()
+
+
 def block_means(heatmap: NDArray, rows: int, columns: int) -> NDArray:
     """The map on a coarser grid (rows, columns): each cell the mean of what it covers."""
     return F.adaptive_avg_pool2d(torch.tensor(heatmap)[None], (rows, columns))[0].numpy()
