@@ -1,8 +1,10 @@
 """Every page in Streamlit's own test harness: it opens, answers, survives bad input, and does no work twice."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -125,6 +127,30 @@ def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
     app = choose(opened(SINGLE), "model", "resnet50")
     assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
     assert "football helmet" in text(app)
+
+
+SICK = {
+    "not numbers": np.full((7, 7), np.nan),
+    "zero everywhere": np.zeros((7, 7)),
+    "same everywhere": np.ones((7, 7)),
+    "narrow frame": np.pad(np.zeros((12, 12)), 1, constant_values=1),
+    "1% of its cells": np.where(np.arange(10_000) == 5050, 1, 1e-6).reshape(100, 100),
+    "cut off": np.linspace(-1, 1, 900).reshape(30, 30).clip(-1, 0.5),
+}
+
+
+@pytest.mark.parametrize("says", SICK)
+def test_what_is_wrong_with_a_map_stands_on_both_pages(says, monkeypatch):
+    """Results are shared by all sessions, these made ones too: the tests before and after must not see them."""
+    real = compute.explain
+    sick = {"heatmap": SICK[says].astype(np.float32), "signed": True}
+    monkeypatch.setattr(compute, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
+    compute._shared().results.clear()
+    single = opened(SINGLE, picture="Retina")
+    compared = opened(METHODS_PAGE, picture="Retina", methods="Grad-CAM")
+    compute._shared().results.clear()
+    for app in (single, compared):
+        assert [says in warning.value for warning in app.warning] == [True]
 
 
 def picture_file(name: str = "red.png") -> tuple[str, bytes, str]:

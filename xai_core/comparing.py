@@ -46,11 +46,11 @@ def rank_correlation(a: NDArray, b: NDArray) -> float:
 
 
 def top_overlap(a: NDArray, b: NDArray) -> float:
-    """Intersection over union of the strongest tenth of the cells, in [0, 1]. NaN where a map is constant.
+    """Intersection over union of the strongest tenth of the cells, in [0, 1]. NaN where a map is constant or not of numbers.
 
     Cells tied with the last of the tenth count as far as they fit, in reading order.
     """
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return float("nan")
     count = max(1, round(TOP_SHARE * a.size))
     first, second = (set(np.argsort(-grid, axis=None, kind="stable")[:count]) for grid in (a, b))
@@ -60,7 +60,7 @@ def top_overlap(a: NDArray, b: NDArray) -> float:
 def similarity(a: NDArray, b: NDArray) -> float:
     """SSIM (Wang et al. 2004) of two grids, each divided by its largest magnitude; in [-1, 1]. NaN for a zero map."""
     largest = [np.abs(grid).max() for grid in (a, b)]
-    if not all(largest):
+    if not min(largest) > 0:
         return float("nan")
     return float(structural_similarity(a / largest[0], b / largest[1], data_range=2.0))
 
