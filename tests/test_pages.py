@@ -227,11 +227,38 @@ def test_the_comparison_can_be_downloaded():
     assert len(app.get("download_button")) == 3
 
 
-@pytest.mark.parametrize("order", ["Family", "Cost", "Agreement"])
+@pytest.mark.parametrize("order", compare.ORDERS)
 def test_every_order_holds_the_same_tiles(order):
     assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
         METHODS[name].title for name in compare.DEFAULT
     )
+
+
+@pytest.mark.parametrize("order", ["Agreement", "Deletion (quick)"])
+def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order):
+    """Also where one map prefers no place: its agreement is nothing, and it comes last."""
+    compute._shared().results.clear()
+    shown = ["Uniform", "Grad-CAM", "Saliency", "HiResCAM"]
+    app = opened(METHODS_PAGE, picture="Rocket", order=order, methods=shown)
+    said = [one.value.split(": ")[1].strip("*") for one in app.markdown if one.value.startswith(order)]
+    assert len(said) == 4 and len(tiles(app)) == 4
+    if order == "Agreement":
+        assert tiles(app)[-1] == "Uniform" and said.pop() == "–"
+    assert [float(one) for one in said] == sorted(map(float, said), reverse=True)
+
+
+def test_a_common_scale_is_common_on_the_first_run_too():
+    compute._shared().results.clear()
+    app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
+    ends = {one.value.split("; ")[0].split(", ")[-1] for one in app.caption if "unsigned" in one.value}
+    assert len(ends) == 1
+
+
+def test_maps_that_prefer_no_place_are_compared_without_a_fault():
+    app = opened(METHODS_PAGE, picture="Rocket", methods=["Uniform"])
+    assert "two methods or more" in app.info[0].value
+    for measure in ("spearman", "overlap", "ssim"):
+        opened(METHODS_PAGE, picture="Rocket", methods=["Uniform", "Grad-CAM"], measure=measure)
 
 
 def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):

@@ -84,6 +84,14 @@ def agreement(explanations: Sequence[Explanation], measure: str = "spearman") ->
     return found
 
 
+def mean_agreement(explanations: Sequence[Explanation]) -> NDArray[np.float64]:
+    """How far each map agrees with the others: the mean of its rank correlations, in [-1, 1]; NaN where it has none."""
+    matrix = agreement(explanations)
+    others = np.isfinite(matrix) & ~np.eye(len(matrix), dtype=bool)
+    sums, counts = np.where(others, matrix, 0).sum(1), others.sum(1)
+    return np.divide(sums, counts, out=np.full(len(matrix), np.nan), where=counts > 0)
+
+
 def clustered(matrix: NDArray) -> list[int]:
     """An order that puts maps which agree side by side (average linkage on 1 - agreement; NaN counts as none)."""
     if len(matrix) < 3:

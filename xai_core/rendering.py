@@ -4,7 +4,7 @@ Signed maps get a diverging palette whose neutral colour is always zero; unsigne
 """
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -173,6 +173,13 @@ def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) 
             pen.text((left, upper + 20 * line), words, "black", font)
         page.paste(one.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
     return page
+
+
+def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Image.Image:
+    """One picture as several methods explain it, beside the picture itself; each with its own scale in words."""
+    one = explanations[0]
+    drawn = {f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})": to_pil(image)}
+    return sheet(drawn | {f"{found.title}: {scale_of(found).words}": overlay(found, image) for found in explanations})
 
 
 def caption(explanation: Explanation, scale: Scale) -> str:

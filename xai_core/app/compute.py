@@ -18,16 +18,18 @@ import torch
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
+from xai_core import checking
 from xai_core.app import session
 from xai_core.attribution.method import Method
 from xai_core.errors import XaiError
 from xai_core.explaining import explain
 from xai_core.explanation import Explanation
-from xai_core.images import Prepared
+from xai_core.images import Prepared, stack
 from xai_core.keys import run_key
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.models.loading import load_model
 from xai_core.pictures import open_picture
+from xai_core.question import Question
 from xai_core.samples import load_sample
 from xai_core.targets import Target
 
@@ -199,6 +201,20 @@ def compute_each(runs: Sequence[Run], name: str, now: bool) -> Iterator[tuple[Ru
     if missing and now:
         with progress(name) as bar:
             yield from ((run, compute(run, bar)) for run in missing)
+
+
+def quick_deletion(runs: Sequence[Run], found: Sequence[Explanation]) -> list[float]:
+    """`checking.quick_deletion` of several maps of one picture and one target; kept."""
+    shared, names = _shared(), [f"quick deletion {run.key}" for run in runs]
+    with shared.lock:
+        known = [shared.results.get(name) for name in names]
+    if None in known:
+        one = runs[0]
+        question = Question(one.model, one.target, one.cut, one.precision)
+        known = checking.quick_deletion(question, stack([one.prepared], one.model.device), found)
+        with shared.lock:
+            shared.results.update(zip(names, known, strict=True))
+    return known
 
 
 def _reported(batches: Iterable, bar: DeltaGenerator, title: str) -> Iterator:
