@@ -29,8 +29,9 @@ with show.errors():
     st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
     runs = compare.runs(model, chosen, target, names)
     seconds = sum(run.estimate for run in runs if compute.known(run) is None)
-    now = compute.wanted("comparison", seconds, at_once=by_link, button="Compare")
-    found = compare.tiles(runs, chosen, how, "comparison", now)
+    name = compute.name_of("comparison", runs)
+    now = compute.wanted(name, seconds, at_once=by_link, button="Compare")
+    found = compare.tiles(runs, chosen, how, name, now)
     if found and not how.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **pickers.LINK)

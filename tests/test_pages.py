@@ -250,8 +250,8 @@ def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order
 def test_a_common_scale_is_common_on_the_first_run_too():
     compute._shared().results.clear()
     app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
-    ends = {one.value.split("; ")[0].split(", ")[-1] for one in app.caption if "unsigned" in one.value}
-    assert len(ends) == 1
+    said = [one.value.split("cells. ")[1].split(" Passes")[0] for one in app.caption if "Passes: " in one.value]
+    assert len(said) == 2 and len(set(said)) == 1 and "shared by 2 maps" in said[0]
 
 
 def test_maps_that_prefer_no_place_are_compared_without_a_fault():

@@ -95,17 +95,23 @@ def tiles(wanted: Sequence[compute.Run], chosen: Chosen, how: View, name: str, n
     scores = {} if waiting else _scores([run for run in wanted if run.method.id in done], done, how)
     order = _ordered(wanted, scores, how)
     if not how.blind:
-        st.caption(f"{how.sort}: {ORDERS[how.sort][0].lower()}{ORDERS[how.sort][1:]}")
+        st.caption(f"**{how.sort}**: {ORDERS[how.sort]} Each tile shows the part of the picture that the network saw.")
+    bar = st.empty()
     grid = st.container(horizontal=True, gap="small")
     places = {run.key: grid.container(border=True, width=TILE + 34) for run in order}
     letters = {run.key: chr(ord("A") + place) for place, run in enumerate(order)} if how.blind else {}
+    notes = {}
+    for run in order:  # all names at once, so that one sees what is still to come
+        places[run.key].markdown(f"**{letters.get(run.key) or run.method.title}**")
+        notes[run.key] = places[run.key].empty()
+        notes[run.key].caption("Waiting for its turn..." if now else "Not computed.")
     found: dict[str, Explanation] = {}
-    for run, result in compute.compute_each(order, name, now):
+    for run, result in compute.compute_each(order, name, now, bar):
+        if result is None:
+            continue
         with places[run.key]:
-            st.markdown(f"**{letters.get(run.key) or run.method.title}**")
-            if result is None:
-                st.caption("Not computed.")
-            elif isinstance(result, XaiError):
+            notes[run.key].empty()
+            if isinstance(result, XaiError):
                 st.error(str(result))
             else:
                 found[run.method.id] = result
@@ -139,18 +145,17 @@ def _ordered(wanted: Sequence[compute.Run], scores: Mapping[str, float], how: Vi
 def _tile(found: Explanation, chosen: Chosen, how: View, all_found: Sequence[Explanation], score: float | None) -> None:
     alike = [one for one in all_found if one.signed == found.signed] if how.shared_scale else [found]
     scale = rendering.scale_of(*(alike or [found]))
-    drawn = rendering.overlay(found, chosen.picture, scale, smooth=how.smooth, size=fitted(chosen.picture.size))
     name = "Overlay" if not how.blind else "Overlay of a hidden method"
-    alt = name if how.blind else rendering.alt_text(found, name)
-    st.image(drawn, width=TILE, output_format="PNG", alt=alt)
+    picture(found, chosen, scale, how.smooth, name if how.blind else rendering.alt_text(found, name))
     if how.blind:
         return
     if score is not None:
         st.markdown(f"{how.sort}: " + ("–" if np.isnan(score) else f"**{score:+.2f}**"))
     rows, columns = found.heatmap.shape
     seconds = f"{found.seconds:.1f} s" if found.seconds >= 1 else f"{1000 * found.seconds:.0f} ms"
-    sign = "signed" if found.signed else "unsigned"
-    st.caption(f"{sign}, {rows} x {columns}, {scale.low:.2g} to {scale.high:.2g}; {found.passes}; {seconds}")
+    sign = "Signed" if found.signed else "Unsigned"
+    words = f"{scale.words[0].upper()}{scale.words[1:]}"
+    st.caption(f"{sign}, {rows} x {columns} cells. {words}. Passes: {found.passes}; {seconds}.")
     for trouble in found.health:
         st.warning(trouble)
     _link_to_single(found, chosen)
@@ -165,8 +170,13 @@ def _link_to_single(found: Explanation, chosen: Chosen) -> None:
         st.link_button("Open", address, icon=":material/open_in_new:", help=f"{found.title} on the single-image page")
 
 
-def fitted(size: tuple[int, int]) -> tuple[int, int]:
-    return 2 * TILE, max(1, round(2 * TILE * size[1] / size[0]))
+def picture(
+    found: Explanation, chosen: Chosen, scale: rendering.Scale, smooth: bool, alt: str, width: int | str = TILE
+) -> None:
+    """A map over what the network saw of the picture, as wide as a tile, with its colours below."""
+    part_of, part = rendering.seen(found, chosen.picture, 2 * TILE)
+    drawn = rendering.overlay(part_of, part, scale, smooth=smooth)
+    st.image(rendering.with_bar(drawn, scale), width=width, output_format="PNG", alt=alt)
 
 
 def _vote(order: Sequence[compute.Run], letters: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from xai_core import charts, checking, comparing, exporting, heatmaps, rendering
 from xai_core.app import compute
-from xai_core.app.compare import TILE, Results, fitted, runs, title
+from xai_core.app.compare import TILE, Results, picture, runs, title
 from xai_core.app.pickers import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import XaiError
@@ -57,13 +57,10 @@ def consensus(found: Results, chosen: Chosen) -> None:
         for name, (grid, words) in told.items():
             map_of = replace(one, heatmap=grid, signed=False, error=None, title=name)
             scale = rendering.scale_of(map_of, mode="full")
-            with st.container(width=420):
+            place = heatmaps.centre_of_mass_words(grid - grid.min())
+            with st.container(width=2 * TILE):
                 st.markdown(f"**{name}**")
-                drawn = rendering.overlay(map_of, chosen.picture, scale, size=fitted(chosen.picture.size))
-                place = heatmaps.centre_of_mass_words(grid - grid.min())
-                st.image(
-                    drawn, output_format="PNG", width="stretch", alt=f"{name} of {len(found)} methods: strongest {place}"
-                )
+                picture(map_of, chosen, scale, True, f"{name} of {len(found)} methods: strongest {place}", "stretch")
                 st.caption(f"{words} Colours: {scale.low:.2f} to {scale.high:.2f}.")
 
 
@@ -77,14 +74,18 @@ def sanity(wanted: Sequence[compute.Run], found: Results, chosen: Chosen) -> Non
     originals, changed = [run for run in wanted if run.method.id in found], _changed(wanted, found)
     every = [run for _, run in changed]
     seconds = sum(run.estimate for run in every if compute.known(run) is None)
-    now = compute.wanted("sanity", seconds, button="Check")
+    name = compute.name_of("sanity", every)
+    now = compute.wanted(name, seconds, button="Check")
+    bar = st.empty()
     rows = {run.method.id: st.container(horizontal=True, gap="small") for run in originals}
     for run in originals:
         with rows[run.method.id]:
             _small(found[run.method.id], chosen, f"**{run.method.title}**")
     words = {id(run): change.words for change, run in changed}
-    for run, result in compute.compute_each(every, "sanity", now):
+    for run, result in compute.compute_each(every, name, now, bar):
         with rows[run.method.id]:
+            if result is None:
+                continue
             if isinstance(result, Explanation):
                 rho = checking.resemblance(found[run.method.id], result)
                 same = " – **hardly changed**" if abs(rho) > checking.HARDLY_CHANGED else ""
@@ -109,28 +110,30 @@ def _changed(wanted: Sequence[compute.Run], found: Results) -> list[tuple[checki
 def layers(model: ExplainableModel, chosen: Chosen, target: Target) -> None:
     """One method over all cuts, from the picture to the output."""
     with_cut = [id for id, method in METHODS.items() if "cut" in method.needs and method.misfit(model) is None]
-    name = st.selectbox("Method", with_cut, format_func=title, key="sweep", **LINK)
-    base = runs(model, chosen, target, [name])[0]
+    method = st.selectbox("Method", with_cut, format_func=title, key="sweep", **LINK)
+    base = runs(model, chosen, target, [method])[0]
     sweep = [replace(base, cut=cut) for cut in model.cuts]
-    now = compute.wanted("sweep", sum(run.estimate for run in sweep if compute.known(run) is None), button="Sweep")
+    seconds = sum(run.estimate for run in sweep if compute.known(run) is None)
+    name = compute.name_of("sweep", sweep)
+    now = compute.wanted(name, seconds, button="Sweep")
+    bar = st.empty()
     strip = st.container(horizontal=True, gap="small")
-    places = {run.cut: strip.container(width=170) for run in sweep}
-    for run, result in compute.compute_each(sweep, "sweep", now):
+    places = {run.cut: strip.container(width=TILE) for run in sweep}
+    for run, result in compute.compute_each(sweep, name, now, bar):
         with places[run.cut]:
             if isinstance(result, Explanation):
                 rows, columns = result.heatmap.shape
-                _small(result, chosen, f"**{run.cut}** {rows} x {columns}", 160)
+                _small(result, chosen, f"**{run.cut}** {rows} x {columns}")
             elif isinstance(result, XaiError):
                 st.markdown(f"**{run.cut}**")
                 st.error(str(result))
 
 
-def _small(found: Explanation, chosen: Chosen, words: str, width: int = TILE) -> None:
-    with st.container(width=width):
+def _small(found: Explanation, chosen: Chosen, words: str) -> None:
+    """A map on its native grid, and words below it, so that the maps of one row stand side by side."""
+    with st.container(width=TILE):
+        picture(found, chosen, rendering.scale_of(found), False, rendering.alt_text(found, words.replace("*", "")))
         st.markdown(words)
-        scale = rendering.scale_of(found)
-        drawn = rendering.overlay(found, chosen.picture, scale, smooth=False, size=fitted(chosen.picture.size))
-        st.image(drawn, width=width, output_format="PNG", alt=rendering.alt_text(found, words.replace("*", "")))
 
 
 def downloads(wanted: Sequence[compute.Run], found: Results, chosen: Chosen) -> None:
