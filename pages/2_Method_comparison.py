@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app import compare, compute, frame, pickers, session, show
+from xai_core.app import compare, compute, frame, pickers, sections, session, show
 
 frame.page("Method comparison")
 by_link = session.opened_by_link()
@@ -29,20 +29,21 @@ with show.errors():
     st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
     runs = compare.runs(model, chosen, target, names)
     seconds = sum(run.estimate for run in runs if compute.known(run) is None)
-    now = compute.wanted("comparison", seconds, at_once=by_link, button="Compare")
-    found = compare.tiles(runs, chosen, how, "comparison", now)
+    name = compute.name_of("comparison", runs)
+    now = compute.wanted(name, seconds, at_once=by_link, button="Compare")
+    found = compare.tiles(runs, chosen, how, name, now)
     if found and not how.blind:
-        sections = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
-        section = st.segmented_control("More", sections, default="Agreement", required=True, key="more", **pickers.LINK)
+        names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
+        section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **pickers.LINK)
         if section in ("Agreement", "Consensus") and len(found) < 2:
             st.info("Choose two methods or more to see how far they agree.")
         elif section == "Agreement":
-            compare.agreement(found)
+            sections.agreement(found)
         elif section == "Consensus":
-            compare.consensus(found, chosen)
+            sections.consensus(found, chosen)
         elif section == "Sanity check":
-            compare.sanity(runs, found, chosen)
+            sections.sanity(runs, found, chosen)
         elif section == "Layers":
-            compare.layers(model, chosen, target)
+            sections.layers(model, chosen, target)
         else:
-            compare.downloads(found, chosen)
+            sections.downloads(runs, found, chosen)

@@ -214,3 +214,30 @@ def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
         assert [one["ready"] for one in row["checkpoints"]] == [weights.find(one) is not None for one in checkpoints]
         assert [one["ready"] for one in row["checkpoints"]] == [one.package is not None for one in checkpoints]
         assert ("to be fetched" in line) == (not all(one.package for one in checkpoints))
+
+
+def compared(photo: Path, out: Path, *arguments: str) -> dict[str, Any]:
+    """What `compare` says of each method in its JSON; exactly three files are there, and all three open."""
+    assert main(["compare", str(photo), "--out", str(out), *arguments]) == 0
+    assert sorted(path.suffix for path in out.iterdir()) == [".json", ".npz", ".png"]
+    said = json.loads((out / "my cat_methods.json").read_text(encoding="utf-8"))
+    with np.load(out / "my cat_methods.npz", allow_pickle=False) as arrays, Image.open(out / "my cat_methods.png") as sheet:
+        assert sorted(arrays) == sorted(said) and sheet.width > 1000
+    return said
+
+
+def test_methods_are_compared_and_checked(loaded, photo, tmp_path, capsys):
+    arguments = ("--methods", "Grad-CAM,saliency,edge_detector", "--target", "tabby", "--rival", "Egyptian cat")
+    said = compared(photo, tmp_path / "out", *arguments, "--sanity")
+    assert list(said) == ["grad_cam", "saliency", "edge_detector"]
+    assert {one["target_key"] for one in said.values()} == {f"margin {TABBY} {EGYPTIAN_CAT}"}
+    assert all(isinstance(one["checks"]["quick_deletion"], float) for one in said.values())
+    edges, gradient = (said[name]["checks"]["sanity"] for name in ("edge_detector", "saliency"))
+    assert edges == {"weights_randomised": pytest.approx(1), "another_class": pytest.approx(1)}
+    assert abs(gradient["weights_randomised"]) < 0.8
+    printed = capsys.readouterr().out
+    assert printed.count("deletion (quick)") == printed.count("weights randomised: ρ = ") == 3
+
+
+def test_without_the_sanity_check_only_the_quick_one_is_made(loaded, photo, tmp_path):
+    assert list(compared(photo, tmp_path / "out", "--methods", "uniform_map")["uniform_map"]["checks"]) == ["quick_deletion"]

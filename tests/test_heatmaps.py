@@ -70,6 +70,10 @@ def test_ranges_that_make_sense(values, signed, first, has, lacks):
 
 
 FRAME = np.pad(np.zeros((12, 12)), 1, constant_values=1)
+WIDE_FRAME = np.pad(np.zeros((212, 212)), 6, constant_values=1)  # padding reaches further where cells are pixels
+RAMP = np.linspace(-1, 1, 900).reshape(30, 30)
+FEW = np.where(np.arange(10_000) // 100 == 50, 1.0, 1e-5).reshape(100, 100)
+REGIONS = np.repeat(np.arange(1.0, 7), 150).reshape(30, 30)  # one value for each, as superpixels give
 
 
 @pytest.mark.parametrize(
@@ -80,8 +84,14 @@ FRAME = np.pad(np.zeros((12, 12)), 1, constant_values=1)
         (np.zeros((7, 7)), "zero everywhere"),
         (np.full((7, 7), 3.0), "same everywhere"),
         (np.full((7, 7), -3.0), "same everywhere"),
-        (FRAME, "outermost cells"),
-        (-FRAME, "outermost cells"),
+        (FRAME, "narrow frame"),
+        (-FRAME, "narrow frame"),
+        (WIDE_FRAME, "narrow frame"),
+        (FEW, "1% of its cells"),
+        (-FEW, "1% of its cells"),
+        (RAMP.clip(-2, 0.5), "cut off"),
+        (RAMP.clip(-0.5, 2), "cut off"),
+        (RAMP.clip(-0.5, 0.5), "cut off"),
     ],
 )
 def test_sick_maps_are_named(heatmap, says):
@@ -89,5 +99,6 @@ def test_sick_maps_are_named(heatmap, says):
 
 
 def test_healthy_maps_are_not_accused():
-    for heatmap in (np.arange(49.0).reshape(7, 7), np.eye(14), -np.eye(3), 1 - FRAME):
+    plain = [np.arange(49.0).reshape(7, 7), np.eye(14), -np.eye(3), np.eye(7)[:1], 1 - FRAME, REGIONS, FEW + 0.01]
+    for heatmap in (*plain, RAMP, RAMP.clip(0), RAMP.clip(1e-9)):
         assert heatmaps.health(heatmap) == []

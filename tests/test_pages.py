@@ -1,8 +1,10 @@
 """Every page in Streamlit's own test harness: it opens, answers, survives bad input, and does no work twice."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
@@ -127,6 +129,30 @@ def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
     assert "football helmet" in text(app)
 
 
+SICK = {
+    "not numbers": np.full((7, 7), np.nan),
+    "zero everywhere": np.zeros((7, 7)),
+    "same everywhere": np.ones((7, 7)),
+    "narrow frame": np.pad(np.zeros((12, 12)), 1, constant_values=1),
+    "1% of its cells": np.where(np.arange(10_000) == 5050, 1, 1e-6).reshape(100, 100),
+    "cut off": np.linspace(-1, 1, 900).reshape(30, 30).clip(-1, 0.5),
+}
+
+
+@pytest.mark.parametrize("says", SICK)
+def test_what_is_wrong_with_a_map_stands_on_both_pages(says, monkeypatch):
+    """Results are shared by all sessions, these made ones too: the tests before and after must not see them."""
+    real = compute.explain
+    sick = {"heatmap": SICK[says].astype(np.float32), "signed": True}
+    monkeypatch.setattr(compute, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
+    compute._shared().results.clear()
+    single = opened(SINGLE, picture="Retina")
+    compared = opened(METHODS_PAGE, picture="Retina", methods="Grad-CAM")
+    compute._shared().results.clear()
+    for app in (single, compared):
+        assert [says in warning.value for warning in app.warning] == [True]
+
+
 def picture_file(name: str = "red.png") -> tuple[str, bytes, str]:
     buffer = io.BytesIO()
     Image.new("RGB", (300, 200), "red").save(buffer, "PNG")
@@ -201,11 +227,38 @@ def test_the_comparison_can_be_downloaded():
     assert len(app.get("download_button")) == 3
 
 
-@pytest.mark.parametrize("order", ["Family", "Cost", "Agreement"])
+@pytest.mark.parametrize("order", compare.ORDERS)
 def test_every_order_holds_the_same_tiles(order):
     assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
         METHODS[name].title for name in compare.DEFAULT
     )
+
+
+@pytest.mark.parametrize("order", ["Agreement", "Deletion (quick)"])
+def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order):
+    """Also where one map prefers no place: its agreement is nothing, and it comes last."""
+    compute._shared().results.clear()
+    shown = ["Uniform", "Grad-CAM", "Saliency", "HiResCAM"]
+    app = opened(METHODS_PAGE, picture="Rocket", order=order, methods=shown)
+    said = [one.value.split(": ")[1].strip("*") for one in app.markdown if one.value.startswith(order)]
+    assert len(said) == 4 and len(tiles(app)) == 4
+    if order == "Agreement":
+        assert tiles(app)[-1] == "Uniform" and said.pop() == "–"
+    assert [float(one) for one in said] == sorted(map(float, said), reverse=True)
+
+
+def test_a_common_scale_is_common_on_the_first_run_too():
+    compute._shared().results.clear()
+    app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
+    said = [one.value.split("cells. ")[1].split(" Passes")[0] for one in app.caption if "Passes: " in one.value]
+    assert len(said) == 2 and len(set(said)) == 1 and "shared by 2 maps" in said[0]
+
+
+def test_maps_that_prefer_no_place_are_compared_without_a_fault():
+    app = opened(METHODS_PAGE, picture="Rocket", methods=["Uniform"])
+    assert "two methods or more" in app.info[0].value
+    for measure in ("spearman", "overlap", "ssim"):
+        opened(METHODS_PAGE, picture="Rocket", methods=["Uniform", "Grad-CAM"], measure=measure)
 
 
 def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):

@@ -220,3 +220,24 @@ def test_the_alternative_text_says_where(cell, place):
 def test_an_unknown_palette_is_the_first_one():
     """The palette of a signed map is asked of one without a sign where the two are shown side by side."""
     assert scale_of(made(BOTH), palette="viridis").palette == next(iter(rendering.PALETTES["diverging"]))
+
+
+def test_what_the_network_saw_and_the_map_over_it_alone():
+    """The middle of a landscape, and a map whose cells fall on it as they fall on the whole."""
+    picture = Image.fromarray(np.arange(100 * 200 * 3, dtype=np.uint32).reshape(100, 200, 3).astype(np.uint8))
+    explanation = made(one_cell(0, 1), **LANDSCAPE)
+    part_of, part = rendering.seen(explanation, picture, 100)
+    assert part.size == part_of.picture_size == (100, 100) and part_of.box == (0, 0, 100, 100)
+    np.testing.assert_array_equal(np.asarray(part), np.asarray(picture)[:, 50:150])
+    scale = rendering.scale_of(explanation)
+    whole = np.asarray(rendering.overlay(explanation, picture, scale))
+    np.testing.assert_array_equal(np.asarray(rendering.overlay(part_of, part, scale)), whole[:, 50:150])
+    assert rendering.seen(explanation, picture, 30)[1].size == (30, 30)
+
+
+def test_a_bar_below_a_map_runs_from_the_lower_to_the_upper_limit():
+    scale = rendering.scale_of(made([[-1, 2]]))
+    both = np.asarray(rendering.with_bar(Image.new("RGB", (120, 120), "white"), scale))
+    assert both.shape == (120 + 3 + 5, 120, 4) and (both[:120] == 255).all() and not both[121].any()
+    ends = scale.colours(np.array([[scale.low, scale.high]]))[0]
+    np.testing.assert_array_equal(both[-1, [0, -1], :3], ends)

@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="many methods on one picture: sheet PNG, raw NPZ and JSON")
     compare.add_argument("--methods", default="all", help="ids with commas between, or all (default)")
+    compare.add_argument("--sanity", action="store_true", help="also: does each map change with the weights and the class?")
     compare.set_defaults(run=_compare)
     for command in (explain, compare):
         _add_question(command)
@@ -105,33 +106,57 @@ def _explain(given: argparse.Namespace) -> None:
 
 
 def _compare(given: argparse.Namespace) -> None:
-    from xai_core import comparing, exporting, rendering
+    import numpy as np
+
+    from xai_core import checking, comparing, exporting, rendering
     from xai_core.attribution.catalog import METHODS, find_method
+    from xai_core.explaining import ask
     from xai_core.explanation import Explanation
 
     names = list(METHODS) if given.methods == "all" else [find_method(name).id for name in given.methods.split(",")]
     picture, model, asked = _opened(given)
+    question, pixels = ask(model, picture, asked.pop("target"), asked.pop("rival"), asked["precision"])
     results = {}
-    for name, result in comparing.attempt_methods(model, picture, {name: {} for name in names}, **asked):
+    for name, result in comparing.attempt_methods(
+        model, picture, {name: {} for name in names}, target=question.target, **asked
+    ):
         results[name] = result
         said = f"{result.seconds:8.2f} s  {result.passes}" if isinstance(result, Explanation) else f"failed: {result}"
-        print(f"{name:<24}{said}", flush=True)
+        print(f"{name:<30}{said}", flush=True)
     found = {name: result for name, result in results.items() if isinstance(result, Explanation)}
     if not found:
         raise BadRequest("None of these methods gave a map.")
-    one = next(iter(found.values()))
-    drawn = {
-        f"{result.title}: {rendering.scale_of(result).words}": rendering.overlay(result, picture)
-        for result in found.values()
-    }
-    head = f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})"
+    scores = checking.quick_deletion(question, pixels, list(found.values()), given.seed)
+    checks = {name: {"quick_deletion": score} for name, score in zip(found, scores, strict=True)}
+    if given.sanity:
+        for name, resemblances in _sanity(model, question.target, found, picture, asked["track"]):
+            checks[name]["sanity"] = resemblances
+    for name in sorted(found, key=lambda name: -np.nan_to_num(checks[name]["quick_deletion"], nan=-np.inf)):
+        print(f"{name:<30}{checks[name]['quick_deletion']:+8.3f}  deletion (quick)")
     stem = f"{Path(given.image).stem}_methods"
     files = {
-        f"{stem}.png": exporting.png_bytes(rendering.sheet({head: picture} | drawn), one),
+        f"{stem}.png": exporting.png_bytes(
+            rendering.sheet_of_methods(list(found.values()), picture), next(iter(found.values()))
+        ),
         f"{stem}.npz": exporting.npz_of_many(found),
-        f"{stem}.json": exporting.manifest(results).encode(),
+        f"{stem}.json": exporting.manifest(results, checks).encode(),
     }
     _write(files, given.out)
+
+
+def _sanity(model, target, found, picture, track):
+    """The sanity check of each method, printed as it is ready."""
+    from xai_core import checking
+    from xai_core.models.loading import load_model
+
+    changed = checking.changes(model, target, load_model(model.id, "random"))
+    for name, resemblances in checking.sanity(found, picture, changed, track):
+        said = [
+            f"{change.words}: {one if isinstance(one, XaiError) else checking.in_words(one)}"
+            for change, one in zip(changed, resemblances.values(), strict=True)
+        ]
+        print(f"{name:<30}{'; '.join(said)}", flush=True)
+        yield name, resemblances
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:

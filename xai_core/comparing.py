@@ -46,11 +46,11 @@ def rank_correlation(a: NDArray, b: NDArray) -> float:
 
 
 def top_overlap(a: NDArray, b: NDArray) -> float:
-    """Intersection over union of the strongest tenth of the cells, in [0, 1]. NaN where a map is constant.
+    """Intersection over union of the strongest tenth of the cells, in [0, 1]. NaN where a map is constant or not of numbers.
 
     Cells tied with the last of the tenth count as far as they fit, in reading order.
     """
-    if np.ptp(a) == 0 or np.ptp(b) == 0:
+    if not (np.ptp(a) > 0 and np.ptp(b) > 0):
         return float("nan")
     count = max(1, round(TOP_SHARE * a.size))
     first, second = (set(np.argsort(-grid, axis=None, kind="stable")[:count]) for grid in (a, b))
@@ -60,7 +60,7 @@ def top_overlap(a: NDArray, b: NDArray) -> float:
 def similarity(a: NDArray, b: NDArray) -> float:
     """SSIM (Wang et al. 2004) of two grids, each divided by its largest magnitude; in [-1, 1]. NaN for a zero map."""
     largest = [np.abs(grid).max() for grid in (a, b)]
-    if not all(largest):
+    if not min(largest) > 0:
         return float("nan")
     return float(structural_similarity(a / largest[0], b / largest[1], data_range=2.0))
 
@@ -82,6 +82,14 @@ def agreement(explanations: Sequence[Explanation], measure: str = "spearman") ->
         for j in range(i):
             found[i, j] = found[j, i] = compare(grids[i], grids[j])
     return found
+
+
+def mean_agreement(explanations: Sequence[Explanation]) -> NDArray[np.float64]:
+    """How far each map agrees with the others: the mean of its rank correlations, in [-1, 1]; NaN where it has none."""
+    matrix = agreement(explanations)
+    others = np.isfinite(matrix) & ~np.eye(len(matrix), dtype=bool)
+    sums, counts = np.where(others, matrix, 0).sum(1), others.sum(1)
+    return np.divide(sums, counts, out=np.full(len(matrix), np.nan), where=counts > 0)
 
 
 def clustered(matrix: NDArray) -> list[int]:

@@ -78,6 +78,14 @@ def explain_methods(
     return _explain(model, [image], methods, track, **asked)
 
 
+def ask(
+    model: ExplainableModel, image: Picture, target: Asked = None, rival: Asked = None, precision: str = "exact"
+) -> tuple[Question, Tensor]:
+    """The question itself about one picture, at the model's default cut, and the picture (1, 3, H, W) as it is seen."""
+    pixels = stack([model.prepare(image)], model.device)
+    return _ask(model, pixels, range(1), 1, target, rival, model.network.cut_name(None), precision), pixels
+
+
 def _explain(model, images, methods, track, *, target, rival, cut, precision, seed):
     """Checks what can be checked before any pass; the explanations come when the iterator is read."""
     chosen = {name: find_method(name) for name in methods}

@@ -26,6 +26,8 @@ def _strict(value: Any) -> Any:
         return {name: _strict(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(one) for one in value]
+    if isinstance(value, XaiError):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -61,13 +63,18 @@ def npz_of_many(explanations: Mapping[str, Explanation]) -> bytes:
     return buffer.getvalue()
 
 
-def manifest(results: Mapping[str, Explanation | XaiError]) -> str:
-    """The settings of several explanations, and the reasons of those that failed, as JSON."""
+def manifest(results: Mapping[str, Explanation | XaiError], checks: Mapping[str, Mapping[str, Any]] | None = None) -> str:
+    """The settings of several explanations, and the reasons of those that failed, as JSON.
+
+    `checks` holds what else is known of a method's map, by the method's id: it is written as the entry `checks`.
+    """
     said = {
         name: {"error": str(one)} if isinstance(one, XaiError) else json.loads(json_text(one))
         for name, one in results.items()
     }
-    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+    for name, found in (checks or {}).items():
+        said[name]["checks"] = _strict(found)
+    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -83,19 +83,46 @@ def health(heatmap: NDArray) -> list[str]:
         ]
     if np.ptp(heatmap) <= 1e-6 * np.abs(heatmap).max():
         return ["The map is the same everywhere: it prefers no place."]
-    found = []
-    if min(heatmap.shape) > 4:
-        magnitude = np.abs(heatmap)
-        border = magnitude.sum() - magnitude[1:-1, 1:-1].sum()
-        cells = 1 - (heatmap.shape[0] - 2) * (heatmap.shape[1] - 2) / heatmap.size
-        if border > 0.8 * magnitude.sum() and cells < 0.5:
-            found.append("Over 80% of the map lies in its outermost cells: often an artefact of padding.")
-    return found
+    checks = (_border, _concentration, _saturation)
+    return [sentence for check in checks if (sentence := check(heatmap))]
+
+
+def _border(heatmap: NDArray) -> str:
+    """Most of the map in a frame as wide as a fourteenth of the picture (at least one cell)."""
+    magnitude = np.abs(heatmap)
+    down, across = (max(1, length // 14) for length in heatmap.shape)
+    inner = magnitude[down:-down, across:-across]
+    if inner.size > heatmap.size / 2 and inner.sum() < 0.2 * magnitude.sum():
+        return "Over 80% of the map lies in a narrow frame at the picture's edge: often an artefact of padding."
+    return ""
+
+
+def _concentration(heatmap: NDArray) -> str:
+    """Nearly all of a fine map in a few pixels."""
+    largest_first = np.sort(np.abs(heatmap), axis=None)[::-1]
+    few = heatmap.size // 100
+    if few and largest_first[:few].sum() > 0.99 * largest_first.sum():
+        return (
+            "Over 99% of the map lies in 1% of its cells: a few pixels stand out and the rest looks empty, whatever it "
+            "holds. Clip the colour range, or ask a method that averages over noise or over larger parts."
+        )
+    return ""
+
+
+def _saturation(heatmap: NDArray) -> str:
+    """Many cells cut off at one value, and the others all different (unlike a map that gives each region one value)."""
+    nothing = 1e-6 * np.abs(heatmap).max()  # many cells at zero are no fault, nor at what rounding leaves of it
+    for limit, side in ((heatmap.max(), "above"), (heatmap.min(), "below")):
+        others = heatmap[(heatmap != limit) & (np.abs(heatmap) > nothing)]
+        cut_off = np.count_nonzero(heatmap == limit) > heatmap.size / 10
+        if abs(limit) > nothing and cut_off and others.size > heatmap.size / 10 and len(np.unique(others)) > others.size / 2:
+            return f"Over a tenth of the cells are cut off at {limit:.3g}: the map says nothing of what lies {side} it."
+    return ""
 
 
 def centre_of_mass_words(heatmap: NDArray) -> str:
     """Where most of the positive evidence lies, by ninths of the picture, in words: 'upper left (62% of it)'."""
-    positive = np.clip(np.nan_to_num(heatmap), 0, None)
+    positive = np.clip(np.where(np.isfinite(heatmap), heatmap, 0), 0, None)
     if not positive.any():
         return "nowhere"
     shares = block_means(resize(positive, (90, 90), smooth=False), 3, 3)

@@ -97,10 +97,11 @@ def baseline_images(images: Tensor, kind: str) -> Tensor:
         return images.mean((2, 3), keepdim=True).expand_as(images)
     if kind != "blur":
         raise UnknownName("baseline", kind, BASELINES)
-    return _blurred(images, sigma=min(images.shape[2:]) / 10)
+    return blurred(images, sigma=min(images.shape[2:]) / 10)
 
 
-def _blurred(images: Tensor, sigma: float) -> Tensor:
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """Pictures (n, C, H, W) after a Gaussian of `sigma` pixels, cut at three sigma; the edge is continued outwards."""
     radius = int(3 * sigma)
     positions = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-(positions**2) / (2 * sigma**2))

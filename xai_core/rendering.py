@@ -4,8 +4,8 @@ Signed maps get a diverging palette whose neutral colour is always zero; unsigne
 """
 
 import textwrap
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import matplotlib
 import numpy as np
@@ -138,6 +138,28 @@ def overlay(
     return Image.fromarray(np.where(seen, mixed, 0.25 * grey + 180).round().astype(np.uint8))
 
 
+def seen(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:
+    """The part of the picture that the network saw, `width` pixels wide, and the explanation as one of that part."""
+    picture = to_pil(image)
+    left, top, right, bottom = explanation.box
+    inside = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
+    factor = width / (inside[2] - inside[0])
+    size = width, max(1, round((inside[3] - inside[1]) * factor))
+    box = tuple((edge - start) * factor for edge, start in zip(explanation.box, inside[:2] * 2, strict=True))
+    part = picture.resize(size, Image.Resampling.BICUBIC, box=inside)
+    return replace(explanation, box=box, picture_size=size), part
+
+
+def with_bar(drawn: Image.Image, scale: Scale) -> Image.Image:
+    """A drawn map with its colours in a strip below it, from the lower limit to the upper one; see-through between."""
+    gap, height = drawn.height // 40, drawn.height // 24
+    both = Image.new("RGBA", (drawn.width, drawn.height + gap + height))
+    both.paste(drawn, (0, 0))
+    bar = scale.colours(np.linspace(scale.low, scale.high, drawn.width)[None].repeat(height, 0))
+    both.paste(Image.fromarray(bar), (0, drawn.height + gap))
+    return both
+
+
 def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
     """A drawn map with its colour bar and caption in one picture, so that it does not travel without them."""
     factor = min(width / drawn.width, MAX_TALL * width / drawn.height)
@@ -173,6 +195,13 @@ def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) 
             pen.text((left, upper + 20 * line), words, "black", font)
         page.paste(one.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
     return page
+
+
+def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Image.Image:
+    """One picture as several methods explain it, beside the picture itself; each with its own scale in words."""
+    one = explanations[0]
+    drawn = {f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})": to_pil(image)}
+    return sheet(drawn | {f"{found.title}: {scale_of(found).words}": overlay(found, image) for found in explanations})
 
 
 def caption(explanation: Explanation, scale: Scale) -> str:

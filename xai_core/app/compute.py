@@ -18,16 +18,18 @@ import torch
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
+from xai_core import checking
 from xai_core.app import session
 from xai_core.attribution.method import Method
 from xai_core.errors import XaiError
 from xai_core.explaining import explain
 from xai_core.explanation import Explanation
-from xai_core.images import Prepared
-from xai_core.keys import run_key
+from xai_core.images import Prepared, stack
+from xai_core.keys import bytes_digest, run_key
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.models.loading import load_model
 from xai_core.pictures import open_picture
+from xai_core.question import Question
 from xai_core.samples import load_sample
 from xai_core.targets import Target
 
@@ -140,22 +142,25 @@ def known(run: Run) -> Explanation | XaiError | None:
 
 
 @contextmanager
-def progress(name: str) -> Iterator[DeltaGenerator]:
-    """A bar for what is computed inside, with a button that cancels it under `name`; both go when it is done."""
-    slot = st.empty()
+def progress(name: str, slot: DeltaGenerator | None = None) -> Iterator[DeltaGenerator]:
+    """A bar for what is computed inside, with a button that cancels it under `name`; both go when it is done.
+
+    They stand in `slot`, an `st.empty()` that the page has made for them, or here.
+    """
+    slot = slot or st.empty()
     with slot.container():
         bar = st.progress(0.0, text="Starting")
-        st.button("Cancel", key="cancel", on_click=session.cancel, args=(name,))
+        st.button("Cancel", key=f"cancel {name}", on_click=session.cancel, args=(name,))
     yield bar
     slot.empty()
 
 
 def wanted(name: str, seconds: float, at_once: bool = False, button: str = "Explain") -> bool:
     """Whether to compute now: if it is quick, if `at_once`, or if the button that is offered otherwise is pressed."""
+    offer = st.empty()  # made in any case: what follows keeps its place on the page
     cancelled = session.cancelled(name)
     if not cancelled and (at_once or seconds < AT_ONCE_SECONDS):
         return True
-    offer = st.empty()
     with offer.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
         st.markdown(f"{'Cancelled. ' if cancelled else ''}This takes about {max(1, round(seconds))} s.")
@@ -192,13 +197,37 @@ def compute(run: Run, bar: DeltaGenerator) -> Explanation | XaiError:
     return found
 
 
-def compute_each(runs: Sequence[Run], name: str, now: bool) -> Iterator[tuple[Run, Explanation | XaiError | None]]:
-    """Each run with its result, known ones at once, the others (if `now`) as they are ready. Cancelled under `name`."""
+def compute_each(
+    runs: Sequence[Run], name: str, now: bool, slot: DeltaGenerator
+) -> Iterator[tuple[Run, Explanation | XaiError | None]]:
+    """Each run with its result, known ones at once, the others (if `now`) as they are ready. Cancelled under `name`.
+
+    How far it is stands in `slot`, an `st.empty()`: made by the page in any case, so that nothing below it moves.
+    """
     missing = [run for run in runs if known(run) is None]
     yield from ((run, known(run)) for run in runs if run not in missing or not now)
     if missing and now:
-        with progress(name) as bar:
+        with progress(name, slot) as bar:
             yield from ((run, compute(run, bar)) for run in missing)
+
+
+def name_of(kind: str, runs: Sequence[Run]) -> str:
+    """The name under which these very runs are cancelled: others then still start by themselves."""
+    return f"{kind} {bytes_digest(' '.join(run.key for run in runs).encode())[:12]}"
+
+
+def quick_deletion(runs: Sequence[Run], found: Sequence[Explanation]) -> list[float]:
+    """`checking.quick_deletion` of several maps of one picture and one target; kept."""
+    shared, names = _shared(), [f"quick deletion {run.key}" for run in runs]
+    with shared.lock:
+        known = [shared.results.get(name) for name in names]
+    if None in known:
+        one = runs[0]
+        question = Question(one.model, one.target, one.cut, one.precision)
+        known = checking.quick_deletion(question, stack([one.prepared], one.model.device), found)
+        with shared.lock:
+            shared.results.update(zip(names, known, strict=True))
+    return known
 
 
 def _reported(batches: Iterable, bar: DeltaGenerator, title: str) -> Iterator:

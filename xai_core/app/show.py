@@ -65,7 +65,11 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
     with panels:
         with st.container(width=shown.width):
             st.markdown("**Input** – what the network saw")
-            st.image(_crop(chosen.picture, found), width="stretch", alt=f"{chosen.name}: the part of it the network saw")
+            st.image(
+                rendering.seen(found, chosen.picture, 2 * found.input_size[1])[1],
+                width="stretch",
+                alt=f"{chosen.name}: the part of it the network saw",
+            )
         with st.container(width=shown.width):
             st.markdown("**Map** – point at it to read values")
             st.altair_chart(
@@ -190,16 +194,6 @@ def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, n
 def _fitted(size: tuple[int, int]) -> tuple[int, int]:
     scale = min(1.0, 2 * max(SIZES.values()) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _crop(picture: Image.Image, found: Explanation) -> Image.Image:
-    height, width = found.input_size
-    return picture.resize((2 * width, 2 * height), Image.Resampling.BICUBIC, box=_inside(found, picture.size))
-
-
-def _inside(found: Explanation, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    left, top, right, bottom = found.box
-    return max(left, 0), max(top, 0), min(right, size[0]), min(bottom, size[1])
 
 
 def _map(found: Explanation, scale: rendering.Scale, smooth: bool) -> Image.Image:
