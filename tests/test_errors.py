@@ -4,6 +4,8 @@ Out of memory is played by a stage that refuses more than two pictures at once. 
 usual ones to 1e-5 of the largest value.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_models import NAMES, difference, pictures, small, targets
@@ -12,7 +14,6 @@ from xai_core import errors
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest, NoClassifier, OutOfMemory, UnknownName, XaiError
 from xai_core.explaining import explain, explain_methods
-from xai_core.models.explainable import ExplainableModel
 from xai_core.targets import ClassLogit, ClassMargin
 
 CHEAP = {"smooth_grad": {"samples": 7}, "integrated_gradients": {"steps": 7}, "occlusion": {"window": 24, "stride": 8}}
@@ -95,9 +96,10 @@ def test_network_with_a_fixed_size_says_which(method):
 @pytest.mark.parametrize("name", ["resnet", "efficientnet"])
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "occlusion"])
 def test_convolutional_networks_take_a_single_pixel(name, method):
-    """Methods that take a picture apart into regions refuse it in one sentence."""
-    if METHODS[method].family == "perturbation":
-        with pytest.raises(BadRequest, match=r"come apart|is finer than a picture"):
+    """Methods that take a picture apart into regions refuse it in one sentence, as those that need attention do."""
+    refusals = {"perturbation": r"come apart|is finer than a picture", "attention": "needs .* It has no attention"}
+    if METHODS[method].family in refusals:
+        with pytest.raises(BadRequest, match=refusals[METHODS[method].family]):
             explain(small(name).model, torch.full((3, 1, 1), 0.5), method, target=1, **CHEAP.get(method, {}))
         return
     found = explain(small(name).model, torch.full((3, 1, 1), 0.5), method, target=1, **CHEAP.get(method, {}))
@@ -116,9 +118,14 @@ def test_every_error_is_drawn_in_its_file():
     assert issubclass(NoClassifier, BadRequest) and issubclass(UnknownName, BadRequest)
 
 
-def scarce(limit):
-    """The custom network on a device whose memory ends at `limit` pictures; and what it is told of."""
-    whole, seen = small("custom").model, []
+def fitting(method):
+    """The name of a small network that the method fits."""
+    return "vit" if METHODS[method].family == "attention" else "custom"
+
+
+def scarce(limit, name="custom"):
+    """A small network on a device whose memory ends at `limit` pictures; and what it is told of."""
+    whole, seen = small(name).model, []
 
     def gate(activations):
         seen.append(len(activations))
@@ -127,20 +134,20 @@ def scarce(limit):
         return activations
 
     network = whole.network
-    stages = [(stage.name, lambda x, run=stage.run: run(gate(x))) for stage in network.stages]
-    given = {"mean": whole.recipe.mean, "std": whole.recipe.std, "input_size": 48}
-    parts = (lambda x: network.pool(gate(x)), network.project, network.classify)
-    return ExplainableModel.from_stages(stages, *parts, **given), seen
+    stages = tuple(replace(stage, run=lambda x, run=stage.run: run(gate(x))) for stage in network.stages)
+    gated = replace(network, stages=stages, pool=lambda x: network.pool(gate(x)))
+    return replace(whole, network=gated), seen
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("asked", ["given", "predicted"])
 def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
-    model, seen = scarce(2)
-    images = list(pictures(6, 48))
-    target = targets(small("custom"), 6)["margin"] if asked == "given" else None
+    name = fitting(method)
+    model, seen = scarce(2, name)
+    images = list(pictures(6, small(name).side))
+    target = targets(small(name), 6)["margin"] if asked == "given" else None
     found = explain(model, images, method, target=target, **CHEAP.get(method, {}))
-    usual = explain(small("custom").model, images, method, target=target, **CHEAP.get(method, {}))
+    usual = explain(small(name).model, images, method, target=target, **CHEAP.get(method, {}))
     assert max(seen) > 2
     for a, b in zip(found, usual, strict=True):
         assert difference(a.heatmap, b.heatmap) <= 1e-5
@@ -151,10 +158,12 @@ def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [None, 1])
 def test_not_even_one_picture_fits(method, target):
-    if METHODS[method].misfit(scarce(0)[0]):
+    model = scarce(0, fitting(method))[0]
+    if METHODS[method].misfit(model):
         return  # `cam` cannot be asked of this network at all
+    image = pictures(1, small(fitting(method)).side)[0]
     with pytest.raises(OutOfMemory, match="Not even one picture"):
-        explain(scarce(0)[0], one(), method, target=target, **CHEAP.get(method, {}))
+        explain(model, image, method, target=target, **CHEAP.get(method, {}))
 
 
 @pytest.mark.parametrize("method", LONG)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app import compare, compute
+from xai_core.app import compare, compute, loaded
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest, WeightsUnavailable
 
@@ -122,8 +122,8 @@ def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
             raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
         return real(id, checkpoint)
 
-    real = compute.model
-    monkeypatch.setattr(compute, "model", refuse)
+    real = loaded.model
+    monkeypatch.setattr(loaded, "model", refuse)
     app = choose(opened(SINGLE), "model", "resnet50")
     assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
     assert "football helmet" in text(app)

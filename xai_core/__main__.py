@@ -210,7 +210,7 @@ def _models(given: argparse.Namespace) -> None:
 
     def line(row: dict[str, Any]) -> str:
         states = ", ".join(f"{one['id']}: {'ready' if one['ready'] else 'to be fetched'}" for one in row["checkpoints"])
-        return f"{row['id']:<24}{row['supervision']:<14}{states}"
+        return f"{row['id']:<32}{row['supervision']:<36}{states}"
 
     _print(rows, given.json, line)
 

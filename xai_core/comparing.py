@@ -1,6 +1,6 @@
 """How far maps agree: rank correlation, overlap of their strongest places, structural similarity; consensus and dissent.
 
-Maps of different resolution are compared on one grid: each at the network's resolution, averaged to 28 x 28 cells.
+Maps are compared on one grid of 28 x 28 cells, over the part of the picture that all networks concerned have seen.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,9 +33,31 @@ def attempt_methods(
             yield name, error
 
 
-def common_grid(explanation: Explanation) -> NDArray[np.float32]:
-    """The map as 28 x 28 cells, at which maps of any resolution are compared."""
-    return heatmaps.block_means(explanation.to_input(), GRID, GRID)
+Box = tuple[float, float, float, float]
+
+
+def common_grid(explanation: Explanation, box: Box | None = None) -> NDArray[np.float32]:
+    """The map as 28 x 28 cells over a box of the picture (None: what its network saw): there, any two maps are compared."""
+    whole = box in (None, explanation.box)
+    fine = explanation.to_input() if whole else explanation.within(box, (8 * GRID, 8 * GRID))
+    return heatmaps.block_means(fine, GRID, GRID)
+
+
+def common_box(explanations: Sequence[Explanation]) -> Box:
+    """What all networks saw of the picture, (left, top, right, bottom) in its pixels. Raises BadRequest where nothing is
+    left, or the pictures are not the same."""
+    _same_picture(explanations)
+    left, top = (max(one.box[side] for one in explanations) for side in (0, 1))
+    right, bottom = (min(one.box[side] for one in explanations) for side in (2, 3))
+    if left >= right or top >= bottom:
+        raise BadRequest("These networks saw no common part of the picture.")
+    return left, top, right, bottom
+
+
+def common_grids(explanations: Sequence[Explanation]) -> list[NDArray[np.float32]]:
+    """`common_grid` of each over what all networks saw."""
+    box = common_box(explanations)
+    return [common_grid(one, box) for one in explanations]
 
 
 def rank_correlation(a: NDArray, b: NDArray) -> float:
@@ -74,8 +96,7 @@ MEASURES: dict[str, tuple[str, Callable[[NDArray, NDArray], float]]] = {
 
 def agreement(explanations: Sequence[Explanation], measure: str = "spearman") -> NDArray[np.float64]:
     """The measure of every pair of maps, (n, n), symmetric, 1 on the diagonal; NaN where a map says nothing."""
-    _same_picture(explanations)
-    grids = [common_grid(one) for one in explanations]
+    grids = common_grids(explanations)
     compare = MEASURES[measure][1]
     found = np.eye(len(grids))
     for i in range(len(grids)):
@@ -106,8 +127,7 @@ def consensus(explanations: Sequence[Explanation]) -> tuple[NDArray[np.float32],
 
     Ranks make maps of different units comparable: 1 is the strongest cell of a map. Constant maps have no say.
     """
-    _same_picture(explanations)
-    grids = [grid for grid in map(common_grid, explanations) if np.ptp(grid) > 0]
+    grids = [grid for grid in common_grids(explanations) if np.ptp(grid) > 0]
     if not grids:
         raise BadRequest("No map prefers any place, so that there is no consensus.")
     ranks = np.stack([(rankdata(grid) - 1).reshape(grid.shape) / (grid.size - 1) for grid in grids])
@@ -115,5 +135,8 @@ def consensus(explanations: Sequence[Explanation]) -> tuple[NDArray[np.float32],
 
 
 def _same_picture(explanations: Sequence[Explanation]) -> None:
-    if len({one.picture for one in explanations}) > 1:
+    """Of one network's maps the digests of what it saw tell; networks that crop differently have the size alone."""
+    seen = {(one.picture_size, one.picture if one.model == explanations[0].model else "") for one in explanations}
+    sizes = {size for size, _ in seen}
+    if len(sizes) > 1 or len({digest for _, digest in seen if digest}) > 1:
         raise BadRequest("These maps are of different pictures; only maps of one picture are compared.")

@@ -82,6 +82,12 @@ def cosine_similarity(both: Tensor, constant: Tensor, dim: int) -> Tensor:
     return product(torch.mul, (both * F.normalize(constant, dim=dim)).sum(dim), rescaled(torch.rsqrt, squares))
 
 
+def normalised(both: Tensor, dim: int) -> Tensor:
+    """x / |x|, of length 1 along a dimension."""
+    squares = product(torch.mul, both, both).sum(dim, keepdim=True)
+    return product(torch.mul, both, rescaled(torch.rsqrt, squares))
+
+
 def max_pool(call: Call) -> Tensor:
     """The greatest of a window. What the picture's winner has gained goes to it, what the baseline's has lost to that."""
     both = call.input
@@ -136,6 +142,8 @@ class Rescaling(Substitution):
             return layer_norm(call.input, *given, call.option(4, "eps", 1e-5))
         if call.name == "cosine_similarity" and len(call.inputs()) == 1:
             return cosine_similarity(call.input, call.args[1], call.option(2, "dim", 1))
+        if call.name == "normalize" and call.option(1, "p", 2.0) == 2.0:
+            return normalised(call.input, call.option(2, "dim", 1))
         if call.name == "max_pool2d":
             return max_pool(call)
         return None

@@ -6,7 +6,7 @@ responsive; this is fairness only, the models themselves may be used by any numb
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,9 +27,9 @@ from xai_core.explanation import Explanation
 from xai_core.images import Prepared, stack
 from xai_core.keys import bytes_digest, run_key
 from xai_core.models.explainable import ExplainableModel, Prediction
-from xai_core.models.loading import load_model
 from xai_core.pictures import open_picture
 from xai_core.question import Question
+from xai_core.runtime import Result, Track
 from xai_core.samples import load_sample
 from xai_core.targets import Target
 
@@ -53,15 +53,10 @@ def _shared() -> _Shared:
 
 
 def _bytes(result: Any) -> int:
+    result = getattr(result, "explanation", result)  # a network's answer
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000
     return result.nbytes if isinstance(result, np.ndarray) else 1000
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def model(id: str, checkpoint: str) -> ExplainableModel:
-    """A model of the catalogue; two are kept. Raises WeightsUnavailable."""
-    return load_model(id, checkpoint)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -131,14 +126,31 @@ class Run:
     def estimate(self) -> float:
         """Seconds this will take, from the time of one pass of this model here."""
         forward, backward = self.method.cost(self.options)
-        return (forward + 2 * backward) * _shared().seconds.get(self.model.id, 0.1)
+        return (forward + 2 * backward) * pass_seconds(self.model.id)
+
+
+def pass_seconds(model: str) -> float:
+    """Seconds of one forward pass of one picture, as measured here; a guess where the model was not seen yet."""
+    return _shared().seconds.get(model, 0.1)
 
 
 def known(run: Run) -> Explanation | XaiError | None:
     """The result, or why there is none, where someone already asked for it."""
+    return held(run.key)
+
+
+def held(key: str) -> Any:
+    """What is kept under a key; None where there is nothing."""
     shared = _shared()
     with shared.lock:
-        return shared.results.get(run.key)
+        return shared.results.get(key)
+
+
+def hold(key: str, result: Any) -> None:
+    """Keep a result for all sessions."""
+    shared = _shared()
+    with shared.lock:
+        shared.results[key] = result
 
 
 @contextmanager
@@ -170,30 +182,30 @@ def wanted(name: str, seconds: float, at_once: bool = False, button: str = "Expl
     return pressed
 
 
-def compute(run: Run, bar: DeltaGenerator) -> Explanation | XaiError:
-    """Run, moving `bar`. A cancelled run stops within one inner batch and keeps nothing; a failed one keeps the reason."""
-    shared = _shared()
-    bar.progress(0.0, text=f"{run.method.title}: starting")
-    while not shared.gate.acquire(timeout=0.2):
+def gated(work: Callable[[Track], Result], bar: DeltaGenerator, title: str) -> Result:
+    """`work(track)` when no other visitor's work is going on, moving `bar`; cancelled within one inner batch."""
+    gate = _shared().gate
+    bar.progress(0.0, text=f"{title}: starting")
+    while not gate.acquire(timeout=0.2):
         bar.progress(0.0, text="Waiting for another visitor's run to end")
     try:
-        found = explain(
-            run.model,
-            run.picture,
-            run.method.id,
-            target=run.target,
-            cut=run.cut,
-            precision=run.precision,
-            seed=run.seed,
-            track=lambda batches: _reported(batches, bar, run.method.title),
-            **run.options,
-        )
+        return work(lambda batches: _reported(batches, bar, title))
+    finally:
+        gate.release()
+
+
+def compute(run: Run, bar: DeltaGenerator) -> Explanation | XaiError:
+    """Run, moving `bar`. A cancelled run stops within one inner batch and keeps nothing; a failed one keeps the reason."""
+
+    def work(track: Track) -> Explanation:
+        asked = {"target": run.target, "cut": run.cut, "precision": run.precision, "seed": run.seed}
+        return explain(run.model, run.picture, run.method.id, **asked, track=track, **run.options)
+
+    try:
+        found: Explanation | XaiError = gated(work, bar, run.method.title)
     except XaiError as error:
         found = error
-    finally:
-        shared.gate.release()
-    with shared.lock:
-        shared.results[run.key] = found
+    hold(run.key, found)
     return found
 
 

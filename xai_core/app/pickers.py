@@ -7,7 +7,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core import runtime
-from xai_core.app import compute, session
+from xai_core.app import compute, loaded, session
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
 from xai_core.errors import BadPicture, WeightsUnavailable
@@ -103,14 +103,14 @@ def model(say: DeltaGenerator) -> ExplainableModel:
         action = "Loading" if weights.find(checkpoint) else f"Fetching {checkpoint.megabytes} MB of weights for"
         try:
             with say, st.spinner(f"{action} {card.title}"):
-                return compute.model(card.id, checkpoint.id)
+                return loaded.model(card.id, checkpoint.id)
         except WeightsUnavailable as error:
             message = str(error)
             session.remember_failure(name, message)
     embedded = next(iter(CARDS.values()))
     say.error(f"{message}\n\nThe page goes on with {embedded.title}.")
     say.button("Try again", on_click=session.forget_failures)
-    return compute.model(embedded.id, embedded.checkpoints[0].id)
+    return loaded.model(embedded.id, embedded.checkpoints[0].id)
 
 
 ONE, MARGIN = "One class", "A and not B"

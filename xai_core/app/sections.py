@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from xai_core import charts, checking, comparing, exporting, heatmaps, rendering
-from xai_core.app import compute
+from xai_core.app import compute, loaded
 from xai_core.app.compare import TILE, Results, picture, runs, title
 from xai_core.app.pickers import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
@@ -102,7 +102,7 @@ def _changed(wanted: Sequence[compute.Run], found: Results) -> list[tuple[checki
     model, target = originals[0].model, originals[0].target
     return [
         (change, replace(run, model=change.model, target=change.target))
-        for change in checking.changes(model, target, compute.model(model.id, "random"))
+        for change in checking.changes(model, target, loaded.model(model.id, "random"))
         for run in originals
     ]
 

@@ -114,7 +114,8 @@ def le_grad(
     """LeGrad: how the target, read off behind each block, answers to that block's attention.
 
     map = mean over blocks l, heads and queries of ReLU(d s_l / d A_l), s_l the target read from block l's output as if it
-    were the last. Source: Bousselham et al. 2024, arXiv:2404.03214. Sign: non-negative. Unit: the target's.
+    were the last.
+    Source: Bousselham et al. 2024, arXiv:2404.03214. Sign: non-negative. Unit: the target's.
     Deviation: the paper's last step, scaling to [0, 1], belongs to the display and is not done here. (torch-cam's LeGrad
     takes the final output for every s_l instead.)
 

@@ -35,7 +35,7 @@ class ExplainableModel:
     """A network that can be asked why. Read-only: any number of threads may use one at once.
 
     `fingerprint` names the weights (a checkpoint's SHA-256, or a digest of the parameters); `wnids` are the WordNet ids
-    of the classes where they are ImageNet's.
+    of the classes where they are ImageNet's; `nbytes` is what the parameters take.
     """
 
     id: str
@@ -46,6 +46,7 @@ class ExplainableModel:
     fingerprint: str
     class_names: tuple[str, ...] = ()
     wnids: tuple[str, ...] = field(default=(), repr=False)
+    nbytes: int = 0
 
     @classmethod
     def from_stages(
@@ -98,6 +99,7 @@ class ExplainableModel:
             device=device,
             fingerprint=uuid.uuid4().hex if opaque else _digest([names, parts, mean, std], tensors),
             class_names=tuple(class_names or ()),
+            nbytes=sum(tensor.nbytes for tensor in tensors),
         )
 
     @property

@@ -52,6 +52,7 @@ def load_model(
         fingerprint=fingerprint,
         class_names=names,
         wnids=wnids,
+        nbytes=sum(one.nbytes for one in (*module.parameters(), *module.buffers())),
     )
 
 

@@ -1,0 +1,65 @@
+"""The models in memory, shared by all sessions and bounded by bytes: the least recently used goes first.
+
+Imports no torch until a model is wanted, so that Home can say at once what is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cachetools
+import streamlit as st
+
+from xai_core.models.catalog import CARDS
+
+if TYPE_CHECKING:
+    from xai_core.models.explainable import ExplainableModel
+
+RANDOM = "random"  # the "checkpoint" of an untrained twin
+DEFAULT_GB = 0.8  # beside it the largest model, its activations and the app itself fit into Streamlit Cloud's 2.7 GB
+
+
+def budget() -> int:
+    """Bytes that parameters may take: XAI_MODELS_GB, or 0.8 GB."""
+    return int(float(os.environ.get("XAI_MODELS_GB") or DEFAULT_GB) * 1e9)
+
+
+@dataclass
+class _Loaded:
+    models: cachetools.LRUCache = field(
+        default_factory=lambda: cachetools.LRUCache(budget(), lambda model: min(model.nbytes, budget()))
+    )
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@st.cache_resource(show_spinner=False)
+def _loaded() -> _Loaded:
+    return _Loaded()
+
+
+def model(id: str, checkpoint: str) -> ExplainableModel:
+    """A model of the catalogue, from memory or loaded now. One loads at a time; room is made before, not after.
+
+    Raises WeightsUnavailable.
+    """
+    from xai_core.models.loading import load_model
+
+    held = _loaded()
+    with held.lock:
+        found = held.models.get((id, checkpoint))
+        if found is None:
+            expected = min(1e6 * CARDS[id].checkpoints[0].megabytes, held.models.maxsize)
+            while held.models.currsize + expected > held.models.maxsize:
+                held.models.popitem()
+            held.models[id, checkpoint] = found = load_model(id, checkpoint)
+        return found
+
+
+def in_memory() -> list[tuple[str, str, Any]]:
+    """(id, checkpoint, bytes) of what is loaded now."""
+    held = _loaded()
+    with held.lock:
+        return [(id, checkpoint, one.nbytes) for (id, checkpoint), one in held.models.items()]
