@@ -31,13 +31,14 @@ SHOWN = 112  # cells a side of a difference map
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says about a picture: its most probable classes (none where it has no classifier), and its map, or
-    why there is none."""
+    """What one network says about a picture: its most probable classes (none where it has no classifier), its map or why
+    there is none, and the bytes of its parameters."""
 
     model: str
     title: str
     predictions: tuple[Prediction, ...]
     explanation: Explanation | XaiError
+    nbytes: int = 0
 
 
 def ask_model(
@@ -65,7 +66,7 @@ def ask_model(
         found: Explanation | XaiError = explain(model, image, method, target=asked, seed=seed, track=track, **options)
     except XaiError as error:
         found = error
-    return Answer(model.id, model.title, predictions, found)
+    return Answer(model.id, model.title, predictions, found, model.nbytes)
 
 
 def ask_models(
@@ -79,12 +80,15 @@ def ask_models(
     """`ask_model` for each network by its id, loaded by `load` when its turn comes. One that cannot be loaded says why."""
     find_method(method)
     for id in models:
-        try:
-            model = load(id)
-        except XaiError as error:
-            yield Answer(id, id, (), error)
-        else:
-            yield ask_model(model, image, method, **asked)
+        model = _loaded(id, load)
+        yield Answer(id, id, (), model) if isinstance(model, XaiError) else ask_model(model, image, method, **asked)
+
+
+def _loaded(id: str, load: Callable[[str], ExplainableModel]) -> ExplainableModel | XaiError:
+    try:
+        return load(id)
+    except XaiError as error:
+        return error
 
 
 def explained(answers: Sequence[Answer]) -> list[Answer]:
@@ -165,15 +169,19 @@ def compare_on(
     **asked: Any,
 ) -> list[dict[str, Any]]:
     """`row` for each of many pictures, the one whose maps differ most first. Each network goes over all pictures before the
-    next is loaded. Raises WeightsUnavailable where one cannot be loaded; a picture that cannot be read has empty columns."""
+    next is loaded. A network that cannot be loaded, and a picture that cannot be read, leave empty cells."""
     answers: dict[str, list[Answer]] = {name: [] for name in pictures}
     work = [(id, name) for id in models for name in pictures]
-    model: ExplainableModel | None = None
+    held: tuple[str, ExplainableModel | XaiError] | None = None
     for id, name in track(work):
-        if model is None or model.id != id:
-            model = None  # before the next one is loaded
-            model = load(id)
-        image = pictures[name]
-        answers[name].append(ask_model(model, str(image) if isinstance(image, Path) else image, method, **asked))
+        if held is None or held[0] != id:
+            held = None  # before the next one is loaded
+            held = (id, _loaded(id, load))
+        if isinstance(held[1], XaiError):
+            answers[name].append(Answer(id, id, (), held[1]))
+        else:
+            image = pictures[name]
+            found = ask_model(held[1], str(image) if isinstance(image, Path) else image, method, **asked)
+            answers[name].append(replace(found, model=id))
     rows = [row(name, found) for name, found in answers.items()]
     return sorted(rows, key=lambda one: (np.isnan(one["map agreement"]), one["map agreement"]))

@@ -156,24 +156,21 @@ def ask(chosen: Chosen, missing: Sequence[Network], asked: Asked, name: str) -> 
 
 
 def columns(found: dict[Network, Answer], chosen: Chosen, common: bool, smooth: bool) -> None:
-    """One column for each network, grouped by how it was trained."""
+    """One column for each network: supervised ones first, then self-supervised, then untrained."""
     maps = [one.explanation for one in found.values() if isinstance(one.explanation, Explanation)]
     tops = [one.predictions[0].name for one in found.values() if one.predictions]
-    usual = max(set(tops), key=tops.count) if tops else None
-    groups = list(dict.fromkeys(network.group for network in found))
-    for group in groups:
-        if len(groups) > 1:
-            st.markdown(f"##### {group}")
-        with st.container(horizontal=True, gap="small"):
-            for network, answer in found.items():
-                if network.group == group:
-                    with st.container(border=True, width=COLUMN + 34):
-                        _column(network, answer, maps, chosen, common, smooth, usual)
+    usual = max(tops, key=tops.count) if tops else None
+    usual = usual if tops.count(usual) > len(tops) / 2 else None
+    with st.container(horizontal=True, gap="small"):
+        for network, answer in found.items():
+            with st.container(border=True, width=COLUMN + 34):
+                _column(network, answer, maps, chosen, common, smooth, usual)
 
 
 def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth: bool, usual: str | None) -> None:
     st.markdown(f"**{network.title}**")
-    st.caption(CARDS[network.id].supervision.capitalize() if network.group != "Untrained" else "Random weights")
+    trained = CARDS[network.id].supervision.capitalize() if network.group != "Untrained" else "Untrained: random weights"
+    st.caption(f"{trained}. {answer.nbytes / 1e6:.0f} MB of weights.")
     if not isinstance(answer.explanation, Explanation):
         st.error(str(answer.explanation))
     else:
@@ -184,13 +181,15 @@ def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth:
         words = f"{scale.words[0].upper()}{scale.words[1:]}"
         seconds = f"{one.seconds:.1f} s" if one.seconds >= 1 else f"{1000 * one.seconds:.0f} ms"
         rows, cells = one.heatmap.shape
-        st.caption(f"{one.target} = {one.target_value:.3g}. {rows} x {cells} cells. {words}. {one.passes}; {seconds}.")
+        st.caption(
+            f"{one.target} = {one.target_value:.3g}. {rows} x {cells} cells. {words}. Passes: {one.passes}; {seconds}."
+        )
         for trouble in one.health:
             st.warning(trouble)
     if answer.predictions:
         lines = [f"{one.probability:.1%} {one.name.split(',')[0]}" for one in answer.predictions]
         other = usual is not None and answer.predictions[0].name != usual
-        mark = " :orange[differs]" if other else ""
+        mark = " :orange-badge[unlike most]" if other else ""
         st.markdown(f"**{lines[0]}**{mark}  \n" + "  \n".join(lines[1:]))
     elif isinstance(answer.explanation, Explanation):
         st.caption("No classes: this network only says how alike pictures are.")

@@ -163,7 +163,11 @@ def progress(name: str, slot: DeltaGenerator | None = None) -> Iterator[DeltaGen
     with slot.container():
         bar = st.progress(0.0, text="Starting")
         st.button("Cancel", key=f"cancel {name}", on_click=session.cancel, args=(name,))
-    yield bar
+    try:
+        yield bar
+    except XaiError:
+        slot.empty()
+        raise
     slot.empty()
 
 
