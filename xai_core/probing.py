@@ -1,0 +1,136 @@
+"""A linear probe: the one linear layer that makes a classifier of a network that has none, trained on its frozen features.
+
+So a self-supervised network, or one trained on other classes, can be asked "why this class?".
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xai_core import runtime
+from xai_core.errors import BadPicture, BadRequest
+from xai_core.images import stack
+from xai_core.models.explainable import ExplainableModel
+from xai_core.pictures import FORMATS
+from xai_core.runtime import Track
+
+STRENGTHS = tuple(10.0**power for power in range(-4, 3))  # of the penalty's inverse, tried by cross-validation
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """logits = features @ weight.T + bias; what it was trained on, and how well it does on pictures it has not seen.
+
+    `accuracy` is the share of right first guesses on the held-out pictures, `chance` that of always saying the commonest
+    class there. `unreadable` names the files that were no pictures.
+    """
+
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    classes: tuple[str, ...]
+    trained_on: int
+    held_out: int
+    accuracy: float
+    chance: float
+    seed: int
+    unreadable: tuple[str, ...]
+
+
+def labelled(folder: Path) -> list[tuple[Path, str]]:
+    """(picture, class) of a folder with one subfolder for each class, sorted. Raises BadRequest where it is none."""
+    if not folder.is_dir():
+        raise BadRequest(f"{folder} is not a folder; give one with a subfolder for each class.")
+    found = [
+        (path, path.parent.name)
+        for path in sorted(folder.glob("*/*"))
+        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
+    ]
+    if len({name for _, name in found}) < 2:
+        raise BadRequest(
+            f"{folder} holds pictures of fewer than two classes; give a folder with a subfolder of pictures "
+            f"({', '.join(FORMATS)}) for each class."
+        )
+    return found
+
+
+def features(
+    model: ExplainableModel, paths: Sequence[Path], track: Track = iter
+) -> tuple[NDArray[np.float32], list[int], list[str]]:
+    """(features (n, D), which of the paths they are of, names of those that could not be read), a few at a time."""
+    found, kept, unreadable = [], [], []
+    side = model.recipe.input_size
+    size = runtime.inner_batch(side * side, model.device)
+    for start in track(range(0, len(paths), size)):
+        prepared = []
+        for place in range(start, min(start + size, len(paths))):
+            try:
+                prepared.append(model.prepare(str(paths[place])))
+                kept.append(place)
+            except BadPicture as error:
+                unreadable.append(f"{paths[place].name}: {error}")
+        if prepared:
+            found.append(model.outputs(stack(prepared, model.device)).features.float().cpu().numpy())
+    if not found:
+        raise BadRequest("None of these files is a picture that can be read.")
+    return np.concatenate(found), kept, unreadable
+
+
+def train_probe(
+    model: ExplainableModel, folder: str | Path, *, held_out: float = 0.2, seed: int = 0, track: Track = iter
+) -> Probe:
+    """Train on a labelled folder: multinomial logistic regression on standardised features, its L2 penalty chosen by
+    cross-validation on the training part; then measured once on the held-out share, drawn class by class from `seed`.
+
+    The standardisation is folded into the layer, so that it reads the features as they are.
+    """
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.model_selection import StratifiedKFold, train_test_split
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    pairs = labelled(Path(folder))
+    inputs, kept, unreadable = features(model, [path for path, _ in pairs], track)
+    names = np.array([pairs[place][1] for place in kept])
+    classes, counts = np.unique(names, return_counts=True)
+    if len(classes) < 2 or counts.min() < 5:
+        raise BadRequest("A probe needs at least two classes with five readable pictures each.")
+    train, test = train_test_split(np.arange(len(names)), test_size=held_out, stratify=names, random_state=seed)
+    folds = StratifiedKFold(3, shuffle=True, random_state=seed)
+    fit = LogisticRegressionCV(
+        Cs=STRENGTHS, cv=folds, max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False, scoring="neg_log_loss"
+    )
+    pipeline = make_pipeline(StandardScaler(), fit).fit(inputs[train], names[train])
+    scaler = pipeline[0]
+    weight, bias = fit.coef_, fit.intercept_
+    if len(classes) == 2:  # one row says both
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    folded = weight / scaler.scale_
+    common = np.unique(names[test], return_counts=True)[1].max() / len(test)
+    return Probe(
+        weight=folded.astype(np.float32),
+        bias=(bias - folded @ scaler.mean_).astype(np.float32),
+        classes=tuple(classes.tolist()),
+        trained_on=len(train),
+        held_out=len(test),
+        accuracy=float(pipeline.score(inputs[test], names[test])),
+        chance=float(common),
+        seed=seed,
+        unreadable=tuple(unreadable),
+    )
+
+
+def tensors(probe: Probe) -> dict[str, torch.Tensor]:
+    """What is saved: a linear layer's parameters under their usual names."""
+    return {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
+
+
+def in_words(probe: Probe) -> str:
+    return (
+        f"{len(probe.classes)} classes, trained on {probe.trained_on} pictures: {probe.accuracy:.1%} of {probe.held_out} "
+        f"held-out ones right (always the commonest class: {probe.chance:.1%}); seed {probe.seed}"
+    )
