@@ -125,19 +125,16 @@ def agreement_matrix(matrix: np.ndarray, names: Sequence[str], measure: str) -> 
     base = alt.Chart(rows).encode(
         x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
     )
-    steps = 33  # as in `readable_map`: of a named scheme the browser draws no colours into the legend
-    colours = Scale(-1.0, 1.0, "red-blue", True, "").hex_colours(steps)
-    scale = alt.Scale(domain=list(np.linspace(-1, 1, steps)), range=colours)
-    side = max(220, 34 * len(names))
-    legend = alt.Legend(title=None, orient="right", gradientLength=side, gradientOpacity=1, values=[-1, 0, 1])
+    scale = alt.Scale(scheme="redblue", domain=[-1, 1], reverse=True)
     cells = base.mark_rect().encode(
-        color=alt.Color("agreement:Q", scale=scale, legend=legend),
+        color=alt.Color("agreement:Q", scale=scale, legend=None),  # each cell says its number
         tooltip=["method:N", "other:N", alt.Tooltip("said:N", title=measure)],
     )
     numbers = base.mark_text(fontSize=11).encode(
         text="said:N", color=alt.condition("datum.strong", alt.value("white"), alt.value("#26323d"))
     )
-    return (cells + numbers).properties(height=side + 180, width=side + 230)  # with room for names of 27 letters
+    side = max(220, 34 * len(names))
+    return (cells + numbers).properties(height=side + 180, width=side + 180)  # with room for names of 27 letters
 
 
 def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
