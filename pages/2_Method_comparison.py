@@ -7,6 +7,7 @@ from xai_core.app import compare, compute, frame, pickers, sections, session, sh
 frame.page("Method comparison")
 by_link = session.opened_by_link()
 st.title("Compare methods")
+st.markdown("One picture, one question, several methods. Where they agree, trust grows; where they differ, look closer.")
 say = st.container()
 with st.sidebar:
     chosen = pickers.picture(say)

@@ -170,6 +170,14 @@ def difference(a, b, unit: float = 0.0) -> float:
     return float(np.abs(a - b).max() / max(np.abs(b).max(), unit, 1e-30))
 
 
+def assert_same(ours, theirs):
+    """Maps of several pictures agree: Spearman at least 0.999, and max |a - b| at most 1e-4 max |b|, each."""
+    assert ours.shape == theirs.shape
+    for a, b in zip(ours, theirs, strict=True):
+        assert spearman(a, b) >= 0.999
+        assert difference(a, b) <= 1e-4
+
+
 def refused(method: str, name: str, kind: str = "logit") -> str | None:
     """Why a method does not answer this question of this small network; None where it does."""
     if method == "finer_cam" and kind == "similarity":

@@ -259,7 +259,7 @@ def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
     tiles = page.get_by_role("img", name=re.compile("^Overlay: "))
     expect(tiles).to_have_count(6)
     with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Open").nth(2).click()
+        page.get_by_role("link", name="Open").nth(1).click()
     opened.value.get_by_text("Target: logit of tiger cat").wait_for()
     assert "LayerCAM" in overlay_of(settled(opened.value)).get_attribute("alt")
 

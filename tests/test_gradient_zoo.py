@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
-from small_models import ask, custom, difference, pair, pictures, spearman
+from oracles import noise_tunnel
+from small_models import ask, assert_same, custom, difference, pair, pictures, spearman
 from torch import nn
 
 from xai_core import runtime
@@ -33,12 +34,6 @@ def margin_of(plain):
     return lambda images: plain(images)[:, CLASS] - plain(images)[:, RIVAL]
 
 
-def assert_same(ours, theirs):
-    assert ours.shape == theirs.shape
-    for a, b in zip(ours, theirs, strict=True):
-        assert spearman(a, b) >= 0.999 and difference(a, b) <= 1e-4
-
-
 def linear(classes=3):
     torch.manual_seed(1)
     layer = nn.Linear(3 * SIDE * SIDE, classes)
@@ -53,26 +48,9 @@ def smooth():
     return ExplainableModel.from_stages([("conv", conv)], pool, classify=nn.Linear(4, 2))
 
 
-@pytest.fixture
-def captum_draws(monkeypatch):
-    """captum's noise tunnel asks torch.normal for its noise: it gets DRAWS, times the wanted deviation."""
-
-    def normal(mean, std):
-        return mean + std * DRAWS.repeat(len(std) // len(DRAWS), 1, 1, 1).to(std)
-
-    monkeypatch.setattr(torch, "normal", normal)
-
-
-@pytest.mark.parametrize(("method", "kind"), [("smooth_grad_squared", "smoothgrad_sq"), ("var_grad", "vargrad")])
-def test_noise_tunnel(method, kind, captum_draws):
-    model, plain, side, _ = pair("vit")
-    images = pictures(1, side)
-    spread = float(0.15 * (images.max() - images.min()))
-    tunnel = captum.attr.NoiseTunnel(captum.attr.Saliency(margin_of(plain)))
-    given = {"nt_type": kind, "nt_samples": len(DRAWS), "stdevs": spread, "abs": False}
-    expected = tunnel.attribute(images.clone().requires_grad_(), **given).abs().amax(1)
-    biased = len(DRAWS) / (len(DRAWS) - 1) if method == "var_grad" else 1  # captum divides by the number of samples
-    assert_same(METHODS[method](ask(model, TARGET), images, noise=DRAWS).heatmap, expected * biased)
+@pytest.mark.parametrize("method", ["smooth_grad_squared", "var_grad"])
+def test_noise_tunnel(method):
+    assert_same(*noise_tunnel(method).maps())
 
 
 @pytest.mark.parametrize("family", ["vit", "efficientnet"])

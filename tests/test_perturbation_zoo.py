@@ -7,15 +7,15 @@ held to 1e-4.
 from itertools import combinations
 from math import comb
 
-import captum.attr
 import numpy as np
 import pytest
 import torch
-from lime import lime_image
+from oracles_of_parts import blocks, feature_ablation, kernel_shap, lime_package
 from small_models import ask, difference, pictures, small, spearman
 from torch import nn
 
 from xai_core.attribution import regions, segments, superpixels
+from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
 from xai_core.images import BASELINES, baseline_images
 from xai_core.models.explainable import ExplainableModel
@@ -30,12 +30,6 @@ def linear():
     layer = nn.Linear(3 * SIDE * SIDE, 3)
     model = ExplainableModel.from_stages([("pixels", nn.Identity())], nn.Flatten(), classify=layer)
     return model, layer.weight.detach().view(3, 3, SIDE, SIDE)
-
-
-def blocks(side, count):
-    """count x count square segments, (side, side)."""
-    cell = torch.arange(side) * count // side
-    return cell[:, None] * count + cell
 
 
 def segment_sums(terms, parts):
@@ -81,15 +75,12 @@ def test_lime_recovers_the_order_of_a_linear_network():
 @pytest.mark.parametrize("name", ["resnet", "vit"])
 @pytest.mark.parametrize("kind", ["slic", "felzenszwalb"])
 def test_feature_ablation_is_captums(name, kind):
-    found = small(name)
-    image = pictures(1, found.side)
-    parts = segments.segment(image[0], kind, 20)
-    with torch.no_grad():
-        oracle = captum.attr.FeatureAblation(lambda x: found.plain(x)[:, 1] - found.plain(x)[:, 4])
-        expected = oracle.attribute(image, feature_mask=parts[None, None], perturbations_per_eval=8)[:, 0]
-    ours = superpixels.feature_ablation(ask(found.model, MARGIN), image, segmentation=kind, segments=20)
-    assert difference(ours.heatmap, expected) <= 1e-4
-    assert ours.facts["segments"] == len(parts.unique())
+    case = feature_ablation(name, kind)
+    ours, theirs = case.maps()
+    assert difference(ours, theirs) <= 1e-4
+    parts = segments.segment(case.images[0], kind, 20)
+    facts = METHODS["feature_ablation"](case.question, case.images, **case.options).facts
+    assert facts["segments"] == len(parts.unique())
 
 
 def coalition_scores(question, image, parts):
@@ -125,12 +116,7 @@ def test_kernel_shap_over_all_coalitions_is_the_exhaustive_shapley_value(count):
 
 
 def test_kernel_shap_is_captums_shapley_values():
-    found, image, parts = small("resnet"), pictures(1, 96), blocks(96, 2)
-    with torch.no_grad():
-        oracle = captum.attr.ShapleyValues(lambda x: found.plain(x)[:, 1])
-        expected = oracle.attribute(image, feature_mask=parts[None, None].repeat(1, 3, 1, 1), perturbations_per_eval=8)
-    ours = superpixels.kernel_shap(ask(found.model, ClassLogit((1,))), image, parts=parts)
-    assert difference(ours.heatmap, expected[:, 0]) <= 1e-4
+    assert difference(*kernel_shap().maps()) <= 1e-4
 
 
 @pytest.mark.parametrize("samples", [20, 100, 500])
@@ -152,17 +138,6 @@ def test_kernel_shap_error_is_what_its_values_are_off_by():
         found = superpixels.kernel_shap(ask(model, MARGIN), image, parts=parts, samples=200, seed=seed)
         z.append(one_value_each(((found.heatmap - exact) / found.error)[0], parts))
     assert 0.6 < torch.cat(z).square().mean().sqrt() < 1.5
-
-
-def lime_package(question, image, parts, samples, seed):
-    def values(batch):
-        return question.scores(torch.from_numpy(batch).permute(0, 3, 1, 2).float()).numpy()[:, None]
-
-    explainer = lime_image.LimeImageExplainer(random_state=seed)
-    pixels = image[0].permute(1, 2, 0).double().numpy()
-    given = {"labels": (0,), "top_labels": None, "num_samples": samples, "segmentation_fn": lambda _: parts.numpy()}
-    done = explainer.explain_instance(pixels, values, **given)
-    return done.local_exp[0], done.score
 
 
 @pytest.mark.parametrize(("name", "seed"), [("custom", 0), ("custom", 5), ("efficientnet", 3)])

@@ -4,19 +4,18 @@ Tolerance: Spearman at least 0.999, and max |a - b| at most 1e-4 max |b|; guided
 networks for captum have a module of its own for every activation, because it puts hooks on modules.
 """
 
-import copy
 import threading
-import warnings
 
 import captum.attr
+import oracles_of_parts as oracles
 import pytest
 import torch
 import torch.nn.functional as F
-from captum.attr._utils.lrp_rules import EpsilonRule
-from small_models import NAMES, ask, difference, pair, pictures, small, spearman, targets
+from oracles_of_parts import CLASSES, SIDE, captum_of, convolutional
+from small_models import NAMES, ask, assert_same, difference, pictures, small, targets
 from torch import nn
 
-from xai_core import modes, rescaling, runtime
+from xai_core import modes, rescaling
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
 from xai_core.explaining import explain
@@ -25,34 +24,9 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.relevance import Relevance
 from xai_core.targets import ClassLogit, ClassMargin
 
-SIDE = 24
-CLASSES = ClassLogit((1, 3))
-
-
-def assert_same(ours, theirs):
-    assert ours.shape == theirs.shape
-    for a, b in zip(ours, theirs, strict=True):
-        assert spearman(a, b) >= 0.999 and difference(a, b) <= 1e-4
-
-
-def strongest(gradients):
-    return gradients.detach().abs().amax(1)
-
 
 def run(method, model, images, target=CLASSES, cut=None, **options):
     return METHODS[method](ask(model, target, cut), images, **options)
-
-
-def convolutional(bias=True, pool=nn.MaxPool2d):
-    """Two convolutions, ReLUs of their own, pooling without overlap, two linear layers; as ours, and as captum takes it."""
-    torch.manual_seed(2)
-    body = nn.Sequential(
-        nn.Conv2d(3, 6, 3, padding=1, bias=bias), nn.ReLU(), pool(2), nn.Conv2d(6, 8, 3, padding=1, bias=bias), nn.ReLU()
-    )
-    head = nn.Sequential(nn.Flatten(), nn.Linear(8 * 12 * 12, 16, bias=bias), nn.ReLU())
-    classify = nn.Linear(16, 5, bias=bias)
-    model = ExplainableModel.from_stages([("body", body)], head, classify=classify)
-    return model, copy.deepcopy(nn.Sequential(body, head, classify)).to(memory_format=runtime.MEMORY_FORMAT)
 
 
 def of(function, classes=5):
@@ -63,13 +37,6 @@ def of(function, classes=5):
     return ExplainableModel.from_stages(
         [("all", lambda x: second(function(first(x))))], pool, classify=nn.Identity()
     )  # fmt: skip
-
-
-def captum_of(kind, plain, images, classes=CLASSES.classes, **options):
-    images = images.contiguous(memory_format=runtime.MEMORY_FORMAT)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # captum announces its hooks
-        return kind(plain).attribute(images.clone().requires_grad_(), target=list(classes), **options)
 
 
 SPELLINGS = {
@@ -100,26 +67,14 @@ RELATIVES = {
 
 
 class TestGuided:
-    @pytest.mark.parametrize(
-        ("method", "kind"), [("guided_backprop", captum.attr.GuidedBackprop), ("deconvnet", captum.attr.Deconvolution)]
-    )
-    def test_captum_to_the_last_bit(self, method, kind):
-        model, plain = convolutional()
-        images = pictures(2, SIDE)
-        found = run(method, model, images)
-        assert torch.equal(found.heatmap, strongest(captum_of(kind, plain, images)))
-        assert found.facts["activations guided"].tolist() == [3, 3]
+    @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+    def test_captum_to_the_last_bit(self, method):
+        case = oracles.guided(method)
+        assert torch.equal(*case.maps())
+        assert METHODS[method](case.question, case.images).facts["activations guided"].tolist() == [3, 3]
 
     def test_guided_grad_cam(self):
-        model, plain = convolutional()
-        images = pictures(2, SIDE)
-        product = captum.attr.GuidedGradCam(plain, plain[0])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            theirs = product.attribute(
-                images.clone().requires_grad_(), target=list(CLASSES.classes), interpolate_mode="bilinear"
-            )
-        assert_same(run("guided_grad_cam", model, images).heatmap, strongest(theirs))
+        assert_same(*oracles.guided_grad_cam().maps())
 
     @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
     @pytest.mark.parametrize("spelling", SPELLINGS)
@@ -195,10 +150,7 @@ def test_gradients_in_another_thread_stay_plain(method):
 class TestDeepLift:
     @pytest.mark.parametrize("baseline", ["black", "grey", "blur"])
     def test_captum(self, baseline):
-        model, plain = convolutional(pool=nn.AvgPool2d)
-        images = pictures(2, SIDE)
-        expected = captum_of(captum.attr.DeepLift, plain, images, baselines=baseline_images(images, baseline)).sum(1)
-        assert_same(run("deep_lift", model, images, baseline=baseline).heatmap, expected.detach())
+        assert_same(*oracles.deep_lift(baseline).maps())
 
     @pytest.mark.parametrize("baseline", ["black", "grey", "blur"])
     def test_captum_with_max_pooling(self, baseline):
@@ -266,15 +218,7 @@ class TestDeepLift:
 class TestRelevance:
     @pytest.mark.parametrize("epsilon", [1e-9, 0.05])
     def test_captum_with_the_epsilon_rule(self, epsilon):
-        model, plain = convolutional()
-        images = pictures(2, SIDE)
-        for part in plain.modules():
-            if isinstance(part, nn.Conv2d | nn.Linear):
-                part.rule = EpsilonRule(epsilon)
-            elif isinstance(part, nn.MaxPool2d | nn.Flatten):
-                part.rule = EpsilonRule(1e-9)
-        expected = captum_of(captum.attr.LRP, plain, images).sum(1).detach()
-        assert_same(run("layerwise_relevance", model, images, rule="epsilon", epsilon=epsilon).heatmap, expected)
+        assert_same(*oracles.layerwise_relevance(epsilon).maps())
 
     def test_without_biases_it_is_input_x_gradient_and_conserved(self):
         model, _ = convolutional(bias=False)
@@ -356,11 +300,4 @@ class TestRelevance:
 
 
 def test_resnet_against_captum_where_modules_are_used_once():
-    """torchvision's blocks use one ReLU twice: captum needs copies of it, ours does not."""
-    found = pair("resnet")
-    plain = copy.deepcopy(found.plain).to(memory_format=torch.channels_last)
-    for block in [block for layer in (1, 2, 3, 4) for block in getattr(plain[1], f"layer{layer}")]:
-        block.relu = nn.ReLU()
-    images = pictures(2, found.side).contiguous(memory_format=torch.channels_last)
-    expected = captum_of(captum.attr.GuidedBackprop, plain, images)
-    assert_same(run("guided_backprop", found.model, images).heatmap, strongest(expected))
+    assert_same(*oracles.guided_resnet().maps())

@@ -121,20 +121,20 @@ def agreement_matrix(matrix: np.ndarray, names: Sequence[str], measure: str) -> 
             "strong": np.abs(np.nan_to_num(matrix.ravel())) > 0.6,
         }
     )
-    axis = alt.Axis(title=None, labelLimit=200, ticks=False, domain=False)
+    axis = alt.Axis(title=None, labelLimit=170, ticks=False, domain=False)
     base = alt.Chart(rows).encode(
         x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
     )
     scale = alt.Scale(scheme="redblue", domain=[-1, 1], reverse=True)
     cells = base.mark_rect().encode(
-        color=alt.Color("agreement:Q", scale=scale, legend=alt.Legend(title=None, orient="right")),
+        color=alt.Color("agreement:Q", scale=scale, legend=None),  # each cell says its number
         tooltip=["method:N", "other:N", alt.Tooltip("said:N", title=measure)],
     )
     numbers = base.mark_text(fontSize=11).encode(
         text="said:N", color=alt.condition("datum.strong", alt.value("white"), alt.value("#26323d"))
     )
     side = max(220, 34 * len(names))
-    return (cells + numbers).properties(height=side + 90, width=side + 230)
+    return (cells + numbers).properties(height=side + 180, width=side + 180)  # with room for names of 27 letters
 
 
 def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:

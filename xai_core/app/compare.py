@@ -19,7 +19,7 @@ from xai_core.samples import SAMPLES
 from xai_core.targets import Target
 
 TILE = 186  # pixels; four in a row on a laptop's screen
-DEFAULT = ["grad_cam", "hires_cam", "layer_cam", "eigen_cam", "saliency", "input_x_gradient"]
+DEFAULT = ["grad_cam", "layer_cam", "eigen_cam", "saliency", "input_x_gradient", "guided_backprop"]
 Results = Mapping[str, Explanation]
 
 
@@ -40,7 +40,8 @@ def methods(model: ExplainableModel) -> list[str]:
     )
     reasons = [method.misfit(model) for method in METHODS.values() if method.misfit(model)]
     if reasons:
-        st.caption("Not for this model: " + " ".join(reasons))
+        with st.expander(f"{len(reasons)} not for this model"):
+            st.caption("\n".join(f"- {reason}" for reason in reasons))
     return chosen
 
 
@@ -104,7 +105,8 @@ def tiles(wanted: Sequence[compute.Run], chosen: Chosen, how: View, name: str, n
     for run in order:  # all names at once, so that one sees what is still to come
         places[run.key].markdown(f"**{letters.get(run.key) or run.method.title}**")
         notes[run.key] = places[run.key].empty()
-        notes[run.key].caption("Waiting for its turn..." if now else "Not computed.")
+        if known[run.method.id] is None:
+            notes[run.key].caption("Waiting for its turn..." if now else "Not computed.")
     found: dict[str, Explanation] = {}
     for run, result in compute.compute_each(order, name, now, bar):
         if result is None:
