@@ -20,10 +20,11 @@ with show.errors():
     with st.sidebar:
         target = pickers.question(model, ranked, chosen.true_class, say)
         method = pickers.method(model)
-    st.markdown(f"#### {model.title} says **{ranked[0].name.split(',')[0]}**, {ranked[0].probability:.0%}")
+    show.heading(model.title, ranked)
     if chosen.remark:
         st.caption(chosen.remark)
-    show.predictions(ranked, target and target.classes[0], pickers.pick_bar)
+    if ranked:
+        show.predictions(ranked, getattr(target, "classes", (None,))[0], pickers.pick_bar)
     if target is None:
         st.stop()
 

@@ -87,8 +87,21 @@ def logits(model: ExplainableModel, prepared: Prepared) -> np.ndarray:
     return found
 
 
+def embedding(model: ExplainableModel, picture: Image.Image) -> torch.Tensor:
+    """The embedding (1, E) of a picture: what a similarity is asked to."""
+    prepared = model.prepare(picture)
+    key = f"embedding {model.id} {model.fingerprint} {prepared.digest}"
+    found = held(key)
+    if found is None:
+        found = model.embed(prepared.pixels).cpu().numpy()
+        hold(key, found)
+    return torch.from_numpy(found)
+
+
 def ranked(model: ExplainableModel, prepared: Prepared) -> list[Prediction]:
-    """All classes of the model for a picture, the most probable first."""
+    """All classes of the model for a picture, the most probable first; none where it has no classes."""
+    if not model.has_classifier:
+        return []
     scores = torch.from_numpy(logits(model, prepared))
     return model.predictions(scores, len(scores))
 

@@ -18,7 +18,7 @@ from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.options import Choice, Option, options_of
 from xai_core.pictures import FORMATS, MAX_BYTES
 from xai_core.samples import SAMPLES
-from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, Target
+from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 
 OWN = "Your own picture"
 LINK = {"bind": "query-params"}
@@ -113,7 +113,7 @@ def model(say: DeltaGenerator) -> ExplainableModel:
     return loaded.model(embedded.id, embedded.checkpoints[0].id)
 
 
-ONE, MARGIN = "One class", "A and not B"
+ONE, MARGIN, SIMILAR = "One class", "A and not B", "Similarity"
 PREDICTED, TRUE = "Predicted class", "True class"
 
 
@@ -130,9 +130,14 @@ def question(
     def label(choice: int | str) -> str:
         return f"{by_index[choice]} ({choice})" if isinstance(choice, int) else choice
 
+    if not model.has_classifier:
+        st.caption("This network has no classes. It can say what makes two pictures alike.")
+        return _similarity(model)
     ask = st.segmented_control(
-        "Question", [ONE, MARGIN], default=ONE, required=True, key="ask", width="stretch", help=MARGIN_HELP, **LINK
+        "Question", [ONE, MARGIN, SIMILAR], default=ONE, required=True, key="ask", width="stretch", help=ASK_HELP, **LINK
     )
+    if ask == SIMILAR:
+        return _similarity(model)
     if ask == MARGIN:
         first = st.selectbox("A", order, index=0, format_func=label, key="a", help=BY_NAME, **LINK)
         second = st.selectbox("B", order, index=1, format_func=label, key="b", help=BY_NAME, **LINK)
@@ -148,14 +153,26 @@ def question(
     return ClassLogit((chosen,))
 
 
+def _similarity(model: ExplainableModel) -> Target:
+    other = st.selectbox("Similar to", SAMPLES, format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
+    picture = compute.sample(other)
+    st.image(picture, width=96, output_format="PNG", alt=f"The reference: {SAMPLES[other].title}")
+    return SimilarityTo(compute.embedding(model, picture))
+
+
 def pick_bar() -> None:
     """A click on a bar of the predictions asks about its class, or makes it the rival."""
     picked = st.session_state["bars"]["selection"].get("pick")
     if picked:
-        st.session_state["b" if st.session_state["ask"] == MARGIN else "class"] = int(picked[0]["class"])
+        asked = st.session_state["ask"]
+        st.session_state["b" if asked == MARGIN else "class"] = int(picked[0]["class"])
+        st.session_state["ask"] = ONE if asked == SIMILAR else asked
 
 
-MARGIN_HELP = "A and not B: what tips the scales between two classes, as the difference of their logits."
+ASK_HELP = (
+    "A and not B: what tips the scales between two classes, as the difference of their logits. Similarity: what makes this "
+    "picture resemble another one, as the cosine of their embeddings; it needs no classes."
+)
 BY_NAME = "All classes of the model, the most probable first. Type to search by name or number; or click a bar."
 PROBABILITY = (
     "The logit is the class's own score. The probability also falls when another class rises, and hardly moves where "

@@ -25,6 +25,14 @@ def errors():
         st.error(str(error))
 
 
+def heading(title: str, ranked: list[Prediction]) -> None:
+    """What the network says, or that it says nothing."""
+    if ranked:
+        st.markdown(f"#### {title} says **{ranked[0].name.split(',')[0]}**, {ranked[0].probability:.0%}")
+    else:
+        st.markdown(f"#### {title} names no classes")
+
+
 def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
     """The top classes as bars; a click on one asks about it (the select box 'Any class' does the same by keyboard)."""
     top = ranked[:5]
