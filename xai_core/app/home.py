@@ -8,7 +8,7 @@ import streamlit as st
 from xai_core.models import weights
 from xai_core.models.catalog import CARDS
 
-SINGLE, METHODS = "pages/1_Single_image.py", "pages/2_Method_comparison.py"
+SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
 
 PAGES = {
     SINGLE: (
@@ -22,6 +22,12 @@ PAGES = {
         ":material/grid_view:",
         "Do the methods agree on one picture, where do they not, and which of them pass the sanity check? Also one method "
         "over all layers, and a blind vote.",
+    ),
+    MODELS: (
+        "Model comparison",
+        ":material/compare:",
+        "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised and "
+        "untrained ones side by side.",
     ),
 }
 
@@ -45,6 +51,7 @@ EXAMPLES = {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
+    "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
