@@ -26,8 +26,8 @@ PAGES = {
     MODELS: (
         "Model comparison",
         ":material/compare:",
-        "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised and "
-        "untrained ones side by side.",
+        "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
+        "and untrained ones side by side.",
     ),
 }
 
