@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from xai_core import samples
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import broken_cards, cards
 from xai_core.version import __version__
 
 
@@ -201,18 +201,24 @@ def _models(given: argparse.Namespace) -> None:
             "trained_on": card.trained_on,
             "paper": card.paper,
             "checkpoints": [
-                {"id": one.id, "file": one.file, "url": one.url, "ready": weights.find(one) is not None}
+                {
+                    "id": one.id,
+                    "files": [{"name": file.name, "url": file.url} for file in one.files],
+                    "ready": weights.find(one) is not None,
+                }
                 for one in card.checkpoints
             ],
         }
-        for card in CARDS.values()
+        for card in cards().values()
     ]
 
     def line(row: dict[str, Any]) -> str:
         states = ", ".join(f"{one['id']}: {'ready' if one['ready'] else 'to be fetched'}" for one in row["checkpoints"])
-        return f"{row['id']:<32}{row['supervision']:<36}{states}"
+        return f"{row['id']:<32}{row['supervision']:<48}{states}"
 
     _print(rows, given.json, line)
+    for problem in broken_cards().values():
+        print(problem, file=sys.stderr)
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, line) -> None:

@@ -13,7 +13,7 @@ from xai_core.attribution.method import Method
 from xai_core.errors import BadPicture, WeightsUnavailable
 from xai_core.keys import bytes_digest
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import CARDS, cards
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.options import Choice, Option, options_of
 from xai_core.pictures import FORMATS, MAX_BYTES
@@ -90,7 +90,8 @@ def _own_picture(say: DeltaGenerator) -> Chosen | None:
 
 def model(say: DeltaGenerator) -> ExplainableModel:
     """The chosen model, loaded; where it is not to be had, `say` gives the reason and the embedded one steps in."""
-    card = CARDS[st.selectbox("Model", CARDS, format_func=lambda id: CARDS[id].title, key="model", **LINK)]
+    known = {id: card for id, card in cards().items() if card.classes}  # the questions here are about classes
+    card = known[st.selectbox("Model", known, format_func=lambda id: known[id].title, key="model", **LINK)]
     checkpoints = {one.id: one for one in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
