@@ -22,7 +22,11 @@ def gather(card: Card, files: Sequence[File], paths: Sequence[Path], module: nn.
     """What a module needs, from all files of a checkpoint; each must hold its share exactly. Raises WeightsUnavailable."""
     state: State = {}
     for file, path in zip(files, paths, strict=True):
-        state |= read_share(card, file, files, path, module, **more)
+        try:
+            state |= read_share(card, file, files, path, module, **more)
+        except WeightsUnavailable as problem:
+            again = f" Delete {path} to have it fetched again." if file.url else ""
+            raise WeightsUnavailable(f"{problem}{again}") from problem
     return state
 
 
@@ -51,10 +55,7 @@ def read_share(
         found = _split(rename, found, module)
         _check(found, expected, file, head)
     except _Unfit as problem:
-        again = f"Delete {path} to have it fetched again" if file.url else "Compare the file with the model's card"
-        raise WeightsUnavailable(
-            f"{path.name} cannot be read as the weights of {card.title}: {problem}. {again}."
-        ) from problem
+        raise WeightsUnavailable(f"{path.name} cannot be read as the weights of {card.title}: {problem}.") from problem
     return found
 
 

@@ -67,8 +67,8 @@ def _fetch(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | 
     target = folder() / file.name
     whose = f"The weights of {card.title} ({checkpoint.id}): {file.name}"
     if not file.url:
-        source = f"have no direct address (see {card.page})" if card.page else "are the file its card names"
-        raise WeightsUnavailable(f"{whose} is not on this machine. They {source}: put the file at {target}.")
+        source = f" and has no direct address (see {card.page})" if card.page else ""
+        raise WeightsUnavailable(f"{whose} is not on this machine{source}. Put it at {target}.")
     report = {} if progress is None else {"progress": lambda here, all: progress(file.name, here, all)}
     try:
         download.fetch(file.url, target, file.megabytes, file.sha256, **report)
