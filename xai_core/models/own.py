@@ -115,7 +115,7 @@ def _names(value: Any) -> bool:
 
 
 def _class_list(value: Any) -> bool:
-    return _text(value) or (isinstance(value, list) and all(map(_text, value)))
+    return _text(value) or (isinstance(value, list) and len(value) != 1 and all(map(_text, value)))
 
 
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a value fits, what it must be)
@@ -124,7 +124,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
     # Letters only: timm would fetch what "hf-hub:..." names.
     "architecture": (lambda value: _text(value) and bool(re.fullmatch(NAME, value)), "the library's name of a network"),
     "file": (_text, "the name of a file in the folder of the card"),
-    "classes": (_class_list, "a list of names, or the name of a text file with one a line"),
+    "classes": (_class_list, "a list of at least two names, or the name of a text file with one a line"),
     "input_size": (_side, "a number of pixels from 8 to 2048"),
     "shorter_side": (_side, "a number of pixels from 8 to 2048"),
     "interpolation": (lambda value: value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
