@@ -2,6 +2,7 @@
 and stops nothing."""
 
 import json
+from pathlib import Path
 
 import pytest
 import timm
@@ -113,6 +114,16 @@ def test_a_resnet_without_classes(folder, network):
     write(folder, classes=None)
     model = load_model("scenes")
     assert not model.has_classifier and model.outputs(IMAGES).embedding.shape == (2, 512)
+
+
+def test_the_card_in_the_readme(folder):
+    """It works as it stands, for a file as torch.nn.DataParallel makes one."""
+    text = (Path(__file__).parents[1] / "README.md").read_text()
+    (folder / "scenes.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    state = torchvision.models.resnet50(num_classes=6).state_dict()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, folder / "scenes.pth")
+    assert load_model("scenes").class_names == tuple(SCENES)
+    assert cards()["scenes"].checkpoints[0].recipe == CARDS["resnet50"].checkpoints[1].recipe
 
 
 def test_what_a_card_leaves_out_is_usual(folder, network):
