@@ -19,7 +19,9 @@ class Site:
     status: int | None = None
     modified: float = 0.0  # seconds since 1970
     lengths: bool = True
+    shift: int = 0  # a part begins so many bytes too late
     pause: float = 0.0  # between pieces
+    fast: int = 0  # bytes that are sent without a pause
     url: str = ""
     asked: list[str | None] = field(default_factory=list)
     sent: int = 0
@@ -45,7 +47,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
         def do_GET(self):
             asked, total = self.headers.get("Range"), len(site.data)
             site.asked.append(asked)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and site.ranges else 0
+            start = int(asked.removeprefix("bytes=").rstrip("-")) + site.shift if asked and site.ranges else 0
             since = self.headers.get("If-Unmodified-Since")
             if site.status:
                 return self.send_error(site.status)
@@ -71,7 +73,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
                 except OSError:  # the client went away
                     return
                 site.sent += len(body[at : at + 2**16])
-                time.sleep(site.pause)
+                time.sleep(site.pause if at >= site.fast else 0)
 
         def log_message(self, *_):
             pass

@@ -17,10 +17,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from xai_core import explain
 from xai_core.errors import NoClassifier, WeightsUnavailable
 from xai_core.models import checkpoints, families, loading
 from xai_core.models.catalog import CARDS
 from xai_core.models.loading import load_model
+from xai_core.targets import SimilarityTo
 
 OPTIMIZER = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 NAMESPACE = argparse.Namespace(lr=0.1, arch="x")
@@ -312,6 +314,19 @@ def test_an_entry_that_is_missing_or_too_many_is_named(place, id):
             assert says in str(caught.value) and "\n" not in str(caught.value), caught.value
 
 
+def test_an_entry_that_is_there_twice_is_refused(place):
+    """SimSiam's projection is `encoder.fc` in the file: another `encoder.project` would fall onto it."""
+
+    def double(files):
+        (file,) = files
+        twin = {"module.encoder.project.0.weight": torch.zeros(2048, 2048)}
+        return [file | {"state_dict": file["state_dict"] | twin}]
+
+    place("simsiam", double)
+    with pytest.raises(WeightsUnavailable, match=r"project\.0\.weight twice"):
+        load_model("simsiam")
+
+
 def weights_of(id):
     return loading.weights.find(CARDS[id].checkpoints[0])
 
@@ -372,6 +387,18 @@ def test_files_of_two_models_are_two_models(place):
     first = load_model("dino_resnet50").fingerprint
     place("dino_resnet50", lambda files: [files[0], files[1] | {"epoch": 7}])
     assert load_model("dino_resnet50").fingerprint != first
+
+
+def test_similarity_is_explained_and_classes_are_refused(place):
+    place("simsiam", lambda files: files)
+    model = load_model("simsiam", weights="random")
+    first, second = torch.rand(2, 3, 64, 64)
+    why = explain(model, first, "grad_cam", target=SimilarityTo(model.embed(second)))
+    assert why.heatmap.shape == (2, 2)
+    with pytest.raises(NoClassifier):
+        explain(model, first, "grad_cam", target="tabby")
+    with pytest.raises(NoClassifier):
+        explain(model, first, "grad_cam")
 
 
 @pytest.mark.parametrize("id", ["simclrv2_r50_1x", "barlow_twins", "simsiam"])

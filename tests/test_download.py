@@ -84,6 +84,16 @@ def test_a_server_that_knows_no_ranges_sends_all_again(target):
     assert target.read_bytes() == DATA
 
 
+def test_another_part_than_asked_for_is_not_appended(target):
+    start(target, DATA[:1000])
+    with serving(data=DATA, shift=1) as site:
+        with pytest.raises(NotFetched, match="another part"):
+            fetch(site.url, target, MEGABYTES)
+        assert part_of(target).read_bytes() == DATA[:1000]
+        site.shift = 0
+        fetch(site.url, target, MEGABYTES, RIGHT)
+
+
 def test_a_file_that_changed_since_is_fetched_from_the_beginning(target):
     start(target, b"x" * 1000)
     with serving(data=DATA, modified=time.time() + 3600) as site:
@@ -170,7 +180,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_threads_that_want_the_same_file_fetch_it_once(target):
-    with serving(data=DATA, pause=0.005) as site, ThreadPoolExecutor(6) as pool:
+    with serving(data=DATA, pause=0.02) as site, ThreadPoolExecutor(6) as pool:
         told = [[] for _ in range(6)]
         jobs = [pool.submit(fetch, site.url, target, MEGABYTES, RIGHT, lambda *one, to=to: to.append(one)) for to in told]
         for job in jobs:
@@ -196,10 +206,10 @@ def test_processes_that_want_the_same_file_fetch_it_once(target):
 
 
 def test_a_killed_process_leaves_a_part_and_no_lock(target):
-    with serving(data=DATA, pause=0.05) as site:
+    with serving(data=DATA, pause=0.5, fast=1_500_000) as site:
         process = SPAWN.Process(target=fetch, args=(site.url, target, MEGABYTES, RIGHT))
         process.start()
-        while not (part_of(target).exists() and part_of(target).stat().st_size):
+        while process.is_alive() and not (part_of(target).exists() and part_of(target).stat().st_size):
             time.sleep(0.01)
         os.kill(process.pid, signal.SIGKILL)
         process.join()

@@ -76,7 +76,7 @@ def test_a_fine_tuned_resnet_is_a_model_like_the_others(folder, network):
     assert list(cards()) == [*CARDS, "scenes"] and broken_cards() == {}
     model = load_model("scenes")
     torch.testing.assert_close(model.outputs(IMAGES).logits.cpu(), expected(network, IMAGES), rtol=1e-4, atol=1e-4)
-    assert (model.title, model.class_names, model.wnids) == ("Scenes", tuple(SCENES), ())
+    assert (model.title, model.class_names, model.wnids) == ("Scenes (scenes)", tuple(SCENES), ())
     assert model.class_index("sea") == 4
     with pytest.raises(UnknownName, match="buildings, forest"):
         model.class_index("tabby")
@@ -142,6 +142,7 @@ WRONG_CARDS = {  # what is changed -> what is said
     "family is a list": ({"family": ["resnet"]}, "family must be one of"),
     "architecture elsewhere": ({"architecture": "hf-hub:somebody/resnet50"}, "architecture must be the library's name"),
     "file outside": ({"file": "../secret.pth"}, "'../secret.pth' lies outside the folder"),
+    "no file name": ({"file": "a\x00b"}, "'a\\x00b' is no file's name"),
     "file absolute": ({"file": "/etc/passwd"}, "'/etc/passwd' lies outside the folder"),
     "classes outside": ({"classes": "../classes.txt"}, "'../classes.txt' lies outside the folder"),
     "classes not there": ({"classes": "none.txt"}, "its list of classes none.txt cannot be read"),
@@ -177,6 +178,13 @@ def test_a_link_does_not_lead_out_of_the_folder(folder, tmp_path):
     (folder / "scenes.pth").symlink_to(tmp_path / "outside.pth")
     write(folder)
     assert "lies outside the folder" in broken_cards()["scenes.toml"]
+
+
+def test_links_in_a_circle(folder):
+    (folder / "scenes.pth").symlink_to(folder / "scenes.pth")
+    write(folder)
+    with pytest.raises(XaiError, match=r"is no file's name|is not on this machine"):  # Python tells them apart since 3.13
+        load_model("scenes")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "my model"])
@@ -267,7 +275,7 @@ def test_home_lists_both_kinds(folder, network):
     page = AppTest.from_function(home).run()
     assert not page.exception
     said = " ".join(one.value for one in page.markdown)
-    assert "**Scenes**: ready" in said and "wrong.toml" in said
+    assert "**Scenes (scenes)**: ready" in said and "wrong.toml" in said
 
 
 def test_errors_have_one_root():

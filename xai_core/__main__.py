@@ -214,12 +214,18 @@ def _models(given: argparse.Namespace) -> None:
     ]
 
     def line(row: dict[str, Any]) -> str:
-        states = ", ".join(f"{one['id']}: {'ready' if one['ready'] else 'to be fetched'}" for one in row["checkpoints"])
+        states = ", ".join(f"{one['id']}: {_state(one)}" for one in row["checkpoints"])
         return f"{row['id']:<32}{row['supervision']:<48}{states}"
 
     _print(rows, given.json, line)
     for problem in broken_cards().values():
         print(problem, file=sys.stderr)
+
+
+def _state(checkpoint: dict[str, Any]) -> str:
+    """Of a row of `models`."""
+    by_hand = not all(file["url"] for file in checkpoint["files"])
+    return "ready" if checkpoint["ready"] else "put there by hand" if by_hand else "to be fetched"
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, line) -> None:

@@ -95,10 +95,11 @@ def renamed(state: State, names: Mapping[str, str]) -> State:
     found: State = {}
     for name, value in state.items():
         theirs = next((theirs for theirs in names if name.startswith(theirs)), None)
-        if theirs is not None:
-            found[names[theirs] + name.removeprefix(theirs)] = value
-        elif name.rpartition("/")[0] in nests:
-            found[name] = value
+        ours = name if theirs is None else names[theirs] + name.removeprefix(theirs)
+        if ours in found:
+            raise _Unfit(f"it holds {ours} twice, also as {name}")
+        if theirs is not None or name.rpartition("/")[0] in nests:
+            found[ours] = value
     return {name: value for name, value in found.items() if not name.endswith(NOT_READ)}
 
 

@@ -61,7 +61,7 @@ def _card(path: Path) -> Card:
     file = File(given["file"], url="", megabytes=megabytes, names=given.get("names", {"": ""}))
     return Card(
         id=path.stem,
-        title=given.get("title", path.stem),
+        title=f"{given['title']} ({path.stem})" if "title" in given else path.stem,  # none is there twice
         family=given["family"],
         architecture=given["architecture"],
         supervision=given.get("supervision", "your own"),
@@ -140,7 +140,11 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
 def _inside(folder: Path, name: str) -> Path:
     """A file of the folder, which a card must not lead out of."""
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name no file can have
+        raise _Problem(f"{name!r} is no file's name") from error
+    if not inside:
         raise _Problem(f"'{name}' lies outside the folder {folder}")
     return path
 
