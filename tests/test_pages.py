@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -117,16 +119,30 @@ def test_the_app_key_is_the_explanation_key(lite0, monkeypatch):
 
 
 def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
-    def refuse(id, checkpoint):
-        if id != "efficientnet_lite0":
-            raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
-        return real(id, checkpoint)
+    def refuse(card, checkpoint, progress):
+        progress("resnet50.pth", 1.0, 98.0)
+        raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
 
-    real = loaded.model
-    monkeypatch.setattr(loaded, "model", refuse)
+    monkeypatch.setattr(loaded.weights, "obtain", refuse)
     app = choose(opened(SINGLE), "model", "resnet50")
     assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
     assert "football helmet" in text(app)
+
+
+def test_a_model_of_ones_own_is_asked_about_its_own_classes(tmp_path, monkeypatch):
+    """Also where another model's class was chosen before, and where the picture has a true class of ImageNet."""
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), tmp_path / "three.pth")
+    card = 'family = "resnet"\narchitecture = "resnet18"\nfile = "three.pth"\nclasses = ["sea", "forest", "street"]\n'
+    (tmp_path / "three.toml").write_text(card)
+    (tmp_path / "wrong.toml").write_text(card.replace("resnet18", "resnet17"))
+    app = choose(choose(opened(SINGLE, picture="Rocket"), "class", 657), "model", "three")
+    assert not app.error and app.selectbox(key="class").value == "Predicted class"
+    assert len(app.selectbox(key="class").options) == 4
+    choose(app, "class", 1)
+    assert "forest" in text(app)
+    choose(app, "model", "wrong")
+    assert "no architecture of the family resnet" in app.error[0].value and "goes on with" in app.error[0].value
 
 
 SICK = {

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import samples
+from xai_core import cli_weights, samples
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import broken_cards, cards
 from xai_core.version import __version__
 
 
@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
+    cli_weights.add_to(commands)
     return parser
 
 
@@ -201,18 +202,30 @@ def _models(given: argparse.Namespace) -> None:
             "trained_on": card.trained_on,
             "paper": card.paper,
             "checkpoints": [
-                {"id": one.id, "file": one.file, "url": one.url, "ready": weights.find(one) is not None}
+                {
+                    "id": one.id,
+                    "files": [{"name": file.name, "url": file.url} for file in one.files],
+                    "ready": weights.find(one) is not None,
+                }
                 for one in card.checkpoints
             ],
         }
-        for card in CARDS.values()
+        for card in cards().values()
     ]
 
     def line(row: dict[str, Any]) -> str:
-        states = ", ".join(f"{one['id']}: {'ready' if one['ready'] else 'to be fetched'}" for one in row["checkpoints"])
-        return f"{row['id']:<32}{row['supervision']:<36}{states}"
+        states = ", ".join(f"{one['id']}: {_state(one)}" for one in row["checkpoints"])
+        return f"{row['id']:<32}{row['supervision']:<48}{states}"
 
     _print(rows, given.json, line)
+    for problem in broken_cards().values():
+        print(problem, file=sys.stderr)
+
+
+def _state(checkpoint: dict[str, Any]) -> str:
+    """Of a row of `models`."""
+    by_hand = not all(file["url"] for file in checkpoint["files"])
+    return "ready" if checkpoint["ready"] else "put there by hand" if by_hand else "to be fetched"
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool, line) -> None:

@@ -5,6 +5,7 @@ XaiError                    the root: pages and the command line catch only this
 ├── BadRequest              a question that cannot be asked
 │   ├── UnknownName         no such model, method, class, cut or option; lists what is near
 │   └── NoClassifier        a class was asked of a network that has no classes
+├── BadCard                 a model card of the user's own cannot be used
 ├── WeightsUnavailable      a checkpoint is neither here nor to be fetched; names the file
 └── OutOfMemory             not even one picture fits
 """
@@ -39,6 +40,10 @@ class UnknownName(BadRequest):
 
 class NoClassifier(BadRequest):
     """A class was asked of a network that has no classes."""
+
+
+class BadCard(XaiError):
+    """A model card of the user's own cannot be used; names the file and what is wrong."""
 
 
 class WeightsUnavailable(XaiError):

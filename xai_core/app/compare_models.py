@@ -15,7 +15,7 @@ from xai_core.comparing_models import Answer
 from xai_core.explanation import Explanation
 from xai_core.keys import array_digest, run_key
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import cards, find_card
 from xai_core.models.loading import imagenet_classes
 from xai_core.options import check_options
 from xai_core.runtime import Track
@@ -33,14 +33,14 @@ class Network(NamedTuple):
 
     @property
     def title(self) -> str:
-        card = CARDS[self.id]
+        card = find_card(self.id)
         if self.checkpoint == loaded.RANDOM:
             return f"{card.title}, untrained"
         return card.title if len(card.checkpoints) == 1 else f"{card.title} {self.checkpoint}"
 
     @property
     def ready(self) -> bool:
-        found = [one for one in CARDS[self.id].checkpoints if one.id == self.checkpoint]
+        found = [one for one in find_card(self.id).checkpoints if one.id == self.checkpoint]
         return not found or weights.find(found[0]) is not None
 
     @property
@@ -48,13 +48,13 @@ class Network(NamedTuple):
         """What the columns are grouped by."""
         if self.checkpoint == loaded.RANDOM:
             return "Untrained"
-        return "Self-supervised" if "self-supervised" in CARDS[self.id].supervision else "Supervised"
+        return "Self-supervised" if "self-supervised" in find_card(self.id).supervision else "Supervised"
 
 
 def networks() -> list[Network]:
     """The networks to compare, grouped: supervised, self-supervised, untrained."""
-    every = [Network(card.id, one.id) for card in CARDS.values() for one in card.checkpoints]
-    every += [Network(card.id, loaded.RANDOM) for card in CARDS.values()]
+    every = [Network(card.id, one.id) for card in cards().values() for one in card.checkpoints]
+    every += [Network(card.id, loaded.RANDOM) for card in cards().values()]
     ready = [one for one in every if one.ready and one.checkpoint != loaded.RANDOM]
     default = [*ready, Network(ready[0].id, loaded.RANDOM)][:3] if ready else []
     by_title = {one.title: one for one in every}
@@ -76,7 +76,7 @@ CHOICE = (
 
 
 def _megabytes(network: Network) -> int:
-    return next(one.megabytes for one in CARDS[network.id].checkpoints if one.id == network.checkpoint)
+    return next(one.megabytes for one in find_card(network.id).checkpoints if one.id == network.checkpoint)
 
 
 class Asked(NamedTuple):
@@ -169,7 +169,7 @@ def columns(found: dict[Network, Answer], chosen: Chosen, common: bool, smooth: 
 
 def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth: bool, usual: str | None) -> None:
     st.markdown(f"**{network.title}**")
-    trained = CARDS[network.id].supervision.capitalize() if network.group != "Untrained" else "Untrained: random weights"
+    trained = find_card(network.id).supervision.capitalize() if network.group != "Untrained" else "Untrained: random weights"
     st.caption(f"{trained}. {answer.nbytes / 1e6:.0f} MB of weights.")
     if not isinstance(answer.explanation, Explanation):
         st.error(str(answer.explanation))

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
 
@@ -90,16 +90,20 @@ def status() -> None:
         resident = resident_megabytes()
         if resident:
             st.markdown(f"**Memory of this process**: {resident:,.0f} MB")
-        for card in CARDS.values():
+        for card in cards().values():
             for checkpoint in card.checkpoints:
                 several = f" {checkpoint.id}" if len(card.checkpoints) > 1 else ""
                 if weights.find(checkpoint):
                     st.markdown(f":material/check_circle: **{card.title}**{several}: ready")
+                elif not all(file.url for file in checkpoint.files):
+                    st.markdown(f":material/file_open: **{card.title}**{several}: put into `weights/` by hand")
                 else:
                     st.markdown(
                         f":material/cloud_download: **{card.title}**{several}: fetched when first chosen "
                         f"({checkpoint.megabytes} MB)"
                     )
+        for problem in broken_cards().values():
+            st.markdown(f":material/error: {problem}")
 
 
 def resident_megabytes() -> float | None:

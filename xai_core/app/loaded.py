@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import cachetools
 import streamlit as st
 
-from xai_core.models.catalog import CARDS
+from xai_core.models import weights
+from xai_core.models.card import Card, Checkpoint
+from xai_core.models.catalog import find_card
 
 if TYPE_CHECKING:
     from xai_core.models.explainable import ExplainableModel
@@ -40,10 +42,28 @@ def _loaded() -> _Loaded:
     return _Loaded()
 
 
+def fetch(card: Card, checkpoint: Checkpoint) -> None:
+    """Download what is missing of a model's weights, with a bar. Raises WeightsUnavailable.
+
+    A page that goes on to something else stops it; what has come is kept.
+    """
+    if weights.find(checkpoint):
+        return
+    slot = st.empty()
+    weights.obtain(
+        card,
+        checkpoint,
+        lambda name, here, total: slot.progress(
+            min(here / max(total, 1e-9), 1.0), text=f"Fetching {name} for {card.title}: {here:,.0f} of {total:,.0f} MB"
+        ),
+    )
+    slot.empty()
+
+
 def model(id: str, checkpoint: str) -> ExplainableModel:
     """A model of the catalogue, from memory or loaded now. One loads at a time; room is made before, not after.
 
-    Raises WeightsUnavailable.
+    Raises WeightsUnavailable, BadCard.
     """
     from xai_core.models.loading import load_model
 
@@ -51,7 +71,7 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
     with held.lock:
         found = held.models.get((id, checkpoint))
         if found is None:
-            expected = min(1e6 * CARDS[id].checkpoints[0].megabytes, held.models.maxsize)
+            expected = min(1e6 * find_card(id).checkpoints[0].megabytes, held.models.maxsize)
             while held.models.currsize + expected > held.models.maxsize:
                 held.models.popitem()
             held.models[id, checkpoint] = found = load_model(id, checkpoint)

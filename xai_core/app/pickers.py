@@ -10,10 +10,10 @@ from xai_core import runtime
 from xai_core.app import compute, loaded, session
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
-from xai_core.errors import BadPicture, WeightsUnavailable
+from xai_core.errors import BadCard, BadPicture, WeightsUnavailable
 from xai_core.keys import bytes_digest
 from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.models.catalog import CARDS, cards
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.options import Choice, Option, options_of
 from xai_core.pictures import FORMATS, MAX_BYTES
@@ -90,7 +90,8 @@ def _own_picture(say: DeltaGenerator) -> Chosen | None:
 
 def model(say: DeltaGenerator) -> ExplainableModel:
     """The chosen model, loaded; where it is not to be had, `say` gives the reason and the embedded one steps in."""
-    card = CARDS[st.selectbox("Model", CARDS, format_func=lambda id: CARDS[id].title, key="model", **LINK)]
+    known = cards()
+    card = known[st.selectbox("Model", known, format_func=lambda id: known[id].title, key="model", **LINK)]
     checkpoints = {one.id: one for one in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
@@ -100,11 +101,12 @@ def model(say: DeltaGenerator) -> ExplainableModel:
     if not weights.find(checkpoint):
         message = session.failure(name)
     if message is None:
-        action = "Loading" if weights.find(checkpoint) else f"Fetching {checkpoint.megabytes} MB of weights for"
         try:
-            with say, st.spinner(f"{action} {card.title}"):
-                return loaded.model(card.id, checkpoint.id)
-        except WeightsUnavailable as error:
+            with say:
+                loaded.fetch(card, checkpoint)
+                with st.spinner(f"Loading {card.title}"):
+                    return loaded.model(card.id, checkpoint.id)
+        except (WeightsUnavailable, BadCard) as error:
             message = str(error)
             session.remember_failure(name, message)
     embedded = next(iter(CARDS.values()))
@@ -122,8 +124,9 @@ def question(
 ) -> Target | None:
     """What to explain; None while it is not settled, and `say` gives the reason.
 
-    `ranked` holds all classes, the most probable first.
+    `ranked` holds all classes, the most probable first; `true_class` is ImageNet's.
     """
+    true_class = true_class if model.wnids else None
     by_index = {one.index: one.name for one in ranked}
     order = list(by_index)
 

@@ -6,28 +6,53 @@ from typing import Any
 
 from xai_core.recipe import Recipe
 
+IMAGENET = "imagenet-1k"  # its 1,000 names are read from timm when a model is loaded
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of weights: its name, its official address, the start of its SHA-256 where that is published.
+
+    url         empty where no direct address is published: the file is then put into the folder by hand
+    package     the installed package that carries the file; such weights need no download
+    names       where names of tensors begin in the file -> in the network; the first that fits counts. A slash is one
+                level of nesting: "model/module." stands for {"model": {"module.conv1.weight": ...}}. What lies outside
+                the nests named here (an optimizer's state) is left alone
+    ordered     the same entries in the same order, under other names
+    optional    what may be missing, because the network makes it itself
+    """
+
+    name: str
+    url: str
+    megabytes: int
+    sha256: str = ""
+    package: str | None = None
+    names: Mapping[str, str] = field(default_factory=lambda: {"": ""})
+    ordered: bool = False
+    optional: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One set of weights: the file, its official address, the start of its SHA-256 (if published), its preprocessing.
-
-    `package` names the installed package that carries the file; such weights need no download and have no `url`.
-    """
+    """One set of weights: its files (a backbone and its linear probe often come apart), and its preprocessing."""
 
     id: str
-    file: str
-    url: str
-    megabytes: int
+    files: tuple[File, ...]
     recipe: Recipe
-    sha256: str = ""
-    package: str | None = None
+
+    @property
+    def megabytes(self) -> int:
+        return sum(file.megabytes for file in self.files)
 
 
 @dataclass(frozen=True)
 class Card:
     """One model: what it is, how it was trained, and its checkpoints, the default one first.
 
-    `arguments` go to the library's constructor, beside the architecture's name.
+    page        the official page of the weights
+    arguments   go to the constructor, beside the architecture's name
+    classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about
+                similarity
     """
 
     id: str
@@ -39,5 +64,7 @@ class Card:
     paper: str
     licence: str
     checkpoints: tuple[Checkpoint, ...]
+    page: str = ""
     remark: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    classes: str | tuple[str, ...] = IMAGENET

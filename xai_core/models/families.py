@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_core import torchvision_ops
+from xai_core.models import architectures
 from xai_core.models.staged import Attention, Stage, StagedNetwork, tokens_grid
 
 torchvision_ops.ensure_importable()
@@ -19,7 +20,7 @@ import torchvision
 
 
 def resnet(net: nn.Module) -> StagedNetwork:
-    """torchvision ResNet: stem, every residual block, global average pooling, `fc`."""
+    """torchvision ResNet: stem, every residual block, global average pooling, `fc`; beside it `project`, if it has one."""
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     blocks = [
         Stage(f"layer{number}.{index}", block)
@@ -29,7 +30,8 @@ def resnet(net: nn.Module) -> StagedNetwork:
     return StagedNetwork(
         stages=(Stage("stem", stem), *blocks),
         pool=lambda maps: torch.flatten(net.avgpool(maps), 1),
-        classify=net.fc,
+        project=getattr(net, "project", None),
+        classify=classifier(net.fc),
         default_cut=blocks[-1].name,
     )
 
@@ -51,7 +53,7 @@ def efficientnet(net: nn.Module) -> StagedNetwork:
             Stage("head", nn.Sequential(net.conv_head, net.bn2)),
         ),
         pool=net.global_pool,
-        classify=net.classifier,
+        classify=classifier(net.classifier),
         default_cut="head",
     )
 
@@ -71,7 +73,7 @@ def vit(net: nn.Module) -> StagedNetwork:
     return StagedNetwork(
         stages=(Stage("embed", embed, grid), *blocks, Stage("norm", net.norm, grid)),
         pool=lambda tokens: net.head_drop(net.fc_norm(net.pool(tokens))),
-        classify=net.head,
+        classify=classifier(net.head),
         default_cut=blocks[-2].name,
         input_size=net.patch_embed.img_size,
         attention=Attention(
@@ -97,7 +99,7 @@ def swin(net: nn.Module) -> StagedNetwork:
     return StagedNetwork(
         stages=(Stage("embed", net.patch_embed, channels_first), *blocks, Stage("norm", net.norm, channels_first)),
         pool=lambda maps: net.head(maps, pre_logits=True),
-        classify=net.head.fc,
+        classify=classifier(net.head.fc),
         default_cut="norm",
         input_size=net.patch_embed.img_size,
         attention=Attention(note="Its attention stays inside small windows, and it has no class token."),
@@ -128,7 +130,7 @@ def xcit(net: nn.Module) -> StagedNetwork:
     return StagedNetwork(
         stages=(Stage("embed", embed, channels_first), *blocks),
         pool=pool,
-        classify=net.head,
+        classify=classifier(net.head),
         attention=Attention(
             readout=first_token,
             token=True,
@@ -167,7 +169,7 @@ def cait(net: nn.Module) -> StagedNetwork:
             Stage("norm", net.norm, with_token),
         ),
         pool=lambda tokens: net.forward_head(tokens, pre_logits=True),
-        classify=net.head,
+        classify=classifier(net.head),
         default_cut=blocks[-1].name,
         input_size=net.patch_embed.img_size,
         attention=Attention(
@@ -177,6 +179,11 @@ def cait(net: nn.Module) -> StagedNetwork:
             "only the class token's are, at the end.",
         ),
     )
+
+
+def classifier(part: nn.Module) -> nn.Module | None:
+    """The last layer, or None where the libraries left only a placeholder for it."""
+    return None if isinstance(part, nn.Identity) else part
 
 
 def first_token(rows: Tensor) -> Tensor:
@@ -190,16 +197,28 @@ def channels_first(maps: Tensor) -> Tensor:
 
 
 FAMILIES = {"resnet": resnet, "efficientnet": efficientnet, "vit": vit, "swin": swin, "xcit": xcit, "cait": cait}
-LIBRARIES = {"resnet": torchvision.models.get_model}  # of all others: timm
+LIBRARIES = {"resnet": architectures.resnet}  # of all others: timm
 
+MODULES = {  # the very classes that each family's function was written for
+    "resnet": (torchvision.models.ResNet, architectures.WideResNet),
+    "efficientnet": (timm.models.EfficientNet,),
+    "vit": (timm.models.VisionTransformer,),
+    "swin": (timm.models.SwinTransformer,),
+    "xcit": (timm.models.Xcit,),
+    "cait": (timm.models.Cait,),
+}
 
-OFFICIAL_NAMES = {  # from the names of the authors' checkpoints to timm's: (state, module) -> state
-    "swin": timm.models.swin_transformer.checkpoint_filter_fn,
-    "xcit": timm.models.xcit.checkpoint_filter_fn,
-    "cait": timm.models.cait.checkpoint_filter_fn,
+OFFICIAL_NAMES = {  # what renaming beginnings cannot do: (state under the network's names, module) -> state
+    "xcit": timm.models.xcit.checkpoint_filter_fn,  # splits the query, key and value of class attention
 }
 
 
 def build(family: str, architecture: str, **arguments: Any) -> nn.Module:
-    """The library's own module with fresh weights, on the CPU. `arguments` are the library's own, beside the name."""
-    return LIBRARIES.get(family, timm.create_model)(architecture, **arguments)
+    """A module with fresh weights, on the CPU: one of ours, or the library's. `arguments` are the constructor's own."""
+    if architecture in architectures.ARCHITECTURES:
+        module = architectures.ARCHITECTURES[architecture](**arguments)
+    else:
+        module = LIBRARIES.get(family, timm.create_model)(architecture, **arguments)
+    if type(module) not in MODULES[family]:  # a relative whose forward is another, such as a distilled DeiT
+        raise ValueError(f"{architecture} is a {type(module).__name__}")
+    return module

@@ -2,47 +2,53 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from xai_core import runtime
-from xai_core.errors import UnknownName, WeightsUnavailable
-from xai_core.models import families, weights
-from xai_core.models.card import Card, Checkpoint
-from xai_core.models.catalog import CARDS
+from xai_core.errors import BadCard, UnknownName
+from xai_core.keys import bytes_digest
+from xai_core.models import checkpoints, families, weights
+from xai_core.models.card import IMAGENET, Card, Checkpoint
+from xai_core.models.catalog import find_card
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze, normalisation
+from xai_core.models.weights import Progress
 
 
 def load_model(
-    id: str, weights: str | None = None, seed: int = 0, device: str | torch.device | None = None
+    id: str,
+    weights: str | None = None,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    progress: Progress | None = None,
 ) -> ExplainableModel:
-    """A model of the catalogue, ready to be explained.
+    """A model of the catalogue or of the user's own, ready to be explained.
 
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
-    from `seed`, with the BatchNorm statistics of noise, for tests. Raises UnknownName, or WeightsUnavailable where
-    the checkpoint is not on this machine and cannot be fetched.
+    from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
+    is called while weights are fetched. Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
+    this machine and cannot be fetched.
     """
-    if id not in CARDS:
-        raise UnknownName("model", id, CARDS)
-    card = CARDS[id]
+    card = find_card(id)
     usual = runtime.device()  # also sets up precision and threads, once
     where = torch.device(device) if device else usual
     if weights == "random":
         module, checkpoint, fingerprint = random_module(card, seed), card.checkpoints[0], f"random {seed}"
     else:
         checkpoint = checkpoint_of(card, weights)
-        module, digest = _trained_module(card, checkpoint)
+        module, digest = _trained_module(card, checkpoint, progress)
         fingerprint = digest[:8]
     freeze(module).to(where)
     network = families.FAMILIES[card.family](module)
     recipe = checkpoint.recipe
-    names, wnids = imagenet_classes()
+    names, wnids = imagenet_classes() if card.classes == IMAGENET else (card.classes, ())
     return ExplainableModel(
         id=card.id,
         title=card.title,
@@ -70,14 +76,31 @@ def random_module(card: Card, seed: int) -> nn.Module:
     With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.
     """
     with _own_draws(seed):
-        module = families.build(card.family, card.architecture, **card.arguments)
+        module = built(card)
         side = card.checkpoints[0].recipe.input_size
-        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
         if norms:
             for norm in norms:
                 norm.momentum = None  # a plain average instead of a moving one
             with torch.no_grad():
-                module.train()(torch.rand(8, 3, side, side) * 2 - 1)
+                network = families.FAMILIES[card.family](module.train())
+                _ = network.outputs(torch.rand(8, 3, side, side) * 2 - 1).embedding  # the projection head, if any, too
+    return module
+
+
+def built(card: Card) -> nn.Module:
+    """The card's module with fresh parameters. Raises BadCard where no library knows it, or another family does."""
+    try:
+        module = families.build(card.family, card.architecture, **card.arguments)
+        network = families.FAMILIES[card.family](module)
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # as timm and torchvision refuse names
+        raise BadCard(
+            f"{card.title}: '{card.architecture}' is no architecture of the family {card.family} that the installed "
+            "timm or torchvision knows."
+        ) from error
+    side = card.checkpoints[0].recipe.input_size
+    if network.input_size not in (None, (side, side)):
+        raise BadCard(f"{card.title}: {card.architecture} takes pictures of {network.input_size[0]} pixels, not {side}.")
     return module
 
 
@@ -95,46 +118,34 @@ def _own_draws(seed: int) -> Iterator[None]:
 _DRAWING = threading.Lock()
 
 
-def _trained_module(card: Card, checkpoint: Checkpoint) -> tuple[nn.Module, str]:
-    """The module with the checkpoint's parameters, and the SHA-256 of its file."""
-    path, digest = weights.obtain(card, checkpoint)
+def _trained_module(card: Card, checkpoint: Checkpoint, progress: Progress | None) -> tuple[nn.Module, str]:
+    """The module with the checkpoint's parameters, and the SHA-256 of its file or files."""
+    found = weights.obtain(card, checkpoint, progress)
+    module = filled(card, checkpoint, [path for path, _ in found])
+    digests = [digest for _, digest in found]
+    return module, digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
+
+
+def filled(card: Card, checkpoint: Checkpoint, paths: Sequence[Path]) -> nn.Module:
+    """The card's module with the parameters in these files, which must fit exactly. Raises WeightsUnavailable, BadCard."""
+    module = empty(card)
+    state = checkpoints.gather(card, checkpoint.files, paths, module, **naming(card, module))
+    own = {name: value for name, value in module.state_dict().items() if name not in state}  # counters, fixed tables
+    module.load_state_dict(own | state)
+    return module
+
+
+def empty(card: Card) -> nn.Module:
+    """The card's module for a checkpoint to fill."""
     with _own_draws(0):
-        module = families.build(card.family, card.architecture, **card.arguments)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)  # runs no code that a file may hold
-    except Exception as error:  # unpickling damaged files raises anything
-        raise _unfit(card, path, "it holds something else, or is damaged") from error
-    if isinstance(state, Mapping):
-        state = state.get("model", state)  # the official DeiT files keep the parameters under this name
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise _unfit(card, path, "it holds something other than named tensors")
-    if card.family in families.OFFICIAL_NAMES:
-        state = families.OFFICIAL_NAMES[card.family](dict(state), module)
-    expected = module.state_dict()
-    if checkpoint.package and len(state) == len(expected):  # the same entries in the same order, under other names
-        state = dict(zip(expected, state.values(), strict=True))
-    misfit = _misfit(state, expected)
-    if misfit:
-        raise _unfit(card, path, misfit)
-    module.load_state_dict(state)
-    return module, digest
+        return built(card)
 
 
-def _misfit(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
-    """How the parameters found differ from those expected, in words; empty where they fit exactly."""
-    both = [name for name in expected if name in state]
-    wrong = {
-        "missing": [name for name in expected if name not in state],
-        "unexpected": [name for name in state if name not in expected],
-        "of another shape": [name for name in both if state[name].shape != expected[name].shape],
-    }
-    return "; ".join(f"{len(names)} {how}, such as {names[0]}" for how, names in wrong.items() if names)
-
-
-def _unfit(card: Card, path: Path, problem: str) -> WeightsUnavailable:
-    return WeightsUnavailable(
-        f"{path.name} cannot be read as the weights of {card.title}: {problem}. Delete {path} to have it fetched again."
-    )
+def naming(card: Card, module: nn.Module) -> dict[str, Any]:
+    """What `checkpoints` must know of the module's names: the library's renaming, and which part is the classifier."""
+    classify = families.FAMILIES[card.family](module).classify
+    head = next((name for name, part in module.named_modules() if part is classify), "")
+    return {"rename": families.OFFICIAL_NAMES.get(card.family), "head": head}
 
 
 _SAME_NAME = {134: "crane (bird)", 517: "crane (machine)"}  # the only two classes that nothing else tells apart

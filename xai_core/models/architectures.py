@@ -1,0 +1,86 @@
+"""Modules that no library makes: ResNets that kept what they were trained with, a widened one, a ViT with fixed positions.
+
+A projection head is the module's `project`. Parameters that belong to a checkpoint but to none of our questions stand
+under `unused`, so that they are read and checked like all others.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from xai_core import torchvision_ops
+
+torchvision_ops.ensure_importable()
+
+import timm
+import torchvision
+from torchvision.models.resnet import Bottleneck
+
+
+def resnet(architecture: str, num_classes: int = 1000, **arguments) -> nn.Module:
+    """torchvision's ResNet of that name; without classes its `fc` passes the pooled features on."""
+    net = torchvision.models.get_model(architecture, num_classes=num_classes or 1, **arguments)
+    if not num_classes:
+        net.fc = nn.Identity()
+    return net
+
+
+class WideResNet(torchvision.models.ResNet):
+    """ResNet of bottleneck blocks with every width multiplied, that of the stem too; pooled features, no classes."""
+
+    def __init__(self, layers: tuple[int, ...], width: int):
+        super().__init__(Bottleneck, [1, 1, 1, 1])
+        self.inplanes = 64 * width
+        self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.inplanes)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            self._make_layer(Bottleneck, 64 * width * 2**index, blocks, stride=1 if index == 0 else 2)
+            for index, blocks in enumerate(layers)
+        )
+        self.fc = nn.Identity()
+
+
+def simclrv2_resnet50(width: int = 1, layers: tuple[int, ...] = (3, 4, 6, 3)) -> nn.Module:
+    net, size = WideResNet(layers, width), 2048 * width
+    net.project = nn.Sequential(*projection(size, size, size), nn.Linear(size, 128, bias=False), nn.BatchNorm1d(128))
+    net.unused = nn.ModuleDict({"fc": nn.Linear(size, 1000)})
+    return net
+
+
+def barlow_twins_resnet50(sizes: tuple[int, ...] = (8192, 8192, 8192)) -> nn.Module:
+    net = resnet("resnet50", num_classes=0)
+    net.project = nn.Sequential(*projection(2048, *sizes[:-1]), nn.Linear(*sizes[-2:], bias=False))
+    net.unused = nn.ModuleDict({"bn": nn.BatchNorm1d(sizes[-1], affine=False)})
+    return net
+
+
+def simsiam_resnet50() -> nn.Module:
+    net = resnet("resnet50", num_classes=0)
+    net.project = nn.Sequential(*projection(2048, 2048, 2048), nn.Linear(2048, 2048), nn.BatchNorm1d(2048, affine=False))
+    net.unused = nn.ModuleDict({"predictor": nn.Sequential(*projection(2048, 512), nn.Linear(512, 2048))})
+    return net
+
+
+def projection(*sizes: int) -> list[nn.Module]:
+    """Layers of a projection head between these sizes: linear without bias, batch normalisation, ReLU."""
+    steps = itertools.pairwise(sizes)
+    return [part for a, b in steps for part in (nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU())]
+
+
+def mocov3_vit(architecture: str = "vit_base_patch16_224", **arguments) -> nn.Module:
+    """timm's ViT with fixed positions, for checkpoints that do not hold them."""
+    net = timm.create_model(architecture, **arguments)
+    positions = fixed_positions(*net.patch_embed.grid_size, net.embed_dim)
+    net.pos_embed = nn.Parameter(torch.cat((torch.zeros(1, 1, net.embed_dim), positions[None]), dim=1))
+    return net
+
+
+def fixed_positions(rows: int, columns: int, dim: int) -> Tensor:
+    """(rows * columns, dim): sine and cosine of the row, then of the column, at dim / 4 frequencies from 1 to 1/10000."""
+    frequencies = 10000.0 ** -(torch.arange(dim // 4) / (dim // 4))
+    places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    return torch.cat([wave(place[:, None] * frequencies) for place in places.T for wave in (torch.sin, torch.cos)], dim=1)
+
+
+ARCHITECTURES = {make.__name__: make for make in (simclrv2_resnet50, barlow_twins_resnet50, simsiam_resnet50, mocov3_vit)}
