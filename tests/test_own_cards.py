@@ -137,7 +137,7 @@ WRONG_CARDS = {  # what is changed -> what is said
     "not text": (b"\xff\xfe", "is no TOML"),
     "file missing": ({"file": None}, "does not say its file"),
     "all missing": ({"file": None, "family": None, "architecture": None}, "does not say its family, architecture, file"),
-    "unknown key": ({"colour": "red"}, "nothing is called 'colour' in a card; known are title, family"),
+    "unknown key": ({"colour": "red"}, "nothing is called 'colour' in a card; known are title, base, family"),
     "unknown family": ({"family": "transformer"}, "family must be one of resnet, efficientnet, vit, swin, xcit, cait"),
     "family is a list": ({"family": ["resnet"]}, "family must be one of"),
     "architecture elsewhere": ({"architecture": "hf-hub:somebody/resnet50"}, "architecture must be the library's name"),

@@ -3,17 +3,22 @@
 So a self-supervised network, or one trained on other classes, can be asked "why this class?".
 """
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from xai_core import runtime
 from xai_core.errors import BadPicture, BadRequest
+from xai_core.exporting import write_atomically
 from xai_core.images import stack
+from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pictures import FORMATS
 from xai_core.runtime import Track
@@ -102,7 +107,7 @@ def train_probe(
     train, test = train_test_split(np.arange(len(names)), test_size=held_out, stratify=names, random_state=seed)
     folds = StratifiedKFold(3, shuffle=True, random_state=seed)
     fit = LogisticRegressionCV(
-        Cs=STRENGTHS, cv=folds, max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False, scoring="neg_log_loss"
+        Cs=STRENGTHS, cv=folds, max_iter=2000, l1_ratios=(0.0,), use_legacy_attributes=False, scoring="accuracy"
     )
     pipeline = make_pipeline(StandardScaler(), fit).fit(inputs[train], names[train])
     scaler = pipeline[0]
@@ -117,16 +122,35 @@ def train_probe(
         classes=tuple(classes.tolist()),
         trained_on=len(train),
         held_out=len(test),
-        accuracy=float(pipeline.score(inputs[test], names[test])),
+        accuracy=float((pipeline.predict(inputs[test]) == names[test]).mean()),
         chance=float(common),
         seed=seed,
         unreadable=tuple(unreadable),
     )
 
 
-def tensors(probe: Probe) -> dict[str, torch.Tensor]:
-    """What is saved: a linear layer's parameters under their usual names."""
-    return {"weight": torch.from_numpy(probe.weight), "bias": torch.from_numpy(probe.bias)}
+def save_probe(probe: Probe, base: str, name: str, folder: Path) -> Path:
+    """Write the probe and its card into a folder of weights; `load_model(name)` then loads it. Returns the card.
+
+    Raises BadRequest where the name is taken, or no name for a file.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in cards():
+        raise BadRequest(f"'{name}' cannot be the probe's name: take letters, digits, '.', '_' and '-', and a new one.")
+    card, file = folder / f"{name}.toml", folder / f"{name}.safetensors"
+    if card.exists() or file.exists():
+        raise BadRequest(f"{card.name} or {file.name} is already in {folder}; take another name, or remove them.")
+    tensors = {"weight": torch.from_numpy(probe.weight).contiguous(), "bias": torch.from_numpy(probe.bias)}
+    lines = {
+        "base": base,
+        "file": file.name,
+        "classes": list(probe.classes),
+        "remark": f"Linear probe: {in_words(probe)}.",
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, safetensors.torch.save(tensors))
+    # JSON's texts and lists of texts are TOML's
+    write_atomically(card, "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()).encode())
+    return card
 
 
 def in_words(probe: Probe) -> str:

@@ -53,6 +53,7 @@ class Card:
     arguments   go to the constructor, beside the architecture's name
     classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about
                 similarity
+    base        the model whose features a linear probe reads, the last file of each checkpoint; empty for all others
     """
 
     id: str
@@ -68,3 +69,4 @@ class Card:
     remark: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: str | tuple[str, ...] = IMAGENET
+    base: str = ""

@@ -21,6 +21,8 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.weights import Progress
 
+RANDOM = "random"  # in place of a checkpoint: untrained parameters
+
 
 def load_model(
     id: str,
@@ -37,9 +39,11 @@ def load_model(
     this machine and cannot be fetched.
     """
     card = find_card(id)
+    if card.base:
+        return _probed(card, weights, seed, device, progress)
     usual = runtime.device()  # also sets up precision and threads, once
     where = torch.device(device) if device else usual
-    if weights == "random":
+    if weights == RANDOM:
         module, checkpoint, fingerprint = random_module(card, seed), card.checkpoints[0], f"random {seed}"
     else:
         checkpoint = checkpoint_of(card, weights)
@@ -62,11 +66,41 @@ def load_model(
     )
 
 
+def _probed(card: Card, name: str | None, *more: Any) -> ExplainableModel:
+    """The model that the card is based on, with the card's probe for its classifier. Untrained, the probe is zero."""
+    base = load_model(card.base, name, *more)
+    classify = nn.Linear(_feature_count(base), len(card.classes))
+    if name == RANDOM:
+        for parameter in classify.parameters():
+            nn.init.zeros_(parameter)
+        digest = RANDOM
+    else:
+        checkpoint = checkpoint_of(card, name)
+        path, digest = weights.obtain(card, checkpoint)[-1]
+        probe = checkpoint.files[-1]
+        classify.load_state_dict(checkpoints.read_share(card, probe, (probe,), path, classify))
+    freeze(classify).to(base.device)
+    return replace(
+        base,
+        id=card.id,
+        title=card.title,
+        network=replace(base.network, classify=classify),
+        fingerprint=f"{base.fingerprint} {digest[:8]}",
+        class_names=card.classes,
+        wnids=(),
+    )
+
+
+def _feature_count(model: ExplainableModel) -> int:
+    side = model.recipe.input_size
+    return model.outputs(torch.zeros(1, 3, side, side)).features.shape[1]
+
+
 def checkpoint_of(card: Card, name: str | None) -> Checkpoint:
     """The card's checkpoint of that id; None is the default one. Raises UnknownName."""
     by_id = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     if name is not None and name not in by_id:
-        raise UnknownName("checkpoint", name, [*by_id, "random"])
+        raise UnknownName("checkpoint", name, [*by_id, RANDOM])
     return by_id[name] if name else card.checkpoints[0]
 
 

@@ -6,7 +6,8 @@ is wrong with it, and the others are listed all the same.
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +20,17 @@ FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
-def cards(taken: Collection[str]) -> dict[str, Card | BadCard]:
-    """The user's cards by their id, the name of their file, which must not be `taken`; the first folder counts most."""
+def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
+    """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
     files = {path.stem: path for folder in reversed(weights.folders()) for path in sorted(folder.glob("*.toml"))}
-    return {id: _card_or_problem(path, taken) for id, path in files.items()}
+    return {id: _card_or_problem(path, known) for id, path in files.items()}
 
 
-def _card_or_problem(path: Path, taken: Collection[str]) -> Card | BadCard:
+def _card_or_problem(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
     try:
-        if path.stem in taken:
+        if path.stem in known:
             raise _Problem("a model of this project has its name")
-        return _card(path)
+        return _card(path, known)
     except _Problem as problem:
         return BadCard(f"The model card {path} cannot be used: {problem}.")
 
@@ -38,7 +39,7 @@ class _Problem(Exception):
     """What is wrong with a card, as the end of a sentence."""
 
 
-def _card(path: Path) -> Card:
+def _card(path: Path, known: Mapping[str, Card]) -> Card:
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -48,6 +49,8 @@ def _card(path: Path) -> Card:
     _check(path, given)
     weights_file = _inside(path.parent, given["file"])
     megabytes = round(weights_file.stat().st_size / 1e6) if weights_file.is_file() else 0
+    if "base" in given:
+        return _probe(path, given, known, megabytes)
     plain = Recipe()
     size = given.get("input_size", plain.input_size)
     recipe = Recipe(
@@ -75,11 +78,32 @@ def _card(path: Path) -> Card:
     )
 
 
+def _probe(path: Path, given: Mapping[str, Any], known: Mapping[str, Card], megabytes: int) -> Card:
+    """A model of the catalogue with a linear probe of one's own in place of its classifier."""
+    if given["base"] not in known:
+        raise _Problem(f"its base '{given['base']}' is no model of this project ({', '.join(known)})")
+    base = known[given["base"]]
+    classes = _classes(path.parent, given["classes"])
+    probe = File(given["file"], url="", megabytes=megabytes)
+    return replace(
+        base,
+        id=path.stem,
+        title=given.get("title", f"{base.title}, {path.stem}"),
+        supervision=f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own",
+        trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {len(classes)} classes of your own"),
+        remark=given.get("remark", ""),
+        classes=classes,
+        base=base.id,
+        checkpoints=tuple(replace(one, files=(*one.files, probe)) for one in base.checkpoints),
+    )
+
+
 def _check(path: Path, given: Mapping[str, Any]) -> None:
     """Raises _Problem where the card lacks something, or says what nobody understands."""
     if not re.fullmatch(NAME, path.stem):
         raise _Problem("its name may only hold letters, digits, '.', '_' and '-'")
-    missing = [key for key in ("family", "architecture", "file") if key not in given]
+    needed = ("base", "file", "classes") if "base" in given else ("family", "architecture", "file")
+    missing = [key for key in needed if key not in given]
     if missing:
         raise _Problem(f"it does not say its {', '.join(missing)}")
     for key, value in given.items():
@@ -120,6 +144,7 @@ def _class_list(value: Any) -> bool:
 
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a value fits, what it must be)
     "title": (_text, "text"),
+    "base": (_text, "the id of a model of this project, for a linear probe on its features"),
     "family": (lambda value: value in FAMILIES, f"one of {', '.join(FAMILIES)}"),
     # Letters only: timm would fetch what "hf-hub:..." names.
     "architecture": (lambda value: _text(value) and bool(re.fullmatch(NAME, value)), "the library's name of a network"),

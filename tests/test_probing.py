@@ -1,0 +1,109 @@
+"""A linear probe: it finds the classes that features separate, folds its scaling away, and comes back as a model."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xai_core import explain, load_model, probing
+from xai_core.__main__ import main
+from xai_core.errors import BadRequest, WeightsUnavailable
+from xai_core.models.catalog import broken_cards, cards
+
+
+@pytest.fixture(autouse=True)
+def weights_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Twelve pictures of stripes and of blobs, and a file that is no picture."""
+    found, draw = tmp_path_factory.mktemp("textures"), np.random.default_rng(0)
+    for name in ("blobs", "stripes"):
+        (found / name).mkdir()
+        for number in range(12):
+            small = draw.integers(0, 255, (6, 6, 3) if name == "blobs" else (1, 30, 3), dtype=np.uint8)
+            Image.fromarray(small).resize((90, 90), Image.Resampling.BICUBIC).save(found / name / f"{number}.png")
+    (found / "blobs" / "broken.png").write_bytes(b"no picture")
+    return found
+
+
+@pytest.fixture(scope="module")
+def probe(folder, lite0):
+    return probing.train_probe(lite0, folder)
+
+
+def test_it_finds_classes_that_features_separate(probe):
+    assert probe.classes == ("blobs", "stripes") and (probe.trained_on, probe.held_out) == (19, 5)
+    assert probe.accuracy == 1.0 and probe.chance <= 0.6
+    assert len(probe.unreadable) == 1 and "broken.png" in probe.unreadable[0]
+
+
+def test_the_same_seed_gives_the_same_probe(folder, lite0, probe):
+    assert np.array_equal(probing.train_probe(lite0, folder).weight, probe.weight)
+
+
+def test_scaling_is_folded_into_the_layer(folder, lite0, probe):
+    """The layer's probabilities on raw features are those of a logistic regression: they sum to 1 and tell the classes."""
+    paths = [path for path, _ in probing.labelled(folder)]
+    inputs, kept, _ = probing.features(lite0, paths)
+    logits = torch.from_numpy(inputs @ probe.weight.T + probe.bias)
+    right = [probe.classes[best] == paths[place].parent.name for best, place in zip(logits.argmax(1), kept, strict=True)]
+    assert np.mean(right) >= 0.95
+
+
+def test_a_saved_probe_is_a_model(folder, lite0, probe, weights_folder):
+    probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+    assert broken_cards() == {} and cards()["textures"].base == "efficientnet_lite0"
+    model, path = load_model("textures"), str(folder / "stripes" / "3.png")
+    assert model.class_names == probe.classes and model.top_k(path, 1)[0].name == "stripes"
+    assert model.network.stages is not lite0.network.stages and model.cuts == lite0.cuts
+    found = explain(model, path, "grad_cam", target="stripes", rival="blobs")
+    assert found.model == "textures" and found.heatmap.any()
+    with pytest.raises(BadRequest, match="cannot be the probe's name"):
+        probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+
+
+def test_a_probe_of_the_wrong_length_is_refused(probe, weights_folder):
+    card = probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+    card.write_text(card.read_text().replace('["blobs", "stripes"]', '["blobs", "stripes", "dots"]'))
+    with pytest.raises(WeightsUnavailable, match=r"textures\.safetensors cannot be read"):
+        load_model("textures")
+
+
+def test_a_base_that_nobody_knows_is_named(weights_folder):
+    weights_folder.mkdir()
+    (weights_folder / "mine.toml").write_text('base = "resnet5"\nfile = "x.safetensors"\nclasses = ["a", "b"]\n')
+    assert "base 'resnet5' is no model" in broken_cards()["mine.toml"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "resnet50"])
+def test_names_that_are_no_file_or_taken_are_refused(probe, weights_folder, name):
+    with pytest.raises(BadRequest, match="cannot be the probe's name"):
+        probing.save_probe(probe, "efficientnet_lite0", name, weights_folder)
+
+
+def test_a_folder_without_classes_is_refused(tmp_path, lite0, folder):
+    for wrong in (tmp_path / "missing", tmp_path, folder / "blobs"):
+        with pytest.raises(BadRequest, match="subfolder"):
+            probing.train_probe(lite0, wrong)
+
+
+def test_on_the_command_line(folder, weights_folder, capsys):
+    assert main(["probe", str(folder), "--model", "efficientnet_lite0", "--name", "textures"]) == 0
+    said = capsys.readouterr().out
+    assert "100.0% of 5 held-out" in said and "left out: broken.png" in said and (weights_folder / "textures.toml").exists()
+
+
+def test_networks_are_compared_on_the_command_line(folder, tmp_path, capsys):
+    models = "efficientnet_lite0,efficientnet_lite0/random"
+    assert main(["compare-models", "astronaut", "--models", models, "--out", str(tmp_path / "one")]) == 0
+    assert "rank correlation" in capsys.readouterr().out
+    assert sorted(path.suffix for path in (tmp_path / "one").iterdir()) == [".json", ".npz", ".png"]
+    assert main(["compare-models", str(folder / "stripes"), "--models", models, "--out", str(tmp_path / "many")]) == 0
+    table = (tmp_path / "many" / "stripes_networks_grad_cam.csv").read_text().splitlines()
+    assert len(table) == 13 and table[0].startswith("picture,map agreement,same top class,efficientnet_lite0")
+    assert main(["compare-models", "astronaut", "--models", "resnet50", "--out", str(tmp_path)]) == 2
+    assert "at least two" in capsys.readouterr().err
