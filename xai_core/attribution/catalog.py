@@ -28,7 +28,7 @@ ATTENTION = frozenset({"attention"})
 
 # Families of networks on which a method keeps its map in 16 bits.
 CNNS = frozenset({"efficientnet", "resnet"})
-EVERYWHERE = CNNS | {"vit", "custom"}
+EVERYWHERE = CNNS | {"vit", "swin", "xcit", "cait", "custom"}
 
 
 def of_views(forward, backward=0):
