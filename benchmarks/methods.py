@@ -17,7 +17,8 @@ import numpy as np
 import pytorch_grad_cam
 import torch
 import torch.nn.functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.paired import Work, machine, row, spread, timed
 from benchmarks.peers import CLASS, EIGHT_CAMS, Peers
@@ -143,11 +144,22 @@ def measured(one: Row, rounds: int) -> Iterator[dict[str, Any]]:
         yield line
 
 
+class Flops(TorchDispatchMode):
+    """Counts the floating-point operations of convolutions and matrix products (FlopCounterMode refuses autograd.grad)."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        count = flop_registry.get(function._overloadpacket)
+        self.total += count(*args, **(kwargs or {}), out_val=found) if count else 0
+        return found
+
+
 def flops(work: Work) -> int:
-    """Floating-point operations of convolutions and matrix products in a piece of work."""
-    with FlopCounterMode(display=False) as counter:
+    with Flops() as counter:
         work()
-    return counter.get_total_flops()
+    return counter.total
 
 
 def peak(precision: str, side: int = 4096) -> float:

@@ -31,8 +31,6 @@ from xai_core.question import Question
 from xai_core.runtime import Track
 from xai_core.targets import Target, check_length
 
-TARGETS_AT_ONCE = 64  # whose products with a round of masks are held at once: 26 MB at 224 pixels
-
 Samples = Annotated[int, Range(10, 8000), "random masks"]
 Cells = Annotated[int, Range(2, 16), "cells of a mask along each side, before it is shifted"]
 Share = Annotated[float, Range(0.1, 0.9, 0.05), "probability that a cell is shown"]
@@ -124,12 +122,12 @@ def rise_all(
     for row, image in enumerate(images):
         asked = [one_target(target, row) for target in targets]
         cover = baseline_images(image[None], fill)
-        sums = _Moments(len(asked), size)
+        sums = _Moments(len(asked), size, image.device)
 
         def pictures(rows: range, image: Tensor = image, cover: Tensor = cover) -> Tensor:
             whole = rounds[rows.start // ROUND]
             shown = drawn(whole)[rows.start - whole.start : rows.stop - whole.start, None]
-            return shown * image + (1 - shown) * cover
+            return torch.lerp(cover, image, shown)
 
         for rows, outputs in sweep_rounds(question, pictures, rounds, size, track):
             sums.add(drawn(rows), torch.stack([read(target, outputs) for target in asked]))
@@ -156,16 +154,16 @@ def random_masks(seed: int, rows: range, grid: int, share: float, size: tuple[in
 class _Moments:
     """Sums over masks of M^a (f - c)^b, a and b from 0 to 2: everything that the maps and their errors are made from.
 
-    c is the mean of the first round, so that sums of squares do not cancel. Matrix products serve many targets at once; what
-    is read is read target by target, so that beside the sums nothing grows with their number.
+    c is the mean of the first round, so that sums of squares do not cancel. One matrix product adds a round for all targets,
+    in place; what is read is read target by target, so that beside the sums nothing grows with their number.
     """
 
-    def __init__(self, targets: int, size: tuple[int, int]):
+    def __init__(self, targets: int, size: tuple[int, int], device: torch.device):
         self.count, self.size = 0, size
         self.centre = None
         self.masks = torch.zeros(2, math.prod(size), dtype=torch.float64)  # sums of M, M^2
         self.scores = torch.zeros(targets, 2, dtype=torch.float64)  # sums of f, f^2
-        self.both = torch.zeros(targets, 2, 2, math.prod(size), dtype=torch.float64)  # sums of M f, M f^2; M^2 f, M^2 f^2
+        self.both = torch.zeros(2, targets * 2, math.prod(size), device=device)  # sums of M f, M f^2; M^2 f, M^2 f^2
 
     def add(self, masks: Tensor, scores: Tensor) -> None:
         """Masks (N, H, W) and scores (targets, N)."""
@@ -175,8 +173,7 @@ class _Moments:
         powers = torch.stack([centred, centred**2], 1)
         for power, seen in enumerate((masks.flatten(1), masks.flatten(1) ** 2)):
             self.masks[power] += seen.sum(0).double().cpu()
-            for some, total in zip(powers.split(TARGETS_AT_ONCE), self.both.split(TARGETS_AT_ONCE), strict=True):
-                total[:, power] += (some.flatten(0, 1).to(seen) @ seen).view(len(some), 2, -1).double().cpu()
+            self.both[power].addmm_(powers.flatten(0, 1).to(seen), seen)
         self.scores += powers.sum(2)
         self.count += len(masks)
 
@@ -187,7 +184,7 @@ class _Moments:
 
     def map(self, row: int, correction: str, share: float) -> tuple[Tensor, Tensor]:
         """One target's map and standard error, float32 (H, W)."""
-        (m1, m2), ((m1y, m1yy), (m2y, m2yy)) = self.masks, self.both[row]
+        (m1, m2), ((m1y, m1yy), (m2y, m2yy)) = self.masks, self.both[:, 2 * row : 2 * row + 2].double().cpu()
         n, (y, yy), centre = self.count, self.scores[row], self.centre[row]
         if correction == "published":
             mean = (m1y + centre * m1) / n
@@ -258,7 +255,7 @@ def sobol(
 
         def pictures(rows: range) -> Tensor:
             shown = strengths(rows).to(image)[:, where][:, None]
-            return shown * image + (1 - shown) * cover
+            return torch.lerp(cover, image, shown)
 
         scores = torch.empty(0, dtype=torch.float64)
         for _, outputs in sweep_rounds(question, pictures, rounds, size, track):
