@@ -115,3 +115,24 @@ def test_the_map_is_that_of_the_plain_sweep(lite0, monkeypatch, network, size, w
     found = occlusion(question, images, window=window, stride=stride)
     monkeypatch.setattr(perturbation, "trusted", lambda *given: None)
     assert difference(found, occlusion(question, images, window=window, stride=stride)) <= 1e-5
+
+
+@pytest.mark.parametrize("limit", [6, 2])
+def test_out_of_memory_halves_the_batch_and_keeps_the_map(limit):
+    """With room for six pictures squares go on in smaller batches; with room for two there is no check, and no patches."""
+    network, seen = pair("resnet", "resnet18", 128).model.network, []
+
+    def small_memory(images):
+        seen.append(images.shape)
+        if len(images) > limit:
+            raise torch.OutOfMemoryError("too many")
+        return images
+
+    stages = [("guard", small_memory), *((stage.name, stage.run) for stage in network.stages)]
+    guarded = ExplainableModel.from_stages(stages, network.pool, classify=network.classify)
+    plain = ExplainableModel.from_stages(stages[1:], network.pool, classify=network.classify)
+    image, given = pictures(1, 128), {"window": 32, "stride": 16}
+    found = occlusion(ask(guarded, ClassLogit((3,))), image, **given)
+    assert difference(found, occlusion(ask(plain, ClassLogit((3,))), image, **given)) <= 1e-5
+    assert max(shape[0] for shape in seen) > limit
+    assert any(shape[0] <= limit and shape[2] < 128 for shape in seen) == (limit == 6)

@@ -124,14 +124,11 @@ def trusted(network: StagedNetwork, image: Tensor, cover: Tensor, corners: Corne
     squares = torch.cat([cover[:, :, top : top + side, left : left + side] for top, left in tried])
     try:
         patched = PatchedNetwork(network, image, side)
-        found = patched.features(squares, tried) if patched.steps else None
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # a stage of somebody's own that wants one size of input
+        if not patched.steps:
+            return None
+        found, whole = patched.features(squares, tried), network.outputs(with_squares(image, squares, tried)).features
+    except RuntimeError:  # a stage of somebody's own that wants one size of input; or four pictures do not fit into memory
         return None
-    if found is None:
-        return None
-    whole = network.outputs(with_squares(image, squares, tried)).features
     close = (found - whole).abs().max() <= TOLERANCE[patched.clean.dtype] * whole.abs().max()
     return patched if close else None
 
