@@ -87,7 +87,7 @@ def main() -> None:
     }
     for name, peer in captums.items():
         works = {"ours": ours(name), "peer": peer}
-        if METHODS[name].fast:
+        if METHODS[name].offers_fast(model, model.network.cut_name(None)):
             works["fast"] = ours(name, precision="fast")
         found = timed(works, 3 if name == "occlusion" else max(3, given.rounds // 6))
         rows.append(row(METHODS[name].title, found["ours"], found["peer"], "captum"))

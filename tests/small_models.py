@@ -77,6 +77,7 @@ def assembled(family: str, module: nn.Module, side: int) -> Pair:
     model = ExplainableModel(
         id=family,
         title=f"Small {family}",
+        family=family,
         network=replace(network, normalise=normalisation(MEAN, STD, CPU)),
         recipe=Recipe(side, side, mean=MEAN, std=STD),
         device=CPU,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from small_models import CHEAP, NAMES, TARGETS, difference, pair, pictures, refused, small, spearman, targets
 
-from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.catalog import EVERYWHERE, METHODS
 from xai_core.errors import BadRequest
 from xai_core.explaining import explain
 from xai_core.models.families import FAMILIES
@@ -163,20 +163,33 @@ def test_every_option_takes_the_ends_of_its_range(method):
         assert len({one.key for one in found}) == len(values)
 
 
-FAST = [name for name, method in METHODS.items() if method.fast]
+FAST = [(name, family) for name, method in METHODS.items() for family in sorted(method.fast)]
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_fast_is_refused_where_it_is_not_offered(method):
-    model, image = small("custom").model, pictures(1, 48)[0]
-    if METHODS[method].fast:
+def test_everywhere_is_every_family():
+    """A new family is decided upon: what is not measured on it leaves EVERYWHERE."""
+    assert {*FAMILIES, "custom"} == EVERYWHERE
+
+
+@every_method
+@pytest.mark.parametrize("name", ["custom", "efficientnet"])
+def test_fast_is_refused_where_it_is_not_offered(method, name):
+    found = small(name)
+    model, image = found.model, pictures(1, found.side)[0]
+    if name in METHODS[method].fast:
         assert ask_why(model, image, method, target=1, precision="fast").precision == "fast"
     else:
-        with pytest.raises(BadRequest, match="exact precision only"):
+        with pytest.raises(BadRequest, match="exact precision"):
             ask_why(model, image, method, target=1, precision="fast")
 
 
-@pytest.mark.parametrize("method", FAST)
+def test_fast_is_refused_at_other_cuts_than_the_models_own():
+    found = small("resnet")
+    with pytest.raises(BadRequest, match="16 bits only on networks of the families efficientnet, resnet, at the network's"):
+        explain(found.model, pictures(1, found.side)[0], "grad_cam", target=1, cut=found.model.cuts[0], precision="fast")
+
+
+@pytest.mark.parametrize("method", [name for name, family in FAST if family == "efficientnet"])
 @pytest.mark.parametrize("sample", ["astronaut", "chelsea", "coffee", "rocket"])
 def test_fast_keeps_the_map_of_a_trained_network(lite0, method, sample):
     given = {"window": 64, "stride": 40} if method == "occlusion" else CHEAP.get(method, {})
@@ -187,11 +200,10 @@ def test_fast_keeps_the_map_of_a_trained_network(lite0, method, sample):
     assert fast.key != exact.key and fast.heatmap.dtype == np.float32
 
 
-@pytest.mark.parametrize("method", FAST)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("method", "family"), FAST)
 @pytest.mark.parametrize("kind", ["logit", "margin"])
-def test_fast_keeps_the_map_of_every_family(method, family, kind):
-    found = pair("resnet", "resnet18", 128) if family == "resnet" else pair(family)
+def test_fast_keeps_the_map_of_a_family(method, family, kind):
+    found = pair("resnet", "resnet18", 128) if family == "resnet" else small(family)
     images, asked = list(pictures(3, found.side)), targets(found, 3)[kind]
     exact = ask_why(found.model, images, method, target=asked)
     fast = ask_why(found.model, images, method, target=asked, precision="fast")

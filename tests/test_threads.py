@@ -40,7 +40,7 @@ def jobs_for_eight(name, methods):
                 method=(method := every[(thread + turn) % len(every)]),
                 image=images[thread],
                 target=asked[kind_for(method, name, thread + turn)].select([(thread + turn) % 5]),
-                precision="fast" if METHODS[method].fast and thread % 2 else "exact",
+                precision="fast" if found.model.family in METHODS[method].fast and thread % 2 else "exact",
             )
             for turn in range(4)
         ]

@@ -181,7 +181,7 @@ def _methods(given: argparse.Namespace) -> None:
             "sign": method.sign,
             "needs": sorted(method.needs),
             "random": method.random,
-            "fast": method.fast,
+            "fast": sorted(method.fast),
             "version": method.version,
             "source": method.source,
             "card": method.card,

@@ -88,19 +88,27 @@ def ask(
 
 def _explain(model, images, methods, track, *, target, rival, cut, precision, seed):
     """Checks what can be checked before any pass; the explanations come when the iterator is read."""
-    chosen = {name: find_method(name) for name in methods}
+    chosen, cut = {name: find_method(name) for name in methods}, model.network.cut_name(cut)
     options = {name: check_options(method.run, methods[name]) for name, method in chosen.items()}
     for method in chosen.values():
         misfit = method.misfit(model)
         if misfit:
             raise BadRequest(misfit)
-        if precision == "fast" and not method.fast:
-            raise BadRequest(f"{method.title} is offered in exact precision only: its map does not survive 16 bits.")
+        if precision == "fast" and not method.offers_fast(model, cut):
+            raise BadRequest(_exact_only(method))
     if not isinstance(seed, int):
         raise BadRequest(f"A seed is a whole number, not '{seed}'.")
     prepared = [model.prepare(image) for image in images]
     chosen = {name: (method, options[name]) for name, method in chosen.items()}
-    return _explanations(model, prepared, chosen, track, seed, target, rival, model.network.cut_name(cut), precision)
+    return _explanations(model, prepared, chosen, track, seed, target, rival, cut, precision)
+
+
+def _exact_only(method: Method) -> str:
+    if not method.fast:
+        return f"{method.title} is offered in exact precision only: its map does not survive 16 bits."
+    where = f"on networks of the families {', '.join(sorted(method.fast))}"
+    where += ", at the network's default cut" if "cut" in method.needs else ""
+    return f"{method.title} keeps its map in 16 bits only {where}; elsewhere ask for exact precision."
 
 
 def _explanations(model, prepared, chosen, track, seed, target, rival, cut, precision):

@@ -101,15 +101,22 @@ class Question:
         The features are kept, and any number of targets can be read from them afterwards.
         """
 
-        def features(rows: range) -> Tensor:
-            images = pictures(rows)
+        return self.sweep_features(lambda rows: self.model.network.outputs(pictures(rows)).features, total, size, track)
+
+    def sweep_features(
+        self, features: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter
+    ) -> Outputs:
+        """As `sweep`, for a caller who runs the network on rows himself: `features(rows)` is called without a graph, in
+        the question's precision, and counts as one pass a row."""
+
+        def part(rows: range) -> Tensor:
             with torch.no_grad(), self.autocast():
-                found = self.model.network.outputs(images).features
-            self.tally.forward += len(images)
+                found = features(rows)
+            self.tally.forward += len(rows)
             return found
 
         batch = runtime.inner_batch(size[0] * size[1], self.model.device)
-        return self._read(runtime.each_batch(features, total, batch, track))
+        return self._read(runtime.each_batch(part, total, batch, track))
 
     def outputs(self, images: Tensor, track: Track = iter) -> Outputs:
         """Outputs of all pictures, without a graph, in inner batches."""

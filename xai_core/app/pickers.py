@@ -211,7 +211,7 @@ def method(model: ExplainableModel) -> Settings:
         if chosen.random:
             seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="The same seed gives the same map.", **LINK)
         precision = "exact"
-        if chosen.fast:
+        if chosen.offers_fast(model, cut):
             precision = st.segmented_control(
                 "Precision", runtime.PRECISIONS, default="exact", required=True, key="precision", help=PRECISION, **LINK
             )

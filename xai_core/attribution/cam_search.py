@@ -59,7 +59,7 @@ def score_cam(
     def pictures(rows: range) -> Tensor:
         which, number = (found.to(images.device) for found in unravel(rows, kept))
         masks = _masks(activations[which, tried[which, number]], size)
-        return cover[which] + masks[:, None] * (images[which] - cover[which])
+        return torch.lerp(cover[which], images[which], masks[:, None])
 
     outputs = question.sweep(pictures, n * kept, size, track)
     with torch.no_grad():

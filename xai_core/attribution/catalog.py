@@ -26,6 +26,10 @@ SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
 ATTENTION = frozenset({"attention"})
 
+# Families of networks on which a method keeps its map in 16 bits.
+CNNS = frozenset({"efficientnet", "resnet"})
+EVERYWHERE = CNNS | {"vit", "swin", "xcit", "cait", "custom"}
+
 
 def of_views(forward, backward=0):
     """The passes of a class activation map: numbers, or functions of the options; six times as many with `augment`."""
@@ -76,37 +80,37 @@ def segments_expected(options):
 METHODS = {
     method.id: method
     for method in (
-        Method("grad_cam", "Grad-CAM", "cam", cam.grad_cam, UNSIGNED, trunk_only, CUT),
-        Method("grad_cam_plusplus", "Grad-CAM++", "cam", cam.grad_cam_plusplus, UNSIGNED, trunk_only, CUT),
-        Method("hires_cam", "HiResCAM", "cam", cam.hires_cam, UNSIGNED, trunk_only, CUT),
-        Method("layer_cam", "LayerCAM", "cam", cam.layer_cam, UNSIGNED, trunk_only, CUT),
-        Method("xgrad_cam", "XGrad-CAM", "cam", cam.xgrad_cam, UNSIGNED, trunk_only, CUT),
-        Method("eigen_cam", "Eigen-CAM", "cam", cam.eigen_cam, SIGNED, trunk_only, CUT, fast=True),
-        Method("cam", "CAM", "cam", cam_channels.cam, UNSIGNED, trunk_only, CUT | {"linear head"}),
+        Method("grad_cam", "Grad-CAM", "cam", cam.grad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("grad_cam_plusplus", "Grad-CAM++", "cam", cam.grad_cam_plusplus, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("hires_cam", "HiResCAM", "cam", cam.hires_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("layer_cam", "LayerCAM", "cam", cam.layer_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("xgrad_cam", "XGrad-CAM", "cam", cam.xgrad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("eigen_cam", "Eigen-CAM", "cam", cam.eigen_cam, SIGNED, trunk_only, CUT, fast=EVERYWHERE),
+        Method("cam", "CAM", "cam", cam_channels.cam, UNSIGNED, trunk_only, CUT | {"linear head"}, fast=CNNS),
         Method(
             "elementwise_grad_cam", "Element-wise Grad-CAM", "cam", cam_channels.elementwise_grad_cam, UNSIGNED,
-            trunk_only, CUT,
+            trunk_only, CUT, fast=CNNS,
         ),
         Method(
             "smooth_grad_cam_plusplus", "Smooth Grad-CAM++", "cam", cam_channels.smooth_grad_cam_plusplus, UNSIGNED,
-            of_views(lambda o: o["samples"] + 1), CUT,
+            of_views(lambda o: o["samples"] + 1), CUT, fast=CNNS,
         ),
-        Method("shapley_cam", "Shapley-CAM", "cam", cam_channels.shapley_cam, UNSIGNED, trunk_only, CUT),
+        Method("shapley_cam", "Shapley-CAM", "cam", cam_channels.shapley_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method("finer_cam", "Finer-CAM", "cam", cam_channels.finer_cam, UNSIGNED, trunk_only, CUT | {"classifier"}),
-        Method("eigen_grad_cam", "EigenGrad-CAM", "cam", cam_channels.eigen_grad_cam, SIGNED, trunk_only, CUT),
-        Method("kpca_cam", "KPCA-CAM", "cam", cam_channels.kpca_cam, SIGNED, trunk_only, CUT),
+        Method("eigen_grad_cam", "EigenGrad-CAM", "cam", cam_channels.eigen_grad_cam, SIGNED, trunk_only, CUT, fast=CNNS),
+        Method("kpca_cam", "KPCA-CAM", "cam", cam_channels.kpca_cam, SIGNED, trunk_only, CUT, fast=CNNS),
         Method("fem", "FEM", "cam", cam_channels.fem, UNSIGNED, trunk_only, CUT),
-        Method("random_cam", "Random-CAM", "cam", cam_channels.random_cam, UNSIGNED, trunk_only, CUT),
+        Method("random_cam", "Random-CAM", "cam", cam_channels.random_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method(
             "score_cam", "Score-CAM", "cam", cam_search.score_cam, UNSIGNED,
-            of_views(lambda o: 1 + min(o["channels"], 2048)), CUT,
+            of_views(lambda o: 1 + min(o["channels"], 2048)), CUT, fast=CNNS,
         ),
-        Method("ablation_cam", "Ablation-CAM", "cam", cam_search.ablation_cam, UNSIGNED, many_tails, CUT),
+        Method("ablation_cam", "Ablation-CAM", "cam", cam_search.ablation_cam, UNSIGNED, many_tails, CUT, fast=CNNS),
         Method(
             "refine_cam", "Refine-CAM", "cam", cam_layers.refine_cam, UNSIGNED,
-            of_views(lambda o: 1 + o["layers"], lambda o: o["layers"]),
+            of_views(lambda o: 1 + o["layers"], lambda o: o["layers"]), fast=CNNS,
         ),
-        Method("full_grad", "FullGrad", "cam", cam_layers.full_grad, UNSIGNED, of_views(1, 1)),
+        Method("full_grad", "FullGrad", "cam", cam_layers.full_grad, UNSIGNED, of_views(1, 1), fast=CNNS),
         Method(
             "deep_feature_factorisation", "Deep feature factorisation", "cam", cam_layers.deep_feature_factorisation,
             UNSIGNED, of_views(3), CUT,
@@ -132,12 +136,14 @@ METHODS = {
         ),
         Method(
             "guided_backprop", "Guided backpropagation", "propagation", propagation.guided_backprop, UNSIGNED, one_gradient,
+            fast=CNNS,
         ),
-        Method("deconvnet", "DeconvNet", "propagation", propagation.deconvnet, UNSIGNED, one_gradient),
+        Method("deconvnet", "DeconvNet", "propagation", propagation.deconvnet, UNSIGNED, one_gradient, fast=CNNS),
         Method(
             "guided_grad_cam", "Guided Grad-CAM", "propagation", guided_cam.guided_grad_cam, UNSIGNED, lambda o: (2, 1), CUT,
+            fast=CNNS,
         ),
-        Method("deep_lift", "DeepLIFT", "propagation", propagation.deep_lift, SIGNED, lambda o: (3, 2)),
+        Method("deep_lift", "DeepLIFT", "propagation", propagation.deep_lift, SIGNED, lambda o: (3, 2), fast=CNNS),
         Method(
             "layerwise_relevance", "LRP", "propagation", propagation.layerwise_relevance, SIGNED, relevance_passes,
         ),
@@ -156,27 +162,27 @@ METHODS = {
         ),
         Method(
             "occlusion", "Occlusion sensitivity", "perturbation", perturbation.occlusion, SIGNED, occlusion_passes,
-            fast=True,
+            fast=EVERYWHERE,
         ),
         Method(
             "feature_ablation", "Feature ablation", "perturbation", superpixels.feature_ablation, SIGNED,
-            lambda o: (2 + segments_expected(o), 0), fast=True,
+            lambda o: (2 + segments_expected(o), 0), fast=EVERYWHERE,
         ),
-        Method("rise", "RISE", "perturbation", masks.rise, SIGNED, lambda o: (o["samples"] + 1, 0), fast=True),
-        Method("lime", "LIME", "perturbation", superpixels.lime, SIGNED, lambda o: (o["samples"] + 1, 0), fast=True),
+        Method("rise", "RISE", "perturbation", masks.rise, SIGNED, lambda o: (o["samples"] + 1, 0), fast=EVERYWHERE),
+        Method("lime", "LIME", "perturbation", superpixels.lime, SIGNED, lambda o: (o["samples"] + 1, 0), fast=EVERYWHERE),
         Method(
             "kernel_shap", "KernelSHAP", "perturbation", superpixels.kernel_shap, SIGNED, lambda o: (o["samples"] + 3, 0),
-            fast=True,
+            fast=EVERYWHERE,
         ),
         Method(
             "sobol", "Sobol indices", "perturbation", masks.sobol, UNSIGNED,
-            lambda o: (o["designs"] * (o["grid"] ** 2 + 2) + 1, 0), fast=True,
+            lambda o: (o["designs"] * (o["grid"] ** 2 + 2) + 1, 0), fast=EVERYWHERE,
         ),
         Method("xrai", "XRAI", "perturbation", regions.xrai, SIGNED, lambda o: (2 * o["steps"] + 6, 2 * o["steps"])),
-        Method("random_map", "Random map", "control", controls.random_map, UNSIGNED, no_pass, fast=True),
-        Method("centre_gaussian", "Centre", "control", controls.centre_gaussian, UNSIGNED, no_pass, fast=True),
-        Method("edge_detector", "Edges", "control", controls.edge_detector, UNSIGNED, no_pass, fast=True),
-        Method("uniform_map", "Uniform", "control", controls.uniform_map, UNSIGNED, no_pass, fast=True),
+        Method("random_map", "Random map", "control", controls.random_map, UNSIGNED, no_pass, fast=EVERYWHERE),
+        Method("centre_gaussian", "Centre", "control", controls.centre_gaussian, UNSIGNED, no_pass, fast=EVERYWHERE),
+        Method("edge_detector", "Edges", "control", controls.edge_detector, UNSIGNED, no_pass, fast=EVERYWHERE),
+        Method("uniform_map", "Uniform", "control", controls.uniform_map, UNSIGNED, no_pass, fast=EVERYWHERE),
     )
 }  # fmt: skip
 

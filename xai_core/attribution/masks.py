@@ -122,21 +122,21 @@ def rise_all(
     for row, image in enumerate(images):
         asked = [one_target(target, row) for target in targets]
         cover = baseline_images(image[None], fill)
-        sums = _Moments(len(asked), size)
+        sums = _Moments(len(asked), size, image.device)
 
         def pictures(rows: range, image: Tensor = image, cover: Tensor = cover) -> Tensor:
             whole = rounds[rows.start // ROUND]
             shown = drawn(whole)[rows.start - whole.start : rows.stop - whole.start, None]
-            return shown * image + (1 - shown) * cover
+            return torch.lerp(cover, image, shown)
 
         for rows, outputs in sweep_rounds(question, pictures, rounds, size, track):
             sums.add(drawn(rows), torch.stack([read(target, outputs) for target in asked]))
-            maps, error = sums.maps(correction, share)
-            if all(good_enough(*one, precision_goal) for one in zip(maps, error, strict=True)):
+            each = (sums.map(index, correction, share) for index in range(len(asked)))
+            if precision_goal and all(good_enough(*one, precision_goal) for one in each):
                 break
-        found.append((maps, error, sums.count))
+        found.append((*sums.maps(correction, share), sums.count))
     used = {"masks": torch.tensor([float(count) for _, _, count in found])}
-    stacked = [torch.stack(part, 1).float() for part in list(zip(*found, strict=True))[:2]]
+    stacked = [torch.stack(part, 1) for part in list(zip(*found, strict=True))[:2]]
     return [Maps(maps, error, used) for maps, error in zip(*stacked, strict=True)]
 
 
@@ -154,33 +154,38 @@ def random_masks(seed: int, rows: range, grid: int, share: float, size: tuple[in
 class _Moments:
     """Sums over masks of M^a (f - c)^b, a and b from 0 to 2: everything that the maps and their errors are made from.
 
-    c is the mean of the first round, so that sums of squares do not cancel. One matrix product serves all targets.
+    c is the mean of the first round, so that sums of squares do not cancel. One matrix product adds a round for all targets,
+    in place; what is read is read target by target, so that beside the sums nothing grows with their number.
     """
 
-    def __init__(self, targets: int, size: tuple[int, int]):
+    def __init__(self, targets: int, size: tuple[int, int], device: torch.device):
         self.count, self.size = 0, size
         self.centre = None
-        self.scores = torch.zeros(3, targets, dtype=torch.float64)  # sums of f^0, f^1, f^2
-        self.pixels = torch.zeros(3, 2, targets, math.prod(size), dtype=torch.float64)  # times M and M^2
+        self.masks = torch.zeros(2, math.prod(size), dtype=torch.float64)  # sums of M, M^2
+        self.scores = torch.zeros(targets, 2, dtype=torch.float64)  # sums of f, f^2
+        self.both = torch.zeros(2, targets * 2, math.prod(size), device=device)  # sums of M f, M f^2; M^2 f, M^2 f^2
 
     def add(self, masks: Tensor, scores: Tensor) -> None:
         """Masks (N, H, W) and scores (targets, N)."""
         if self.centre is None:
             self.centre = scores.mean(1, keepdim=True)
         centred = scores - self.centre
-        powers = torch.stack([torch.ones_like(centred), centred, centred**2])
-        flat = masks.flatten(1)
-        for power in (0, 1):
-            product = powers.flatten(0, 1).to(flat) @ (flat if power == 0 else flat**2)
-            self.pixels[:, power] += product.unflatten(0, powers.shape[:2]).double().cpu()
+        powers = torch.stack([centred, centred**2], 1)
+        for power, seen in enumerate((masks.flatten(1), masks.flatten(1) ** 2)):
+            self.masks[power] += seen.sum(0).double().cpu()
+            self.both[power].addmm_(powers.flatten(0, 1).to(seen), seen)
         self.scores += powers.sum(2)
-        self.count += len(flat)
+        self.count += len(masks)
 
     def maps(self, correction: str, share: float) -> tuple[Tensor, Tensor]:
-        """Maps and standard errors, (targets, H, W)."""
-        (m1, m2), (m1y, m2y), (m1yy, m2yy) = self.pixels
-        n, y, yy = (sums[:, None] for sums in self.scores)
-        centre = self.centre
+        """Maps and standard errors, float32 (targets, H, W)."""
+        found = [self.map(row, correction, share) for row in range(len(self.scores))]
+        return tuple(torch.stack(part) for part in zip(*found, strict=True))
+
+    def map(self, row: int, correction: str, share: float) -> tuple[Tensor, Tensor]:
+        """One target's map and standard error, float32 (H, W)."""
+        (m1, m2), ((m1y, m1yy), (m2y, m2yy)) = self.masks, self.both[:, 2 * row : 2 * row + 2].double().cpu()
+        n, (y, yy), centre = self.count, self.scores[row], self.centre[row]
         if correction == "published":
             mean = (m1y + centre * m1) / n
             square = (m2yy + 2 * centre * m2y + centre**2 * m2) / n
@@ -194,7 +199,7 @@ class _Moments:
             both = u**2 * m2yy - 2 * u * v * m2y + v**2 * m2
             cross = (u * m1yy - (u * low + v) * m1y + v * low * m1) / hidden
             maps, variance = high - low, both - 2 * cross + (yy - 2 * low * y + low**2 * n) / hidden**2
-        return maps.unflatten(1, self.size), variance.clamp(min=0).sqrt().unflatten(1, self.size)
+        return maps.float().view(self.size), variance.clamp(min=0).sqrt().float().view(self.size)
 
 
 def sobol(
@@ -250,7 +255,7 @@ def sobol(
 
         def pictures(rows: range) -> Tensor:
             shown = strengths(rows).to(image)[:, where][:, None]
-            return shown * image + (1 - shown) * cover
+            return torch.lerp(cover, image, shown)
 
         scores = torch.empty(0, dtype=torch.float64)
         for _, outputs in sweep_rounds(question, pictures, rounds, size, track):

@@ -53,8 +53,9 @@ class Method:
     sign     "signed" (evidence for and against) or "non-negative"
     cost     options -> (forward, backward) passes of one picture through the whole network, for the estimate
     needs    names of NEEDS
-    fast     whether `fast` precision keeps the map at every cut: Spearman at least 0.98 to `exact`, held by a test
-             (gradients do not: units near zero change sides, and the further back, the more of them)
+    fast     the families on which `fast` precision keeps the map, at the model's default cut: Spearman at least 0.98 to
+             `exact`, held by a test (not so gradients to the pixels: units near zero change sides, and the further back a
+             gradient goes, the more of them)
     version  part of the run key; raised whenever the numbers change
     """
 
@@ -65,7 +66,7 @@ class Method:
     sign: str
     cost: Cost
     needs: frozenset[str] = frozenset()
-    fast: bool = False
+    fast: frozenset[str] = frozenset()
     version: int = 1
 
     def __call__(self, question: Question, images: Tensor, **given: Any) -> Maps:
@@ -82,6 +83,10 @@ class Method:
                 needed = words.format(note=model.network.attention.note)
                 return f"{self.title} needs {needed.rstrip('. ')}."
         return None
+
+    def offers_fast(self, model: ExplainableModel, cut: str) -> bool:
+        """Whether this method keeps its map in 16 bits on this model, cut there."""
+        return model.family in self.fast and ("cut" not in self.needs or cut == model.network.cut_name(None))
 
     @property
     def random(self) -> bool:

@@ -1,12 +1,16 @@
 """What changes when a part of the picture is taken away. No gradients: works for anything that gives a number."""
 
+from functools import cache
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
+from xai_core.attribution.method import Maps
+from xai_core.attribution.sampling import one_by_one
 from xai_core.errors import BadRequest
 from xai_core.images import BASELINES, baseline_images
+from xai_core.models.patches import PatchedNetwork, trusted, with_squares
 from xai_core.options import Choice, Range
 from xai_core.question import Question
 from xai_core.runtime import Track
@@ -48,28 +52,37 @@ def occlusion(
         raise BadRequest(f"A window of {window} pixels does not fit into a picture of {height} x {width}.")
     if stride > window:
         raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
-    if stride > window:
-        raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
     corners = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
-    cover = baseline_images(images, fill)
 
-    def pictures(rows: range) -> Tensor:
-        which = torch.tensor([row // len(corners) for row in rows], device=images.device)
-        covered = images[which]
-        for place, row in enumerate(rows):
-            top, left = corners[row % len(corners)]
-            inside = (slice(None), slice(top, top + window), slice(left, left + window))
-            covered[place][inside] = cover[which[place]][inside]
-        return covered
+    def run(question: Question, image: Tensor, row: int) -> Maps:
+        scores = _covered_scores(question, image, baseline_images(image, fill), corners, window, track)
+        total, counts = torch.zeros_like(image[:, 0]), torch.zeros_like(image[0, 0])
+        for (top, left), drop in zip(corners, question.values(image) - scores, strict=True):
+            total[:, top : top + window, left : left + window] += drop
+            counts[top : top + window, left : left + window] += 1
+        return Maps(total / counts)
 
-    total = len(images) * len(corners)
-    outputs = question.sweep(pictures, total, (height, width), track)
+    return one_by_one(question, images, run).heatmap
+
+
+def _covered_scores(
+    question: Question, image: Tensor, cover: Tensor, corners: list[tuple[int, int]], window: int, track: Track
+) -> Tensor:
+    """The target's value of one picture with each square covered, (squares,). Where the network allows, only what a square
+    can reach is computed again; the passes that prepare and check this are not counted."""
+    network = question.model.network
+
+    @cache
+    def patched() -> PatchedNetwork | None:  # made in the sweep, where there is no graph and the precision is the question's
+        return trusted(network, image, cover, corners, window)
+
+    def features(rows: range) -> Tensor:
+        places = corners[rows.start : rows.stop]
+        squares = torch.cat([cover[:, :, top : top + window, left : left + window] for top, left in places])
+        if patched():
+            return patched().features(squares, places)
+        return network.outputs(with_squares(image, squares, places)).features
+
+    outputs = question.sweep_features(features, len(corners), tuple(image.shape[2:]), track)
     with torch.no_grad():
-        whose = torch.arange(len(images)).repeat_interleave(len(corners))
-        covered_scores = question.target(outputs, whose).view(len(images), len(corners))
-    drops = question.values(images)[:, None] - covered_scores
-    maps, counts = torch.zeros_like(images[:, 0]), torch.zeros_like(images[0, 0])
-    for index, (top, left) in enumerate(corners):
-        maps[:, top : top + window, left : left + window] += drops[:, index, None, None]
-        counts[top : top + window, left : left + window] += 1
-    return maps / counts
+        return question.target(outputs)

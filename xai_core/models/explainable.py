@@ -34,12 +34,14 @@ class Prediction(NamedTuple):
 class ExplainableModel:
     """A network that can be asked why. Read-only: any number of threads may use one at once.
 
-    `fingerprint` names the weights (a checkpoint's SHA-256, or a digest of the parameters); `wnids` are the WordNet ids
-    of the classes where they are ImageNet's; `nbytes` is what the parameters take.
+    `family` is a name of `models.families`, or "custom". `fingerprint` names the weights (a checkpoint's SHA-256, or a
+    digest of the parameters); `wnids` are the WordNet ids of the classes where they are ImageNet's; `nbytes` is what the
+    parameters take.
     """
 
     id: str
     title: str
+    family: str
     network: StagedNetwork
     recipe: Recipe
     device: torch.device
@@ -94,6 +96,7 @@ class ExplainableModel:
         return cls(
             id="custom",
             title="Your network",
+            family="custom",
             network=network,
             recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
             device=device,

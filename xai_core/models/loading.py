@@ -56,6 +56,7 @@ def load_model(
     return ExplainableModel(
         id=card.id,
         title=card.title,
+        family=card.family,
         network=replace(network, normalise=normalisation(recipe.mean, recipe.std, where)),
         recipe=recipe,
         device=where,
