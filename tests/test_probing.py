@@ -94,7 +94,8 @@ def test_a_folder_without_classes_is_refused(tmp_path, lite0, folder):
 def test_on_the_command_line(folder, weights_folder, capsys):
     assert main(["probe", str(folder), "--model", "efficientnet_lite0", "--name", "textures"]) == 0
     said = capsys.readouterr().out
-    assert "of 5 held-out ones right" in said and "left out: broken.png" in said and (weights_folder / "textures.toml").exists()
+    assert "of 5 held-out ones right" in said and "left out: broken.png" in said
+    assert (weights_folder / "textures.toml").exists()
 
 
 def test_networks_are_compared_on_the_command_line(folder, tmp_path, capsys):
