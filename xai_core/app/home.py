@@ -5,7 +5,9 @@ from pathlib import Path
 
 import streamlit as st
 
+from xai_core.app import loaded
 from xai_core.models import weights
+from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
@@ -90,20 +92,25 @@ def status() -> None:
         resident = resident_megabytes()
         if resident:
             st.markdown(f"**Memory of this process**: {resident:,.0f} MB")
-        for card in cards().values():
-            for checkpoint in card.checkpoints:
-                several = f" {checkpoint.id}" if len(card.checkpoints) > 1 else ""
-                if weights.find(checkpoint):
-                    st.markdown(f":material/check_circle: **{card.title}**{several}: ready")
-                elif not all(file.url for file in checkpoint.files):
-                    st.markdown(f":material/file_open: **{card.title}**{several}: put into `weights/` by hand")
-                else:
-                    st.markdown(
-                        f":material/cloud_download: **{card.title}**{several}: fetched when first chosen "
-                        f"({checkpoint.megabytes} MB)"
-                    )
+        held = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded.in_memory())
+        st.markdown(f"**Models in memory**: {held or 'none yet'}; {loaded.budget() / 1e9:g} GB at most")
+        states = [(card, one, weights.find(one)) for card in cards().values() for one in card.checkpoints]
+        for card, checkpoint, found in states:
+            if found:
+                st.markdown(f":material/check_circle: **{_name(card, checkpoint)}**: ready")
+        with st.expander("Models whose weights are not here yet"):
+            for card, checkpoint, found in states:
+                if not found:
+                    by_hand = not all(file.url for file in checkpoint.files)
+                    how = "put into `weights/` by hand" if by_hand else "fetched when first chosen"
+                    icon = "file_open" if by_hand else "cloud_download"
+                    st.markdown(f":material/{icon}: **{_name(card, checkpoint)}**: {how} ({checkpoint.megabytes} MB)")
         for problem in broken_cards().values():
             st.markdown(f":material/error: {problem}")
+
+
+def _name(card: Card, checkpoint: Checkpoint) -> str:
+    return f"{card.title} {checkpoint.id}" if len(card.checkpoints) > 1 else card.title
 
 
 def resident_megabytes() -> float | None:
