@@ -1,12 +1,12 @@
 """A download arrives whole and right, or not at all: broken off, resumed, refused, watched, and by several at once."""
 
 import hashlib
-import multiprocessing
-import os
 import shutil
-import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +15,7 @@ from http_server import serving
 from xai_core.models import download
 from xai_core.models.download import NotFetched, fetch
 
+ROOT = Path(__file__).parents[1]
 DATA = bytes(range(256)) * 4096 * 3  # 3 MB
 RIGHT = hashlib.sha256(DATA).hexdigest()[:8]
 MEGABYTES = len(DATA) / 1e6
@@ -190,29 +191,28 @@ def test_threads_that_want_the_same_file_fetch_it_once(target):
     assert sum(map(bool, told)) > 1, "those who wait are told how far it is"
 
 
-SPAWN = multiprocessing.get_context("spawn")
+def in_process(url, target):
+    """The same in a process of its own."""
+    code = "import sys; from pathlib import Path; from xai_core.models.download import fetch; "
+    code += "fetch(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4])"
+    return subprocess.Popen([sys.executable, "-c", code, url, target, str(MEGABYTES), RIGHT], cwd=ROOT)
 
 
 def test_processes_that_want_the_same_file_fetch_it_once(target):
     with serving(data=DATA, pause=0.02) as site:
-        processes = [SPAWN.Process(target=fetch, args=(site.url, target, MEGABYTES, RIGHT)) for _ in range(3)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert [process.exitcode for process in processes] == [0, 0, 0]
+        processes = [in_process(site.url, target) for _ in range(3)]
+        assert [process.wait(60) for process in processes] == [0, 0, 0]
         assert site.asked == [None]
     assert target.read_bytes() == DATA and list(target.parent.iterdir()) == [target]
 
 
 def test_a_killed_process_leaves_a_part_and_no_lock(target):
     with serving(data=DATA, pause=0.5, fast=1_500_000) as site:
-        process = SPAWN.Process(target=fetch, args=(site.url, target, MEGABYTES, RIGHT))
-        process.start()
-        while process.is_alive() and not (part_of(target).exists() and part_of(target).stat().st_size):
+        process = in_process(site.url, target)
+        while process.poll() is None and not (part_of(target).exists() and part_of(target).stat().st_size):
             time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
+        process.kill()
+        process.wait(60)
         assert not target.exists() and 0 < part_of(target).stat().st_size < len(DATA)
         site.pause = 0
         fetch(site.url, target, MEGABYTES, RIGHT)
