@@ -1,7 +1,7 @@
 """What every test may use: the folder of shared material, and the one model that comes with the installation.
 
 The suite runs in as many processes as there are processors, each on one of them: small networks gain nothing from a second
-thread, and two processes with two threads each would spin against each other.
+thread, and two processes with two threads each would spin against each other. (Torch counts processors when it is imported.)
 
 The remedy for torchvision stands here, above everything that imports torchvision: timm, grad-cam, captum.
 """
@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from xai_core import torchvision_ops
-
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if WORKER and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[int(WORKER) % len(processors)]})
+
+from xai_core import torchvision_ops
 
 torchvision_ops.ensure_importable()
 
