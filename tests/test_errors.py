@@ -191,8 +191,8 @@ def test_long_methods_report_progress_and_stop_within_one_inner_batch(method):
     with pytest.raises(Stopped):
         explain(model, images, method, target=1, track=stop_at_the_third, **options)
     assert heard[0] > 3 and len(passed) == 2
-    stages = 3
-    assert sum(seen) / stages <= 2 * max(seen)
+    stages, to_prepare = 3, 8  # passes that check whether squares can be computed alone
+    assert sum(seen) / stages <= 2 * max(seen) + to_prepare
 
 
 @pytest.mark.parametrize("name", NAMES)

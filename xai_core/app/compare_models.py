@@ -177,7 +177,7 @@ def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth:
         one = answer.explanation
         alike = [other for other in maps if other.signed == one.signed] if common else [one]
         scale = rendering.scale_of(*alike)
-        picture(one, chosen, scale, smooth, rendering.alt_text(one, f"{network.title}, overlay"), COLUMN)
+        picture(one, chosen, scale, smooth, rendering.alt_text(one, f"Overlay: {network.title}"), COLUMN)
         words = f"{scale.words[0].upper()}{scale.words[1:]}"
         seconds = f"{one.seconds:.1f} s" if one.seconds >= 1 else f"{1000 * one.seconds:.0f} ms"
         rows, cells = one.heatmap.shape

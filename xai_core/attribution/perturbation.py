@@ -54,10 +54,12 @@ def occlusion(
         raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
     corners = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
 
+    values = question.values(images)  # of all at once: the question about one picture remembers nothing
+
     def run(question: Question, image: Tensor, row: int) -> Maps:
         scores = _covered_scores(question, image, baseline_images(image, fill), corners, window, track)
         total, counts = torch.zeros_like(image[:, 0]), torch.zeros_like(image[0, 0])
-        for (top, left), drop in zip(corners, question.values(image) - scores, strict=True):
+        for (top, left), drop in zip(corners, values[row] - scores, strict=True):
             total[:, top : top + window, left : left + window] += drop
             counts[top : top + window, left : left + window] += 1
         return Maps(total / counts)
