@@ -72,7 +72,7 @@ class Peers:
 
         picture = images[0].permute(1, 2, 0).cpu().numpy()
         given = {"labels": (CLASS,), "top_labels": None, "num_samples": samples, "batch_size": 10, "random_seed": 0}
-        return LimeImageExplainer(random_state=0).explain_instance(picture, probabilities, progress_bar=False, **given)
+        return LimeImageExplainer(random_state=0).explain_instance(picture, probabilities, **given)
 
     @torch.no_grad()
     def rise(self, images: Tensor, samples: int, grid: int = 7, share: float = 0.5, batch: int = 10) -> Tensor:

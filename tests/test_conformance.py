@@ -22,18 +22,21 @@ from xai_core.models.families import FAMILIES
 from xai_core.options import options_of
 from xai_core.samples import load_sample
 
+# Every method answers for every kind of target on one network, and for a class and a similarity on the others. What does
+# not fit says so in one sentence: that is tested with the families.
+FITTING = [(method, name) for method in METHODS for name in NAMES if not refused(method, name)]
+ASKED = [
+    (method, name, kind)
+    for method, name in FITTING
+    for kind in TARGETS
+    if (name == "custom" or kind in ("logit", "similarity")) and not refused(method, name, kind)
+]
 every_method = pytest.mark.parametrize("method", METHODS)
-every_network = pytest.mark.parametrize("name", NAMES)
+every_fitting_method = pytest.mark.parametrize(("method", "name"), FITTING)
 
 
-@pytest.fixture(autouse=True)
-def only_what_is_not_refused(request):
-    """Methods that do not fit a network, or not a kind of target: that they say so is tested with their families."""
-    asked = getattr(request.node, "callspec", None) and request.node.callspec.params
-    if asked and {"method", "name"} <= asked.keys():
-        reason = refused(asked["method"], asked["name"], asked.get("kind", "logit"))
-        if reason:
-            pytest.skip(reason)
+def test_every_method_fits_some_network_and_every_network_some_method():
+    assert {method for method, _ in FITTING} == set(METHODS) and {name for _, name in FITTING} == set(NAMES)
 
 
 def ask_why(model, image, method, **given):
@@ -47,12 +50,7 @@ def explained(method, name, kind):
     return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
 
 
-# Every method answers for every kind of target on one network, and for a class and a similarity on the others.
-ASKED = [(name, kind) for name in NAMES for kind in TARGETS if name == "custom" or kind in ("logit", "similarity")]
-
-
-@every_method
-@pytest.mark.parametrize(("name", "kind"), ASKED)
+@pytest.mark.parametrize(("method", "name", "kind"), ASKED)
 class TestEveryMap:
     def test_is_finite_with_its_grid_and_its_sign(self, method, name, kind):
         found = small(name)
@@ -101,8 +99,7 @@ class TestEveryMap:
         assert again.key == one.key and np.array_equal(again.heatmap, one.heatmap)
 
 
-@every_method
-@every_network
+@every_fitting_method
 def test_only_random_methods_depend_on_the_seed(method, name):
     found = small(name)
     image = pictures(1, found.side)[0]
@@ -113,8 +110,7 @@ def test_only_random_methods_depend_on_the_seed(method, name):
     assert (difference(first.heatmap, other.heatmap) > 1e-3) == METHODS[method].random
 
 
-@every_method
-@every_network
+@every_fitting_method
 def test_network_is_left_as_it_was(method, name):
     """No hook, no flag, no gradient, no changed value; and the global random state is untouched."""
     found = small(name)
@@ -133,8 +129,9 @@ def test_network_is_left_as_it_was(method, name):
     assert torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
 
 
-@every_method
-@pytest.mark.parametrize("name", ["resnet", "efficientnet", "custom"])
+@pytest.mark.parametrize(
+    ("method", "name"), [(method, name) for method, name in FITTING if name in ("resnet", "efficientnet", "custom")]
+)
 @pytest.mark.parametrize("size", [(64, 96), (81, 57)])
 def test_pictures_need_not_be_square(method, name, size):
     found = small(name)
@@ -174,8 +171,7 @@ def test_everywhere_is_every_family():
     assert {*FAMILIES, "custom"} == EVERYWHERE
 
 
-@every_method
-@pytest.mark.parametrize("name", ["custom", "efficientnet"])
+@pytest.mark.parametrize(("method", "name"), [(m, name) for m, name in FITTING if name in ("custom", "efficientnet")])
 def test_fast_is_refused_where_it_is_not_offered(method, name):
     found = small(name)
     model, image = found.model, pictures(1, found.side)[0]
