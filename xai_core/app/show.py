@@ -1,5 +1,6 @@
 """How results are shown: predictions, maps with their controls, captions, downloads."""
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
 from xai_core.models.explainable import Prediction
 
+FIGURE = 960  # pixels of the downloaded picture's longer side
 SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels of a panel's width
 
 
@@ -61,15 +63,12 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
         st.warning(trouble)
     panels = st.container(horizontal=True, gap="small")
     shown = _display(found)
-    drawn = rendering.overlay(
-        found,
-        chosen.picture,
-        shown.scale,
-        opacity=shown.opacity,
-        threshold=shown.threshold,
-        smooth=shown.smooth,
-        size=_fitted(chosen.picture.size),
-    )
+
+    def drawn(width: int) -> Image.Image:
+        size = _fitted(chosen.picture.size, width)
+        options = {"opacity": shown.opacity, "threshold": shown.threshold, "smooth": shown.smooth}
+        return rendering.overlay(found, chosen.picture, shown.scale, size=size, **options)
+
     with panels:
         with st.container(width=shown.width):
             st.markdown("**Input** – what the network saw")
@@ -88,7 +87,7 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
             )
         with st.container(width=shown.width):
             st.markdown("**Overlay** – on the whole picture")
-            st.image(drawn, width="stretch", output_format="PNG", alt=rendering.alt_text(found, "Overlay"))
+            st.image(drawn(2 * shown.width), width="stretch", output_format="PNG", alt=rendering.alt_text(found, "Overlay"))
     st.caption(rendering.caption(found, shown.scale))
     _reading(found, method)
     _downloads(found, drawn, shown.scale, chosen.name)
@@ -176,11 +175,11 @@ def _reading(found: Explanation, method: Method) -> None:
         st.code(method.definition, language=None, wrap_lines=True)
 
 
-def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, name: str) -> None:
+def _downloads(found: Explanation, drawn: Callable[[int], Image.Image], scale: rendering.Scale, name: str) -> None:
     stem = f"{name}_{found.model}_{found.method}"
     kinds = {
         "Picture with caption (PNG)": (
-            "png", "image/png", lambda: exporting.png_bytes(rendering.figure(found, drawn, scale), found)
+            "png", "image/png", lambda: exporting.png_bytes(rendering.figure(found, drawn(FIGURE), scale), found)
         ),
         "Raw map (NPZ)": ("npz", "application/octet-stream", lambda: exporting.npz_bytes(found)),
         "Settings (JSON)": ("json", "application/json", lambda: exporting.json_text(found)),
@@ -199,8 +198,8 @@ def _downloads(found: Explanation, drawn: Image.Image, scale: rendering.Scale, n
             )
 
 
-def _fitted(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, 2 * max(SIZES.values()) / max(size))
+def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
