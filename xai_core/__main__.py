@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_networks, cli_weights, samples
+from xai_core import cli_networks, cli_weights, commands, samples
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -33,26 +33,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m xai_core", description="Why an image model decided as it did.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    ours = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    explain = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
+    explain = ours.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
     explain.add_argument("--method", default="grad_cam", help="see: methods")
     explain.add_argument("--cut", help="where CAMs look (default: the model's)")
     explain.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
     explain.set_defaults(run=_explain)
 
-    compare = commands.add_parser("compare", help="many methods on one picture: sheet PNG, raw NPZ and JSON")
+    compare = ours.add_parser("compare", help="many methods on one picture: sheet PNG, raw NPZ and JSON")
     compare.add_argument("--methods", default="all", help="ids with commas between, or all (default)")
     compare.add_argument("--sanity", action="store_true", help="also: does each map change with the weights and the class?")
     compare.set_defaults(run=_compare)
     for command in (explain, compare):
         _add_question(command)
     for name, run in {"methods": _methods, "models": _models}.items():
-        command = commands.add_parser(name, help=f"list the {name}")
+        command = ours.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
-    cli_networks.add_to(commands)
-    cli_weights.add_to(commands)
+    cli_networks.add_to(ours)
+    cli_weights.add_to(ours)
     return parser
 
 
@@ -69,25 +69,11 @@ def _add_question(command: argparse.ArgumentParser) -> None:
 
 def _opened(given: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
     """The picture, the model, and what is asked, from the arguments both commands share."""
-    from tqdm import tqdm
-
     from xai_core.models.loading import load_model
-    from xai_core.pictures import open_picture
 
-    is_sample = given.image in samples.SAMPLES and not Path(given.image).exists()
-    picture = samples.load_sample(given.image) if is_sample else open_picture(given.image)
     asked = {name: getattr(given, name) for name in ("target", "rival", "precision", "seed")}
-    asked["track"] = lambda batches: tqdm(batches, leave=False, disable=None)  # silent where nobody watches
-    return picture, load_model(given.model, given.weights), asked
-
-
-def _write(files: dict[str, bytes], folder: Path, *said: str) -> None:
-    """Write the files, then say something and where they are."""
-    from xai_core import exporting
-
-    for name, data in files.items():
-        exporting.write_atomically(folder / name, data)
-    print(*said, *(folder / name for name in files), sep="\n")
+    asked["track"] = commands.bar
+    return commands.picture(given.image), load_model(given.model, given.weights), asked
 
 
 def _explain(given: argparse.Namespace) -> None:
@@ -104,7 +90,7 @@ def _explain(given: argparse.Namespace) -> None:
         f"{stem}.json": exporting.json_text(found).encode(),
     }
     cautions = (f"Caution: {trouble}" for trouble in found.health)
-    _write(files, given.out, rendering.caption(found, rendering.scale_of(found)), *cautions)
+    commands.write(files, given.out, rendering.caption(found, rendering.scale_of(found)), *cautions)
 
 
 def _compare(given: argparse.Namespace) -> None:
@@ -143,7 +129,7 @@ def _compare(given: argparse.Namespace) -> None:
         f"{stem}.npz": exporting.npz_of_many(found),
         f"{stem}.json": exporting.manifest(results, checks).encode(),
     }
-    _write(files, given.out)
+    commands.write(files, given.out)
 
 
 def _sanity(model, target, found, picture, track):

@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from xai_core import samples
+from xai_core import commands
 from xai_core.errors import BadRequest
 
 
-def add_to(commands) -> None:
-    compare = commands.add_parser("compare-models", help="several networks on one picture, or on a folder of them")
+def add_to(parsers) -> None:
+    compare = parsers.add_parser("compare-models", help="several networks on one picture, or on a folder of them")
     compare.add_argument("image", metavar="IMAGE", help="a picture, a folder of pictures, or one of the samples")
     compare.add_argument("--models", required=True, help="ids with commas between; id/random is an untrained twin")
     compare.add_argument("--method", default="grad_cam", help="see: methods")
@@ -21,7 +21,7 @@ def add_to(commands) -> None:
     compare.add_argument("--out", type=Path, required=True, metavar="DIR")
     compare.set_defaults(run=_compare)
 
-    probe = commands.add_parser("probe", help="train a linear classifier on a network's features, from a labelled folder")
+    probe = parsers.add_parser("probe", help="train a linear classifier on a network's features, from a labelled folder")
     probe.add_argument("folder", metavar="FOLDER", type=Path, help="with one subfolder of pictures for each class")
     probe.add_argument("--model", required=True, help="see: models")
     probe.add_argument("--weights", help="one of the model's checkpoints (default: its first)")
@@ -37,24 +37,11 @@ def _load(name: str) -> Any:
     return load_model(id, checkpoint or None)
 
 
-def _picture(name: str) -> Any:
-    from xai_core.pictures import open_picture
-
-    is_sample = name in samples.SAMPLES and not Path(name).exists()
-    return samples.load_sample(name) if is_sample else open_picture(name)
-
-
-def _bar(batches):
-    from tqdm import tqdm
-
-    return tqdm(batches, leave=False, disable=None)  # silent where nobody watches
-
-
 def _compare(given: argparse.Namespace) -> None:
     models = [name.strip() for name in given.models.split(",") if name.strip()]
     if len(models) < 2:
         raise BadRequest("Name at least two models, with a comma between.")
-    asked = {"target": given.target, "reference": _picture(given.reference) if given.reference else None}
+    asked = {"target": given.target, "reference": commands.picture(given.reference) if given.reference else None}
     many = Path(given.image).is_dir()
     (_many if many else _one)(given, models, asked)
 
@@ -63,7 +50,7 @@ def _one(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) ->
     from xai_core import comparing, comparing_models, exporting, rendering
     from xai_core.explanation import Explanation
 
-    picture, answers = _picture(given.image), []
+    picture, answers = commands.picture(given.image), []
     for answer in comparing_models.ask_models(models, picture, given.method, load=_load, **asked):
         answers.append(answer)
         best = (
@@ -94,13 +81,13 @@ def _one(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) ->
         },
     }
     stem = f"{Path(given.image).stem}_networks_{given.method}"
-    _write(
-        given.out,
+    commands.write(
         {
             f"{stem}.png": exporting.png_bytes(rendering.sheet({"picture": picture} | drawn), next(iter(maps.values()))),
             f"{stem}.npz": exporting.npz_of_many(maps),
             f"{stem}.json": json.dumps(settings, indent=2).encode(),
         },
+        given.out,
     )
 
 
@@ -112,14 +99,14 @@ def _many(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) -
     pictures = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}
     if not pictures:
         raise BadRequest(f"There is no picture in {folder}.")
-    rows = comparing_models.compare_on(models, pictures, given.method, load=_load, track=_bar, **asked)
+    rows = comparing_models.compare_on(models, pictures, given.method, load=_load, track=commands.bar, **asked)
     text = io.StringIO()
     table = csv.DictWriter(text, list(rows[0]))
     table.writeheader()
     table.writerows(rows)
     for row in rows[:10]:
         print(f"{row['map agreement']:6.2f}  {row['picture']}")
-    _write(given.out, {f"{folder.name}_networks_{given.method}.csv": text.getvalue().encode()})
+    commands.write({f"{folder.name}_networks_{given.method}.csv": text.getvalue().encode()}, given.out)
 
 
 def _probe(given: argparse.Namespace) -> None:
@@ -128,15 +115,7 @@ def _probe(given: argparse.Namespace) -> None:
     from xai_core.models.loading import load_model
 
     model = load_model(given.model, given.weights)
-    probe = probing.train_probe(model, given.folder, seed=given.seed, track=_bar)
+    probe = probing.train_probe(model, given.folder, seed=given.seed, track=commands.bar)
     for line in probe.unreadable:
         print(f"left out: {line}")
     print(probing.in_words(probe), probing.save_probe(probe, given.model, given.name, weights.folder()), sep="\n")
-
-
-def _write(folder: Path, files: dict[str, bytes]) -> None:
-    from xai_core import exporting
-
-    for name, data in files.items():
-        exporting.write_atomically(folder / name, data)
-        print(folder / name)

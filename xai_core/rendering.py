@@ -204,18 +204,22 @@ def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Ima
     return sheet(drawn | {f"{found.title}: {scale_of(found).words}": overlay(found, image) for found in explanations})
 
 
+def duration(seconds: float) -> str:
+    """Seconds in words: '1.5 s', or '63 ms' below one."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
 def caption(explanation: Explanation, scale: Scale) -> str:
     """What was asked, of whom, how, and how the colours are to be read: one paragraph of plain text."""
     one = explanation
     options = ", ".join(f"{name} {value}" for name, value in one.options.items())
     where = f" at {one.cut}" if one.cut else ""
     rows, columns = one.heatmap.shape
-    seconds = f"{one.seconds:.1f} s" if one.seconds >= 1 else f"{1000 * one.seconds:.0f} ms"
     facts = "".join(f" {name[0].upper()}{name[1:]}: {value:.2%}." for name, value in one.facts.items())
     return (
         f"Target: {one.target} = {one.target_value:.4g}. Model: {one.model} ({one.weights}){where}. "
         f"Method: {one.title}{f' ({options})' if options else ''}, {one.precision} precision, seed {one.seed}. "
-        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {one.passes}; {seconds}.{facts}"
+        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {one.passes}; {duration(one.seconds)}.{facts}"
     )
 
 

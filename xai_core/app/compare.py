@@ -154,10 +154,9 @@ def _tile(found: Explanation, chosen: Chosen, how: View, all_found: Sequence[Exp
     if score is not None:
         st.markdown(f"{how.sort}: " + ("–" if np.isnan(score) else f"**{score:+.2f}**"))
     rows, columns = found.heatmap.shape
-    seconds = f"{found.seconds:.1f} s" if found.seconds >= 1 else f"{1000 * found.seconds:.0f} ms"
     sign = "Signed" if found.signed else "Unsigned"
     words = f"{scale.words[0].upper()}{scale.words[1:]}"
-    st.caption(f"{sign}, {rows} x {columns} cells. {words}. Passes: {found.passes}; {seconds}.")
+    st.caption(f"{sign}, {rows} x {columns} cells. {words}. Passes: {found.passes}; {rendering.duration(found.seconds)}.")
     for trouble in found.health:
         st.warning(trouble)
     _link_to_single(found, chosen)

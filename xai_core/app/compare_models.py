@@ -179,10 +179,10 @@ def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth:
         scale = rendering.scale_of(*alike)
         picture(one, chosen, scale, smooth, rendering.alt_text(one, f"Overlay: {network.title}"), COLUMN)
         words = f"{scale.words[0].upper()}{scale.words[1:]}"
-        seconds = f"{one.seconds:.1f} s" if one.seconds >= 1 else f"{1000 * one.seconds:.0f} ms"
         rows, cells = one.heatmap.shape
         st.caption(
-            f"{one.target} = {one.target_value:.3g}. {rows} x {cells} cells. {words}. Passes: {one.passes}; {seconds}."
+            f"{one.target} = {one.target_value:.3g}. {rows} x {cells} cells. {words}. Passes: {one.passes}; "
+            f"{rendering.duration(one.seconds)}."
         )
         for trouble in one.health:
             st.warning(trouble)
