@@ -1,13 +1,14 @@
 """Many pictures: every metric of every method on every model, stored row by row so that nothing is computed twice.
 
-Pictures are taken in blocks, one picture before one model: there, all methods share what CAMs have in common, and all metrics
-one stream of batches. A block is stored whole or not at all; memory does not grow with the number of pictures.
+Pictures are taken in blocks, one picture before one model: there, all methods share what CAMs have in common, and all
+metrics one stream of batches. A block is stored whole or not at all; memory does not grow with the number of pictures.
 """
 
 import io
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def evaluate(
     metrics     names, or names with options: {"deletion": {}, "deletion@blur": {"substrate": "blur"}}
     images      a folder or ZIP archive of pictures, "samples", or a PictureSet
     count       how many pictures, drawn at random from `seed`; None is all
-    target      "predicted": each model's own top class; "label": the class that a picture's subfolder or name tells; or a class
+    target      "predicted": each model's own top class; "label": the class that a picture's subfolder or its name tells; or
+                a class
     boxes       by a picture's name, in its pixels: for the metrics that need one
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
@@ -97,7 +99,7 @@ def evaluate(
         blocks = list(planning.blocks(pictures, about, writer.done()))
         plan = planning.plan(pictures, about, blocks)
         say(str(plan))
-        writer.describe(state="running", rows=plan.rows, left_out=left_out)
+        writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
         ended = _work(blocks, wanted, held, writer, left_out, budget, thumbnails and chosen.kind != "samples", track)
         writer.flush()
         writer.describe(state="finished" if ended else "stopped", left_out=left_out)
@@ -151,125 +153,116 @@ def _small(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+@dataclass(frozen=True)
+class _Asking:
+    """One block at work: the picture, and the question about it."""
+
+    model: ExplainableModel
+    block: Block
+    wanted: Asked
+    picture: Image.Image
+    seen: str
+    question: Question
+    value: float
+
+    def row(self, name: str, metric: str, one: Measurement) -> dict[str, Any]:
+        """One line of the table."""
+        method, question, wanted = METHODS[name.removeprefix(CONTROL)], self.question, self.wanted
+        options = wanted.methods[name] if name in wanted.methods else check_options(method.run, CONTROLS[name])
+        curve = np.empty((0, 2)) if one.curve is None else one.curve
+        key = run_key(
+            picture=self.seen,
+            model=self.block.model,
+            weights=self.model.fingerprint,
+            cut=question.cut if "cut" in method.needs else "",
+            target=question.target.key(0),
+            method=f"{name} measured by {metric.partition('@')[0]}",
+            version=method.version,
+            options={"map": dict(options), "metric": dict(wanted.metrics[metric]), "version": find_metric(metric).version},
+            seed=wanted.seed,
+            precision=wanted.precision,
+        )
+        return {
+            "run_key": key,
+            "picture": self.block.picture,
+            "name": self.block.entry.name,
+            "label": self.block.entry.label,
+            "model": self.block.model,
+            "target": question.target.label(0, self.model.class_name),
+            "target_key": question.target.key(0),
+            "target_value": self.value,
+            "method": name,
+            "metric": metric,
+            "value": one.value,
+            "passes": one.passes,
+            "seconds": one.seconds,
+            "facts": json.dumps({fact: round(float(value), 6) for fact, value in one.facts.items()}),
+            "note": one.note,
+            "curve_x": curve[:, 0].tolist(),
+            "curve_y": curve[:, 1].tolist(),
+        }
+
+    def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:
+        how = {"box": self.wanted.boxes.get(self.block.entry.name), "seed": self.wanted.seed}
+        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls}
+        options = {name: self.wanted.metrics[name] for name in metrics}
+        for name, metric, one in measure_all(self.model, self.picture, maps, options, **how):
+            yield self.row(name, metric, one)
+
+    def explain(self, names: Sequence[str]) -> tuple[dict[str, Explanation], dict[str, XaiError]]:
+        """The maps, which share their trunk pass, and why some methods have none. What 16 bits would spoil stays exact."""
+        found: dict[str, Explanation] = {}
+        failed: dict[str, XaiError] = {}
+        for precision in dict.fromkeys(("exact", self.wanted.precision)):
+            left = [name for name in names if self._precision(name) == precision]
+            how = {"target": self.question.target, "seed": self.wanted.seed, "precision": precision}
+            while left:
+                options = {name: self.wanted.methods[name] for name in left}
+                try:
+                    for name, one in explain_methods(self.model, self.picture, options, **how):
+                        found[name] = one
+                        left = left[1:]
+                except OutOfMemory:
+                    raise
+                except XaiError as error:  # of the first that is left; the others go on without it
+                    failed[left[0]] = error
+                    left = left[1:]
+        return found, failed
+
+    def _precision(self, name: str) -> str:
+        offered = METHODS[name].offers_fast(self.model, self.model.network.cut_name(None))
+        return self.wanted.precision if offered else "exact"
+
+
 def measured(model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked) -> list[dict[str, Any]]:
-    """The missing rows of one block. A method that fails has rows without a value and with the reason."""
+    """The missing rows of one block. A method that fails has rows without a value and with the reason.
+
+    Raises BadPicture where this model cannot be asked about this picture, OutOfMemory.
+    """
     if wanted.target == LABEL and not block.entry.label:
         raise BadPicture("no class is known of it: it lies in no subfolder, and its name begins with no WordNet id")
-    asked_class = {PREDICTED: None, LABEL: block.entry.label}.get(wanted.target, wanted.target)
+    target = {PREDICTED: None, LABEL: block.entry.label}.get(wanted.target, wanted.target)
     try:
-        question, _ = ask(model, picture, asked_class)
+        question, pixels = ask(model, picture, target)
     except BadRequest as error:
-        raise BadPicture(str(error)) from None  # its label is no class of this model
-    names = [name for name in wanted.methods if any(method == name for method, _ in block.missing)]
-    found, failed = _explained(model, picture, names, wanted, question)
+        raise BadPicture(f"{model.title}: {error}") from None  # its label is no class of this model
+    seen, value = model.prepare(picture).digest, float(question.values(pixels)[0])
+    asking = _Asking(model, block, wanted, picture, seen, question, value)
+    found, failed = asking.explain([name for name in wanted.methods if any(name == method for method, _ in block.missing)])
     rows = []
     for methods, metrics in _products(block, list(found)):
-        how = {"target": question.target, "box": wanted.boxes.get(block.entry.name), "seed": wanted.seed}
-        maps = {name: found[name] for name in methods if name != CONTROL}
-        options = {name: wanted.metrics[name] for name in metrics}
-        try:
-            for name, metric, one in measure_all(
-                model, picture, maps, options, **how, precision=wanted.precision, controls=CONTROL in methods
-            ):
-                rows.append(_row(model, block, wanted, question, picture, name, metric, one))
-        except OutOfMemory:
-            raise
-        except XaiError as error:
-            rows += [
-                _row(model, block, wanted, question, picture, name, metric, _nothing(error))
-                for name in maps
-                for metric in metrics
-            ]
+        rows += asking.measure({name: found[name] for name in methods if name != CONTROL}, metrics, CONTROL in methods)
     for name, error in failed.items():
-        for method, metric in sorted(block.missing):
-            if method == name:
-                rows.append(_row(model, block, wanted, question, picture, name, metric, _nothing(error)))
+        nothing = Measurement(float("nan"), note=str(error))
+        rows += [asking.row(name, metric, nothing) for method, metric in sorted(block.missing) if method == name]
     return rows
 
 
-def _nothing(error: XaiError) -> Measurement:
-    return Measurement(float("nan"), note=str(error))
-
-
 def _products(block: Block, explained: Sequence[str]) -> list[tuple[list[str], list[str]]]:
-    """The missing pairs as products of methods and metrics, so that each is measured together: usually one."""
+    """The missing pairs as products of methods and metrics, each to be measured in one stream: usually one product."""
     found: dict[frozenset[str], list[str]] = {}
     for name in (*explained, CONTROL):
         metrics = frozenset(metric for method, metric in block.missing if method == name)
         if metrics:
             found.setdefault(metrics, []).append(name)
     return [(methods, sorted(metrics)) for metrics, methods in found.items()]
-
-
-def _explained(
-    model: ExplainableModel, picture: Image.Image, names: Sequence[str], wanted: Asked, question: Question
-) -> tuple[dict[str, Explanation], dict[str, XaiError]]:
-    """The maps, which share their trunk pass, and why some methods have none. A map is exact where 16 bits would spoil it."""
-    found: dict[str, Explanation] = {}
-    failed: dict[str, XaiError] = {}
-    for precision in dict.fromkeys(("exact", wanted.precision)):
-        left = [name for name in names if _precision(model, name, wanted) == precision]
-        while left:
-            try:
-                for name, one in explain_methods(
-                    model, picture, {name: wanted.methods[name] for name in left},
-                    target=question.target, seed=wanted.seed, precision=precision,
-                ):  # fmt: skip
-                    found[name] = one
-                    left = left[1:]
-            except OutOfMemory:
-                raise
-            except XaiError as error:  # of the first that is left; the others go on without it
-                failed[left[0]] = error
-                left = left[1:]
-    return found, failed
-
-
-def _precision(model: ExplainableModel, method: str, wanted: Asked) -> str:
-    fast = wanted.precision == "fast" and METHODS[method].offers_fast(model, model.network.cut_name(None))
-    return "fast" if fast else "exact"
-
-
-def _row(
-    model: ExplainableModel,
-    block: Block,
-    wanted: Asked,
-    question: Question,
-    picture: Image.Image,
-    name: str,
-    metric: str,
-    one: Measurement,
-) -> dict[str, Any]:
-    method = METHODS[name.removeprefix(CONTROL)]
-    options = wanted.methods[name] if name in wanted.methods else check_options(method.run, CONTROLS[name])
-    curve = np.empty((0, 2)) if one.curve is None else one.curve
-    key = run_key(
-        picture=block.picture,
-        model=block.model,
-        weights=model.fingerprint,
-        cut=question.cut if "cut" in method.needs else "",
-        target=question.target.key(0),
-        method=f"{name} measured by {metric.partition('@')[0]}",
-        version=method.version,
-        options={"map": dict(options), "metric": dict(wanted.metrics[metric]), "version": find_metric(metric).version},
-        seed=wanted.seed,
-        precision=wanted.precision,
-    )
-    return {
-        "run_key": key,
-        "picture": block.picture,
-        "name": block.entry.name,
-        "label": block.entry.label,
-        "model": block.model,
-        "target": question.target.label(0, model.class_name),
-        "target_value": float(question.values(question_pixels(question))[0]) if False else float("nan"),
-        "method": name,
-        "metric": metric,
-        "value": one.value,
-        "passes": float(one.passes),
-        "seconds": one.seconds,
-        "facts": json.dumps({fact: round(float(value), 6) for fact, value in one.facts.items()}),
-        "note": one.note,
-        "curve_x": curve[:, 0].tolist(),
-        "curve_y": curve[:, 1].tolist(),
-    }

@@ -110,7 +110,7 @@ def asked(methods: Given, metrics: Given, *, target: str, seed: int, precision: 
 
 
 class About(NamedTuple):
-    """What is known of one model before the work: for the manifest, which cells a picture has, passes and seconds for each."""
+    """What is known of one model before the work: its entry in the manifest, the cells of a picture, and what these take."""
 
     described: dict[str, Any]
     cells: frozenset[Cell]
@@ -131,7 +131,7 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
         "title": model.title + (", untrained" if name.endswith("/random") else ""),
         "weights": model.fingerprint,
         "group": group(name),
-        "input": list(model.prepare(torch.zeros(3, *[model.recipe.input_size] * 2)).pixels.shape[1:]),
+        "input": model.recipe.input_size,
         "misfits": {method: why for method, why in misfits.items() if why},
     }
     count = wanted.passes(model)
@@ -139,7 +139,7 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
 
 
 def group(model: str) -> str:
-    """"Supervised", "Self-supervised" or "Untrained"; "Other" for a model that is in no catalogue."""
+    """ "Supervised", "Self-supervised" or "Untrained"; "Other" for a model that is in no catalogue."""
     id, _, checkpoint = model.partition("/")
     if checkpoint == "random":
         return "Untrained"
@@ -160,7 +160,7 @@ def _pass_seconds(model: ExplainableModel) -> float:
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to do: pictures, rows in all, and by model the blocks to do, passes and about how many seconds each."""
+    """What there is to do: pictures, rows, and by model the blocks to do, with passes and about how many seconds each."""
 
     pictures: int
     rows: int
@@ -178,9 +178,8 @@ class Plan:
         there = f" {self.done} of {every} pictures before a model are there." if self.done else ""
         each = ", ".join(f"{count:,} on {name}" for name, count in self.passes.items())
         total = sum(count * self.passes[name] for name, count in self.todo.items())
-        return (
-            f"{self.pictures:,} pictures, {self.rows:,} rows.{there} Passes for a picture: {each}. To do: {total:,} passes, "
-            f"{in_time(self.total_seconds)} here."
+        return f"{self.pictures:,} pictures, {self.rows:,} rows to measure.{there} Passes for a picture: {each}. " + (
+            f"To do: {total:,} passes, {in_time(self.total_seconds)} here." if total else "Nothing is left to do."
         )
 
 
@@ -203,10 +202,9 @@ class Block(NamedTuple):
 
 def plan(pictures: Mapping[str, Entry], models: Mapping[str, About], blocks: Sequence[Block]) -> Plan:
     todo = {name: sum(block.model == name for block in blocks) for name in models}
-    rows = sum(len(one.cells) + (len(CONTROLS) - 1) * len({metric for _, metric in one.cells}) for one in models.values())
     return Plan(
         len(pictures),
-        rows * len(pictures),
+        sum(len(CONTROLS) if method == CONTROL else 1 for block in blocks for method, _ in block.missing),
         todo,
         len(pictures) * len(models) - len(blocks),
         {name: one.passes for name, one in models.items()},

@@ -20,11 +20,11 @@ from xai_core.exporting import write_atomically
 from xai_core.images import stack
 from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
+from xai_core.picture_sets import SUFFIXES
 from xai_core.pictures import FORMATS
 from xai_core.runtime import Track
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))  # of the penalty's inverse, tried by cross-validation
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 
 from xai_core.errors import BadRequest
 from xai_core.exporting import write_atomically
+from xai_core.summarising import CONTROL
 
 FORMAT = 1
 WAIT_SECONDS = 2.0  # for a lock: one who only looks whether somebody writes holds it for a moment
-CONTROL = "control:"  # how the names of control maps begin, in the column of methods
 
-_NAMES = ("picture", "name", "label", "model", "target", "method", "metric", "note")
+_NAMES = ("picture", "name", "label", "model", "target", "target_key", "method", "metric", "note")
 ROWS = pa.schema(
     [
         ("run_key", pa.string()),
@@ -118,10 +118,10 @@ def open_run(folder: str | Path) -> Run:
         raise BadRequest(f"The manifest of {folder} cannot be read: {error}.") from None
     found = manifest.get("format") if isinstance(manifest, dict) else None
     if found != FORMAT:
+        writer = manifest.get("software", {}).get("xai_core", "of this project") if found else "of this project"
         raise BadRequest(
             f"{folder} is a run of format {found!r}; this version reads and writes format {FORMAT}. Open it with the "
-            f"version that wrote it ({(manifest.get('software') or {}).get('xai_core', 'unknown') if found else 'unknown'}), "
-            "or measure again into another folder."
+            f"version that wrote it ({writer}), or measure again into another folder."
         )
     return Run(folder, manifest)
 
@@ -173,6 +173,16 @@ class Writer:
             _write_part(self.folder / "parts", pa.Table.from_pylist(self._rows, ROWS))
             self._rows = []
         self.flushed = time.monotonic()
+
+    @property
+    def stored(self) -> int:
+        """How many rows are there."""
+        return sum(pq.read_metadata(part).num_rows for part in _parts(self.folder / "parts"))
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait to be written."""
+        return len(self._rows)
 
     def describe(self, **more: Any) -> None:
         """Replace entries of the manifest."""

@@ -20,6 +20,7 @@ LEVEL = 0.95
 DRAWS = 2000
 FLIPS = 9999
 EXACT = 12  # pictures up to which all 2^n flips are taken
+LEAST = 6  # pictures from which on the test can reach 5 % at all: with five, p is at least 2 / 2^5
 AT_ONCE = 2_000_000  # cells of a matrix of draws that are held at once
 
 ONE_PICTURE = "one picture: no interval, because nothing tells how far another picture would differ"
@@ -63,7 +64,7 @@ def plain(value: float) -> str:
         return "–"
     text = f"{value:.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:.1g}"
     if abs(value) >= 100:
-        text = f"{value:.3g}"
+        text = f"{value:,.0f}"
     return text.replace("-0.", "-.") if text.startswith("-0.") else text.removeprefix("0") if text[:2] == "0." else text
 
 
@@ -122,7 +123,8 @@ def in_words(one: Difference, title=str) -> str:
     least = 2.0 ** (1 - n)
     why = f"; with n = {n} no difference can be shown: p is at least {least:.2g}" if least >= 1 - LEVEL else ""
     said = "p > .99" if one.adjusted > 0.99 else f"p = {plain(one.adjusted)}"
-    return f"{a} and {b}: no difference shown, {one.mean}, n = {n}, {said} after correction{why}"
+    corrected = "" if one.adjusted == one.p else " after correction"
+    return f"{a} and {b}: no difference shown, {one.mean}, n = {n}, {said}{corrected}{why}"
 
 
 def _interval(columns: NDArray, seed: int) -> tuple[NDArray, NDArray]:
@@ -131,7 +133,7 @@ def _interval(columns: NDArray, seed: int) -> tuple[NDArray, NDArray]:
     n = len(columns)
     if n < 2:
         return np.full(columns.shape[1], np.nan), np.full(columns.shape[1], np.nan)
-    means = bootstrap_means(columns, seed)
+    means = np.where(np.isfinite(columns).any(0), bootstrap_means(columns, seed), 0.0)
     tail = (1 - LEVEL) / 2
     counts = np.maximum(np.isfinite(columns).sum(0), 2)
     share = stats.norm.cdf(np.sqrt(counts / (counts - 1)) * stats.t.ppf(tail, counts - 1))
@@ -187,8 +189,9 @@ def holm(p: Sequence[float]) -> NDArray:
     return adjusted
 
 
-def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> dict[str, bool]:
-    """Whether each method is better than every one of the controls, each by the paired test at 5 %.
+def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> dict[str, bool | None]:
+    """Whether each method is better than every one of the controls, each by the paired test at 5 %; None where there are
+    fewer than six pictures, with which nothing can be shown.
 
     No correction is wanted here: who has to win all of several tests does not win by making more of them (an
     intersection-union test, Berger 1982).
@@ -197,7 +200,8 @@ def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> 
     pairs = [(method, control) for method in methods for control in controls]
     found = differences(values, direction, pairs)
     won = {(one.a, one.b): one.mean.value > 0 and one.p < 1 - LEVEL for one in found}
-    return {method: bool(controls) and all(won[method, control] for control in controls) for method in methods}
+    enough = {method: min((one.mean.n for one in found if one.a == method), default=0) >= LEAST for method in methods}
+    return {method: all(won[method, one] for one in controls) if enough[method] else None for method in methods}
 
 
 class Ranks(NamedTuple):
