@@ -110,7 +110,9 @@ def _in_archive(path: Path) -> tuple[Entry, ...]:
     kept = (
         name
         for name in sorted(names)
-        if PurePosixPath(name).suffix.lower() in SUFFIXES and not name.startswith((".", "__MACOSX")) and "/." not in name
+        if PurePosixPath(name).suffix.lower() in SUFFIXES
+        and not name.startswith((".", "/", "__MACOSX"))
+        and "/." not in name
     )
     return tuple(Entry(name, _label(name), lambda name=name: _entry_bytes(path, name)) for name in kept)
 

@@ -12,6 +12,7 @@ import torch
 from xai_core import runtime
 from xai_core.attribution.catalog import METHODS, find_method
 from xai_core.errors import BadPicture, BadRequest
+from xai_core.explaining import ask
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measuring import CONTROLS, passes
 from xai_core.models.catalog import find_card
@@ -125,7 +126,8 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
     if not model.has_classifier:
         raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it (python -m xai_core probe).")
     if wanted.target not in (PREDICTED, LABEL):
-        model.class_index(wanted.target)
+        blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
+        ask(model, blank, wanted.target)[0](blank[None].to(model.device))
     misfits = {method: METHODS[method].misfit(model) for method in wanted.methods}
     described = {
         "title": model.title + (", untrained" if name.endswith("/random") else ""),

@@ -198,7 +198,8 @@ def writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Writer]:
     NAME.damaged, and `said` tells so. Raises BadRequest where someone else is writing or something else was asked.
     """
     folder = Path(folder)
-    if folder.is_dir() and not (folder / "manifest.json").exists() and any(p.name != "lock" for p in folder.iterdir()):
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if "manifest.json" not in found and any(name != "lock" and not name.startswith(".manifest") for name in found):
         raise BadRequest(f"{folder} is not empty and holds no run; give a new folder, or that of a run to go on with.")
     with _locked(folder):
         new = {"format": FORMAT, **manifest}
