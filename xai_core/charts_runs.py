@@ -11,7 +11,7 @@ from xai_core.statistics import Ranks
 
 ROW = 24  # pixels of a line of text
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, labelFlush=False, ticks=False, domain=False, labelFontSize=12)
+NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, ticks=False, domain=False, labelFontSize=12)
 HEADS = alt.Axis(title=None, orient="top", labelAngle=-35, labelLimit=190, labelOverlap=False, labelFontSize=12)
 LOST = "°"  # marks a method that does not beat every control
 
