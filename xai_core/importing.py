@@ -27,7 +27,7 @@ def import_file(card: Card, checkpoint: Checkpoint, path: Path) -> Path:
 
 
 def import_own(card: Path) -> str:
-    """Copy a card of one's own, `NAME.toml`, and the files it names, which lie beside it, into place. Returns the model's id.
+    """Copy a card of one's own, `NAME.toml`, and the files beside it that it names into place. Returns the model's id.
 
     Raises BadCard where the card cannot be used, BadRequest where a name is taken, WeightsUnavailable where the checkpoint
     does not fit the network exactly.

@@ -103,8 +103,8 @@ def to_pil(image: Picture) -> Image.Image:
 
 
 def encoded(drawn: Image.Image, kind: str = "JPEG") -> bytes:
-    """A picture for a page that shows it now: ten times as quickly as a small PNG. JPEG loses nothing that is seen (no colour
-    is subsampled); a map on its native grid, whose edges are sharp, wants "PNG"."""
+    """A picture for a page that shows it now: ten times as quickly as a small PNG. JPEG loses nothing that is seen (no
+    colour is subsampled); a map on its native grid, whose edges are sharp, wants "PNG"."""
     how = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
     buffer = io.BytesIO()
     drawn.save(buffer, kind, **how)

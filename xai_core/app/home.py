@@ -118,8 +118,8 @@ def bring() -> None:
         return
     st.subheader("Bring a model")
     st.markdown(
-        "Its card, `NAME.toml` (the README shows one), with the checkpoint that the card names and, if it names one, the list "
-        "of classes. The checkpoint must fit its network exactly; nothing in it is run."
+        "Its card, `NAME.toml` (the README shows one), with the checkpoint that the card names and, if it names one, "
+        "the list of classes. The checkpoint must fit its network exactly; nothing in it is run."
     )
     files = st.file_uploader(
         "Card and checkpoint", type=["toml", "safetensors", "pth", "pt", "tar", "txt"], accept_multiple_files=True,
