@@ -15,8 +15,8 @@ def confusion_matrix(
 ) -> alt.LayerChart:
     """True classes down, predictions across; colour is the logarithm of the count, or of the share of the row.
 
-    With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A click
-    selects a cell: the point selection `cell` over the fields `label` and `predicted`.
+    With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A
+    click selects a cell: the point selection `cell` over the fields `label` and `predicted`.
     """
     values = (found.rates if rates else found.counts).astype(float)
     signed = other is not None

@@ -22,8 +22,8 @@ LINK = 1e-6  # between any two maps: groups far from each other would leave the 
 
 @dataclass(frozen=True)
 class Clusters:
-    """labels (n,) in 0 ... k - 1, the largest cluster first; the mean map of each, (k, 16, 16), of maps divided by their norm;
-    the smallest eigenvalues of the graph's Laplacian, in rising order, whose largest gap tells how many there are."""
+    """labels (n,) in 0 ... k - 1, the largest cluster first; the mean map of each, (k, 16, 16), of maps divided by their
+    norm; the smallest eigenvalues of the graph's Laplacian, rising, whose largest gap tells how many clusters there are."""
 
     labels: NDArray[np.int64]
     means: NDArray[np.float32]

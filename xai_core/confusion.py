@@ -1,7 +1,7 @@
 """Where a classifier goes wrong: the confusion matrix and what is read from it.
 
 A table of predictions is a DataFrame with one row for each picture: `name`, `label` (the true class), `predicted`,
-`confidence` (softmax probability of the predicted class, in [0, 1]) and `margin` (logit of the predicted class minus the next).
+`confidence` (softmax probability of the predicted class, in [0, 1]) and `margin` (that minus the next class's).
 """
 
 from collections.abc import Sequence
@@ -92,8 +92,8 @@ def most_confused(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:
 def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, float]:
     """The reliability diagram and the expected calibration error (Guo et al. 2017, arXiv:1706.04599).
 
-    `bins` of equal width over the confidence (low, high]: `low`, `high`, mean `confidence`, `accuracy`, `pictures`; empty bins
-    are left out. The error is the mean of |accuracy - confidence| weighted by pictures, in [0, 1]; NaN without pictures.
+    `bins` of equal width over the confidence (low, high]: `low`, `high`, mean `confidence`, `accuracy`, `pictures`; empty
+    bins are left out. The error is the mean of |accuracy - confidence| weighted by pictures, in [0, 1]; NaN without any.
     """
     confidence, right = table["confidence"].to_numpy(float), (table["label"] == table["predicted"]).to_numpy(float)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)

@@ -1,7 +1,7 @@
 """Tags and notes that people leave on pictures of a dataset: kept in a file, exported, imported again.
 
-One JSON file for each dataset, in `data/notes/` or the folder that XAI_NOTES names; written whole or not at all. Where there is
-no durable disk, export what you want to keep.
+One JSON file for each dataset, in `data/notes/` or the folder that XAI_NOTES names; written whole or not at all. Where
+there is no durable disk, export what you want to keep.
 """
 
 import csv
