@@ -16,7 +16,7 @@ def confusion_matrix(
     """True classes down, predictions across; colour is the logarithm of the count, or of the share of the row.
 
     With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A
-    click selects a cell: the point selection `cell` over the fields `label` and `predicted`.
+    click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
     """
     values = (found.rates if rates else found.counts).astype(float)
     signed = other is not None
@@ -25,7 +25,7 @@ def confusion_matrix(
     down, across = np.indices(values.shape)
     rows = pd.DataFrame(
         {
-            "label": [found.classes[index] for index in down.ravel()],
+            "true": [found.classes[index] for index in down.ravel()],
             "predicted": [found.classes[index] for index in across.ravel()],
             "pictures": found.counts.ravel(),
             "value": values.ravel(),
@@ -38,7 +38,7 @@ def confusion_matrix(
     axis = {"labelLimit": 150, "ticks": False, "domain": False}
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=list(found.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
-        y=alt.Y("label:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
+        y=alt.Y("true:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
     )
     if signed:
         scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
@@ -49,9 +49,9 @@ def confusion_matrix(
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="~g")),
         opacity=faded,
-        tooltip=["label:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
+        tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
     )
-    layers = cells.add_params(alt.selection_point(name="cell", fields=["label", "predicted"], on="click"))
+    layers = cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))
     if len(found.classes) <= NUMBERS:
         white = "datum.strong && !datum.right" if dim_diagonal else "datum.strong"
         numbers = base.transform_filter("datum.value != 0").mark_text(fontSize=11).encode(

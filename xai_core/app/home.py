@@ -14,6 +14,7 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
+REPORT = "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -33,6 +34,11 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    REPORT: (
+        "Report",
+        ":material/description:",
+        "Which model, which data, and what each method can and cannot tell: cards and one table, as Markdown or PDF.",
     ),
 }
 
