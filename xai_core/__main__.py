@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_networks, cli_weights, commands, samples
+from xai_core import cli_networks, cli_training, cli_weights, commands, samples
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
     cli_networks.add_to(ours)
     cli_weights.add_to(ours)
+    cli_training.add_to(ours)
     return parser
 
 
