@@ -12,17 +12,14 @@ Predictions are one Parquet file, a row for each picture that could be read, in 
     top5, top5_probability       lists of the five most probable classes (fewer where the model has fewer)
     embedding           list of float32, if asked for: the projection head's output, or the pooled features
 
-The file's metadata (`settings`) name the model, its weights and classes, what matched, and every file that could not be read.
+The file's metadata (`settings`) name the model, its weights and classes, what matched, and each file that could not be read.
 """
 
 import json
 import shutil
 import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +30,20 @@ import pyarrow.parquet as pq
 import torch
 
 from xai_core import runtime
-from xai_core.datasets import Dataset, Labelled
-from xai_core.errors import BadPicture, BadRequest, NoClassifier, XaiError
+from xai_core.datasets import Dataset
+from xai_core.decoding import Decoder, Unreadable
+from xai_core.errors import BadRequest, NoClassifier, XaiError
 from xai_core.files import write_atomically
 from xai_core.images import Prepared, stack
 from xai_core.keys import bytes_digest
 from xai_core.matching import Matching, match_classes
 from xai_core.models.explainable import ExplainableModel
+from xai_core.rendering import duration
 from xai_core.version import __version__
 
 PART = 512  # pictures in one part: what a killed run loses at most
 TOP = 5
 ENTRY = b"xai_core"  # of a Parquet file's metadata
-
-Unreadable = tuple[str, str]  # name, reason
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Progress:
         if self.rate:
             said += f", {self.rate:.3g} a second"
         if self.left is not None and self.done < self.total:
-            said += f", about {_duration(self.left)} left"
+            said += f", about {duration(self.left)} left"
         return f"{said}; {len(self.unreadable):,} could not be read" if self.unreadable else said
 
 
@@ -97,6 +94,7 @@ def classify(
         "classes": list(model.class_names),
         "dataset": dataset.title,
         "dataset_digest": dataset.digest,
+        "pictures": len(dataset.samples),
         "matched": dict(matching.index),
         "matched_by": dict(matching.how),
         "unmatched": dict(matching.unmatched),
@@ -116,7 +114,7 @@ def classify(
     found: list[Unreadable] = []  # of the part that is being made
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
-    with _Decoder(model, dataset, dataset.samples[done:], ahead=2 * size) as decoder:
+    with Decoder(model, dataset, dataset.samples[done:], ahead=2 * size) as decoder:
         while done < total:
             room = min(size, PART - done % PART, total - done)
             read = [(sample, shown) for sample, shown in decoder.take(room) if isinstance(shown, Prepared)]
@@ -131,48 +129,6 @@ def classify(
             yield Progress(done, total, (*unreadable, *found), rate, (total - done) / rate)
     _join(sorted(parts.glob("*.parquet")), out, {**settings, "unreadable": unreadable}, embeddings)
     shutil.rmtree(parts, ignore_errors=True)
-
-
-class _Decoder:
-    """Pictures decoded by threads, in order, at most `ahead` of what was taken."""
-
-    def __init__(self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int):
-        self.prepare, self.left, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
-        self.pool = ThreadPoolExecutor(min(4, runtime.available_cpus()), thread_name_prefix="decoding")
-        self.waiting: deque[tuple[Labelled, Future]] = deque()
-        self.failed: list[Unreadable] = []
-
-    def __enter__(self) -> "_Decoder":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
-
-    def take(self, count: int) -> list[tuple[Labelled, Prepared | BadPicture]]:
-        self._fill()
-        taken = []
-        for _ in range(count):
-            sample, future = self.waiting.popleft()
-            taken.append((sample, future.result()))
-            self._fill()
-        self.failed += [(sample.name, str(shown)) for sample, shown in taken if isinstance(shown, BadPicture)]
-        return taken
-
-    def unreadable(self) -> list[Unreadable]:
-        """Those since the last call."""
-        found, self.failed = self.failed, []
-        return found
-
-    def _fill(self) -> None:
-        while len(self.waiting) < self.ahead and (sample := next(self.left, None)) is not None:
-            self.waiting.append((sample, self.pool.submit(self.prepare, sample.name)))
-
-
-def _prepared(model: ExplainableModel, dataset: Dataset, name: str) -> Prepared | BadPicture:
-    try:
-        return model.prepare(dataset.open(name))
-    except BadPicture as error:
-        return error
 
 
 def _rows(model: ExplainableModel, read, matching: Matching, embeddings: bool, precision: str) -> list[dict[str, Any]]:
@@ -244,14 +200,13 @@ def _resumed(parts: Path, settings: dict[str, Any]) -> tuple[int, list[Unreadabl
         write_atomically(job, same.encode())
         return 0, []
     unreadable: list[Unreadable] = []
-    for number in range(len(list(parts.glob("*.parquet")))):
+    made = len(list(parts.glob("*.parquet")))
+    for number in range(made):
         try:
             unreadable += map(tuple, json.loads(pq.read_schema(parts / f"{number:06d}.parquet").metadata[ENTRY]))
         except (OSError, pa.ArrowException):  # damaged: made again
             return number * PART, unreadable
-    # the last part of a dataset is a short one; a run that ended there only has to be joined
-    done = min(len(list(parts.glob("*.parquet"))) * PART, settings.get("total", 10**12))
-    return done, unreadable
+    return min(made * PART, settings["pictures"]), unreadable
 
 
 def _join(parts: Sequence[Path], out: Path, settings: dict[str, Any], embeddings: bool) -> None:
@@ -298,5 +253,7 @@ def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.Dat
     return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
 
 
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+def judged(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a true class, as `confusion` reads them: `name` for the path, `label` for the model's true class."""
+    known = table[table["true_index"] >= 0]
+    return known.drop(columns="label").rename(columns={"path": "name", "true": "label"})

@@ -12,18 +12,14 @@ def add_to(parsers) -> None:
     train = parsers.add_parser("train", help="train a small network on labelled pictures; goes on where it was stopped")
     train.add_argument("plan", metavar="PLAN", help=f"one of {', '.join(PLANS)}")
     train.add_argument(
-        "--train", type=Path, required=True, metavar="DATA", help="one subfolder for each class, or a ZIP of it"
+        "--train", type=Path, required=True, metavar="DATA", help="a folder with one subfolder for each class, or a ZIP"
     )
-    train.add_argument(
-        "--test", type=Path, required=True, metavar="DATA", help="the same classes: recorded, never chosen by"
-    )
+    train.add_argument("--test", type=Path, required=True, metavar="DATA", help="of the same classes: recorded only")
     train.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="for weights and card (weights/)")
     train.add_argument(
-        "--runs", type=Path, default=Path("data/runs"), metavar="DIR", help="for the recorded run (data/runs/)"
+        "--runs", type=Path, default=Path("data/runs"), metavar="DIR", help="for the run's record (data/runs/)"
     )
-    train.add_argument(
-        "--state", type=Path, metavar="DIR", help="what outlives a killed process (default: out/training/PLAN)"
-    )
+    train.add_argument("--state", type=Path, metavar="DIR", help="to go on from (default: out/training/PLAN)")
     train.add_argument("--cache", type=Path, metavar="DIR", help="for decoded pictures (default: the temporary folder)")
     train.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
     train.add_argument("--seed", type=int, default=0)
@@ -34,11 +30,11 @@ def add_to(parsers) -> None:
 def _train(given: argparse.Namespace) -> None:
     if given.plan not in PLANS:
         raise UnknownName("plan", given.plan, PLANS)
-    from xai_core.datasets import open_labelled
+    from xai_core.datasets import open_dataset, with_classes
     from xai_core.training.running import train_plan
 
     plan = PLANS[given.plan]
-    train, test = open_labelled(given.train), open_labelled(given.test)
+    train, test = (with_classes(open_dataset(data)) for data in (given.train, given.test))
     net, state, parts = train_plan(
         plan,
         train,

@@ -71,7 +71,7 @@ def open_dataset(source: str | Path) -> Dataset:
     if path.is_dir():
         return open_folder(path)
     if not path.is_file():
-        raise BadRequest(f"There is no file or folder {path}.")
+        raise BadRequest(f"There is no file or folder {path}; give one with a subfolder for each class, or a table.")
     if path.suffix.lower() == ".zip":
         return open_zip(path, path.stem)
     if path.suffix.lower() in TABLES:
@@ -102,12 +102,15 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
         raise BadRequest(f"{title} is no ZIP archive that can be read ({error}).") from None
-    members = [one for one in archive.infolist() if not one.is_dir() and _is_picture(PurePosixPath(one.filename))]
-    said, packed = sum(one.file_size for one in members), sum(one.compress_size for one in members)
+    inside = {PurePosixPath(one.filename.lstrip("/")): one for one in archive.infolist() if not one.is_dir()}
+    members = {path: one for path, one in inside.items() if _is_picture(path)}
+    said, packed = (sum(getattr(one, size) for one in members.values()) for size in ("file_size", "compress_size"))
     if said > max(FREE_ZIP_BYTES, MAX_ZIP_RATIO * packed):
-        raise BadRequest(f"{title} would unpack to {said / 2**30:.1f} GB, {said / max(packed, 1):,.0f} times its size: refused.")
-    around = os.path.commonpath([PurePosixPath(one.filename).parent.parent for one in members] or [""])
-    names = {PurePosixPath(one.filename).relative_to(around).as_posix(): one for one in members}
+        raise BadRequest(
+            f"{title} says that it unpacks to {said / 2**30:.1f} GB, {said / max(packed, 1):,.0f} times its size: refused."
+        )
+    around = os.path.commonpath([path.parent.parent for path in members] or [""])  # folders that hold all classes
+    names = {path.relative_to(around).as_posix(): one for path, one in members.items()}
     lock = threading.Lock()  # a member is found by moving in the one file
 
     def read(name: str) -> bytes:
@@ -139,7 +142,8 @@ def open_table(path: Path) -> Dataset:
     outside = [one.name for one in found if not (folder / one.name).resolve().is_relative_to(folder)]
     if outside:
         raise BadRequest(
-            f"{path.name} names {len(outside):,} pictures outside its folder, such as {outside[0]}: put the table beside them."
+            f"{path.name} names {len(outside):,} pictures outside its folder, such as {outside[0]}: put the table beside "
+            "them."
         )
     return _checked(path.stem, found, lambda name: folder / name)
 
@@ -155,19 +159,20 @@ def with_classes(dataset: Dataset) -> Dataset:
 
 
 def _is_picture(path: Any) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and "__MACOSX" not in path.parts
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not {"__MACOSX", ".."} & {*path.parts}
 
 
 def _checked(title: str, found: list[Labelled], read: Callable[[str], bytes | Path]) -> Dataset:
     if not found:
         raise BadRequest(
-            f"{title} holds no pictures ({', '.join(FORMATS)}); they are looked for in it and in its subfolders, one for each class."
+            f"{title} holds no pictures ({', '.join(FORMATS)}); they are looked for in it and in its subfolders, one for "
+            "each class."
         )
     if len(found) > MAX_PICTURES:
         raise BadRequest(f"{title} has {len(found):,} pictures; at most {MAX_PICTURES:,} are taken.")
     twice = [name for name, count in Counter(one.name for one in found).items() if count > 1]
     if twice:
-        raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {twice[0]}: each may be there once.")
+        raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {twice[0]}.")
     return Dataset(title, tuple(found), read)
 
 
@@ -178,7 +183,7 @@ def roots() -> tuple[Path, ...]:
 
 
 def offered() -> dict[str, Path]:
-    """Datasets under the roots by a name that is unique: folders with subfolders, ZIPs and tables, at most one folder down."""
+    """Datasets under the roots, each by a name of its own: folders with subfolders, ZIPs and tables."""
     found: dict[str, Path] = {}
     for root in roots():
         for path in sorted(_listed(root)):

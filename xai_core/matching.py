@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xai_core.errors import BadRequest, UnknownName
+from xai_core.errors import BadRequest
 from xai_core.models.explainable import ExplainableModel
 
+SHOWN = 20  # labels that a report names one by one
 WNID = re.compile(r"n\d{8}(?=$|[^0-9a-zA-Z])")
 
 
@@ -30,10 +31,14 @@ class Matching:
         ways = [f"{sum(one == way for one in self.how.values())} by {way}" for way in ("mapping", "wnid", "name")]
         ways = [one for one in ways if not one.startswith("0 ")]
         total = len(self.index) + len(self.unmatched)
-        said = [f"{len(self.index)} of {total} labels are classes of the model" + (f" ({', '.join(ways)})." if ways else ".")]
-        for label, reason in self.unmatched.items():
+        said = [
+            f"{len(self.index)} of {total} labels are classes of the model" + (f" ({', '.join(ways)})." if ways else ".")
+        ]
+        for label, reason in list(self.unmatched.items())[:SHOWN]:
             many = f" ({counts[label]:,} pictures)" if counts and label in counts else ""
             said.append(f"'{label}'{many}: {reason}")
+        if len(self.unmatched) > SHOWN:
+            said.append(f"And {len(self.unmatched) - SHOWN} more labels that did not match.")
         shared = [label for label, index in self.index.items() if list(self.index.values()).count(index) > 1]
         if shared:
             said.append(f"Several labels mean one class: {', '.join(shared[:8])}.")
@@ -59,32 +64,24 @@ def match_classes(
     how: dict[str, str] = {}
     unmatched: dict[str, str] = {}
     for label in sorted(set(labels) - {""}):
-        try:
-            index[label], how[label] = _matched(label, model, mapping)
-        except UnknownName:
-            if label in mapping:
-                raise
+        if label in mapping:
+            index[label], how[label] = model.class_index(mapping[label]), "mapping"
+        elif (wnid := WNID.match(label)) and wnid[0] in model.wnids:
+            index[label], how[label] = model.wnids.index(wnid[0]), "wnid"
+        elif len(found := _called(label, model)) == 1:
+            index[label], how[label] = found[0], "name"
+        elif found:
+            listed = ", ".join(f"{one} ({model.class_name(one)})" for one in found[:5])
+            unmatched[label] = f"fits several classes; a mapping can say which one it means: {listed}."
+        else:
             unmatched[label] = "no class of the model has this name; a mapping can say which one it means."
-        except BadRequest as ambiguous:
-            unmatched[label] = str(ambiguous)
     return Matching(index, how, unmatched, len(model.class_names) - len(set(index.values())))
 
 
-def _matched(label: str, model: ExplainableModel, mapping: Mapping[str, str | int]) -> tuple[int, str]:
-    if label in mapping:
-        return model.class_index(mapping[label]), "mapping"
-    if (wnid := WNID.match(label)) and wnid[0] in model.wnids:
-        return model.wnids.index(wnid[0]), "wnid"
+def _called(label: str, model: ExplainableModel) -> list[int]:
+    """The classes of exactly that name; else those that have it as a name or synonym, as it is or with spaces."""
     same = [index for index, name in enumerate(model.class_names) if name == label]
-    if len(same) == 1:
-        return same[0], "name"
-    plain = re.sub(r"[\s_-]+", " ", label).strip()
-    if re.fullmatch("-?[0-9]+", plain):
-        raise UnknownName("class", label, model.class_names)
-    try:
-        return model.class_index(label), "name"
-    except UnknownName:
-        return model.class_index(plain), "name"
+    return same or model.classes_called(label) or model.classes_called(re.sub(r"[\s_-]+", " ", label))
 
 
 def read_mapping(path: Path) -> dict[str, str]:

@@ -118,6 +118,6 @@ class Augmented:
         order = self.rows.rows[torch.randperm(len(self.rows)).numpy()]
         for start in range(0, len(self) * self.size, self.size):
             rows = order[start : start + self.size]
-            pictures = [torch.from_numpy(self.rows.pictures.pixels[row]) for row in rows]
+            pictures = [torch.from_numpy(self.rows.pictures.pixels[row].copy()) for row in rows]
             shown = [torch.stack([self.change(one) for one in pictures]).float().div_(255) for _ in range(views)]
             yield shown, torch.from_numpy(self.rows.pictures.labels[rows])

@@ -43,29 +43,31 @@ class Net:
         self.staged: StagedNetwork = FAMILIES[family](self.module)
         self.normalise = normalisation(recipe.mean, recipe.std, where)
 
-    def features(self, images: Tensor, frozen: int = 0) -> Tensor:
+    def features(self, images: Tensor, frozen: int = 0, exact: bool = False) -> Tensor:
         """(n, D) of pictures in [0, 1]; the first `frozen` stages without a graph."""
         maps = self.normalise(images.to(self.where)).contiguous(memory_format=runtime.MEMORY_FORMAT)
         with torch.no_grad(), bf16(self.where):
             for stage in self.staged.stages[:frozen]:
                 maps = stage.run(maps)
-        half = bf16(self.where) if not (frozen and self.where.type == "cpu") else contextlib.nullcontext()
-        with half:  # depthwise convolutions go backward slowly in bfloat16 on CPUs
+        single = exact or (
+            frozen and self.where.type == "cpu"
+        )  # depthwise convolutions go backward slowly in bfloat16 there
+        with contextlib.nullcontext() if single else bf16(self.where):
             for stage in self.staged.stages[frozen:]:
                 maps = stage.run(maps if frozen == 0 else maps.float())
             return self.staged.pool(maps).float()
 
-    def all_features(self, rows: Rows, size: int = 128) -> NDArray[np.float32]:
-        """(n, D) of all rows, in eval mode, without a graph."""
+    def all_features(self, rows: Rows, exact: bool = False, size: int = 128) -> NDArray[np.float32]:
+        """(n, D) of all rows, in eval mode, without a graph; `exact` in single precision whatever the device has."""
         self.module.eval()
         with torch.inference_mode():
-            parts = [self.features(rows.batch(start, size)).cpu() for start in range(0, len(rows), size)]
+            parts = [self.features(rows.batch(start, size), exact=exact).cpu() for start in range(0, len(rows), size)]
         return torch.cat(parts).numpy()
 
-    def probabilities(self, rows: Rows) -> NDArray[np.float64]:
+    def probabilities(self, rows: Rows, exact: bool = False) -> NDArray[np.float64]:
         """(n, K) softmax of the classifier, in eval mode."""
         with torch.inference_mode():
-            features = torch.from_numpy(self.all_features(rows)).to(self.where)
+            features = torch.from_numpy(self.all_features(rows, exact)).to(self.where)
             return self.staged.classify(features).double().softmax(1).cpu().numpy()
 
 

@@ -46,6 +46,7 @@ class Plan:
     base: str = ""
     train_from: str = ""
     probe_every: int = 3
+    remark: str = ""
     redundancy: float = 0.005  # Barlow Twins: weight of the terms off the diagonal
 
     def side(self, epoch: int, epochs: int) -> int:
@@ -86,10 +87,11 @@ PLANS = {
             family="resnet",
             architecture="slim_resnet18",
             epochs=48,
-            phases=(Phase(0.7, 64), Phase(0.3, 96)),
+            phases=(Phase(0.3, 48), Phase(0.4, 64), Phase(0.3, 96)),
             recipe=SMALL,
             learning_rate=0.1,
             weight_decay=5e-4,
+            remark="The same network and pictures as scenes_barlow, with labels.",
         ),
         Plan(
             id="scenes_barlow",
@@ -107,6 +109,7 @@ PLANS = {
             jitter=(0.4, 0.4, 0.2),
             jittered=0.8,
             grey=0.2,
+            remark="The same network and pictures as scenes_supervised, without labels; similarity is of its projection.",
         ),
         Plan(
             id="scenes_resnet50",

@@ -81,7 +81,7 @@ def _epoch(net: Net, plan: Plan, optimizer, rows: Rows, epoch: int, epochs: int,
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses += float(loss) * len(labels)
+        losses += float(loss.detach()) * len(labels)
         right += int((logits.argmax(1) == labels).sum())
         seen += len(labels)
     return losses / seen, right / seen
