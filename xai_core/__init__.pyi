@@ -1,4 +1,7 @@
 from .attribution.catalog import METHODS as METHODS
+from .classifying import classify as classify
+from .datasets import open_dataset as open_dataset
+from .dynamics import RunRecorder as RunRecorder
 from .errors import BadPicture as BadPicture
 from .errors import BadRequest as BadRequest
 from .errors import NoClassifier as NoClassifier
