@@ -12,6 +12,10 @@ from .errors import XaiError as XaiError
 from .explaining import explain as explain
 from .explaining import explain_methods as explain_methods
 from .explanation import Explanation as Explanation
+from .metrics.catalog import METRICS as METRICS
+from .metrics.measuring import Measurement as Measurement
+from .metrics.measuring import measure as measure
+from .metrics.measuring import measure_all as measure_all
 from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel
 from .models.explainable import Prediction as Prediction
