@@ -42,7 +42,8 @@ def evaluate_pair(
     maps       for each method two maps, of view 1 and of view 2: what `explain_pair` returns, or arrays (h, w) or (1, h, w)
                of any grid, stretched bilinearly over the view. One map alone (None beside it) is of view 1 and has no
                simultaneous metrics
-    metrics    of PAIR_METRICS. SI, SD, SAD, SIC and MS have one row ("both"); CI, CD, CAD and CIC one for each view and their mean
+    metrics    of PAIR_METRICS. SI, SD, SAD, SIC and MS have one row ("both"); CI, CD, CAD and CIC one for each view and
+               their mean
     step       pixels from one point of a curve to the next
     noise      ten draws (10, 3, H, W) for MS; else uniform within 0.2 from `seed`. MS computes maps again: the name must be
                that of a method, with the options of the explanation that was given, and is NaN for any other name

@@ -31,11 +31,11 @@ def pixel_invariance(
 ) -> Maps:
     """Pixel invariance: the weights of a linear model that tells from pixels how alike a view is to the picture.
 
-    f(x) = w x + b on 64 x 64 pixels, trained on the sum over augmented views v of BCE((f(base) + f(v)) / 2, s(v)) + 0.2 |w|_1
-    by gradient descent at rate 0.1, all views in one step; map = max over RGB of w, then (map - min) / (max - min), values
-    under 0.5 set to 0. One map in all, of view 1. `views` (n, 3, 64, 64), `base` (1, 3, 64, 64), `similarities` (n, 1) in
-    [0, 1] and `init` (weights (1, 12288), bias (1,)) can be passed in; else views are drawn from `seed` (crop, flip, jitter,
-    grey, blur), and a similarity below 0 counts as 0.
+    f(x) = w x + b on 64 x 64 pixels, trained on the sum over augmented views v of BCE((f(base) + f(v)) / 2, s(v)), plus
+    0.2 |w|_1, by gradient descent at rate 0.1, all views in one step; map = max over RGB of w, then (map - min) / (max -
+    min), values under 0.5 set to 0. One map in all, of view 1. `views` (n, 3, 64, 64), `base` (1, 3, 64, 64),
+    `similarities` (n, 1) in [0, 1] and `init` (weights (1, 12288), bias (1,)) can be passed in; else views are drawn from
+    `seed` (crop, flip, jitter, grey, blur), and a similarity below 0 counts as 0.
     Source: Sammani et al. 2022, arXiv:2206.09753. Sign: non-negative, in [0, 1]. Unit: none.
 
     Why: To see which pixels the network's invariance rests on, over many views and not one pair.
@@ -60,9 +60,8 @@ def pixel_invariance(
     base, targets = torch.as_tensor(base).to(pair.views).reshape(1, -1), torch.as_tensor(similarities).to(pair.views)
     flat = views.reshape(len(views), -1)
     if base.shape[1] != flat.shape[1] or targets.numel() != len(flat):
-        raise BadRequest(
-            f"Views, base and similarities do not fit: {tuple(views.shape)}, {base.numel()} values, {targets.numel()} numbers."
-        )
+        held = f"{tuple(views.shape)}, {base.numel()} values, {targets.numel()} numbers"
+        raise BadRequest(f"Views, base and similarities do not fit: {held}.")
     weight, bias = _start(flat.shape[1], seed) if init is None else init
     weight, bias = (torch.as_tensor(one).to(device).reshape(-1).clone() for one in (weight, bias))
     for _ in track(range(epochs)):

@@ -40,12 +40,12 @@ class Metric:
 PAIR_METRICS = {
     metric.id: metric
     for metric in (
-        Metric("SI", "Simultaneous insertion", True, "Mean likeness while both views come back from blur, strongest pixels first"),
-        Metric("SD", "Simultaneous deletion", False, "Mean likeness while both views go to zero, strongest pixels first"),
+        Metric("SI", "Simultaneous insertion", True, "Mean likeness as both views come back from blur, strongest first"),
+        Metric("SD", "Simultaneous deletion", False, "Mean likeness as both views go to zero, strongest first"),
         Metric("CI", "Conditional insertion", True, "As SI, with one view changed and the other as it is"),
         Metric("CD", "Conditional deletion", False, "As SD, with one view changed and the other as it is"),
-        Metric("SAD", "Simultaneous average drop", False, "Share of the likeness lost when both views are dimmed by their maps"),
-        Metric("SIC", "Simultaneous increase in confidence", True, "1 where the likeness rises when both views are dimmed"),
+        Metric("SAD", "Simultaneous average drop", False, "Share of the likeness lost when both maps dim their views"),
+        Metric("SIC", "Simultaneous increase in confidence", True, "1 where the likeness rises when maps dim their views"),
         Metric("CAD", "Conditional average drop", False, "As SAD, with one view dimmed"),
         Metric("CIC", "Conditional increase in confidence", True, "As SIC, with one view dimmed"),
         Metric("MS", "Max-sensitivity", False, "Largest relative change of the map under noise of up to 0.2 in both views"),

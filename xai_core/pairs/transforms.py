@@ -42,7 +42,7 @@ def _grey(pictures: Tensor, strength: float, seed: int) -> Tensor:
 
 
 def _solarise(pictures: Tensor, strength: float, seed: int) -> Tensor:
-    """What is brighter than a threshold is inverted: from white (nothing) to the middle grey of training at full strength."""
+    """What is brighter than a threshold is inverted: from white (nothing) to middle grey, as in training, at strength 1."""
     return tv.solarize(pictures, 1 - 0.5 * strength) if strength else pictures
 
 
