@@ -13,6 +13,7 @@ from xai_core.explanation import Explanation
 from xai_core.likeness import COSINE, Likeness
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.explaining import ask_pair, native_maps
+from xai_core.pairs.geometry import GEOMETRY_METRICS, Geometry, geometry_rows
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, Row, curves, find_metrics, full_size, rows_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.runtime import Track
@@ -27,8 +28,9 @@ def evaluate_pair(
     view1: Picture,
     view2: Picture,
     maps: Mapping[str, tuple[Given, Given] | Given],
-    metrics: Collection[str] = tuple(PAIR_METRICS),
+    metrics: Collection[str] | None = None,
     *,
+    geometry: Geometry | None = None,
     likeness: Likeness = COSINE,
     cut: str | None = None,
     step: int = STEP,
@@ -43,7 +45,9 @@ def evaluate_pair(
                of any grid, stretched bilinearly over the view. One map alone (None beside it) is of view 1 and has no
                simultaneous metrics
     metrics    of PAIR_METRICS. SI, SD, SAD, SIC and MS have one row ("both"); CI, CD, CAD and CIC one for each view and
-               their mean
+               their mean. None is all nine; with `geometry` OS and CE too (see GEOMETRY_METRICS), each with one row for each
+               view and their mean, and beside them the rows `baseline:area` and `baseline:centre`
+    geometry   where the views lie in one picture, if they were cut from one: `Geometry.of(view1, view2)` of drawn views
     step       pixels from one point of a curve to the next
     noise      ten draws (10, 3, H, W) for MS; else uniform within 0.2 from `seed`. MS computes maps again: the name must be
                that of a method, with the options of the explanation that was given, and is NaN for any other name
@@ -54,7 +58,10 @@ def evaluate_pair(
     Source: Sammani et al. 2022, arXiv:2206.09753; curves after Petsiuk et al. 2018, arXiv:1806.07421; max-sensitivity after
     Yeh et al. 2019, arXiv:1901.09392. Raises subclasses of XaiError.
     """
-    wanted = find_metrics(metrics)
+    known = PAIR_METRICS | (GEOMETRY_METRICS if geometry else {})
+    wanted = list(known) if metrics is None else find_metrics(metrics, PAIR_METRICS | GEOMETRY_METRICS)
+    if not geometry and not GEOMETRY_METRICS.keys().isdisjoint(wanted):
+        raise BadRequest("OS and CE compare with the true overlap: say where the views lie in their picture (geometry).")
     if not isinstance(step, int) or step < 1:
         raise BadRequest(f"A step is a whole number of pixels, at least 1, not {step!r}.")
     pair, _ = ask_pair(model, view1, view2, likeness=likeness, cut=cut)
@@ -69,7 +76,7 @@ def evaluate_pair(
         rows += rows_of(name, values.get(name, {}), pair.value, wanted, len(both))
         if "MS" in wanted:
             rows.append(Row(name, "MS", BOTH, _max_sensitivity(pair, name, held[name], seed, noise, track)))
-    return rows
+    return rows + (geometry_rows(pair, full, geometry, wanted) if geometry else [])
 
 
 def _both(given: Any) -> tuple[Given, ...]:
@@ -130,10 +137,10 @@ def _max_sensitivity(pair: PairQuestion, name: str, given: tuple, seed: int, noi
     for drawn in track(list(draws(pair, seed, noise))):
         noisy = PairQuestion(pair.model, pair.views + drawn, pair.likeness, pair.cut)
         maps = native_maps(noisy, name, options, seed_of_map)
-        ratios = [_norm(noised - plain) / _norm(plain) for noised, plain in zip(maps, clean, strict=True)]
+        ratios = [_norm(noised - plain) / (_norm(plain) or math.nan) for noised, plain in zip(maps, clean, strict=True)]
         worst = torch.maximum(worst, torch.tensor(ratios, dtype=torch.float64))
     return float(worst.mean())
 
 
 def _norm(values: Tensor) -> float:
-    return float(values.double().norm()) or math.nan
+    return float(values.double().norm())
