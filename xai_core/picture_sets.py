@@ -14,10 +14,9 @@ from PIL import Image
 
 from xai_core.errors import BadPicture, BadRequest
 from xai_core.keys import bytes_digest
-from xai_core.pictures import MAX_BYTES, open_picture
+from xai_core.pictures import MAX_BYTES, SUFFIXES, open_picture
 from xai_core.samples import SAMPLES, load_sample
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 SAMPLE_SET = "samples"
 MOST = 1_000_000  # entries of an archive
 _WNID = re.compile(r"n\d{8}(?=[_.-])")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Pictures, Score
 from xai_core.metrics.ranking import Scored, Substrate, measured, mixed, ranks, substrate_image, ties
 from xai_core.options import Range
+from xai_core.targets import Target
 
 Steps = Annotated[int, Range(2, 1000), "equal steps from the first pixel to the last"]
 PixelsAStep = Annotated[int, Range(0, 50000), "pixels a step; 0 takes equal steps instead"]
@@ -66,28 +67,38 @@ def insertion(
 
 
 def _played(case: Case, candidate: Candidate, start: str, end: str, steps: int, a_step: int, score: str) -> Asking:
-    target, order = measured(case, score), ranks(candidate.values, case.seed)
+    order = ranks(candidate.values, case.seed)
     counts = step_counts(order.size, steps, a_step)
+    scores = yield from followed(case, start, end, order, counts, measured(case, score))
+    curve = np.column_stack([counts / order.size, scores])
+    return Score(area(curve), curve, tie_facts(candidate.values, counts, curve), flat_note(candidate))
+
+
+def followed(case: Case, start: str, end: str, order: NDArray, counts: NDArray, target: Target):
+    """The target's values (n,) while `start` becomes `end`, each "plain" or a substrate: at point i the places below
+    counts[i] of the order (H, W) are changed. Several pixels may have one place; counts begin at 0."""
     images = [case.image if kind == "plain" else substrate_image(case, kind) for kind in (start, end)]
-    places, amounts = (torch.from_numpy(array).to(case.image.device) for array in (order, counts[1:-1]))
-    ends = [
-        Pictures(1, lambda rows, image=image: image, target, key=kind if kind == "plain" else ("substrate", kind))
-        for image, kind in zip(images, (start, end), strict=True)
-    ]
-    inner = Pictures(len(amounts), lambda rows: mixed(*images, places, amounts[rows.start : rows.stop]), target)
-    first, last, between = yield [*ends, inner]
-    curve = np.column_stack([counts / order.size, np.r_[first, between, last]])
-    return Score(area(curve), curve, tie_facts(candidate.values, counts, curve), FLAT if _flat(candidate) else "")
+    places, amounts = (torch.from_numpy(array).to(case.image.device) for array in (order, counts))
+    whole = counts[-1] > order.max()  # the last point is the end itself: as the first, the same for all maps
+    asked = [(kind, image) for kind, image in zip((start, end)[: 1 + whole], images, strict=False)]
+    ends = [Pictures(1, lambda rows, image=image: image, target, key=("substrate", kind)) for kind, image in asked]
+    ends = [case.plain(target) if kind == "plain" else ask for (kind, _), ask in zip(asked, ends, strict=True)]
+    inner = amounts[1 : len(amounts) - whole]
+    between = Pictures(len(inner), lambda rows: mixed(*images, places, inner[rows.start : rows.stop]), target)
+    first, *last, middle = yield [*ends, between]
+    return np.concatenate([first, middle, *last])
 
 
 def tie_facts(values: NDArray, counts: NDArray, curve: NDArray) -> dict[str, float]:
     """What ties do to a curve: see `deletion`."""
     share, tied = ties(values, counts)
-    return {"ties": share, "tied points": float(tied.mean()), "tie effect": area(curve) - area(curve[~tied])}
+    straight = np.column_stack([curve[:, 0], np.interp(curve[:, 0], *curve[~tied].T)])
+    return {"ties": share, "tied points": float(tied.mean()), "tie effect": area(curve) - area(straight)}
 
 
-def _flat(candidate: Candidate) -> bool:
-    return not np.ptp(candidate.values) > 0
+def flat_note(candidate: Candidate) -> str:
+    """What is to be said of a map without an order."""
+    return "" if np.ptp(candidate.values) > 0 else FLAT
 
 
 def curve_cost(options) -> Cost:

@@ -7,8 +7,6 @@ from numpy.typing import NDArray
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Pictures, Score
 from xai_core.metrics.ranking import Scored, Substrate, measured, substrate_image
 
-ONE_MORE = Cost(own=1, shared=1)
-
 
 def mask_of(values: NDArray) -> NDArray[np.float32]:
     """The map as a mask in [0, 1]: evidence against counts as none, and the largest evidence as 1. A map without any
@@ -72,3 +70,7 @@ def _if_positive(plain: float, compute, seen: float) -> Score:
     return Score(
         float("nan"), facts=facts, note="The score of the plain picture is not positive: no share of it can be lost."
     )
+
+
+def one_more(options) -> Cost:
+    return Cost(own=1, shared=1)

@@ -6,7 +6,7 @@ the pictures of several maps and metrics. Nothing is kept of a batch but its sco
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from xai_core.metrics.metric import NEEDS, Again, Asking, Candidate, Case, Metri
 from xai_core.metrics.placing import Boxes, inside
 from xai_core.metrics.streaming import Job, run_jobs
 from xai_core.models.explainable import ExplainableModel, Picture
+from xai_core.models.untrained import untrained
 from xai_core.options import check_options
 from xai_core.question import Question
 from xai_core.runtime import Track
@@ -124,7 +125,8 @@ def measure_all(
     region = inside(box, prepared)
     target = _common_target(explanations) if target is None else target
     question, pixels = ask(model, image, target, precision=precision)
-    case = Case(pixels, question.target, seed, region, _remaker(model, question.target), model)
+    remake, twin = _remaker(model, question.target), cache(partial(untrained, model))
+    case = Case(pixels, question.target, seed, region, remake, model, twin)
     if controls:
         candidates = [*_controls(question, case), *candidates]
     return _measured(question, case, candidates, {name: (chosen[name], options[name]) for name in chosen}, track)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.models.explainable import ExplainableModel
 from xai_core.options import options_of
 from xai_core.targets import Target
 
@@ -98,6 +99,7 @@ class Metric:
     needs      names of NEEDS
     source     the paper, with its address
     sentence   what the number means, in one sentence
+    axes       what a curve's x and y are; None for a metric without one
     version    raised whenever the numbers change
     """
 
@@ -111,6 +113,7 @@ class Metric:
     source: str
     sentence: str
     needs: frozenset[str] = frozenset()
+    axes: tuple[str, str] | None = None
     version: int = 1
 
     def named(self, options: Mapping[str, Any]) -> str:
@@ -141,7 +144,9 @@ class Case:
     image    (1, 3, H, W) in [0, 1]
     asked    the target that the maps explain
     inside   (H, W) bool, where the box lies in what the network sees; None without a box
-    remake   (again, images (n,3,H,W), model or None, target or None) -> maps (n,h,w) float32 and passes: makes maps again
+    remake   (again, images (n,3,H,W), of=None, target=None) -> maps (n,h,w) float32 and passes: makes maps again, of
+             another model or target where one is given
+    twin     seed -> the model with random parameters
     """
 
     image: Tensor
@@ -149,7 +154,8 @@ class Case:
     seed: int
     inside: NDArray[np.bool_] | None
     remake: Callable[..., tuple[NDArray[np.float32], float]]
-    model: Any
+    model: ExplainableModel
+    twin: Callable[[int], ExplainableModel]
     memory: dict[Hashable, Any] = field(default_factory=dict)
 
     @property

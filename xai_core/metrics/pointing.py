@@ -48,5 +48,41 @@ def energy_pointing_game(case: Case, candidate: Candidate) -> Score:
     return Score(float(positive[case.inside].sum() / positive.sum()), facts=_facts(case))
 
 
+def relevance_rank_accuracy(case: Case, candidate: Candidate) -> Score:
+    """The share of the most relevant pixels, as many as the box has, that lie in the box.
+
+    value = |top k in the box| / k, k the number of pixels in the box. Pixels tied with the last of them count as far as is
+    to be expected of a draw among them, so that a uniform map scores the share of the picture in the box.
+    """
+    return _top(case, candidate, int(case.inside.sum()))
+
+
+def top_k_intersection(
+    case: Case,
+    candidate: Candidate,
+    *,
+    share: Annotated[float, Range(0.005, 0.5, 0.005), "of the pixels that are looked at"] = 0.02,
+) -> Score:
+    """The share of the most relevant pixels that lie in the box.
+
+    value = |top k in the box| / k, k = `share` of all pixels; 0.02 of 224 x 224 is the 1,000 of the paper. Ties as for the
+    relevance rank accuracy. A box of fewer than k pixels cannot reach 1.
+    """
+    return _top(case, candidate, max(1, round(share * case.inside.size)))
+
+
+def _top(case: Case, candidate: Candidate, count: int) -> Score:
+    """What is to be expected where pixels tied with the last are drawn among themselves; and the extremes of such draws."""
+    if not case.inside.any():
+        return Score(float("nan"), note=UNSEEN)
+    last = np.partition(candidate.values, -count, axis=None)[-count]
+    above, tied = candidate.values > last, candidate.values == last
+    sure, open_places = int((above & case.inside).sum()), count - int(above.sum())
+    among, hits = int(tied.sum()), int((tied & case.inside).sum())
+    lowest, highest = max(0, open_places - (among - hits)), min(open_places, hits)
+    facts = {"lowest by ties": (sure + lowest) / count, "highest by ties": (sure + highest) / count}
+    return Score((sure + open_places * hits / among) / count, facts=facts | _facts(case))
+
+
 def _facts(case: Case) -> dict[str, float]:
     return {"share of the picture in the box": float(case.inside.mean())}
