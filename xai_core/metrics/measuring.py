@@ -114,9 +114,7 @@ def measure_all(
     does not fit a map (no box, no method known) yields NaN with a note. What cannot be measured at all raises before any
     pass.
     """
-    wanted = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics}
-    chosen = {name: find_metric(name) for name in wanted}
-    options = {name: check_options(metric.run, wanted[name]) for name, metric in chosen.items()}
+    chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
     taken = [name for name in explanations if controls and name in CONTROLS]
     if taken:
         raise BadRequest(f"'{taken[0]}' is the name of a control; give the map another.")
@@ -129,7 +127,13 @@ def measure_all(
     case = Case(pixels, question.target, seed, region, remake, model, twin)
     if controls:
         candidates = [*_controls(question, case), *candidates]
-    return _measured(question, case, candidates, {name: (chosen[name], options[name]) for name in chosen}, track)
+    return _measured(question, case, candidates, chosen, track)
+
+
+def chosen_metrics(metrics: Chosen) -> dict[str, dict[str, Any]]:
+    """Every metric's name with all of its options checked. Raises UnknownName, BadRequest."""
+    wanted = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics}
+    return {name: check_options(find_metric(name).run, options) for name, options in wanted.items()}
 
 
 def passes(
@@ -217,7 +221,7 @@ def _measured(
     for job in run_jobs(question, case, jobs, expected, track):
         key, name = job.name
         done[key][name] = Measurement(
-            value=job.score.value,
+            value=float(job.score.value),
             curve=job.score.curve,
             passes=round(job.passes + job.score.passes),
             seconds=job.seconds,
