@@ -23,3 +23,4 @@ with pages:
     home.limits()
 with status:
     home.status()
+    home.bring()

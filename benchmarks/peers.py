@@ -56,6 +56,9 @@ class Peers:
             self.normalise(images), (3, window, window), (3, stride, stride), target=CLASS, perturbations_per_eval=16
         )
 
+    def saliency(self, images: Tensor) -> Tensor:
+        return captum.attr.Saliency(self.module).attribute(self.normalise(images).requires_grad_(), CLASS)
+
     def integrated_gradients(self, images: Tensor, steps: int) -> Tensor:
         method = captum.attr.IntegratedGradients(self.module)
         return method.attribute(self.normalise(images), target=CLASS, n_steps=steps, internal_batch_size=10)

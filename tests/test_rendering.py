@@ -197,12 +197,12 @@ def test_a_figure_of_a_strip_stays_small(size):
 
 
 def test_a_caption_tells_all():
-    found = made(BOTH, facts={"completeness gap": 0.0123}, passes=Passes(forward=52, backward=50, tail=1))
+    found = made(BOTH, facts={"completeness gap": 0.0123, "samples": 2560.0}, passes=Passes(forward=52, backward=50, tail=1))
     said = caption(found, scale_of(found))
     for words in (
         "logit of tabby, tabby cat = 12.5", "some_model (0123abcd) at layer4.2", "Some-Method (window 64, fill grey)",
         "exact precision", "seed 7", "Grid: 2 x 2", "52 forward, 50 backward, 1 tail", "250 ms",
-        "Completeness gap: 1.23%", scale_of(found).words,
+        "Completeness gap: 1.23%", "Samples: 2,560", scale_of(found).words,
     ):  # fmt: skip
         assert words in said
     assert "\n" not in said

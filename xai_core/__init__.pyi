@@ -1,4 +1,7 @@
 from .attribution.catalog import METHODS as METHODS
+from .classifying import classify as classify
+from .datasets import open_dataset as open_dataset
+from .dynamics import RunRecorder as RunRecorder
 from .errors import BadPicture as BadPicture
 from .errors import BadRequest as BadRequest
 from .errors import NoClassifier as NoClassifier
@@ -9,6 +12,11 @@ from .errors import XaiError as XaiError
 from .explaining import explain as explain
 from .explaining import explain_methods as explain_methods
 from .explanation import Explanation as Explanation
+from .likeness import Contrast as Contrast
+from .likeness import Cosine as Cosine
+from .likeness import CrossCorrelation as CrossCorrelation
+from .likeness import DotProduct as DotProduct
+from .likeness import InfoNCE as InfoNCE
 from .metrics.catalog import METRICS as METRICS
 from .metrics.measuring import Measurement as Measurement
 from .metrics.measuring import measure as measure
@@ -17,6 +25,11 @@ from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel
 from .models.explainable import Prediction as Prediction
 from .models.loading import load_model as load_model
+from .pairs.catalog import PAIR_METHODS as PAIR_METHODS
+from .pairs.evaluating import evaluate_pair as evaluate_pair
+from .pairs.explaining import explain_pair as explain_pair
+from .pairs.explaining import explain_pair_methods as explain_pair_methods
+from .pairs.metrics import PAIR_METRICS as PAIR_METRICS
 from .pictures import open_picture as open_picture
 from .question import Question as Question
 from .rendering import overlay as overlay
@@ -24,5 +37,6 @@ from .samples import load_sample as load_sample
 from .targets import ClassLogit as ClassLogit
 from .targets import ClassMargin as ClassMargin
 from .targets import ClassProbability as ClassProbability
+from .targets import SimilarityMargin as SimilarityMargin
 from .targets import SimilarityTo as SimilarityTo
 from .version import __version__ as __version__

@@ -1,8 +1,8 @@
 """Altair charts. They take their fonts and greys from the page's theme; the colours of maps do not depend on it."""
 
 import base64
-import io
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -12,12 +12,18 @@ from PIL import Image
 from xai_core import heatmaps
 from xai_core.explanation import Explanation
 from xai_core.models.explainable import Prediction
-from xai_core.rendering import Scale
+from xai_core.rendering import Scale, encoded
 
 MAX_CELLS = 32  # cells a side that answer to the pointer; finer maps are averaged for reading, and say so
 QUIET = "#7b8794"  # text that keeps 3:1 on light and on dark
 BAR = 71  # height in pixels of a colour bar with its numbers
+alt.theme.enable("none")  # Streamlit's theme is the only one
 ASKED, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion, and a slate that keeps 3:1 on light and dark
+
+
+def spec(chart: alt.LayerChart) -> dict[str, Any]:
+    """A chart in Vega-Lite, as a page shows it. Unchecked: the tests check every chart, and it takes longer than a pass."""
+    return chart.to_dict(validate=False)
 
 
 def prediction_bars(predictions: Sequence[Prediction], asked: int | None) -> alt.LayerChart:
@@ -59,9 +65,7 @@ def readable_map(explanation: Explanation, drawn: Image.Image, scale: Scale, wid
     """
     cells, blocks = cell_values(explanation.heatmap)
     rows, columns = blocks.shape
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    url = "data:image/png;base64," + base64.b64encode(encoded(drawn, "PNG")).decode()
     across = {"scale": alt.Scale(domain=[0, columns], nice=False), "axis": None}
     down = {"scale": alt.Scale(domain=[0, rows], nice=False, reverse=True), "axis": None}
     whole = {"width": alt.ExprRef("width"), "height": alt.ExprRef("height"), "aspect": False}

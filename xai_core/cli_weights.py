@@ -1,12 +1,11 @@
 """`python -m xai_core weights`: what is on this machine, fetch it, check it, take in a file that came by hand."""
 
 import argparse
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from xai_core.errors import BadRequest, WeightsUnavailable, XaiError
+from xai_core.errors import WeightsUnavailable, XaiError
 from xai_core.models import weights
 from xai_core.models.card import Card, Checkpoint, File
 from xai_core.models.catalog import broken_cards, cards, find_card
@@ -103,40 +102,7 @@ def _is_right(card: Card, checkpoint: Checkpoint) -> bool:
 
 
 def _import(given: argparse.Namespace) -> None:
-    from xai_core.models import checkpoints, loading
+    from xai_core import importing
 
     card = find_card(given.id)
-    checkpoint = _checkpoint(card, given.weights)
-    file = _meant(checkpoint, given.file)
-    target = weights.folder() / file.name
-    module = loading.empty(card)
-    checkpoints.read_share(card, file, checkpoint.files, given.file, module, **loading.naming(card, module))
-    digest = weights.digest_of(given.file)
-    if not digest.startswith(file.sha256):
-        raise WeightsUnavailable(f"{given.file} fits, but is not the published file, whose SHA-256 starts {file.sha256}.")
-    _copy(given.file, target)
-    print(target)
-
-
-def _meant(checkpoint: Checkpoint, path: Path) -> File:
-    """Which of the checkpoint's files this is: the only one, or the one of its name."""
-    files = {file.name: file for file in checkpoint.files if not file.package}
-    if not path.is_file():
-        raise BadRequest(f"There is no file {path}.")
-    if not files:
-        raise BadRequest("These weights come with the installation: nothing can be put in their place.")
-    if len(files) > 1 and path.name not in files:
-        raise BadRequest(f"These weights are several files; {path.name} is none of {', '.join(files)}.")
-    return files.get(path.name, next(iter(files.values())))
-
-
-def _copy(source: Path, target: Path) -> None:
-    """A copy that is there whole or not at all."""
-    part = target.with_name(f"{target.name}.import")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, part)
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise WeightsUnavailable(f"Cannot write {target}: {error.strerror or error}.") from error
+    print(importing.import_file(card, _checkpoint(card, given.weights), given.file))

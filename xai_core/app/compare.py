@@ -177,7 +177,7 @@ def picture(
     """A map over what the network saw of the picture, as wide as a tile, with its colours below."""
     part_of, part = rendering.seen(found, chosen.picture, 2 * TILE)
     drawn = rendering.overlay(part_of, part, scale, smooth=smooth)
-    st.image(rendering.with_bar(drawn, scale), width=width, output_format="PNG", alt=alt)
+    st.image(rendering.encoded(rendering.with_bar(drawn, scale), "PNG"), width=width, output_format="PNG", alt=alt)
 
 
 def _vote(order: Sequence[compute.Run], letters: Mapping[str, str]) -> None:

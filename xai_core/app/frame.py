@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import streamlit as st
+from altair.utils import schemapi
+
+# Every part of a chart would be checked against Vega-Lite's schema as it is made; the tests do that, and Streamlit once
+# more with the whole chart. On a page it is most of the time between two results.
+schemapi.disable_debug_mode()
 
 ICON = Path(__file__).parents[2] / "docs" / "icon.png"  # a file of ours: Streamlit fetches named icons from elsewhere
 

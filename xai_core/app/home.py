@@ -1,16 +1,20 @@
 """What Home shows. Imports no torch: the page is there before the first model is loaded."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import streamlit as st
 
 from xai_core.app import loaded
+from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
+REPORT = "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -30,6 +34,11 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    REPORT: (
+        "Report",
+        ":material/description:",
+        "Which model, which data, and what each method can and cannot tell: cards and one table, as Markdown or PDF.",
     ),
 }
 
@@ -107,6 +116,44 @@ def status() -> None:
                     st.markdown(f":material/{icon}: **{_name(card, checkpoint)}**: {how} ({checkpoint.megabytes} MB)")
         for problem in broken_cards().values():
             st.markdown(f":material/error: {problem}")
+
+
+def bring() -> None:
+    """Take in a model of one's own: only where XAI_MODEL_UPLOADS=1 says that visitors may (private deployments)."""
+    if os.environ.get("XAI_MODEL_UPLOADS") != "1":
+        return
+    st.subheader("Bring a model")
+    st.markdown(
+        "Its card, `NAME.toml` (the README shows one), with the checkpoint that the card names and, if it names one, "
+        "the list of classes. The checkpoint must fit its network exactly; nothing in it is run."
+    )
+    files = st.file_uploader(
+        "Card and checkpoint", type=["toml", "safetensors", "pth", "pt", "tar", "txt"], accept_multiple_files=True,
+        max_upload_size=LARGEST, key="bring",
+    )  # fmt: skip
+    if files and st.button("Take it in", type="primary"):
+        try:
+            with st.spinner("Checking the checkpoint against its network"):
+                st.success(f"Here it is, ready to be chosen on every page: **{_taken_in(files)}**.")
+        except XaiError as error:
+            st.error(str(error))
+
+
+LARGEST = 2000  # MB of an uploaded checkpoint
+
+
+def _taken_in(files) -> str:
+    """The id of the model in these uploads."""
+    from xai_core.importing import import_own
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / Path(file.name).name for file in files]
+        for path, file in zip(paths, files, strict=True):
+            path.write_bytes(file.getbuffer())
+        found = [path for path in paths if path.suffix == ".toml"]
+        if len(found) != 1:
+            raise BadRequest("Give one card, a file NAME.toml, with the files it names.")
+        return import_own(found[0])
 
 
 def _name(card: Card, checkpoint: Checkpoint) -> str:

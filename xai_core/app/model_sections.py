@@ -30,13 +30,13 @@ def _maps(found: Answers) -> dict[Network, Explanation]:
 def agreement(found: Answers) -> None:
     """How far maps agree, and how far predictions do."""
     maps = _maps(found)
+    measure = st.segmented_control(
+        "Measure of the maps", comparing.MEASURES, default="spearman", required=True,
+        format_func=lambda id: comparing.MEASURES[id][0], key="measure", **LINK,
+    )  # fmt: skip
     first, second = st.columns(2)
     with first:
         st.markdown("**Maps**")
-        measure = st.segmented_control(
-            "Measure", comparing.MEASURES, default="spearman", required=True,
-            format_func=lambda id: comparing.MEASURES[id][0], key="measure", **LINK,
-        )  # fmt: skip
         if len(maps) < 2:
             st.info("Two networks with a map are needed.")
         else:

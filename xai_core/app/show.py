@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NamedTuple
 
 import streamlit as st
@@ -37,15 +38,21 @@ def heading(title: str, ranked: list[Prediction]) -> None:
 
 def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
     """The top classes as bars; a click on one asks about it (the select box 'Any class' does the same by keyboard)."""
-    top = ranked[:5]
+    top = tuple(ranked[:5])
     said = ", ".join(f"{one.name.split(',')[0]} {one.probability:.0%}" for one in top)
-    st.altair_chart(
-        charts.prediction_bars(top, asked),
+    st.vega_lite_chart(
+        _bars(top, asked),
         key="bars",
         on_select=on_pick,
         selection_mode="pick",
         alt=f"The five most probable classes: {said}.",
     )
+
+
+@lru_cache(64)
+def _bars(top: tuple[Prediction, ...], asked: int | None) -> dict:
+    """The same for every method, and slower to make than to show."""
+    return charts.spec(charts.prediction_bars(top, asked))
 
 
 def result(found: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
@@ -73,21 +80,28 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
         with st.container(width=shown.width):
             st.markdown("**Input** – what the network saw")
             st.image(
-                rendering.seen(found, chosen.picture, 2 * found.input_size[1])[1],
+                rendering.encoded(rendering.seen(found, chosen.picture, 2 * found.input_size[1])[1]),
                 width="stretch",
+                output_format="JPEG",
                 alt=f"{chosen.name}: the part of it the network saw",
             )
         with st.container(width=shown.width):
             st.markdown("**Map** – point at it to read values")
-            st.altair_chart(
-                charts.readable_map(found, _map(found, shown.scale, shown.smooth), shown.scale, shown.width),
+            st.vega_lite_chart(
+                charts.spec(charts.readable_map(found, _map(found, shown.scale, shown.smooth), shown.scale, shown.width)),
                 width="content",
                 alt=rendering.alt_text(found, "Map"),
                 key="map",
             )
         with st.container(width=shown.width):
             st.markdown("**Overlay** – on the whole picture")
-            st.image(drawn(2 * shown.width), width="stretch", output_format="PNG", alt=rendering.alt_text(found, "Overlay"))
+            kind = "JPEG" if shown.smooth else "PNG"
+            st.image(
+                rendering.encoded(drawn(2 * shown.width), kind),
+                width="stretch",
+                output_format=kind,
+                alt=rendering.alt_text(found, "Overlay"),
+            )
     st.caption(rendering.caption(found, shown.scale))
     _reading(found, method)
     _downloads(found, drawn, shown.scale, chosen.name)

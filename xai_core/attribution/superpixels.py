@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_core import runtime
 from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import PrecisionGoal, good_enough, one_by_one, read, rounds_of, sweep_rounds
+from xai_core.attribution.sampling import ROUND, PrecisionGoal, good_enough, one_by_one, read, rounds_of, sweep_rounds
 from xai_core.attribution.segments import Count, Segmentation, mean_colours, painted, segments_of, switched
 from xai_core.images import BASELINES, baseline_images
 from xai_core.options import Choice, Range
@@ -70,6 +70,7 @@ def lime(
     segments: Count = 50,
     fill: Annotated[str, Choice(("segment mean", *BASELINES)), "what a covered segment shows"] = "segment mean",
     kernel_width: Annotated[float, Range(0.1, 5.0, 0.05), "how fast the weight falls with the share covered"] = 0.25,
+    precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,
     parts: Tensor | None = None,
     track: Track = iter,
@@ -83,7 +84,8 @@ def lime(
     The error is that of the weights over the random pictures (sandwich estimate, HC3); `fit R2` is the share of the
     target's variance that the linear model explains, weighted.
     Deviation: the target in place of a class probability; the segmentation does not depend on the seed. `parts` (n, H, W)
-    passes segments in.
+    passes segments in; a run with a precision goal looks at the error every 256 samples, and ends as one that was asked
+    for no more.
 
     Why: To sum up in one weight for each part what the network does near this picture.
     Who: Analysts who know LIME, and readers who want few, large regions.
@@ -99,9 +101,15 @@ def lime(
         where = segments_of(image[0], segmentation, segments, parts, row)
         cover = mean_colours(image[0], where) if fill == "segment mean" else baseline_images(image, fill)[0]
         shown = _lime_draws(seed, samples, int(where.max()) + 1)
-        scores = _scores(question, image, cover, where, torch.from_numpy(shown.astype(bool)), track)
-        weights, error, fit = lime_weights(shown, scores.numpy(), kernel_width, seed)
-        facts = {"segments": len(weights), "fit R2": fit}
+        pictures = partial(_covered, image, cover, where, torch.from_numpy(shown.astype(bool)))
+        scores = torch.empty(0, dtype=torch.float64)
+        rounds = rounds_of(samples, ROUND if precision_goal else samples)
+        for rows, outputs in sweep_rounds(question, pictures, rounds, tuple(image.shape[2:]), track):
+            scores = torch.cat([scores, read(question.target, outputs)])
+            weights, error, fit = lime_weights(shown[: rows.stop], scores.numpy(), kernel_width, seed)
+            if good_enough(torch.from_numpy(weights), torch.from_numpy(error), precision_goal):
+                break
+        facts = {"segments": len(weights), "samples": len(scores), "fit R2": fit}
         return Maps(
             painted(torch.from_numpy(weights), where),
             painted(torch.from_numpy(error), where),

@@ -23,10 +23,11 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
     """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
     files = {path.stem: path for folder in reversed(weights.folders()) for path in sorted(folder.glob("*.toml"))}
-    return {id: _card_or_problem(path, known) for id, path in files.items()}
+    return {id: card_at(path, known) for id, path in files.items()}
 
 
-def _card_or_problem(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
+def card_at(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
+    """The card in a file, or what is wrong with it."""
     try:
         if path.stem in known:
             raise _Problem("a model of this project has its name")
