@@ -162,3 +162,14 @@ def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
         }
     )
     return cells, blocks
+
+
+def chart_bytes(chart: alt.TopLevelMixin, kind: str) -> bytes:
+    """A chart as a "png" or "svg" file, on white; a PNG twice as fine as on the page."""
+    if kind == "png":
+        buffer = io.BytesIO()
+        chart.save(buffer, format="png", scale_factor=2)
+        return buffer.getvalue()
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    return text.getvalue().encode()

@@ -99,37 +99,50 @@ def critical_difference(found: Ranks, title=str) -> alt.LayerChart:
     )  # fmt: skip
     tooltip = ["method:N", alt.Tooltip("rank:Q", title="mean rank", format=".2f"), "alike:N"]
     scale = alt.Scale(domain=[1, len(order)], nice=False)
-    axis = alt.X("low:Q", title="mean rank over pictures, 1 is best (± half the critical difference)", scale=scale)
+    axis = alt.X("low:Q", title="mean place, 1 is best", scale=scale)
     base = alt.Chart(rows).encode(y=y, color=colour)
     bars = base.mark_rule(strokeWidth=3, opacity=0.5, clip=True).encode(x=axis, x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="rank:Q", tooltip=tooltip)
     return (bars + points).properties(height=ROW * len(rows) + 110)
 
 
-def intervals(rows: pd.DataFrame, title: str, domain: tuple[float, float] | None = None) -> alt.LayerChart:
-    """Values with their intervals, one line for each `name`, in the order given; `kind` tells several of one line apart, or
-    groups lines. `rows` has `name`, `kind`, `value`, `low`, `high`, `n`."""
+def intervals(rows: pd.DataFrame, title: str) -> alt.LayerChart:
+    """Values with their intervals, a line for each `name` in the order given; `kind` tells the marks of one line apart.
+    `rows` has `name`, `kind`, `value`, `low`, `high`, `n`."""
+    y = alt.Y("name:N", sort=list(dict.fromkeys(rows.name)), axis=NAMES)
     kinds = list(dict.fromkeys(rows.kind))
-    several = rows.name.duplicated().any()
-    shown = rows.assign(said=[_said(row) for row in rows.itertuples()])
-    scale = alt.Scale(domain=domain) if domain else alt.Scale(zero=False)
+    several = {"yOffset": alt.YOffset("kind:N", sort=kinds)} if len(kinds) > 1 else {}
+    base = alt.Chart(_said(rows)).encode(y=y, **several)
+    x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False))
+    height = (12 * len(kinds) + 12) * rows.name.nunique() + 90 + 26 * len(kinds)
+    return _bars(base, kinds, x).properties(height=height)
+
+
+def taus(rows: pd.DataFrame, title: str) -> alt.LayerChart:
+    """Rank correlations with their intervals between -1 and 1, each under its name; columns as for `intervals`."""
+    rows = _said(rows.reset_index(drop=True)).assign(line=lambda frame: frame.index)
+    base = alt.Chart(rows).encode(y=alt.Y("line:O", axis=None))
+    kinds = list(dict.fromkeys(rows.kind))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[-1, 1]), axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1]))
+    names = base.mark_text(align="left", dy=-13, fontSize=12, color=QUIET).encode(x=alt.datum(-1), text="name:N")
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x="x:Q")
+    return (zero + _bars(base, kinds, x) + names).properties(height=44 * len(rows) + 90 + 26 * len(kinds))
+
+
+def _bars(base: alt.Chart, kinds: list[str], x: alt.X) -> alt.LayerChart:
     colour = alt.Color(
         "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(OKABE_ITO[: len(kinds)])),
         legend=alt.Legend(orient="bottom", columns=1, labelLimit=320) if len(kinds) > 1 else None,
     )  # fmt: skip
-    shape = alt.Shape("kind:N", scale=alt.Scale(domain=kinds), legend=None)
-    y = alt.Y("name:N", sort=list(dict.fromkeys(rows.name)), axis=NAMES)
-    offset = {"yOffset": alt.YOffset("kind:N", sort=kinds)} if several else {}
-    base = alt.Chart(shown).encode(y=y, color=colour, **offset)
-    bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title, scale=scale), x2="high:Q")
     tooltip = ["name:N", "kind:N", alt.Tooltip("said:N", title="value"), alt.Tooltip("n:Q", title="pictures")]
-    points = base.mark_point(filled=True, size=60, opacity=1).encode(
-        x=alt.X("value:Q", scale=scale), shape=shape, tooltip=tooltip
+    base = base.encode(color=colour, tooltip=tooltip)
+    points = base.mark_point(filled=True, size=60, opacity=1)
+    return base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + points.encode(
+        x="value:Q", shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds), legend=None)
     )
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x="x:Q")
-    layers = (zero + bars + points) if domain and domain[0] < 0 else (bars + points)
-    return layers.properties(height=(12 * len(kinds) + 12 if several else ROW) * rows.name.nunique() + 80 + 24 * len(kinds))
 
 
-def _said(row) -> str:
-    return str(statistics.Estimate(row.value, row.low, row.high, row.n, "" if row.low == row.low else "none"))
+def _said(rows: pd.DataFrame) -> pd.DataFrame:
+    """With the words of each estimate."""
+    every = (statistics.Estimate(row.value, row.low, row.high, row.n, row.why) for row in rows.itertuples())
+    return rows.assign(said=[str(one) for one in every])

@@ -53,7 +53,7 @@ def stability(shown: Shown) -> None:
     if not rows:
         raise BadRequest("There is nothing to compare this order with: one variant, one model, too few pictures.")
     words = "; ".join(f"{row['name']} {row['value']:.2f}" for row in rows[:12])
-    chart = charts_runs.intervals(pd.DataFrame(rows), "Kendall's tau between the two orders of methods", (-1, 1))
+    chart = charts_runs.taus(pd.DataFrame(rows), "Kendall's tau between two orders of methods")
     drawn(chart, "rank_stability", f"Rank stability: {words}.")
     st.caption(
         "1: the same order of methods; 0: an unrelated one. Bars: the 95 % bootstrap interval over pictures; for random "

@@ -12,7 +12,7 @@ import altair as alt
 import pandas as pd
 import streamlit as st
 
-from xai_core import exporting, runs, statistics, summarising
+from xai_core import charts, runs, statistics, summarising
 from xai_core.app.pickers import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest, XaiError
@@ -228,6 +228,6 @@ def drawn(chart: alt.LayerChart, name: str, alt_text: str, **how: Any) -> None:
     with st.container(horizontal=True, gap="small"):
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(
-                kind.upper(), lambda kind=kind: exporting.chart_bytes(chart, kind), f"{name}.{kind}", mime, type="tertiary",
+                kind.upper(), lambda kind=kind: charts.chart_bytes(chart, kind), f"{name}.{kind}", mime, type="tertiary",
                 key=f"{name} {kind}", on_click="ignore", icon=":material/download:", help="Save this chart",
             )  # fmt: skip

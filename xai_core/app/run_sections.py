@@ -109,8 +109,9 @@ def _ranks(shown: Shown, ranks: statistics.Ranks) -> None:
     drawn(charts_runs.critical_difference(ranks, shown.methods.get), "critical_difference", words)
     p = "p < .001" if ranks.p < 0.001 else f"p = {statistics.plain(ranks.p)}"
     st.caption(
-        f"Friedman's test that all methods are alike: {p}. Methods whose bars do not overlap differ by more than Nemenyi's "
-        f"critical difference, {ranks.critical:.2f} places at 5 % with {ranks.n} pictures."
+        f"Mean places over pictures, with half of Nemenyi's critical difference on either side: methods whose bars do not "
+        f"overlap are told apart at 5 % ({ranks.critical:.2f} places, {ranks.n} pictures). Friedman's test that all methods "
+        f"are alike: {p}."
     )
 
 

@@ -241,6 +241,8 @@ SEED_PRESET = {
     "energy_pointing_game": {},
 }
 
+PRESETS = {"quick": {name: {} for name in QUICK}, "published": SEED_PRESET}
+
 
 def find_metric(name: str) -> Metric:
     """A metric by its id or its title, however it is spelt. What follows an @ only tells variants of one metric apart:

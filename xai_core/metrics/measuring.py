@@ -20,7 +20,7 @@ from xai_core.errors import BadRequest
 from xai_core.explaining import Asked, ask, explain
 from xai_core.explanation import Explanation
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.metric import NEEDS, Again, Asking, Candidate, Case, Metric, Score
+from xai_core.metrics.metric import HIGHER, LOWER, NEEDS, Again, Asking, Candidate, Case, Metric, Score
 from xai_core.metrics.placing import Boxes, inside
 from xai_core.metrics.streaming import Job, run_jobs
 from xai_core.models.explainable import ExplainableModel, Picture
@@ -162,6 +162,28 @@ def passes(
     if method is not None:
         each = sum(METHODS[method].cost(check_options(METHODS[method].run, more or {})))
     return cost.own + cost.shared + cost.maps * each
+
+
+def total_passes(metrics: Chosen, methods: Mapping[str, Mapping[str, Any]], controls: bool = True) -> int:
+    """How many passes `measure_all` will take for maps of these methods (with their options), what is shared counted once
+    for each metric. Making the maps themselves is not in it."""
+    measured = [(name, options) for name, options in methods.items()]
+    if controls:
+        measured += [(name.removeprefix("control:"), options) for name, options in CONTROLS.items()]
+    total = 0
+    for name, options in chosen_metrics(metrics).items():
+        cost = find_metric(name).cost(options)
+        again = [sum(METHODS[method].cost(check_options(METHODS[method].run, more))) for method, more in measured]
+        total += cost.shared + cost.own * len(measured) + cost.maps * sum(again)
+    return total
+
+
+def unbeaten(metric: Metric, one: Measurement) -> list[str]:
+    """The controls that do at least as well as this map; none where the metric has no direction or the map no value."""
+    sign = {HIGHER: 1, LOWER: -1}.get(metric.direction)
+    if sign is None or np.isnan(one.value):
+        return []
+    return [name for name, value in one.controls.items() if sign * (value - one.value) >= 0]
 
 
 def _candidate(name: str, given: Explanation | NDArray, picture: str | None, size: Sequence[int]) -> Candidate:
