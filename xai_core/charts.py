@@ -1,6 +1,7 @@
 """Altair charts. They take their fonts and greys from the page's theme; the colours of maps do not depend on it."""
 
 import base64
+import io
 from collections.abc import Sequence
 from typing import Any
 
