@@ -14,7 +14,7 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-REPORT = "pages/8_Report.py"
+MISSES, REPORT = "pages/6_Misclassifications.py", "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -34,6 +34,12 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    MISSES: (
+        "Misclassifications",
+        ":material/rule:",
+        "Which of your labelled pictures does the model get wrong, which classes does it confuse, why this and not that, "
+        "and is it right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
     ),
     REPORT: (
         "Report",
