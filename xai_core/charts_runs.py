@@ -50,8 +50,13 @@ def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -
     )  # fmt: skip
     cells = base.mark_rect(cursor="pointer").encode(color=alt.Color("place:Q", scale=colours, legend=legend))
     ink = alt.condition("datum.place > 0.55", alt.value("#10202c"), alt.value("white"))
-    numbers = base.mark_text(fontSize=12, dy=-5).encode(text="said:N", color=ink)
-    intervals = base.mark_text(fontSize=9, dy=7).encode(text="interval:N", color=ink)
+    # On a narrow page cells keep their numbers only.
+    numbers = base.mark_text(
+        fontSize=alt.expr("bandwidth('x') < 50 ? 9 : 12"), dy=alt.expr("bandwidth('x') < 50 ? 0 : -5")
+    ).encode(text="said:N", color=ink)
+    intervals = base.mark_text(fontSize=9, dy=7, opacity=alt.expr("bandwidth('x') < 50 ? 0 : 1")).encode(
+        text="interval:N", color=ink
+    )
     picked = cells.add_params(alt.selection_point(name="cell", fields=["method", "metric"], on="click"))
     size = {"height": 30 * len(methods) + 150, "width": 84 * len(metrics) + 200}  # with room for names
     return (picked + numbers + intervals).properties(**size)

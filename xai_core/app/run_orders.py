@@ -22,7 +22,7 @@ def agreement(shown: Shown) -> None:
     pairs = matrix[np.triu_indices(len(names), 1)]
     reach = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
     words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {reach}."
-    drawn(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words, width="content")
+    drawn(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
     st.caption(
         "Kendall's tau between the orders in which two metrics put the methods, by their means over pictures: 1 is the same "
         "order, 0 unrelated, -1 the opposite. Better counts as more in every metric. Metrics that disagree measure "

@@ -46,7 +46,7 @@ def overview(shown: Shown) -> None:
         for model, title in shown.models.items():
             of_model = lines[lines.model == model]
             if len(of_model):
-                with st.container(width="content"):
+                with st.container(width=84 * of_model.metric.nunique() + 200):
                     st.markdown(f"**{title}** – {shown.groups[model].lower()}")
                     _means(shown, of_model, [name for name in kept if name in set(of_model.metric)], sort)
     with st.expander("As a table"):
@@ -65,7 +65,7 @@ def _means(shown: Shown, lines: pd.DataFrame, metrics: list[str], sort: str) -> 
         charts_runs.means(titled, rows, [shown.title(name) for name in metrics]),
         f"means_{model.replace('/', '_')}",
         f"Means of {len(rows)} methods by {len(metrics)} metrics on {shown.models[model]}; first in this order: {rows[0]}.",
-        width="content", key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
+        key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
     )  # fmt: skip
 
 
