@@ -14,6 +14,7 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
+EVOLUTION = "pages/7_Training_evolution.py"
 
 PAGES = {
     SINGLE: (
@@ -33,6 +34,12 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    EVOLUTION: (
+        "Training evolution",
+        ":material/timeline:",
+        "How did each sample's prediction move over the epochs? What was known early, forgotten, or never got; one run, or "
+        "two over each other, also while they are being written.",
     ),
 }
 
@@ -57,6 +64,9 @@ EXAMPLES = {
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
     "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "Which pictures did a network know, and forget again?": (EVOLUTION, {
+        "which": "Forgotten: right before, wrong at the end",
+    }),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
