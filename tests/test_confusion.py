@@ -6,7 +6,7 @@ import pytest
 
 from xai_core.confusion import OTHERS, calibration, changed, confusion, most_confused, per_class, worst_classes
 
-ROWS = [  # name, label, predicted, confidence
+ROWS = [  # path, true, predicted, confidence
     ("1", "cat", "cat", 0.95),
     ("2", "cat", "dog", 0.65),
     ("3", "cat", "dog", 0.85),
@@ -14,7 +14,7 @@ ROWS = [  # name, label, predicted, confidence
     ("5", "dog", "cow", 0.35),
     ("6", "cow", "cow", 1.0),
 ]
-TABLE = pd.DataFrame(ROWS, columns=["name", "label", "predicted", "confidence"])
+TABLE = pd.DataFrame(ROWS, columns=["path", "true", "predicted", "confidence"])
 EMPTY = TABLE.iloc[:0]
 
 
@@ -31,7 +31,7 @@ def test_two_hundred_classes_become_the_worst_and_the_rest():
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 200, 5000)
     predicted = np.where(draw.random(5000) < 0.8, labels, draw.integers(0, 200, 5000))
-    table = pd.DataFrame({"name": range(5000), "label": labels.astype(str), "predicted": predicted.astype(str)})
+    table = pd.DataFrame({"path": range(5000), "true": labels.astype(str), "predicted": predicted.astype(str)})
     whole, part = confusion(table), worst_classes(confusion(table), 30)
     assert part.counts.shape == (30, 30) and part.classes[-1] == OTHERS and part.counts.sum() == whole.counts.sum()
     errors = (whole.counts - np.diag(np.diag(whole.counts))).sum(0) + (whole.counts - np.diag(np.diag(whole.counts))).sum(1)
@@ -44,14 +44,14 @@ def test_precision_and_recall_of_each_class():
     found = per_class(TABLE).set_index("class")
     assert found.loc["cat"].tolist()[:2] == [1.0, pytest.approx(1 / 3)]
     assert found.loc["dog", "precision"] == pytest.approx(1 / 3) and found.loc["dog", "recall"] == 0.5
-    assert np.isnan(per_class(TABLE[TABLE["name"].isin(["2"])])["precision"][0])  # cat was never said
+    assert np.isnan(per_class(TABLE[TABLE["path"].isin(["2"])])["precision"][0])  # cat was never said
 
 
 def test_the_most_confused_pairs():
     found = most_confused(TABLE)
-    assert found[["label", "predicted", "pictures"]].values.tolist() == [["cat", "dog", 2], ["dog", "cow", 1]]
+    assert found[["true", "predicted", "pictures"]].values.tolist() == [["cat", "dog", 2], ["dog", "cow", 1]]
     assert found["share"].tolist() == [pytest.approx(2 / 3), 0.5] and found["confidence"][0] == pytest.approx(0.75)
-    assert not len(most_confused(TABLE[TABLE["label"] == TABLE["predicted"]]))
+    assert not len(most_confused(TABLE[TABLE["true"] == TABLE["predicted"]]))
 
 
 def test_calibration_by_hand():
@@ -64,14 +64,14 @@ def test_calibration_by_hand():
 def test_a_perfectly_calibrated_model_has_no_error():
     confidence = np.repeat([0.25, 0.75], 400)
     right = np.tile(np.arange(400) % 4, 2) < np.repeat([1, 3], 400)
-    table = pd.DataFrame({"label": "a", "predicted": np.where(right, "a", "b"), "confidence": confidence})
+    table = pd.DataFrame({"true": "a", "predicted": np.where(right, "a", "b"), "confidence": confidence})
     assert calibration(table, 10)[1] == pytest.approx(0, abs=1e-12)
 
 
 def test_what_another_model_changes():
     second = TABLE.assign(predicted=["dog", "cat", "dog", "dog", "cat", "cow"])
     found = changed(TABLE, second)
-    assert found[["name", "change"]].values.tolist() == [["1", "broken"], ["2", "mended"], ["5", "wrong otherwise"]]
+    assert found[["path", "change"]].values.tolist() == [["1", "broken"], ["2", "mended"], ["5", "wrong otherwise"]]
 
 
 def test_no_pictures_are_no_obstacle():

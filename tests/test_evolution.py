@@ -11,7 +11,7 @@ import pytest
 from xai_core.dynamics import RunRecorder
 from xai_core.errors import BadRequest, UnknownName
 from xai_core.evolution import Run, grouped, measures, rows_of, together, verdicts
-from xai_core.runs import find_run, offered_runs, read_run
+from xai_core.recorded_runs import find_run, offered_runs, read_run
 
 NAMES = ("cat", "dog", "fox", "owl")
 # four samples over five epochs: never changes and is right; flips every time; learns once; is missing twice

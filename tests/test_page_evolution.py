@@ -139,7 +139,7 @@ def test_every_class_beyond_the_colours_shares_one():
     pd.DataFrame(
         {"epoch": 1, "sample": range(300), "true": "class 0", "predicted": [names[min(row % 40, 29)] for row in range(300)]}
     ).to_parquet(buffer)
-    from xai_core.runs import read_run
+    from xai_core.recorded_runs import read_run
 
     colours = charts.colours_of(read_run(buffer.getvalue(), "many.parquet"))
     assert len(colours) == 10 and charts.REST in colours and "class 29" in colours  # the most common is among them

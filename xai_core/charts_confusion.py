@@ -16,7 +16,7 @@ def confusion_matrix(
     """True classes down, predictions across; colour is the logarithm of the count, or of the share of the row.
 
     With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A
-    click selects a cell: the point selection `cell` over the fields `label` and `predicted`.
+    click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
     """
     values = (found.rates if rates else found.counts).astype(float)
     signed = other is not None
@@ -25,7 +25,7 @@ def confusion_matrix(
     down, across = np.indices(values.shape)
     rows = pd.DataFrame(
         {
-            "label": [found.classes[index] for index in down.ravel()],
+            "true": [found.classes[index] for index in down.ravel()],
             "predicted": [found.classes[index] for index in across.ravel()],
             "pictures": found.counts.ravel(),
             "value": values.ravel(),
@@ -33,12 +33,14 @@ def confusion_matrix(
             "said": [_said(value, rates, signed) for value in values.ravel()],
         }
     )
+    rows = rows[rows["true"].isin([name for name, total in zip(found.classes, found.counts.sum(1), strict=True) if total])]
+    rows = rows[rows["value"] != 0]  # nothing is not a little: such cells stay empty
     largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     rows["strong"] = rows["value"].abs() > (0.55 * largest if signed else largest ** (2 / 3) if not rates else 0.35)
-    axis = {"labelLimit": 150, "ticks": False, "domain": False}
+    axis = {"labelLimit": 150, "ticks": False, "domain": False, "labelOverlap": False, "grid": True, "bandPosition": 1}
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=list(found.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
-        y=alt.Y("label:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
+        y=alt.Y("true:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
     )
     if signed:
         scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
@@ -49,17 +51,18 @@ def confusion_matrix(
     cells = base.mark_rect(cursor="pointer").encode(
         color=alt.Color("value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="~g")),
         opacity=faded,
-        tooltip=["label:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
+        tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
     )
-    layers = cells.add_params(alt.selection_point(name="cell", fields=["label", "predicted"], on="click"))
+    layers = cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))
     if len(found.classes) <= NUMBERS:
         white = "datum.strong && !datum.right" if dim_diagonal else "datum.strong"
-        numbers = base.transform_filter("datum.value != 0").mark_text(fontSize=11).encode(
+        numbers = base.mark_text(fontSize=11).encode(
             text="said:N", color=alt.condition(white, alt.value("white"), alt.value("#26323d"))
         )  # fmt: skip
         layers = layers + numbers
-    side = min(900, max(240, (34 if len(found.classes) <= NUMBERS else 14) * len(found.classes))) + 170
-    return layers.properties(width=side, height=side)
+    cell = 34 if len(found.classes) <= NUMBERS else 15
+    down = rows["true"].nunique()
+    return layers.properties(width=cell * max(len(found.classes), 6) + 170, height=cell * max(down, 3) + 230)
 
 
 def _said(value: float, rates: bool, signed: bool) -> str:
@@ -106,5 +109,5 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
             shape=alt.Shape("measure:N", title=None, legend=None),
             tooltip=["class:N", "measure:N", alt.Tooltip("share:Q", format=".1%"), "pictures:Q"],
         )
-        .properties(height=max(120, 22 * len(order)))
+        .properties(height=70 + 26 * len(order))
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Where a classifier goes wrong: the confusion matrix and what is read from it.
 
-A table of predictions is a DataFrame with one row for each picture: `name`, `label` (the true class), `predicted`,
+A table of predictions is a DataFrame with one row for each picture: `path`, `true` (its class), `predicted`,
 `confidence` (softmax probability of the predicted class, in [0, 1]) and `margin` (that minus the next class's).
 """
 
@@ -39,10 +39,10 @@ class Confusion:
 
 def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> Confusion:
     """The confusion matrix over `classes`; by default all that occur as a label or a prediction, in alphabetical order."""
-    known = tuple(classes or sorted(set(table["label"]) | set(table["predicted"])))
+    known = tuple(classes or sorted(set(table["true"]) | set(table["predicted"])))
     if not len(table):
         return Confusion(np.zeros((len(known), len(known)), np.int64), known)
-    return Confusion(metrics.confusion_matrix(table["label"], table["predicted"], labels=list(known)), known)
+    return Confusion(metrics.confusion_matrix(table["true"], table["predicted"], labels=list(known)), known)
 
 
 def by_confusion(found: Confusion) -> list[int]:
@@ -68,9 +68,9 @@ def worst_classes(found: Confusion, most: int) -> Confusion:
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall, F1, each in [0, 1], and pictures of each class that occurs as a label. NaN where a class was never
     predicted (precision)."""
-    classes = sorted(set(table["label"]))
+    classes = sorted(set(table["true"]))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        table["label"], table["predicted"], labels=classes, zero_division=np.nan
+        table["true"], table["predicted"], labels=classes, zero_division=np.nan
     )
     return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "F1": f1, "pictures": support})
 
@@ -78,15 +78,15 @@ def per_class(table: pd.DataFrame) -> pd.DataFrame:
 def most_confused(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:
     """The pairs of true and predicted class that are confused most: `pictures`, `share` of the true class, and the mean
     confidence in the wrong answer."""
-    wrong = table[table["label"] != table["predicted"]]
+    wrong = table[table["true"] != table["predicted"]]
     if not len(wrong):
-        return pd.DataFrame(columns=["label", "predicted", "pictures", "share", "confidence"])
-    pairs = wrong.groupby(["label", "predicted"], as_index=False).agg(
-        pictures=("name", "size"), confidence=("confidence", "mean")
+        return pd.DataFrame(columns=["true", "predicted", "pictures", "share", "confidence"])
+    pairs = wrong.groupby(["true", "predicted"], as_index=False).agg(
+        pictures=("path", "size"), confidence=("confidence", "mean")
     )
-    pairs["share"] = pairs["pictures"] / pairs["label"].map(table["label"].value_counts())
+    pairs["share"] = pairs["pictures"] / pairs["true"].map(table["true"].value_counts())
     pairs = pairs.sort_values(["pictures", "confidence"], ascending=False, kind="stable").head(most)
-    return pairs[["label", "predicted", "pictures", "share", "confidence"]].reset_index(drop=True)
+    return pairs[["true", "predicted", "pictures", "share", "confidence"]].reset_index(drop=True)
 
 
 def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, float]:
@@ -95,7 +95,7 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
     `bins` of equal width over the confidence (low, high]: `low`, `high`, mean `confidence`, `accuracy`, `pictures`; empty
     bins are left out. The error is the mean of |accuracy - confidence| weighted by pictures, in [0, 1]; NaN without any.
     """
-    confidence, right = table["confidence"].to_numpy(float), (table["label"] == table["predicted"]).to_numpy(float)
+    confidence, right = table["confidence"].to_numpy(float), (table["true"] == table["predicted"]).to_numpy(float)
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     rows = [
         {
@@ -115,15 +115,15 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
 
 
 def changed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Pictures of both tables on which two models differ, by `name`: `label`, `first`, `second`, and what it means for the
+    """Pictures of both tables on which two models differ, by `path`: `true`, `first`, `second`, and what it means for the
     second: 'mended', 'broken', or 'wrong otherwise'."""
-    both = first.merge(second[["name", "predicted"]], on="name", suffixes=("", "_second"))
+    both = first.merge(second[["path", "predicted"]], on="path", suffixes=("", "_second"))
     both = both[both["predicted"] != both["predicted_second"]]
-    mended, broken = both["predicted_second"] == both["label"], both["predicted"] == both["label"]
+    mended, broken = both["predicted_second"] == both["true"], both["predicted"] == both["true"]
     return pd.DataFrame(
         {
-            "name": both["name"],
-            "label": both["label"],
+            "path": both["path"],
+            "true": both["true"],
             "first": both["predicted"],
             "second": both["predicted_second"],
             "change": np.select([mended, broken], ["mended", "broken"], "wrong otherwise"),

@@ -6,11 +6,12 @@ value is that of the function and whose derivative is another. No hook, no copy 
 threads do not notice. Only calls on the way from the pictures to the target are answered.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 _CLIPPED = {"relu", "relu6", "hardtanh", "clamp", "clamp_min", "threshold"}
@@ -145,6 +146,35 @@ class Guided(Substitution):
             return None
         found = call(_WhereActive.apply(call.input))
         return _PositiveSurrogate.apply(found, found.detach())
+
+
+class GuidedReLUs(Guided):
+    """As Guided, but at ReLUs only (ReLU6 and the like among them), not at their smooth relatives."""
+
+    def rule(self, call: Call) -> Tensor | None:
+        return super().rule(call) if call.name in _CLIPPED else None
+
+
+class GuidedModules(Guided):
+    """As Guided, but only where an `nn.ReLU` module is what called the function: what is written as a plain function call
+    stays as it is. (Guided backpropagation is often done by hooks on modules, which cannot see the others.)"""
+
+    def rule(self, call: Call) -> Tensor | None:
+        return super().rule(call) if isinstance(_calling_module(), nn.ReLU) else None
+
+
+def _calling_module() -> nn.Module | None:
+    """The module whose `forward` called the torch function that is being answered; None where there is none.
+
+    Only frames of this thread are looked at: a hook would have to be written into modules that others use.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_name == "forward" else None
+        if isinstance(owner, nn.Module):
+            return owner
+        frame = frame.f_back
+    return None
 
 
 class Deconvolving(Substitution):

@@ -6,15 +6,15 @@ serves any number of pictures.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from xai_core.errors import BadRequest
 from xai_core.keys import array_digest
+from xai_core.likeness import COSINE, Likeness
 from xai_core.outputs import Outputs
 
 ClassName = Callable[[int], str]
@@ -189,34 +189,107 @@ def against_similar(target: Target, outputs: Outputs, count: int, strength: floa
 
 @dataclass(frozen=True, eq=False)
 class SimilarityTo:
-    """Cosine similarity, in [-1, 1], of a picture's embedding to a reference embedding (n, E) or (1, E).
+    """How alike a picture's embedding is to a reference embedding (n, E) or (1, E): by default the cosine, in [-1, 1].
 
     The only question a network without classes answers. The reference is a constant: no gradient flows into it.
     """
 
     reference: Tensor
+    likeness: Likeness = COSINE
 
     def __post_init__(self):
         if self.reference.ndim != 2:
             raise BadRequest(f"A reference is (n, E), one embedding a row; this one is {tuple(self.reference.shape)}.")
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
-        embedding = outputs.embedding
-        if embedding.shape[1] != self.reference.shape[1]:
-            raise BadRequest(
-                f"The reference has {self.reference.shape[1]} dimensions, this model's embedding {embedding.shape[1]}."
-            )
-        wanted = _values(range(len(self.reference)), len(embedding), rows, embedding)
-        return F.cosine_similarity(embedding, self.reference.detach().to(embedding)[wanted], dim=1)
+        return self.likeness(outputs.embedding, _reference(self.reference, outputs.embedding, rows))
 
     def __len__(self) -> int:
         return len(self.reference)
 
     def select(self, rows: Sequence[int]) -> "SimilarityTo":
-        return SimilarityTo(self.reference[list(rows)])
+        return replace(self, reference=self.reference[list(rows)])
 
     def label(self, row: int, class_name: ClassName) -> str:
-        return "similarity to the reference"
+        how = "similarity" if self.likeness == COSINE else self.likeness.words
+        return f"{how} to the reference"
 
     def key(self, row: int) -> str:
-        return f"similarity {array_digest(self.reference[row].detach().float().cpu().numpy())}"
+        how = "" if self.likeness == COSINE else f" {self.likeness.key}"
+        return f"similarity {_digest(self.reference[row])}{how}"
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityMargin:
+    """Cosine similarity to a reference embedding minus that to a rival's, in [-2, 2], each (n, E) or (1, E): 'why nearer to
+    this one than to that one'. Positive where the reference is nearer."""
+
+    reference: Tensor
+    rival: Tensor
+
+    def __post_init__(self):
+        if self.reference.ndim != 2 or self.reference.shape != self.rival.shape:
+            raise BadRequest(
+                "Reference and rival are (n, E) both, one embedding a row; "
+                f"these are {tuple(self.reference.shape)} and {tuple(self.rival.shape)}."
+            )
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        own = outputs.embedding
+        nearer, further = (_reference(held, own, rows) for held in (self.reference, self.rival))
+        return COSINE(own, nearer) - COSINE(own, further)
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def select(self, rows: Sequence[int]) -> "SimilarityMargin":
+        return SimilarityMargin(self.reference[list(rows)], self.rival[list(rows)])
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return "similarity to the reference and not to its rival (difference of cosines)"
+
+    def key(self, row: int) -> str:
+        return f"similarity margin {_digest(self.reference[row])} {_digest(self.rival[row])}"
+
+
+def _reference(held: Tensor, embedding: Tensor, rows: Tensor | None) -> Tensor:
+    """The held embedding of each row, as a constant."""
+    if embedding.shape[1] != held.shape[1]:
+        raise BadRequest(f"The reference has {held.shape[1]} dimensions, this model's embedding {embedding.shape[1]}.")
+    return held.detach().to(embedding)[_values(range(len(held)), len(embedding), rows, embedding)]
+
+
+def _digest(embedding: Tensor) -> str:
+    return array_digest(embedding.detach().float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class PairProbability(ClassMargin):
+    """The probability of a class among itself and its rival, in [0, 1]: sigmoid of the margin."""
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return super().__call__(outputs, rows).sigmoid()
+
+    def select(self, rows: Sequence[int]) -> "PairProbability":
+        return PairProbability(*astuple(super().select(rows)))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"probability of {class_name(self.classes[row])} and not {class_name(self.rivals[row])}"
+
+    def key(self, row: int) -> str:
+        return f"pair probability {self.classes[row]} {self.rivals[row]}"
+
+
+def confidence(target: Target) -> Target:
+    """The same question on a scale from 0 to 1, where it has one: a class's softmax probability, for a margin the
+    probability among the two. Any other target is its own."""
+    if isinstance(target, ClassLogit):
+        return ClassProbability(target.classes)
+    return PairProbability(target.classes, target.rivals) if type(target) is ClassMargin else target
+
+
+def target_of_key(key: str) -> Target | None:
+    """The class target that has this key; None for a key that does not hold all of its target (similarity)."""
+    kind, *numbers = key.split()
+    made = {"logit": ClassLogit, "probability": ClassProbability, "margin": ClassMargin}.get(kind)
+    return made(*((int(number),) for number in numbers)) if made else None

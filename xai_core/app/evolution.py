@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core import charts_evolution as charts
-from xai_core import runs as recorded
+from xai_core import recorded_runs as recorded
 from xai_core.app import evolution_sections
 from xai_core.app.pickers import LINK
 from xai_core.errors import BadRequest

@@ -14,7 +14,8 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-EVOLUTION = "pages/7_Training_evolution.py"
+MISSES, EVOLUTION = "pages/6_Misclassifications.py", "pages/7_Training_evolution.py"
+REPORT = "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -35,11 +36,22 @@ PAGES = {
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
     ),
+    MISSES: (
+        "Misclassifications",
+        ":material/rule:",
+        "Which of your labelled pictures does the model get wrong, which classes does it confuse, why this and not that, "
+        "and is it right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+    ),
     EVOLUTION: (
         "Training evolution",
         ":material/timeline:",
         "How did each sample's prediction move over the epochs? What was known early, forgotten, or never got; one run, or "
         "two over each other, also while they are being written.",
+    ),
+    REPORT: (
+        "Report",
+        ":material/description:",
+        "Which model, which data, and what each method can and cannot tell: cards and one table, as Markdown or PDF.",
     ),
 }
 

@@ -1,0 +1,114 @@
+"""The methods for pairs. To add one: a function in its family's file, and an entry here."""
+
+import re
+
+from xai_core.errors import UnknownName
+from xai_core.pairs import cams, gradients, invariance, occluding
+from xai_core.pairs.method import PairMethod
+
+SIGNED, UNSIGNED = "signed", "non-negative"
+CUT = frozenset({"cut"})
+GUIDED = {"guided": True}
+
+
+def windows(options):
+    return 2 * max(1, (224 - options["window"]) // options["stride"] + 1) ** 2
+
+
+def of_samples(options):
+    return 2 * options["samples"], 2 * options["samples"]
+
+
+def _interaction(id: str, title: str, **fixed) -> PairMethod:
+    return PairMethod(id, title, "cam", cams.interaction_cam, UNSIGNED, lambda o: (2, 0), CUT, fixed=fixed)
+
+
+_REDUCTIONS = {"mean": ("mean", "mean"), "max": ("max", "max"), "attn": ("attention", "self-attention")}
+_PATHS = {
+    "": ("Averaged transforms", {"guided": False}),
+    "_guided": ("Averaged transforms (G)", {"guided": True}),
+    "_noise": ("Averaged transforms (N)", {"guided": False, "noisy": True}),
+    "_guided_noise": ("Averaged transforms (G + N)", {"guided": True, "noisy": True}),
+}
+
+PAIR_METHODS = {
+    method.id: method
+    for method in (
+        PairMethod(
+            "conditional_occlusion", "Conditional occlusion", "perturbation", occluding.conditional_occlusion, SIGNED,
+            lambda o: (windows(o) + 2, 0),
+        ),
+        PairMethod(
+            "context_agnostic_occlusion", "Context-agnostic occlusion", "perturbation",
+            occluding.context_agnostic_occlusion, UNSIGNED, lambda o: (2 * windows(o) + 2, 0),
+        ),
+        PairMethod(
+            "pairwise_occlusion", "Pairwise occlusion", "perturbation", occluding.pairwise_occlusion, UNSIGNED,
+            lambda o: (2 * o["samples"] + 2, 0),
+        ),
+        PairMethod("grad_cam", "Grad-CAM for similarity", "cam", cams.grad_cam, UNSIGNED, lambda o: (2, 0), CUT),
+        *(
+            _interaction(f"interaction_cam_{id}", f"Interaction-CAM ({words})", reduction=name, invariance=True,
+                         gradient_interaction=False)
+            for id, (name, words) in _REDUCTIONS.items()
+        ),
+        *(
+            _interaction(f"interaction_cam_tip_{id}", f"Interaction-CAM 2023 ({words})", reduction=name, invariance=False,
+                         gradient_interaction=False)
+            for id, (name, words) in _REDUCTIONS.items()
+        ),
+        *(
+            _interaction(f"interaction_cam_tip_gradinteract_{id}", f"Interaction-CAM 2023 ({words}, gradient interaction)",
+                         reduction=name, invariance=False, gradient_interaction=True)
+            for id, (name, words) in _REDUCTIONS.items()
+        ),
+        PairMethod(
+            "input_x_gradient", "Input x gradient", "gradient", gradients.input_x_gradient, UNSIGNED, lambda o: (2, 2),
+            fixed={"guided": False}, cropped=False,
+        ),
+        PairMethod(
+            "input_x_gradient_guided", "Input x gradient (G)", "gradient", gradients.input_x_gradient, UNSIGNED,
+            lambda o: (2, 2), fixed=GUIDED, cropped=False,
+        ),
+        PairMethod(
+            "smooth_grad", "SmoothGrad", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, fixed={"guided": False},
+            cropped=False,
+        ),
+        PairMethod(
+            "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, fixed=GUIDED,
+            cropped=False,
+        ),
+        *(
+            PairMethod(
+                f"averaged_transforms{id}", title, "gradient", gradients.averaged_transforms, UNSIGNED, lambda o: (18, 18),
+                fixed=fixed, cropped=False,
+            )
+            for id, (title, fixed) in _PATHS.items()
+        ),
+        PairMethod(
+            "pixel_invariance", "Pixel invariance", "surrogate", invariance.pixel_invariance, UNSIGNED,
+            lambda o: (o["count"] + 1, 0),
+        ),
+    )
+}  # fmt: skip
+
+CLASS = "class:"
+_ALIASES = {"_raw": {}, "_blurred": {"blur": True}}  # endings by which the published results are called
+
+
+def find_pair_method(name: str) -> tuple[PairMethod, dict]:
+    """A method by its id or title, however it is spelt, and the options that its name implies: `input_x_gradient_blurred` is
+    `input_x_gradient` with blur. Raises UnknownName."""
+
+    def plain(text: str) -> str:
+        return re.sub(r"[^a-z0-9]", "", text.lower())
+
+    for ending, implied in {"": {}, **_ALIASES}.items():
+        if not name.endswith(ending):
+            continue
+        stem = plain(name.removesuffix(ending) if ending else name)
+        for method in PAIR_METHODS.values():
+            fits = all(option in {one.name for one in method.options()} for option in implied)
+            if fits and stem in (plain(method.id), plain(method.title)):
+                return method, dict(implied)
+    raise UnknownName("method for pairs", name, [*PAIR_METHODS, f"{CLASS}NAME"])
