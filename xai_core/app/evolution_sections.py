@@ -88,7 +88,7 @@ def _predictions(run) -> pd.DataFrame:
     known = run.last != MISSING
     classes = np.array(run.classes, dtype=object)
     return pd.DataFrame(
-        {"name": run.samples[known], "label": classes[run.true[known]], "predicted": classes[run.last[known]]}
+        {"path": run.samples[known], "true": classes[run.true[known]], "predicted": classes[run.last[known]]}
     )
 
 
