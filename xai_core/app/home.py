@@ -14,7 +14,8 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-MISSES, REPORT = "pages/6_Misclassifications.py", "pages/8_Report.py"
+MISSES, EVOLUTION = "pages/6_Misclassifications.py", "pages/7_Training_evolution.py"
+REPORT = "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -40,6 +41,12 @@ PAGES = {
         ":material/rule:",
         "Which of your labelled pictures does the model get wrong, which classes does it confuse, why this and not that, "
         "and is it right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+    ),
+    EVOLUTION: (
+        "Training evolution",
+        ":material/timeline:",
+        "How did each sample's prediction move over the epochs? What was known early, forgotten, or never got; one run, or "
+        "two over each other, also while they are being written.",
     ),
     REPORT: (
         "Report",
@@ -69,6 +76,9 @@ EXAMPLES = {
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
     "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "Which pictures did a network know, and forget again?": (EVOLUTION, {
+        "which": "Forgotten: right before, wrong at the end",
+    }),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
