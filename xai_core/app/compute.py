@@ -54,6 +54,8 @@ def _shared() -> _Shared:
 
 def _bytes(result: Any) -> int:
     result = getattr(result, "explanation", result)  # a network's answer
+    if isinstance(result, tuple | list):
+        return sum(map(_bytes, result))
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000
     return result.nbytes if isinstance(result, np.ndarray) else 1000
@@ -164,6 +166,15 @@ def hold(key: str, result: Any) -> None:
     shared = _shared()
     with shared.lock:
         shared.results[key] = result
+
+
+def kept(key: str, compute: Callable[[], Result]) -> Result:
+    """What is kept under a key, computed now where there is nothing: for what takes no longer than drawing the page."""
+    found = held(key)
+    if found is None:
+        found = compute()
+        hold(key, found)
+    return found
 
 
 @contextmanager

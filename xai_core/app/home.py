@@ -14,7 +14,7 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-REPORT = "pages/8_Report.py"
+PAIRS, REPORT = "pages/5_Pairs.py", "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -34,6 +34,12 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    PAIRS: (
+        "Pairs",
+        ":material/join_inner:",
+        "Why does a network find two views alike? For networks that learned without classes: maps for both views, matching "
+        "patches, and how faithful each method is.",
     ),
     REPORT: (
         "Report",
@@ -63,6 +69,7 @@ EXAMPLES = {
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
     "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "What do two views of the astronaut share?": (PAIRS, {"picture": "Astronaut"}),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
