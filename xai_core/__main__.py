@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_networks, cli_report, cli_weights, commands, samples
+from xai_core import cli_networks, cli_pairs, cli_report, cli_weights, commands, samples
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
     cli_networks.add_to(ours)
+    cli_pairs.add_to(ours)
     cli_report.add_to(ours)
     cli_weights.add_to(ours)
     return parser

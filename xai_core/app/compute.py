@@ -149,6 +149,13 @@ def pass_seconds(model: str) -> float:
     return _shared().seconds.get(model, 0.1)
 
 
+def learn(model: str, seconds: float) -> None:
+    """Note what one forward pass of one picture took, where it was seen: estimates are made from the shortest."""
+    shared = _shared()
+    with shared.lock:
+        shared.seconds[model] = min(seconds, shared.seconds.get(model, seconds))
+
+
 def known(run: Run) -> Explanation | XaiError | None:
     """The result, or why there is none, where someone already asked for it."""
     return held(run.key)

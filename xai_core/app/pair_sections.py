@@ -231,7 +231,10 @@ def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) ->
                     width="stretch", output_format="PNG", alt=rendering.alt_text(changed, f"Strength {at.strength:g}"),
                 )  # fmt: skip
                 st.caption(f"Strength {at.strength:g}: {at.likeness:.3f}")
-    st.caption(f"The changed view's map at each strength, all on one scale: {scale.words}.")
+    st.caption(
+        f"The changed view's map at each strength, all on one scale: {scale.words}. At strength 0 the two are one picture: "
+        "nothing can make them more alike, so that the gradients of a cosine vanish."
+    )
 
 
 def downloads(two: Two, asked: Asked, found: Results) -> None:

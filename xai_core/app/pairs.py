@@ -1,5 +1,6 @@
 """The upper part of the pairs page: how alike two views are, and a tile of two maps for each method."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -107,10 +108,7 @@ def heading(model: ExplainableModel, two: Two, measured: Likeness, how: Augmenta
         f"pair value {model.fingerprint} {two.key} {measured.key}",
         lambda: ask_pair(model, two.first, two.second, likeness=measured)[0].value,
     )
-    pairs = compute.kept(
-        f"random pairs {model.fingerprint} {how.key} {measured.key}",
-        lambda: context.random_pairs(model, [tensor(compute.sample(name)) for name in SAMPLES], how, likeness=measured),
-    )
+    pairs = compute.kept(f"random pairs {model.fingerprint} {how.key} {measured.key}", lambda: _random(model, how, measured))
     st.markdown(f"#### {measured.words[0].upper()}{measured.words[1:]}: **{value:.3f}**")
     above = pairs.below(value)
     left, right = st.columns([3, 2])
@@ -126,6 +124,15 @@ def heading(model: ExplainableModel, two: Two, measured: Likeness, how: Augmenta
     if model.network.project is None:
         right.caption("This network comes without a projection head: its pooled features stand in for the embedding.")
     return value
+
+
+def _random(model: ExplainableModel, how: Augmentation, measured: Likeness) -> context.RandomPairs:
+    """Random pairs of the sample pictures; also learns how long one pass takes."""
+    pictures, each = [tensor(compute.sample(name)) for name in SAMPLES], 4
+    began = time.perf_counter()
+    found = context.random_pairs(model, pictures, how, each=each, likeness=measured)
+    compute.learn(model.id, (time.perf_counter() - began) / (len(pictures) * each))
+    return found
 
 
 def key(model: ExplainableModel, two: Two, name: str, asked: Asked) -> str:
