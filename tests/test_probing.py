@@ -7,6 +7,7 @@ from PIL import Image
 
 from xai_core import explain, load_model, probing
 from xai_core.__main__ import main
+from xai_core.datasets import open_dataset
 from xai_core.errors import BadRequest, WeightsUnavailable
 from xai_core.models.catalog import broken_cards, cards
 
@@ -47,10 +48,10 @@ def test_the_same_seed_gives_the_same_probe(folder, lite0, probe):
 
 def test_scaling_is_folded_into_the_layer(folder, lite0, probe):
     """The layer's probabilities on raw features are those of a logistic regression: they sum to 1 and tell the classes."""
-    paths = [path for path, _ in probing.labelled(folder)]
-    inputs, kept, _ = probing.features(lite0, paths)
+    dataset = open_dataset(folder)
+    inputs, kept, _ = probing.features(lite0, dataset)
     logits = torch.from_numpy(inputs @ probe.weight.T + probe.bias)
-    right = [probe.classes[best] == paths[place].parent.name for best, place in zip(logits.argmax(1), kept, strict=True)]
+    right = [probe.classes[best] == dataset.samples[place].label for best, place in zip(logits.argmax(1), kept, strict=True)]
     assert np.mean(right) >= 0.95
 
 
@@ -94,7 +95,7 @@ def test_a_folder_without_classes_is_refused(tmp_path, lite0, folder):
 def test_on_the_command_line(folder, weights_folder, capsys):
     assert main(["probe", str(folder), "--model", "efficientnet_lite0", "--name", "textures"]) == 0
     said = capsys.readouterr().out
-    assert "of 5 held-out ones right" in said and "left out: broken.png" in said
+    assert "of 5 held-out ones right" in said and "left out: blobs/broken.png" in said
     assert (weights_folder / "textures.toml").exists()
 
 

@@ -1,4 +1,7 @@
 from .attribution.catalog import METHODS as METHODS
+from .classifying import classify as classify
+from .datasets import open_dataset as open_dataset
+from .dynamics import RunRecorder as RunRecorder
 from .errors import BadPicture as BadPicture
 from .errors import BadRequest as BadRequest
 from .errors import NoClassifier as NoClassifier
@@ -14,6 +17,10 @@ from .likeness import Cosine as Cosine
 from .likeness import CrossCorrelation as CrossCorrelation
 from .likeness import DotProduct as DotProduct
 from .likeness import InfoNCE as InfoNCE
+from .metrics.catalog import METRICS as METRICS
+from .metrics.measuring import Measurement as Measurement
+from .metrics.measuring import measure as measure
+from .metrics.measuring import measure_all as measure_all
 from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel
 from .models.explainable import Prediction as Prediction

@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_networks, cli_pairs, cli_report, cli_weights, commands, samples
+from xai_core import (
+    cli_datasets,
+    cli_evaluate,
+    cli_networks,
+    cli_pairs,
+    cli_report,
+    cli_training,
+    cli_weights,
+    commands,
+    samples,
+)
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -51,10 +61,13 @@ def _parser() -> argparse.ArgumentParser:
         command = ours.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
+    cli_datasets.add_to(ours)
+    cli_evaluate.add_to(ours)
     cli_networks.add_to(ours)
     cli_pairs.add_to(ours)
     cli_report.add_to(ours)
     cli_weights.add_to(ours)
+    cli_training.add_to(ours)
     return parser
 
 

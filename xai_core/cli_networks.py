@@ -93,7 +93,7 @@ def _one(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) ->
 
 def _many(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) -> None:
     from xai_core import comparing_models
-    from xai_core.probing import SUFFIXES
+    from xai_core.pictures import SUFFIXES
 
     folder = Path(given.image)
     pictures = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES}

@@ -3,10 +3,7 @@
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
+from xai_core.files import write_atomically as write_atomically
 
 
 def json_text(explanation: Explanation) -> str:
@@ -75,20 +73,3 @@ def manifest(results: Mapping[str, Explanation | XaiError], checks: Mapping[str,
     for name, found in (checks or {}).items():
         said[name]["checks"] = _strict(found)
     return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either whole or not there. Raises XaiError with one sentence."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise XaiError(f"Cannot write {path}: {error.strerror or error}.") from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)  # already gone where all went well

@@ -100,9 +100,10 @@ def baseline_images(images: Tensor, kind: str) -> Tensor:
     return blurred(images, sigma=min(images.shape[2:]) / 10)
 
 
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Pictures (n, C, H, W) after a Gaussian of `sigma` pixels, cut at three sigma; the edge is continued outwards."""
-    radius = int(3 * sigma)
+def blurred(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
+    """Pictures (n, C, H, W) after a Gaussian of `sigma` pixels, cut at `radius` (None: three sigma); the edge is continued
+    outwards."""
+    radius = int(3 * sigma) if radius is None else radius
     positions = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-(positions**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()

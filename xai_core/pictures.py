@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from xai_core.errors import BadPicture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}  # what is looked for in folders
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 50_000_000  # 200 MB in memory (Pillow spends 4 bytes on a pixel); a 45-megapixel camera still fits
 

@@ -5,7 +5,6 @@ So a self-supervised network, or one trained on other classes, can be asked "why
 
 import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from xai_core import runtime
+from xai_core.datasets import Dataset, open_dataset, with_classes
 from xai_core.errors import BadPicture, BadRequest
-from xai_core.exporting import write_atomically
+from xai_core.files import write_atomically
 from xai_core.images import stack
 from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
-from xai_core.pictures import FORMATS
 from xai_core.runtime import Track
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))  # of the penalty's inverse, tried by cross-validation
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)
@@ -46,38 +44,21 @@ class Probe:
     unreadable: tuple[str, ...]
 
 
-def labelled(folder: Path) -> list[tuple[Path, str]]:
-    """(picture, class) of a folder with one subfolder for each class, sorted. Raises BadRequest where it is none."""
-    if not folder.is_dir():
-        raise BadRequest(f"{folder} is not a folder; give one with a subfolder for each class.")
-    found = [
-        (path, path.parent.name)
-        for path in sorted(folder.glob("*/*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file() and not path.name.startswith(".")
-    ]
-    if len({name for _, name in found}) < 2:
-        raise BadRequest(
-            f"{folder} holds pictures of fewer than two classes; give a folder with a subfolder of pictures "
-            f"({', '.join(FORMATS)}) for each class."
-        )
-    return found
-
-
 def features(
-    model: ExplainableModel, paths: Sequence[Path], track: Track = iter
+    model: ExplainableModel, dataset: Dataset, track: Track = iter
 ) -> tuple[NDArray[np.float32], list[int], list[str]]:
-    """(features (n, D), which of the paths they are of, names of those that could not be read), a few at a time."""
-    found, kept, unreadable = [], [], []
+    """(features (n, D), which of the pictures they are of, names of those that could not be read), a few at a time."""
+    found, kept, unreadable, names = [], [], [], [sample.name for sample in dataset.samples]
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
-    for start in track(range(0, len(paths), size)):
+    for start in track(range(0, len(names), size)):
         prepared = []
-        for place in range(start, min(start + size, len(paths))):
+        for place in range(start, min(start + size, len(names))):
             try:
-                prepared.append(model.prepare(str(paths[place])))
+                prepared.append(model.prepare(dataset.open(names[place])))
                 kept.append(place)
             except BadPicture as error:
-                unreadable.append(f"{paths[place].name}: {error}")
+                unreadable.append(f"{names[place]}: {error}")
         if prepared:
             found.append(model.outputs(stack(prepared, model.device)).features.float().cpu().numpy())
     if not found:
@@ -88,8 +69,9 @@ def features(
 def train_probe(
     model: ExplainableModel, folder: str | Path, *, held_out: float = 0.2, seed: int = 0, track: Track = iter
 ) -> Probe:
-    """Train on a labelled folder: multinomial logistic regression on standardised features, its L2 penalty chosen by
-    cross-validation on the training part; then measured once on the held-out share, drawn class by class from `seed`.
+    """Train on a labelled folder, or what else `open_dataset` takes: multinomial logistic regression on standardised
+    features, its L2 penalty chosen by cross-validation on the training part; then measured once on the held-out share,
+    drawn class by class from `seed`.
 
     The standardisation is folded into the layer, so that it reads the features as they are.
     """
@@ -98,9 +80,9 @@ def train_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    pairs = labelled(Path(folder))
-    inputs, kept, unreadable = features(model, [path for path, _ in pairs], track)
-    names = np.array([pairs[place][1] for place in kept])
+    dataset = with_classes(open_dataset(folder))
+    inputs, kept, unreadable = features(model, dataset, track)
+    names = np.array([dataset.samples[place].label for place in kept])
     classes, counts = np.unique(names, return_counts=True)
     if len(classes) < 2 or counts.min() < 5:
         raise BadRequest("A probe needs at least two classes with five readable pictures each.")

@@ -118,6 +118,26 @@ class Question:
         batch = runtime.inner_batch(size[0] * size[1], self.model.device)
         return self._read(runtime.each_batch(part, total, batch, track))
 
+    def sweep_scores(
+        self,
+        pictures: Callable[[range], Tensor],
+        read: Callable[[Outputs, range], Tensor],
+        total: int,
+        size: tuple[int, int],
+        track: Track = iter,
+    ) -> Tensor:
+        """As `sweep`, keeping nothing but the scores (n,) that `read(outputs, rows)` takes from each inner batch."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad():
+                with self.autocast():
+                    outputs = self.model.network.outputs(pictures(rows))
+                self.tally.forward += len(rows)
+                return read(outputs, rows)
+
+        batch = runtime.inner_batch(size[0] * size[1], self.model.device)
+        return runtime.joined(runtime.each_batch(part, total, batch, track))
+
     def outputs(self, images: Tensor, track: Track = iter) -> Outputs:
         """Outputs of all pictures, without a graph, in inner batches."""
         return self.sweep(lambda rows: images[rows.start : rows.stop], len(images), images.shape[2:], track)

@@ -215,7 +215,9 @@ def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Ima
 
 
 def duration(seconds: float) -> str:
-    """Seconds in words: '1.5 s', or '63 ms' below one."""
+    """Seconds in words: '1.5 s', '63 ms' below one, '12 min' from two minutes on, '2.5 h' from two hours on."""
+    if seconds >= 120:
+        return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 

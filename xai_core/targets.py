@@ -6,7 +6,7 @@ serves any number of pictures.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -261,3 +261,35 @@ def _reference(held: Tensor, embedding: Tensor, rows: Tensor | None) -> Tensor:
 
 def _digest(embedding: Tensor) -> str:
     return array_digest(embedding.detach().float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class PairProbability(ClassMargin):
+    """The probability of a class among itself and its rival, in [0, 1]: sigmoid of the margin."""
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return super().__call__(outputs, rows).sigmoid()
+
+    def select(self, rows: Sequence[int]) -> "PairProbability":
+        return PairProbability(*astuple(super().select(rows)))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"probability of {class_name(self.classes[row])} and not {class_name(self.rivals[row])}"
+
+    def key(self, row: int) -> str:
+        return f"pair probability {self.classes[row]} {self.rivals[row]}"
+
+
+def confidence(target: Target) -> Target:
+    """The same question on a scale from 0 to 1, where it has one: a class's softmax probability, for a margin the
+    probability among the two. Any other target is its own."""
+    if isinstance(target, ClassLogit):
+        return ClassProbability(target.classes)
+    return PairProbability(target.classes, target.rivals) if type(target) is ClassMargin else target
+
+
+def target_of_key(key: str) -> Target | None:
+    """The class target that has this key; None for a key that does not hold all of its target (similarity)."""
+    kind, *numbers = key.split()
+    made = {"logit": ClassLogit, "probability": ClassProbability, "margin": ClassMargin}.get(kind)
+    return made(*((int(number),) for number in numbers)) if made else None

@@ -161,13 +161,17 @@ class ExplainableModel:
             return index
         if wanted in self.wnids:
             return self.wnids.index(wanted)
-        found = self._classes_by_name.get(wanted, [])
+        found = self.classes_called(wanted)
         if len(found) > 1:
             listed = ", ".join(f"{index} ({self.class_names[index]})" for index in found)
             raise BadRequest(f"'{given}' fits several classes; choose one by its index: {listed}.")
         if not found:
             raise UnknownName("class", given, self._classes_by_name)
         return found[0]
+
+    def classes_called(self, name: str) -> list[int]:
+        """The classes of which this is the name or a synonym, whatever its case; none where there are none."""
+        return self._classes_by_name.get(name.strip().lower(), [])
 
     @cached_property
     def _classes_by_name(self) -> dict[str, list[int]]:

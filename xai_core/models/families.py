@@ -200,7 +200,7 @@ FAMILIES = {"resnet": resnet, "efficientnet": efficientnet, "vit": vit, "swin": 
 LIBRARIES = {"resnet": architectures.resnet}  # of all others: timm
 
 MODULES = {  # the very classes that each family's function was written for
-    "resnet": (torchvision.models.ResNet, architectures.WideResNet),
+    "resnet": (torchvision.models.ResNet, architectures.WideResNet, architectures.SlimResNet),
     "efficientnet": (timm.models.EfficientNet,),
     "vit": (timm.models.VisionTransformer,),
     "swin": (timm.models.SwinTransformer,),

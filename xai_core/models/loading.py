@@ -110,7 +110,7 @@ def random_module(card: Card, seed: int) -> nn.Module:
 
     With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.
     """
-    with _own_draws(seed):
+    with own_draws(seed):
         module = built(card)
         side = card.checkpoints[0].recipe.input_size
         norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
@@ -140,7 +140,7 @@ def built(card: Card) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _own_draws(seed: int) -> Iterator[None]:
+def own_draws(seed: int) -> Iterator[None]:
     """Draws from the CPU's global generator, as the initialisers of layers make them: seeded here, unchanged outside.
 
     One thread at a time, so that no two models mix their draws; no generator of a GPU is touched.
@@ -172,7 +172,7 @@ def filled(card: Card, checkpoint: Checkpoint, paths: Sequence[Path]) -> nn.Modu
 
 def empty(card: Card) -> nn.Module:
     """The card's module for a checkpoint to fill."""
-    with _own_draws(0):
+    with own_draws(0):
         return built(card)
 
 

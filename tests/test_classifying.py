@@ -1,0 +1,176 @@
+"""Predictions of a whole dataset are those of the model, picture by picture; a run that was stopped goes on."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from small_models import pair
+
+from xai_core import classifying, decoding
+from xai_core.__main__ import main
+from xai_core.classifying import classify, judged, read_predictions, settings_of
+from xai_core.datasets import open_dataset
+from xai_core.errors import BadRequest, NoClassifier
+from xai_core.matching import match_classes
+
+NAMES = ("red", "green", "blue", "grey")
+
+
+@pytest.fixture(scope="module")
+def model():
+    small = pair("efficientnet").model
+    return replace(small, class_names=NAMES + tuple(f"other {number}" for number in range(1000 - len(NAMES))), wnids=())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Thirty pictures of three labels, one of them unknown to the model, and two files that are no pictures."""
+    found, draw = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for name in ("blue", "mauve", "red"):
+        (found / name).mkdir()
+        for number in range(10):
+            pixels = draw.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((70, 90)).save(found / name / f"{number}.png")
+    (found / "blue" / "5.png").write_bytes(b"no picture")
+    (found / "red" / "9.png").write_bytes(b"")
+    return found
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    monkeypatch.setattr(classifying, "PART", 8)
+    return 8
+
+
+def test_rows_are_what_the_model_says_of_each_picture(model, folder, tmp_path, parts):
+    out = tmp_path / "p.parquet"
+    steps = list(classify(model, open_dataset(folder), out, embeddings=True))
+    table = read_predictions(out)
+    assert len(table) == 28 and steps[0].done == 0 and steps[-1].done == steps[-1].total == 30
+    assert sorted(name for name, _ in steps[-1].unreadable) == ["blue/5.png", "red/9.png"]
+    for row in table.iloc[[0, 12, 27]].itertuples():
+        top = model.top_k(str(folder / row.path), 5)
+        assert [one.name for one in top] == list(row.top5) and row.predicted_index == top[0].index
+        assert row.top5_probability == pytest.approx([one.probability for one in top], abs=1e-5)
+        assert row.confidence == pytest.approx(top[0].probability, abs=1e-5)
+        assert row.margin == pytest.approx(top[0].probability - top[1].probability, abs=1e-5)
+        assert torch.allclose(torch.tensor(row.embedding), model.embed(str(folder / row.path))[0], atol=1e-4)
+    assert list(table["path"]) == [one.name for one in open_dataset(folder).samples if one.name in set(table["path"])]
+
+
+def test_true_classes_are_those_that_match(model, folder, tmp_path):
+    out = tmp_path / "p.parquet"
+    list(classify(model, open_dataset(folder), out))
+    table = read_predictions(out)
+    mauve = table["label"] == "mauve"
+    assert (table["true_index"][mauve] == -1).all() and table["true"][mauve].isna().all()
+    assert (table["true"][~mauve] == table["label"][~mauve]).all() and table["true_probability"][mauve].isna().all()
+    settings = settings_of(out)
+    assert list(settings["unmatched"]) == ["mauve"] and settings["matched"] == {"blue": 2, "red": 0}
+    assert {name for name, _ in settings["unreadable"]} == {"blue/5.png", "red/9.png"}
+    seen = judged(table)
+    assert len(seen) == 18 and set(seen["label"]) == {"blue", "red"} and "name" in seen and len(seen.columns) == 10
+    mapped = match_classes(["blue", "mauve", "red"], model, {"mauve": "grey"})
+    list(classify(model, open_dataset(folder), out, matching=mapped))
+    assert set(read_predictions(out)["true"]) == {"blue", "red", "grey"}
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_stopped_run_goes_on_and_ends_the_same(model, folder, tmp_path, parts, stop, monkeypatch):
+    dataset, whole, out = open_dataset(folder), tmp_path / "whole.parquet", tmp_path / "p.parquet"
+    list(classify(model, dataset, whole))
+    running = classify(model, dataset, out)
+    for _ in range(stop):
+        reached = next(running)
+    running.close()  # cancelled
+    assert not out.exists()
+    again = list(classify(model, dataset, out))
+    assert again[0].done == reached.done // parts * parts and again[-1].done == 30
+    pd.testing.assert_frame_equal(read_predictions(out), read_predictions(whole))
+    assert settings_of(out) == settings_of(whole) and sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_parts_of_another_question_are_not_taken(model, folder, tmp_path, parts):
+    dataset, out = open_dataset(folder), tmp_path / "p.parquet"
+    running = classify(model, dataset, out)
+    next(running), next(running)
+    running.close()
+    assert next(iter(classify(model, dataset, out, embeddings=True))).done == 0
+
+
+def test_a_damaged_part_is_made_again(model, folder, tmp_path, parts):
+    dataset, out = open_dataset(folder), tmp_path / "p.parquet"
+    running = classify(model, dataset, out)
+    for _ in range(3):
+        next(running)
+    running.close()
+    (tmp_path / ".p.parquet.parts" / "000000.parquet").write_bytes(b"PAR1 cut")
+    list(classify(model, dataset, out))
+    assert len(read_predictions(out)) == 28
+
+
+def test_what_is_there_already_is_not_computed_again(model, folder, tmp_path, monkeypatch):
+    dataset, out = open_dataset(folder), tmp_path / "p.parquet"
+    list(classify(model, dataset, out))
+    monkeypatch.setattr(classifying, "_rows", None)  # would fail
+    steps = list(classify(model, dataset, out))
+    assert len(steps) == 1 and steps[0].done == 30 and len(steps[0].unreadable) == 2
+
+
+def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
+    """Constant memory: however long the dataset, at most three inner batches are alive."""
+    dataset, alive, most = open_dataset(folder), [0], []
+    many = replace(dataset, samples=tuple(replace(one, name=one.name) for one in dataset.samples * 10))
+    prepared = decoding._prepared
+
+    def counted(*asked):
+        alive[0] += 1
+        return prepared(*asked)
+
+    rows = classifying._rows
+
+    def consumed(model, read, *more):
+        most.append(alive[0])
+        alive[0] -= 16
+        return rows(model, read, *more)
+
+    monkeypatch.setattr(decoding, "_prepared", counted)
+    monkeypatch.setattr(classifying, "_rows", consumed)
+    monkeypatch.setattr(classifying.runtime, "inner_batch", lambda *_: 16)
+    list(classify(model, many, tmp_path / "p.parquet"))
+    assert len(most) >= 18 and max(most) <= 3 * 16 + 1
+
+
+def test_progress_is_in_words():
+    step = classifying.Progress(1234, 10000, (("a", "b"),), 45.67, 192.0)
+    assert step.in_words() == "1,234 of 10,000 pictures, 45.7 a second, about 3 min left; 1 could not be read"
+
+
+def test_a_model_without_classes_and_a_wrong_name_are_refused(model, folder, tmp_path):
+    bare = replace(model, network=replace(model.network, classify=None))
+    with pytest.raises(NoClassifier):
+        next(classify(bare, open_dataset(folder), tmp_path / "p.parquet"))
+    with pytest.raises(BadRequest, match=r"as \.parquet or \.csv"):
+        next(classify(model, open_dataset(folder), tmp_path / "p.txt"))
+    (tmp_path / "other.parquet").write_bytes(b"nothing")
+    with pytest.raises(BadRequest, match="no file of predictions"):
+        read_predictions(tmp_path / "other.parquet")
+
+
+def test_on_the_command_line(folder, tmp_path, capsys):
+    mapping, out = tmp_path / "mapping.json", tmp_path / "p.parquet"
+    mapping.write_text(json.dumps({"red": "tabby"}))
+    asked = ["classify", str(folder), "--mapping", str(mapping)]
+    assert main([*asked, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "1 of 3 labels are classes of the model (1 by mapping)" in said.out and "right (" in said.out
+    assert "left out: blue/5.png: " in said.err and "30 of 30 pictures" in said.out
+    assert len(read_predictions(out)) == 28
+    assert main([*asked, "--out", str(tmp_path / "p.csv")]) == 0
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert len(table) == 28 and len(json.loads(table["top5"][0])) == 5
+    assert main(["classify", str(tmp_path / "missing"), "--out", str(out)]) == 2

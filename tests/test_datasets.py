@@ -1,0 +1,169 @@
+"""Datasets open from folders, archives and tables; nothing leads out of them, and nothing in them fills the memory."""
+
+import io
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from xai_core import datasets
+from xai_core.errors import BadPicture, BadRequest, UnknownName
+from xai_core.pictures import MAX_BYTES
+
+
+def png(level=0):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (level, level, level)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("cat/1.png", "cat/2.JPG", "dog/1.png", "dog/.hidden.png", "dog/notes.txt", "dog/deeper/3.png", "loose.png"):
+        file = tmp_path / "pets" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(png())
+    return tmp_path / "pets"
+
+
+def zipped(members, compression=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    buffer.seek(0)
+    return buffer
+
+
+def test_a_folder_gives_pictures_and_their_labels(folder):
+    found = datasets.open_dataset(folder)
+    assert [(one.name, one.label) for one in found.samples] == [
+        ("loose.png", ""),
+        ("cat/1.png", "cat"),
+        ("cat/2.JPG", "cat"),
+        ("dog/1.png", "dog"),
+    ]
+    assert found.classes == ("cat", "dog") and found.open("dog/1.png").size == (8, 8)
+    assert found.in_words() == "pets: 4 pictures of 2 classes; 1 without a label."
+    assert [one.name for one in datasets.with_classes(found).samples] == ["cat/1.png", "cat/2.JPG", "dog/1.png"]
+
+
+@pytest.mark.parametrize("around", ["", "pets/", "deep/down/pets/", "/"])
+def test_a_zip_of_the_folder_gives_the_same(around):
+    names = ("cat/1.png", "cat/2.png", "dog/1.png")
+    others = {f"{around}cat/readme.txt": b"text", f"__MACOSX/{around}cat/._1.png": b"x"}
+    found = datasets.open_zip(zipped({f"{around}{name}": png(9) for name in names} | others), "pets")
+    assert [(one.name, one.label) for one in found.samples] == [(name, name.partition("/")[0]) for name in names]
+    assert found.open("dog/1.png").getpixel((0, 0)) == (9, 9, 9)
+
+
+def test_names_in_a_zip_lead_nowhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = datasets.open_zip(zipped({"../../out/evil.png": png(), "cat/1.png": png(), "dog/1.png": png()}), "pets")
+    assert [one.name for one in found.samples] == ["cat/1.png", "dog/1.png"]
+    assert found.open("cat/1.png") and list(tmp_path.rglob("*")) == []  # nothing is unpacked
+
+
+def test_a_bomb_is_refused_before_it_is_read():
+    with pytest.raises(BadRequest, match=r"unpacks to .* times its size"):
+        datasets.open_zip(zipped({"a/1.png": bytes(150 * 2**20), "b/2.png": png()}), "bomb")
+
+
+def test_a_member_is_read_up_to_the_largest_picture():
+    found = datasets.open_zip(zipped({"a/1.png": bytes(MAX_BYTES + 1000), "b/2.png": png()}), "large")
+    assert len(found.read("a/1.png")) == MAX_BYTES + 1
+    with pytest.raises(BadPicture, match="more than"):
+        found.open("a/1.png")
+
+
+def test_a_damaged_member_is_a_bad_picture():
+    data = bytearray(zipped({"a/1.png": png(), "b/2.png": png()}, zipfile.ZIP_STORED).getvalue())
+    data[data.index(b"IDAT")] ^= 255
+    with pytest.raises(BadPicture, match="cannot be read from the archive"):
+        datasets.open_zip(io.BytesIO(bytes(data)), "pets").open("a/1.png")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_names_pictures_beside_it(folder, suffix):
+    table = pd.DataFrame({"path": ["dog/1.png", "cat/1.png"], "label": ["dog", None]})
+    path = folder / f"table{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else table.to_parquet(path)
+    found = datasets.open_dataset(path)
+    assert [(one.name, one.label) for one in found.samples] == [("dog/1.png", "dog"), ("cat/1.png", "")]
+    assert found.open("cat/1.png").size == (8, 8)
+    assert found.in_words() == "table: 2 pictures of one class; 1 without a label."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path,label\n../out.png,x\n", "outside its folder"),
+        ("path,label\n/etc/passwd,x\n", "outside its folder"),
+        ("path,label\ncat/1.png,a\ncat/1.png,b\n", "more than once"),
+        ("path,label\ncat/1.png,a\n./cat/1.png,b\n", "more than once"),
+        ("file,class\ncat/1.png,a\n", "needs the columns path and label"),
+        ("path,label\n", "holds no pictures"),
+        ("", "cannot be read as a table"),
+    ],
+)
+def test_a_bad_table_says_what_is_wrong(folder, text, said):
+    (folder / "table.csv").write_text(text)
+    with pytest.raises(BadRequest, match=said):
+        datasets.open_dataset(folder / "table.csv")
+
+
+def test_links_do_not_lead_out_of_a_table(folder, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png())
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "table.csv").write_text("path,label\nlink.png,x\n")
+    with pytest.raises(BadRequest, match="outside its folder"):
+        datasets.open_dataset(folder / "table.csv")
+
+
+def test_what_is_no_dataset_says_so(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("text")
+    (tmp_path / "broken.zip").write_bytes(b"no archive")
+    for name, said in {
+        "missing": "There is no file or folder",
+        "empty": "holds no pictures",
+        "text.txt": "is no dataset",
+        "broken.zip": "is no ZIP archive",
+    }.items():
+        with pytest.raises(BadRequest, match=said):
+            datasets.open_dataset(tmp_path / name)
+    with pytest.raises(BadRequest, match="fewer than two classes"):
+        datasets.with_classes(datasets.open_folder(folder / "cat"))
+    assert datasets.open_folder(folder / "cat").in_words().endswith("without labels. Nothing can be right or wrong.")
+
+
+def test_pages_offer_what_lies_under_the_roots_and_nothing_else(tmp_path, folder, monkeypatch):
+    (tmp_path / "more" / "pets" / "x").mkdir(parents=True)
+    (tmp_path / "run.parquet").write_bytes(b"")
+    monkeypatch.setenv("XAI_DATA", f"{tmp_path}:{tmp_path / 'more'}:{tmp_path / 'missing'}")
+    assert set(datasets.offered()) == {"more", "pets", "run.parquet", "more/pets"}
+    assert datasets.find_offered("pets") == folder
+    for name in ("../pets", str(folder), "nothing"):
+        with pytest.raises(UnknownName):
+            datasets.find_offered(name)
+    monkeypatch.delenv("XAI_DATA")
+    assert [root.name for root in datasets.roots()] == ["data"]
+
+
+def test_a_dataset_is_known_by_its_names_and_labels(folder):
+    first = datasets.open_dataset(folder).digest
+    assert datasets.open_dataset(folder).digest == first
+    (folder / "cat" / "3.png").write_bytes(png())
+    assert datasets.open_dataset(folder).digest != first
+
+
+def test_pictures_of_an_archive_may_be_read_by_many_threads():
+    from concurrent.futures import ThreadPoolExecutor
+
+    names = [f"{name}/{number}.png" for name in "ab" for number in range(40)]
+    found = datasets.open_zip(zipped({name: png(number) for number, name in enumerate(names)}), "many")
+    with ThreadPoolExecutor(8) as pool:
+        read = list(pool.map(lambda name: np.asarray(found.open(name))[0, 0, 0], names))
+    assert read == list(range(80))

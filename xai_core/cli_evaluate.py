@@ -1,0 +1,123 @@
+"""`python -m xai_core evaluate`: metrics of methods on many pictures, stored so that the work can be gone on with."""
+
+import argparse
+import csv
+from pathlib import Path
+from typing import Any
+
+from xai_core import commands
+from xai_core.errors import BadRequest
+
+QUICK, ALL = "quick", "all"
+
+
+def add_to(parsers) -> None:
+    command = parsers.add_parser(
+        "evaluate",
+        help="measure methods on many pictures; goes on where it was when called again",
+        epilog="Stop it with Ctrl+C whenever you like: the same command goes on.",
+    )
+    command.add_argument(
+        "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP of one, or samples"
+    )
+    command.add_argument("--models", default="efficientnet_lite0", help="ids with commas between; id/random is untrained")
+    command.add_argument("--methods", default=QUICK, help="ids with commas between, 'quick' (default) or 'all'")
+    command.add_argument(
+        "--metrics", default=QUICK, help="ids with commas between, 'quick' (default), variants as deletion@blur+steps=32"
+    )
+    command.add_argument("--images", type=int, metavar="N", help="draw so many pictures at random (default: all)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--target", default="predicted", help="predicted (default), label (the subfolder's), or a class")
+    command.add_argument("--boxes", type=Path, metavar="FILE", help="CSV with the columns picture, left, top, right, bottom")
+    command.add_argument("--precision", default="exact", help="exact or fast")
+    command.add_argument("--budget", type=float, metavar="SECONDS", help="begin no further picture after so long")
+    command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
+    command.add_argument("--dry-run", action="store_true", help="only say how many passes and how long")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder, or a run to go on with")
+    command.set_defaults(run=_evaluate)
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from xai_core.evaluating import evaluate
+
+    asked = {name: getattr(given, name) for name in ("target", "seed", "precision", "budget")}
+    boxes = _boxes(given.boxes) if given.boxes else None
+    try:
+        found = evaluate(
+            _listed(given.models), _methods(given.methods), _metrics(given.metrics, bool(boxes)), given.data, given.out,
+            count=given.images, boxes=boxes, thumbnails=not given.no_thumbnails, dry=given.dry_run, say=_say,
+            track=commands.bar, **asked,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise BadRequest("Stopped. What was measured is stored; the same command goes on.") from None
+    if given.dry_run:
+        _say(str(found))
+    else:
+        _summarise(found)
+
+
+def _say(words: str) -> None:
+    print(words, flush=True)
+
+
+def _listed(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _methods(text: str) -> list[str]:
+    from xai_core.attribution.catalog import METHODS
+    from xai_core.planning import quick_methods
+
+    every = [name for name, method in METHODS.items() if method.family != "control"]  # these come by themselves
+    return {QUICK: quick_methods(), ALL: every}.get(text) or _listed(text)
+
+
+def _metrics(text: str, boxes: bool) -> list[str]:
+    from xai_core.metrics.catalog import METRICS
+    from xai_core.metrics.catalog import QUICK as QUICK_METRICS
+
+    quick = [name for name in QUICK_METRICS if boxes or "box" not in METRICS[name].needs]
+    return [one for name in _listed(text) for one in (quick if name == QUICK else [name])]
+
+
+def _boxes(path: Path) -> dict[str, list[tuple[float, ...]]]:
+    """Boxes by the picture's name within the set; several lines of one picture are several boxes."""
+    found: dict[str, list[tuple[float, ...]]] = {}
+    try:
+        with path.open(newline="") as file:
+            for line in csv.DictReader(file):
+                box = tuple(float(line[side]) for side in ("left", "top", "right", "bottom"))
+                found.setdefault(line["picture"], []).append(box)
+    except OSError as error:
+        raise BadRequest(f"Cannot read {path}: {error.strerror or error}.") from None
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise BadRequest(
+            f"{path} is no table of boxes: it needs the columns picture, left, top, right, bottom ({error})."
+        ) from None
+    return found
+
+
+def _summarise(run: Any) -> None:
+    """Means with intervals, best method first; a method that does not beat the controls is marked."""
+    from xai_core import statistics, summarising
+
+    frame, metrics = run.table(), run.manifest["metrics"]
+    if not len(frame):
+        _say("Nothing is measured yet.")
+        return
+    lines = summarising.summary(frame, metrics)
+    for (model, metric), rows in lines.groupby(["model", "metric"], sort=False):
+        about = metrics[metric]
+        better = f" ({about['direction']} is better)" if about["direction"] else ""
+        _say(f"\n{about['title']}{better}, {model}")
+        for row in rows.sort_values("rank").itertuples():
+            why = "" if row.n > 1 else statistics.ONE_PICTURE if row.n else "no value"
+            mark = "" if row.beats is not False else "   does not beat the controls"
+            estimate = statistics.Estimate(row.mean, row.low, row.high, row.n, why)
+            _say(f"  {row.method:<30}{estimate!s:<22} n = {row.n}{mark}")
+        methods = [name for name in rows.method if not summarising.is_control(name)]
+        if about["direction"] and len(methods) > 1:
+            best = list(rows[~rows.control].sort_values("rank").method[:2])
+            (pair,) = statistics.differences(summarising.values(frame, model, metric), about["direction"], [tuple(best)])
+            _say(f"  {statistics.in_words(pair)}")
+    _say(f"\n{run.folder}")

@@ -1,0 +1,121 @@
+"""From the rows of a run to what is read: means with intervals, what beats the controls, best and worst pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from xai_core import statistics
+from xai_core.errors import BadRequest
+from xai_core.statistics import Difference, Estimate
+
+CONTROL = "control:"  # how the names of control maps begin, in the column of methods
+DIRECTED = ("higher", "lower")
+
+
+def is_control(method: str) -> bool:
+    return method.startswith(CONTROL)
+
+
+def values(frame: pd.DataFrame, model: str, metric: str, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """The table of one model and metric: a row for each picture (by its digest), a column for each method."""
+    rows = frame[(frame.model == model) & (frame.metric == metric)]
+    table = pd.DataFrame(
+        {"picture": rows.picture.astype(str), "method": rows.method.astype(str), "value": rows.value}
+    ).pivot(index="picture", columns="method", values="value")
+    order = [name for name in (methods or table.columns) if name in table.columns]
+    return table[order]
+
+
+def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
+    """One line for each model, metric and method: `mean`, `low`, `high`, `n`, `missing` pictures without a value, `rank`
+    (1 is best; NaN for metrics without a direction), and `beats`: whether it beats every control (None where that cannot be
+    said: a control itself, no direction, no controls)."""
+    lines = []
+    for model in frame.model.unique():
+        for metric in frame.metric[frame.model == model].unique():
+            direction = metrics.get(metric, {}).get("direction", "")
+            table = values(frame, model, metric)
+            controls = [name for name in table.columns if is_control(name)]
+            beats = statistics.beats_all(table, controls, direction) if direction and controls else {}
+            means = statistics.estimates(table, seed)
+            order = statistics.oriented(pd.Series({name: one.value for name, one in means.items()}), direction)
+            place = order.rank(ascending=False, method="min") if direction in DIRECTED else order * np.nan
+            for name, one in means.items():
+                lines.append(
+                    {
+                        "model": model, "metric": metric, "method": name, "mean": one.value, "low": one.low,
+                        "high": one.high, "n": one.n, "missing": len(table) - one.n, "rank": place[name],
+                        "beats": beats.get(name), "control": is_control(name), "direction": direction,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def comparisons(frame: pd.DataFrame, model: str, metric: str, direction: str, methods: Sequence[str]) -> list[Difference]:
+    """Every two of the methods on one model and metric: see `statistics.differences`."""
+    return statistics.differences(values(frame, model, metric, methods), direction)
+
+
+def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, direction: str, count: int) -> pd.DataFrame:
+    """The pictures on which a method does best and worst: rows of the run with a column `end`, "best" or "worst" (highest
+    and lowest, for a metric without a direction), the extreme ones first; none twice."""
+    rows = frame[(frame.model == model) & (frame.metric == metric) & (frame.method == method)].dropna(subset="value")
+    rows = rows.sort_values("value", ascending=direction == "lower")
+    best = rows.head(min(count, -(-len(rows) // 2)))
+    worst = rows.iloc[len(best) :].tail(count)[::-1]
+    names = ("best", "worst") if direction else ("highest", "lowest")
+    return pd.concat([best.assign(end=names[0]), worst.assign(end=names[1])])
+
+
+def between_metrics(
+    frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], model: str, methods: Sequence[str], names: Sequence[str]
+) -> dict[tuple[str, str], Estimate]:
+    """How far metrics agree on the order of methods on one model: see `statistics.agreement`."""
+    tables = {
+        name: statistics.oriented(values(frame, model, name, methods), metrics[name]["direction"])
+        for name in names
+        if metrics[name]["direction"] in DIRECTED
+    }
+    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+
+
+def between_models(
+    frame: pd.DataFrame, metric: str, direction: str, models: Sequence[str], methods: Sequence[str]
+) -> dict[tuple[str, str], Estimate]:
+    """How far models agree on the order of methods by one metric."""
+    tables = {name: statistics.oriented(values(frame, name, metric, methods), direction) for name in models}
+    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+
+
+def by_group(
+    frame: pd.DataFrame, groups: Mapping[str, str], metric: str, direction: str, methods: Sequence[str]
+) -> pd.DataFrame:
+    """Methods by groups of models ("Supervised" and so on): `group`, `method`, `mean`, `low`, `high`, `n`, `models`.
+
+    A picture's value in a group is its mean over the group's models; the interval is over pictures, for these very models.
+    """
+    lines = []
+    for group in dict.fromkeys(groups.values()):
+        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        tables = [table for table in tables if len(table)]
+        if tables:
+            mean = pd.concat(tables).groupby(level=0).mean()
+            for method, one in statistics.estimates(mean).items():
+                lines.append({"group": group, "method": method, **one._asdict(), "models": len(tables)})
+    return pd.DataFrame(lines).rename(columns={"value": "mean"})
+
+
+def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> list[Difference]:
+    """Each method in one group of models against another, picture by picture. Raises BadRequest below two groups."""
+    names = list(dict.fromkeys(groups.values()))
+    if len(names) < 2:
+        raise BadRequest("Two groups of models are needed: supervised, self-supervised or untrained ones.")
+    sides = []
+    for group in names[:2]:
+        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        sides.append(pd.concat(tables).groupby(level=0).mean().add_suffix(f" on {group}"))
+    both = pd.concat(sides, axis=1)
+    pairs = [tuple(f"{method} on {group}" for group in names[:2]) for method in methods]
+    return statistics.differences(both, "higher", [pair for pair in pairs if set(pair) <= set(both.columns)])

@@ -1,0 +1,1 @@
+"""Training of small models of this project's own: supervised, fine-tuned, and without labels."""
