@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app import frame, pair_sections, pair_views, pairs, pickers, session, show
+from xai_core.app import frame, pair_sections, pair_synthesis, pair_views, pairs, pickers, session, show
 
 frame.page("Pairs")
 by_link = session.opened_by_link()
@@ -40,7 +40,7 @@ with show.errors():
         st.stop()
     found = pairs.explained(model, two, asked, by_link)
     pairs.tiles(found, two, smooth == "Smooth")
-    names = ["Matching patches", "Metrics", "Networks", "Invariance", "Download"]
+    names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
     section = st.segmented_control("More", names, default=names[0], required=True, key="more", **pickers.LINK)
     if section == "Matching patches":
         pair_sections.matching(model, two, asked)
@@ -50,5 +50,7 @@ with show.errors():
         pair_sections.networks(two, asked, smooth == "Smooth")
     elif section == "Invariance":
         pair_sections.invariance(model, two, asked, smooth == "Smooth")
+    elif section == "Synthesis":
+        pair_synthesis.section(model, two)
     else:
         pair_sections.downloads(two, asked, found)

@@ -35,14 +35,14 @@ def test_two_pictures_can_be_compared():
 
 @pytest.mark.parametrize("measure", ["InfoNCE", "Nearer than"])
 def test_each_likeness_is_explained(measure):
-    app = opened(PAIRS, likeness=measure)
+    app = opened(PAIRS, likeness=measure, pair_methods="Grad-CAM for similarity")
     assert not app.error
     assert {"InfoNCE": "InfoNCE against 7 negatives", "Nearer than": "less that to a negative"}[measure] in text(app)
 
 
 @pytest.mark.parametrize("section", ["Metrics", "Networks", "Invariance", "Download"])
 def test_each_section_opens(section):
-    app = opened(PAIRS, more=section, step="3584")
+    app = opened(PAIRS, more=section, step="7168", pair_methods="Grad-CAM for similarity")
     assert not app.error
     if section == "Metrics" and not app.dataframe:
         next(one for one in app.button if one.label == "Measure").click().run()
@@ -52,11 +52,24 @@ def test_each_section_opens(section):
         assert {"Control: random", "Baseline: area", "Grad-CAM for similarity"} <= set(table.index)
         assert "not defined" not in text(app)  # a baseline has no curves, and no rows of them
     if section == "Networks":
+        if not any("untrained" in one.value for one in app.markdown):
+            next(one for one in app.button if one.label == "Compare networks").click().run()
         assert "EfficientNet-Lite0, untrained" in text(app)
     if section == "Invariance":
         assert "Strength 0.75" in text(app)
     if section == "Download":
         assert len(app.get("download_button")) == 3
+
+
+@pytest.mark.parametrize("what", ["Feature visualisation", "Model difference"])
+def test_pictures_are_synthesised(what):
+    app = opened(PAIRS, more="Synthesis", synthesis=what, octaves="1", iterations="2", steps="10", depths="1")
+    before = len(app.image)
+    button = [one for one in app.button if one.label == "Synthesise"]
+    if button:
+        button[0].click().run()
+    assert not app.exception and not app.error and len(app.image) > (0 if not button else before)
+    assert {"Feature visualisation": "of 2 steps", "Model difference": "relative distance"}[what] in text(app)
 
 
 def test_a_patch_is_chosen_by_numbers_or_by_a_click():

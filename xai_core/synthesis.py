@@ -76,6 +76,10 @@ def _similarity(model: ExplainableModel, reference: Picture) -> Callable[[Tensor
     return lambda pictures: COSINE(model.network.outputs(_fitting(model, pictures)).embedding, wanted)
 
 
+def _norm(model: ExplainableModel, cut: str) -> Callable[[Tensor], Tensor]:
+    return lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
+
+
 def _fitting(model: ExplainableModel, pictures: Tensor) -> Tensor:
     """Pictures of the size that the network takes, if it takes one only."""
     size = model.network.input_size
@@ -150,9 +154,9 @@ def invert(
 
     loss = |A(x) - A(x0)|^2 / |A(x0)|^2 + alpha mean |2 x - 1|^6 + variation * total variation / number of values
 
-    Descended by `steps` of gradient descent with momentum, on gradients divided by their mean magnitude, so that one rate (in
-    units of pixels, halved every 50 steps) serves every depth and network. The value of a snapshot is the first term: 0 is a
-    perfect reconstruction, 1 what a picture without activations would have.
+    Descended by `steps` of gradient descent with momentum, on gradients divided by their mean magnitude, so that one rate
+    (in units of pixels, halved every 50 steps) serves every depth and network. The value of a snapshot is the first term: 0
+    is a perfect reconstruction, 1 what a picture without activations would have.
     Source: Mahendran & Vedaldi 2015, arXiv:1412.0035; of self-supervised networks: Sammani et al. 2022, arXiv:2206.09753.
     """
     if steps < 1 or not (rate > 0 and 0 <= momentum < 1 and alpha >= 0 and variation >= 0):

@@ -95,7 +95,9 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
         st.info("There is no map to measure.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        step = st.select_slider("Pixels a step", [224, 448, 896, 1792, 3584], 1792, key="step", width=320, help=STEP, **LINK)
+        step = st.select_slider(
+            "Pixels a step", [224, 448, 896, 1792, 3584, 7168], 1792, key="step", width=320, help=STEP, **LINK
+        )
         sensitivity = st.toggle("With max-sensitivity", False, key="ms", help=MS, **LINK)
     wanted = [one for one in PAIR_METRICS if one != "MS" or sensitivity]
     wanted += list(GEOMETRY_METRICS) if two.geometry else []
@@ -165,7 +167,7 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
     found = {network: compute.held(key) for network, key in keys.items()}
     missing = [network for network, one in found.items() if one is None]
     name = f"pair networks {missing} {two.key} {method}"
-    if missing and compute.wanted(name, 3.0 * len(missing), button="Compare networks"):
+    if missing and compute.wanted(name, _seconds(missing, method, options), button="Compare networks"):
         with compute.progress(name) as bar:
             for network in missing:
                 bar.progress(0.0, text=f"{network.title}: loading")
@@ -192,6 +194,12 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
                     st.markdown(f"**{network.title}**: cosine **{result[0].target_value:.3f}**")
                     both_maps([one for one in result if one is not None], two, smooth)
     st.caption("Cosines of different networks are not on one scale: look where each lies among its own random pairs.")
+
+
+def _seconds(missing, method: str, options: Mapping) -> float:
+    """To load networks and ask each of them."""
+    forward, backward = PAIR_METHODS[method].cost(PAIR_METHODS[method].checked(options))
+    return sum(0.5 + (forward + 2 * backward) * compute.pass_seconds(network.id) for network in missing)
 
 
 def _sized(two: Two, model: ExplainableModel):
