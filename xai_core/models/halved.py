@@ -1,8 +1,8 @@
 """Parameters kept in 16 bits: half the memory for what is large, the weights of convolutions and linear layers.
 
 Each weight is widened when its layer reads it, so that `exact` computes in float32 as always (with weights rounded to 16
-bits: they are others, by up to 0.05%), every method finds the float32 weights it expects, and no more than one layer is wide at a
-time. Worth it where the device computes in 16 bits anyway.
+bits: they are others, by up to 0.05%), every method finds the float32 weights it expects, and no more than one layer is
+wide at a time. Worth it where the device computes in 16 bits anyway.
 """
 
 import torch
