@@ -90,7 +90,17 @@ def test_a_word_for_all_and_for_the_quick_ones():
 
 def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
     """The real program, interrupted in the middle: one line, exit status 2, and what is measured is there."""
-    command = [sys.executable, "-m", "xai_core", "evaluate", "samples", "--methods", "grad_cam", "--metrics", "deletion@steps=500"]
+    command = [
+        sys.executable,
+        "-m",
+        "xai_core",
+        "evaluate",
+        "samples",
+        "--methods",
+        "grad_cam",
+        "--metrics",
+        "deletion@steps=500",
+    ]
     process = subprocess.Popen(
         [*command, "--out", str(tmp_path / "run")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
