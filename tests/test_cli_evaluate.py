@@ -102,8 +102,9 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
         "deletion@steps=500",
     ]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path / "run")], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*command, "--metrics", "deletion@steps=500", "--out", str(tmp_path / "run")],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
     assert "passes" in process.stdout.readline(), "the plan comes first"
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from xai_core import statistics
 from xai_core.charts import ASKED, OTHER, QUIET
-from xai_core.statistics import Ranks
+from xai_core.rankings import Ranks
 
 ROW = 24  # pixels of a line of text
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xai_core import statistics
+from xai_core import rankings, statistics
 from xai_core.errors import BadRequest
 from xai_core.statistics import Difference, Estimate
 
@@ -72,13 +72,13 @@ def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, directio
 def between_metrics(
     frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], model: str, methods: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[str, str], Estimate]:
-    """How far metrics agree on the order of methods on one model: see `statistics.agreement`."""
+    """How far metrics agree on the order of methods on one model: see `rankings.agreement`."""
     tables = {
         name: statistics.oriented(values(frame, model, name, methods), metrics[name]["direction"])
         for name in names
         if metrics[name]["direction"] in DIRECTED
     }
-    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+    return rankings.agreement({name: table for name, table in tables.items() if len(table)})
 
 
 def between_models(
@@ -86,7 +86,7 @@ def between_models(
 ) -> dict[tuple[str, str], Estimate]:
     """How far models agree on the order of methods by one metric."""
     tables = {name: statistics.oriented(values(frame, name, metric, methods), direction) for name in models}
-    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+    return rankings.agreement({name: table for name, table in tables.items() if len(table)})
 
 
 def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> pd.DataFrame:

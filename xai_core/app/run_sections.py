@@ -7,12 +7,13 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core import charts_runs, statistics, summarising
+from xai_core import charts_runs, rankings, statistics, summarising
 from xai_core.app import compute
 from xai_core.app.pickers import LINK, OWN
 from xai_core.app.run_parts import Shown, directed, drawn, of_methods, pairs_table, picked, select
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
+from xai_core.rankings import Ranks
 from xai_core.samples import SAMPLES
 from xai_core.summarising import is_control
 
@@ -88,7 +89,7 @@ def methods(shown: Shown) -> None:
     if not found:
         raise BadRequest("Two methods are needed to compare.")
     if table.shape[1] >= 3 and len(table.dropna()) >= 2:
-        _ranks(shown, statistics.ranks(table, direction))
+        _ranks(shown, rankings.ranks(table, direction))
     st.markdown("**Differences, picture by picture**")
     st.markdown("\n".join(f"- {statistics.in_words(one, shown.methods.get)}" for one in found[:8]))
     told = sum(one.shown for one in found)
@@ -100,7 +101,7 @@ def methods(shown: Shown) -> None:
         st.dataframe(pairs_table(found, shown), hide_index=True)
 
 
-def _ranks(shown: Shown, ranks: statistics.Ranks) -> None:
+def _ranks(shown: Shown, ranks: Ranks) -> None:
     first = min(ranks.mean, key=ranks.mean.get)
     alike = next((group for group in ranks.groups if first in group), (first,))
     best = ", ".join(shown.methods[name] for name in alike)
