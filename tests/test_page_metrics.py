@@ -4,6 +4,7 @@ import pytest
 from test_pages import opened, text
 
 from xai_core.app import compute, metrics_image, metrics_show
+from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.selftest import Verdict
 
 PAGE = "pages/4_Faithfulness_metrics.py"
@@ -11,11 +12,12 @@ PAGE = "pages/4_Faithfulness_metrics.py"
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The page with two methods and two metrics measured, whatever it takes."""
-    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", float("inf"))
+    """The page with two methods measured by some metrics, whatever it takes."""
+    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 1e6)
 
-    def run(methods=("grad_cam", "saliency"), metrics=("deletion", "sparseness"), **widgets):
-        app = opened(PAGE, picture="Chelsea the cat", methods=list(methods), metrics=list(metrics))
+    def run(*metrics):
+        titles = [METRICS[name].title for name in metrics]
+        app = opened(PAGE, picture="Chelsea the cat", methods=["Grad-CAM", "Saliency"], metrics=titles)
         assert not app.error, app.error
         return app
 
@@ -23,7 +25,7 @@ def measured(monkeypatch):
 
 
 def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
-    app = measured()
+    app = measured("deletion", "sparseness")
     said = text(app)
     assert "Measuring maps of the logit of tiger cat" in said
     assert "Deletion (zero, 16 steps, confidence)" in said and "low where they mattered" in said
@@ -45,7 +47,7 @@ def test_nothing_is_measured_twice(measured, monkeypatch):
         return real(model, image, maps, metrics, **asked)
 
     monkeypatch.setattr(metrics_image, "measure_all", counting)
-    app = measured(metrics=("sparseness", "entropy"))
+    app = measured("sparseness", "entropy")
     calls.clear()
     app.number_input(key="seed").set_value(7).run()
     assert calls == [(["grad_cam", "saliency"], ["entropy", "sparseness"], True)]
@@ -61,7 +63,7 @@ def test_nothing_is_measured_twice(measured, monkeypatch):
 
 
 def test_a_step_of_the_curve_shows_its_picture(measured):
-    app = measured(metrics=("deletion",))
+    app = measured("deletion")
     assert "25% pixels taken away" in text(app)
     app.slider(key="step-16").set_value(8).run()
     assert "50% pixels taken away" in text(app) and not app.exception
@@ -77,7 +79,7 @@ def test_a_click_on_a_curve_chooses_map_and_step(monkeypatch):
 
 
 def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
-    app = measured(metrics=("sparseness",))
+    app = measured("sparseness")
     app.toggle(key="box").set_value(True).run()
     assert "Energy pointing game" in text(app) and not app.exception
     left = next(box for box in app.number_input if box.label == "Left")
@@ -96,7 +98,7 @@ def test_a_drawn_box_becomes_numbers(monkeypatch):
 
 
 def test_the_self_test_is_offered_with_its_price_and_becomes_a_badge(measured, monkeypatch):
-    app = measured(metrics=("energy_pointing_game", "sparseness", "deletion"))
+    app = measured("energy_pointing_game", "sparseness", "deletion")
     assert "Can these metrics be trusted here?" in text(app)
 
     def test_of(model, image, metrics, target, **asked):
@@ -111,7 +113,7 @@ def test_the_self_test_is_offered_with_its_price_and_becomes_a_badge(measured, m
 
 
 def test_nothing_chosen_and_options(measured):
-    app = measured(metrics=("deletion",))
+    app = measured("deletion")
     app.slider(key="deletion.steps").set_value(8).run()
     assert "Deletion (zero, 8 steps, confidence)" in text(app) and not app.exception
     app.multiselect(key="metrics").set_value([]).run()

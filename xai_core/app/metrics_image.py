@@ -84,7 +84,7 @@ def page(by_link: bool) -> None:
 def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
     """The metrics with their options, and the seed of what is random in them."""
     names = st.multiselect(
-        "Metrics", list(METRICS), DEFAULT_METRICS, format_func=metrics_show.metric_title, key="metrics", **LINK
+        "Metrics", list(METRICS), DEFAULT_METRICS, format_func=metrics_show.plain_title, key="metrics", **LINK
     )
     metrics = {name: {} for name in names}
     with st.expander("Options of the metrics"):

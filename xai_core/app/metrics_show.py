@@ -23,6 +23,11 @@ Found = Mapping[tuple[str, str], Measurement]
 Maps = Mapping[str, Explanation]
 
 
+def plain_title(name: str) -> str:
+    """A metric's name as it stands in links."""
+    return METRICS[name].title
+
+
 def metric_title(name: str) -> str:
     return f"{METRICS[name].title} {METRICS[name].arrow}".strip()
 
@@ -119,7 +124,7 @@ def curves(asked, maps: Maps, found: Found) -> None:
         metric = drawn[0]
     else:
         metric = st.segmented_control(
-            "Curve of", drawn, default=drawn[0], format_func=metric_title, required=True, key="curve", **LINK
+            "Curve of", drawn, default=drawn[0], format_func=plain_title, required=True, key="curve", **LINK
         )
     of = {name: one for (name, key), one in found.items() if key == metric and one.curve is not None}
     order = sorted(of, key=lambda name: name in CONTROLS)
