@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):  # noqa: F811
     page = visit("Faithfulness_metrics?view=A+run")
-    chart = page.locator(".st-key-means-efficientnet-lite0 svg, [class*='st-key-means'] svg").first
+    chart = page.locator("[class*='st-key-means'] svg").first
     chart.get_by_text("LayerCAM", exact=True).wait_for()
     chart.locator("[aria-label*='method: LayerCAM; metric: Deletion']").first.click(force=True)
     settled(page)

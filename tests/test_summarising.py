@@ -55,6 +55,19 @@ def test_best_and_worst_pictures_and_none_twice():
     assert not len(summarising.extremes(rows(), "one", "up", "nothing", "higher", 3))
 
 
+def test_mean_curves_are_read_at_the_points_of_the_first():
+    curves = pd.DataFrame(
+        {
+            "method": ["a", "a", "b"],
+            "curve_x": [[0, 0.5, 1], [0, 1], [0, 1]],
+            "curve_y": [[0.0, 0.0, 1.0], [1.0, 0.0], [2.0, 2.0]],
+        }
+    )
+    found = summarising.mean_curves(curves, ["b", "a", "c"])
+    assert list(found) == ["b", "a"]
+    assert found["a"].tolist() == [[0, 0.5], [0.5, 0.25], [1, 0.5]]
+
+
 def test_groups_are_means_over_their_models_picture_by_picture():
     lines = summarising.by_group(rows(), GROUPS, "up", ["a"]).set_index("group")
     assert lines.loc["Supervised", "value"] == pytest.approx(2.35 + 5) and lines.loc["Supervised", "models"] == 2

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from xai_core import rankings, statistics
 from xai_core.errors import BadRequest
@@ -67,6 +68,19 @@ def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, directio
     worst = rows.iloc[len(best) :].tail(count)[::-1]
     names = ("best", "worst") if direction else ("highest", "lowest")
     return pd.concat([best.assign(end=names[0]), worst.assign(end=names[1])])
+
+
+def mean_curves(curves: pd.DataFrame, methods: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. Pictures whose
+    curves have other points (other sizes) are read between their own at those of the first."""
+    found = {}
+    for method in methods:
+        of_method = curves[curves.method == method]
+        if len(of_method):
+            x = np.asarray(of_method.curve_x.iloc[0], float)
+            every = [np.interp(x, *pair) for pair in zip(of_method.curve_x, of_method.curve_y, strict=True)]
+            found[method] = np.stack([x, np.mean(every, 0)], 1)
+    return found
 
 
 def between_metrics(

@@ -7,12 +7,13 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core import charts_runs, rankings, statistics, summarising
+from xai_core import charts_metrics, charts_runs, rankings, statistics, summarising
 from xai_core.app import compute
 from xai_core.app.pickers import LINK, OWN
 from xai_core.app.run_parts import Shown, directed, drawn, of_methods, pairs_table, picked, select
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
+from xai_core.metrics.catalog import find_metric
 from xai_core.rankings import Ranks
 from xai_core.samples import SAMPLES
 from xai_core.summarising import is_control
@@ -126,6 +127,32 @@ def spread(shown: Shown) -> None:
     words = f"{shown.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
     drawn(charts_runs.spreads(table[names], titles, shown.pictures, shown.title(metric)), "spread", words)
     st.caption("Box: the middle half of the pictures and their median; whiskers: all of them. Each point is a picture.")
+
+
+def curves(shown: Shown) -> None:
+    """The mean curves of some methods, controls dashed."""
+    model, metric = picked(shown)
+    every = shown.run.curves(model, metric)
+    if not len(every):
+        raise BadRequest(f"{shown.title(metric)} has no curve. Insertion, deletion and their kin have.")
+    lines = shown.summary[(shown.summary.model == model) & (shown.summary.metric == metric)].set_index("method")
+    order = lines[~lines.control].sort_values("rank").index
+    chosen = st.multiselect(
+        "Methods", of_methods(shown), list(order[:3]), format_func=shown.methods.get, key="run-curves", **LINK
+    )
+    names = [*chosen, *(name for name in shown.methods if is_control(name))]
+    titles = {name: f"{shown.methods[name]} {_estimate(lines.loc[name])}" for name in names if name in lines.index}
+    found = {titles[name]: curve for name, curve in summarising.mean_curves(every, names).items()}
+    points = charts_metrics.curve_points(found, [titles[name] for name in titles if is_control(name)])
+    words = f"Mean curves by {shown.title(metric)} over {every.picture.nunique()} pictures: {'; '.join(found)}."
+    drawn(charts_metrics.curves(points, find_metric(metric).axes, None), "curves", words)
+    st.caption(
+        f"Means over {every.picture.nunique()} pictures; with each name the mean of the metric and its 95 % interval."
+    )
+
+
+def _estimate(line: pd.Series) -> statistics.Estimate:
+    return statistics.Estimate(line["mean"], line.low, line.high, line.n, "" if line.n > 1 else statistics.ONE_PICTURE)
 
 
 def pictures(shown: Shown) -> None:
