@@ -11,9 +11,9 @@ pytestmark = pytest.mark.browser
 
 def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):  # noqa: F811
     page = visit("Faithfulness_metrics?view=A+run")
-    chart = page.locator("[class*='st-key-means'] svg").first
-    chart.get_by_text("LayerCAM", exact=True).wait_for()
-    chart.locator("[aria-label*='method: LayerCAM; metric: Deletion']").first.click(force=True)
+    cell = page.locator("svg.marks path[aria-label^='metric: Deletion ↓; method: LayerCAM']")
+    cell.wait_for(state="attached")
+    cell.click(force=True)  # its number lies over it
     settled(page)
     expect(page.get_by_text("Best by Deletion")).to_be_visible()
     expect(page.get_by_role("combobox", name=re.compile("Method"))).to_have_count(1)
@@ -24,12 +24,12 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
     assert "look=Pictures" in page.url and "LayerCAM" in page.url
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open").first.click()
-    expect(opened.value.get_by_text(re.compile("Why\\? LayerCAM for the logit of"))).to_be_visible()
+    opened.value.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for(timeout=60_000)
 
 
 @pytest.mark.parametrize("width", [380, 1400])
 def test_a_run_fits_its_page(visit, width):  # noqa: F811
     page = visit("Faithfulness_metrics?view=A+run", viewport={"width": width, "height": 900})
-    page.locator("[class*='st-key-means'] svg").first.wait_for()
+    page.locator("svg.marks").first.wait_for()
     main = page.locator('[data-testid="stMain"]')
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1

@@ -34,7 +34,8 @@ def overview(shown: Shown) -> None:
     titles = {name: shown.title(name) for name in metrics}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox("Order methods by", [BY_PLACE, *titles.values()], key="run-sort", width=320, **LINK)
-        wanted = st.multiselect("Metrics", list(titles.values()), key="run-metrics", placeholder="all", width=420, **LINK)
+        plain = [titles[name] for name in metrics if "@" not in name]  # variants are for the section on stability
+        wanted = st.multiselect("Metrics", list(titles.values()), plain, key="run-metrics", width=420, **LINK)
         controls = st.toggle("Show the controls", True, key="run-controls", **LINK)
     kept = [name for name in metrics if not wanted or titles[name] in wanted]
     lines = shown.summary[shown.summary.metric.isin(kept)]
@@ -74,11 +75,17 @@ def _means(shown: Shown, lines: pd.DataFrame, metrics: list[str], sort: str) -> 
 def _open_cell(shown: Shown, model: str) -> None:
     """A click on a cell shows its pictures; the select boxes there do the same by keyboard."""
     found = st.session_state[f"means {model}"]["selection"].get("cell")
-    if found:
-        method = {title: name for name, title in shown.methods.items()}[found[0]["method"]]
-        metric = {shown.title(name): name for name in shown.metrics}[found[0]["metric"]]
-        for key, value in (("run-model", model), ("run-metric", metric), ("run-method", method), ("look", "Pictures")):
-            st.session_state[key] = value
+    if not found:
+        return
+    metrics = {name: shown.title(name) for name in shown.metrics}
+    for key, titles, title in (
+        ("run-model", shown.models, shown.models[model]),
+        ("run-metric", metrics, found[0]["metric"]),
+        ("run-method", shown.methods, found[0]["method"]),
+    ):  # boxes that are not on the page yet: Streamlit takes their values, but does not write them into the address
+        st.session_state[key] = next(name for name, one in titles.items() if one == title)
+        st.query_params[key] = title
+    st.session_state["look"] = "Pictures"
 
 
 def methods(shown: Shown) -> None:
