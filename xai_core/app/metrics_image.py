@@ -22,7 +22,7 @@ from xai_core.targets import Target
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
 BOX_METRIC = "energy_pointing_game"
-BOX_WIDTH = 360
+BOX_WIDTH = 300
 SIDES = ("left", "top", "right", "bottom")
 ABOUT_BOX = (
     "Metrics of localisation ask how much of a map lies where the object is. A map may be true and lie elsewhere, where the "
