@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_datasets, cli_evaluate, cli_metrics, cli_networks, cli_report, cli_training, cli_weights, commands
+from xai_core import (
+    cli_datasets,
+    cli_evaluate,
+    cli_metrics,
+    cli_networks,
+    cli_pairs,
+    cli_report,
+    cli_training,
+    cli_weights,
+    commands,
+)
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -54,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_evaluate.add_to(ours)
     cli_metrics.add_to(ours)
     cli_networks.add_to(ours)
+    cli_pairs.add_to(ours)
     cli_report.add_to(ours)
     cli_weights.add_to(ours)
     cli_training.add_to(ours)

@@ -95,7 +95,7 @@ def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
             options = options_of(METRICS[name].run)
             if options:
                 st.markdown(f"**{METRICS[name].title}**")
-            metrics[name] = {option.name: pickers.option_control(name, option) for option in options}
+            metrics[name] = {option.name: pickers.control(METRICS[name], option) for option in options}
     return metrics, int(seed)
 
 
