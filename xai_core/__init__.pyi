@@ -22,6 +22,8 @@ from .metrics.catalog import METRICS as METRICS
 from .metrics.measuring import Measurement as Measurement
 from .metrics.measuring import measure as measure
 from .metrics.measuring import measure_all as measure_all
+from .metrics.mosaics import mosaic as mosaic
+from .metrics.selftest import self_test as self_test
 from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel
 from .models.explainable import Prediction as Prediction

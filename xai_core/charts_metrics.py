@@ -25,7 +25,7 @@ def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
     Controls are dashed rules across the bars. A map that does not beat them all is grey.
     """
     maps, controls = scores[~scores.control], scores[scores.control]
-    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
+    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = ["name:N", alt.Tooltip("value:Q", format=".4g"), "note:N"]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
@@ -33,7 +33,7 @@ def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
     bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
     numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("value:Q", format=".3f"))
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
-    return (bars + rules + numbers).properties(height=24 * max(1, len(maps)) + 30)
+    return (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
 
 
 def styles(names: Sequence[str], controls: Sequence[bool]) -> tuple[list[str], list[list[int]]]:

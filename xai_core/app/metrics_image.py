@@ -22,7 +22,7 @@ from xai_core.targets import Target
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
 BOX_METRIC = "energy_pointing_game"
-BOX_WIDTH = 360
+BOX_WIDTH = 300
 SIDES = ("left", "top", "right", "bottom")
 ABOUT_BOX = (
     "Metrics of localisation ask how much of a map lies where the object is. A map may be true and lie elsewhere, where the "
@@ -95,7 +95,7 @@ def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
             options = options_of(METRICS[name].run)
             if options:
                 st.markdown(f"**{METRICS[name].title}**")
-            metrics[name] = {option.name: pickers.option_control(name, option) for option in options}
+            metrics[name] = {option.name: pickers.control(METRICS[name], option) for option in options}
     return metrics, int(seed)
 
 

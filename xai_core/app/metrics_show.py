@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -90,17 +91,15 @@ def _table(asked, found: Found) -> None:
     rows = []
     for name in sorted(names, key=lambda name: name in CONTROLS):
         measured = {metric: found[name, metric] for metric in asked.metrics if (name, metric) in found}
-        row = {"Map": map_title(name)} | {metric: one.value for metric, one in measured.items()}
-        if name not in CONTROLS:
-            judged = [metric for metric, one in measured.items() if METRICS[metric].direction and not np.isnan(one.value)]
-            better = sum(not unbeaten(METRICS[metric], measured[metric]) for metric in judged)
-            row["Beats all controls"] = f"{better} of {len(judged)}"
-        rows.append(row)
+        row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in measured.items()}
+        judged = [metric for metric, one in measured.items() if METRICS[metric].direction and not np.isnan(one.value)]
+        better = sum(not unbeaten(METRICS[metric], measured[metric]) for metric in judged)
+        rows.append(row | {"Beats all controls": "" if name in CONTROLS else f"{better} of {len(judged)}"})
     columns = {
         metric: st.column_config.NumberColumn(metric_title(metric), format="%.3f", help=METRICS[metric].sentence)
         for metric in asked.metrics
     }
-    judged_rows = [row for row in rows if "Beats all controls" in row]
+    judged_rows = [row for row in rows if row["Beats all controls"]]
     said = "; ".join(f"{row['Map']} beats all controls in {row['Beats all controls']}" for row in judged_rows)
     st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=f"All measurements. {said}.")
     with st.expander("Definitions, sources, and what is known beside each value"):

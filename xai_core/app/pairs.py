@@ -93,7 +93,7 @@ def methods(model: ExplainableModel, measured: Likeness) -> Asked:
             named = replace(method, id=f"pair.{name}")
             if method.options():
                 st.markdown(f"**{method.title}**")
-            options[name] = {one.name: pickers.option_control(named.id, one) for one in method.options()}
+            options[name] = {one.name: pickers.control(named, one) for one in method.options()}
     return Asked(options, measured, cut, seed)
 
 
