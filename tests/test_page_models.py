@@ -3,6 +3,8 @@
 import pytest
 from test_pages import opened, text
 
+from xai_core.samples import load_sample
+
 MODELS = "pages/3_Model_comparison.py"
 
 
@@ -49,3 +51,20 @@ def test_many_pictures_become_a_table():
 def test_one_network_is_not_enough():
     app = opened(MODELS, networks="EfficientNet-Lite0")
     assert "at least two" in app.info[0].value
+
+
+def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
+    """A broken file leaves empty cells; a link can name a folder, and nothing else."""
+    for name in ("rocket", "coffee"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        load_sample(name).resize((64, 64)).save(tmp_path / "mine" / name / "one.png")
+    (tmp_path / "mine" / "coffee" / "broken.png").write_bytes(b"no picture")
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    app = opened(MODELS, more="Many pictures", many="mine")
+    for one in app.button:
+        if one.label == "Ask all":
+            one.click().run()
+            break
+    (table,) = app.dataframe
+    assert sorted(table.value["picture"]) == ["coffee/broken.png", "coffee/one.png", "rocket/one.png"]
+    assert not opened(MODELS, more="Many pictures", many="../../etc").exception

@@ -33,9 +33,11 @@ def confusion_matrix(
             "said": [_said(value, rates, signed) for value in values.ravel()],
         }
     )
+    rows = rows[rows["true"].isin([name for name, total in zip(found.classes, found.counts.sum(1), strict=True) if total])]
+    rows = rows[rows["value"] != 0]  # nothing is not a little: such cells stay empty
     largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     rows["strong"] = rows["value"].abs() > (0.55 * largest if signed else largest ** (2 / 3) if not rates else 0.35)
-    axis = {"labelLimit": 150, "ticks": False, "domain": False}
+    axis = {"labelLimit": 150, "ticks": False, "domain": False, "labelOverlap": False, "grid": True, "bandPosition": 1}
     base = alt.Chart(rows).encode(
         x=alt.X("predicted:N", sort=list(found.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
         y=alt.Y("true:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
@@ -54,12 +56,13 @@ def confusion_matrix(
     layers = cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))
     if len(found.classes) <= NUMBERS:
         white = "datum.strong && !datum.right" if dim_diagonal else "datum.strong"
-        numbers = base.transform_filter("datum.value != 0").mark_text(fontSize=11).encode(
+        numbers = base.mark_text(fontSize=11).encode(
             text="said:N", color=alt.condition(white, alt.value("white"), alt.value("#26323d"))
         )  # fmt: skip
         layers = layers + numbers
-    side = min(900, max(240, (34 if len(found.classes) <= NUMBERS else 14) * len(found.classes))) + 170
-    return layers.properties(width=side, height=side)
+    cell = 34 if len(found.classes) <= NUMBERS else 15
+    down = rows["true"].nunique()
+    return layers.properties(width=cell * max(len(found.classes), 6) + 170, height=cell * max(down, 3) + 230)
 
 
 def _said(value: float, rates: bool, signed: bool) -> str:
@@ -106,5 +109,5 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
             shape=alt.Shape("measure:N", title=None, legend=None),
             tooltip=["class:N", "measure:N", alt.Tooltip("share:Q", format=".1%"), "pictures:Q"],
         )
-        .properties(height=max(120, 22 * len(order)))
+        .properties(height=70 + 26 * len(order))
     )  # fmt: skip

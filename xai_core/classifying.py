@@ -254,6 +254,5 @@ def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.Dat
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a true class, as `confusion` reads them: `name` for the path, `label` for the model's true class."""
-    known = table[table["true_index"] >= 0]
-    return known.drop(columns="label").rename(columns={"path": "name", "true": "label"})
+    """The rows with a true class, as `confusion` reads them."""
+    return table[table["true_index"] >= 0]

@@ -40,9 +40,9 @@ def _classify(given: argparse.Namespace) -> None:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     print(progress.in_words())
     if given.out.suffix == ".parquet":
-        needed = ["path", "label", "true", "true_index", "predicted"]
+        needed = ["true", "true_index", "predicted"]
         table = classifying.judged(classifying.read_predictions(given.out, needed))
         if len(table):
-            right = int((table["label"] == table["predicted"]).sum())
+            right = int((table["true"] == table["predicted"]).sum())
             print(f"{right:,} of {len(table):,} are right ({right / len(table):.1%}).")
     print(given.out)

@@ -48,7 +48,7 @@ def cluster_maps(maps: Sequence[NDArray], clusters: int | None = None, *, seed: 
         raise BadRequest(f"There are {len(maps)} maps; clusters need at least {FEWEST}.")
     if clusters is not None and not 2 <= clusters < len(maps):
         raise BadRequest(f"{len(maps)} maps can be put into 2 to {len(maps) - 1} clusters, not {clusters}.")
-    points = np.stack([_small(one).ravel() for one in maps])
+    points = np.stack([small_map(one).ravel() for one in maps])
     graph = _affinity(points)
     eigenvalues = _eigenvalues(graph)
     if clusters is None:
@@ -58,7 +58,8 @@ def cluster_maps(maps: Sequence[NDArray], clusters: int | None = None, *, seed: 
     return _clusters(points, found.labels_, eigenvalues, seed)
 
 
-def _small(one: NDArray) -> NDArray[np.float32]:
+def small_map(one: NDArray) -> NDArray[np.float32]:
+    """A map of any size on 16 x 16 cells, divided by its norm; NaN counts as nothing."""
     grid = np.nan_to_num(np.asarray(one, np.float32))
     rows, columns = min(SIDE, grid.shape[0]), min(SIDE, grid.shape[1])
     small = heatmaps.resize(heatmaps.block_means(grid, rows, columns), (SIDE, SIDE), smooth=True)

@@ -14,7 +14,8 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-PAIRS, REPORT = "pages/5_Pairs.py", "pages/8_Report.py"
+METRICS, PAIRS, MISSES = "pages/4_Faithfulness_metrics.py", "pages/5_Pairs.py", "pages/6_Misclassifications.py"
+EVOLUTION, REPORT = "pages/7_Training_evolution.py", "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -40,6 +41,18 @@ PAGES = {
         ":material/join_inner:",
         "Why does a network find two views alike? For networks that learned without classes: maps for both views, matching "
         "patches, and how faithful each method is.",
+    ),
+    MISSES: (
+        "Misclassifications",
+        ":material/rule:",
+        "Which of your labelled pictures does the model get wrong, which classes does it confuse, why this and not that, "
+        "and is it right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+    ),
+    EVOLUTION: (
+        "Training evolution",
+        ":material/timeline:",
+        "How did each sample's prediction move over the epochs? What was known early, forgotten, or never got; one run, or "
+        "two over each other, also while they are being written.",
     ),
     REPORT: (
         "Report",
@@ -69,6 +82,9 @@ EXAMPLES = {
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
     "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "Which pictures did a network know, and forget again?": (EVOLUTION, {
+        "which": "Forgotten: right before, wrong at the end",
+    }),
     "What do two views of the astronaut share?": (PAIRS, {"picture": "Astronaut"}),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip

@@ -2,21 +2,25 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core import charts, comparing, comparing_models, exporting, rendering
+from xai_core import charts, comparing, comparing_models, datasets, exporting, rendering
 from xai_core.app import compute, loaded
 from xai_core.app.compare import picture
 from xai_core.app.compare_models import COLUMN, Asked, Network
 from xai_core.app.pickers import LINK, Chosen
+from xai_core.attribution.catalog import METHODS
 from xai_core.comparing_models import Answer
 from xai_core.errors import BadPicture
 from xai_core.explanation import Explanation
 from xai_core.keys import bytes_digest
+from xai_core.options import check_options
+from xai_core.pictures import SUFFIXES
 from xai_core.samples import SAMPLES
 
 MOST_PICTURES = 200
@@ -91,21 +95,16 @@ def difference(found: Answers, chosen: Chosen) -> None:
 
 def pictures(wanted: Sequence[Network], asked: Asked) -> None:
     """The same question for many pictures, as a table: the one on which networks differ most comes first."""
-    files = st.file_uploader(
-        f"Your pictures (up to {MOST_PICTURES}; without any, the bundled photographs are taken)",
-        type=["png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff"], accept_multiple_files=True, key="files",
-    )  # fmt: skip
-    chosen, unreadable = _opened(files[:MOST_PICTURES]) if files else ({one.title: id for id, one in SAMPLES.items()}, [])
-    for line in unreadable:
-        st.warning(line)
+    chosen = _many()
     if not chosen:
         return
     name = f"table {sorted(chosen)} {wanted} {asked}"
     rows = compute.held(name)
-    if rows is None and compute.wanted(name, 2.0 * len(chosen) * len(wanted), button="Ask all"):
+    forward, backward = METHODS[asked.method].cost(check_options(METHODS[asked.method].run, {}))
+    seconds = sum(len(chosen) * (1 + forward + 2 * backward) * compute.pass_seconds(one.id) for one in wanted)
+    if rows is None and compute.wanted(name, seconds, button="Ask all"):
         with compute.progress(name) as bar:
-            every = {title: compute.sample(id) if id in SAMPLES else id for title, id in chosen.items()}
-            rows = compute.gated(lambda track: _table(wanted, every, asked, track), bar, "Pictures")
+            rows = compute.gated(lambda track: _table(wanted, chosen, asked, track), bar, "Pictures")
             compute.hold(name, rows)
     if rows is None:
         return
@@ -117,6 +116,33 @@ def pictures(wanted: Sequence[Network], asked: Asked) -> None:
         "Table (CSV)", table.to_csv(index=False).encode(), "networks.csv", "text/csv", on_click="ignore",
         icon=":material/download:",
     )  # fmt: skip
+
+
+BUNDLED, YOURS = "The bundled photographs", "Your pictures"
+
+
+def _many() -> dict[str, Image.Image | Path]:
+    """The pictures to ask about, by name: the samples, an upload, or a folder under `data/`."""
+    folders = {name: path for name, path in datasets.offered().items() if path.is_dir()}
+    source = st.selectbox(
+        "Pictures", [BUNDLED, *folders, YOURS], key="many", width=420,
+        help="Folders under `data/` (XAI_DATA names others) are listed here.", **LINK,
+    )  # fmt: skip
+    if source == BUNDLED:
+        return {one.title: compute.sample(id) for id, one in SAMPLES.items()}
+    if source == YOURS:
+        files = st.file_uploader(
+            f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
+        )
+        found, unreadable = _opened((files or [])[:MOST_PICTURES])
+        for line in unreadable:
+            st.warning(line)
+        return found
+    dataset = datasets.open_folder(folders[source])
+    if len(dataset.samples) > MOST_PICTURES:
+        st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
+    step = max(1, len(dataset.samples) // MOST_PICTURES)
+    return {one.name: folders[source] / one.name for one in dataset.samples[::step][:MOST_PICTURES]}
 
 
 _NUMBER = st.column_config.NumberColumn(format="%.2f")
@@ -135,7 +161,7 @@ def _opened(files) -> tuple[dict[str, Image.Image], list[str]]:
     return found, unreadable
 
 
-def _table(wanted: Sequence[Network], every: Mapping[str, Image.Image], asked: Asked, track) -> list[dict]:
+def _table(wanted: Sequence[Network], every: Mapping[str, Image.Image | Path], asked: Asked, track) -> list[dict]:
     """`compare_on`, with networks told apart by their titles (two checkpoints of one model are two networks)."""
     by_title = {one.title: one for one in wanted}
     reference = compute.sample(asked.reference) if asked.reference else None

@@ -16,7 +16,7 @@ from xai_core.models import weights
 from xai_core.models.catalog import CARDS, cards
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.options import Choice, Option, options_of
-from xai_core.pictures import FORMATS, MAX_BYTES
+from xai_core.pictures import FORMATS, MAX_BYTES, SUFFIXES
 from xai_core.samples import SAMPLES
 from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 
@@ -39,7 +39,7 @@ def picture(say: DeltaGenerator) -> Chosen | None:
     chosen = st.selectbox("Picture", [*titles, OWN], key="picture", **LINK)
     st.file_uploader(
         "or upload one",
-        type=["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff"],
+        type=sorted(suffix[1:] for suffix in SUFFIXES),
         max_upload_size=MAX_BYTES // 2**20,
         key="file",
         on_change=_take_upload,

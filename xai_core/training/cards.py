@@ -45,7 +45,7 @@ def write_model(
     figures = {name: _figures(net, parts[name]) for name in ("held_out", "test")}
     texts = {
         f"{plan.id}.safetensors": safetensors.torch.save(kept),
-        f"{plan.id}.toml": _card(plan, train, figures["test"]).encode(),
+        f"{plan.id}.toml": _card(plan, train, len(parts["train"]), figures["test"]).encode(),
         f"{plan.id}.md": _report(plan, state, strength, len(parts["train"]), train, test, figures).encode(),
     }
     for name, data in texts.items():
@@ -74,7 +74,7 @@ def _figures(net: Net, rows: Rows) -> dict[str, Any]:
     }
 
 
-def _card(plan: Plan, train: Dataset, tested: dict[str, Any]) -> str:
+def _card(plan: Plan, train: Dataset, trained: int, tested: dict[str, Any]) -> str:
     recipe = plan.recipe
     base = f"ImageNet-1k (as {plan.base}), then " if plan.base else ""
     without = " without labels; the probe with their labels" if plan.how == "barlow" else ""
@@ -90,7 +90,7 @@ def _card(plan: Plan, train: Dataset, tested: dict[str, Any]) -> str:
         "mean": list(recipe.mean),
         "std": list(recipe.std),
         "supervision": "fine-tuned" if plan.base else SUPERVISION[plan.how],
-        "trained_on": f"{base}{len(train.samples):,} pictures of {len(train.classes)} classes{without}",
+        "trained_on": f"{base}{trained:,} pictures of {len(train.classes)} classes{without}",
         "remark": f"{tested['accuracy']:.1%} of {tested['support'].sum():,} test pictures right. {plan.remark}".strip(),
     }
     # JSON's texts, numbers and lists of them are TOML's

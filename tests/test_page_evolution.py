@@ -1,0 +1,166 @@
+"""The page of a training in Streamlit's own test harness, and its charts: what is drawn, filtered, ordered, and refused."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from test_evolution import NAMES, made
+from test_pages import opened, text
+
+from xai_core import charts_evolution as charts
+from xai_core.app import evolution
+from xai_core.dynamics import RunRecorder
+from xai_core.evolution import grouped, rows_of
+
+PAGE = "pages/7_Training_evolution.py"
+
+
+def recorded(path, samples=300, epochs=6, seed=0, classes=NAMES):
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, len(classes), samples)
+    recorder, names = RunRecorder(path, classes), np.array(classes)
+    for epoch in range(1, epochs + 1):
+        guess = np.where(draw.random(samples) < epoch / epochs, true, draw.integers(0, len(classes), samples))
+        curves = {"train_loss": 1 / epoch, "validation_accuracy": epoch / epochs}
+        recorder.record(
+            epoch, [f"{names[one]}/{row}.png" for row, one in enumerate(true)], names[true], names[guess],
+            draw.random(samples), **curves,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_it_says_how_to_record_where_there_is_no_run(folder):
+    app = opened(PAGE)
+    assert "no recorded run yet" in app.info[0].value and "RunRecorder" in app.code[0].value
+
+
+def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE)
+    said = text(app)
+    assert "300 samples in" in said and "rows of up to 2" in said and "fainter where fewer agree" in said
+    assert [one.value for one in app.metric][:2] == ["300", "100.0%"]
+    assert "The 2 samples of this row" in said and "taken for" in said
+    first = app.selectbox(key="first.sample").value
+    app.selectbox(key="first.row").set_value(3).run()
+    assert not app.exception and app.selectbox(key="first.sample").value != first
+
+
+def test_filters_and_order_are_in_the_link(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE, **{"first.classes": "owl", "sort": "Sample id", "group": "Nothing", "first.epochs": ["2", "4"]})
+    run = evolution._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes())
+    owls = run.samples[run.true == NAMES.index("owl")]
+    assert app.metric[0].value == str(len(owls)) and "epoch 4" in app.metric[1].label
+    assert app.selectbox(key="first.sample").options == sorted(owls)
+    app.selectbox(key="which").set_value("Wrong at the end").run()
+    wrong = (run.between(2, 4).last != run.true) & (run.true == NAMES.index("owl"))
+    assert app.metric[0].value == str(wrong.sum()) and app.metric[1].value == "0.0%"
+
+
+def test_filters_that_leave_nothing_say_so(folder):
+    recorded(folder / "runs" / "first.parquet", samples=20)
+    app = opened(PAGE, which="Wrong at the end")
+    assert "No sample fits these filters" in app.error[0].value
+
+
+def test_two_hundred_classes_are_shown_as_right_or_wrong(folder):
+    recorded(folder / "runs" / "wide.parquet", classes=tuple(f"class {number}" for number in range(200)))
+    app = opened(PAGE)
+    assert app.selectbox(key="wide.colour").value == "Right or wrong" and not app.error
+
+
+def test_a_second_run_is_laid_over(folder):
+    recorded(folder / "runs" / "first.parquet")
+    recorded(folder / "runs" / "second.csv", samples=200, epochs=4, seed=1)
+    app = opened(PAGE, second="second", more="Second run")
+    assert not app.exception and "share no samples" not in text(app)
+    app.selectbox(key="first.colour").set_value("Where the runs differ").run()
+    assert not app.exception and not app.error
+
+
+def test_a_run_that_is_being_written_is_read_again(folder):
+    path = folder / "runs" / "first.parquet"
+    recorded(path, epochs=2)
+    app = opened(PAGE, live="true")
+    assert "Right at epoch 2" in app.metric[1].label
+    recorded(path, epochs=4)
+    app.run()
+    assert "Right at epoch 4" in app.metric[1].label
+
+
+def test_a_broken_run_is_one_sentence(folder):
+    (folder / "runs" / "first.csv").write_text("a,b\n1,2\n")
+    app = opened(PAGE)
+    assert "is no recorded run" in app.error[0].value and not app.exception
+
+
+def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder):
+    recorded(folder / "runs" / "first.parquet", samples=8)
+    app = opened(PAGE)
+    assert "Its picture is not here" in text(app)
+    sample = app.selectbox(key="first.sample").value
+    (folder / "pets" / sample).parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "pets" / sample)
+    app.run()
+    assert not app.exception and app.selectbox(key="pictures").value == "pets"
+    assert "not here" not in text(app) and "has no picture" not in text(app)
+
+
+def specs(run, colours=None, groups=None):
+    groups = groups or grouped(run, rows_of(len(run.samples), 100))
+    colours = colours or charts.colours_of(run)
+    cells = charts.cells_of_classes(run, groups, [str(one) for one in run.samples], colours)
+    bars = [charts.Bars("frequency", [0.5] * len(run.samples), ["50%"] * len(run.samples))]
+    both = [charts.curves([run], "accuracy"), charts.curves([run], "loss")]
+    return cells, charts.heatmap(cells, colours, bars, both, said="confidence", width=300).to_dict()
+
+
+def test_cells_hold_what_was_predicted():
+    run = made()
+    cells, spec = specs(run)
+    assert len(cells) == 20 and cells[cells["row"] == 1]["full"].tolist() == ["cat", "dog", "cat", "dog", "cat"]
+    assert cells[cells["name"] == "misses"]["full"].tolist()[1] == charts.NOTHING
+    assert set(cells["said"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 6
+    assert [one["name"] for one in spec["params"]] == ["row"]
+
+
+def test_every_class_beyond_the_colours_shares_one():
+    names = tuple(f"class {number}" for number in range(30))
+    buffer = io.BytesIO()
+    pd.DataFrame(
+        {"epoch": 1, "sample": range(300), "true": "class 0", "predicted": [names[min(row % 40, 29)] for row in range(300)]}
+    ).to_parquet(buffer)
+    from xai_core.recorded_runs import read_run
+
+    colours = charts.colours_of(read_run(buffer.getvalue(), "many.parquet"))
+    assert len(colours) == 10 and charts.REST in colours and "class 29" in colours  # the most common is among them
+    assert len(set(charts.colours_of(made()).values())) == 5  # four classes, and what was not recorded
+
+
+def test_curves_follow_the_columns_of_the_first_run():
+    run = made()
+    spec = charts.curves([run.between(2, 4), run], "accuracy").to_dict()
+    (table,) = spec["datasets"].values()
+    assert {row["epoch"] for row in table} == {"2", "3", "4"}
+    assert spec["encoding"]["x"]["scale"]["domain"] == ["2", "3", "4"]
+    assert charts.curves([run], "loss").to_dict()  # nothing was recorded of it
+
+
+def test_groups_of_two_runs_say_which_is_right():
+    run = made()
+    same = charts.cells_of_two(run, run, grouped(run, rows_of(4, 9)), list(run.samples))
+    assert set(same["full"]) == {"both right", "neither", charts.NOTHING}
+
+
+def test_the_recorded_runs_of_the_project_are_shown():
+    app = opened(PAGE)
+    assert not app.error and not app.exception and "scenes" in app.selectbox(key="run").value
