@@ -17,7 +17,7 @@ from PIL import Image
 from small_models import custom
 
 from xai_core import evaluating
-from xai_core.picture_sets import Entry, PictureSet
+from xai_core.datasets import Dataset, Labelled
 
 METHODS, METRICS = ("grad_cam", "saliency"), ("deletion", "sparseness")
 CONTROLS = 4
@@ -31,9 +31,13 @@ def png(number: int) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(n: int) -> PictureSet:
-    entries = tuple(Entry(f"{number}.png", "", lambda number=number: png(number)) for number in range(n))
-    return PictureSet("made", "folder", entries)
+def pictures(n: int) -> Dataset:
+    return dataset({f"{number}.png": png(number) for number in range(n)})
+
+
+def dataset(files: dict[str, bytes]) -> Dataset:
+    """Pictures in memory, without labels."""
+    return Dataset("made", tuple(Labelled(name, "") for name in files), files.__getitem__)
 
 
 def small_model(name: str):

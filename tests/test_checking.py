@@ -14,6 +14,7 @@ from xai_core import checking, exporting, runtime
 from xai_core.comparing import GRID
 from xai_core.errors import BadRequest, XaiError
 from xai_core.explaining import explain
+from xai_core.metrics import hiding
 from xai_core.models.explainable import ExplainableModel
 from xai_core.targets import ClassLogit, ClassMargin, ClassProbability
 
@@ -60,8 +61,8 @@ def test_against_a_plain_loop_without_blobs():
 
     grid = np.random.default_rng(1).normal(size=(GRID, GRID)).astype(np.float32)
     image, left = picture(), []
-    ties = checking._blobs(3, checking.RANDOM_ORDERS)
-    orders = [checking._blobs(3, index) for index in range(checking.RANDOM_ORDERS)]
+    ties = hiding.blobs(3, hiding.RANDOM_ORDERS)
+    orders = [hiding.blobs(3, index) for index in range(hiding.RANDOM_ORDERS)]
     for order in [*orders, grid]:
         hidden = np.zeros(GRID * GRID)
         hidden[np.argsort(-order, axis=None, kind="stable")[:157]] = 1
@@ -77,12 +78,12 @@ def test_ties_are_broken_by_the_seed_and_a_constant_map_is_one_more_random_fifth
     flat = made(np.zeros((7, 7)))
     few = corner()
     assert score(flat, seed=1) == score(flat, seed=1) != score(flat, seed=2)
-    chosen = checking.strongest(np.zeros((GRID, GRID)), ties := checking._blobs(0, 8))
+    chosen = hiding.strongest(np.zeros((GRID, GRID)), ties := hiding.blobs(0, 8))
     assert chosen.sum() == 157 and ties[chosen].min() >= ties[~chosen].max()
-    assert checking.strongest(few.heatmap, ties)[: GRID // 2, : GRID // 2].all() == (GRID**2 // 4 == 157)
+    assert hiding.strongest(few.heatmap, ties)[: GRID // 2, : GRID // 2].all() == (GRID**2 // 4 == 157)
     positive = few.heatmap.copy()
     positive[3:, :] = 0  # 42 cells; the rest of the fifth is drawn
-    assert checking.strongest(positive, ties)[positive > 0].all()
+    assert hiding.strongest(positive, ties)[positive > 0].all()
 
 
 def test_a_score_depends_on_no_other_map_and_on_no_unit_and_a_map_of_no_numbers_has_none():
@@ -99,7 +100,7 @@ def test_every_kind_of_target_in_one_sweep_of_few_passes(kind, monkeypatch):
     question = ask(found.model, target)
     maps = [explain(found.model, image[0], name, target=target) for name in ("saliency", "random_map")]
     scores = checking.quick_deletion(question, image, maps)
-    assert np.isfinite(scores).all() and question.tally.forward == checking.RANDOM_ORDERS + 2
+    assert np.isfinite(scores).all() and question.tally.forward == hiding.RANDOM_ORDERS + 2
     monkeypatch.setattr(runtime, "inner_batch", lambda *given, **more: 3)
     assert checking.quick_deletion(question, image, maps) == pytest.approx(scores, abs=1e-5)
 

@@ -3,8 +3,10 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,11 @@ import pytest
 import small_runs
 from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 
-from xai_core import evaluating, exporting, planning, runs
+from xai_core import drawing, evaluating, files, planning, runs
 from xai_core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
 from xai_core.metrics.measuring import measure
-from xai_core.picture_sets import Entry, PictureSet
 from xai_core.runs import CONTROL
+from xai_core.samples import SAMPLES, load_sample
 
 ROOT = Path(__file__).parents[1]
 EACH = (len(METHODS) + CONTROLS) * len(METRICS)
@@ -58,7 +60,7 @@ def test_one_row_for_each_picture_method_and_metric_and_the_controls(tmp_path):
 
 def test_a_row_is_what_measure_gives(tmp_path):
     run = evaluate(tmp_path / "run", 1)
-    model, picture = small_runs.small_model("small"), small_runs.pictures(1).entries[0].opened()
+    model, picture = small_runs.small_model("small"), small_runs.pictures(1).open("0.png")
     _, explanation = next(evaluating.explain_methods(model, picture, {"saliency": {}}))
     alone = measure(model, picture, explanation, "deletion")
     frame = run.table()
@@ -92,15 +94,15 @@ def test_the_same_again_computes_nothing_and_more_computes_what_is_new(tmp_path,
 
 def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
     """Children are killed until one comes to the end; the table is that of a run that nobody disturbed."""
-    script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "8"]
+    script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "6"]
     path = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(script, cwd=ROOT, env=path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) >= 5, "killed often enough to mean something"
     killed = runs.open_run(tmp_path / "run")
     assert len(killed.parts) > 1 and not killed.damaged and not list(tmp_path.glob("run/parts/.*"))
-    ours, whole = rows_of(killed), rows_of(evaluate(tmp_path / "whole", 8))
-    assert len(ours) == 8 * EACH and ours.run_key.is_unique
+    ours, whole = rows_of(killed), rows_of(evaluate(tmp_path / "whole", 6))
+    assert len(ours) == 6 * EACH and ours.run_key.is_unique
     assert ours[[*KEY, "run_key", "note"]].equals(whole[[*KEY, "run_key", "note"]])
     assert ours.value.to_numpy() == pytest.approx(whole.value.to_numpy(), rel=1e-5)
 
@@ -192,9 +194,8 @@ def test_a_damaged_part_is_noticed_put_aside_and_measured_again(tmp_path):
 
 def test_what_is_no_picture_and_what_is_there_twice_is_left_out_and_said(tmp_path):
     read = {"a.png": png(0), "b.png": b"no picture", "c.png": png(0), "d.png": png(1)}
-    entries = tuple(Entry(name, "", lambda data=data: data) for name, data in read.items())
     said = []
-    run = evaluate(tmp_path / "run", images=PictureSet("mixed", "folder", entries), say=said.append)
+    run = evaluate(tmp_path / "run", images=small_runs.dataset(read), say=said.append)
     assert len(run.table()) == 2 * EACH
     left_out = run.manifest["left_out"]
     assert "not an intact picture" in left_out["b.png"] and len(left_out) == 2
@@ -204,7 +205,7 @@ def test_what_is_no_picture_and_what_is_there_twice_is_left_out_and_said(tmp_pat
 
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluating, "FLUSH_SECONDS", 0.0)
-    real, written = exporting.os.replace, []
+    real, written = files.os.replace, []
 
     def full(source, target):
         if str(target).endswith(".parquet"):
@@ -214,7 +215,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
         return real(source, target)
 
     with monkeypatch.context() as disk:
-        disk.setattr(exporting.os, "replace", full)
+        disk.setattr(files.os, "replace", full)
         with pytest.raises(XaiError, match="No space left on device"):
             evaluate(tmp_path / "run", 4, thumbnails=False)
     stopped = runs.open_run(tmp_path / "run")
@@ -271,7 +272,7 @@ def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, mo
 
 
 def test_too_little_memory_stops_it_and_keeps_the_rest(tmp_path, monkeypatch):
-    real, last = evaluating.measured, small_runs.pictures(3).drawn(None, 0)[-1].name
+    real, last = evaluating.measured, drawing.drawn(small_runs.pictures(3), None, 0)[-1].name
 
     def sometimes(model, block, picture, wanted):
         if block.entry.name == last:
@@ -335,3 +336,42 @@ def test_variants_of_a_metric_stand_beside_each_other(tmp_path):
 )
 def test_how_long_in_words(seconds, said):
     assert planning.in_time(seconds) == said
+
+
+LABELLED = ("3/a.png", "4/b.png", "nonsense/c.png", "d.png", "n01440764_tench.png")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_subfolders_are_classes_and_an_archive_is_as_good(tmp_path, packed):
+    """The small network's classes have no names: here they are called by numbers."""
+    named = replace(small_runs.small_model("small"), class_names=tuple(map(str, range(10))))
+    for number, name in enumerate(LABELLED):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "data" / name).write_bytes(png(number))
+    source = tmp_path / "data"
+    if packed:
+        source = shutil.make_archive(tmp_path / "packed", "zip", source)
+    run = evaluate(tmp_path / "run", images=source, target="label", load=lambda name: named)
+    frame = run.table()[["name", "target_key"]].astype(str).drop_duplicates()
+    assert set(frame.itertuples(index=False, name=None)) == {("3/a.png", "logit 3"), ("4/b.png", "logit 4")}
+    left_out = {Path(name).name: why for name, why in run.manifest["left_out"].items()}
+    assert "No class is known" in left_out["d.png"] and "'nonsense' no class" in left_out["c.png"]
+    assert "n01440764" in left_out["n01440764_tench.png"]
+
+
+def test_pictures_are_drawn_by_name_and_seed_alone():
+    few, many = small_runs.pictures(30), small_runs.pictures(40)
+    names = [one.name for one in drawing.drawn(few, 10, 0)]
+    assert names == [one.name for one in drawing.drawn(few, 20, 0)][:10] != [one.name for one in drawing.drawn(few, 10, 1)]
+    order = [one.name for one in drawing.drawn(few, None, 0)]
+    assert [one.name for one in drawing.drawn(many, None, 0) if one.name in order] == order
+    with pytest.raises(BadRequest, match="At least one"):
+        drawing.drawn(few, 0, 0)
+
+
+def test_the_samples_are_a_dataset_whose_files_are_the_same_everywhere():
+    found = drawing.pictures_of("samples")
+    assert [one.name for one in found.samples] == list(SAMPLES)
+    pictures, left_out = drawing.looked_through(found, drawing.drawn(found, 2, 0))
+    assert len(pictures) == 2 and not left_out
+    assert np.array_equal(found.open("chelsea"), load_sample("chelsea"))

@@ -1,13 +1,22 @@
 """The same work without a browser: `python -m xai_core --help`."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import cli_datasets, cli_evaluate, cli_networks, cli_report, cli_training, cli_weights, commands, samples
+from xai_core import (
+    cli_datasets,
+    cli_evaluate,
+    cli_metrics,
+    cli_networks,
+    cli_pairs,
+    cli_report,
+    cli_training,
+    cli_weights,
+    commands,
+)
 from xai_core.errors import BadRequest, XaiError
 from xai_core.models import weights
 from xai_core.models.catalog import broken_cards, cards
@@ -46,46 +55,28 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--sanity", action="store_true", help="also: does each map change with the weights and the class?")
     compare.set_defaults(run=_compare)
     for command in (explain, compare):
-        _add_question(command)
+        commands.add_question(command)
     for name, run in {"methods": _methods, "models": _models}.items():
         command = ours.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
     cli_datasets.add_to(ours)
     cli_evaluate.add_to(ours)
+    cli_metrics.add_to(ours)
     cli_networks.add_to(ours)
+    cli_pairs.add_to(ours)
     cli_report.add_to(ours)
     cli_weights.add_to(ours)
     cli_training.add_to(ours)
     return parser
 
 
-def _add_question(command: argparse.ArgumentParser) -> None:
-    command.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
-    command.add_argument("--model", default="efficientnet_lite0", help="see: models")
-    command.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
-    command.add_argument("--target", help="a class by name, index or WordNet id (default: the predicted one)")
-    command.add_argument("--rival", help="a second class: explain 'target and not rival'")
-    command.add_argument("--precision", default="exact", help="exact or fast")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--out", type=Path, required=True, metavar="DIR")
-
-
-def _opened(given: argparse.Namespace) -> tuple[Any, Any, dict[str, Any]]:
-    """The picture, the model, and what is asked, from the arguments both commands share."""
-    from xai_core.models.loading import load_model
-
-    asked = {name: getattr(given, name) for name in ("target", "rival", "precision", "seed")}
-    asked["track"] = commands.bar
-    return commands.picture(given.image), load_model(given.model, given.weights), asked
-
-
 def _explain(given: argparse.Namespace) -> None:
     from xai_core import exporting, rendering
     from xai_core.explaining import explain_methods
 
-    options = _options(given.option)
-    picture, model, asked = _opened(given)
+    options = commands.options(given.option)
+    picture, model, asked = commands.opened(given)
     _, found = next(explain_methods(model, picture, {given.method: options}, cut=given.cut, **asked))
     stem = f"{Path(given.image).stem}_{found.method}"
     files = {
@@ -106,7 +97,7 @@ def _compare(given: argparse.Namespace) -> None:
     from xai_core.explanation import Explanation
 
     names = list(METHODS) if given.methods == "all" else [find_method(name).id for name in given.methods.split(",")]
-    picture, model, asked = _opened(given)
+    picture, model, asked = commands.opened(given)
     question, pixels = ask(model, picture, asked.pop("target"), asked.pop("rival"), asked["precision"])
     results = {}
     for name, result in comparing.attempt_methods(
@@ -151,14 +142,6 @@ def _sanity(model, target, found, picture, track):
         yield name, resemblances
 
 
-def _options(given: Sequence[str]) -> dict[str, str]:
-    pairs = [text.partition("=") for text in given]
-    for name, equals, _ in pairs:
-        if not (name and equals):
-            raise BadRequest(f"An option is given as NAME=VALUE, not '{name}'.")
-    return {name: value for name, _, value in pairs}
-
-
 def _methods(given: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import METHODS
     from xai_core.options import options_of
@@ -180,7 +163,7 @@ def _methods(given: argparse.Namespace) -> None:
         }
         for method in METHODS.values()
     ]
-    _print(rows, given.json, lambda row: f"{row['id']:<30}{row['family']:<14}{row['sign']:<14}{row['summary']}")
+    commands.print_rows(rows, given.json, lambda row: f"{row['id']:<30}{row['family']:<14}{row['sign']:<14}{row['summary']}")
 
 
 def _models(given: argparse.Namespace) -> None:
@@ -208,7 +191,7 @@ def _models(given: argparse.Namespace) -> None:
         states = ", ".join(f"{one['id']}: {_state(one)}" for one in row["checkpoints"])
         return f"{row['id']:<32}{row['supervision']:<48}{states}"
 
-    _print(rows, given.json, line)
+    commands.print_rows(rows, given.json, line)
     for problem in broken_cards().values():
         print(problem, file=sys.stderr)
 
@@ -217,10 +200,6 @@ def _state(checkpoint: dict[str, Any]) -> str:
     """Of a row of `models`."""
     by_hand = not all(file["url"] for file in checkpoint["files"])
     return "ready" if checkpoint["ready"] else "put there by hand" if by_hand else "to be fetched"
-
-
-def _print(rows: list[dict[str, Any]], as_json: bool, line) -> None:
-    print(json.dumps(rows, indent=2) if as_json else "\n".join(map(line, rows)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Altair charts. They take their fonts and greys from the page's theme; the colours of maps do not depend on it."""
 
 import base64
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,3 +163,14 @@ def cell_values(heatmap: np.ndarray) -> tuple[pd.DataFrame, np.ndarray]:
         }
     )
     return cells, blocks
+
+
+def chart_bytes(chart: alt.TopLevelMixin, kind: str) -> bytes:
+    """A chart as a "png" or "svg" file, on white; a PNG twice as fine as on the page."""
+    if kind == "png":
+        buffer = io.BytesIO()
+        chart.save(buffer, format="png", scale_factor=2)
+        return buffer.getvalue()
+    text = io.StringIO()
+    chart.save(text, format="svg")
+    return text.getvalue().encode()

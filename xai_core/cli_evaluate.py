@@ -18,7 +18,7 @@ def add_to(parsers) -> None:
         epilog="Stop it with Ctrl+C whenever you like: the same command goes on.",
     )
     command.add_argument(
-        "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP of one, or samples"
+        "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP or table of them, or samples"
     )
     command.add_argument("--models", default="efficientnet_lite0", help="ids with commas between; id/random is untrained")
     command.add_argument("--methods", default=QUICK, help="ids with commas between, 'quick' (default) or 'all'")

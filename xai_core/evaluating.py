@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from xai_core import planning, runs
+from xai_core import drawing, planning, runs
 from xai_core.attribution.catalog import METHODS
+from xai_core.datasets import Dataset, Labelled
 from xai_core.errors import BadPicture, BadRequest, OutOfMemory, XaiError
 from xai_core.explaining import ask, explain_methods
 from xai_core.explanation import Explanation
 from xai_core.keys import run_key
+from xai_core.matching import match_classes
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measuring import CONTROLS, Measurement, measure_all
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.options import check_options
-from xai_core.picture_sets import PictureSet, picture_set
 from xai_core.planning import LABEL, PREDICTED, Asked, Block, Box, Given, Plan
 from xai_core.question import Question
 from xai_core.runs import CONTROL, Run, Writer
@@ -47,7 +48,7 @@ def evaluate(
     models: Sequence[str],
     methods: Given,
     metrics: Given,
-    images: str | Path | PictureSet,
+    images: str | Path | Dataset,
     out: str | Path,
     *,
     count: int | None = None,
@@ -70,7 +71,7 @@ def evaluate(
     models      ids, or id/checkpoint; id/random is an untrained twin
     methods     ids, or ids with options; those that do not fit a model are left out for it
     metrics     names, or names with options: {"deletion": {}, "deletion@blur": {"substrate": "blur"}}
-    images      a folder or ZIP archive of pictures, "samples", or a PictureSet
+    images      a folder, ZIP or table of pictures as `datasets` opens them, "samples", or a Dataset
     count       how many pictures, drawn at random from `seed`; None is all
     target      "predicted": each model's own top class; "label": the class that a picture's subfolder or its name tells; or
                 a class
@@ -85,12 +86,12 @@ def evaluate(
     Raises subclasses of XaiError with one sentence; what was measured before is stored.
     """
     wanted = planning.asked(methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes)
-    chosen = images if isinstance(images, PictureSet) else picture_set(images)
+    chosen = drawing.pictures_of(images)
     if not models:
         raise BadRequest("Name at least one model.")
     held = _Held(load)  # each in turn, so that a missing one is known of before the work begins
     about = {name: planning.about(name, held.model(name), wanted) for name in models}
-    pictures, left_out = planning.looked_through(chosen.drawn(count, seed))
+    pictures, left_out = drawing.looked_through(chosen, drawing.drawn(chosen, count, seed))
     if dry:
         return planning.plan(pictures, about, list(planning.blocks(pictures, about, {})))
     with runs.writing(Path(out), planning.manifest(wanted, chosen, len(pictures), about)) as writer:
@@ -100,7 +101,8 @@ def evaluate(
         plan = planning.plan(pictures, about, blocks)
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
-        ended = _work(blocks, wanted, held, writer, left_out, budget, thumbnails and chosen.kind != "samples", track)
+        carried = thumbnails and chosen.title != drawing.SAMPLE_SET
+        ended = _work(chosen, blocks, wanted, held, writer, left_out, budget, carried, track)
         writer.flush()
         writer.describe(state="finished" if ended else "stopped", left_out=left_out)
     for name, why in left_out.items():
@@ -123,7 +125,9 @@ class _Held:
         return self._model
 
 
-def _work(blocks, wanted, held, writer: Writer, left_out, budget: float | None, thumbnails: bool, track: Track) -> bool:
+def _work(
+    pictures, blocks, wanted, held, writer: Writer, left_out, budget: float | None, thumbnails: bool, track: Track
+) -> bool:
     """Measure and store; False where the budget was used up before the end."""
     begun, longest = time.monotonic(), 0.0
     for block in track(blocks):
@@ -133,7 +137,7 @@ def _work(blocks, wanted, held, writer: Writer, left_out, budget: float | None, 
         if block.entry.name in left_out:
             continue
         try:
-            picture = block.entry.opened()
+            picture = pictures.open(block.entry.name)
             rows = measured(held.model(block.model), block, picture, wanted)
         except BadPicture as error:
             left_out[block.entry.name] = str(error)
@@ -186,7 +190,7 @@ class _Asking:
             "run_key": key,
             "picture": self.block.picture,
             "name": self.block.entry.name,
-            "label": self.block.entry.label,
+            "label": drawing.label_of(self.block.entry),
             "model": self.block.model,
             "target": question.target.label(0, self.model.class_name),
             "target_key": question.target.key(0),
@@ -239,13 +243,7 @@ def measured(model: ExplainableModel, block: Block, picture: Image.Image, wanted
 
     Raises BadPicture where this model cannot be asked about this picture, OutOfMemory.
     """
-    if wanted.target == LABEL and not block.entry.label:
-        raise BadPicture("no class is known of it: it lies in no subfolder, and its name begins with no WordNet id")
-    target = {PREDICTED: None, LABEL: block.entry.label}.get(wanted.target, wanted.target)
-    try:
-        question, pixels = ask(model, picture, target)
-    except BadRequest as error:
-        raise BadPicture(f"{model.title}: {error}") from None  # its label is no class of this model
+    question, pixels = ask(model, picture, _class(model, block.entry, wanted.target))
     seen, value = model.prepare(picture).digest, float(question.values(pixels)[0])
     asking = _Asking(model, block, wanted, picture, seen, question, value)
     found, failed = asking.explain([name for name in wanted.methods if any(name == method for method, _ in block.missing)])
@@ -256,6 +254,19 @@ def measured(model: ExplainableModel, block: Block, picture: Image.Image, wanted
         nothing = Measurement(float("nan"), note=str(error))
         rows += [asking.row(name, metric, nothing) for method, metric in sorted(block.missing) if method == name]
     return rows
+
+
+def _class(model: ExplainableModel, entry: Labelled, target: str) -> int | str | None:
+    """The class to ask about; None is the model's own top class. Raises BadPicture where a picture's label is no class."""
+    if target != LABEL:
+        return None if target == PREDICTED else target
+    label = drawing.label_of(entry)
+    if not label:
+        raise BadPicture("No class is known of it: it lies in no subfolder, and its name begins with no WordNet id.")
+    matching = match_classes([label], model)
+    if label not in matching.index:
+        raise BadPicture(f"{model.title}: '{label}' {matching.unmatched[label]}")
+    return matching.index[label]
 
 
 def _products(block: Block, explained: Sequence[str]) -> list[tuple[list[str], list[str]]]:

@@ -16,7 +16,12 @@ from xai_core.files import write_atomically as write_atomically
 
 def json_text(explanation: Explanation) -> str:
     """Every setting and fact of an explanation, but for the map itself. What is no number (NaN) becomes null."""
-    return json.dumps(_strict(explanation.settings()), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return strict_json(explanation.settings())
+
+
+def strict_json(value: Any) -> str:
+    """JSON that any reader takes: what is no number (NaN, infinity) becomes null, an error its sentence."""
+    return json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:
@@ -24,6 +29,8 @@ def _strict(value: Any) -> Any:
         return {name: _strict(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
         return [_strict(one) for one in value]
+    if isinstance(value, np.ndarray):
+        return _strict(value.tolist())
     if isinstance(value, XaiError):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -72,4 +79,4 @@ def manifest(results: Mapping[str, Explanation | XaiError], checks: Mapping[str,
     }
     for name, found in (checks or {}).items():
         said[name]["checks"] = _strict(found)
-    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return strict_json(said)

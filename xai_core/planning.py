@@ -11,14 +11,14 @@ import torch
 
 from xai_core import runtime
 from xai_core.attribution.catalog import METHODS, find_method
-from xai_core.errors import BadPicture, BadRequest
+from xai_core.datasets import Dataset, Labelled
+from xai_core.errors import BadRequest
 from xai_core.explaining import ask
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measuring import CONTROLS, passes
 from xai_core.models.catalog import find_card
 from xai_core.models.explainable import ExplainableModel
 from xai_core.options import Choice, check_options, options_of
-from xai_core.picture_sets import Entry, PictureSet
 from xai_core.runs import CONTROL, Cell
 from xai_core.version import __version__
 
@@ -197,12 +197,12 @@ class Block(NamedTuple):
     """One picture before one model, with the (method, metric) pairs that are still missing."""
 
     model: str
-    entry: Entry
+    entry: Labelled
     picture: str
     missing: frozenset[Cell]
 
 
-def plan(pictures: Mapping[str, Entry], models: Mapping[str, About], blocks: Sequence[Block]) -> Plan:
+def plan(pictures: Mapping[str, Labelled], models: Mapping[str, About], blocks: Sequence[Block]) -> Plan:
     todo = {name: sum(block.model == name for block in blocks) for name in models}
     return Plan(
         len(pictures),
@@ -214,26 +214,8 @@ def plan(pictures: Mapping[str, Entry], models: Mapping[str, About], blocks: Seq
     )
 
 
-def looked_through(chosen: Sequence[Entry]) -> tuple[dict[str, Entry], dict[str, str]]:
-    """The pictures by their digests, and the names of those left out with the reason: a file that cannot be read, or one
-    that is the same as another (counted twice it would feign certainty)."""
-    found: dict[str, Entry] = {}
-    left_out = {}
-    for entry in chosen:
-        try:
-            digest = entry.digest
-        except BadPicture as error:
-            left_out[entry.name] = str(error)
-            continue
-        if digest in found:
-            left_out[entry.name] = f"the same file as {found[digest].name}"
-        else:
-            found[digest] = entry
-    return found, left_out
-
-
 def blocks(
-    pictures: Mapping[str, Entry], models: Mapping[str, About], there: Mapping[tuple[str, str], frozenset[Cell]]
+    pictures: Mapping[str, Labelled], models: Mapping[str, About], there: Mapping[tuple[str, str], frozenset[Cell]]
 ) -> Iterator[Block]:
     """What is missing, in the order of the work: some pictures with each model, then the next ones."""
     every = list(pictures.items())
@@ -245,11 +227,11 @@ def blocks(
                     yield Block(name, entry, digest, missing)
 
 
-def manifest(wanted: Asked, pictures: PictureSet, count: int, models: Mapping[str, About]) -> dict[str, Any]:
+def manifest(wanted: Asked, pictures: Dataset, count: int, models: Mapping[str, About]) -> dict[str, Any]:
     """Everything that was asked, of whom, and with what, for `runs.writing`."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": wanted.as_json() | {"data": pictures.name, "kind": pictures.kind},
+        "asked": wanted.as_json() | {"data": pictures.title},
         "pictures": count,
         "models": {name: one.described for name, one in models.items()},
         "methods": {

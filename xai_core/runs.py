@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xai_core.errors import BadRequest
-from xai_core.exporting import write_atomically
+from xai_core.files import write_atomically
 from xai_core.summarising import CONTROL
 
 FORMAT = 1

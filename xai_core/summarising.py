@@ -89,10 +89,8 @@ def between_models(
     return statistics.agreement({name: table for name, table in tables.items() if len(table)})
 
 
-def by_group(
-    frame: pd.DataFrame, groups: Mapping[str, str], metric: str, direction: str, methods: Sequence[str]
-) -> pd.DataFrame:
-    """Methods by groups of models ("Supervised" and so on): `group`, `method`, `mean`, `low`, `high`, `n`, `models`.
+def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> pd.DataFrame:
+    """Methods by groups of models ("Supervised" and so on): `group`, `method`, `value`, `low`, `high`, `n`, `models`.
 
     A picture's value in a group is its mean over the group's models; the interval is over pictures, for these very models.
     """
@@ -104,7 +102,7 @@ def by_group(
             mean = pd.concat(tables).groupby(level=0).mean()
             for method, one in statistics.estimates(mean).items():
                 lines.append({"group": group, "method": method, **one._asdict(), "models": len(tables)})
-    return pd.DataFrame(lines).rename(columns={"value": "mean"})
+    return pd.DataFrame(lines)
 
 
 def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> list[Difference]:

@@ -51,10 +51,15 @@ class Network(NamedTuple):
         return "Self-supervised" if "self-supervised" in find_card(self.id).supervision else "Supervised"
 
 
+def choices() -> list[Network]:
+    """Every checkpoint of every model, then the untrained twins."""
+    every = [Network(card.id, one.id) for card in cards().values() for one in card.checkpoints]
+    return every + [Network(card.id, loaded.RANDOM) for card in cards().values()]
+
+
 def networks() -> list[Network]:
     """The networks to compare, grouped: supervised, self-supervised, untrained."""
-    every = [Network(card.id, one.id) for card in cards().values() for one in card.checkpoints]
-    every += [Network(card.id, loaded.RANDOM) for card in cards().values()]
+    every = choices()
     ready = [one for one in every if one.ready and one.checkpoint != loaded.RANDOM]
     default = [*ready, Network(ready[0].id, loaded.RANDOM)][:3] if ready else []
     by_title = {one.title: one for one in every}

@@ -54,6 +54,8 @@ def _shared() -> _Shared:
 
 def _bytes(result: Any) -> int:
     result = getattr(result, "explanation", result)  # a network's answer
+    if isinstance(result, tuple | list):
+        return sum(map(_bytes, result))
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000
     return result.nbytes if isinstance(result, np.ndarray) else 1000
@@ -147,6 +149,13 @@ def pass_seconds(model: str) -> float:
     return _shared().seconds.get(model, 0.1)
 
 
+def learn(model: str, seconds: float) -> None:
+    """Note what one forward pass of one picture took, where it was seen: estimates are made from the shortest."""
+    shared = _shared()
+    with shared.lock:
+        shared.seconds[model] = min(seconds, shared.seconds.get(model, seconds))
+
+
 def known(run: Run) -> Explanation | XaiError | None:
     """The result, or why there is none, where someone already asked for it."""
     return held(run.key)
@@ -164,6 +173,15 @@ def hold(key: str, result: Any) -> None:
     shared = _shared()
     with shared.lock:
         shared.results[key] = result
+
+
+def kept(key: str, compute: Callable[[], Result]) -> Result:
+    """What is kept under a key, computed now where there is nothing: for what takes no longer than drawing the page."""
+    found = held(key)
+    if found is None:
+        found = compute()
+        hold(key, found)
+    return found
 
 
 @contextmanager

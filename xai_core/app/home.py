@@ -14,8 +14,8 @@ from xai_core.models.card import Card, Checkpoint
 from xai_core.models.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-MISSES, EVOLUTION = "pages/6_Misclassifications.py", "pages/7_Training_evolution.py"
-REPORT = "pages/8_Report.py"
+METRICS, PAIRS, MISSES = "pages/4_Faithfulness_metrics.py", "pages/5_Pairs.py", "pages/6_Misclassifications.py"
+EVOLUTION, REPORT = "pages/7_Training_evolution.py", "pages/8_Report.py"
 
 PAGES = {
     SINGLE: (
@@ -35,6 +35,12 @@ PAGES = {
         ":material/compare:",
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
+    ),
+    PAIRS: (
+        "Pairs",
+        ":material/join_inner:",
+        "Why does a network find two views alike? For networks that learned without classes: maps for both views, matching "
+        "patches, and how faithful each method is.",
     ),
     MISSES: (
         "Misclassifications",
@@ -79,6 +85,7 @@ EXAMPLES = {
     "Which pictures did a network know, and forget again?": (EVOLUTION, {
         "which": "Forgotten: right before, wrong at the end",
     }),
+    "What do two views of the astronaut share?": (PAIRS, {"picture": "Astronaut"}),
     "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 

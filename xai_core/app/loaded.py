@@ -74,7 +74,8 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
             expected = min(1e6 * find_card(id).checkpoints[0].megabytes, held.models.maxsize)
             while held.models.currsize + expected > held.models.maxsize:
                 held.models.popitem()
-            held.models[id, checkpoint] = found = load_model(id, checkpoint)
+            half = os.environ.get("XAI_HALF") == "1"
+            held.models[id, checkpoint] = found = load_model(id, checkpoint, half=half)
         return found
 
 

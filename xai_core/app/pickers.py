@@ -206,7 +206,7 @@ def method(model: ExplainableModel) -> Settings:
             cut = st.selectbox(
                 "Target layer (cut)", model.cuts, index=model.cuts.index(cut), key=f"{model.id}.cut", help=CUT, **LINK
             )
-        options = {option.name: _control(chosen, option) for option in options_of(chosen.run)}
+        options = {option.name: control(chosen, option) for option in options_of(chosen.run)}
         seed = 0
         if chosen.random:
             seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="The same seed gives the same map.", **LINK)
@@ -222,7 +222,8 @@ CUT = "Where the map looks: early layers have fine grids and simple features, la
 PRECISION = "Fast computes in 16 bits. It is offered where the map's rank correlation to the exact one is at least 0.98."
 
 
-def _control(method: Method, option: Option) -> Any:
+def control(method: Method, option: Option) -> Any:
+    """The widget of one option; its key is the method's id and the option's name."""
     label = option.name.replace("_", " ").capitalize()
     common = {"key": f"{method.id}.{option.name}", "help": option.help or None, **LINK}
     if option.kind is bool:

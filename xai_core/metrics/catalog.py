@@ -11,6 +11,7 @@ from xai_core.metrics import (
     correlation,
     curves,
     drops,
+    hiding,
     pointing,
     randomisation,
     regions,
@@ -56,6 +57,10 @@ METRICS = {
             "average_gain", "Average gain", "faithfulness", drops.average_gain, HIGHER, SHARE, drops.one_more,
             "Zhang et al. 2023, arXiv:2303.10523",
             "How much of the room above the score is gained when only what the map shows is left.",
+        ),
+        Metric(
+            "quick_deletion", "Quick deletion", "faithfulness", hiding.quick_deletion, HIGHER, ANY, hiding.fifth_cost,
+            RISE, "How much more the score falls without the map's strongest fifth than without a random fifth.",
         ),
         Metric(
             "road", "ROAD", "faithfulness", road.road, HIGHER, ANY, road.both_orders, ROAD,
@@ -235,6 +240,8 @@ SEED_PRESET = {
     "insertion": {"substrate": "published blur", "pixels": 224},
     "energy_pointing_game": {},
 }
+
+PRESETS = {"quick": {name: {} for name in QUICK}, "published": SEED_PRESET}
 
 
 def find_metric(name: str) -> Metric:

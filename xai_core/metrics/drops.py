@@ -33,11 +33,11 @@ def increase_in_confidence(
 ) -> Asking:
     """Whether the score rises when the picture is seen through its map.
 
-    value = 1 where f(x m + s (1 - m)) > f(x), else 0; mask and substrate as for the average drop. Over a folder its mean is
-    the share of pictures that rise.
+    value = 1 where f(x m + s (1 - m)) > f(x) by more than rounding (1e-5 of f(x)), else 0; mask and substrate as for the
+    average drop. Over a folder its mean is the share of pictures that rise.
     """
     plain, seen = yield from _masked(case, candidate, substrate, score)
-    return Score(float(seen > plain), facts={"plain": plain, "masked": seen})
+    return Score(float(_rises(plain, seen)), facts={"plain": plain, "masked": seen})
 
 
 def average_gain(case: Case, candidate: Candidate, *, substrate: Substrate = "zero", score: Scored = "confidence") -> Asking:
@@ -48,7 +48,7 @@ def average_gain(case: Case, candidate: Candidate, *, substrate: Substrate = "ze
     """
     plain, seen = yield from _masked(case, candidate, substrate, score)
     facts = {"plain": plain, "masked": seen}
-    if seen <= plain:
+    if not _rises(plain, seen):
         return Score(0.0, facts=facts)
     if plain >= 1:
         return Score(float("nan"), facts=facts, note="The score is 1 or above: there is no room to gain.")
@@ -61,6 +61,10 @@ def _masked(case: Case, candidate: Candidate, substrate: str, score: str):
     seen = Pictures(1, lambda rows: torch.lerp(covered, case.image, mask), target, key=("masked", candidate.name, substrate))
     (plain,), (masked,) = yield [case.plain(target), seen]
     return float(plain), float(masked)
+
+
+def _rises(plain: float, seen: float) -> bool:
+    return seen - plain > 1e-5 * abs(plain)
 
 
 def _if_positive(plain: float, compute, seen: float) -> Score:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from xai_core import heatmaps
 from xai_core.attribution.catalog import METHODS
@@ -18,9 +19,8 @@ from xai_core.attribution.method import Method
 from xai_core.errors import BadRequest
 from xai_core.explaining import Asked, ask, explain
 from xai_core.explanation import Explanation
-from xai_core.images import Prepared
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.metric import NEEDS, Again, Asking, Candidate, Case, Metric, Score
+from xai_core.metrics.metric import HIGHER, LOWER, NEEDS, Again, Asking, Candidate, Case, Metric, Score
 from xai_core.metrics.placing import Boxes, inside
 from xai_core.metrics.streaming import Job, run_jobs
 from xai_core.models.explainable import ExplainableModel, Picture
@@ -114,22 +114,41 @@ def measure_all(
     does not fit a map (no box, no method known) yields NaN with a note. What cannot be measured at all raises before any
     pass.
     """
-    wanted = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics}
-    chosen = {name: find_metric(name) for name in wanted}
-    options = {name: check_options(metric.run, wanted[name]) for name, metric in chosen.items()}
+    chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
     taken = [name for name in explanations if controls and name in CONTROLS]
     if taken:
         raise BadRequest(f"'{taken[0]}' is the name of a control; give the map another.")
     prepared = model.prepare(image)
-    candidates = [_candidate(name, one, prepared) for name, one in explanations.items()]
+    candidates = [_candidate(name, one, prepared.digest, prepared.pixels.shape[1:]) for name, one in explanations.items()]
     region = inside(box, prepared)
     target = _common_target(explanations) if target is None else target
     question, pixels = ask(model, image, target, precision=precision)
-    remake, twin = _remaker(model, question.target), cache(partial(untrained, model))
-    case = Case(pixels, question.target, seed, region, remake, model, twin)
+    case = _case(question, pixels, seed, region)
     if controls:
         candidates = [*_controls(question, case), *candidates]
-    return _measured(question, case, candidates, {name: (chosen[name], options[name]) for name in chosen}, track)
+    return _measured(question, case, candidates, chosen, track)
+
+
+def measure_asked(
+    question: Question, image: Tensor, explanations: Maps, metrics: Chosen, *, seed: int = 0, track: Track = iter
+) -> Iterator[tuple[str, str, Measurement]]:
+    """As `measure_all`, for a question that is there already and a picture (1, 3, H, W) as the network sees it; without
+    controls and boxes, and without a look at what the maps explain."""
+    chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
+    candidates = [_candidate(name, one, None, image.shape[2:]) for name, one in explanations.items()]
+    return _measured(question, _case(question, image, seed, None), candidates, chosen, track)
+
+
+def _case(question: Question, image: Tensor, seed: int, region: NDArray | None) -> Case:
+    model = question.model
+    remake, twin = _remaker(model, question.target), cache(partial(untrained, model))
+    return Case(image, question.target, seed, region, remake, model, twin)
+
+
+def chosen_metrics(metrics: Chosen) -> dict[str, dict[str, Any]]:
+    """Every metric's name with all of its options checked. Raises UnknownName, BadRequest."""
+    wanted = metrics if isinstance(metrics, Mapping) else {name: {} for name in metrics}
+    return {name: check_options(find_metric(name).run, options) for name, options in wanted.items()}
 
 
 def passes(
@@ -145,10 +164,32 @@ def passes(
     return cost.own + cost.shared + cost.maps * each
 
 
-def _candidate(name: str, given: Explanation | NDArray, prepared: Prepared) -> Candidate:
-    size = tuple(prepared.pixels.shape[1:])
+def total_passes(metrics: Chosen, methods: Mapping[str, Mapping[str, Any]], controls: bool = True) -> int:
+    """How many passes `measure_all` will take for maps of these methods (with their options), what is shared counted once
+    for each metric. Making the maps themselves is not in it."""
+    measured = [(name, options) for name, options in methods.items()]
+    if controls:
+        measured += [(name.removeprefix("control:"), options) for name, options in CONTROLS.items()]
+    total = 0
+    for name, options in chosen_metrics(metrics).items():
+        cost = find_metric(name).cost(options)
+        again = [sum(METHODS[method].cost(check_options(METHODS[method].run, more))) for method, more in measured]
+        total += cost.shared + cost.own * len(measured) + cost.maps * sum(again)
+    return total
+
+
+def unbeaten(metric: Metric, one: Measurement) -> list[str]:
+    """The controls that do at least as well as this map; none where the metric has no direction or the map no value."""
+    sign = {HIGHER: 1, LOWER: -1}.get(metric.direction)
+    if sign is None or np.isnan(one.value):
+        return []
+    return [name for name, value in one.controls.items() if sign * (value - one.value) >= 0]
+
+
+def _candidate(name: str, given: Explanation | NDArray, picture: str | None, size: Sequence[int]) -> Candidate:
+    size = tuple(size)
     if isinstance(given, Explanation):
-        if given.picture != prepared.digest:
+        if picture is not None and given.picture != picture:
             raise BadRequest(
                 f"The map '{name}' is of another picture than the one given, or of a network that crops it differently."
             )
@@ -217,7 +258,7 @@ def _measured(
     for job in run_jobs(question, case, jobs, expected, track):
         key, name = job.name
         done[key][name] = Measurement(
-            value=job.score.value,
+            value=float(job.score.value),
             curve=job.score.curve,
             passes=round(job.passes + job.score.passes),
             seconds=job.seconds,

@@ -103,10 +103,12 @@ def cascaded(model: ExplainableModel, twin: ExplainableModel, count: int) -> Exp
 
 
 def other_classes(target: Target, total: int, count: int) -> list[int]:
-    """Classes that are neither asked about nor the rival, evenly around the list, the first half of it away."""
-    taken = {target.classes[0], *getattr(target, "rivals", ())}
-    places = [target.classes[0] + total // 2 + round(step * total / count) for step in range(count)]
-    found = dict.fromkeys(place % total for place in [*places, *range(total)])
+    """Classes that are neither asked about nor the rival, evenly around the list, the first half of it away; where those are
+    taken, the next ones after it."""
+    own = target.classes[0]
+    taken = {own, *getattr(target, "rivals", ())}
+    places = [own + total // 2 + round(step * total / count) for step in range(count)]
+    found = dict.fromkeys(place % total for place in [*places, *range(own, own + total)])
     return [one for one in found if one not in taken][:count]
 
 

@@ -65,7 +65,8 @@ def substrate_image(case: Case, kind: str) -> Tensor:
         if kind == "noise":
             return runtime.uniform_draw(case.seed, _NOISE, tuple(image.shape)).to(image)
         if kind == "dataset mean":
-            return image.new_tensor(case.model.recipe.mean or (0.0,) * 3).view(1, 3, 1, 1).expand_as(image)
+            mean = case.model.recipe.mean if case.model.network.normalise else None
+            return image.new_tensor(mean or (0.0,) * 3).view(1, 3, 1, 1).expand_as(image)
         if kind == "published blur":
             return blurred(image, sigma=5, radius=5)
         return baseline_images(image, "black" if kind == "zero" else kind)

@@ -26,7 +26,10 @@ def max_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, 
 
 
 def average_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
-    """The mean relative change of the map among pictures near the picture: as the max-sensitivity, with the mean."""
+    """The mean relative change of the map among pictures near the picture.
+
+    value = mean over x' of |m(x') - m(x)| / |m(x)|, with the pictures x' of the max-sensitivity.
+    """
     return _over(case, candidate, samples, radius, lambda changes, near: changes.mean())
 
 
@@ -72,7 +75,10 @@ def relative_output_stability(case: Case, candidate: Candidate, *, samples: Samp
 
 
 def flip_consistency(case: Case, candidate: Candidate) -> Score:
-    """How alike the map of the mirrored picture is, mirrored back: rank correlation on 28 x 28 cells, in [-1, 1]."""
+    """How alike the maps of the picture and of its mirror image are.
+
+    value = rank correlation on 28 x 28 cells of m(x) and of m(mirrored x), mirrored back; in [-1, 1].
+    """
     maps, passes = case.remake(candidate.again, case.image.flip(3))
     value = alike(case, candidate, maps[0][:, ::-1].copy())
     return Score(value, note=NOTHING if np.isnan(value) else "", passes=passes)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xai_core import runtime
 from xai_core.attribution.sampling import ROUND, one_bar
+from xai_core.errors import XaiError
 from xai_core.metrics.metric import Asking, Case, Pictures, Score
 from xai_core.outputs import Outputs
 from xai_core.question import Question
@@ -21,7 +22,7 @@ from xai_core.runtime import Track
 
 @dataclass
 class Job:
-    """One metric of one map at work: what it asks for now, and in the end its score."""
+    """One metric of one map at work: what it asks for now, and in the end its score, or NaN and why it failed."""
 
     name: Hashable
     start: Callable[[], Asking | Score]
@@ -45,6 +46,8 @@ class Job:
             self.passes += sum(one.count for one in self.asks)
         except StopIteration as end:
             self.score = end.value
+        except XaiError as error:  # of this map alone: the others go on
+            self.score = Score(float("nan"), note=str(error))
         finally:
             self.seconds += time.perf_counter() - began
         return self.score is None

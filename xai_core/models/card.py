@@ -54,6 +54,7 @@ class Card:
     classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about
                 similarity
     base        the model whose features a linear probe reads, the last file of each checkpoint; empty for all others
+    pairs       options of methods for pairs, by the method's id, where the paper takes others for this model
     """
 
     id: str
@@ -70,3 +71,4 @@ class Card:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: str | tuple[str, ...] = IMAGENET
     base: str = ""
+    pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

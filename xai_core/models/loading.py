@@ -18,6 +18,7 @@ from xai_core.models import checkpoints, families, weights
 from xai_core.models.card import IMAGENET, Card, Checkpoint
 from xai_core.models.catalog import find_card
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.halved import halve
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.weights import Progress
 
@@ -30,17 +31,19 @@ def load_model(
     seed: int = 0,
     device: str | torch.device | None = None,
     progress: Progress | None = None,
+    half: bool = False,
 ) -> ExplainableModel:
     """A model of the catalogue or of the user's own, ready to be explained.
 
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
     from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
-    is called while weights are fetched. Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
+    is called while weights are fetched. `half` keeps weights in 16 bits, where the device computes in them (see
+    `halved.py`). Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
     this machine and cannot be fetched.
     """
     card = find_card(id)
     if card.base:
-        return _probed(card, weights, seed, device, progress)
+        return _probed(card, weights, seed, device, progress, half)
     usual = runtime.device()  # also sets up precision and threads, once
     where = torch.device(device) if device else usual
     if weights == RANDOM:
@@ -50,6 +53,9 @@ def load_model(
         module, digest = _trained_module(card, checkpoint, progress)
         fingerprint = digest[:8]
     freeze(module).to(where)
+    if half and runtime.computes_in_16_bits(where):
+        halve(module)
+        fingerprint += " half"
     network = families.FAMILIES[card.family](module)
     recipe = checkpoint.recipe
     names, wnids = imagenet_classes() if card.classes == IMAGENET else (card.classes, ())

@@ -51,6 +51,7 @@ def _simclr(width: int, megabytes: int) -> Card:
         "and have no direct address. (The file's classifier belongs to other weights than these averaged ones: it is "
         "checked, not used.)",
         classes=(),
+        pairs={"pixel_invariance": {"count": 1000, "epochs": 1000}},
         checkpoints=(
             Checkpoint(
                 id="ema",

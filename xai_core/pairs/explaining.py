@@ -17,6 +17,7 @@ from xai_core.explanation import Explanation
 from xai_core.images import Prepared, stack
 from xai_core.keys import array_digest
 from xai_core.likeness import COSINE, Likeness
+from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.options import check_options
 from xai_core.pairs.catalog import CLASS, find_pair_method
@@ -51,8 +52,8 @@ def explain_pair(
     cut            where class activation maps look, one of `model.cuts`; None is the model's default
     seed           of random draws; the same seed gives the same maps
     track          wraps the list of inner batches, as tqdm does: for progress, or to stop
-    options        the method's own, and what is random by name where it has it: `noise`, `erased`, `path`, `views`, `base`,
-                   `similarities`, `init`
+    options        the method's own (a model's card may hold other defaults, as the paper has), and what is random by name
+                   where it has it: `noise`, `erased`, `path`, `views`, `base`, `similarities`, `init`
 
     A model without a projection head is asked about its pooled features. Raises subclasses of XaiError.
     """
@@ -128,7 +129,8 @@ def _chosen(model: ExplainableModel, name: str, options: Mapping[str, Any]) -> t
     misfit = method.misfit(model)
     if misfit:
         raise BadRequest(misfit)
-    given, passed = method.given(implied | dict(options))
+    usual = CARDS[model.id].pairs.get(method.id, {}) if model.id in CARDS else {}
+    given, passed = method.given({**usual, **implied, **options})
     return method, method.checked(given), passed
 
 

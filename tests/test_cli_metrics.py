@@ -1,0 +1,59 @@
+"""`python -m xai_core metrics` and `measure`."""
+
+import csv
+import json
+
+import pytest
+
+from xai_core.__main__ import main
+from xai_core.metrics.catalog import METRICS
+
+
+def test_the_registry_is_listed(capsys):
+    assert main(["metrics"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(METRICS)
+    assert main(["metrics", "--json"]) == 0
+    rows = {row["id"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["deletion"]["direction"] == "lower" and rows["deletion"]["passes"] == 17
+    assert rows["energy_pointing_game"]["needs"] == ["box"] and rows["sensitivity_n"]["range"] == [-1, 1]
+    assert {option["name"] for option in rows["deletion"]["options"]} == {"substrate", "steps", "pixels", "score"}
+
+
+def test_maps_are_measured_beside_controls_and_written(capsys, tmp_path):
+    arguments = ["--method", "grad_cam,saliency", "--metric", "deletion,energy_pointing_game,max_sensitivity"]
+    arguments += ["--option", "deletion.steps=4", "--option", "max_sensitivity.samples=2", "--box", "100,50,300,250"]
+    assert main(["measure", "chelsea", *arguments, "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "passes, beside those for the maps" in said and "deletion" in said and "↓ grad_cam" in said
+    rows = list(csv.DictReader((tmp_path / "chelsea_metrics.csv").read_text().splitlines()))
+    assert len(rows) == 3 * 6
+    one = next(row for row in rows if (row["map"], row["metric"]) == ("grad_cam", "deletion"))
+    assert one["variant"] == "Deletion (zero, 4 steps, confidence)" and 0 < float(one["value"]) < 1
+    assert float(one["control:uniform_map"]) > 0
+    full = json.loads((tmp_path / "chelsea_metrics.json").read_text())
+    found = next(row for row in full if (row["map"], row["metric"]) == ("grad_cam", "deletion"))
+    assert len(found["curve"]) == 5 and found["options"]["steps"] == 4 and "ties" in found["facts"]
+
+
+def test_the_self_test_is_told(capsys):
+    arguments = ["--metric", "energy_pointing_game,entropy", "--method", "saliency", "--self-test"]
+    assert main(["measure", "chelsea", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "self-test energy_pointing_game" in said and "Ranks the true map" in said and "needs a box" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--metric", "delet"], "There is no metric 'delet'"),
+        (["--box", "1,2"], "A box is given as left,top,right,bottom"),
+        (["--option", "steps=4"], "An option is given as METRIC.NAME=VALUE"),
+        (["--option", "deletion.steps=0", "--metric", "deletion"], "Option steps takes a whole number"),
+        (["--box", "900,0,950,10"], "outside the picture"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_line(arguments, message, capsys):
+    assert main(["measure", "chelsea", "--method", "uniform_map", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

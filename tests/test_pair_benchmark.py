@@ -1,0 +1,98 @@
+"""The benchmark's table: its numbers, its intervals, taking up again, and the command."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+from small_models import pictures, small
+
+from xai_core import rendering
+from xai_core.__main__ import main
+from xai_core.pairs import benchmark
+from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, Plan
+from xai_core.pairs.metrics import PAIR_METRICS
+
+PLAN = Plan(("grad_cam", "input_x_gradient"), metrics=("SI", "CAD", "MS"), step=500)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures, and a file that is none."""
+    where = tmp_path / "pictures" / "inner"
+    where.mkdir(parents=True)
+    for number, picture in enumerate(pictures(3, 48)):
+        rendering.to_pil(picture).save(where / f"{number}.png")
+    (where / "broken.png").write_bytes(b"no picture")
+    return where.parent
+
+
+def files(folder):
+    return benchmark.chosen_pictures(list(folder.rglob("*.png")), 10, 0)
+
+
+def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
+    model, parts = small("custom").model, tmp_path / "parts"
+    first, failed = benchmark.run(model, files(folder), PLAN, parts)
+    assert len(first) == 3 and len(failed) == 1 and "broken.png" in failed[0]
+    assert len(list(parts.iterdir())) == 3 and not list(parts.glob(".*"))
+    kept = sorted(parts.iterdir())
+    kept[0].write_text(kept[0].read_text()[:40])  # a file that was not whole would be measured again
+    calls, real = [], benchmark.measure_picture
+    monkeypatch.setattr(
+        benchmark, "measure_picture", lambda *given, **options: calls.append(given[2]) or real(*given, **options)
+    )
+    again, _ = benchmark.run(model, files(folder), PLAN, parts)
+    assert len(calls) == 1 and str(again) == str(first)
+    benchmark.run(model, files(folder)[:1], Plan(PLAN.methods, metrics=("SI",), seed=1, step=500), parts)
+    assert len(calls) == 2  # another plan takes up nothing
+
+
+def test_rows_say_which_pairs_they_are_of():
+    rows = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 0, PLAN)
+    of = {kind: {row["method"] for row in rows if row["pairs"] == kind} for kind in (CROPPED, WHOLE)}
+    assert "grad_cam" in of[CROPPED] and "input_x_gradient" not in of[CROPPED]
+    assert "input_x_gradient" in of[WHOLE] and "grad_cam" not in of[WHOLE]
+    assert len(of[CROPPED] & of[WHOLE]) == 3  # controls stand beside both
+    again = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 1, PLAN)
+    assert again != rows
+
+
+def test_means_intervals_and_undefined_values():
+    def rows(value):
+        return [{"method": "grad_cam", "pairs": CROPPED, "metric": "CAD", "view": "both", "value": value},
+                {"method": "grad_cam", "pairs": CROPPED, "metric": "CAD", "view": 1, "value": 9.0}]  # fmt: skip
+
+    (line,) = benchmark.table([rows(value) for value in (1.0, 2.0, 3.0, math.nan)], "barlow_twins")
+    assert line["mean"] == 2 and line["n"] == 3 and line["undefined"] == 1 and line["published"] == 0.431
+    assert line["high"] - line["mean"] == pytest.approx(4.302653 / np.sqrt(3), abs=1e-5)  # t of two degrees of freedom
+    (line,) = benchmark.table([rows(1.0)], "another")
+    assert math.isnan(line["low"]) and math.isnan(line["published"])
+
+
+def test_the_published_figures_are_those_of_the_shared_file(shared):
+    theirs = shared("reference/published_pairs.csv").read_text()
+    assert theirs == (benchmark.Path(benchmark.__file__).parent / "published.csv").read_text()
+    assert len(PUBLISHED) == 16 and len(PAIR_METRICS) == 9
+    for model in ("barlow_twins", "simclrv2_r50_2x"):
+        figures = benchmark.published(model)
+        assert {method for method, _ in figures} == set(PUBLISHED.values())
+    assert figures["pairwise_occlusion", "SD"] == 0.643
+
+
+def test_the_command_writes_a_table(folder, tmp_path, capsys):
+    out = tmp_path / "out" / "table.csv"
+    arguments = ["pairs-benchmark", "--model", "efficientnet_lite0", "--data", str(folder), "--images", "2"]
+    arguments += ["--methods", "grad_cam,input_x_gradient", "--metrics", "SIC,CAD", "--out", str(out)]
+    assert main(arguments) == 0
+    with out.open() as file:
+        lines = list(csv.DictReader(file))
+    assert {line["metric"] for line in lines} == {"SIC", "CAD"} and len(lines) == (1 + 3 + 1 + 3) * 2
+    said = out.with_suffix(".md").read_text()
+    assert "| grad_cam | random crops |" in said and "behind the normalisation" in said
+    parts = list((out.parent / "table.csv.parts").iterdir())
+    assert parts and all(json.loads(part.read_text()) for part in parts)
+    assert len(parts) + capsys.readouterr().out.count("left out: broken.png") == 2
+    assert main([*arguments[:-1], str(tmp_path / "table.txt")]) == 2
+    assert main([*arguments[:4], str(tmp_path / "nowhere"), *arguments[5:]]) == 2

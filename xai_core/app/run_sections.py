@@ -1,0 +1,196 @@
+"""What "A run" shows of values: means, comparisons of methods, spreads, the best and worst pictures, downloads."""
+
+from urllib.parse import urlencode
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from PIL import Image
+
+from xai_core import charts_runs, statistics, summarising
+from xai_core.app import compute
+from xai_core.app.pickers import LINK, OWN
+from xai_core.app.run_parts import Shown, directed, drawn, of_methods, pairs_table, picked, select
+from xai_core.attribution.catalog import METHODS
+from xai_core.errors import BadRequest
+from xai_core.samples import SAMPLES
+from xai_core.summarising import is_control
+
+THUMBNAIL = 150  # pixels
+EXTREMES = 6  # pictures at each end
+BY_PLACE = "Mean place"
+MARK = (
+    f"**{charts_runs.LOST}** does not beat every one of the controls (maps that know nothing of the network: random, "
+    "centre, edges, uniform), each by the paired test at 5 %. "
+)
+TOO_FEW = "Too few pictures to tell a method from the controls: at least six are needed. "
+
+
+def overview(shown: Shown) -> None:
+    """Means with intervals of every method by every metric, model by model."""
+    metrics = list(dict.fromkeys(name for model in shown.models for name in shown.of_model(model)))
+    titles = {name: shown.title(name) for name in metrics}
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        sort = st.selectbox("Order methods by", [BY_PLACE, *titles.values()], key="run-sort", width=320, **LINK)
+        wanted = st.multiselect("Metrics", list(titles.values()), key="run-metrics", placeholder="all", width=420, **LINK)
+        controls = st.toggle("Show the controls", True, key="run-controls", **LINK)
+    kept = [name for name in metrics if not wanted or titles[name] in wanted]
+    lines = shown.summary[shown.summary.metric.isin(kept)]
+    lines = lines if controls else lines[~lines.control]
+    few = shown.table.picture.nunique() < statistics.LEAST
+    st.caption(
+        (TOO_FEW if few else MARK)
+        + "Numbers are means over pictures, below them the 95 % bootstrap interval. Click a cell to see its pictures."
+    )
+    with st.container(horizontal=True, gap="large"):
+        for model, title in shown.models.items():
+            of_model = lines[lines.model == model]
+            if len(of_model):
+                with st.container(width="content"):
+                    st.markdown(f"**{title}** – {shown.groups[model].lower()}")
+                    _means(shown, of_model, [name for name in kept if name in set(of_model.metric)], sort)
+    with st.expander("As a table"):
+        named = {"model": lines.model.map(shown.models), "method": lines.method.map(shown.methods)}
+        table = lines.assign(**named, metric=lines.metric.map(titles)).drop(columns=["control", "direction"])
+        st.dataframe(table, hide_index=True)
+
+
+def _means(shown: Shown, lines: pd.DataFrame, metrics: list[str], sort: str) -> None:
+    chosen = [name for name in metrics if shown.title(name) == sort] or metrics
+    place = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
+    order = sorted(lines.method.unique(), key=lambda name: (is_control(name), place.get(name, np.inf)))
+    titled = lines.assign(method=lines.method.map(shown.methods), metric=lines.metric.map(shown.title))
+    model, rows = lines.model.iloc[0], [shown.methods[name] for name in order]
+    drawn(
+        charts_runs.means(titled, rows, [shown.title(name) for name in metrics]),
+        f"means_{model.replace('/', '_')}",
+        f"Means of {len(rows)} methods by {len(metrics)} metrics on {shown.models[model]}; first in this order: {rows[0]}.",
+        width="content", key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
+    )  # fmt: skip
+
+
+def _open_cell(shown: Shown, model: str) -> None:
+    """A click on a cell shows its pictures; the select boxes there do the same by keyboard."""
+    found = st.session_state[f"means {model}"]["selection"].get("cell")
+    if found:
+        method = {title: name for name, title in shown.methods.items()}[found[0]["method"]]
+        metric = {shown.title(name): name for name in shown.metrics}[found[0]["metric"]]
+        for key, value in (("run-model", model), ("run-metric", metric), ("run-method", method), ("look", "Pictures")):
+            st.session_state[key] = value
+
+
+def methods(shown: Shown) -> None:
+    """Which method is better than which: ranks, and every pair in words."""
+    model, metric = picked(shown)
+    direction, names = directed(shown, metric), of_methods(shown)
+    table = shown.values(model, metric, names)
+    found = statistics.differences(table, direction)
+    if not found:
+        raise BadRequest("Two methods are needed to compare.")
+    if table.shape[1] >= 3 and len(table.dropna()) >= 2:
+        _ranks(shown, statistics.ranks(table, direction))
+    st.markdown("**Differences, picture by picture**")
+    st.markdown("\n".join(f"- {statistics.in_words(one, shown.methods.get)}" for one in found[:8]))
+    told = sum(one.shown for one in found)
+    st.caption(
+        f"{told} of {len(found)} differences are shown at 5 % by a paired sign-flip test, corrected for all {len(found)} "
+        "comparisons after Holm. In brackets the 95 % bootstrap interval of the mean difference in favour of the first."
+    )
+    with st.expander(f"All {len(found)} pairs"):
+        st.dataframe(pairs_table(found, shown), hide_index=True)
+
+
+def _ranks(shown: Shown, ranks: statistics.Ranks) -> None:
+    first = min(ranks.mean, key=ranks.mean.get)
+    alike = next((group for group in ranks.groups if first in group), (first,))
+    best = ", ".join(shown.methods[name] for name in alike)
+    st.markdown("**Places of the methods, picture by picture**")
+    words = f"Mean ranks of {len(ranks.mean)} methods with the critical difference; not told apart from the best: {best}."
+    drawn(charts_runs.critical_difference(ranks, shown.methods.get), "critical_difference", words)
+    p = "p < .001" if ranks.p < 0.001 else f"p = {statistics.plain(ranks.p)}"
+    st.caption(
+        f"Mean places over pictures, with half of Nemenyi's critical difference on either side: methods whose bars do not "
+        f"overlap are told apart at 5 % ({ranks.critical:.2f} places, {ranks.n} pictures). Friedman's test that all methods "
+        f"are alike: {p}."
+    )
+
+
+def spread(shown: Shown) -> None:
+    """How values are spread over the pictures."""
+    model, metric = picked(shown)
+    table = shown.values(model, metric)
+    order = statistics.oriented(table, shown.direction(metric)).mean().sort_values(ascending=False).index
+    names = sorted(order, key=is_control)
+    titles = [shown.methods[name] for name in names]
+    words = f"{shown.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
+    drawn(charts_runs.spreads(table[names], titles, shown.pictures, shown.title(metric)), "spread", words)
+    st.caption("Box: the middle half of the pictures and their median; whiskers: all of them. Each point is a picture.")
+
+
+def pictures(shown: Shown) -> None:
+    """The best and the worst pictures of one cell."""
+    model, metric = picked(shown)
+    method = select("Method", list(shown.methods), shown.methods, "run-method")
+    rows = summarising.extremes(shown.table, model, metric, method, shown.direction(metric), EXTREMES)
+    for end in dict.fromkeys(rows.end):
+        st.markdown(f"**{end.capitalize()}** by {shown.title(metric)}")
+        with st.container(horizontal=True, gap="small"):
+            for row in rows[rows.end == end].to_dict("records"):
+                with st.container(border=True, width=THUMBNAIL + 34):
+                    _picture(shown, row)
+    if not len(rows):
+        st.info("There is no value here: this method was not measured on this model, or failed on every picture.")
+    table = shown.table
+    failed = table[(table.model == model) & (table.metric == metric) & (table.method == method) & table.value.isna()]
+    for note, count in failed.note.astype(str).value_counts().items():
+        st.caption(f"{count} pictures without a value: {note}")
+
+
+def _picture(shown: Shown, row: dict) -> None:
+    name = row["name"]
+    title = SAMPLES[name].title if name in SAMPLES else name
+    small = _squared(compute.sample(name)) if name in SAMPLES else shown.run.thumbnail(row["picture"])
+    if small is not None:
+        st.image(small, width=THUMBNAIL, alt=f"The picture {title}")
+    st.markdown(f"**{statistics.plain(row['value'])}** {title}")
+    st.caption(f"{row['target']} = {statistics.plain(row['target_value'])}")
+    address = address_of(row)
+    if address:
+        st.link_button("Open", address, icon=":material/open_in_new:", help="The same question on the single-image page")
+
+
+def _squared(picture: Image.Image) -> Image.Image:
+    small = picture.copy()
+    small.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
+    return small
+
+
+def address_of(row: dict) -> str | None:
+    """A link to the same question on the single-image page; a picture that is no sample is asked for there by its SHA-256.
+    None for an untrained twin, which that page does not offer."""
+    id, _, checkpoint = row["model"].partition("/")
+    if checkpoint == "random":
+        return None
+    asked = {"model": id} | ({f"{id}.weights": checkpoint} if checkpoint else {})
+    sample = SAMPLES.get(row["name"])
+    asked |= {"picture": sample.title} if sample else {"picture": OWN, "upload": row["picture"]}
+    kind, _, index = row["target_key"].partition(" ")
+    if kind == "logit":
+        asked["class"] = f"{row['target'].removeprefix('logit of ')} ({index})"
+    method = row["method"].removeprefix(summarising.CONTROL)
+    return f"Single_image?{urlencode(asked | {'method': METHODS[method].title if method in METHODS else method})}"
+
+
+def downloads(shown: Shown) -> None:
+    """The rows, the means, the settings."""
+    stem, table = shown.run.folder.name, shown.table
+    kinds = {
+        "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: table.to_csv(index=False).encode()),
+        "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", lambda: table.to_parquet(index=False)),
+        "Means and intervals (CSV)": (f"{stem}_means.csv", "text/csv", lambda: shown.summary.to_csv(index=False).encode()),
+        "What was asked (JSON)": (f"{stem}.json", "application/json", (shown.run.folder / "manifest.json").read_bytes),
+    }
+    with st.container(horizontal=True):
+        for label, (name, mime, make) in kinds.items():
+            st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:", key=f"run {label}")
+    st.caption("Each chart has buttons of its own that save it as PNG or SVG. To share a view, copy the page's address.")
