@@ -164,7 +164,7 @@ def test_the_learning_rate_rises_and_falls():
 def test_phases_share_the_epochs():
     plan = PLANS["scenes_supervised"]
     sides = [plan.side(epoch, 48) for epoch in range(1, 49)]
-    assert sides == sorted(sides) and set(sides) == {48, 64, 96} and sides.count(48) == 14
+    assert sides == sorted(sides) and set(sides) == {48, 64, 80} and sides.count(48) == 14
     assert plan.epochs >= 46
 
 
