@@ -99,7 +99,7 @@ PLANS = {
             how="barlow",
             family="resnet",
             architecture="slim_resnet18_barlow",
-            epochs=24,
+            epochs=18,
             phases=(Phase(0.75, 48), Phase(0.25, 64)),
             recipe=Recipe(80, 80),
             learning_rate=2e-3,
@@ -109,6 +109,7 @@ PLANS = {
             jitter=(0.4, 0.4, 0.2),
             jittered=0.8,
             grey=0.2,
+            probe_every=5,
             remark="The same network and pictures as scenes_supervised, without labels; similarity is of its projection.",
         ),
         Plan(
