@@ -6,6 +6,7 @@ from xai_core.app import compute, frame, pickers, session, show
 
 frame.page("Single image")
 by_link = session.opened_by_link()
+session.take_over()
 st.title("Explain one picture")
 say = st.container()
 with st.sidebar:

@@ -109,7 +109,7 @@ def _gallery(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> N
     if st.session_state.get("sample") not in paths:
         st.session_state.pop("sample", None)
     chosen = st.selectbox("Open a picture", paths, key="sample", **LINK)
-    drawer.show(kept, kept[kept["path"] == chosen].iloc[0], dataset, model)
+    drawer.show(kept, cell[cell["path"] == chosen].iloc[0], dataset, model)
 
 
 def _card(row, dataset: Dataset, said: notes.Notes) -> None:

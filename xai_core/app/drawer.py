@@ -42,10 +42,10 @@ def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: Explainabl
     with st.container(horizontal=True):
         st.button(
             "Open on the single-image page", icon=":material/open_in_new:", key="to single",
-            on_click=_hold, args=(dataset, row["path"]),
+            on_click=_hand_over, args=(row, right, dataset, model),
         )  # fmt: skip
     if st.session_state.pop("to single image", False):
-        st.switch_page(SINGLE, query_params=_query(row, right, model))
+        st.switch_page(SINGLE)
     neighbours, words = st.columns([1.6, 1])
     with neighbours:
         _nearest(kept, row, dataset)
@@ -114,25 +114,16 @@ def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
         st.warning(trouble)
 
 
-def _hold(dataset: Dataset, path: str) -> None:
-    """Keep the picture as if it had been uploaded: the other page then shows it."""
-    given = dataset.read(path)
+def _hand_over(row: pd.Series, right: bool, dataset: Dataset, model: ExplainableModel) -> None:
+    """Keep the picture as if it had been uploaded, and ask the same question of it on the other page."""
+    given = dataset.read(row["path"])
     data = given if isinstance(given, bytes) else Path(given).read_bytes()
     session.keep_upload(bytes_digest(data), data, not_the_linked=False)
-    st.session_state["to single image"] = True
-
-
-def _query(row: pd.Series, right: bool, model: ExplainableModel) -> dict[str, str]:
-    held = session.upload()
-    query = {"picture": OWN, session.UPLOAD: held.digest, "model": model.title, "method": METHODS["hires_cam"].title}
+    settings = {"picture": OWN, "model": model.id, "method": st.session_state["method"]}
     if not right:
-        label = "{} ({})".format
-        query |= {
-            "ask": MARGIN,
-            "a": label(row["predicted"], row["predicted_index"]),
-            "b": label(row["true"], row["true_index"]),
-        }
-    return query
+        settings |= {"ask": MARGIN, "a": int(row["predicted_index"]), "b": int(row["true_index"])}
+    session.hand_over(settings)
+    st.session_state["to single image"] = True
 
 
 def _nearest(kept: pd.DataFrame, row: pd.Series, dataset: Dataset) -> None:

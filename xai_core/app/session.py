@@ -4,7 +4,7 @@ Widgets keep their own state: each has `bind="query-params"`, so that the addres
 """
 
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import streamlit as st
 
@@ -27,6 +27,17 @@ def upload() -> Upload | None:
 
 def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
     st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
+
+
+def hand_over(settings: dict[str, Any]) -> None:
+    """What the widgets of the page that is opened next are set to, by their keys. (A link inside a session would lose the
+    settings that both pages have.)"""
+    st.session_state["handed over"] = settings
+
+
+def take_over() -> None:
+    """Set this page's widgets as the page before said; before any is made."""
+    st.session_state.update(st.session_state.pop("handed over", {}))
 
 
 def complain(message: str) -> None:
