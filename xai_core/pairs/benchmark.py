@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core.errors import BadRequest, XaiError
+from xai_core.datasets import Dataset
+from xai_core.errors import BadPicture, BadRequest
 from xai_core.exporting import write_atomically
 from xai_core.images import prepare
-from xai_core.keys import bytes_digest
+from xai_core.keys import array_digest, bytes_digest
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluating import CONTROLS, evaluate_pair
@@ -28,7 +29,6 @@ from xai_core.pairs.explaining import explain_pair
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
 from xai_core.pairs.recipes import Augmentation, draw_view
 from xai_core.pairs.transforms import transformed
-from xai_core.pictures import open_picture
 from xai_core.runtime import Track
 
 PUBLISHED = {  # the paper's names -> ours, in its order
@@ -122,24 +122,24 @@ def _views(whole: Tensor, number: int, kind: str, plan: Plan) -> tuple[Tensor, T
 
 
 def run(
-    model: ExplainableModel, pictures: Sequence[Path], plan: Plan, folder: Path, track: Track = iter
+    model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: Plan, folder: Path, track: Track = iter
 ) -> tuple[list[list[dict]], list[str]]:
     """(rows of each picture, a line for each that could not be measured); finished pictures are read from `folder`.
 
-    Each picture's rows are written atomically as soon as they are there, under the plan's digest.
+    Each picture's rows are written atomically as soon as they are there, under the digests of plan and picture.
     """
     digest, found, failed = plan.digest(model), [], []
-    for number, path in enumerate(track(list(pictures))):
-        kept = folder / f"{digest}-{number:06d}-{bytes_digest(str(path).encode())[:12]}.json"
-        rows = _read(kept)
-        if rows is None:
-            try:
-                rows = measure_picture(model, open_picture(path), number, plan)
-            except XaiError as error:
-                failed.append(f"{path.name}: {error}")
-                continue
-            write_atomically(kept, json.dumps(_plain(rows)).encode())
-        found.append(rows)
+    for number, name in enumerate(track(list(names))):
+        try:
+            picture = dataset.open(name)
+            kept = folder / f"{digest}-{number:06d}-{array_digest(np.asarray(picture))[:12]}.json"
+            rows = _read(kept)
+            if rows is None:
+                rows = measure_picture(model, picture, number, plan)
+                write_atomically(kept, json.dumps(_plain(rows)).encode())
+            found.append(rows)
+        except BadPicture as error:
+            failed.append(f"{name}: {error}")
     return found, failed
 
 
@@ -239,12 +239,10 @@ def _cell(line: Mapping[str, Any]) -> str:
     return f"{line['mean']:.3f}{half}{theirs}"
 
 
-def chosen_pictures(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
-    """So many of the pictures, drawn by the seed from their sorted names; all where there are no more."""
-    if not paths:
-        raise BadRequest("There is no picture in this folder.")
-    every = sorted(paths)
+def chosen_pictures(dataset: Dataset, count: int, seed: int) -> list[str]:
+    """The names of so many pictures, drawn by the seed; all where there are no more."""
     if count < 1:
         raise BadRequest(f"At least one picture is measured, not {count}.")
+    every = sorted(sample.name for sample in dataset.samples)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
     return [every[int(index)] for index in order[:count]]
