@@ -14,6 +14,7 @@ from xai_core.likeness import COSINE, Likeness
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.explaining import ask_pair, native_maps
 from xai_core.pairs.geometry import GEOMETRY_METRICS, Geometry, geometry_rows
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, Row, curves, find_metrics, full_size, rows_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.runtime import Track
@@ -90,10 +91,7 @@ def _both(given: Any) -> tuple[Given, ...]:
 
 def raw(given: Given) -> Tensor:
     """The values of a map on its native grid, (h, w)."""
-    values = given.heatmap if isinstance(given, Explanation) else given
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-    found = torch.as_tensor(np.asarray(values), dtype=torch.float32)
+    found = tensor_of(given.heatmap if isinstance(given, Explanation) else given).float().cpu()
     while found.ndim > 2 and len(found) == 1:
         found = found[0]
     return found
@@ -113,8 +111,8 @@ def draws(pair: PairQuestion, seed: int, noise: Any = None) -> Tensor:
     shape = tuple(pair.views.shape[1:])
     if noise is None:
         source = np.random.RandomState(seed % 2**32)  # the generator of the published draws
-        noise = np.stack([source.uniform(-REACH, REACH, size=(1, *shape))[0] for _ in range(DRAWS)])
-    found = torch.as_tensor(np.asarray(noise), dtype=torch.float32)
+        noise = [source.uniform(-REACH, REACH, size=(1, *shape))[0] for _ in range(DRAWS)]
+    found = tensor_of(noise).float()
     found = found.flatten(0, 1) if found.ndim == 5 else found
     if found.ndim != 4 or found.shape[1:] != shape or not len(found):
         raise BadRequest(f"Noise is (draws, {', '.join(map(str, shape))}); this is {tuple(found.shape)}.")

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.options import check_options
 from xai_core.pairs.catalog import CLASS, find_pair_method
-from xai_core.pairs.method import PairMethod
+from xai_core.pairs.method import PairMethod, tensor_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.question import Question, Tally
 from xai_core.runtime import Track
@@ -210,4 +209,4 @@ def _by_class_method(pair: PairQuestion, name: str, seed: int, track: Track, opt
 def _digest(given: Any) -> str:
     """What stands for something random that was passed in: whoever has it can compute the same again."""
     held = given if isinstance(given, tuple | list) else [given]
-    return " ".join(array_digest(np.asarray(torch.as_tensor(one).cpu()))[:16] for one in held)
+    return " ".join(array_digest(tensor_of(one).cpu().numpy())[:16] for one in held)

@@ -9,6 +9,7 @@ from torch import Tensor
 from xai_core.attribution.method import Maps
 from xai_core.errors import BadRequest
 from xai_core.options import Range
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.pairs.recipes import Augmentation, draw_views
 from xai_core.runtime import Track
@@ -50,20 +51,20 @@ def pixel_invariance(
         shown = draw_views(pair.views[0], Augmentation(), seed, count)
         views = F.interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
     else:
-        shown = views = torch.as_tensor(views).to(pair.views)
+        shown = views = tensor_of(views).to(pair.views)
     if base is None:
         base = F.interpolate(pair.views[:1], (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
     if similarities is None:
         found = pair.embed(lambda rows: shown[rows.start : rows.stop], len(shown), track)
         similarities = pair.alike(found, pair.embeddings[:1]).clamp(0, 1)
     device = pair.views.device
-    base, targets = torch.as_tensor(base).to(pair.views).reshape(1, -1), torch.as_tensor(similarities).to(pair.views)
+    base, targets = tensor_of(base).to(pair.views).reshape(1, -1), tensor_of(similarities).to(pair.views)
     flat = views.reshape(len(views), -1)
     if base.shape[1] != flat.shape[1] or targets.numel() != len(flat):
         held = f"{tuple(views.shape)}, {base.numel()} values, {targets.numel()} numbers"
         raise BadRequest(f"Views, base and similarities do not fit: {held}.")
     weight, bias = _start(flat.shape[1], seed) if init is None else init
-    weight, bias = (torch.as_tensor(one).to(device).reshape(-1).clone() for one in (weight, bias))
+    weight, bias = (tensor_of(one).to(device).reshape(-1).clone() for one in (weight, bias))
     for _ in track(range(epochs)):
         step = _gradient(weight, bias, flat, base, targets.reshape(-1))
         weight, bias = weight - RATE * step[0], bias - RATE * step[1]
