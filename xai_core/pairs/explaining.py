@@ -122,14 +122,18 @@ def run_pair(
     return found[0], found[1] if len(found) > 1 else None
 
 
+def usual_options(model: ExplainableModel, method: str) -> dict[str, Any]:
+    """What a model's card says for a method, where the paper takes other options for that model."""
+    return dict(CARDS[model.id].pairs.get(method, {})) if model.id in CARDS else {}
+
+
 def _chosen(model: ExplainableModel, name: str, options: Mapping[str, Any]) -> tuple[PairMethod, dict, dict]:
     """The method of a name, its checked options, and what random was passed in. Raises BadRequest where it does not fit."""
     method, implied = find_pair_method(name)
     misfit = method.misfit(model)
     if misfit:
         raise BadRequest(misfit)
-    usual = CARDS[model.id].pairs.get(method.id, {}) if model.id in CARDS else {}
-    given, passed = method.given({**usual, **implied, **options})
+    given, passed = method.given({**usual_options(model, method.id), **implied, **options})
     return method, method.checked(given), passed
 
 

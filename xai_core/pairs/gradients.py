@@ -158,6 +158,9 @@ def averaged_transforms(
     Beware: Between two different crops the path leads through double exposures; the map of view 2 lies on its last point.
     """
     if path is None:
+        inside = float(pair.views[0].min()) >= -1e-6 and float(pair.views[0].max()) <= 1 + 1e-6
+        if transform != "second view" and not inside:
+            raise BadRequest("Transforms are of pictures in [0, 1]; for normalised views give the second view, or a path.")
         end = pair.views[1] if transform == "second view" else transformed(pair.views[:1], transform, seed)[0]
         lambdas = torch.linspace(1.0, 0.1, 10, device=pair.views.device)[:, None, None, None]
         path = lambdas * pair.views[0] + (1 - lambdas) * end
