@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app import evolution, evolution_sections, frame, show
+from xai_core.app import evolution, evolution_sections, evolution_view, frame, show
 
 frame.page("Training evolution")
 st.title("Training evolution")
@@ -16,7 +16,7 @@ with show.errors():
         evolution.nothing_yet()
         st.stop()
     with st.sidebar:
-        view = evolution.view(chosen)
+        view = evolution_view.view(chosen.run, chosen.other)
     evolution.facts(view)
     evolution.detail(view, *evolution.overview(view))
     evolution_sections.more(view)

@@ -66,6 +66,19 @@ def test_filters_and_order_are_in_the_link(folder):
     assert app.metric[0].value == str(wrong.sum()) and app.metric[1].value == "0.0%"
 
 
+@pytest.mark.parametrize("by", ["Class at the end", "Misclassification rate", "Frequency of changes", "Distinct classes"])
+def test_rows_are_grouped_by_what_is_counted(folder, by):
+    recorded(folder / "runs" / "first.parquet", samples=400)
+    app = opened(PAGE, group=by)
+    rows = app.selectbox(key="first.row").options
+    groups = list(dict.fromkeys(one.rpartition(" ")[0] for one in rows))
+    expected = {
+        "Class at the end": ["cat", "dog", "fox", "owl"],
+        "Distinct classes": ["1 class,", "2 classes,", "3 classes,", "4 classes,"],
+    }.get(by, ["0%,", "up to 25%,", "up to 50%,", "up to 75%,", "up to 100%,"])
+    assert groups == [one for one in expected if one in groups] and len(groups) >= 3  # in this order
+
+
 def test_filters_that_leave_nothing_say_so(folder):
     recorded(folder / "runs" / "first.parquet", samples=20)
     app = opened(PAGE, which="Wrong at the end")
@@ -164,3 +177,15 @@ def test_groups_of_two_runs_say_which_is_right():
 def test_the_recorded_runs_of_the_project_are_shown():
     app = opened(PAGE)
     assert not app.error and not app.exception and "scenes" in app.selectbox(key="run").value
+
+
+def test_an_uploaded_run_is_shown_until_it_is_taken_away(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE)
+    wide = b"id,label,1,2\na,cat,dog,cat\nb,dog,dog,dog\n"
+    app.file_uploader(key="run_file").set_value(("mine.csv", wide, "text/csv")).run()
+    assert app.selectbox(key="run").value == "Uploaded file" and "mine" in text(app) and app.metric[0].value == "2"
+    app.file_uploader(key="run_file").set_value(None).run()
+    assert not app.exception and app.selectbox(key="run").value == "first" and app.metric[0].value == "300"
+    app.file_uploader(key="run_file").set_value(("mine.csv", b"a,b\n1,2\n", "text/csv")).run()
+    assert "is no recorded run" in app.error[0].value and not app.exception

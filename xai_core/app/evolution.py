@@ -4,39 +4,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from xai_core import charts_evolution as charts
 from xai_core import recorded_runs as recorded
 from xai_core.app import evolution_sections
+from xai_core.app.evolution_view import DIFFER, VERDICT, View
 from xai_core.app.pickers import LINK
-from xai_core.errors import BadRequest
-from xai_core.evolution import MISSING, Groups, Run, grouped, measures, rows_of, together, verdicts
+from xai_core.evolution import Groups, Run, grouped, rows_of, verdicts
 from xai_core.keys import bytes_digest
 
 UPLOADED, NONE = "Uploaded file", "None"
-CLASS, VERDICT, DIFFER = "Predicted class", "Right or wrong", "Where the runs differ"
-MEASURES = {
-    "Misclassification rate": "misclassification",
-    "Frequency of changes": "frequency",
-    "Variability": "variability",
-    "Confidence at the end": "confidence",
-    "Sample id": "sample",
-}
-GROUPS = {"Nothing": None, "True class": "true", "Class at the end": "last"}
-SAMPLES = (
-    "All",
-    "Wrong at the end",
-    "Wrong at any time",
-    "Changed at any time",
-    "Forgotten: right before, wrong at the end",
-)
 LIVE_SECONDS = 3
-MEASURES_HELP = (
-    "Frequency: share of epochs in which the prediction is another than in the epoch before. Variability: distinct classes "
-    "predicted. Misclassification rate: share of epochs in which the prediction is wrong. All over the chosen epochs."
-)
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the run")
@@ -62,7 +41,7 @@ def runs() -> Chosen | None:
         key="run_file",
         help="What RunRecorder writes (Parquet or CSV), a table with a column for each epoch, or InstanceFlow's JSON. It "
         "stays in this session's memory.",
-        on_change=lambda: st.session_state.update(run=UPLOADED) if st.session_state["run_file"] else None,
+        on_change=_take_upload,
     )
     upload = st.session_state.get("run_file")
     names = [*offered, *([UPLOADED] if upload else [])]
@@ -80,6 +59,14 @@ def runs() -> Chosen | None:
     if file is not None and st.toggle("Live", key="live", help="Reads the run again while it is being written.", **LINK):
         _watch(file, file.stat().st_mtime_ns)
     return Chosen(run, other, file)
+
+
+def _take_upload() -> None:
+    """A new file is shown at once; one that was taken away is no longer chosen."""
+    if st.session_state["run_file"]:
+        st.session_state["run"] = UPLOADED
+    elif st.session_state.get("run") == UPLOADED:
+        st.session_state.pop("run")
 
 
 def _opened(name: str, data: bytes) -> Run:
@@ -107,73 +94,6 @@ def nothing_yet() -> None:
     )
 
 
-@dataclass(frozen=True)
-class View:
-    """What is looked at: the chosen epochs of the chosen samples in the chosen order, and what was counted of them.
-
-    `table` has a row for each sample, in the same order; `kinds` the value by which it is grouped. `other` holds the same
-    samples and epochs of the second run, in the same order.
-    """
-
-    whole: Run
-    run: Run
-    table: pd.DataFrame
-    kinds: np.ndarray
-    grouping: str
-    second: Run | None
-    other: Run | None
-    colour: str
-
-
-def view(chosen: Chosen) -> View:
-    """The controls that choose samples, epochs and order."""
-    run, second = chosen.run, chosen.other
-    first, last = int(run.epochs[0]), int(run.epochs[-1])
-    if first < last:
-        first, last = st.slider("Epochs", first, last, (first, last), key=f"{run.title}.epochs", **LINK)
-    classes = st.multiselect("True classes", run.classes, key=f"{run.title}.classes", placeholder="all", **LINK)
-    which = st.selectbox("Samples", SAMPLES, key="which", **LINK)
-    order = st.selectbox("Sort by", MEASURES, key="sort", help=MEASURES_HELP, **LINK)
-    grouping = st.selectbox("Group by", GROUPS, index=1, key="group", **LINK)
-    part, other = run.between(first, last), None
-    ways = [CLASS, VERDICT, *([DIFFER] if second is not None else [])]
-    usual = CLASS if len(run.classes) <= charts.COLOURS else VERDICT  # of more classes most would share one grey
-    colour = st.selectbox("Colour", ways, index=ways.index(usual), key=f"{run.title}.colour", **LINK)
-    if colour == DIFFER:
-        part, other = together(part, second)
-    kept = _kept(part, classes, which)
-    if not kept.any():
-        raise BadRequest("No sample fits these filters: choose other classes, samples or epochs on the left.")
-    part = part.rows(kept)
-    table = measures(part)
-    table["true"], table["last"] = part.true, part.last
-    confidence = part.confidence[:, -1]
-    table["confidence"] = np.where(np.isnan(confidence), -1.0, confidence)
-    by = [*([GROUPS[grouping]] if GROUPS[grouping] else []), MEASURES[order], "sample"]
-    up = [True] * (len(by) - 2) + [MEASURES[order] in ("sample", "confidence"), True]
-    place = table.sort_values(by, ascending=up, kind="stable").index.to_numpy()
-    part, table = part.rows(place), table.loc[place].reset_index(drop=True)
-    kinds = table[GROUPS[grouping]].to_numpy() if GROUPS[grouping] else np.zeros(len(table), int)
-    shared = other.rows(kept).rows(place) if other is not None else None
-    return View(run, part, table, kinds, grouping, second, shared, colour)
-
-
-def _kept(run: Run, classes: list[str], which: str) -> np.ndarray:
-    wanted = np.isin(run.true, [run.classes.index(name) for name in classes]) if classes else np.full(len(run.true), True)
-    known = run.predicted != MISSING
-    right = (run.predicted == run.true[:, None]) & known
-    wrong_now = (run.last != run.true) & known.any(1)
-    if which == SAMPLES[1]:
-        wanted &= wrong_now
-    elif which == SAMPLES[2]:
-        wanted &= (~right & known).any(1)
-    elif which == SAMPLES[3]:
-        wanted &= measures(run)["changes"].to_numpy() > 0
-    elif which == SAMPLES[4]:
-        wanted &= wrong_now & right.any(1)
-    return wanted & known.any(1)
-
-
 def facts(found: View) -> None:
     """What the run is, and its figures at the end of the chosen epochs."""
     st.caption(f"**{found.whole.title}**: {found.whole.in_words()}")
@@ -192,7 +112,7 @@ def overview(found: View) -> tuple[int, int]:
     run = found.run
     groups = grouped(run, rows_of(len(run.samples), charts.ROWS, found.kinds))
     sizes = np.diff(groups.starts)
-    names = [_name(found, groups, index) for index in range(len(sizes))]
+    names = _names(found, groups)
     _draw(found, groups, names, "overview")
     if sizes.max() == 1:
         return 0, len(run.samples)
@@ -208,12 +128,15 @@ def overview(found: View) -> tuple[int, int]:
     return int(groups.starts[row]), int(groups.starts[row + 1])
 
 
-def _name(found: View, groups: Groups, index: int) -> str:
-    low, high = groups.starts[index], groups.starts[index + 1]
-    kind = "" if found.grouping == "Nothing" else found.run.classes[found.kinds[low]]
-    if high - low == 1:
-        return f"{found.run.samples[low]}"
-    return f"{kind} {low + 1}–{high}".strip()
+def _names(found: View, groups: Groups) -> list[str]:
+    """What rows are called: by their sample, or by their group and places in the order."""
+    sizes = np.diff(groups.starts)
+    if (sizes == 1).all():
+        return found.run.samples.tolist()
+    places = [
+        f"{low + 1}–{low + size}" if size > 1 else f"{low + 1}" for low, size in zip(groups.starts, sizes, strict=False)
+    ]
+    return [f"{found.kinds[low]} {place}".strip() for low, place in zip(groups.starts, places, strict=False)]
 
 
 def _draw(found: View, groups: Groups, names: list[str], key: str) -> None:

@@ -102,7 +102,7 @@ class Augmented:
     """Batches of pictures, each cut, mirrored and coloured at random; draws come from torch's global generator."""
 
     def __init__(self, rows: Rows, plan: Plan, side: int):
-        self.rows, self.size = rows, plan.batch
+        self.rows, self.size = rows, min(plan.batch, len(rows))
         steps = [v2.RandomResizedCrop(side, scale=(plan.crop, 1.0), antialias=True), v2.RandomHorizontalFlip()]
         if plan.jittered:
             steps.append(v2.RandomApply([v2.ColorJitter(*plan.jitter)], plan.jittered))

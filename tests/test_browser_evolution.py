@@ -1,0 +1,41 @@
+"""The page of a training on the real server: clicks lead from the picture of all samples to one, fluidly."""
+# ruff: noqa: F811 (a fixture has the name of its import)
+
+import re
+import time
+
+import pytest
+from playwright.sync_api import expect
+from test_browser import browser, choose, server, settled, visit  # noqa: F401 (fixtures)
+
+pytestmark = pytest.mark.browser
+
+
+def value(page, label):
+    return page.get_by_role("combobox", name=label, exact=True).input_value()
+
+
+def test_from_the_picture_of_all_samples_to_one(visit):
+    page = visit("Training_evolution?run=scenes_supervised")
+    expect(page.get_by_text(re.compile(r"2,700 samples in \d+ rows"))).to_be_visible()
+    pictures = page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
+    assert value(page, "Row").startswith("buildings 1–")
+    whole = pictures.nth(0).bounding_box()
+    page.mouse.click(whole["x"] + 300, whole["y"] + 420)
+    settled(page)
+    row, sample = value(page, "Row"), value(page, "Sample")
+    assert not row.startswith("buildings 1–"), "a click on a row chooses it"
+    few = page.get_by_text("samples of this row").locator("xpath=following::*[@data-testid='stVegaLiteChart'][1]")
+    few.scroll_into_view_if_needed()
+    box = few.locator("canvas, svg").first.bounding_box()
+    page.mouse.click(box["x"] + 300, box["y"] + 300)
+    settled(page)
+    assert value(page, "Sample") != sample and value(page, "Row") == row
+    began = time.monotonic()
+    choose(page, "Sort by", "Variability")
+    assert time.monotonic() - began < 12, "2,700 samples of 48 epochs answer at once"
+    assert "sort=Variability" in page.url and "scenes_supervised.row" in page.url
+    choose(page, "Second run", "scenes_finetuned")
+    page.get_by_text("Second run", exact=True).last.click()
+    settled(page)
+    expect(page.get_by_text("samples end in different classes")).to_be_visible()
