@@ -15,8 +15,10 @@ from scipy.stats import spearmanr
 from small_models import pair, pictures
 from torch import nn
 
+from xai_core.errors import BadRequest
 from xai_core.explaining import explain
-from xai_core.metrics import correlation, imputation, ranking, remaking
+from xai_core.metrics import correlation, frames, imputation, ranking, remaking
+from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.measuring import measure, measure_all
 from xai_core.metrics.metric import Case
 from xai_core.models.explainable import ExplainableModel
@@ -342,3 +344,24 @@ def test_ties_are_broken_by_draws_of_the_seed_and_counted():
     assert found.facts["ties"] == pytest.approx(0.95) and found.facts["tied points"] == pytest.approx(18 / 21)
     assert found.facts["tie effect"] == pytest.approx(0, abs=1e-6), "every pixel counts the same: a straight line anyway"
     assert np.trapezoid(found.curve[:, 1], found.curve[:, 0]) == pytest.approx(75)
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if frames.has_frames(name)])
+def test_the_picture_behind_a_point_of_a_curve_is_the_one_that_was_scored(metric):
+    model, image, target = convolutions(), picture(), ClassLogit((0,))
+    values = np.random.default_rng(3).random((7, 7))
+    options = {"score": "asked"} | ({"regions": 30} if metric == "region_perturbation" else {})
+    curve = measure(model, image, values, metric, **ASKED, **options).curve
+    for step in (0, 1, len(curve) // 2, len(curve) - 1):
+        shown = frames.frame(model, image, values, metric, step, target, options)
+        assert float(model.outputs(shown[None]).logits[0, 0]) == pytest.approx(curve[step, 1], abs=1e-5)
+    with pytest.raises(BadRequest, match=f"points 0 to {len(curve) - 1}"):
+        frames.frame(model, image, values, metric, len(curve), target, options)
+
+
+def test_a_control_has_pictures_too_and_a_correlation_has_none():
+    model, image, target = convolutions(), picture(), ClassLogit((0,))
+    shown = frames.frame(model, image, "control:uniform_map", "deletion", 8, target)
+    assert (shown == 0).all(0).float().mean() == pytest.approx(0.5, abs=0.01)
+    with pytest.raises(BadRequest, match="No single picture"):
+        frames.frame(model, image, "control:uniform_map", "sensitivity_n", 1, target)

@@ -10,6 +10,7 @@ from small_models import pictures, small
 
 from xai_core import rendering
 from xai_core.__main__ import main
+from xai_core.datasets import open_dataset
 from xai_core.pairs import benchmark
 from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, Plan
 from xai_core.pairs.metrics import PAIR_METRICS
@@ -29,12 +30,14 @@ def folder(tmp_path):
 
 
 def files(folder):
-    return benchmark.chosen_pictures(list(folder.rglob("*.png")), 10, 0)
+    """The dataset, and its pictures in the order of a seed."""
+    dataset = open_dataset(folder)
+    return dataset, benchmark.chosen_pictures(dataset, 10, 0)
 
 
 def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
     model, parts = small("custom").model, tmp_path / "parts"
-    first, failed = benchmark.run(model, files(folder), PLAN, parts)
+    first, failed = benchmark.run(model, *files(folder), PLAN, parts)
     assert len(first) == 3 and len(failed) == 1 and "broken.png" in failed[0]
     assert len(list(parts.iterdir())) == 3 and not list(parts.glob(".*"))
     kept = sorted(parts.iterdir())
@@ -43,9 +46,11 @@ def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(
         benchmark, "measure_picture", lambda *given, **options: calls.append(given[2]) or real(*given, **options)
     )
-    again, _ = benchmark.run(model, files(folder), PLAN, parts)
+    again, _ = benchmark.run(model, *files(folder), PLAN, parts)
     assert len(calls) == 1 and str(again) == str(first)
-    benchmark.run(model, files(folder)[:1], Plan(PLAN.methods, metrics=("SI",), seed=1, step=500), parts)
+    dataset, names = files(folder)
+    names = [name for name in names if "broken" not in name]
+    benchmark.run(model, dataset, names[:1], Plan(PLAN.methods, metrics=("SI",), seed=1, step=500), parts)
     assert len(calls) == 2  # another plan takes up nothing
 
 
@@ -57,6 +62,18 @@ def test_rows_say_which_pairs_they_are_of():
     assert len(of[CROPPED] & of[WHOLE]) == 3  # controls stand beside both
     again = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 1, PLAN)
     assert again != rows
+
+
+def test_all_sixteen_methods_are_measured_behind_the_normalisation():
+    options = {
+        "conditional_occlusion": {"window": 16, "stride": 16},
+        "context_agnostic_occlusion": {"window": 16, "stride": 16},
+    }
+    options |= {"pairwise_occlusion": {"samples": 3}, "smooth_grad": {"samples": 2}, "smooth_grad_guided": {"samples": 2}}
+    plan = Plan(options=options | {"pixel_invariance": {"count": 3}}, metrics=("SI", "CI", "CAD"), step=1000)
+    rows = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 0, plan)
+    assert {row["method"] for row in rows} >= set(PUBLISHED.values())
+    assert {row["metric"] for row in rows if row["method"] == "pixel_invariance"} == {"CI", "CAD"}
 
 
 def test_means_intervals_and_undefined_values():

@@ -21,6 +21,8 @@ from .metrics.catalog import METRICS as METRICS
 from .metrics.measuring import Measurement as Measurement
 from .metrics.measuring import measure as measure
 from .metrics.measuring import measure_all as measure_all
+from .metrics.mosaics import mosaic as mosaic
+from .metrics.selftest import self_test as self_test
 from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel
 from .models.explainable import Prediction as Prediction
@@ -29,11 +31,16 @@ from .pairs.catalog import PAIR_METHODS as PAIR_METHODS
 from .pairs.evaluating import evaluate_pair as evaluate_pair
 from .pairs.explaining import explain_pair as explain_pair
 from .pairs.explaining import explain_pair_methods as explain_pair_methods
+from .pairs.geometry import Geometry as Geometry
 from .pairs.metrics import PAIR_METRICS as PAIR_METRICS
+from .pairs.recipes import Augmentation as Augmentation
+from .pairs.recipes import draw_view as draw_view
 from .pictures import open_picture as open_picture
 from .question import Question as Question
 from .rendering import overlay as overlay
 from .samples import load_sample as load_sample
+from .synthesis import invert as invert
+from .synthesis import visualise_features as visualise_features
 from .targets import ClassLogit as ClassLogit
 from .targets import ClassMargin as ClassMargin
 from .targets import ClassProbability as ClassProbability

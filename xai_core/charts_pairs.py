@@ -14,6 +14,7 @@ from xai_core.charts import ASKED, OTHER, QUIET
 from xai_core.pairs.context import RandomPairs
 from xai_core.pairs.metrics import Metric, Row
 
+FRAME, LEGEND = 20, 107  # pixels that a chart's height holds beside the picture: without a legend, and with one
 SAME, DIFFERENT = "views of one picture", "views of two pictures"
 
 
@@ -45,7 +46,7 @@ def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.Laye
     own = pd.DataFrame({"value": [value], "said": ["this pair"]})
     line = alt.Chart(own).mark_rule(color=ASKED, strokeWidth=3).encode(x="value:Q", tooltip=["said:N", "value:Q"])
     label = alt.Chart(own).mark_text(color=ASKED, dy=-6, y=0).encode(x="value:Q", text="said:N")
-    return (bars + line + label).properties(height=150)
+    return (bars + line + label).properties(height=220)
 
 
 def _picture(drawn: Image.Image, rows: int, columns: int) -> alt.Chart:
@@ -56,7 +57,7 @@ def _picture(drawn: Image.Image, rows: int, columns: int) -> alt.Chart:
     down = {"scale": alt.Scale(domain=[0, rows], nice=False, reverse=True), "axis": None}
     return (
         alt.Chart(pd.DataFrame({"url": [url], "x": [columns / 2], "y": [rows / 2]}))
-        .mark_image(width=alt.ExprRef("width"), height=alt.ExprRef("height"), aspect=False)
+        .mark_image(width=alt.ExprRef("width"), height=alt.ExprRef("height"), aspect=False, aria=False)
         .encode(url="url:N", x=alt.X("x:Q", **across), y=alt.Y("y:Q", **down))
     )
 
@@ -84,7 +85,7 @@ def patch_picker(drawn: Image.Image, grid: tuple[int, int], chosen: tuple[int, i
     picked = alt.selection_point(name="patch", fields=["row", "column"], on="click")
     answer = (
         alt.Chart(cells)
-        .mark_rect(fillOpacity=0.01, fill="white", stroke=QUIET, strokeOpacity=0.35, cursor="pointer")
+        .mark_rect(fillOpacity=0.01, fill="white", stroke=QUIET, strokeOpacity=0.35, cursor="pointer", aria=False)
         .encode(**_ACROSS, tooltip=["row:Q", "column:Q"])
         .add_params(picked)
     )
@@ -108,17 +109,19 @@ def patch_matches(drawn: Image.Image, values: NDArray, truth: tuple[float, float
         legend=alt.Legend(orient="bottom", gradientLength=side - 12, format=".2f"),
     )
     tips = ["row:Q", "column:Q", alt.Tooltip("similarity:Q", format=".3f")]
-    answer = alt.Chart(cells).mark_rect(fillOpacity=0.5, strokeOpacity=0).encode(**_ACROSS, color=shade, tooltip=tips)
+    answer = (
+        alt.Chart(cells).mark_rect(fillOpacity=0.5, strokeOpacity=0, aria=False).encode(**_ACROSS, color=shade, tooltip=tips)
+    )
     chart = _picture(drawn, rows, columns) + answer
     chart += alt.Chart(best).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3).encode(**_ACROSS)
     if truth is not None:
         there = pd.DataFrame({"left": [truth[0] * columns], "top": [truth[1] * rows]})
         cross = {"shape": "cross", "size": 220, "filled": True, "color": "white", "stroke": "black", "angle": 45}
         chart += alt.Chart(there).mark_point(**cross).encode(x="left:Q", y="top:Q")
-    return _sized(chart, drawn, side, 52)
+    return _sized(chart, drawn, side, LEGEND)
 
 
-def _sized(chart: alt.LayerChart, drawn: Image.Image, side: int, below: int = 0) -> alt.LayerChart:
+def _sized(chart: alt.LayerChart, drawn: Image.Image, side: int, below: int = FRAME) -> alt.LayerChart:
     height = round(side * drawn.height / drawn.width) + below
     return chart.properties(width=side, height=height, padding=0).configure_view(stroke=None)
 
@@ -149,7 +152,7 @@ def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> 
         y=y, x="value:Q", tooltip=tips, color=alt.value(ASKED), shape=alt.Shape("view:N", legend=None)
     )  # fmt: skip
     return (bars + dots if len(each) else bars + alt.Chart(both).mark_point(opacity=0).encode(y=y, x="value:Q")).properties(
-        height=24 * max(1, len(both)) + 40
+        height=30 * max(1, len(both)) + 100  # with the axis
     )
 
 

@@ -11,7 +11,7 @@ def add_to(parsers) -> None:
     ours = parsers.add_parser("pairs-benchmark", help="how faithful methods for pairs are, over many pictures")
     ours.add_argument("--model", required=True, help="see: models")
     ours.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
-    ours.add_argument("--data", type=Path, required=True, metavar="DIR", help="pictures, in subfolders too")
+    ours.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
     ours.add_argument("--images", type=int, default=100, metavar="N", help="how many of them, drawn by the seed")
     ours.add_argument("--seed", type=int, default=0)
     ours.add_argument("--methods", default="all", help="ids with commas between, or all sixteen of the paper (default)")
@@ -23,24 +23,22 @@ def add_to(parsers) -> None:
 
 
 def _benchmark(given: argparse.Namespace) -> None:
+    from xai_core.datasets import open_dataset
     from xai_core.models.loading import load_model
     from xai_core.pairs import benchmark
     from xai_core.pairs.catalog import find_pair_method
     from xai_core.pairs.metrics import PAIR_METRICS, find_metrics
-    from xai_core.probing import SUFFIXES
 
     if given.out.suffix != ".csv":
         raise BadRequest(f"The table is a file .csv, not {given.out.name}.")
-    if not given.data.is_dir():
-        raise BadRequest(f"{given.data} is not a folder.")
     if given.step < 1:
         raise BadRequest(f"A step is at least one pixel, not {given.step}.")
     methods = list(benchmark.PUBLISHED.values())
     if given.methods != "all":
         methods = [find_pair_method(name.strip())[0].id for name in given.methods.split(",")]
     metrics = list(PAIR_METRICS) if given.metrics == "all" else find_metrics(given.metrics.split(","))
-    every = [path for path in given.data.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    pictures = benchmark.chosen_pictures(every, given.images, given.seed)
+    dataset = open_dataset(given.data)
+    names = benchmark.chosen_pictures(dataset, given.images, given.seed)
     model = load_model(given.model, given.weights)
     misfits = {name: find_pair_method(name)[0].misfit(model) for name in methods}
     for misfit in filter(None, misfits.values()):
@@ -50,7 +48,7 @@ def _benchmark(given: argparse.Namespace) -> None:
         normalised=not given.pixel_space,
     )  # fmt: skip
     parts = given.out.with_name(f"{given.out.name}.parts")
-    found, failed = benchmark.run(model, pictures, plan, parts, commands.bar)
+    found, failed = benchmark.run(model, dataset, names, plan, parts, commands.bar)
     for line in failed:
         print(f"left out: {line}")
     if not found:
@@ -59,7 +57,7 @@ def _benchmark(given: argparse.Namespace) -> None:
     for name in sorted(set(plan.methods) - {line["method"] for line in lines}):
         print(f"left out: {name} does not fit this network on any picture")
     space = "behind the normalisation" if plan.normalised and model.network.normalise else "in pixel space"
-    said = f"{model.title}, {len(found)} pictures of {given.data.name}, seed {given.seed}, {space}."
+    said = f"{model.title}, {len(found)} pictures of {dataset.title}, seed {given.seed}, {space}."
     markdown = benchmark.as_markdown(lines, said)
     print(markdown)
     files = {given.out.name: benchmark.as_csv(lines).encode(), given.out.with_suffix(".md").name: markdown.encode()}

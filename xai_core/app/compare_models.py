@@ -61,7 +61,8 @@ def networks() -> list[Network]:
     """The networks to compare, grouped: supervised, self-supervised, untrained."""
     every = choices()
     ready = [one for one in every if one.ready and one.checkpoint != loaded.RANDOM]
-    default = [*ready, Network(ready[0].id, loaded.RANDOM)][:3] if ready else []
+    alike = [one for one in ready if find_card(one.id).classes == find_card(ready[0].id).classes]
+    default = [*alike[:2], Network(ready[0].id, loaded.RANDOM)] if ready else []
     by_title = {one.title: one for one in every}
     chosen = st.multiselect(
         f"Networks (2 to {MOST})", list(by_title), [one.title for one in default], max_selections=MOST, key="networks",

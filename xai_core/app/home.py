@@ -36,6 +36,12 @@ PAGES = {
         "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained ones side by side.",
     ),
+    METRICS: (
+        "Faithfulness metrics",
+        ":material/rule_settings:",
+        "Which of these maps tells the truth about the model? Every metric beside maps that know nothing, on one picture or "
+        "on many, with intervals, and a test of the metric itself on this very model.",
+    ),
     PAIRS: (
         "Pairs",
         ":material/join_inner:",

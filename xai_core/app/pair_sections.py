@@ -41,6 +41,19 @@ def _pick_patch() -> None:
         st.session_state["row"], st.session_state["column"] = int(picked[0]["row"]), int(picked[0]["column"])
 
 
+def _place(label: str, count: int) -> int:
+    """A number from 1 to `count`, in the link under its label.
+
+    Written by hand: once a click has set it, Streamlit's own binding no longer follows what is typed.
+    """
+    key = label.lower()
+    asked = st.session_state.get(key, st.query_params.get(key, ""))
+    st.session_state[key] = min(int(asked), count) if str(asked).isdecimal() and int(asked) else (count + 1) // 2
+    found = st.number_input(label, 1, count, key=key, width=120)
+    st.query_params[key] = str(found)
+    return found
+
+
 def matching(model: ExplainableModel, two: Two, asked: Asked) -> None:
     """A patch of view 1, and the places of view 2 whose activations are most like it."""
     name = f"pair cells {model.fingerprint} {two.key} {asked.cut}"
@@ -49,8 +62,7 @@ def matching(model: ExplainableModel, two: Two, asked: Asked) -> None:
     ).astype(np.float32)
     rows, columns = every.shape[:2]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        row = st.number_input("Row", 1, rows, min(rows, (rows + 1) // 2), key="row", width=120, **LINK)
-        column = st.number_input("Column", 1, columns, min(columns, (columns + 1) // 2), key="column", width=120, **LINK)
+        row, column = _place("Row", rows), _place("Column", columns)
         st.caption(f"The cut {asked.cut} has {rows} x {columns} patches. Click one in view 1, or give its row and column.")
     cell, (first, second) = (row - 1, column - 1), two.shown()
     values, truth, words = every[cell], None, ""

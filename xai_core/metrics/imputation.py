@@ -23,7 +23,7 @@ _SMALL = 16  # pixels of a block that is not cut any further
 
 def imputed(image: Tensor, missing: NDArray[np.bool_]) -> Tensor:
     """Pictures (n, 3, H, W) like `image` (1, 3, H, W), the missing (n, H, W) pixels made up. Some pixel must be left."""
-    flat = image[0].double().cpu().flatten(1).T.numpy()
+    flat = image[0].cpu().double().flatten(1).T.numpy()
     with ThreadPoolExecutor(runtime.available_cpus()) as pool:
         found = list(pool.map(lambda one: _solved(flat, one), missing))
     return torch.from_numpy(np.stack(found)).view(len(missing), *image.shape[1:]).to(image)

@@ -119,13 +119,13 @@ def measure_all(
     if taken:
         raise BadRequest(f"'{taken[0]}' is the name of a control; give the map another.")
     prepared = model.prepare(image)
-    candidates = [_candidate(name, one, prepared.digest, prepared.pixels.shape[1:]) for name, one in explanations.items()]
+    candidates = [candidate_of(name, one, prepared.digest, prepared.pixels.shape[1:]) for name, one in explanations.items()]
     region = inside(box, prepared)
     target = _common_target(explanations) if target is None else target
     question, pixels = ask(model, image, target, precision=precision)
-    case = _case(question, pixels, seed, region)
+    case = case_of(question, pixels, seed, region)
     if controls:
-        candidates = [*_controls(question, case), *candidates]
+        candidates = [*control_candidates(question, case), *candidates]
     return _measured(question, case, candidates, chosen, track)
 
 
@@ -135,11 +135,12 @@ def measure_asked(
     """As `measure_all`, for a question that is there already and a picture (1, 3, H, W) as the network sees it; without
     controls and boxes, and without a look at what the maps explain."""
     chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
-    candidates = [_candidate(name, one, None, image.shape[2:]) for name, one in explanations.items()]
-    return _measured(question, _case(question, image, seed, None), candidates, chosen, track)
+    candidates = [candidate_of(name, one, None, image.shape[2:]) for name, one in explanations.items()]
+    return _measured(question, case_of(question, image, seed), candidates, chosen, track)
 
 
-def _case(question: Question, image: Tensor, seed: int, region: NDArray | None) -> Case:
+def case_of(question: Question, image: Tensor, seed: int, region: NDArray | None = None) -> Case:
+    """What the metrics of one picture (1, 3, H, W) share."""
     model = question.model
     remake, twin = _remaker(model, question.target), cache(partial(untrained, model))
     return Case(image, question.target, seed, region, remake, model, twin)
@@ -186,7 +187,7 @@ def unbeaten(metric: Metric, one: Measurement) -> list[str]:
     return [name for name, value in one.controls.items() if sign * (value - one.value) >= 0]
 
 
-def _candidate(name: str, given: Explanation | NDArray, picture: str | None, size: Sequence[int]) -> Candidate:
+def candidate_of(name: str, given: Explanation | NDArray, picture: str | None, size: Sequence[int]) -> Candidate:
     size = tuple(size)
     if isinstance(given, Explanation):
         if picture is not None and given.picture != picture:
@@ -229,7 +230,7 @@ def _remaker(model: ExplainableModel, asked: Target):
     return remake
 
 
-def _controls(question: Question, case: Case) -> list[Candidate]:
+def control_candidates(question: Question, case: Case) -> list[Candidate]:
     found = []
     for name, given in CONTROLS.items():
         method: Method = METHODS[name.removeprefix("control:")]

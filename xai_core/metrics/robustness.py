@@ -105,7 +105,7 @@ def _outputs(case: Case, near: Neighbours) -> NDArray[np.float64]:
     def compute():
         batches = [case.model.outputs(images) for images in (case.image, *near.images.split(16))]
         read = "logits" if case.model.has_classifier else "embedding"
-        return np.concatenate([getattr(one, read).double().cpu().numpy() for one in batches])
+        return np.concatenate([getattr(one, read).cpu().double().numpy() for one in batches])
 
     return case.remembered(("outputs", *near.key), compute)
 

@@ -130,5 +130,5 @@ def _swept(question: Question, case: Case, asks: Sequence[Pictures], track: Trac
             start += len(own)
         return torch.cat(values)
 
-    scores = question.sweep_scores(pictures, read, int(ends[-1]), case.size, track).double().cpu().numpy()
+    scores = question.sweep_scores(pictures, read, int(ends[-1]), case.size, track).cpu().double().numpy()
     return np.split(scores, ends[1:-1])

@@ -17,18 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core.errors import BadRequest, XaiError
+from xai_core.datasets import Dataset
+from xai_core.errors import BadPicture, BadRequest
 from xai_core.exporting import write_atomically
 from xai_core.images import prepare
-from xai_core.keys import bytes_digest
+from xai_core.keys import array_digest, bytes_digest
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluating import CONTROLS, evaluate_pair
-from xai_core.pairs.explaining import explain_pair
+from xai_core.pairs.explaining import ask_pair, explain_pair, usual_options
+from xai_core.pairs.invariance import drawn_views
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
 from xai_core.pairs.recipes import Augmentation, draw_view
 from xai_core.pairs.transforms import transformed
-from xai_core.pictures import open_picture
 from xai_core.runtime import Track
 
 PUBLISHED = {  # the paper's names -> ours, in its order
@@ -92,13 +93,16 @@ def measure_picture(model: ExplainableModel, picture: Any, number: int, plan: Pl
         names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
         if not names:
             continue
-        views = _views(whole, number, kind, plan)
+        views = shown = _views(whole, number, kind, plan)
         if inside:
-            views = [model.network.normalise(view[None].to(model.device))[0] for view in views]
+            views = [_normalised(model, view[None])[0] for view in shown]
         maps: dict[str, Any] = {}
         for name in track(names):
+            options = plan.options.get(name, {})
+            if inside and name == "pixel_invariance":
+                options = options | _drawn(model, asked, shown, views, plan)
             with contextlib.suppress(BadRequest):
-                maps[name] = explain_pair(asked, *views, name, seed=plan.seed, **plan.options.get(name, {}))
+                maps[name] = explain_pair(asked, *views, name, seed=plan.seed, **options)
         for name in plan.controls:
             maps[name] = explain_pair(asked, *views, name, seed=plan.seed + number)
         curves = [one for one in plan.metrics if one != "MS"]
@@ -108,6 +112,20 @@ def measure_picture(model: ExplainableModel, picture: Any, number: int, plan: Pl
             found += evaluate_pair(asked, *views, again, ["MS"], seed=plan.seed + number)
         rows += [row._asdict() | {"pairs": kind} for row in found]
     return rows
+
+
+def _normalised(model: ExplainableModel, pictures: Tensor) -> Tensor:
+    return model.network.normalise(pictures.to(model.device))
+
+
+def _drawn(model, asked, shown: Sequence[Tensor], views: Sequence[Tensor], plan: Plan) -> dict[str, Tensor]:
+    """What pixel invariance draws: views are augmented as pictures, and normalised afterwards."""
+    count = PAIR_METHODS["pixel_invariance"].checked(
+        usual_options(model, "pixel_invariance") | dict(plan.options.get("pixel_invariance", {}))
+    )["count"]
+    pair, _ = ask_pair(asked, *views)
+    drawn, similarities = drawn_views(pair, shown[0], count, plan.seed, lambda pictures: _normalised(model, pictures))
+    return {"views": drawn, "similarities": similarities}
 
 
 def _has_sensitivity(name: str) -> bool:
@@ -122,24 +140,24 @@ def _views(whole: Tensor, number: int, kind: str, plan: Plan) -> tuple[Tensor, T
 
 
 def run(
-    model: ExplainableModel, pictures: Sequence[Path], plan: Plan, folder: Path, track: Track = iter
+    model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: Plan, folder: Path, track: Track = iter
 ) -> tuple[list[list[dict]], list[str]]:
     """(rows of each picture, a line for each that could not be measured); finished pictures are read from `folder`.
 
-    Each picture's rows are written atomically as soon as they are there, under the plan's digest.
+    Each picture's rows are written atomically as soon as they are there, under the digests of plan and picture.
     """
     digest, found, failed = plan.digest(model), [], []
-    for number, path in enumerate(track(list(pictures))):
-        kept = folder / f"{digest}-{number:06d}-{bytes_digest(str(path).encode())[:12]}.json"
-        rows = _read(kept)
-        if rows is None:
-            try:
-                rows = measure_picture(model, open_picture(path), number, plan)
-            except XaiError as error:
-                failed.append(f"{path.name}: {error}")
-                continue
-            write_atomically(kept, json.dumps(_plain(rows)).encode())
-        found.append(rows)
+    for number, name in enumerate(track(list(names))):
+        try:
+            picture = dataset.open(name)
+            kept = folder / f"{digest}-{number:06d}-{array_digest(np.asarray(picture))[:12]}.json"
+            rows = _read(kept)
+            if rows is None:
+                rows = measure_picture(model, picture, number, plan)
+                write_atomically(kept, json.dumps(_plain(rows)).encode())
+            found.append(rows)
+        except BadPicture as error:
+            failed.append(f"{name}: {error}")
     return found, failed
 
 
@@ -239,12 +257,10 @@ def _cell(line: Mapping[str, Any]) -> str:
     return f"{line['mean']:.3f}{half}{theirs}"
 
 
-def chosen_pictures(paths: Sequence[Path], count: int, seed: int) -> list[Path]:
-    """So many of the pictures, drawn by the seed from their sorted names; all where there are no more."""
-    if not paths:
-        raise BadRequest("There is no picture in this folder.")
-    every = sorted(paths)
+def chosen_pictures(dataset: Dataset, count: int, seed: int) -> list[str]:
+    """The names of so many pictures, drawn by the seed; all where there are no more."""
     if count < 1:
         raise BadRequest(f"At least one picture is measured, not {count}.")
+    every = sorted(sample.name for sample in dataset.samples)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
     return [every[int(index)] for index in order[:count]]

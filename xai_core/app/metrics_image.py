@@ -1,0 +1,243 @@
+"""The tab 'One image' of the page of metrics: what is measured, and the measuring."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import streamlit as st
+
+from xai_core import charts_metrics
+from xai_core.app import compare, compute, metrics_show, pickers, show
+from xai_core.app.pickers import LINK, Chosen
+from xai_core.errors import XaiError
+from xai_core.explanation import Explanation
+from xai_core.keys import bytes_digest
+from xai_core.metrics.catalog import METRICS, QUICK
+from xai_core.metrics.measuring import CONTROLS, Measurement, measure_all, total_passes
+from xai_core.metrics.selftest import Verdict, self_test, test_passes
+from xai_core.models.explainable import ExplainableModel
+from xai_core.options import options_of
+from xai_core.targets import Target
+
+DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
+BOX_METRIC = "energy_pointing_game"
+BOX_WIDTH = 300
+SIDES = ("left", "top", "right", "bottom")
+ABOUT_BOX = (
+    "Metrics of localisation ask how much of a map lies where the object is. A map may be true and lie elsewhere, where the "
+    "network looks at the background."
+)
+
+
+class Asked(NamedTuple):
+    """Everything that a measurement of this page depends on, beside the map."""
+
+    model: ExplainableModel
+    chosen: Chosen
+    target: Target
+    metrics: dict[str, dict[str, Any]]
+    box: tuple[float, ...] | None
+    seed: int
+
+
+Found = Mapping[tuple[str, str], Measurement]
+
+
+def page(by_link: bool) -> None:
+    """The whole tab."""
+    say = st.container()
+    with st.sidebar:
+        chosen = pickers.picture(say)
+        model = pickers.model(say)
+    if chosen is None:
+        return
+    ranked = compute.ranked(model, model.prepare(chosen.picture))
+    with st.sidebar:
+        target = pickers.question(model, ranked, chosen.true_class, say)
+        names = compare.methods(model)
+        metrics, seed = _metrics()
+        with_box = st.toggle("Measure against a box", key="box", help=ABOUT_BOX, **LINK)
+    if target is None:
+        return
+    if not names or not (metrics or with_box):
+        st.info("Choose at least one method and one metric on the left.")
+        return
+    st.markdown(f"#### Measuring maps of the {target.label(0, model.class_name)}")
+    box = _box(chosen) if with_box else None
+    if box is not None and not any("box" in METRICS[name].needs for name in metrics):
+        metrics[BOX_METRIC] = {}
+    asked = Asked(model, chosen, target, metrics, box, seed)
+    runs = compare.runs(model, chosen, target, names)
+    found = _measured(asked, runs, by_link)
+    for run in runs:
+        if isinstance(compute.known(run), XaiError):
+            st.error(f"{run.method.title}: {compute.known(run)}")
+    if found:
+        maps = {run.method.id: compute.known(run) for run in runs if isinstance(compute.known(run), Explanation)}
+        metrics_show.results(asked, maps, found, _verdicts(asked))
+        _self_test(asked)
+        metrics_show.curves(asked, maps, found)
+        metrics_show.downloads(asked, found)
+
+
+def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
+    """The metrics with their options, and the seed of what is random in them."""
+    names = st.multiselect(
+        "Metrics", list(METRICS), DEFAULT_METRICS, format_func=metrics_show.plain_title, key="metrics", **LINK
+    )
+    metrics = {name: {} for name in names}
+    with st.expander("Options of the metrics"):
+        seed = st.number_input(
+            "Seed", 0, 2**31 - 1, 0, key="seed", help="Of ties between equal pixels, noise and random sets.", **LINK
+        )
+        for name in names:
+            options = options_of(METRICS[name].run)
+            if options:
+                st.markdown(f"**{METRICS[name].title}**")
+            metrics[name] = {option.name: pickers.control(METRICS[name], option) for option in options}
+    return metrics, int(seed)
+
+
+def _box(chosen: Chosen) -> tuple[float, ...] | None:
+    """A box drawn on the picture, or typed; both are the same."""
+    width, height = chosen.picture.size
+    st.session_state.pop("drawn", None)
+    with st.expander("The box", expanded=True), st.container(horizontal=True, gap="medium"):
+        numbers = st.container(width=220)
+        with numbers:
+            st.caption("Drag over the picture to draw a box, or type its edges, in the picture's pixels.")
+            limits = {"left": width, "top": height, "right": width, "bottom": height}
+            usual = {"left": width // 4, "top": height // 4, "right": 3 * width // 4, "bottom": 3 * height // 4}
+            edges = [
+                st.number_input(side.capitalize(), 0, limits[side], usual[side], key=f"{side}-{width}x{height}", **LINK)
+                for side in SIDES
+            ]
+        box = tuple(float(edge) for edge in edges)
+        whole = box[0] < box[2] and box[1] < box[3]
+        st.altair_chart(
+            charts_metrics.box_picker(chosen.picture, box if whole else None, BOX_WIDTH),
+            width="content",
+            key=f"drawing-{width}x{height}",
+            on_select=lambda: _take_box(width, height),
+            selection_mode="brush",
+            alt=f"The picture with the box from {box[0]:g}, {box[1]:g} to {box[2]:g}, {box[3]:g} pixels.",
+        )
+    if not whole:
+        st.info("The box is empty: its left edge must lie before its right one, and its top above its bottom.")
+        return None
+    return box
+
+
+def _take_box(width: int, height: int) -> None:
+    """What was drawn, as the numbers beside it. (The chart counts y from below.)"""
+    drawn = st.session_state[f"drawing-{width}x{height}"]["selection"].get("brush") or {}
+    if {"x", "y"} <= drawn.keys():
+        across = sorted(min(max(round(edge), 0), width) for edge in drawn["x"])
+        down = sorted(min(max(round(height - edge), 0), height) for edge in drawn["y"])
+        if across[0] < across[1] and down[0] < down[1]:
+            for side, edge in zip(SIDES, (across[0], down[0], across[1], down[1]), strict=True):
+                st.session_state[f"{side}-{width}x{height}"] = edge
+
+
+def _key(asked: Asked, of: str, metric: str) -> str:
+    """The name of one measurement: equal exactly where everything that went in was equal."""
+    box = asked.box if "box" in METRICS[metric].needs else None
+    options = sorted(asked.metrics[metric].items())
+    parts = (of, metric, METRICS[metric].version, options, box, asked.seed)
+    return f"measured {bytes_digest(json.dumps(parts).encode())}"
+
+
+def _of(asked: Asked, name: str, runs: Sequence[compute.Run]) -> str:
+    """What names a map: a method's run key, or for a control the picture and the question."""
+    for run in runs:
+        if run.method.id == name:
+            return run.key
+    prepared = asked.model.prepare(asked.chosen.picture)
+    return f"{name} {asked.model.id} {asked.model.fingerprint} {prepared.digest} {asked.target.key(0)}"
+
+
+def _measured(asked: Asked, runs: Sequence[compute.Run], by_link: bool) -> dict[tuple[str, str], Measurement]:
+    """What is known, after measuring what is not, where that was wanted."""
+    names = [*CONTROLS, *(run.method.id for run in runs if not isinstance(compute.known(run), XaiError))]
+    keys = {(name, metric): _key(asked, _of(asked, name, runs), metric) for name in names for metric in asked.metrics}
+    missing = {pair for pair, key in keys.items() if compute.held(key) is None}
+    wanted = {metric: options for metric, options in asked.metrics.items() if any(m == metric for _, m in missing)}
+    unmeasured = [run for run in runs if any(name == run.method.id for name, _ in missing)]
+    controls = any(name in CONTROLS for name, _ in missing)
+    passes = total_passes(wanted, {run.method.id: run.options for run in unmeasured}, controls) if wanted else 0
+    seconds = passes * compute.pass_seconds(asked.model.id)
+    seconds += sum(run.estimate for run in runs if compute.known(run) is None)
+    name = f"measuring {bytes_digest(' '.join(keys.values()).encode())[:12]}"
+    now = compute.wanted(name, seconds if missing else 0, at_once=by_link, button="Measure")
+    slot = st.empty()
+    if missing and not now:
+        st.caption(f"{passes:,} passes of the picture through the network.")
+    if missing and now:
+        _measure(asked, runs, wanted, missing, keys, name, slot)
+    known = {pair: compute.held(key) for pair, key in keys.items()}
+    return _beside_controls(asked, {pair: one for pair, one in known.items() if one is not None})
+
+
+def _measure(asked: Asked, runs, wanted, missing, keys, name: str, slot) -> None:
+    """Make the maps, then measure what is missing; every measurement is kept as it is ready."""
+    controls = any((name, metric) in missing for name in CONTROLS for metric in wanted)
+    how = {"target": asked.target, "box": asked.box, "seed": asked.seed, "controls": controls}
+    maps = {}
+
+    def work(track) -> None:
+        rows = measure_all(asked.model, asked.chosen.picture, maps, wanted, track=track, **how)
+        for of, metric, one in rows:
+            compute.hold(keys[of, metric], replace(one, controls={}))
+
+    with compute.progress(name, slot) as bar:
+        for run in runs:
+            result = compute.known(run) or compute.compute(run, bar)
+            if isinstance(result, Explanation) and any((run.method.id, metric) in missing for metric in wanted):
+                maps[run.method.id] = result
+        compute.gated(work, bar, "Measuring")
+
+
+def _beside_controls(asked: Asked, known: dict[tuple[str, str], Measurement]) -> dict[tuple[str, str], Measurement]:
+    found = {}
+    for (name, metric), one in known.items():
+        beside = {control: known[control, metric].value for control in CONTROLS if (control, metric) in known}
+        found[name, metric] = one if name in CONTROLS else replace(one, controls=beside)
+    return found
+
+
+def _verdict_key(asked: Asked, metric: str) -> str:
+    return _key(asked, _of(asked, "self-test", []), metric)
+
+
+def _verdicts(asked: Asked) -> dict[str, Verdict]:
+    """What the self-test said of each metric, where it was made."""
+    held = {metric: compute.held(_verdict_key(asked, metric)) for metric in asked.metrics}
+    return {metric: one for metric, one in held.items() if one is not None}
+
+
+def _self_test(asked: Asked) -> None:
+    """The test of the metrics that were not tested yet, offered with its price."""
+    missing = {name: options for name, options in asked.metrics.items() if compute.held(_verdict_key(asked, name)) is None}
+    if not missing:
+        return
+    st.markdown("##### Can these metrics be trusted here?")
+    st.caption(
+        "The self-test puts this very network behind a first stage that blanks all but one quadrant of this picture: then "
+        "the true map is known, and a metric must rank it above maps that are not true."
+    )
+    passes = test_passes(missing)
+    seconds = passes * compute.pass_seconds(asked.model.id)
+    name = f"self-test {_verdict_key(asked, next(iter(missing)))}"
+    if not compute.wanted(name, max(seconds, compute.AT_ONCE_SECONDS), button="Self-test"):
+        st.caption(f"At most {passes:,} passes.")
+        return
+    with show.errors(), compute.progress(name) as bar:
+
+        def work(track) -> None:
+            found = self_test(asked.model, asked.chosen.picture, missing, asked.target, seed=asked.seed, track=track)
+            for verdict in found:
+                compute.hold(_verdict_key(asked, verdict.metric), verdict)
+
+        compute.gated(work, bar, "Self-test")
+    st.rerun()
