@@ -64,6 +64,18 @@ def test_rows_say_which_pairs_they_are_of():
     assert again != rows
 
 
+def test_all_sixteen_methods_are_measured_behind_the_normalisation():
+    options = {
+        "conditional_occlusion": {"window": 16, "stride": 16},
+        "context_agnostic_occlusion": {"window": 16, "stride": 16},
+    }
+    options |= {"pairwise_occlusion": {"samples": 3}, "smooth_grad": {"samples": 2}, "smooth_grad_guided": {"samples": 2}}
+    plan = Plan(options=options | {"pixel_invariance": {"count": 3}}, metrics=("SI", "CI", "CAD"), step=1000)
+    rows = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 0, plan)
+    assert {row["method"] for row in rows} >= set(PUBLISHED.values())
+    assert {row["metric"] for row in rows if row["method"] == "pixel_invariance"} == {"CI", "CAD"}
+
+
 def test_means_intervals_and_undefined_values():
     def rows(value):
         return [{"method": "grad_cam", "pairs": CROPPED, "metric": "CAD", "view": "both", "value": value},

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -166,6 +167,23 @@ def test_normalised_space_is_the_same_question_with_another_zero():
     black = explain_pair(model, first, second, "conditional_occlusion", window=16, stride=16)[0]
     mean = explain_pair(inside, *normalised, "conditional_occlusion", window=16, stride=16)[0]
     assert difference(black.heatmap, mean.heatmap) > 0.01
+
+
+@pytest.mark.parametrize(("method", "options"), [("pixel_invariance", {}), ("averaged_transforms", {"transform": "blur"})])
+def test_what_is_drawn_from_pictures_is_refused_for_normalised_views(method, options):
+    model, side = small("custom").model, small("custom").side
+    normalised = [model.network.normalise(view) for view in views(side)]
+    with pytest.raises(BadRequest, match=r"in \[0, 1\]"):
+        explain_pair(model.in_normalised_space(), *normalised, method, **options)
+
+
+def test_a_models_card_may_hold_other_options():
+    model, side = small("custom").model, small("custom").side
+    as_simclr = replace(model, id="simclrv2_r50_1x")
+    one, _ = explain_pair(as_simclr, *views(side), "pixel_invariance", count=3)
+    assert one.options["epochs"] == 1000 and one.options["count"] == 3
+    one, _ = explain_pair(model, *views(side), "pixel_invariance", count=3)
+    assert one.options["epochs"] == 10
 
 
 def by_loop(model, first, second, maps, step):

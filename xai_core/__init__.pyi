@@ -32,12 +32,17 @@ from .pairs.catalog import PAIR_METHODS as PAIR_METHODS
 from .pairs.evaluating import evaluate_pair as evaluate_pair
 from .pairs.explaining import explain_pair as explain_pair
 from .pairs.explaining import explain_pair_methods as explain_pair_methods
+from .pairs.geometry import Geometry as Geometry
 from .pairs.metrics import PAIR_METRICS as PAIR_METRICS
+from .pairs.recipes import Augmentation as Augmentation
+from .pairs.recipes import draw_view as draw_view
 from .pictures import open_picture as open_picture
 from .question import Question as Question
 from .rendering import overlay as overlay
 from .runs import open_run as open_run
 from .samples import load_sample as load_sample
+from .synthesis import invert as invert
+from .synthesis import visualise_features as visualise_features
 from .targets import ClassLogit as ClassLogit
 from .targets import ClassMargin as ClassMargin
 from .targets import ClassProbability as ClassProbability

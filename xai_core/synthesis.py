@@ -17,6 +17,7 @@ from xai_core.autograd import value_and_gradient
 from xai_core.errors import BadRequest, UnknownName
 from xai_core.images import blurred, stack
 from xai_core.likeness import COSINE
+from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel, Picture
 
 REGULARISATIONS = ("blur", "l2", "total variation", "none")
@@ -43,23 +44,25 @@ def visualise_features(
     scale: float = 1.4,
     iterations: int = 20,
     step: float = 0.01,
-    regularisation: str = "blur",
+    regularisation: str | None = None,
     weight: float = 1e-3,
     seed: int = 0,
 ) -> Iterator[Snapshot]:
     """Feature visualisation: gradient ascent from a small picture to a large one, octave by octave.
 
     reference       a picture: the cosine of the two embeddings is climbed. None: the norm of the activations behind `depth`
-    depth           one of `model.cuts`; None is the model's default
+    depth           one of `model.cuts`; None is what the model's card says for it, else the model's default
     start           a picture to begin with; None is grey with a little noise of `seed`
     octaves, scale  sizes side / scale^k for k = octaves - 1 ... 0, none below 32 pixels; what an octave added is stretched
                     and goes on in the next
     iterations      steps in each octave, x + step * g / mean |g|, clipped to [0, 1]
     regularisation  "blur" smooths g by a Gaussian of one pixel; "l2" climbs f - weight |x - 1/2|; "total variation" climbs
-                    f - weight sum |slope of x| / sqrt(number of values); "none"
+                    f - weight sum |slope of x| / sqrt(number of values); "none". None is the card's, else "blur"
 
     Source: Sammani et al. 2022, arXiv:2206.09753, after DeepDream (Mordvintsev et al. 2015). Raises BadRequest.
     """
+    usual = CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
+    depth, regularisation = depth or usual.get("depth"), regularisation or usual.get("regularisation", "blur")
     if regularisation not in REGULARISATIONS:
         raise UnknownName("regularisation", regularisation, REGULARISATIONS)
     if not (octaves >= 1 and scale > 1 and iterations >= 1 and step > 0 and weight >= 0):

@@ -54,7 +54,8 @@ class Card:
     classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about
                 similarity
     base        the model whose features a linear probe reads, the last file of each checkpoint; empty for all others
-    pairs       options of methods for pairs, by the method's id, where the paper takes others for this model
+    pairs       options of methods for pairs, by the method's id, where the paper takes others for this model; those of
+                `feature_visualisation` are depth and regularisation
     """
 
     id: str

@@ -25,7 +25,8 @@ from xai_core.keys import array_digest, bytes_digest
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluating import CONTROLS, evaluate_pair
-from xai_core.pairs.explaining import explain_pair
+from xai_core.pairs.explaining import ask_pair, explain_pair, usual_options
+from xai_core.pairs.invariance import drawn_views
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
 from xai_core.pairs.recipes import Augmentation, draw_view
 from xai_core.pairs.transforms import transformed
@@ -92,13 +93,16 @@ def measure_picture(model: ExplainableModel, picture: Any, number: int, plan: Pl
         names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
         if not names:
             continue
-        views = _views(whole, number, kind, plan)
+        views = shown = _views(whole, number, kind, plan)
         if inside:
-            views = [model.network.normalise(view[None].to(model.device))[0] for view in views]
+            views = [_normalised(model, view[None])[0] for view in shown]
         maps: dict[str, Any] = {}
         for name in track(names):
+            options = plan.options.get(name, {})
+            if inside and name == "pixel_invariance":
+                options = options | _drawn(model, asked, shown, views, plan)
             with contextlib.suppress(BadRequest):
-                maps[name] = explain_pair(asked, *views, name, seed=plan.seed, **plan.options.get(name, {}))
+                maps[name] = explain_pair(asked, *views, name, seed=plan.seed, **options)
         for name in plan.controls:
             maps[name] = explain_pair(asked, *views, name, seed=plan.seed + number)
         curves = [one for one in plan.metrics if one != "MS"]
@@ -108,6 +112,20 @@ def measure_picture(model: ExplainableModel, picture: Any, number: int, plan: Pl
             found += evaluate_pair(asked, *views, again, ["MS"], seed=plan.seed + number)
         rows += [row._asdict() | {"pairs": kind} for row in found]
     return rows
+
+
+def _normalised(model: ExplainableModel, pictures: Tensor) -> Tensor:
+    return model.network.normalise(pictures.to(model.device))
+
+
+def _drawn(model, asked, shown: Sequence[Tensor], views: Sequence[Tensor], plan: Plan) -> dict[str, Tensor]:
+    """What pixel invariance draws: views are augmented as pictures, and normalised afterwards."""
+    count = PAIR_METHODS["pixel_invariance"].checked(
+        usual_options(model, "pixel_invariance") | dict(plan.options.get("pixel_invariance", {}))
+    )["count"]
+    pair, _ = ask_pair(asked, *views)
+    drawn, similarities = drawn_views(pair, shown[0], count, plan.seed, lambda pictures: _normalised(model, pictures))
+    return {"views": drawn, "similarities": similarities}
 
 
 def _has_sensitivity(name: str) -> bool:

@@ -25,9 +25,9 @@ def _interaction(id: str, title: str, **fixed) -> PairMethod:
 
 _REDUCTIONS = {"mean": ("mean", "mean"), "max": ("max", "max"), "attn": ("attention", "self-attention")}
 _PATHS = {
-    "": ("Averaged transforms", {"guided": False}),
+    "": ("Averaged transforms", {}),
     "_guided": ("Averaged transforms (G)", {"guided": True}),
-    "_noise": ("Averaged transforms (N)", {"guided": False, "noisy": True}),
+    "_noise": ("Averaged transforms (N)", {"noisy": True}),
     "_guided_noise": ("Averaged transforms (G + N)", {"guided": True, "noisy": True}),
 }
 
@@ -64,15 +64,14 @@ PAIR_METHODS = {
         ),
         PairMethod(
             "input_x_gradient", "Input x gradient", "gradient", gradients.input_x_gradient, UNSIGNED, lambda o: (2, 2),
-            fixed={"guided": False}, cropped=False,
+            cropped=False,
         ),
         PairMethod(
             "input_x_gradient_guided", "Input x gradient (G)", "gradient", gradients.input_x_gradient, UNSIGNED,
             lambda o: (2, 2), fixed=GUIDED, cropped=False,
         ),
         PairMethod(
-            "smooth_grad", "SmoothGrad", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, fixed={"guided": False},
-            cropped=False,
+            "smooth_grad", "SmoothGrad", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, cropped=False,
         ),
         PairMethod(
             "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, fixed=GUIDED,

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core.errors import BadRequest, UnknownName
+from xai_core.errors import BadRequest
 from xai_core.explanation import Explanation
 from xai_core.likeness import COSINE, Likeness
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.explaining import ask_pair, native_maps
 from xai_core.pairs.geometry import GEOMETRY_METRICS, Geometry, geometry_rows
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, Row, curves, find_metrics, full_size, rows_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.runtime import Track
@@ -50,7 +51,8 @@ def evaluate_pair(
     geometry   where the views lie in one picture, if they were cut from one: `Geometry.of(view1, view2)` of drawn views
     step       pixels from one point of a curve to the next
     noise      ten draws (10, 3, H, W) for MS; else uniform within 0.2 from `seed`. MS computes maps again: the name must be
-               that of a method, with the options of the explanation that was given, and is NaN for any other name
+               that of a method, with the options of the explanation that was given, and is NaN for any other name, and for
+               pixel invariance, which draws its views from pictures in [0, 1]
     controls   adds a random map, a Gaussian in the centre and edges, as rows `class:random_map` and so on
 
     SI starts from a blur of 11 pixels, sigma 5; SD ends in zeros. A base likeness that is not positive makes the drops SAD
@@ -90,10 +92,7 @@ def _both(given: Any) -> tuple[Given, ...]:
 
 def raw(given: Given) -> Tensor:
     """The values of a map on its native grid, (h, w)."""
-    values = given.heatmap if isinstance(given, Explanation) else given
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-    found = torch.as_tensor(np.asarray(values), dtype=torch.float32)
+    found = tensor_of(given.heatmap if isinstance(given, Explanation) else given).float().cpu()
     while found.ndim > 2 and len(found) == 1:
         found = found[0]
     return found
@@ -113,8 +112,8 @@ def draws(pair: PairQuestion, seed: int, noise: Any = None) -> Tensor:
     shape = tuple(pair.views.shape[1:])
     if noise is None:
         source = np.random.RandomState(seed % 2**32)  # the generator of the published draws
-        noise = np.stack([source.uniform(-REACH, REACH, size=(1, *shape))[0] for _ in range(DRAWS)])
-    found = torch.as_tensor(np.asarray(noise), dtype=torch.float32)
+        noise = [source.uniform(-REACH, REACH, size=(1, *shape))[0] for _ in range(DRAWS)]
+    found = tensor_of(noise).float()
     found = found.flatten(0, 1) if found.ndim == 5 else found
     if found.ndim != 4 or found.shape[1:] != shape or not len(found):
         raise BadRequest(f"Noise is (draws, {', '.join(map(str, shape))}); this is {tuple(found.shape)}.")
@@ -129,16 +128,17 @@ def _max_sensitivity(pair: PairQuestion, name: str, given: tuple, seed: int, noi
     one = given[0]
     options = dict(one.options) if isinstance(one, Explanation) else {}
     seed_of_map = one.seed if isinstance(one, Explanation) else seed
+    noises = draws(pair, seed, noise)
     try:
         clean = native_maps(pair, name, options, seed_of_map)
-    except UnknownName:
+        worst = torch.zeros(len(clean), dtype=torch.float64)
+        for drawn in track(list(noises)):
+            noisy = PairQuestion(pair.model, pair.views + drawn, pair.likeness, pair.cut)
+            maps = native_maps(noisy, name, options, seed_of_map)
+            ratios = [_norm(noised - plain) / (_norm(plain) or math.nan) for noised, plain in zip(maps, clean, strict=True)]
+            worst = torch.maximum(worst, torch.tensor(ratios, dtype=torch.float64))
+    except BadRequest:  # no such method, or one that draws its views from pictures in [0, 1]
         return math.nan
-    worst = torch.zeros(len(clean), dtype=torch.float64)
-    for drawn in track(list(draws(pair, seed, noise))):
-        noisy = PairQuestion(pair.model, pair.views + drawn, pair.likeness, pair.cut)
-        maps = native_maps(noisy, name, options, seed_of_map)
-        ratios = [_norm(noised - plain) / (_norm(plain) or math.nan) for noised, plain in zip(maps, clean, strict=True)]
-        worst = torch.maximum(worst, torch.tensor(ratios, dtype=torch.float64))
     return float(worst.mean())
 
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.options import check_options
 from xai_core.pairs.catalog import CLASS, find_pair_method
-from xai_core.pairs.method import PairMethod
+from xai_core.pairs.method import PairMethod, tensor_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.question import Question, Tally
 from xai_core.runtime import Track
@@ -123,14 +122,18 @@ def run_pair(
     return found[0], found[1] if len(found) > 1 else None
 
 
+def usual_options(model: ExplainableModel, method: str) -> dict[str, Any]:
+    """What a model's card says for a method, where the paper takes other options for that model."""
+    return dict(CARDS[model.id].pairs.get(method, {})) if model.id in CARDS else {}
+
+
 def _chosen(model: ExplainableModel, name: str, options: Mapping[str, Any]) -> tuple[PairMethod, dict, dict]:
     """The method of a name, its checked options, and what random was passed in. Raises BadRequest where it does not fit."""
     method, implied = find_pair_method(name)
     misfit = method.misfit(model)
     if misfit:
         raise BadRequest(misfit)
-    usual = CARDS[model.id].pairs.get(method.id, {}) if model.id in CARDS else {}
-    given, passed = method.given({**usual, **implied, **options})
+    given, passed = method.given({**usual_options(model, method.id), **implied, **options})
     return method, method.checked(given), passed
 
 
@@ -210,4 +213,4 @@ def _by_class_method(pair: PairQuestion, name: str, seed: int, track: Track, opt
 def _digest(given: Any) -> str:
     """What stands for something random that was passed in: whoever has it can compute the same again."""
     held = given if isinstance(given, tuple | list) else [given]
-    return " ".join(array_digest(np.asarray(torch.as_tensor(one).cpu()))[:16] for one in held)
+    return " ".join(array_digest(tensor_of(one).cpu().numpy())[:16] for one in held)

@@ -10,6 +10,7 @@ from xai_core import modes
 from xai_core.attribution.method import Maps
 from xai_core.errors import BadRequest
 from xai_core.options import Choice, Range
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.pairs.transforms import TRANSFORMS, blurred, transformed
 from xai_core.runtime import Track
@@ -72,7 +73,7 @@ def _draws(pair: PairQuestion, count: int, sigma: float, rule: str, seed: int, g
     """Noise (count, 3, H, W) that is added to pictures: as given, or normal draws of one generator in sequence."""
     shape = tuple(pair.views.shape[1:])
     if given is not None:
-        noise = torch.as_tensor(given).to(pair.views)
+        noise = tensor_of(given).to(pair.views)
         noise = noise.flatten(0, 1) if noise.ndim == 5 else noise
         if noise.ndim != 4 or noise.shape[1:] != shape:
             raise BadRequest(
@@ -157,10 +158,14 @@ def averaged_transforms(
     Beware: Between two different crops the path leads through double exposures; the map of view 2 lies on its last point.
     """
     if path is None:
+        inside = float(pair.views[0].min()) >= -1e-6 and float(pair.views[0].max()) <= 1 + 1e-6
+        if transform != "second view" and not inside:
+            raise BadRequest("Transforms are of pictures in [0, 1]; for normalised views give the second view, or a path.")
         end = pair.views[1] if transform == "second view" else transformed(pair.views[:1], transform, seed)[0]
         lambdas = torch.linspace(1.0, 0.1, 10, device=pair.views.device)[:, None, None, None]
         path = lambdas * pair.views[0] + (1 - lambdas) * end
-    path = torch.as_tensor(path).to(pair.views)
+    path = tensor_of(path).to(pair.views)
+    path = path.flatten(0, 1) if path.ndim == 5 else path
     if path.ndim != 4 or len(path) < 2 or path.shape[1:] != pair.views.shape[1:]:
         raise BadRequest(f"A path is (points, {', '.join(map(str, pair.views.shape[1:]))}), two points at least.")
     start, behind = path[0], path[1:]

@@ -1,5 +1,6 @@
 """Pixel invariance: which pixels of a picture go along with how alike its augmented views are to it."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor
 from xai_core.attribution.method import Maps
 from xai_core.errors import BadRequest
 from xai_core.options import Range
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.question import PairQuestion
-from xai_core.pairs.recipes import Augmentation, draw_views
+from xai_core.pairs.recipes import Augmentation, draw_view
 from xai_core.runtime import Track
 
 SIDE = 64
@@ -47,29 +49,57 @@ def pixel_invariance(
     Beware: A linear model of 12,288 weights on 64 views has many solutions: much of the map is its random start.
     """
     if views is None:
-        shown = draw_views(pair.views[0], Augmentation(), seed, count)
-        views = F.interpolate(shown, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
-    else:
-        shown = views = torch.as_tensor(views).to(pair.views)
+        if not (float(pair.views.min()) >= -1e-6 and float(pair.views.max()) <= 1 + 1e-6):
+            raise BadRequest("Views are drawn from pictures in [0, 1]; for normalised ones pass views and similarities in.")
+        views, drawn = drawn_views(pair, pair.views[0], count, seed, track=track)
+        similarities = drawn if similarities is None else similarities
+    views = tensor_of(views).to(pair.views)
     if base is None:
-        base = F.interpolate(pair.views[:1], (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+        base = _small(pair.views[:1])
     if similarities is None:
-        found = pair.embed(lambda rows: shown[rows.start : rows.stop], len(shown), track)
+        found = pair.embed(lambda rows: views[rows.start : rows.stop], len(views), track)
         similarities = pair.alike(found, pair.embeddings[:1]).clamp(0, 1)
     device = pair.views.device
-    base, targets = torch.as_tensor(base).to(pair.views).reshape(1, -1), torch.as_tensor(similarities).to(pair.views)
+    base, targets = tensor_of(base).to(pair.views).reshape(1, -1), tensor_of(similarities).to(pair.views)
     flat = views.reshape(len(views), -1)
     if base.shape[1] != flat.shape[1] or targets.numel() != len(flat):
         held = f"{tuple(views.shape)}, {base.numel()} values, {targets.numel()} numbers"
         raise BadRequest(f"Views, base and similarities do not fit: {held}.")
     weight, bias = _start(flat.shape[1], seed) if init is None else init
-    weight, bias = (torch.as_tensor(one).to(device).reshape(-1).clone() for one in (weight, bias))
+    weight, bias = (tensor_of(one).to(device).reshape(-1).clone() for one in (weight, bias))
     for _ in track(range(epochs)):
         step = _gradient(weight, bias, flat, base, targets.reshape(-1))
         weight, bias = weight - RATE * step[0], bias - RATE * step[1]
     strongest = weight.view(views.shape[1:]).amax(0)
     found = (strongest - strongest.min()) / (strongest.max() - strongest.min()).clamp(min=1e-30)
     return Maps(torch.where(found < 0.5, 0.0, found)[None])
+
+
+def drawn_views(
+    pair: PairQuestion,
+    picture: Tensor,
+    count: int,
+    seed: int,
+    change: Callable[[Tensor], Tensor] = lambda pictures: pictures,
+    track: Track = iter,
+) -> tuple[Tensor, Tensor]:
+    """Augmented views of a picture (3, H, W) in [0, 1], as (count, 3, 64, 64), and how alike the network finds each to view
+    1, (count,), 0 at least. `change` is done to views before the network and the surrogate see them: the normalisation,
+    where the pair's own views are normalised. Full-size views are drawn, and forgotten, a few at a time."""
+    kept = torch.zeros(count, 3, SIDE, SIDE, device=pair.views.device)
+
+    def shown(rows: range) -> Tensor:
+        drawn = [draw_view(picture.cpu(), Augmentation(), seed, number).pixels for number in rows]
+        changed = change(torch.stack(drawn).to(pair.views))
+        kept[rows.start : rows.stop] = _small(changed)
+        return changed
+
+    found = pair.embed(shown, count, track)
+    return kept, pair.alike(found, pair.embeddings[:1]).clamp(0, 1)
+
+
+def _small(pictures: Tensor) -> Tensor:
+    return F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
 
 
 def _start(size: int, seed: int) -> tuple[Tensor, Tensor]:

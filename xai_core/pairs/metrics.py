@@ -76,12 +76,11 @@ class Row(NamedTuple):
     value: float
 
 
-def full_size(heatmap: np.ndarray | Tensor, size: tuple[int, int]) -> Tensor:
-    """A map of any grid at (height, width), float32: bilinear between cell centres."""
-    found = torch.as_tensor(np.asarray(heatmap), dtype=torch.float32).squeeze()
-    if tuple(found.shape) == size:
-        return found
-    return F.interpolate(found.view(1, 1, *found.shape[-2:]), size, mode="bilinear", align_corners=False)[0, 0]
+def full_size(heatmap: Tensor, size: tuple[int, int]) -> Tensor:
+    """A map (h, w) at (height, width): bilinear between cell centres."""
+    if tuple(heatmap.shape) == size:
+        return heatmap
+    return F.interpolate(heatmap[None, None], size, mode="bilinear", align_corners=False)[0, 0]
 
 
 def _places(heatmap: Tensor) -> Tensor:

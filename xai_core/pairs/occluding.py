@@ -11,6 +11,7 @@ from torch import Tensor
 from xai_core.attribution.method import Maps
 from xai_core.errors import BadRequest
 from xai_core.options import Range
+from xai_core.pairs.method import tensor_of
 from xai_core.pairs.question import PairQuestion
 from xai_core.runtime import Track
 
@@ -153,7 +154,7 @@ def pairwise_occlusion(
     size = tuple(pair.views.shape[2:])
     if erased is None:
         erased = _rectangles(samples, size, (smallest, largest), (slimmest, widest), seed)
-    masks = torch.stack([torch.as_tensor(np.asarray(one), device=pair.views.device).bool() for one in erased], 1)
+    masks = torch.stack([tensor_of(one).to(pair.views.device).bool() for one in erased], 1)
     if masks.shape[1:] != (2, *size):
         raise BadRequest(f"Erased are two boolean arrays (samples, {size[0]}, {size[1]}), one for each view.")
 
