@@ -114,7 +114,7 @@ def settled(page: Page) -> Page:
     page.wait_for_selector('[data-testid="stApp"][data-test-connection-state="CONNECTED"]', state="attached")
     page.wait_for_timeout(300)  # an action reaches the server after a debounce
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', state="attached")
-    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0, timeout=30_000)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     return page
 

@@ -92,6 +92,15 @@ def test_the_same_again_computes_nothing_and_more_computes_what_is_new(tmp_path,
     assert list(run.manifest["methods"]) == [*METHODS, "layer_cam"] and run.manifest["rows"] == len(frame)
 
 
+def test_methods_that_do_not_fit_are_left_out_with_the_reason_also_when_going_on(tmp_path):
+    out = tmp_path / "run"
+    evaluate(out, 1, methods=("saliency", "attention_rollout"))
+    run = evaluate(out, 1, methods=("grad_cam", "le_grad"))
+    assert set(run.table().method) & {"saliency", "grad_cam", "attention_rollout", "le_grad"} == {"saliency", "grad_cam"}
+    misfits = run.manifest["misfits"]["small"]
+    assert list(misfits) == ["attention_rollout", "le_grad"] and "needs blocks" in misfits["le_grad"]
+
+
 def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
     """Children are killed until one comes to the end; the table is that of a run that nobody disturbed."""
     script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "6"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xai_core import statistics
+from xai_core import rankings, statistics
 from xai_core.errors import BadRequest
 from xai_core.statistics import Difference, Estimate
 
@@ -135,7 +135,7 @@ def test_ranks_are_those_of_demsar():
     m = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1.000, 0.962, 0.666, 0.981, 0.978]
     cf = [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1.000, 0.965, 0.614, 0.9751, 0.946]
     both = [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1.000, 0.962, 0.669, 0.975, 0.970]
-    found = statistics.ranks(table(c45=c45, m=m, cf=cf, both=both), "higher")
+    found = rankings.ranks(table(c45=c45, m=m, cf=cf, both=both), "higher")
     assert [found.mean[name] for name in ("c45", "m", "cf", "both")] == pytest.approx([3.143, 2.0, 2.893, 1.964], abs=1e-3)
     assert found.critical == pytest.approx(1.25, abs=0.01) and found.n == 14 and found.p < 0.05
 
@@ -144,51 +144,51 @@ def test_ranks_are_those_of_demsar():
 def test_the_critical_difference_has_the_published_constants(k, q):
     """Demšar (2006), table 5(a)."""
     values = pd.DataFrame(np.random.default_rng(0).normal(size=(50, k)))
-    assert statistics.ranks(values, "higher").critical == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 50)), abs=1e-3)
+    assert rankings.ranks(values, "higher").critical == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 50)), abs=1e-3)
 
 
 def test_methods_closer_than_the_critical_difference_are_grouped():
-    found = statistics.Ranks({"a": 1.0, "b": 1.8, "c": 2.5, "d": 4.7}, 10, 0.01, 1.0)
+    found = rankings.Ranks({"a": 1.0, "b": 1.8, "c": 2.5, "d": 4.7}, 10, 0.01, 1.0)
     assert found.groups == [("a", "b"), ("b", "c")]
 
 
 def test_equal_methods_are_not_told_apart():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = statistics.ranks(table(a=[1.0] * 5, b=[1.0] * 5, c=[1.0] * 5), "higher")
+        found = rankings.ranks(table(a=[1.0] * 5, b=[1.0] * 5, c=[1.0] * 5), "higher")
     assert found.p == 1 and found.groups == [("a", "b", "c")]
     with pytest.raises(BadRequest, match="three methods and two pictures"):
-        statistics.ranks(table(k=2), "higher")
+        rankings.ranks(table(k=2), "higher")
 
 
 def test_agreement_of_orders():
     first = table(n=60, k=5)
-    found = statistics.agreement({"same": first, "scaled": first * 3 + 1, "turned": -first})
+    found = rankings.agreement({"same": first, "scaled": first * 3 + 1, "turned": -first})
     assert found["same", "scaled"].low == pytest.approx(1), "pictures are drawn for both at once"
-    square = statistics.matrix(found, ["same", "scaled", "turned"])
+    square = rankings.matrix(found, ["same", "scaled", "turned"])
     assert square == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
 def test_agreement_needs_methods_in_common_and_pictures():
-    found = statistics.agreement({"a": table(x=[1.0, 2.0]), "b": table(x=[1.0, 2.0])})
+    found = rankings.agreement({"a": table(x=[1.0, 2.0]), "b": table(x=[1.0, 2.0])})
     assert "fewer than two methods" in found["a", "b"].why and np.isnan(found["a", "b"].low)
-    found = statistics.agreement({"a": table(x=[1.0], y=[2.0]), "b": table(x=[1.0], y=[2.0])})
+    found = rankings.agreement({"a": table(x=[1.0], y=[2.0]), "b": table(x=[1.0], y=[2.0])})
     assert found["a", "b"].value == 1 and "one picture" in found["a", "b"].why
 
 
 def test_tau_is_that_of_scipy_without_what_is_missing():
     a, b = np.array([1, 2, np.nan, 4, 4.0]), np.array([2, 1, 7, 3, 5.0])
-    assert statistics.tau(a, b) == pytest.approx(stats.kendalltau([1, 2, 4, 4], [2, 1, 3, 5]).statistic)
-    assert np.isnan(statistics.tau(np.ones(4), b[:4]))
+    assert rankings.tau(a, b) == pytest.approx(stats.kendalltau([1, 2, 4, 4], [2, 1, 3, 5]).statistic)
+    assert np.isnan(rankings.tau(np.ones(4), b[:4]))
 
 
 def test_another_sample_keeps_a_clear_order_and_no_order_of_noise():
     clear = table(n=60, k=5)
-    assert statistics.split_halves(clear).value > 0.95
+    assert rankings.split_halves(clear).value > 0.95
     noise = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)))
-    assert abs(statistics.split_halves(noise).value) < 0.5
+    assert abs(rankings.split_halves(noise).value) < 0.5
     with pytest.raises(BadRequest, match="two pictures and more"):
-        statistics.split_halves(clear.head(3))
+        rankings.split_halves(clear.head(3))
 
 
 @pytest.mark.parametrize(

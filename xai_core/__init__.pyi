@@ -9,6 +9,7 @@ from .errors import OutOfMemory as OutOfMemory
 from .errors import UnknownName as UnknownName
 from .errors import WeightsUnavailable as WeightsUnavailable
 from .errors import XaiError as XaiError
+from .evaluating import evaluate as evaluate
 from .explaining import explain as explain
 from .explaining import explain_methods as explain_methods
 from .explanation import Explanation as Explanation
@@ -38,6 +39,7 @@ from .pairs.recipes import draw_view as draw_view
 from .pictures import open_picture as open_picture
 from .question import Question as Question
 from .rendering import overlay as overlay
+from .runs import open_run as open_run
 from .samples import load_sample as load_sample
 from .synthesis import invert as invert
 from .synthesis import visualise_features as visualise_features

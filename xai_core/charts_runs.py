@@ -7,7 +7,7 @@ import pandas as pd
 
 from xai_core import statistics
 from xai_core.charts import ASKED, OTHER, QUIET
-from xai_core.statistics import Ranks
+from xai_core.rankings import Ranks
 
 ROW = 24  # pixels of a line of text
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -50,8 +50,13 @@ def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -
     )  # fmt: skip
     cells = base.mark_rect(cursor="pointer").encode(color=alt.Color("place:Q", scale=colours, legend=legend))
     ink = alt.condition("datum.place > 0.55", alt.value("#10202c"), alt.value("white"))
-    numbers = base.mark_text(fontSize=12, dy=-5).encode(text="said:N", color=ink)
-    intervals = base.mark_text(fontSize=9, dy=7).encode(text="interval:N", color=ink)
+    # On a narrow page cells keep their numbers only.
+    numbers = base.mark_text(
+        fontSize=alt.expr("bandwidth('x') < 50 ? 9 : 12"), dy=alt.expr("bandwidth('x') < 50 ? 0 : -5")
+    ).encode(text="said:N", color=ink)
+    intervals = base.mark_text(fontSize=9, dy=7, opacity=alt.expr("bandwidth('x') < 50 ? 0 : 1")).encode(
+        text="interval:N", color=ink
+    )
     picked = cells.add_params(alt.selection_point(name="cell", fields=["method", "metric"], on="click"))
     size = {"height": 30 * len(methods) + 150, "width": 84 * len(metrics) + 200}  # with room for names
     return (picked + numbers + intervals).properties(**size)

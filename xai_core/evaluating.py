@@ -33,7 +33,7 @@ from xai_core.question import Question
 from xai_core.runs import CONTROL, Run, Writer
 from xai_core.runtime import Track
 
-FLUSH_SECONDS, FLUSH_ROWS = 20.0, 20_000
+FLUSH_SECONDS, FLUSH_ROWS = 20.0, 2000  # what a killed run loses at most, and what waits in memory
 THUMBNAIL = 160  # pixels of the longer side of the small copies that a run carries
 Load = Callable[[str], ExplainableModel]
 
@@ -173,7 +173,7 @@ class _Asking:
         """One line of the table."""
         method, question, wanted = METHODS[name.removeprefix(CONTROL)], self.question, self.wanted
         options = wanted.methods[name] if name in wanted.methods else check_options(method.run, CONTROLS[name])
-        curve = np.empty((0, 2)) if one.curve is None else one.curve
+        curve = np.empty((0, 2), np.float32) if one.curve is None else one.curve.astype(np.float32)
         key = run_key(
             picture=self.seen,
             model=self.block.model,
@@ -202,8 +202,8 @@ class _Asking:
             "seconds": one.seconds,
             "facts": json.dumps({fact: round(float(value), 6) for fact, value in one.facts.items()}),
             "note": one.note,
-            "curve_x": curve[:, 0].tolist(),
-            "curve_y": curve[:, 1].tolist(),
+            "curve_x": curve[:, 0],
+            "curve_y": curve[:, 1],
         }
 
     def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:

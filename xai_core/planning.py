@@ -111,9 +111,11 @@ def asked(methods: Given, metrics: Given, *, target: str, seed: int, precision: 
 
 
 class About(NamedTuple):
-    """What is known of one model before the work: its entry in the manifest, the cells of a picture, and what these take."""
+    """What is known of one model before the work: its entry in the manifest, which methods do not fit it and why, the cells
+    of a picture, and what these take."""
 
     described: dict[str, Any]
+    misfits: dict[str, str]
     cells: frozenset[Cell]
     passes: int
     seconds: float
@@ -128,16 +130,15 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
     if wanted.target not in (PREDICTED, LABEL):
         blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
         ask(model, blank, wanted.target)[0](blank[None].to(model.device))
-    misfits = {method: METHODS[method].misfit(model) for method in wanted.methods}
     described = {
         "title": model.title + (", untrained" if name.endswith("/random") else ""),
         "weights": model.fingerprint,
         "group": group(name),
         "input": model.recipe.input_size,
-        "misfits": {method: why for method, why in misfits.items() if why},
     }
+    misfits = {name: why for name in wanted.methods if (why := METHODS[name].misfit(model))}
     count = wanted.passes(model)
-    return About(described, wanted.cells(model), count, count * _pass_seconds(model))
+    return About(described, misfits, wanted.cells(model), count, count * _pass_seconds(model))
 
 
 def group(model: str) -> str:
@@ -234,6 +235,7 @@ def manifest(wanted: Asked, pictures: Dataset, count: int, models: Mapping[str, 
         "asked": wanted.as_json() | {"data": pictures.title},
         "pictures": count,
         "models": {name: one.described for name, one in models.items()},
+        "misfits": {name: one.misfits for name, one in models.items()},
         "methods": {
             name: {"title": METHODS[name].title, "version": METHODS[name].version, "options": dict(options)}
             for name, options in wanted.methods.items()

@@ -236,6 +236,8 @@ def extended(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
                     "give another folder."
                 )
         joined[kind] = {**old[kind], **new[kind]}
+    older, newer = (one.get("misfits", {}) for one in (old, new))
+    joined["misfits"] = {name: {**older.get(name, {}), **newer.get(name, {})} for name in {**older, **newer}}
     return joined
 
 

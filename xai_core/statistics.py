@@ -6,15 +6,13 @@ are taken as drawn at random from what one wants to speak of, and as independent
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
-
-from xai_core.errors import BadRequest
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -202,97 +200,3 @@ def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> 
     won = {(one.a, one.b): one.mean.value > 0 and one.p < 1 - LEVEL for one in found}
     enough = {method: min((one.mean.n for one in found if one.a == method), default=0) >= LEAST for method in methods}
     return {method: all(won[method, one] for one in controls) if enough[method] else None for method in methods}
-
-
-class Ranks(NamedTuple):
-    """Mean ranks of methods over pictures (1 is the best), the Friedman test of 'all methods are alike', and the critical
-    difference of Nemenyi's test: methods whose mean ranks lie closer are not told apart."""
-
-    mean: dict[str, float]
-    n: int
-    p: float
-    critical: float
-
-    @property
-    def groups(self) -> list[tuple[str, ...]]:
-        """Longest runs of methods, best first, that are not told apart."""
-        order = sorted(self.mean, key=self.mean.get)
-        runs = []
-        for first in range(len(order)):
-            last = max(i for i in range(first, len(order)) if self.mean[order[i]] - self.mean[order[first]] < self.critical)
-            if last > first and not (runs and runs[-1][1] >= last):
-                runs.append((first, last))
-        return [tuple(order[first : last + 1]) for first, last in runs]
-
-
-def ranks(values: pd.DataFrame, direction: str) -> Ranks:
-    """Friedman's test and Nemenyi's critical difference (Demšar 2006), over the pictures that all methods have.
-
-    CD = q sqrt(k (k + 1) / (6 n)), q the studentised range at 5 % over sqrt(2). Raises BadRequest below three methods or
-    two pictures.
-    """
-    whole = oriented(values, direction).dropna()
-    n, k = whole.shape
-    if k < 3 or n < 2:
-        raise BadRequest(f"Ranks need three methods and two pictures that all of them have; here are {k} and {n}.")
-    ranked = stats.rankdata(-whole.to_numpy(), axis=1)
-    same = (ranked == ranked[:, :1]).all()
-    p = 1.0 if same else float(stats.friedmanchisquare(*ranked.T).pvalue)
-    critical = stats.studentized_range.ppf(LEVEL, k, np.inf) / np.sqrt(2) * np.sqrt(k * (k + 1) / (6 * n))
-    return Ranks(dict(zip(whole.columns, ranked.mean(0).tolist(), strict=True)), n, p, float(critical))
-
-
-def agreement(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[tuple[str, str], Estimate]:
-    """How far the order of methods by their means is the same in each two tables: Kendall's tau-b, in [-1, 1].
-
-    More must mean better in every table. Both tables of a pair are cut to the methods and pictures they share, and pictures
-    are drawn for both at once; pictures that they do not share (other samples) are drawn apart.
-    """
-    found = {}
-    for (a, first), (b, second) in itertools.combinations(tables.items(), 2):
-        methods = [name for name in first.columns if name in second.columns]
-        common = first.index.intersection(second.index)
-        if len(common) >= 2:
-            first, second = first.loc[common], second.loc[common]
-        draws = [bootstrap_means(one[methods].to_numpy(float), seed + (0 if len(common) >= 2 else i)) for i, one in
-                 enumerate((first, second))]  # fmt: skip
-        value = tau(first[methods].mean().to_numpy(), second[methods].mean().to_numpy())
-        taus = [tau(x, y) for x, y in zip(*(one[:: max(1, DRAWS // 500)] for one in draws), strict=True)]
-        n = min(len(first), len(second))
-        why = "fewer than two methods in common" if len(methods) < 2 else ONE_PICTURE if n < 2 else ""
-        ends = (float("nan"),) * 2 if why or np.isnan(taus).all() else np.nanquantile(taus, [0.025, 0.975]).tolist()
-        found[a, b] = Estimate(value, *ends, n, why)
-    return found
-
-
-def matrix(found: Mapping[tuple[str, str], Estimate], names: Sequence[str]) -> NDArray:
-    """The values of pairs as a square, 1 on the diagonal; NaN where there is none."""
-    square = np.eye(len(names))
-    for (i, a), (j, b) in itertools.combinations(enumerate(names), 2):
-        one = found.get((a, b)) or found.get((b, a))
-        square[i, j] = square[j, i] = one.value if one else np.nan
-    return square
-
-
-def tau(a: NDArray, b: NDArray) -> float:
-    """Kendall's tau-b of two lists; NaN where one of them has no order, or fewer than two places are numbers."""
-    kept = np.isfinite(a) & np.isfinite(b)
-    if kept.sum() < 2 or np.ptp(a[kept]) == 0 or np.ptp(b[kept]) == 0:
-        return float("nan")
-    return float(stats.kendalltau(a[kept], b[kept]).statistic)
-
-
-def split_halves(values: pd.DataFrame, seed: int = 0, times: int = 200) -> Estimate:
-    """Does the order of methods survive another sample? Tau between the orders of two halves of the pictures, drawn at
-    random `times` times: the mean, and between which ends 95 % of the splits lie. Raises BadRequest below four pictures."""
-    n = len(values)
-    if n < 4:
-        raise BadRequest(f"Another sample is tried with halves of two pictures and more; here are {n} pictures in all.")
-    draws, table, taus = np.random.default_rng(seed), values.to_numpy(float), []
-    for _ in range(times):
-        order = draws.permutation(n)
-        halves = table[order[: n // 2]], table[order[n // 2 :]]
-        taus.append(tau(*(pd.DataFrame(half).mean().to_numpy() for half in halves)))
-    if np.isnan(taus).all():
-        return Estimate(float("nan"), float("nan"), float("nan"), n, "no order among fewer than two methods")
-    return Estimate(float(np.nanmean(taus)), *np.nanquantile(taus, [0.025, 0.975]).tolist(), n)

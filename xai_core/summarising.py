@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from xai_core import statistics
+from xai_core import rankings, statistics
 from xai_core.errors import BadRequest
 from xai_core.statistics import Difference, Estimate
 
@@ -69,16 +70,29 @@ def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, directio
     return pd.concat([best.assign(end=names[0]), worst.assign(end=names[1])])
 
 
+def mean_curves(curves: pd.DataFrame, methods: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. Pictures whose
+    curves have other points (other sizes) are read between their own at those of the first."""
+    found = {}
+    for method in methods:
+        of_method = curves[curves.method == method]
+        if len(of_method):
+            x = np.asarray(of_method.curve_x.iloc[0], float)
+            every = [np.interp(x, *pair) for pair in zip(of_method.curve_x, of_method.curve_y, strict=True)]
+            found[method] = np.stack([x, np.mean(every, 0)], 1)
+    return found
+
+
 def between_metrics(
     frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], model: str, methods: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[str, str], Estimate]:
-    """How far metrics agree on the order of methods on one model: see `statistics.agreement`."""
+    """How far metrics agree on the order of methods on one model: see `rankings.agreement`."""
     tables = {
         name: statistics.oriented(values(frame, model, name, methods), metrics[name]["direction"])
         for name in names
         if metrics[name]["direction"] in DIRECTED
     }
-    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+    return rankings.agreement({name: table for name, table in tables.items() if len(table)})
 
 
 def between_models(
@@ -86,7 +100,7 @@ def between_models(
 ) -> dict[tuple[str, str], Estimate]:
     """How far models agree on the order of methods by one metric."""
     tables = {name: statistics.oriented(values(frame, name, metric, methods), direction) for name in models}
-    return statistics.agreement({name: table for name, table in tables.items() if len(table)})
+    return rankings.agreement({name: table for name, table in tables.items() if len(table)})
 
 
 def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> pd.DataFrame:

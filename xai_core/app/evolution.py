@@ -47,7 +47,8 @@ def runs() -> Chosen | None:
     names = [*offered, *([UPLOADED] if upload else [])]
     if not names:
         return None
-    name = st.selectbox("Run", names, key="run", **LINK)
+    longest = max(offered, key=lambda name: offered[name].stat().st_size, default=UPLOADED)  # has most to show
+    name = st.selectbox("Run", names, names.index(longest), key="run", **LINK)
     file = offered.get(name)
     run = _opened(upload.name, upload.getvalue()) if file is None else _opened(file.name, file.read_bytes())
     other = None

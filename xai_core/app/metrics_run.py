@@ -10,6 +10,7 @@ SECTIONS = {
     "Overview": run_sections.overview,
     "Methods": run_sections.methods,
     "Spread": run_sections.spread,
+    "Curves": run_sections.curves,
     "Pictures": run_sections.pictures,
     "Agreement of metrics": run_orders.agreement,
     "Stability": run_orders.stability,

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai_core import charts, charts_runs, statistics, summarising
+from xai_core import charts, charts_runs, rankings, statistics, summarising
 from xai_core.app.run_parts import Shown, directed, drawn, model_of, of_methods, pairs_table, picked, select
 from xai_core.errors import BadRequest
 from xai_core.statistics import Estimate
@@ -17,12 +17,12 @@ def agreement(shown: Shown) -> None:
     if len(names) < 2 or len(methods) < 3:
         raise BadRequest("Two metrics with a direction and three methods are needed.")
     found = summarising.between_metrics(shown.table, shown.metrics, model, methods, names)
-    matrix = statistics.matrix(found, names)
+    matrix = rankings.matrix(found, names)
     titles = [shown.title(name) for name in names]
     pairs = matrix[np.triu_indices(len(names), 1)]
     reach = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
     words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {reach}."
-    drawn(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words, width="content")
+    drawn(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
     st.caption(
         "Kendall's tau between the orders in which two metrics put the methods, by their means over pictures: 1 is the same "
         "order, 0 unrelated, -1 the opposite. Better counts as more in every metric. Metrics that disagree measure "
@@ -45,7 +45,7 @@ def stability(shown: Shown) -> None:
     for (a, b), one in summarising.between_models(shown.table, metric, direction, list(shown.models), methods).items():
         rows.append(_tau("another model", f"{shown.models[a]} | {shown.models[b]}", one))
     try:
-        halves = statistics.split_halves(shown.values(model, metric, methods))
+        halves = rankings.split_halves(shown.values(model, metric, methods))
         rows.append(_tau("other pictures", "two random halves of the pictures", halves))
     except BadRequest as error:
         st.caption(str(error))

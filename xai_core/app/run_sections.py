@@ -7,12 +7,14 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core import charts_runs, statistics, summarising
+from xai_core import charts_metrics, charts_runs, rankings, statistics, summarising
 from xai_core.app import compute
 from xai_core.app.pickers import LINK, OWN
 from xai_core.app.run_parts import Shown, directed, drawn, of_methods, pairs_table, picked, select
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
+from xai_core.metrics.catalog import find_metric
+from xai_core.rankings import Ranks
 from xai_core.samples import SAMPLES
 from xai_core.summarising import is_control
 
@@ -32,7 +34,8 @@ def overview(shown: Shown) -> None:
     titles = {name: shown.title(name) for name in metrics}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox("Order methods by", [BY_PLACE, *titles.values()], key="run-sort", width=320, **LINK)
-        wanted = st.multiselect("Metrics", list(titles.values()), key="run-metrics", placeholder="all", width=420, **LINK)
+        plain = [titles[name] for name in metrics if "@" not in name]  # variants are for the section on stability
+        wanted = st.multiselect("Metrics", list(titles.values()), plain, key="run-metrics", width=420, **LINK)
         controls = st.toggle("Show the controls", True, key="run-controls", **LINK)
     kept = [name for name in metrics if not wanted or titles[name] in wanted]
     lines = shown.summary[shown.summary.metric.isin(kept)]
@@ -46,7 +49,7 @@ def overview(shown: Shown) -> None:
         for model, title in shown.models.items():
             of_model = lines[lines.model == model]
             if len(of_model):
-                with st.container(width="content"):
+                with st.container(width=84 * of_model.metric.nunique() + 200):
                     st.markdown(f"**{title}** – {shown.groups[model].lower()}")
                     _means(shown, of_model, [name for name in kept if name in set(of_model.metric)], sort)
     with st.expander("As a table"):
@@ -65,18 +68,24 @@ def _means(shown: Shown, lines: pd.DataFrame, metrics: list[str], sort: str) -> 
         charts_runs.means(titled, rows, [shown.title(name) for name in metrics]),
         f"means_{model.replace('/', '_')}",
         f"Means of {len(rows)} methods by {len(metrics)} metrics on {shown.models[model]}; first in this order: {rows[0]}.",
-        width="content", key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
+        key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
     )  # fmt: skip
 
 
 def _open_cell(shown: Shown, model: str) -> None:
     """A click on a cell shows its pictures; the select boxes there do the same by keyboard."""
     found = st.session_state[f"means {model}"]["selection"].get("cell")
-    if found:
-        method = {title: name for name, title in shown.methods.items()}[found[0]["method"]]
-        metric = {shown.title(name): name for name in shown.metrics}[found[0]["metric"]]
-        for key, value in (("run-model", model), ("run-metric", metric), ("run-method", method), ("look", "Pictures")):
-            st.session_state[key] = value
+    if not found:
+        return
+    metrics = {name: shown.title(name) for name in shown.metrics}
+    for key, titles, title in (
+        ("run-model", shown.models, shown.models[model]),
+        ("run-metric", metrics, found[0]["metric"]),
+        ("run-method", shown.methods, found[0]["method"]),
+    ):  # boxes that are not on the page yet: Streamlit takes their values, but does not write them into the address
+        st.session_state[key] = next(name for name, one in titles.items() if one == title)
+        st.query_params[key] = title
+    st.session_state["look"] = "Pictures"
 
 
 def methods(shown: Shown) -> None:
@@ -88,7 +97,7 @@ def methods(shown: Shown) -> None:
     if not found:
         raise BadRequest("Two methods are needed to compare.")
     if table.shape[1] >= 3 and len(table.dropna()) >= 2:
-        _ranks(shown, statistics.ranks(table, direction))
+        _ranks(shown, rankings.ranks(table, direction))
     st.markdown("**Differences, picture by picture**")
     st.markdown("\n".join(f"- {statistics.in_words(one, shown.methods.get)}" for one in found[:8]))
     told = sum(one.shown for one in found)
@@ -100,7 +109,7 @@ def methods(shown: Shown) -> None:
         st.dataframe(pairs_table(found, shown), hide_index=True)
 
 
-def _ranks(shown: Shown, ranks: statistics.Ranks) -> None:
+def _ranks(shown: Shown, ranks: Ranks) -> None:
     first = min(ranks.mean, key=ranks.mean.get)
     alike = next((group for group in ranks.groups if first in group), (first,))
     best = ", ".join(shown.methods[name] for name in alike)
@@ -125,6 +134,32 @@ def spread(shown: Shown) -> None:
     words = f"{shown.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
     drawn(charts_runs.spreads(table[names], titles, shown.pictures, shown.title(metric)), "spread", words)
     st.caption("Box: the middle half of the pictures and their median; whiskers: all of them. Each point is a picture.")
+
+
+def curves(shown: Shown) -> None:
+    """The mean curves of some methods, controls dashed."""
+    model, metric = picked(shown)
+    every = shown.run.curves(model, metric)
+    if not len(every):
+        raise BadRequest(f"{shown.title(metric)} has no curve. Insertion, deletion and their kin have.")
+    lines = shown.summary[(shown.summary.model == model) & (shown.summary.metric == metric)].set_index("method")
+    order = lines[~lines.control].sort_values("rank").index
+    chosen = st.multiselect(
+        "Methods", of_methods(shown), list(order[:3]), format_func=shown.methods.get, key="run-curves", **LINK
+    )
+    names = [*chosen, *(name for name in shown.methods if is_control(name))]
+    titles = {name: f"{shown.methods[name]} {_estimate(lines.loc[name])}" for name in names if name in lines.index}
+    found = {titles[name]: curve for name, curve in summarising.mean_curves(every, names).items()}
+    points = charts_metrics.curve_points(found, [titles[name] for name in titles if is_control(name)])
+    words = f"Mean curves by {shown.title(metric)} over {every.picture.nunique()} pictures: {'; '.join(found)}."
+    drawn(charts_metrics.curves(points, find_metric(metric).axes, None), "curves", words)
+    st.caption(
+        f"Means over {every.picture.nunique()} pictures; with each name the mean of the metric and its 95 % interval."
+    )
+
+
+def _estimate(line: pd.Series) -> statistics.Estimate:
+    return statistics.Estimate(line["mean"], line.low, line.high, line.n, "" if line.n > 1 else statistics.ONE_PICTURE)
 
 
 def pictures(shown: Shown) -> None:

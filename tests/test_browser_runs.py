@@ -1,0 +1,35 @@
+"""A run of measurements in a real browser: from the table of means to the pictures behind a number."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from test_browser import browser, server, settled, visit  # noqa: F401
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):  # noqa: F811
+    page = visit("Faithfulness_metrics?view=A+run")
+    cell = page.locator("svg.marks path[aria-label^='metric: Deletion ↓; method: LayerCAM']")
+    cell.wait_for(state="attached")
+    cell.click(force=True)  # its number lies over it
+    settled(page)
+    expect(page.get_by_text("Best by Deletion")).to_be_visible()
+    expect(page.get_by_role("combobox", name=re.compile("Method"))).to_have_count(1)
+    images = page.locator('[data-testid="stImage"] img')
+    expect(images).to_have_count(8)
+    for image in images.all():
+        assert image.evaluate("image => image.naturalWidth") > 0 and image.get_attribute("alt")
+    assert "look=Pictures" in page.url and "LayerCAM" in page.url
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Open").first.click()
+    opened.value.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for(timeout=60_000)
+
+
+@pytest.mark.parametrize("width", [380, 1400])
+def test_a_run_fits_its_page(visit, width):  # noqa: F811
+    page = visit("Faithfulness_metrics?view=A+run", viewport={"width": width, "height": 900})
+    page.locator("svg.marks").first.wait_for()
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
