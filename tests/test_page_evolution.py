@@ -94,7 +94,7 @@ def test_two_hundred_classes_are_shown_as_right_or_wrong(folder):
 def test_a_second_run_is_laid_over(folder):
     recorded(folder / "runs" / "first.parquet")
     recorded(folder / "runs" / "second.csv", samples=200, epochs=4, seed=1)
-    app = opened(PAGE, second="second", more="Second run")
+    app = opened(PAGE, run="first", second="second", more="Second run")
     assert not app.exception and "share no samples" not in text(app)
     app.selectbox(key="first.colour").set_value("Where the runs differ").run()
     assert not app.exception and not app.error
