@@ -34,4 +34,4 @@ with st.container(horizontal=True):
     ):
         st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:")
 with st.container(border=True):
-    st.markdown(said)
+    st.markdown(said.split("\n", 1)[1])  # the page has a title already

@@ -166,15 +166,17 @@ def test_every_page_opens_from_the_sidebar(visit):
         expect(page.locator("h1")).to_have_count(1)
 
 
-def test_every_example_on_home_leads_to_an_explanation(visit):
+def test_every_example_on_home_leads_to_a_map_or_a_chart(visit):
     page = visit()
     labels = page.locator('[data-testid="stPageLink"] a[href*="?"]').all_inner_texts()
     assert len(labels) >= 3
     for label in labels:
         example = visit()
         example.get_by_role("link", name=label.split("\n")[-1]).click()
-        example.get_by_role("img", name=re.compile("^Overlay: ")).first.wait_for()
-        overlay_of(settled(example))
+        example.wait_for_url(re.compile(r"/\w+\?"))
+        settled(example)
+        seen = example.locator('img[alt^="Overlay: "], [data-testid="stVegaLiteChart"] :is(canvas, svg)').first
+        seen.wait_for()
 
 
 def test_an_upload_is_explained_and_its_link_restores_the_rest(visit):

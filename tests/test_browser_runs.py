@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):  # noqa: F811
     page = visit("Faithfulness_metrics?view=A+run")
-    cell = page.locator("svg.marks path[aria-label^='metric: Deletion ↓; method: LayerCAM']")
+    cell = page.locator("svg.marks path[aria-label^='metric: Deletion ↓; method: LayerCAM']").first
     cell.wait_for(state="attached")
     cell.click(force=True)  # its number lies over it
     settled(page)

@@ -1,17 +1,16 @@
 """Charts of measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from PIL import Image
 
 from xai_core.charts import ASKED, OTHER, QUIET
+from xai_core.rendering import encoded
 
 # Okabe and Ito's colours without black and yellow, which one of the two themes would hide; then dashes tell maps apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -80,9 +79,7 @@ def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) 
     picture's pixels, y counted from below."""
     small = picture.copy()
     small.thumbnail((2 * width, 2 * width))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    url = "data:image/jpeg;base64," + base64.b64encode(encoded(small)).decode()
     across, down = picture.size
     x = {"scale": alt.Scale(domain=[0, across], nice=False), "axis": None}
     y = {"scale": alt.Scale(domain=[0, down], nice=False), "axis": None}
@@ -101,30 +98,6 @@ def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) 
         outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3)
         layers = shown + outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q")
     return layers.properties(width=width, height=round(width * down / across)).configure_view(stroke=None)
-
-
-def curve_figure(points: pd.DataFrame, axes: tuple[str, str], title: str) -> Figure:
-    """The same curves on paper, for PNG and SVG."""
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
-    plot = figure.add_subplot()
-    lines = points.drop_duplicates("name")
-    colours, dashes = styles(list(lines.name), list(lines.control))
-    for name, colour, dash in zip(lines.name, colours, dashes, strict=True):
-        one = points[points.name == name]
-        style = "-" if tuple(dash) == DASHES[0] else (0, tuple(part / 2 for part in dash))
-        plot.plot(one.x, one.y, color=colour, linestyle=style, label=name)
-    plot.set(xlabel=axes[0], ylabel=axes[1], title=title)
-    plot.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def figure_bytes(figure: Figure, kind: str) -> bytes:
-    """`kind` is png or svg."""
-    buffer = io.BytesIO()
-    metadata: Mapping[str, Any] = {"Date": None} if kind == "svg" else {}
-    figure.savefig(buffer, format=kind, dpi=150, metadata=metadata)
-    return buffer.getvalue()
 
 
 def curve_points(curves_of: Mapping[str, np.ndarray], controls: Sequence[str]) -> pd.DataFrame:

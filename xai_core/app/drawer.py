@@ -16,6 +16,7 @@ from xai_core.datasets import Dataset
 from xai_core.errors import BadPicture, XaiError
 from xai_core.explanation import Explanation
 from xai_core.keys import bytes_digest
+from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
 from xai_core.targets import ClassLogit, ClassMargin, Target
 
@@ -119,9 +120,16 @@ def _hand_over(row: pd.Series, right: bool, dataset: Dataset, model: Explainable
     given = dataset.read(row["path"])
     data = given if isinstance(given, bytes) else Path(given).read_bytes()
     session.keep_upload(bytes_digest(data), data, not_the_linked=False)
-    settings = {"picture": OWN, "model": model.id, "method": st.session_state["method"]}
+    method = st.session_state["method"]
+    settings = {
+        "picture": (OWN, OWN),
+        "model": (model.id, cards()[model.id].title),
+        "method": (method, METHODS[method].title),
+    }
     if not right:
-        settings |= {"ask": MARGIN, "a": int(row["predicted_index"]), "b": int(row["true_index"])}
+        settings["ask"] = (MARGIN, MARGIN)
+        for key, column in (("a", "predicted"), ("b", "true")):
+            settings[key] = (int(row[f"{column}_index"]), f"{row[column]} ({row[f'{column}_index']})")
     session.hand_over(settings)
     st.session_state["to single image"] = True
 

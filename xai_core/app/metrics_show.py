@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai_core import charts_metrics, exporting
+from xai_core import charts, charts_metrics, exporting
 from xai_core.app.pickers import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.explanation import Explanation
@@ -186,7 +186,8 @@ def _curve_downloads(asked, points: pd.DataFrame, metric: str) -> None:
     title = f"{METRICS[metric].named(asked.metrics[metric])}, {asked.chosen.name}, {asked.model.title}"
 
     def drawn(kind: str) -> bytes:
-        return charts_metrics.figure_bytes(charts_metrics.curve_figure(points, METRICS[metric].axes, title), kind)
+        chart = charts_metrics.curves(points, METRICS[metric].axes, None).properties(title=title, width=640)
+        return charts.chart_bytes(chart, kind)
 
     with st.container(horizontal=True):
         for kind, mime in {"png": "image/png", "svg": "image/svg+xml"}.items():

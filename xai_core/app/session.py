@@ -29,15 +29,18 @@ def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
     st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
 
 
-def hand_over(settings: dict[str, Any]) -> None:
-    """What the widgets of the page that is opened next are set to, by their keys. (A link inside a session would lose the
-    settings that both pages have.)"""
+def hand_over(settings: dict[str, tuple[Any, str]]) -> None:
+    """What the widgets of the page that is opened next are set to, by their keys: the value, and how the address says it.
+    (A link inside a session would lose the settings that both pages have.)"""
     st.session_state["handed over"] = settings
 
 
 def take_over() -> None:
-    """Set this page's widgets as the page before said; before any is made."""
-    st.session_state.update(st.session_state.pop("handed over", {}))
+    """Set this page's widgets as the page before said, and its address too; before any is made."""
+    settings = st.session_state.pop("handed over", {})
+    for name, (value, words) in settings.items():
+        st.session_state[name] = value
+        st.query_params[name] = words
 
 
 def complain(message: str) -> None:
