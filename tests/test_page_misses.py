@@ -85,7 +85,7 @@ def test_a_zip_with_unknown_labels_and_a_broken_file_is_reported():
     assert "unheard of" in said and "broken.png" in said
 
 
-@pytest.mark.parametrize("data", [b"no zip", zipped(unheard_of=2)[:60]])
+@pytest.mark.parametrize("data", [b"no zip", zipped(unheard_of=2)[:60]], ids=["none", "cut off"])
 def test_what_is_no_zip_is_one_sentence(data):
     app = opened(PAGE)
     app.file_uploader(key="zip").set_value(("mine.zip", data, "application/zip")).run()
