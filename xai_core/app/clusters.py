@@ -35,7 +35,7 @@ def show(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     )
     held = compute.held(name)
     if held is None:
-        forward, backward = METHODS[method].cost(_defaults(method))
+        forward, backward = METHODS[method].usual_cost
         seconds = len(rows) * (forward + 2 * backward + 1) * compute.pass_seconds(model.id)
         if not compute.wanted(name, seconds, button="Find clusters"):
             return
@@ -88,12 +88,6 @@ def _settings(model: ExplainableModel) -> tuple[str, int]:
     if count == 1:
         st.caption("One cluster is no grouping; taken as 0.")
     return method, 0 if count == 1 else count
-
-
-def _defaults(method: str) -> dict:
-    from xai_core.options import check_options
-
-    return check_options(METHODS[method].run, {})
 
 
 def _maps(

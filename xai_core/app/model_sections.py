@@ -19,7 +19,6 @@ from xai_core.comparing_models import Answer
 from xai_core.errors import BadPicture
 from xai_core.explanation import Explanation
 from xai_core.keys import bytes_digest
-from xai_core.options import check_options
 from xai_core.pictures import SUFFIXES
 from xai_core.samples import SAMPLES
 
@@ -100,7 +99,7 @@ def pictures(wanted: Sequence[Network], asked: Asked) -> None:
         return
     name = f"table {sorted(chosen)} {wanted} {asked}"
     rows = compute.held(name)
-    forward, backward = METHODS[asked.method].cost(check_options(METHODS[asked.method].run, {}))
+    forward, backward = METHODS[asked.method].usual_cost
     seconds = sum(len(chosen) * (1 + forward + 2 * backward) * compute.pass_seconds(one.id) for one in wanted)
     if rows is None and compute.wanted(name, seconds, button="Ask all"):
         with compute.progress(name) as bar:

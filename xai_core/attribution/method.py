@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from xai_core.models.explainable import ExplainableModel
+from xai_core.options import check_options
 from xai_core.question import Question
 
 
@@ -87,6 +88,11 @@ class Method:
     def offers_fast(self, model: ExplainableModel, cut: str) -> bool:
         """Whether this method keeps its map in 16 bits on this model, cut there."""
         return model.family in self.fast and ("cut" not in self.needs or cut == model.network.cut_name(None))
+
+    @property
+    def usual_cost(self) -> tuple[int, int]:
+        """Forward and backward passes of one picture with the method's default options."""
+        return self.cost(check_options(self.run, {}))
 
     @property
     def random(self) -> bool:
