@@ -1,12 +1,11 @@
 """The page of a training on the real server: clicks lead from the picture of all samples to one, fluidly."""
-# ruff: noqa: F811 (a fixture has the name of its import)
 
 import re
 import time
 
 import pytest
+from browsing import choose, settled
 from playwright.sync_api import expect
-from test_browser import browser, choose, server, settled, visit  # noqa: F401 (fixtures)
 
 pytestmark = pytest.mark.browser
 

@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from browsing import settled
 from playwright.sync_api import Page, expect
-from test_browser import browser, server, settled, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 ADDRESS = (
@@ -26,7 +26,7 @@ def drag(page: Page, chart: str, start: tuple[float, float], end: tuple[float, f
     page.mouse.up()
 
 
-def test_a_box_is_drawn_and_a_curve_is_clicked(visit):  # noqa: F811
+def test_a_box_is_drawn_and_a_curve_is_clicked(visit):
     page = visit(ADDRESS)
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
     drag(page, "drawing", (0.1, 0.1), (0.5, 0.6))
@@ -42,7 +42,7 @@ def test_a_box_is_drawn_and_a_curve_is_clicked(visit):  # noqa: F811
     expect(again.locator(MEASURED)).to_have_attribute("alt", said, timeout=90_000)
 
 
-def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):  # noqa: F811
+def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):
     page = visit(ADDRESS)
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
     page.locator(".st-key-run-Self-test button").click()

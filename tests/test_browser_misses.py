@@ -1,13 +1,13 @@
 """The misclassification page on the real server: a click on the matrix, a picture, its reasons, and the way on."""
 
 import pytest
+from browsing import choose, settled
 from playwright.sync_api import expect
-from test_browser import browser, choose, server, settled, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 
-def test_from_a_cell_to_the_reason_and_on(visit):  # noqa: F811
+def test_from_a_cell_to_the_reason_and_on(visit):
     page = visit("Misclassifications")
     expect(page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg').first).to_be_visible()
     choose(page, "True class", "moped")
@@ -26,7 +26,7 @@ def test_from_a_cell_to_the_reason_and_on(visit):  # noqa: F811
     assert "upload=" in page.url and "A+and+not+B" in page.url
 
 
-def test_the_address_restores_the_cell(visit):  # noqa: F811
+def test_the_address_restores_the_cell(visit):
     page = visit("Misclassifications?true=tripod&predicted=%28all%29&which=Wrong")
     expect(page.get_by_text("of 80 pictures pass the filters")).to_be_attached()
     expect(page.get_by_role("combobox", name="True class", exact=True)).to_have_value("tripod")

@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from browsing import settled
 from playwright.sync_api import expect
-from test_browser import browser, server, settled, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
@@ -20,7 +20,7 @@ def patient():
 ONE_METHOD = "Pairs?pair_methods=Grad-CAM+for+similarity"
 
 
-def test_a_click_on_a_patch_chooses_it(visit):  # noqa: F811
+def test_a_click_on_a_patch_chooses_it(visit):
     page = visit(ONE_METHOD)
     chart = page.locator('[data-testid="stVegaLiteChart"]').nth(1)
     chart.scroll_into_view_if_needed()
@@ -37,7 +37,7 @@ def test_a_click_on_a_patch_chooses_it(visit):  # noqa: F811
     expect(page.get_by_role("spinbutton", name="Row")).to_have_value("7")  # and it stays, whatever was clicked before
 
 
-def test_a_synthesis_can_be_cancelled(visit):  # noqa: F811
+def test_a_synthesis_can_be_cancelled(visit):
     page = visit(f"{ONE_METHOD}&more=Synthesis&octaves=6&iterations=60")
     page.get_by_role("button", name="Synthesise").click()
     page.get_by_text("of 35", exact=False).first.wait_for()

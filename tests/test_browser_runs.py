@@ -3,13 +3,13 @@
 import re
 
 import pytest
+from browsing import settled
 from playwright.sync_api import expect
-from test_browser import browser, server, settled, visit  # noqa: F401
 
 pytestmark = pytest.mark.browser
 
 
-def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):  # noqa: F811
+def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit):
     page = visit("Faithfulness_metrics?view=A+run")
     cell = page.locator("svg.marks path[aria-label^='metric: Deletion ↓; method: LayerCAM']").first
     cell.wait_for(state="attached")
@@ -28,7 +28,7 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
 
 
 @pytest.mark.parametrize("width", [380, 1400])
-def test_a_run_fits_its_page(visit, width):  # noqa: F811
+def test_a_run_fits_its_page(visit, width):
     page = visit("Faithfulness_metrics?view=A+run", viewport={"width": width, "height": 900})
     page.locator("svg.marks").first.wait_for()
     main = page.locator('[data-testid="stMain"]')

@@ -12,6 +12,7 @@ from PIL import Image
 
 from xai_core import heatmaps
 from xai_core.explanation import Explanation
+from xai_core.matching import first_name
 from xai_core.models.explainable import Prediction
 from xai_core.rendering import Scale, encoded
 
@@ -32,7 +33,7 @@ def prediction_bars(predictions: Sequence[Prediction], asked: int | None) -> alt
 
     A click selects a bar: the point selection `pick` over the field `class`.
     """
-    first_names = [one.name.split(",")[0] for one in predictions]
+    first_names = [first_name(one.name) for one in predictions]
     shown = [  # two classes of one first name (crane, maillot) would share a bar
         name if first_names.count(name) == 1 else f"{name} ({one.index})"
         for name, one in zip(first_names, predictions, strict=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 from xai_core.comparing import attempt_methods, common_grid, rank_correlation
 from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
+from xai_core.matching import first_name
 from xai_core.metrics.measuring import measure_asked
 from xai_core.metrics.randomisation import other_classes
 from xai_core.models.explainable import ExplainableModel, Picture
@@ -50,7 +51,7 @@ def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel
     if hasattr(target, "classes"):
         total = len(model.class_names) if len(model.class_names) > 2 else 3  # without names: one of the first three
         others = tuple(other_classes(target.select([row]), total, 1)[0] for row in range(len(target)))
-        asked = model.class_name(others[0]).split(",")[0]
+        asked = first_name(model.class_name(others[0]))
         found.append(Change("another_class", f"asked for {asked}", model, replace(target, classes=others)))
     return found
 

@@ -20,6 +20,7 @@ from xai_core.errors import XaiError
 from xai_core.explaining import explain
 from xai_core.explanation import Explanation
 from xai_core.images import stack
+from xai_core.matching import first_name
 from xai_core.models.explainable import ExplainableModel, Picture, Prediction
 from xai_core.models.loading import load_model
 from xai_core.runtime import Track
@@ -154,7 +155,7 @@ def row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     }
     for one in answers:
         best = one.predictions[0] if one.predictions else None
-        found[one.model] = best.name.split(",")[0] if best else None
+        found[one.model] = first_name(best.name) if best else None
         found[f"{one.model} probability"] = best.probability if best else None
     return found
 

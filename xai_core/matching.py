@@ -47,6 +47,11 @@ class Matching:
         return "\n".join(said)
 
 
+def first_name(name: str) -> str:
+    """The first of a class's names: ImageNet's have several, with commas between."""
+    return name.split(",")[0]
+
+
 def match_classes(
     labels: Sequence[str], model: ExplainableModel, mapping: Mapping[str, str | int] | None = None
 ) -> Matching:

@@ -7,9 +7,10 @@ import streamlit as st
 
 from xai_core import charts_confusion, notes
 from xai_core import confusion as confusions
-from xai_core.app import drawer, loaded, predictions
+from xai_core.app import drawer, loaded, predictions, show
 from xai_core.app.pickers import LINK
 from xai_core.datasets import Dataset
+from xai_core.matching import first_name
 from xai_core.models import weights
 from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
@@ -116,7 +117,7 @@ def _card(row, dataset: Dataset, said: notes.Notes) -> None:
     with st.container(border=True, width=predictions.THUMBNAIL + 34):
         predictions.picture(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
         tags = f"  \n:gray-badge[{', '.join(said[row.path].tags)}]" if row.path in said and said[row.path].tags else ""
-        st.markdown(f"**{predictions.short(row.predicted)}** {row.confidence:.0%}  \nmargin {row.margin:.0%}{tags}")
+        st.markdown(f"**{first_name(row.predicted)}** {row.confidence:.0%}  \nmargin {row.margin:.0%}{tags}")
         st.button("Open", key=f"open {row.path}", on_click=_open, args=(row.path,), help=row.path)
 
 
@@ -166,8 +167,7 @@ def _most_confused(kept: pd.DataFrame) -> None:
 
 
 def _csv(rows: pd.DataFrame, name: str) -> None:
-    data = rows.to_csv(index=False).encode("utf-8-sig")
-    st.download_button("CSV", data, name, "text/csv", on_click="ignore", icon=":material/download:")
+    show.downloads({"CSV": (name, "text/csv", rows.to_csv(index=False).encode("utf-8-sig"))})
 
 
 def _others(model: ExplainableModel) -> Sequence[str]:

@@ -13,6 +13,7 @@ from xai_core.datasets import Dataset
 from xai_core.errors import BadPicture
 from xai_core.explaining import explain
 from xai_core.keys import bytes_digest
+from xai_core.matching import first_name
 from xai_core.models.explainable import ExplainableModel
 
 MOST = 200  # pictures whose maps are made
@@ -63,7 +64,7 @@ def _chosen(kept: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         column = asked.lower()
         counts = kept[column].value_counts()
         name = st.selectbox(
-            f"{asked} class", counts.index.tolist(), format_func=lambda one: f"{predictions.short(one)} ({counts[one]})",
+            f"{asked} class", counts.index.tolist(), format_func=lambda one: f"{first_name(one)} ({counts[one]})",
             key=f"clusters of {column}", **LINK,
         )  # fmt: skip
     rows = kept[kept[column] == name]
@@ -119,7 +120,7 @@ def _cluster(number: int, found: Clusters, rows: pd.DataFrame, dataset: Dataset)
             for row in members.head(MEMBERS).itertuples():
                 with st.container(width=110):
                     predictions.picture(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
-                    st.caption(f"{predictions.short(row.predicted)} {row.confidence:.0%}")
+                    st.caption(f"{first_name(row.predicted)} {row.confidence:.0%}")
         with st.expander("All members"):
             st.dataframe(members[["path", "true", "predicted", "confidence"]], hide_index=True)
 

@@ -14,6 +14,7 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.comparing_models import Answer
 from xai_core.explanation import Explanation
 from xai_core.keys import array_digest, run_key
+from xai_core.matching import first_name
 from xai_core.models import weights
 from xai_core.models.catalog import cards, find_card
 from xai_core.models.loading import imagenet_classes
@@ -114,7 +115,7 @@ def question() -> Asked:
         index = st.selectbox(
             "Class", range(len(names)), 281, format_func=lambda index: f"{names[index]} ({index})", key="class", **LINK
         )
-        return Asked(method, wnids[index], None, names[index].split(",")[0])
+        return Asked(method, wnids[index], None, first_name(names[index]))
     if kind == SIMILAR:
         other = st.selectbox("Similar to", SAMPLES, format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
         return Asked(method, None, other, f"similarity to {SAMPLES[other].title}")
@@ -193,7 +194,7 @@ def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth:
         for trouble in one.health:
             st.warning(trouble)
     if answer.predictions:
-        lines = [f"{one.probability:.1%} {one.name.split(',')[0]}" for one in answer.predictions]
+        lines = [f"{one.probability:.1%} {first_name(one.name)}" for one in answer.predictions]
         other = usual is not None and answer.predictions[0].name != usual
         mark = " :orange-badge[unlike most]" if other else ""
         st.markdown(f"**{lines[0]}**{mark}  \n" + "  \n".join(lines[1:]))

@@ -53,12 +53,13 @@ def _shared() -> _Shared:
 
 
 def _bytes(result: Any) -> int:
+    """What a result takes, near enough to bound the cache."""
     result = getattr(result, "explanation", result)  # a network's answer
-    if isinstance(result, tuple | list):
-        return sum(map(_bytes, result))
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000
-    return result.nbytes if isinstance(result, np.ndarray) else 1000
+    if hasattr(result, "nbytes"):
+        return result.nbytes
+    return sum(map(_bytes, result)) if isinstance(result, tuple | list) else 1000
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

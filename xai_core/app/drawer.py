@@ -16,6 +16,7 @@ from xai_core.datasets import Dataset
 from xai_core.errors import BadPicture, XaiError
 from xai_core.explanation import Explanation
 from xai_core.keys import bytes_digest
+from xai_core.matching import first_name
 from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
 from xai_core.targets import ClassLogit, ClassMargin, Target
@@ -35,10 +36,10 @@ def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: Explainabl
     right = row["true"] == row["predicted"]
     st.subheader(f"{row['path']}")
     said = ", ".join(
-        f"{predictions.short(name)} {share:.1%}" for name, share in zip(row["top5"], row["top5_probability"], strict=True)
+        f"{first_name(name)} {share:.1%}" for name, share in zip(row["top5"], row["top5_probability"], strict=True)
     )
-    verdict = "rightly" if right else f"but it is **{predictions.short(row['true'])}** ({row['true_probability']:.1%})"
-    st.markdown(f"Called **{predictions.short(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {said}.")
+    verdict = "rightly" if right else f"but it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
+    st.markdown(f"Called **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {said}.")
     _explanations(row, right, chosen, model)
     with st.container(horizontal=True):
         st.button(
@@ -57,7 +58,7 @@ def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: Explainabl
 def _targets(row: pd.Series, right: bool) -> dict[str, Target]:
     """What is asked: both classes and their margin; of a right answer, its class and its margin over the next."""
     said, true = int(row["predicted_index"]), int(row["true_index"])
-    name, other = predictions.short(row["predicted"]), predictions.short(row["true"])
+    name, other = first_name(row["predicted"]), first_name(row["true"])
     if right:
         return {f"Why {name} (rightly)": ClassLogit((said,))}
     return {
@@ -149,7 +150,7 @@ def _nearest(kept: pd.DataFrame, row: pd.Series, dataset: Dataset) -> None:
             with st.container(width=110):
                 predictions.picture(dataset, other["path"], f"{other['path']}, rightly called {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
-                st.caption(f"{predictions.short(other['true'])}, cosine {cosine:.2f}")
+                st.caption(f"{first_name(other['true'])}, cosine {cosine:.2f}")
 
 
 def nearest(own: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import streamlit as st
 
 from xai_core import charts_confusion, datasets
 from xai_core import charts_evolution as charts
+from xai_core.app import show
 from xai_core.app.pickers import LINK
 from xai_core.confusion import confusion, worst_classes
 from xai_core.errors import XaiError
@@ -122,7 +123,7 @@ def _table(found) -> None:
     )
     share = {name: st.column_config.NumberColumn(format="percent") for name in ("frequency", "misclassification rate")}
     st.dataframe(shown, hide_index=True, column_config=share, alt="What was counted of each sample")
-    st.download_button("Download as CSV", shown.to_csv(index=False), f"{run.title}_measures.csv", "text/csv")
+    show.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", shown.to_csv(index=False))})
 
 
 def _second(found) -> None:

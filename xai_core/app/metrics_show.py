@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core import charts, charts_metrics, exporting
+from xai_core.app import show
 from xai_core.app.pickers import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.explanation import Explanation
@@ -189,12 +190,13 @@ def _curve_downloads(asked, points: pd.DataFrame, metric: str) -> None:
         chart = charts_metrics.curves(points, METRICS[metric].axes, None).properties(title=title, width=640)
         return charts.chart_bytes(chart, kind)
 
-    with st.container(horizontal=True):
-        for kind, mime in {"png": "image/png", "svg": "image/svg+xml"}.items():
-            st.download_button(
-                f"Curves ({kind.upper()})", lambda kind=kind: drawn(kind), f"{asked.chosen.name}_{metric}.{kind}", mime,
-                key=f"download-{kind}", on_click="ignore", icon=":material/download:",
-            )  # fmt: skip
+    stem = f"{asked.chosen.name}_{metric}"
+    show.downloads(
+        {
+            "Curves (PNG)": (f"{stem}.png", "image/png", lambda: drawn("png")),
+            "Curves (SVG)": (f"{stem}.svg", "image/svg+xml", lambda: drawn("svg")),
+        }
+    )
 
 
 def downloads(asked, found: Found) -> None:
@@ -207,17 +209,13 @@ def downloads(asked, found: Found) -> None:
         tables.table(rows, asked.metrics).to_parquet(buffer, index=False)
         return buffer.getvalue()
 
-    kinds = {
-        "Numbers (CSV)": ("csv", "text/csv", lambda: tables.table(rows, asked.metrics).to_csv(index=False).encode()),
-        "Numbers (Parquet)": ("parquet", "application/octet-stream", parquet),
-        "Everything with curves (JSON)": (
-            "json", "application/json", lambda: exporting.strict_json(tables.described(rows, asked.metrics)).encode(),
-        ),
-    }  # fmt: skip
     st.caption("To share exactly this view, copy the address of this page; to keep the numbers, download:")
-    with st.container(horizontal=True):
-        for label, (suffix, mime, make) in kinds.items():
-            st.download_button(
-                label, make, f"{stem}.{suffix}", mime, key=f"download-{suffix}", on_click="ignore",
-                icon=":material/download:",
-            )  # fmt: skip
+    show.downloads(
+        {
+            "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: tables.table(rows, asked.metrics).to_csv(index=False)),
+            "Numbers (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
+            "Everything with curves (JSON)": (
+                f"{stem}.json", "application/json", lambda: exporting.strict_json(tables.described(rows, asked.metrics)),
+            ),
+        }
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from xai_core import charts, comparing, comparing_models, datasets, exporting, rendering
-from xai_core.app import compute, loaded
+from xai_core.app import compute, loaded, show
 from xai_core.app.compare import picture
 from xai_core.app.compare_models import COLUMN, Asked, Network
 from xai_core.app.pickers import LINK, Chosen
@@ -111,10 +111,7 @@ def pictures(wanted: Sequence[Network], asked: Asked) -> None:
     percent = {name: st.column_config.NumberColumn(format="percent") for name in table if name.endswith("probability")}
     st.dataframe(table, hide_index=True, column_config=percent | {"map agreement": _NUMBER, "same top class": _PERCENT})
     st.caption("Map agreement: mean rank correlation over all pairs of networks. Click a heading to sort by it.")
-    st.download_button(
-        "Table (CSV)", table.to_csv(index=False).encode(), "networks.csv", "text/csv", on_click="ignore",
-        icon=":material/download:",
-    )  # fmt: skip
+    show.downloads({"Table (CSV)": ("networks.csv", "text/csv", table.to_csv(index=False))})
 
 
 BUNDLED, YOURS = "The bundled photographs", "Your pictures"
@@ -206,6 +203,4 @@ def downloads(found: Answers, chosen: Chosen, asked: Asked) -> None:
         "Raw maps (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: exporting.npz_of_many(maps)),
         "Predictions and settings (JSON)": (f"{stem}.json", "application/json", settings),
     }
-    with st.container(horizontal=True):
-        for label, (name, mime, make) in kinds.items():
-            st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:")
+    show.downloads(kinds)

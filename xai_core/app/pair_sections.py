@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from xai_core import charts_pairs, exporting, rendering
-from xai_core.app import compare_models, compute, loaded
+from xai_core.app import compare_models, compute, loaded, show
 from xai_core.app.pair_views import TILE, Two
 from xai_core.app.pairs import Asked, both_maps, title
 from xai_core.app.pickers import LINK
@@ -150,10 +150,7 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
             f"{undefined} values are not defined and left empty: a drop from a likeness that is not positive, a map that "
             "prefers no place, views that do not overlap, or a row that is only a baseline."
         )
-    st.download_button(
-        "Every value (CSV)", table.to_csv(index=False).encode(), f"{two.name}_metrics.csv", "text/csv", on_click="ignore",
-        icon=":material/download:",
-    )  # fmt: skip
+    show.downloads({"Every value (CSV)": (f"{two.name}_metrics.csv", "text/csv", table.to_csv(index=False))})
 
 
 STEP = "Pixels that change from one point of a curve to the next. The published tables take 224; more is quicker."
@@ -288,9 +285,7 @@ def downloads(two: Two, asked: Asked, found: Results) -> None:
         "Views and raw maps (NPZ)": (f"{two.name}_pair.npz", "application/octet-stream", arrays),
         "Settings (JSON)": (f"{two.name}_pair.json", "application/json", settings),
     }
-    with st.container(horizontal=True):
-        for label, (name, mime, make) in kinds.items():
-            st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:")
+    show.downloads(kinds)
 
 
 def _drawn(one: Explanation, view, maps: Mapping[str, Explanation]):

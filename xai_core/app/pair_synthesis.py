@@ -8,7 +8,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core import rendering, synthesis
-from xai_core.app import compare_models, compute, loaded
+from xai_core.app import compare_models, compute, loaded, show
 from xai_core.app.pair_views import TILE, Two
 from xai_core.app.pickers import LINK
 from xai_core.errors import XaiError
@@ -42,7 +42,8 @@ def _grown(snapshots: Iterator[Snapshot], track: Track, slot: DeltaGenerator) ->
     for _ in track(range(last.total - 1)):
         last = next(snapshots)
         if last.number % EVERY == 0:
-            slot.image(rendering.to_pil(last.picture), width=TILE, caption=f"step {last.number}: {last.value:.3g}")
+            words = f"step {last.number}: {last.value:.3g}"
+            slot.image(rendering.to_pil(last.picture), width=TILE, output_format="PNG", caption=words)
     slot.empty()
     return Made((rendering.to_pil(last.picture), last.number, last.value))
 
@@ -166,4 +167,4 @@ def _each(names: Sequence[str], every, two: Two, depths: int, steps: int, base: 
 def _download(picture: Image.Image, name: str) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    st.download_button("Picture (PNG)", buffer.getvalue(), name, "image/png", on_click="ignore", icon=":material/download:")
+    show.downloads({"Picture (PNG)": (name, "image/png", buffer.getvalue())})

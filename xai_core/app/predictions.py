@@ -10,7 +10,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core import notes
-from xai_core.app import compute, session
+from xai_core.app import compute, session, show
 from xai_core.app.pickers import LINK
 from xai_core.changed_samples import changed_samples
 from xai_core.classifying import classify, judged, read_predictions, settings_of
@@ -82,10 +82,6 @@ def picture(dataset: Dataset, path: str, alt: str) -> None:
         st.caption("Not readable any more.")
     else:
         st.image(small, alt=alt)
-
-
-def short(name: str) -> str:
-    return name.split(",")[0]
 
 
 def folder() -> Path:
@@ -202,12 +198,12 @@ def notes_of(dataset: Dataset) -> None:
     if held:
         rows = [{"path": path, "tags": ", ".join(one.tags), "note": one.text} for path, one in sorted(held.items())]
         st.dataframe(pd.DataFrame(rows), hide_index=True)
-        with st.container(horizontal=True):
-            for label, name, mime, data in (
-                ("CSV", "notes.csv", "text/csv", notes.to_csv(held)),
-                ("JSON", "notes.json", "application/json", notes.to_json(held)),
-            ):
-                st.download_button(label, data, name, mime, on_click="ignore", icon=":material/download:")
+        show.downloads(
+            {
+                "CSV": ("notes.csv", "text/csv", notes.to_csv(held)),
+                "JSON": ("notes.json", "application/json", notes.to_json(held)),
+            }
+        )
     else:
         st.info("No picture of this dataset has a tag or a note yet. Open one below the confusion matrix.")
     st.file_uploader(

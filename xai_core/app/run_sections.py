@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 
 from xai_core import charts_metrics, charts_runs, rankings, statistics, summarising
-from xai_core.app import compute
+from xai_core.app import compute, show
 from xai_core.app.pickers import LINK, OWN
 from xai_core.app.run_parts import Shown, directed, drawn, of_methods, pairs_table, picked, select
 from xai_core.attribution.catalog import METHODS
@@ -225,7 +225,5 @@ def downloads(shown: Shown) -> None:
         "Means and intervals (CSV)": (f"{stem}_means.csv", "text/csv", lambda: shown.summary.to_csv(index=False).encode()),
         "What was asked (JSON)": (f"{stem}.json", "application/json", (shown.run.folder / "manifest.json").read_bytes),
     }
-    with st.container(horizontal=True):
-        for label, (name, mime, make) in kinds.items():
-            st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:", key=f"run {label}")
+    show.downloads(kinds)
     st.caption("Each chart has buttons of its own that save it as PNG or SVG. To share a view, copy the page's address.")

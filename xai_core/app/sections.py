@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from xai_core import charts, checking, comparing, exporting, heatmaps, rendering
-from xai_core.app import compute, loaded
+from xai_core.app import compute, loaded, show
 from xai_core.app.compare import TILE, Results, picture, runs, title
 from xai_core.app.pickers import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
@@ -155,9 +155,7 @@ def downloads(wanted: Sequence[compute.Run], found: Results, chosen: Chosen) -> 
             lambda: exporting.manifest(everything, _checks(runs, found)),
         ),
     }
-    with st.container(horizontal=True):
-        for label, (name, mime, make) in kinds.items():
-            st.download_button(label, make, name, mime, on_click="ignore", icon=":material/download:")
+    show.downloads(kinds)
     st.caption(
         "The sheet has every map with its scale; the JSON every setting, the quick deletion score, and the sanity check "
         "where it was made. The same on the command line: `python -m xai_core compare --sanity`."

@@ -1,6 +1,6 @@
 """How results are shown: predictions, maps with their controls, captions, downloads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from xai_core.app.pickers import LINK, Chosen
 from xai_core.attribution.method import Method
 from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
+from xai_core.matching import first_name
 from xai_core.models.explainable import Prediction
 
 FIGURE = 960  # pixels of the downloaded picture's longer side
@@ -31,7 +32,7 @@ def errors():
 def heading(title: str, ranked: list[Prediction]) -> None:
     """What the network says, or that it says nothing."""
     if ranked:
-        st.markdown(f"#### {title} says **{ranked[0].name.split(',')[0]}**, {ranked[0].probability:.0%}")
+        st.markdown(f"#### {title} says **{first_name(ranked[0].name)}**, {ranked[0].probability:.0%}")
     else:
         st.markdown(f"#### {title} names no classes")
 
@@ -39,7 +40,7 @@ def heading(title: str, ranked: list[Prediction]) -> None:
 def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
     """The top classes as bars; a click on one asks about it (the select box 'Any class' does the same by keyboard)."""
     top = tuple(ranked[:5])
-    said = ", ".join(f"{one.name.split(',')[0]} {one.probability:.0%}" for one in top)
+    said = ", ".join(f"{first_name(one.name)} {one.probability:.0%}" for one in top)
     st.vega_lite_chart(
         _bars(top, asked),
         key="bars",
@@ -189,27 +190,29 @@ def _reading(found: Explanation, method: Method) -> None:
         st.code(method.definition, language=None, wrap_lines=True)
 
 
+def downloads(files: Mapping[str, tuple[str, str, Callable[[], bytes | str] | bytes | str]]) -> None:
+    """A row of buttons that save files, by their labels: each file's name, its MIME type, and what it holds or what makes
+    that when the button is pressed."""
+    with st.container(horizontal=True):
+        for label, (name, mime, content) in files.items():
+            st.download_button(
+                label, content, name, mime, key=f"download {name}", on_click="ignore", icon=":material/download:"
+            )
+
+
 def _downloads(found: Explanation, drawn: Callable[[int], Image.Image], scale: rendering.Scale, name: str) -> None:
     stem = f"{name}_{found.model}_{found.method}"
-    kinds = {
-        "Picture with caption (PNG)": (
-            "png", "image/png", lambda: exporting.png_bytes(rendering.figure(found, drawn(FIGURE), scale), found)
-        ),
-        "Raw map (NPZ)": ("npz", "application/octet-stream", lambda: exporting.npz_bytes(found)),
-        "Settings (JSON)": ("json", "application/json", lambda: exporting.json_text(found)),
-    }  # fmt: skip
     st.caption("To share exactly this view, copy the address of this page; to keep it, download:")
-    with st.container(horizontal=True):
-        for label, (suffix, mime, make) in kinds.items():
-            st.download_button(
-                label,
-                make,
-                f"{stem}.{suffix}",
-                mime,
-                key=f"download-{suffix}",
-                on_click="ignore",
-                icon=":material/download:",
-            )
+    downloads(
+        {
+            "Picture with caption (PNG)": (
+                f"{stem}.png", "image/png",
+                lambda: exporting.png_bytes(rendering.figure(found, drawn(FIGURE), scale), found),
+            ),
+            "Raw map (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: exporting.npz_bytes(found)),
+            "Settings (JSON)": (f"{stem}.json", "application/json", lambda: exporting.json_text(found)),
+        }
+    )  # fmt: skip
 
 
 def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
