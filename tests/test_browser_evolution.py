@@ -6,6 +6,7 @@ import time
 import pytest
 from browsing import choose, settled
 from playwright.sync_api import expect
+from test_page_evolution import recorded
 
 pytestmark = pytest.mark.browser
 
@@ -38,3 +39,23 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     page.get_by_text("Second run", exact=True).last.click()
     settled(page)
     expect(page.get_by_text("samples end in different classes")).to_be_visible()
+
+
+def test_a_run_that_is_being_written_grows_before_one_s_eyes(visit, more_data):
+    file = more_data / "runs" / "growing.parquet"
+    file.parent.mkdir(exist_ok=True)
+    recorded(file, samples=40, epochs=2)
+    page = visit("Training_evolution?run=growing&live=true")
+    expect(page.get_by_text("Right at epoch 2")).to_be_visible()
+    recorded(file, samples=40, epochs=3)
+    expect(page.get_by_text("Right at epoch 3")).to_be_visible(timeout=30_000)  # nobody has touched the page
+    settled(page)
+    file.unlink()
+
+
+def test_on_a_telephone_the_picture_can_be_moved_sideways(visit):
+    page = visit("Training_evolution?run=scenes_barlow", viewport={"width": 380, "height": 900})
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
+    chart = page.locator('[data-testid="stVegaLiteChart"]').first
+    assert chart.evaluate("chart => { chart.scrollLeft = 9999; return chart.scrollLeft }") > 200

@@ -1,6 +1,7 @@
 """Datasets open from folders, archives and tables; nothing leads out of them, and nothing in them fills the memory."""
 
 import io
+import shutil
 import zipfile
 
 import numpy as np
@@ -140,7 +141,8 @@ def test_what_is_no_dataset_says_so(tmp_path, folder):
 
 
 def test_pages_offer_what_lies_under_the_roots_and_nothing_else(tmp_path, folder, monkeypatch):
-    (tmp_path / "more" / "pets" / "x").mkdir(parents=True)
+    shutil.copytree(folder, tmp_path / "more" / "pets")
+    (tmp_path / "runs" / "parts").mkdir(parents=True)  # of a run: no pictures
     (tmp_path / "run.parquet").write_bytes(b"")
     monkeypatch.setenv("XAI_DATA", f"{tmp_path}:{tmp_path / 'more'}:{tmp_path / 'missing'}")
     assert set(datasets.offered()) == {"more", "pets", "run.parquet", "more/pets"}

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 from xai_core import explain
 from xai_core.__main__ import main
 from xai_core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
-from xai_core.models import catalog, families, own
+from xai_core.models import catalog, families, own, weights
 from xai_core.models.catalog import CARDS, broken_cards, cards
 from xai_core.models.loading import load_model
 
@@ -35,6 +35,7 @@ CARD = {
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("XAI_SHARED_WEIGHTS", raising=False)
+    monkeypatch.setattr(weights, "OWN", tmp_path / "weights")  # without the networks of this project
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 

@@ -1,6 +1,7 @@
 """The page of a training in Streamlit's own test harness, and its charts: what is drawn, filtered, ordered, and refused."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -126,6 +127,23 @@ def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder):
     app.run()
     assert not app.exception and app.selectbox(key="pictures").value == "pets"
     assert "not here" not in text(app) and "has no picture" not in text(app)
+
+
+def test_a_network_that_knows_the_classes_says_why(folder):
+    classes = ("buildings", "forest", "glacier", "mountain", "sea", "street")
+    recorded(folder / "runs" / "scenes_supervised.parquet", samples=8, epochs=2, classes=classes)
+    for number, name in enumerate(classes):
+        for sample in range(8):
+            (folder / "scenes" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(sample).integers(0, 255, (64, 64, 3)) // (number + 1)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "scenes" / name / f"{sample}.png")
+    app = opened(PAGE, **{"scenes_supervised.epochs": ["1", "1"]}, which="Wrong at the end")
+    assert not app.exception and not app.error
+    assert app.selectbox(key="explained_by").value == "scenes_supervised"
+    assert re.search(r"Why (\w+) \(predicted\)", text(app)) and re.search(r"Why (\w+) and not (\w+)", text(app))
+    assert "values in logits" in text(app)
+    app.button(key="to single").click().run()
+    assert not app.exception and not app.error
 
 
 def specs(run, colours=None, groups=None):

@@ -92,10 +92,12 @@ def test_what_is_no_zip_is_one_sentence(data):
     assert not app.exception and len(app.error) == 1
 
 
-def test_the_way_on_asks_the_same_question_on_the_single_image_page():
-    app = opened(PAGE)
+@pytest.mark.parametrize("link", [{}, {"method": "Grad-CAM"}], ids=["as it opens", "from a link"])
+def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
+    app = opened(PAGE, **link)
     said, true = app.selectbox(key="predicted").value, app.selectbox(key="true").value
     app.button(key="to single").click().run()
+    assert not app.exception
     app.switch_page("pages/1_Single_image.py").run()  # the harness does not follow st.switch_page by itself
     assert not app.exception and app.segmented_control(key="ask").value == "A and not B"
     assert f"{said} and not {true}" in text(app)

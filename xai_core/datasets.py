@@ -183,15 +183,21 @@ def roots() -> tuple[Path, ...]:
 
 
 def offered() -> dict[str, Path]:
-    """Datasets under the roots, each by a name of its own: folders with subfolders, ZIPs and tables."""
+    """Datasets under the roots, each by a name of its own: folders with subfolders of pictures, ZIPs and tables."""
     found: dict[str, Path] = {}
     for root in roots():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):
                 continue
-            if path.suffix.lower() in (".zip", *TABLES) or (path.is_dir() and any(one.is_dir() for one in _listed(path))):
+            if path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
                 found.setdefault(path.name if path.name not in found else f"{root.name}/{path.name}", path)
     return found
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether there are pictures in its subfolders; the folder of recorded runs, for one, has none."""
+    inside = (one for one in _listed(folder) if one.is_dir()) if folder.is_dir() else ()
+    return any(_is_picture(file) for one in inside for file in _listed(one))
 
 
 def find_offered(name: str) -> Path:

@@ -40,14 +40,7 @@ def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: Explainabl
     )
     verdict = "rightly" if right else f"but it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
     st.markdown(f"Called **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {said}.")
-    _explanations(row, right, chosen, model)
-    with st.container(horizontal=True):
-        st.button(
-            "Open on the single-image page", icon=":material/open_in_new:", key="to single",
-            on_click=_hand_over, args=(row, right, dataset, model),
-        )  # fmt: skip
-    if st.session_state.pop("to single image", False):
-        st.switch_page(SINGLE)
+    explained(row, chosen, dataset, model)
     neighbours, words = st.columns([1.6, 1])
     with neighbours:
         _nearest(kept, row, dataset)
@@ -66,6 +59,22 @@ def _targets(row: pd.Series, right: bool) -> dict[str, Target]:
         f"Why {other} (true)": ClassLogit((true,)),
         f"Why {name} and not {other}": ClassMargin((said,), (true,)),
     }
+
+
+def explained(row: pd.Series, chosen: Chosen, dataset: Dataset, model: ExplainableModel) -> None:
+    """The maps of the predicted class, the true one, and their margin, side by side; and a way to the single-image page.
+
+    `row` holds `path`, and of `predicted` and `true` the class's name and, as `..._index`, its number in the model.
+    """
+    right = row["true"] == row["predicted"]
+    _explanations(row, right, chosen, model)
+    with st.container(horizontal=True):
+        st.button(
+            "Open on the single-image page", icon=":material/open_in_new:", key="to single",
+            on_click=_hand_over, args=(row, right, dataset, model),
+        )  # fmt: skip
+    if st.session_state.pop("to single image", False):
+        st.switch_page(SINGLE, query_params={})  # without this, Streamlit refuses to leave bound settings behind
 
 
 def _explanations(row: pd.Series, right: bool, chosen: Chosen, model: ExplainableModel) -> None:

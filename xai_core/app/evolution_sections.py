@@ -1,16 +1,22 @@
 """What stands below the picture of a training: one sample, the final confusion matrix, the table, the second run."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import streamlit as st
+from PIL import Image
 
 from xai_core import charts_confusion, datasets
 from xai_core import charts_evolution as charts
-from xai_core.app import show
-from xai_core.app.pickers import LINK
+from xai_core.app import drawer, loaded, show
+from xai_core.app.pickers import LINK, Chosen
 from xai_core.confusion import confusion, worst_classes
+from xai_core.datasets import Dataset
 from xai_core.errors import XaiError
-from xai_core.evolution import MISSING, measures, together
+from xai_core.evolution import MISSING, Run, measures, together
+from xai_core.models import weights
+from xai_core.models.catalog import cards
 
 MOST_CLASSES = 40  # of a confusion matrix; more are summed up
 
@@ -21,7 +27,7 @@ def sample(found, index: int) -> None:
     name = str(run.samples[index])
     left, right = st.columns([1, 3])
     with left:
-        picture = _picture(name)
+        dataset, picture = _picture(name)
         if picture is not None:
             st.image(picture, width="stretch", output_format="PNG", alt=f"The picture of sample {name}")
     with right:
@@ -36,6 +42,35 @@ def sample(found, index: int) -> None:
             alt=f"What {name} was taken for in each epoch: {_path_in_words(found, index)}",
         )
         st.caption(f"Filled: right. {_path_in_words(found, index)}")
+    if picture is not None:
+        _why(run, index, dataset, picture)
+
+
+def _why(run: Run, index: int, dataset: Dataset, picture: Image.Image) -> None:
+    """What a network that is here sees in the sample: for the class it ended in, the true one, and what tells them apart."""
+    name, true, last = str(run.samples[index]), run.classes[run.true[index]], run.classes[run.last[index]]
+    fitting = {
+        id: card
+        for id, card in cards().items()
+        if isinstance(card.classes, tuple) and {true, last} <= set(card.classes) and weights.find(card.checkpoints[0])
+    }
+    if not fitting:
+        st.caption("No network here knows these classes: put your own beside a card into weights/ to see why.")
+        return
+    names = [*fitting]
+    id = st.selectbox(
+        "Explained by", names, names.index(run.title) if run.title in names else 0, key="explained_by",
+        format_func=lambda id: fitting[id].title, help=EXPLAINED, **LINK,
+    )  # fmt: skip
+    model = loaded.model(id, fitting[id].checkpoints[0].id)
+    places = {one: fitting[id].classes.index(one) for one in (true, last)}
+    row = {"path": name, "predicted": last, "true": true, "predicted_index": places[last], "true_index": places[true]}
+    drawer.explained(pd.Series(row), Chosen(picture, Path(name).stem, None, ""), dataset, model)
+
+
+EXPLAINED = (
+    "The maps are of this network as it is in weights/ now, after its training; the classes are those of the recorded run."
+)
 
 
 def _path_in_words(found, index: int) -> str:
@@ -58,24 +93,23 @@ def _dataset(name: str, modified: int):
     return datasets.open_dataset(datasets.find_offered(name))
 
 
-def _picture(name: str):
-    """The sample's picture from one of the datasets that lie here; None, and why, where there is none."""
+def _picture(name: str) -> tuple[Dataset, Image.Image] | tuple[None, None]:
+    """The sample's picture, with the dataset that lies here and has it; nothing, and why, where there is none."""
     offered = datasets.offered()
     if not offered:
         st.caption("Its picture is not here: put the dataset into data/ (a labelled folder or a ZIP of one).")
-        return None
+        return None, None
     names = list(offered)
     place = next((one for one, path in enumerate(names) if (offered[path] / name).is_file()), 0)
     source = st.selectbox("Pictures from", names, index=place, key="pictures", **LINK)
     try:
         dataset = _dataset(source, offered[source].stat().st_mtime_ns)
-        if name not in {one.name for one in dataset.samples}:
-            st.caption(f"{source} has no picture of this name.")
-            return None
-        return dataset.open(name)
+        if name in {one.name for one in dataset.samples}:
+            return dataset, dataset.open(name)
+        st.caption(f"{source} has no picture of this name.")
     except XaiError as error:
         st.caption(str(error))
-        return None
+    return None, None
 
 
 def more(found) -> None:

@@ -9,9 +9,12 @@ from altair.utils import schemapi
 # more with the whole chart. On a page it is most of the time between two results.
 schemapi.disable_debug_mode()
 
+# Streamlit cuts off a chart that is wider than the window; here one can move it sideways.
+WIDE_CHARTS = '<style>[data-testid="stVegaLiteChart"] { overflow: auto hidden; }</style>'
 ICON = Path(__file__).parents[2] / "docs" / "icon.png"  # a file of ours: Streamlit fetches named icons from elsewhere
 
 
 def page(title: str) -> None:
     """Set the page's title, icon and width."""
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
+    st.html(WIDE_CHARTS)

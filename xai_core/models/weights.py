@@ -15,15 +15,19 @@ from xai_core.models.card import Card, Checkpoint, File
 Progress = Callable[[str, float, float], object]  # name of the file, megabytes here, megabytes in all
 
 
+OWN = Path(__file__).parents[2] / "weights"  # here lie the networks that this project trained
+
+
 def folder() -> Path:
     """`weights/` of the project, or the folder that the environment variable XAI_WEIGHTS names."""
-    return Path(os.environ.get("XAI_WEIGHTS") or Path(__file__).parents[2] / "weights")
+    return Path(os.environ.get("XAI_WEIGHTS") or OWN)
 
 
 def folders() -> tuple[Path, ...]:
-    """Where files are looked for: `folder()`, then the one that XAI_SHARED_WEIGHTS names, which is only read."""
+    """Where files are looked for: `folder()`, then two that are only read: what XAI_SHARED_WEIGHTS names, and the project's
+    own, so that its networks are there wherever others are kept."""
     shared = os.environ.get("XAI_SHARED_WEIGHTS")
-    return (folder(), Path(shared)) if shared else (folder(),)
+    return tuple(dict.fromkeys([folder(), *([Path(shared)] if shared else []), OWN]))
 
 
 def locate(file: File) -> Path | None:

@@ -1,0 +1,132 @@
+"""A real server and a real browser for the tests: what AppTest cannot see. Needs Chromium (Debian's package, or
+CHROMIUM=path)."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = os.environ.get("CHROMIUM") or next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on. A picture of a
+# run that was cancelled may be gone when the browser fetches it; the next run brings it again.
+EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$|/media/\w+\.png$")
+LOST_PICTURE = "Client Error: Image source error"
+
+
+@pytest.fixture(scope="session")
+def more_data(tmp_path_factory) -> Path:
+    """A folder that the app looks into beside `data/`."""
+    return tmp_path_factory.mktemp("more")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, more_data):
+    """The address of a running app. Its log must be free of tracebacks and warnings at the end."""
+    if CHROMIUM is None:
+        message = "NO BROWSER: the browser tests did not run. Install chromium, or set CHROMIUM to its path."
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
+    command += [f"--server.port={port}", "--server.address=127.0.0.1"]
+    with log.open("w") as file:
+        environment = os.environ | {"XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(more_data)])}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_healthy(address, process, log)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+    said = log.read_text()
+    assert not re.search(r"Traceback|[Ww]arning|[Dd]eprecat|Exception", said), said
+
+
+def _wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(150):
+        assert process.poll() is None, log.read_text()
+        try:
+            if urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).status == 200:
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"the server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser(server):
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def visit(server, browser: Browser):
+    """visit(path, **context options) -> a page in a context of its own, settled. No console error may be left."""
+    contexts, errors = [], []
+
+    def note(message) -> None:
+        expected = EXPECTED_404.search(message.location.get("url", "")) or message.text.startswith(LOST_PICTURE)
+        if message.type == "error" and not expected:
+            errors.append(message.text)
+
+    def open_page(path: str = "", **options) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", note)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{server}/{path}")
+        return settled(page)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not errors, errors
+
+
+def settled(page: Page) -> Page:
+    """Wait until the page is connected, its script has ended, and no placeholder is left."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-connection-state="CONNECTED"]', state="attached")
+    page.wait_for_timeout(300)  # an action reaches the server after a debounce
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', state="attached")
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0, timeout=30_000)
+    expect(page.locator('[data-testid="stException"]')).to_have_count(0)
+    return page
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    box = page.get_by_role("combobox", name=label, exact=True)
+    box.scroll_into_view_if_needed()
+    page.wait_for_timeout(300)  # an expander opens with a movement
+    box.click()
+    page.keyboard.type(option)
+    expect(page.get_by_role("option", name=option, exact=True)).to_be_visible()
+    page.wait_for_timeout(200)  # the list filters as one types
+    page.get_by_role("option", name=option, exact=True).click()
+    settled(page)
