@@ -21,7 +21,7 @@ import torch
 from pytorch_grad_cam.metrics.road import ROADCombined
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 
-from benchmarks.paired import Work, machine, row, spread, timed
+from benchmarks.paired import Work, machine, peak_megabytes, row, spread, timed
 from benchmarks.peers import CLASS, Peers
 from xai_core import ClassLogit, load_model, load_sample, measure_all
 from xai_core.explaining import ask
@@ -111,13 +111,6 @@ def measured(one: Row, rounds: int) -> dict[str, Any]:
     line["faster"] = spread(found["peer"] / found["ours"])
     kept = line["ratio"]["median"] <= one.goal if one.at_most else line["faster"]["median"] >= one.goal
     return line | {"met": bool(kept)}
-
-
-def peak_megabytes() -> float:
-    """The most that this process held since the last call, in MB (Linux)."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    Path("/proc/self/clear_refs").write_text("5")
-    return int(status["VmHWM"].split()[0]) * 1024 / 1e6
 
 
 def memory() -> dict[str, Any]:

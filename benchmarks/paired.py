@@ -41,6 +41,13 @@ def row(name: str, ours: np.ndarray, peer: np.ndarray, said: str, **more: Any) -
     return {"work": name, "against": said, "ours": spread(ours), "peer": spread(peer), "ratio": spread(ours / peer), **more}
 
 
+def peak_megabytes() -> float:
+    """The most that this process held since the last call, in MB (Linux)."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    Path("/proc/self/clear_refs").write_text("5")
+    return int(status["VmHWM"].split()[0]) * 1024 / 1e6
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     cpu = platform.processor()
