@@ -63,7 +63,7 @@ def killed_until_done(out: Path, n: int) -> int:
         if child == 0:
             evaluate(out / "run", n)
             os._exit(0)
-        time.sleep(draws.uniform(0.0, (1 + 0.25 * killed) * one))
+        time.sleep(draws.uniform(0.0, (1 + 0.5 * killed) * one))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         if os.WIFEXITED(status):

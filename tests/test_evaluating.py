@@ -39,9 +39,9 @@ def counted(monkeypatch):
     cells = []
     real = evaluating.measured
 
-    def counting(model, block, picture, wanted):
+    def counting(model, block, *more):
         cells.extend((block.entry.name, *cell) for cell in block.missing)
-        return real(model, block, picture, wanted)
+        return real(model, block, *more)
 
     monkeypatch.setattr(evaluating, "measured", counting)
     return cells
@@ -70,6 +70,19 @@ def test_a_row_is_what_measure_gives(tmp_path):
     curve = curves[curves.method == "saliency"].iloc[0]
     assert np.stack([curve.curve_x, curve.curve_y], 1) == pytest.approx(alone.curve, rel=1e-4)
     assert not len(run.curves("small", "sparseness"))
+
+
+def test_untrained_twins_are_made_once_for_all_pictures(tmp_path, monkeypatch):
+    made, real = [], evaluating.untrained
+    monkeypatch.setattr(evaluating, "untrained", lambda model, seed: made.append(seed) or real(model, seed))
+    metric = "efficient_parameter_randomisation"
+    run = evaluate(tmp_path / "run", 3, ["saliency"], [metric])
+    assert made == [0, 1, 2]  # not for each picture again
+    model, picture = small_runs.small_model("small"), small_runs.pictures(3).open("2.png")
+    _, explanation = next(evaluating.explain_methods(model, picture, {"saliency": {}}))
+    frame = run.table()
+    stored = frame[(frame.method == "saliency") & (frame.name == "2.png")].value.item()
+    assert stored == pytest.approx(measure(model, picture, explanation, metric).value, rel=1e-5)
 
 
 def test_the_same_again_computes_nothing_and_more_computes_what_is_new(tmp_path, counted):
@@ -105,7 +118,7 @@ def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
     """Children are killed until one comes to the end; the table is that of a run that nobody disturbed."""
     script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "6"]
     path = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(script, cwd=ROOT, env=path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(script, cwd=ROOT, env=path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) >= 5, "killed often enough to mean something"
     killed = runs.open_run(tmp_path / "run")
@@ -283,10 +296,10 @@ def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, mo
 def test_too_little_memory_stops_it_and_keeps_the_rest(tmp_path, monkeypatch):
     real, last = evaluating.measured, drawing.drawn(small_runs.pictures(3), None, 0)[-1].name
 
-    def sometimes(model, block, picture, wanted):
+    def sometimes(model, block, *more):
         if block.entry.name == last:
             raise OutOfMemory("Not even one picture fits into memory.")
-        return real(model, block, picture, wanted)
+        return real(model, block, *more)
 
     monkeypatch.setattr(evaluating, "measured", sometimes)
     with pytest.raises(OutOfMemory):

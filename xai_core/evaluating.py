@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from xai_core.explanation import Explanation
 from xai_core.keys import run_key
 from xai_core.matching import match_classes
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measuring import CONTROLS, Measurement, measure_all
+from xai_core.metrics.measuring import CONTROLS, Measurement, Twin, measure_all
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
+from xai_core.models.untrained import untrained
 from xai_core.options import check_options
 from xai_core.planning import LABEL, PREDICTED, Asked, Block, Box, Given, Plan
 from xai_core.question import Question
@@ -113,15 +115,16 @@ def evaluate(
 
 
 class _Held:
-    """One model at a time: the last one asked for."""
+    """One model at a time, the last one asked for, and its untrained twins where a metric has asked for them."""
 
     def __init__(self, load: Load):
-        self._load, self._name, self._model = load, None, None
+        self._load, self._name, self._model, self.twin = load, None, None, None
 
     def model(self, name: str) -> ExplainableModel:
         if name != self._name:
-            self._model = None  # before the next one is loaded
+            self._model = self.twin = None  # before the next one is loaded
             self._name, self._model = name, self._load(name)
+            self.twin = cache(partial(untrained, self._model))
         return self._model
 
 
@@ -138,7 +141,8 @@ def _work(
             continue
         try:
             picture = pictures.open(block.entry.name)
-            rows = measured(held.model(block.model), block, picture, wanted)
+            model = held.model(block.model)
+            rows = measured(model, block, picture, wanted, held.twin)
         except BadPicture as error:
             left_out[block.entry.name] = str(error)
             continue
@@ -168,6 +172,7 @@ class _Asking:
     seen: str
     question: Question
     value: float
+    twin: Twin | None
 
     def row(self, name: str, metric: str, one: Measurement) -> dict[str, Any]:
         """One line of the table."""
@@ -208,7 +213,7 @@ class _Asking:
 
     def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:
         how = {"box": self.wanted.boxes.get(self.block.entry.name), "seed": self.wanted.seed}
-        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls}
+        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls, "twin": self.twin}
         options = {name: self.wanted.metrics[name] for name in metrics}
         for name, metric, one in measure_all(self.model, self.picture, maps, options, **how):
             yield self.row(name, metric, one)
@@ -238,14 +243,16 @@ class _Asking:
         return self.wanted.precision if offered else "exact"
 
 
-def measured(model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked) -> list[dict[str, Any]]:
+def measured(
+    model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked, twin: Twin | None = None
+) -> list[dict[str, Any]]:
     """The missing rows of one block. A method that fails has rows without a value and with the reason.
 
     Raises BadPicture where this model cannot be asked about this picture, OutOfMemory.
     """
     question, pixels = ask(model, picture, _class(model, block.entry, wanted.target))
     seen, value = model.prepare(picture).digest, float(question.values(pixels)[0])
-    asking = _Asking(model, block, wanted, picture, seen, question, value)
+    asking = _Asking(model, block, wanted, picture, seen, question, value, twin)
     found, failed = asking.explain([name for name in wanted.methods if any(name == method for method, _ in block.missing)])
     rows = []
     for methods, metrics in _products(block, list(found)):

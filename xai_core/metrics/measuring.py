@@ -4,7 +4,7 @@ What is shared is computed once: the plain picture's score, those of the substra
 the pictures of several maps and metrics. Nothing is kept of a batch but its scores.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any
@@ -40,6 +40,7 @@ CONTROLS = {
 }
 NO_NUMBERS = "The map holds values that are not numbers: it cannot be measured."
 Maps = Mapping[str, Explanation | NDArray]
+Twin = Callable[[int], ExplainableModel]
 Chosen = Mapping[str, Mapping[str, Any]] | Sequence[str]
 
 
@@ -105,6 +106,7 @@ def measure_all(
     seed: int = 0,
     precision: str = "exact",
     controls: bool = True,
+    twin: Twin | None = None,
     track: Track = iter,
 ) -> Iterator[tuple[str, str, Measurement]]:
     """Every metric of every map of one picture: yields (name of the map, metric, measurement), metric by metric.
@@ -112,7 +114,7 @@ def measure_all(
     `metrics` are names, or names with options; "deletion@blur" and "deletion@zero" are two variants of one metric. The
     controls come as rows of their own, first, under the names of CONTROLS, and inside every other measurement. A metric that
     does not fit a map (no box, no method known) yields NaN with a note. What cannot be measured at all raises before any
-    pass.
+    pass. `twin` gives the untrained network of a seed, for a caller who measures many pictures and keeps them.
     """
     chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
     taken = [name for name in explanations if controls and name in CONTROLS]
@@ -123,7 +125,7 @@ def measure_all(
     region = inside(box, prepared)
     target = _common_target(explanations) if target is None else target
     question, pixels = ask(model, image, target, precision=precision)
-    case = case_of(question, pixels, seed, region)
+    case = case_of(question, pixels, seed, region, twin)
     if controls:
         candidates = [*control_candidates(question, case), *candidates]
     return _measured(question, case, candidates, chosen, track)
@@ -139,11 +141,11 @@ def measure_asked(
     return _measured(question, case_of(question, image, seed), candidates, chosen, track)
 
 
-def case_of(question: Question, image: Tensor, seed: int, region: NDArray | None = None) -> Case:
+def case_of(question: Question, image: Tensor, seed: int, region: NDArray | None = None, twin: Twin | None = None) -> Case:
     """What the metrics of one picture (1, 3, H, W) share."""
     model = question.model
-    remake, twin = _remaker(model, question.target), cache(partial(untrained, model))
-    return Case(image, question.target, seed, region, remake, model, twin)
+    twin = twin or cache(partial(untrained, model))
+    return Case(image, question.target, seed, region, _remaker(model, question.target), model, twin)
 
 
 def chosen_metrics(metrics: Chosen) -> dict[str, dict[str, Any]]:
