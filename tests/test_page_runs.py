@@ -8,7 +8,7 @@ import small_runs
 from test_pages import opened, text
 
 from xai_core import evaluating, runs
-from xai_core.app import metrics_run, run_parts, run_sections
+from xai_core.app import metrics_run, run_parts, run_sections, run_start
 from xai_core.samples import SAMPLES
 
 PAGE = "pages/4_Faithfulness_metrics.py"
@@ -139,7 +139,7 @@ def test_pictures_left_out_are_listed(root):
         root / "two", load=small_runs.small_model,
     )  # fmt: skip
     app = a_run(run="made/two")
-    assert not app.warning and app.expander[0].label == "1 pictures left out" and "`b.png`" in text(app)
+    assert not app.warning and "1 picture left out" in {one.label for one in app.expander} and "`b.png`" in text(app)
 
 
 def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):
@@ -165,3 +165,55 @@ def test_a_link_never_leads_out_of_the_allowed_folders(root, tmp_path):
     shutil.copytree(root / "small", tmp_path / "secret")
     for name in ("../secret", str(tmp_path / "secret"), "made/../secret"):
         assert a_run(run=name).selectbox(key="run").value in ("quick", SMALL)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where runs that are made on the page lie, seen by it."""
+    monkeypatch.setattr(run_start, "MADE", tmp_path / "made")
+    monkeypatch.setenv("XAI_RUNS", str(tmp_path / "made"))
+    return tmp_path / "made"
+
+
+def planned(name="first", count=2):
+    app = a_run()
+    app.text_input(key="new.name").set_value(name)
+    app.number_input(key="new.count").set_value(count)
+    app.multiselect(key="new.networks").set_value(["Slim ResNet-18, scenes from scratch (scenes_supervised)"])
+    app.multiselect(key="new.methods").set_value(["grad_cam", "saliency"])
+    app.multiselect(key="new.metrics").set_value(["sparseness"]).run()
+    return app.button(key="plan").click().run()
+
+
+def test_a_run_is_planned_made_shown_and_gone_on_with(place):
+    app = planned()
+    assert "2 pictures, 12 rows to measure" in text(app) and "here." in text(app) and not place.exists()
+    assert any("python -m xai_core evaluate samples" in one.value and "--images 2" in one.value for one in app.code)
+    app.button(key="start").click().run()
+    assert not app.exception and not app.error and app.selectbox(key="run").value == "made/first"
+    assert "2 pictures of 'samples'" in text(app)
+    assert len(runs.open_run(place / "first").table()) == 12
+    app = planned(count=3)
+    assert "6 rows to measure" in text(app)  # what is there is not measured again
+    app.button(key="start").click().run()
+    assert len(runs.open_run(place / "first").table()) == 18
+
+
+def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkeypatch):
+    app = a_run()
+    for name in ("../quick", "", "a" * 41, "a b"):
+        app.text_input(key="new.name").set_value(name).run()
+        assert any("A name has" in one.value for one in app.info) and "plan" not in {one.key for one in app.button}
+    monkeypatch.setattr(run_start, "MOST_RUNS", 1)
+    (place / "other").mkdir(parents=True)
+    assert "already: remove one" in planned().error[0].value
+
+
+def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
+    planned().button(key="start").click().run()
+    app = a_run()
+    app.number_input(key="new.seed").set_value(1)
+    app.number_input(key="new.count").set_value(2).run()
+    app.button(key="plan").click().run()
+    assert "was asked otherwise (seed 0, not 1)" in app.error[0].value and not app.exception
+    assert "start" not in {one.key for one in app.button}

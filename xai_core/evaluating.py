@@ -80,7 +80,7 @@ def evaluate(
     boxes       by a picture's name, in its pixels: for the metrics that need one
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
-    dry         only plan: returns the Plan, and writes nothing
+    dry         only plan: returns the Plan of what is left to do, and writes nothing
     say         is told the plan, and what happened on the way
     track       wraps the list of blocks, as tqdm does: progress, rate and remaining time; what it raises stops the run, and
                 what is measured is kept
@@ -94,12 +94,13 @@ def evaluate(
     held = _Held(load)  # each in turn, so that a missing one is known of before the work begins
     about = {name: planning.about(name, held.model(name), wanted) for name in models}
     pictures, left_out = drawing.looked_through(chosen, drawing.drawn(chosen, count, seed))
+    manifest = planning.manifest(wanted, chosen, len(pictures), about)
     if dry:
-        return planning.plan(pictures, about, list(planning.blocks(pictures, about, {})))
-    with runs.writing(Path(out), planning.manifest(wanted, chosen, len(pictures), about)) as writer:
+        return planning.plan(pictures, about, list(planning.blocks(pictures, about, runs.done_in(Path(out), manifest))))
+    with runs.writing(Path(out), manifest) as writer:
         for words in writer.said:
             say(words)
-        blocks = list(planning.blocks(pictures, about, writer.done()))
+        blocks = list(planning.blocks(pictures, about, runs.open_run(out).done()))
         plan = planning.plan(pictures, about, blocks)
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)

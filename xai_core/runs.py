@@ -79,6 +79,18 @@ class Run:
         """The names of parts whose bytes are not those that were written."""
         return tuple(part.name for part in self.parts if not _intact(part))
 
+    def done(self) -> dict[tuple[str, str], frozenset[Cell]]:
+        """What is there: for each (picture, model) its (method, metric) pairs, those of controls under CONTROL."""
+        found: dict[tuple[str, str], frozenset[Cell]] = {}
+        shared: dict[frozenset[Cell], frozenset[Cell]] = {}  # most pictures have the same pairs: one set serves them all
+        for part in filter(_intact, self.parts):
+            frame = pq.read_table(part, columns=["picture", "model", "method", "metric"]).to_pandas()
+            for (picture, model), rows in frame.groupby(["picture", "model"], sort=False):
+                pairs = {(_folded(method), metric) for method, metric in zip(rows.method, rows.metric, strict=True)}
+                both = found.get((picture, model), frozenset()) | pairs
+                found[picture, model] = shared.setdefault(both, both)
+        return found
+
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """All rows, as columns of ROWS but for the curves (ask for those by name); names are categories. Damaged parts are
         left out: see `damaged`."""
@@ -135,6 +147,15 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
+def done_in(folder: Path, manifest: Mapping[str, Any]) -> dict[tuple[str, str], frozenset[Cell]]:
+    """What a run with this manifest would find done in the folder. Raises BadRequest as `writing` does."""
+    if not (folder / "manifest.json").exists():
+        return {}
+    there = open_run(folder)
+    extended(there.manifest, manifest)
+    return there.done()
+
+
 @dataclass
 class Writer:
     """The one who writes to a run, from `writing`. Rows wait in memory until `flush`."""
@@ -145,18 +166,6 @@ class Writer:
     _rows: list[dict[str, Any]] = field(default_factory=list)
     _pictures: dict[str, dict[str, Any]] = field(default_factory=dict)
     flushed: float = field(default_factory=time.monotonic)
-
-    def done(self) -> dict[tuple[str, str], frozenset[Cell]]:
-        """What is there: for each (picture, model) its (method, metric) pairs, those of controls under CONTROL."""
-        found: dict[tuple[str, str], frozenset[Cell]] = {}
-        shared: dict[frozenset[Cell], frozenset[Cell]] = {}  # most pictures have the same pairs: one set serves them all
-        for part in _parts(self.folder / "parts"):
-            frame = pq.read_table(part, columns=["picture", "model", "method", "metric"]).to_pandas()
-            for (picture, model), rows in frame.groupby(["picture", "model"], sort=False):
-                pairs = {(_folded(method), metric) for method, metric in zip(rows.method, rows.metric, strict=True)}
-                both = found.get((picture, model), frozenset()) | pairs
-                found[picture, model] = shared.setdefault(both, both)
-        return found
 
     def add(self, rows: Iterable[Mapping[str, Any]], picture: Mapping[str, Any] | None = None) -> None:
         """Keep rows (and a small copy of their picture) for the next `flush`: all of one picture and model at once."""

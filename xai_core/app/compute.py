@@ -220,14 +220,22 @@ def wanted(name: str, seconds: float, at_once: bool = False, button: str = "Expl
 
 def gated(work: Callable[[Track], Result], bar: DeltaGenerator, title: str) -> Result:
     """`work(track)` when no other visitor's work is going on, moving `bar`; cancelled within one inner batch."""
-    gate = _shared().gate
     bar.progress(0.0, text=f"{title}: starting")
-    while not gate.acquire(timeout=0.2):
-        bar.progress(0.0, text="Waiting for another visitor's run to end")
+    wait_for_turn(bar, 0.0)
     try:
         return work(lambda batches: _reported(batches, bar, title))
     finally:
-        gate.release()
+        end_turn()
+
+
+def wait_for_turn(bar: DeltaGenerator, share: float) -> None:
+    """Until no other visitor's work is going on; `end_turn` must follow. The bar stays at `share`."""
+    while not _shared().gate.acquire(timeout=0.2):
+        bar.progress(share, text="Waiting for another visitor's run to end")
+
+
+def end_turn() -> None:
+    _shared().gate.release()
 
 
 def compute(run: Run, bar: DeltaGenerator) -> Explanation | XaiError:

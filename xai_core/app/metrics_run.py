@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app import run_orders, run_parts, run_sections
+from xai_core.app import run_orders, run_parts, run_sections, run_start
 from xai_core.app.pickers import LINK
 from xai_core.errors import BadRequest
 
@@ -21,6 +21,7 @@ SECTIONS = {
 
 def show() -> None:
     """The whole part."""
+    run_start.section()
     shown = run_parts.chosen()
     if shown is None:
         return

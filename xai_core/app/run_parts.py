@@ -105,9 +105,9 @@ class Shown:
 
 def chosen() -> Shown | None:
     """The run that is picked, read; None where there is none to show, and the reason is on the page."""
-    found = {_label(folder): folder for folder in runs.find_runs(roots())}
+    found = {label(folder): folder for folder in runs.find_runs(roots())}
     if not found:
-        st.info(f"There is no run in {_folders()} yet. Make one on the command line:\n\n    {COMMAND}")
+        st.info(f"There is no run in {_folders()} yet. Make one above, or on the command line:\n\n    {COMMAND}")
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Run", list(found), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)
@@ -125,7 +125,7 @@ def chosen() -> Shown | None:
     return shown
 
 
-def _label(folder: Path) -> str:
+def label(folder: Path) -> str:
     """A run's name: its place under its root; runs of the project come without the words `runs/`."""
     root = next(root for root in roots() if folder.is_relative_to(root))
     within = folder.relative_to(root).as_posix().removeprefix("runs/")
@@ -164,7 +164,7 @@ def _state(shown: Shown) -> None:
         )
     left_out = manifest.get("left_out", {})
     if left_out:
-        with st.expander(f"{len(left_out)} pictures left out"):
+        with st.expander(f"{_counted(len(left_out), 'picture')} left out"):
             st.markdown("\n".join(f"- `{name}`: {why}" for name, why in list(left_out.items())[:200]))
     if table.picture.nunique() == 1:
         st.info("One picture: no intervals and no tests, because nothing tells how far another picture would differ.")
