@@ -52,7 +52,10 @@ def server(tmp_path_factory, more_data):
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
     command += [f"--server.port={port}", "--server.address=127.0.0.1"]
     with log.open("w") as file:
-        environment = os.environ | {"XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(more_data)])}
+        environment = os.environ | {
+            "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(more_data)]),
+            "XAI_RUNS": str(more_data),
+        }
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment)
     address = f"http://127.0.0.1:{port}"
     try:

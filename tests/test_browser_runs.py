@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import settled
+from browsing import choose, settled
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -33,3 +33,19 @@ def test_a_run_fits_its_page(visit, width):
     page.locator("svg.marks").first.wait_for()
     main = page.locator('[data-testid="stMain"]')
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
+
+
+def test_a_run_is_started_on_the_page_cancelled_and_kept(visit):
+    page = visit("Faithfulness_metrics?view=A+run")
+    page.get_by_text("New run", exact=True).click()
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.get_by_text(re.compile("[12] of 8 pictures"))).to_be_visible(timeout=120_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("Cancelled. What was measured is kept")).to_be_visible(timeout=60_000)
+    settled(page)
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text(re.compile(r"[12] of 8 pictures before a model are there"))).to_be_visible(timeout=30_000)
+    choose(page, "Run", "more0/made/first")
+    expect(page.get_by_text(re.compile(r"This run ended early: \d+ measurements are missing"))).to_be_visible()

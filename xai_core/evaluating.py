@@ -64,6 +64,7 @@ def evaluate(
     load: Load = load_named,
     say: Callable[[str], object] = lambda words: None,
     track: Track = iter,
+    within: Track = iter,
 ) -> Run | Plan:
     """Measure methods on many pictures and store one row for each picture, model, method and metric in the folder `out`.
 
@@ -84,6 +85,7 @@ def evaluate(
     say         is told the plan, and what happened on the way
     track       wraps the list of blocks, as tqdm does: progress, rate and remaining time; what it raises stops the run, and
                 what is measured is kept
+    within      wraps the batches inside a block: what it raises stops the run without waiting for the block's end
 
     Raises subclasses of XaiError with one sentence; what was measured before is stored.
     """
@@ -105,7 +107,7 @@ def evaluate(
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
         carried = thumbnails and chosen.title != drawing.SAMPLE_SET
-        ended = _work(chosen, blocks, wanted, held, writer, left_out, budget, carried, track)
+        ended = _work(chosen, blocks, wanted, held, writer, left_out, budget, carried, track, within)
         writer.flush()
         writer.describe(state="finished" if ended else "stopped", left_out=left_out)
     for name, why in left_out.items():
@@ -130,7 +132,16 @@ class _Held:
 
 
 def _work(
-    pictures, blocks, wanted, held, writer: Writer, left_out, budget: float | None, thumbnails: bool, track: Track
+    pictures,
+    blocks,
+    wanted,
+    held,
+    writer: Writer,
+    left_out,
+    budget: float | None,
+    thumbnails: bool,
+    track: Track,
+    within: Track,
 ) -> bool:
     """Measure and store; False where the budget was used up before the end."""
     begun, longest = time.monotonic(), 0.0
@@ -143,7 +154,7 @@ def _work(
         try:
             picture = pictures.open(block.entry.name)
             model = held.model(block.model)
-            rows = measured(model, block, picture, wanted, held.twin)
+            rows = measured(model, block, picture, wanted, held.twin, within)
         except BadPicture as error:
             left_out[block.entry.name] = str(error)
             continue
@@ -174,6 +185,7 @@ class _Asking:
     question: Question
     value: float
     twin: Twin | None
+    track: Track
 
     def row(self, name: str, metric: str, one: Measurement) -> dict[str, Any]:
         """One line of the table."""
@@ -214,7 +226,8 @@ class _Asking:
 
     def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:
         how = {"box": self.wanted.boxes.get(self.block.entry.name), "seed": self.wanted.seed}
-        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls, "twin": self.twin}
+        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls}
+        how |= {"twin": self.twin, "track": self.track}
         options = {name: self.wanted.metrics[name] for name in metrics}
         for name, metric, one in measure_all(self.model, self.picture, maps, options, **how):
             yield self.row(name, metric, one)
@@ -225,7 +238,7 @@ class _Asking:
         failed: dict[str, XaiError] = {}
         for precision in dict.fromkeys(("exact", self.wanted.precision)):
             left = [name for name in names if self._precision(name) == precision]
-            how = {"target": self.question.target, "seed": self.wanted.seed, "precision": precision}
+            how = {"target": self.question.target, "seed": self.wanted.seed, "precision": precision, "track": self.track}
             while left:
                 options = {name: self.wanted.methods[name] for name in left}
                 try:
@@ -245,7 +258,7 @@ class _Asking:
 
 
 def measured(
-    model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked, twin: Twin | None = None
+    model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked, twin: Twin | None, track: Track
 ) -> list[dict[str, Any]]:
     """The missing rows of one block. A method that fails has rows without a value and with the reason.
 
@@ -253,7 +266,7 @@ def measured(
     """
     question, pixels = ask(model, picture, _class(model, block.entry, wanted.target))
     seen, value = model.prepare(picture).digest, float(question.values(pixels)[0])
-    asking = _Asking(model, block, wanted, picture, seen, question, value, twin)
+    asking = _Asking(model, block, wanted, picture, seen, question, value, twin, track)
     found, failed = asking.explain([name for name in wanted.methods if any(name == method for method, _ in block.missing)])
     rows = []
     for methods, metrics in _products(block, list(found)):

@@ -20,6 +20,7 @@ from xai_core.runs import CONTROL, Run
 
 DATA = Path(__file__).parents[2] / "data"
 FOLLOW_SECONDS = 5
+MADE = "made"  # the folder of the runs that are made on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 COMMAND = "python -m xai_core evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200 --out data/runs/mine"
 
@@ -105,7 +106,9 @@ class Shown:
 
 def chosen() -> Shown | None:
     """The run that is picked, read; None where there is none to show, and the reason is on the page."""
-    found = {label(folder): folder for folder in runs.find_runs(roots())}
+    # Those that are made on the page come last: what is shown until another is chosen stays the same.
+    every = [folder for root in roots() for folder in runs.find_runs([root])]
+    found = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not found:
         st.info(f"There is no run in {_folders()} yet. Make one above, or on the command line:\n\n    {COMMAND}")
         return None

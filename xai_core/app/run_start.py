@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from xai_core import datasets, drawing
-from xai_core.app import compare_models, compute, loaded, run_parts, show, turns
+from xai_core.app import compare_models, compute, loaded, run_parts, session, show, turns
 from xai_core.app.metrics_show import plain_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest
@@ -19,7 +20,6 @@ from xai_core.models.catalog import cards
 from xai_core.models.explainable import ExplainableModel
 from xai_core.planning import LABEL, PREDICTED
 
-MADE = run_parts.DATA / "runs" / "made"
 MOST_RUNS, MOST_PICTURES = 20, 500  # made on the page; the command line has no such limits
 USUAL_METHODS = ("grad_cam", "layer_cam", "hires_cam", "saliency")
 SAMPLES = "The sample pictures"
@@ -41,7 +41,7 @@ class Wanted(NamedTuple):
 
     @property
     def out(self) -> Path:
-        return MADE / self.name
+        return made() / self.name
 
     def command(self) -> str:
         """The same on the command line."""
@@ -49,10 +49,16 @@ class Wanted(NamedTuple):
         options = {
             "images": self.count, "models": ",".join(self.networks), "methods": ",".join(self.methods),
             "metrics": ",".join(self.metrics), "target": self.target, "seed": self.seed,
-            "out": f"data/runs/made/{self.name}",
+            "out": self.out,
         }  # fmt: skip
         told = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())
         return f"python -m xai_core evaluate {shlex.quote(data)} {told}"
+
+
+def made() -> Path:
+    """Where runs that are made on the page lie: in `data/runs/`, or in the first folder that XAI_RUNS names."""
+    own, *more = run_parts.roots()
+    return (more[0] if more else own / "runs") / run_parts.MADE
 
 
 def section() -> None:
@@ -63,19 +69,31 @@ def section() -> None:
             return
         key = f"plan {bytes_digest(repr(wanted).encode())[:16]}"
         plan = compute.held(key)
+        offer = st.empty()
         if plan is None:
-            st.caption("The plan says how many passes through the networks this takes, and about how long.")
-            if not st.button("Plan", key="plan", type="primary", icon=":material/calculate:"):
+            if not _asked_for(offer, wanted):
                 return
-            with st.spinner("Looking through the pictures"):
+            with offer, st.spinner("Looking through the pictures"):
                 plan = str(_evaluated(wanted, dry=True))
             compute.hold(key, plan)
         st.markdown(plan)
         with st.expander("The same on the command line"):
             st.code(wanted.command(), language="bash", wrap_lines=True)
         slot = st.empty()
-        if st.button("Start", key="start", type="primary", icon=":material/play_arrow:"):
+        if slot.button("Start", key="start", type="primary", icon=":material/play_arrow:"):
             _work(wanted, minutes, slot, key)
+
+
+def _asked_for(offer: DeltaGenerator, wanted: Wanted) -> bool:
+    """Whether the plan is asked for, which says how much there is to do."""
+    with offer.container():
+        if session.cancelled(f"run {wanted.name}"):
+            st.info("Cancelled. What was measured is kept in the run; a new plan says what is left to do.")
+        st.caption("The plan says how many passes through the networks this takes, and about how long.")
+        pressed = st.button("Plan", key="plan", type="primary", icon=":material/calculate:")
+    if pressed:
+        session.cancel(None)
+    return pressed
 
 
 def _form() -> tuple[Wanted | None, float]:
@@ -127,19 +145,19 @@ def _load(name: str) -> ExplainableModel:
 
 def _evaluated(wanted: Wanted, **how):
     """Raises XaiError."""
-    there = [path for path in MADE.glob("*") if path.is_dir()] if MADE.is_dir() else []
+    there = [path for path in made().glob("*") if path.is_dir()]
     if wanted.out not in there and len(there) >= MOST_RUNS:
-        raise BadRequest(f"There are {len(there)} runs in data/runs/made/ already: remove one, or use the command line.")
+        raise BadRequest(f"There are {len(there)} runs in {made()} already: remove one, or use the command line.")
     images = drawing.SAMPLE_SET if wanted.pictures == SAMPLES else datasets.find_offered(wanted.pictures)
     asked = {"count": wanted.count, "target": wanted.target, "seed": wanted.seed, "load": _load}
     return evaluate(wanted.networks, wanted.methods, wanted.metrics, images, wanted.out, **asked, **how)
 
 
-def _work(wanted: Wanted, minutes: float, slot, plan: str) -> None:
+def _work(wanted: Wanted, minutes: float, slot: DeltaGenerator, plan: str) -> None:
     """Measure; other visitors have their turns between two pictures. Cancelled or not, what is measured is shown."""
-    with compute.progress(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as track:
-        run = _evaluated(wanted, budget=60 * minutes, track=track)
-    compute.hold(plan, None)  # less is left to do now
+    compute.hold(plan, None)  # less will be left to do, also where this is cancelled
+    with compute.progress(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
+        run = _evaluated(wanted, budget=60 * minutes, track=track, within=within)
     if not len(run.table()):
         raise BadRequest("Nothing could be measured: " + "; ".join(list(run.manifest.get("left_out", {}).values())[:3]))
     st.session_state["run"] = run_parts.label(run.folder)
