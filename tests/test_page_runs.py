@@ -216,3 +216,11 @@ def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
     app.button(key="plan").click().run()
     assert "was asked otherwise (seed 0, not 1)" in app.error[0].value and not app.exception
     assert "start" not in {one.key for one in app.button}
+
+
+def test_by_default_the_models_of_a_comparison_know_the_same_classes():
+    app = a_run(run="quick", look="Groups of models")
+    assert app.multiselect(key="run-models").value == ["scenes_supervised", "scenes_barlow"]
+    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 methods differ" in text(app)
+    app.multiselect(key="run-models").set_value([]).run()
+    assert "Choose the models" in app.info[0].value

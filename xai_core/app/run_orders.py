@@ -1,12 +1,16 @@
 """What "A run" shows of orders: agreement of metrics, rank stability, groups of models."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from xai_core import charts, charts_runs, rankings, statistics, summarising
+from xai_core.app.pickers import LINK
 from xai_core.app.run_parts import Shown, directed, drawn, model_of, of_methods, pairs_table, picked, select
-from xai_core.errors import BadRequest
+from xai_core.errors import BadRequest, XaiError
+from xai_core.models.catalog import find_card
 from xai_core.statistics import Estimate
 
 
@@ -73,31 +77,60 @@ def _tau(kind: str, name: str, one: Estimate) -> dict:
 
 def groups(shown: Shown) -> None:
     """Supervised against self-supervised (and untrained) models."""
-    metrics = list(dict.fromkeys(name for model in shown.models for name in shown.of_model(model)))
-    metric = select("Metric", metrics, {name: shown.title(name) for name in metrics}, "run-metric")
-    kinds, methods = list(dict.fromkeys(shown.groups.values())), of_methods(shown)
-    lines = summarising.by_group(shown.table, shown.groups, metric, methods)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        metrics = list(dict.fromkeys(name for model in shown.models for name in shown.of_model(model)))
+        metric = select("Metric", metrics, {name: shown.title(name) for name in metrics}, "run-metric")
+        measured = [name for name in shown.models if metric in shown.of_model(name)]
+        chosen = st.multiselect(
+            "Models", measured, comparable({name: shown.groups[name] for name in measured}), key="run-models",
+            format_func=shown.models.get, width=520, **LINK,
+        )  # fmt: skip
+    if not chosen:
+        raise BadRequest("Choose the models to compare.")
+    of = {name: shown.groups[name] for name in chosen}
+    rows = shown.table[shown.table.model.isin(chosen) & (shown.table.metric == metric)]
+    common = set.intersection(*(set(rows.method[rows.model == name]) for name in chosen))
+    kinds, methods = list(dict.fromkeys(of.values())), [name for name in of_methods(shown) if name in common]
+    if not methods:
+        raise BadRequest("No method was measured on all of these models: choose fewer.")
+    lines = summarising.by_group(shown.table, of, metric, methods)
     order = statistics.oriented(lines[lines.group == kinds[0]].set_index("method").value, shown.direction(metric))
     lines = lines.sort_values("method", key=lambda names: -names.map(order), kind="stable")
     rows = lines.assign(name=lines.method.map(shown.methods), kind=lines.group)
     words = f"{shown.title(metric)} of {len(methods)} methods, for {', '.join(kinds).lower()} models."
     drawn(charts_runs.intervals(rows, shown.title(metric)), "groups", words)
-    count = {kind: sum(one == kind for one in shown.groups.values()) for kind in kinds}
+    count = {kind: sum(one == kind for one in of.values()) for kind in kinds}
     said = ", ".join(f"{number} {kind.lower()}" for kind, number in count.items())
     st.caption(
         f"Models: {said}. A picture's value is its mean over the models of a group; intervals are over pictures, for these "
-        "very models."
+        "very models. Methods that were measured on all of them. Where networks know other classes or were trained on other "
+        "pictures, that differs too, not the supervision alone."
     )
     if len(kinds) < 2:
         st.info(
-            "All models of this run are of one group. To set self-supervised beside supervised ones, evaluate such a model "
+            "All of these models are of one group. To set self-supervised beside supervised ones, evaluate such a model "
             "into the same folder: `--models` takes every id that `python -m xai_core models` lists."
         )
         return
-    found = summarising.between_groups(shown.table, shown.groups, metric, methods)
+    found = summarising.between_groups(shown.table, of, metric, methods)
     first, second = kinds[:2]
     told = sum(one.shown for one in found)
     st.markdown(f"**{first} minus {second.lower()}**: {told} of {len(found)} methods differ (5 %, corrected after Holm).")
     with st.expander("Method by method"):
         table = pairs_table(found, shown).drop(columns="worse").rename(columns={"better": "method"})
         st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(shown.methods)), hide_index=True)
+
+
+def comparable(groups: Mapping[str, str]) -> list[str]:
+    """Of these models those that know the classes of the first self-supervised one, where such a comparison is possible;
+    else all."""
+
+    def classes(name: str):
+        try:
+            return find_card(name.partition("/")[0]).classes
+        except XaiError:
+            return None
+
+    first = next((name for name, group in groups.items() if group == "Self-supervised"), None)
+    alike = [name for name in groups if first is not None and classes(name) == classes(first)]
+    return alike if len({groups[name] for name in alike}) > 1 else list(groups)
