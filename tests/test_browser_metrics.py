@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 ADDRESS = (
-    "Faithfulness_metrics?picture=Chelsea+the+cat&box=true&methods=Grad-CAM&methods=Saliency"
+    "Faithfulness_metrics?picture=Chelsea+the+cat&evidence=In+a+box&methods=Grad-CAM&methods=Saliency"
     "&metrics=Deletion&metrics=Energy+pointing+game"
 )
 MEASURED = 'img[alt^="The picture at step"]'
@@ -52,3 +52,11 @@ def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):
         with page.expect_download() as found:
             page.get_by_role("button", name=name).click()
         assert found.value.path().read_bytes().startswith(start)
+
+
+def test_the_way_of_knowing_where_the_evidence_lies_is_in_the_address(visit):
+    page = visit("Faithfulness_metrics?picture=Rocket&methods=Saliency&metrics=Sparseness")
+    page.get_by_role("radiogroup", name="Where should the evidence lie?").get_by_text("In a mosaic").click()
+    expect(page.get_by_role("img", name="A mosaic: the picture in the upper left quarter")).to_be_visible(timeout=60_000)
+    expect(page).to_have_url(re.compile(r"evidence=In(\+|%20)a(\+|%20)mosaic"), timeout=30_000)
+    settled(page)

@@ -1,4 +1,4 @@
-"""Measuring many maps at once: what is shared, what is refused, where boxes lie; the self-test, mosaics, untrained twins."""
+"""Measuring many maps at once: what is shared, what is refused, where boxes lie; the self-test, untrained twins."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,6 @@ from xai_core.explaining import explain, explain_methods
 from xai_core.metrics import measuring, selftest
 from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.measuring import CONTROLS, measure, measure_all
-from xai_core.metrics.mosaics import mosaic
 from xai_core.metrics.placing import inside
 from xai_core.metrics.randomisation import cascaded
 from xai_core.models.explainable import ExplainableModel
@@ -204,18 +203,6 @@ def test_localisation_with_a_box():
     for key in ("energy_pointing_game", "relevance_rank_accuracy", "top_k_intersection", "pointing_game"):
         assert found["true", key] == 1 > found["wrong", key]
         assert {f"{name}" for name, other in found if other == key} == {"true", "wrong", *CONTROLS}
-
-
-def test_a_mosaic_has_the_networks_size_and_a_box_for_each_picture():
-    model = small("custom").model
-    colours = [Image.new("RGB", (100, 80), colour) for colour in ("red", "lime", "blue", "white")]
-    whole, boxes = mosaic(model, colours)
-    assert whole.shape == (3, 48, 48)
-    for (left, top, right, bottom), colour in zip(boxes, ([1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]), strict=True):
-        part = whole[:, int(top) : int(bottom), int(left) : int(right)]
-        assert part.shape[1:] == (24, 24) and torch.allclose(part.mean((1, 2)), torch.tensor(colour).float(), atol=1e-5)
-    with pytest.raises(BadRequest, match="four pictures"):
-        mosaic(model, colours[:3])
 
 
 # targets

@@ -1,11 +1,14 @@
 """The page of metrics in Streamlit's own test harness: one image."""
 
 import pytest
+from small_runs import png
 from test_pages import opened, text
 
-from xai_core.app import compute, metrics_image, metrics_show
+from xai_core.app import compute, metrics_image, metrics_show, metrics_where
 from xai_core.metrics.catalog import METRICS
+from xai_core.metrics.mosaics import mosaic
 from xai_core.metrics.selftest import Verdict
+from xai_core.samples import load_sample
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 
@@ -80,7 +83,7 @@ def test_a_click_on_a_curve_chooses_map_and_step(monkeypatch):
 
 def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
     app = measured("sparseness")
-    app.toggle(key="box").set_value(True).run()
+    app.segmented_control(key="evidence").set_value("In a box").run()
     assert "Energy pointing game" in text(app) and not app.exception
     left = next(box for box in app.number_input if box.label == "Left")
     left.set_value(450).run()
@@ -89,11 +92,11 @@ def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
 
 def test_a_drawn_box_becomes_numbers(monkeypatch):
     state = {"drawing-451x300": {"selection": {"brush": {"x": [300.4, 100.2], "y": [-5, 200]}}}}
-    monkeypatch.setattr(metrics_image.st, "session_state", state)
-    metrics_image._take_box(451, 300)
+    monkeypatch.setattr(metrics_where.st, "session_state", state)
+    metrics_where._take_box(451, 300)
     assert [state[f"{side}-451x300"] for side in ("left", "top", "right", "bottom")] == [100, 100, 300, 300]
     state["drawing-451x300"] = {"selection": {}}
-    metrics_image._take_box(451, 300)
+    metrics_where._take_box(451, 300)
     assert state["left-451x300"] == 100, "a cleared selection leaves the box"
 
 
@@ -125,3 +128,83 @@ def test_what_takes_long_is_measured_on_demand():
     app.multiselect(key="metrics").set_value(["sensitivity_n"]).run()
     assert any(button.label == "Measure" for button in app.button)
     assert "passes of the picture through the network" in text(app)
+
+
+# mosaics
+
+
+def asked_of(app, monkeypatch, act):
+    """What is measured, of which picture and with which box, while `act` runs."""
+    calls, real = [], metrics_image.measure_all
+
+    def watching(model, image, maps, metrics, **asked):
+        calls.append((image, sorted(maps), sorted(metrics), asked["target"].key(0), asked["box"]))
+        return real(model, image, maps, metrics, **asked)
+
+    monkeypatch.setattr(metrics_image, "measure_all", watching)
+    act(app)
+    assert not app.exception and not app.error
+    return calls
+
+
+def in_a_mosaic(app):
+    app.segmented_control(key="evidence").set_value("In a mosaic").run()
+
+
+def test_in_a_mosaic_the_question_stays_and_its_quarter_is_the_box(measured, monkeypatch):
+    app = measured("sparseness")
+    ((image, maps, metrics, target, box),) = asked_of(app, monkeypatch, in_a_mosaic)
+    assert maps == ["grad_cam", "saliency"] and metrics == ["energy_pointing_game", "sparseness"]
+    assert target == "logit 282" and box == (0, 0, 256, 256), "tiger cat, which the picture alone is taken for"
+    whole, boxes = mosaic([load_sample("chelsea")] * 4)
+    assert image.size == whole.size and image.crop(boxes[0]).tobytes() == whole.crop(boxes[0]).tobytes()
+    said = text(app)
+    assert "Measuring maps of the logit of tiger cat" in said and "a true map lies mostly in the outlined quarter" in said
+    assert "Probability of tiger cat: 39.3% for the picture alone" in said and "has most: under 0.1%" in said
+    assert not app.warning, "no other sample has a tiger cat"
+    table = app.dataframe[0].value.set_index("Map").energy_pointing_game
+    assert table["Grad-CAM"] > 0.5 and table["Uniform (control)"] == pytest.approx(0.25)
+
+
+def test_the_mosaic_is_the_same_again_and_its_link_restores_it(measured, monkeypatch):
+    app = measured("sparseness")
+    in_a_mosaic(app)
+    first, again = (
+        asked_of(app, monkeypatch, lambda app, seed=seed: app.number_input(key="seed").set_value(seed).run())[0][0]
+        for seed in (11, 12)
+    )
+    assert first.tobytes() == again.tobytes()
+    linked = opened(PAGE, picture="Chelsea the cat", evidence="In a mosaic", methods=["Grad-CAM"], metrics=["Sparseness"])
+    assert "outlined quarter" in text(linked) and linked.segmented_control(key="evidence").value == "In a mosaic"
+
+
+def test_a_tolerance_of_the_pointing_game_is_warned_of_where_quarters_touch(measured):
+    app = measured("pointing_game")
+    in_a_mosaic(app)
+    assert "The quarters touch" in text(app)
+    app.slider(key="pointing_game.tolerance").set_value(0).run()
+    assert "The quarters touch" not in text(app) and not app.exception
+
+
+def test_an_upload_stands_in_a_mosaic(measured, monkeypatch):
+    app = measured("sparseness")
+    in_a_mosaic(app)
+    upload = ("mine.png", png(3), "image/png")
+    calls = asked_of(app, monkeypatch, lambda app: app.file_uploader(key="file").set_value(upload).run())
+    assert calls[0][0].size == (512, 512) and calls[0][4] == (0, 0, 256, 256)
+
+
+def test_a_model_of_other_classes_says_where_else_evidence_may_lie(measured):
+    app = measured("sparseness")
+    app.selectbox(key="model").set_value("scenes_supervised").run()
+    in_a_mosaic(app)
+    assert "beside" in text(app) and not app.exception and not app.error
+    app.selectbox(key="class").set_value(app.selectbox(key="class").options[-1]).run()
+    assert "more than one quarter" in app.warning[0].value, "the class that the picture has least of"
+
+
+def test_a_likeness_is_found_in_a_mosaic_too(measured):
+    app = measured("sparseness")
+    in_a_mosaic(app)
+    app.segmented_control(key="ask").set_value("Similarity").run()
+    assert "Similarity to the reference: 0." in text(app) and not app.exception and not app.error

@@ -23,6 +23,7 @@ from .metrics.measuring import Measurement as Measurement
 from .metrics.measuring import measure as measure
 from .metrics.measuring import measure_all as measure_all
 from .metrics.mosaics import mosaic as mosaic
+from .metrics.mosaics import mosaic_set as mosaic_set
 from .metrics.selftest import self_test as self_test
 from .models.catalog import CARDS as CARDS
 from .models.explainable import ExplainableModel as ExplainableModel

@@ -23,12 +23,19 @@ def add_to(parsers) -> None:
     command.add_argument("--models", default="efficientnet_lite0", help="ids with commas between; id/random is untrained")
     command.add_argument("--methods", default=QUICK, help="ids with commas between, 'quick' (default) or 'all'")
     command.add_argument(
-        "--metrics", default=QUICK, help="ids with commas between, 'quick' (default), variants as deletion@blur+steps=32"
+        "--metrics",
+        help="ids with commas between, 'quick' (default), variants as deletion@blur+steps=32; --mosaics brings localisation",
     )
     command.add_argument("--images", type=int, metavar="N", help="draw so many pictures at random (default: all)")
     command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--target", default="predicted", help="predicted (default), label (the subfolder's), or a class")
+    command.add_argument("--target", help="predicted (default), label (the subfolder's; default with --mosaics), or a class")
     command.add_argument("--boxes", type=Path, metavar="FILE", help="CSV with the columns picture, left, top, right, bottom")
+    command.add_argument(
+        "--mosaics",
+        type=int,
+        metavar="N",
+        help="instead of pictures, N mosaics of four pictures of different labels, drawn by the seed: the box is known",
+    )
     command.add_argument("--precision", default="exact", help="exact or fast")
     command.add_argument("--budget", type=float, metavar="SECONDS", help="begin no further picture after so long")
     command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
@@ -39,12 +46,17 @@ def add_to(parsers) -> None:
 
 def _evaluate(given: argparse.Namespace) -> None:
     from xai_core.evaluating import evaluate
+    from xai_core.planning import LABEL, PREDICTED
 
-    asked = {name: getattr(given, name) for name in ("target", "seed", "precision", "budget")}
-    boxes = _boxes(given.boxes) if given.boxes else None
+    asked = {name: getattr(given, name) for name in ("seed", "precision", "budget")}
+    if given.mosaics is None:
+        boxes = _boxes(given.boxes) if given.boxes else None
+        images, target, metrics = given.data, given.target or PREDICTED, _metrics(given.metrics or QUICK, bool(boxes))
+    else:
+        (images, boxes), target, metrics = _mosaics(given), LABEL, [*_localisation(), *_metrics(given.metrics or "", True)]
     try:
         found = evaluate(
-            _listed(given.models), _methods(given.methods), _metrics(given.metrics, bool(boxes)), given.data, given.out,
+            _listed(given.models), _methods(given.methods), metrics, images, given.out, target=target,
             count=given.images, boxes=boxes, thumbnails=not given.no_thumbnails, dry=given.dry_run, say=_say,
             track=commands.bar, **asked,
         )  # fmt: skip
@@ -78,6 +90,28 @@ def _metrics(text: str, boxes: bool) -> list[str]:
 
     quick = [name for name in QUICK_METRICS if boxes or "box" not in METRICS[name].needs]
     return [one for name in _listed(text) for one in (quick if name == QUICK else [name])]
+
+
+def _localisation() -> list[str]:
+    """The metrics of localisation for boxes that touch: with a tolerance, the middle of a mosaic would hit all four."""
+    from xai_core.metrics.catalog import METRICS
+
+    strict = {"pointing_game": "pointing_game@tolerance=0"}
+    return [strict.get(name, name) for name, metric in METRICS.items() if "box" in metric.needs]
+
+
+def _mosaics(given: argparse.Namespace) -> Any:
+    """The mosaics and their boxes, where nothing else was asked that does not go with them."""
+    from xai_core.metrics.mosaics import mosaic_set
+    from xai_core.planning import LABEL
+
+    if given.boxes:
+        raise BadRequest("Mosaics have boxes of their own: give --mosaics or --boxes, not both.")
+    if given.images is not None:
+        raise BadRequest("--mosaics says how many are drawn from all pictures: leave --images out.")
+    if given.target not in (None, LABEL):
+        raise BadRequest(f"A mosaic is asked about its label, the class of the part in its box, not '{given.target}'.")
+    return mosaic_set(given.data, given.mosaics, given.seed)
 
 
 def _boxes(path: Path) -> dict[str, list[tuple[float, ...]]]:

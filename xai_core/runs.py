@@ -212,8 +212,8 @@ def writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Writer]:
         raise BadRequest(f"{folder} is not empty and holds no run; give a new folder, or that of a run to go on with.")
     with _locked(folder):
         new = {"format": FORMAT, **manifest}
-        there = (folder / "manifest.json").exists()
-        writer = Writer(folder, extended(open_run(folder).manifest, new) if there else new)
+        there = open_run(folder) if (folder / "manifest.json").exists() else None
+        writer = Writer(folder, extended(there, new) if there else new)
         for leftover in (*folder.glob(".manifest.json.*"), *folder.glob("*/.*.parquet.*")):
             leftover.unlink(missing_ok=True)  # of a writer that was killed in the middle of a file
         for part in (*_parts(folder / "parts"), *_parts(folder / "pictures")):
@@ -228,12 +228,18 @@ def writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Writer]:
             writer.flush()
 
 
-def extended(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+def extended(run: Run, new: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest of a run that is gone on with: the tables `models`, `methods` and `metrics` may grow, and what stands in
-    both must be equal, as must `asked`. Raises BadRequest that names what differs."""
-    if old["asked"] != new["asked"]:
-        names = [name for name in new["asked"] if old["asked"].get(name) != new["asked"][name]]
-        what = ", ".join(f"{name} {old['asked'].get(name)!r}, not {new['asked'][name]!r}" for name in names)
+    both must be equal, as must `asked`; but pictures that are not measured yet may get boxes. Raises BadRequest that names
+    what differs."""
+    old = run.manifest
+    before, now = old["asked"], new["asked"]
+    names = [name for name in now if before.get(name) != now[name]]
+    if "boxes" in names and {**now["boxes"], **before["boxes"]} == now["boxes"]:
+        more = now["boxes"].keys() - before["boxes"].keys()
+        names = [name for name in names if name != "boxes" or more & {*run.table(["name"]).name}]
+    if names:
+        what = ", ".join(f"{name} {_asked(before.get(name))}, not {_asked(now[name])}" for name in names)
         raise BadRequest(f"This run was asked otherwise ({what}); give another folder, or ask as before.")
     joined = dict(old) | {name: value for name, value in new.items() if name not in ("models", "methods", "metrics")}
     joined["created"] = old.get("created")
@@ -248,6 +254,10 @@ def extended(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     older, newer = (one.get("misfits", {}) for one in (old, new))
     joined["misfits"] = {name: {**older.get(name, {}), **newer.get(name, {})} for name in {**older, **newer}}
     return joined
+
+
+def _asked(value: Any) -> str:
+    return f"of {len(value)} pictures" if isinstance(value, dict) else repr(value)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from xai_core import charts_metrics
-from xai_core.app import compare, compute, metrics_show, pickers, show
+from xai_core.app import compare, compute, metrics_show, metrics_where, pickers, show
 from xai_core.app.pickers import LINK, Chosen
 from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
@@ -22,12 +21,6 @@ from xai_core.targets import Target
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
 BOX_METRIC = "energy_pointing_game"
-BOX_WIDTH = 300
-SIDES = ("left", "top", "right", "bottom")
-ABOUT_BOX = (
-    "Metrics of localisation ask how much of a map lies where the object is. A map may be true and lie elsewhere, where the "
-    "network looks at the background."
-)
 
 
 class Asked(NamedTuple):
@@ -57,14 +50,14 @@ def page(by_link: bool) -> None:
         target = pickers.question(model, ranked, chosen.true_class, say)
         names = compare.methods(model)
         metrics, seed = _metrics()
-        with_box = st.toggle("Measure against a box", key="box", help=ABOUT_BOX, **LINK)
+        where = metrics_where.asked()
     if target is None:
         return
-    if not names or not (metrics or with_box):
+    if not names or not (metrics or where != metrics_where.UNKNOWN):
         st.info("Choose at least one method and one metric on the left.")
         return
     st.markdown(f"#### Measuring maps of the {target.label(0, model.class_name)}")
-    box = _box(chosen) if with_box else None
+    chosen, box = metrics_where.placed(where, model, chosen, target, metrics)
     if box is not None and not any("box" in METRICS[name].needs for name in metrics):
         metrics[BOX_METRIC] = {}
     asked = Asked(model, chosen, target, metrics, box, seed)
@@ -97,47 +90,6 @@ def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
                 st.markdown(f"**{METRICS[name].title}**")
             metrics[name] = {option.name: pickers.control(METRICS[name], option) for option in options}
     return metrics, int(seed)
-
-
-def _box(chosen: Chosen) -> tuple[float, ...] | None:
-    """A box drawn on the picture, or typed; both are the same."""
-    width, height = chosen.picture.size
-    st.session_state.pop("drawn", None)
-    with st.expander("The box", expanded=True), st.container(horizontal=True, gap="medium"):
-        numbers = st.container(width=220)
-        with numbers:
-            st.caption("Drag over the picture to draw a box, or type its edges, in the picture's pixels.")
-            limits = {"left": width, "top": height, "right": width, "bottom": height}
-            usual = {"left": width // 4, "top": height // 4, "right": 3 * width // 4, "bottom": 3 * height // 4}
-            edges = [
-                st.number_input(side.capitalize(), 0, limits[side], usual[side], key=f"{side}-{width}x{height}", **LINK)
-                for side in SIDES
-            ]
-        box = tuple(float(edge) for edge in edges)
-        whole = box[0] < box[2] and box[1] < box[3]
-        st.altair_chart(
-            charts_metrics.box_picker(chosen.picture, box if whole else None, BOX_WIDTH),
-            width="content",
-            key=f"drawing-{width}x{height}",
-            on_select=lambda: _take_box(width, height),
-            selection_mode="brush",
-            alt=f"The picture with the box from {box[0]:g}, {box[1]:g} to {box[2]:g}, {box[3]:g} pixels.",
-        )
-    if not whole:
-        st.info("The box is empty: its left edge must lie before its right one, and its top above its bottom.")
-        return None
-    return box
-
-
-def _take_box(width: int, height: int) -> None:
-    """What was drawn, as the numbers beside it. (The chart counts y from below.)"""
-    drawn = st.session_state[f"drawing-{width}x{height}"]["selection"].get("brush") or {}
-    if {"x", "y"} <= drawn.keys():
-        across = sorted(min(max(round(edge), 0), width) for edge in drawn["x"])
-        down = sorted(min(max(round(height - edge), 0), height) for edge in drawn["y"])
-        if across[0] < across[1] and down[0] < down[1]:
-            for side, edge in zip(SIDES, (across[0], down[0], across[1], down[1]), strict=True):
-                st.session_state[f"{side}-{width}x{height}"] = edge
 
 
 def _key(asked: Asked, of: str, metric: str) -> str:

@@ -26,7 +26,7 @@ def pointing_game(
     value = 1 where the largest value lies at most `tolerance` pixels from the box, else 0. Among several equal largest
     values the value is the share of them that hits: what is to be expected of one drawn among them, so that a uniform map
     scores the share of the picture that hits. The paper's tolerance is 15 pixels of the photograph; here they are pixels of
-    the network's input.
+    the network's input. Boxes that touch, as those of a mosaic, want a tolerance of 0.
     """
     if not case.inside.any():
         return Score(float("nan"), note=UNSEEN)
