@@ -127,7 +127,7 @@ def test_what_takes_long_is_measured_on_demand():
     app = opened(PAGE)
     app.multiselect(key="metrics").set_value(["sensitivity_n"]).run()
     assert any(button.label == "Measure" for button in app.button)
-    assert "passes of the picture through the network" in text(app)
+    assert "passes through the network, for" in text(app)
 
 
 # mosaics

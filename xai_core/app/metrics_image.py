@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app import compare, compute, metrics_show, metrics_where, pickers, show
+from xai_core.app import compare, compute, metrics_show, metrics_where, pickers, session, show
 from xai_core.app.pickers import LINK, Chosen
 from xai_core.errors import XaiError
 from xai_core.explanation import Explanation
@@ -62,16 +63,35 @@ def page(by_link: bool) -> None:
         metrics[BOX_METRIC] = {}
     asked = Asked(model, chosen, target, metrics, box, seed)
     runs = compare.runs(model, chosen, target, names)
+    slot = st.empty()
+    shown = _shown(runs, chosen, slot)
     found = _measured(asked, runs, by_link)
     for run in runs:
         if isinstance(compute.known(run), XaiError):
             st.error(f"{run.method.title}: {compute.known(run)}")
+    maps = _known(runs)
+    if len(maps) > shown:
+        metrics_show.tiles(maps, chosen, slot)
     if found:
-        maps = {run.method.id: compute.known(run) for run in runs if isinstance(compute.known(run), Explanation)}
         metrics_show.results(asked, maps, found, _verdicts(asked))
         _self_test(asked)
         metrics_show.curves(asked, maps, found)
         metrics_show.downloads(asked, found)
+
+
+def _known(runs: Sequence[compute.Run]) -> dict[str, Explanation]:
+    return {run.method.id: compute.known(run) for run in runs if isinstance(compute.known(run), Explanation)}
+
+
+def _shown(runs: Sequence[compute.Run], chosen: Chosen, slot: DeltaGenerator) -> int:
+    """Show the maps that are to be measured, in `slot`, made now where that is quick; how many there are. The others come
+    with the measuring."""
+    name = compute.name_of("measured", runs)
+    quick = [run for run in runs if compute.known(run) is None and run.estimate < compute.AT_ONCE_SECONDS / len(runs)]
+    list(compute.compute_each(quick, name, not session.cancelled(name), slot))
+    maps = _known(runs)
+    metrics_show.tiles(maps, chosen, slot)
+    return len(maps)
 
 
 def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
@@ -124,7 +144,10 @@ def _measured(asked: Asked, runs: Sequence[compute.Run], by_link: bool) -> dict[
     now = compute.wanted(name, seconds if missing else 0, at_once=by_link, button="Measure")
     slot = st.empty()
     if missing and not now:
-        st.caption(f"{passes:,} passes of the picture through the network.")
+        st.caption(
+            f"{passes:,} passes through the network, for {len(asked.metrics)} metrics of {len(runs)} maps and of "
+            f"{len(CONTROLS)} controls: maps that know nothing of the network."
+        )
     if missing and now:
         _measure(asked, runs, wanted, missing, keys, name, slot)
     known = {pair: compute.held(key) for pair, key in keys.items()}

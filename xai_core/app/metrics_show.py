@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from xai_core import charts, charts_metrics, exporting
-from xai_core.app import show
-from xai_core.app.pickers import LINK
+from xai_core import charts, charts_metrics, exporting, rendering
+from xai_core.app import compare, show
+from xai_core.app.pickers import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.explanation import Explanation
 from xai_core.metrics import tables
@@ -21,6 +22,7 @@ from xai_core.metrics.metric import HIGHER
 from xai_core.metrics.selftest import Verdict
 
 PANEL = 300  # pixels of a metric's panel
+MAP = 136  # of a map
 Found = Mapping[tuple[str, str], Measurement]
 Maps = Mapping[str, Explanation]
 
@@ -37,6 +39,18 @@ def metric_title(name: str) -> str:
 def map_title(name: str) -> str:
     """A map's name for people; controls say that they are."""
     return f"{METHODS[name.removeprefix('control:')].title} (control)" if name in CONTROLS else METHODS[name].title
+
+
+def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
+    """The maps themselves, small, each on its own scale."""
+    if not maps:
+        return
+    with slot.container(horizontal=True, gap="small"):
+        for name, one in maps.items():
+            with st.container(width=MAP):
+                scale = rendering.scale_of(one)
+                compare.picture(one, chosen, scale, True, rendering.alt_text(one, "Overlay"), width=MAP)
+                st.caption(map_title(name))
 
 
 def results(asked, maps: Maps, found: Found, verdicts: Mapping[str, Verdict]) -> None:
