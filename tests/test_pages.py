@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 from xai_core.app import compare, compute, loaded
 from xai_core.attribution.catalog import METHODS
 from xai_core.errors import BadRequest, WeightsUnavailable
+from xai_core.models.loading import load_model
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
@@ -63,10 +64,10 @@ def test_the_astronaut_is_explained_at_once():
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
-def test_every_method_can_be_chosen_or_says_why_not(method, monkeypatch, lite0):
+def test_every_method_can_be_chosen_or_says_why_not(method, monkeypatch):
     monkeypatch.setattr(compute, "AT_ONCE_SECONDS", float("inf"))
-    app = choose(opened(SINGLE), "method", method.id)
-    misfit = method.misfit(lite0)
+    app = choose(opened(SINGLE, model="Slim ResNet-18, scenes from scratch (scenes_supervised)"), "method", method.id)
+    misfit = method.misfit(load_model("scenes_supervised"))
     assert f"Method: {method.title}" in text(app) if misfit is None else misfit in app.info[0].value
     assert not app.error
 
