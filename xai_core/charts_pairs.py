@@ -15,7 +15,7 @@ from xai_core.pairs.context import RandomPairs
 from xai_core.pairs.metrics import Metric, Row
 
 FRAME, LEGEND = 20, 107  # pixels that a chart's height holds beside the picture: without a legend, and with one
-SAME, DIFFERENT = "views of one picture", "views of two pictures"
+SAME, DIFFERENT = "of one picture", "of two pictures"
 
 
 def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.LayerChart:
