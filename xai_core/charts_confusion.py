@@ -38,11 +38,8 @@ def confusion_matrix(
     rows = rows[rows["value"] != 0]  # nothing is not a little: such cells stay empty
     largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     unit = 0.01 if rates else 1  # zero has a logarithm too
-    share = (
-        rows["value"].abs() / largest
-        if signed
-        else np.log1p(rows["value"] / unit) / np.log1p((1 if rates else largest) / unit)
-    )
+    most = 1 if rates else largest
+    share = rows["value"].abs() / largest if signed else np.log1p(rows["value"] / unit) / np.log1p(most / unit)
     rows["strong"] = share > (0.55 if signed else 0.65)
     axis = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
     axis |= {"grid": True, "bandPosition": 1}
@@ -53,7 +50,7 @@ def confusion_matrix(
     if signed:
         scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
     else:
-        scale = alt.Scale(type="symlog", constant=unit, scheme="blues", domain=[0, 1 if rates else largest])
+        scale = alt.Scale(type="symlog", constant=unit, scheme="blues", domain=[0, most])
     faded = alt.condition("datum.right", alt.value(0.15), alt.value(1.0)) if dim_diagonal else alt.value(1.0)
     words = f"{titles[0]} minus {titles[1]}" if signed else "share of the true class" if rates else "pictures"
     cells = base.mark_rect(cursor="pointer").encode(
