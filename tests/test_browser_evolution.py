@@ -41,6 +41,16 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     expect(page.get_by_text("samples end in different classes")).to_be_visible()
 
 
+def test_after_a_filter_the_boxes_say_what_is_shown(visit):
+    page = visit("Training_evolution?run=scenes_supervised")
+    before = value(page, "Row"), value(page, "Sample")
+    choose(page, "Samples", "Forgotten: right before, wrong at the end")
+    settled(page)
+    row, sample = value(page, "Row"), value(page, "Sample")
+    assert row == "buildings 1–2" and before[0] != row and before[1] != sample
+    expect(page.get_by_text(f"{sample}: buildings, at the end taken for")).to_be_visible()
+
+
 def test_a_run_that_is_being_written_grows_before_one_s_eyes(visit, more_data):
     file = more_data / "runs" / "growing.parquet"
     file.parent.mkdir(exist_ok=True)

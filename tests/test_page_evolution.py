@@ -51,7 +51,7 @@ def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
     assert [one.value for one in app.metric][:2] == ["300", "100.0%"]
     assert "The 2 samples of this row" in said and "taken for" in said
     first = app.selectbox(key="first.sample").value
-    app.selectbox(key="first.row").set_value(3).run()
+    app.selectbox(key="first.row").select_index(3).run()
     assert not app.exception and app.selectbox(key="first.sample").value != first
 
 

@@ -123,7 +123,7 @@ def agreement_matrix(matrix: np.ndarray, names: Sequence[str], measure: str) -> 
             "method": [names[index] for index in first.ravel()],
             "other": [names[index] for index in second.ravel()],
             "agreement": matrix.ravel(),
-            "said": ["–" if np.isnan(value) else f"{value:.2f}" for value in matrix.ravel()],
+            "said": ["–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}" for value in matrix.ravel()],
             "strong": np.abs(np.nan_to_num(matrix.ravel())) > 0.6,
         }
     )

@@ -15,7 +15,8 @@ from xai_core.pairs.context import RandomPairs
 from xai_core.pairs.metrics import Metric, Row
 
 FRAME, LEGEND = 20, 107  # pixels that a chart's height holds beside the picture: without a legend, and with one
-SAME, DIFFERENT = "views of one picture", "views of two pictures"
+LEFT = alt.Legend(orient="top", titleOrient="left")
+SAME, DIFFERENT = "of one picture", "of two pictures"
 
 
 def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.LayerChart:
@@ -39,7 +40,7 @@ def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.Laye
             x2="right:Q",
             y=alt.Y("share:Q", title="share", stack=None, axis=alt.Axis(format="%", tickCount=3)),
             y2=alt.datum(0),
-            color=alt.Color("kind:N", title=None, scale=colours, legend=alt.Legend(orient="top")),
+            color=alt.Color("kind:N", title="views", scale=colours, legend=LEFT),
             tooltip=["kind:N", alt.Tooltip("left:Q", format=".2f"), alt.Tooltip("share:Q", format=".1%")],
         )
     )

@@ -89,8 +89,8 @@ def scale_of(
         "custom": "limits set by hand",
     }[mode]
     clipped = f", clipped at the {clip:g}th percentile of the magnitude" if clip < 100 and mode != "custom" else ""
-    shared = f"shared by {len(explanations)} maps" if len(explanations) > 1 else "this map's own"
-    words = f"{found}{clipped}; {shared} scale, {low:.3g} to {high:.3g}"
+    shared = f"one scale shared by {len(explanations)} maps" if len(explanations) > 1 else "this map's own scale"
+    words = f"{found}{clipped}; {shared}, {low:.3g} to {high:.3g}"
     return Scale(low, high, palette if palette in known else next(iter(known)), signed, words)
 
 

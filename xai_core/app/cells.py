@@ -7,7 +7,7 @@ import streamlit as st
 
 from xai_core import charts_confusion, notes
 from xai_core import confusion as confusions
-from xai_core.app import drawer, loaded, predictions, show
+from xai_core.app import drawer, loaded, predictions, session, show
 from xai_core.app.pickers import LINK
 from xai_core.datasets import Dataset
 from xai_core.matching import first_name
@@ -60,7 +60,6 @@ def _pick_cell() -> None:
     for name in ("true", "predicted"):
         value = picked[0][name] if picked else EVERY
         st.session_state[name] = EVERY if value == confusions.OTHERS else value
-    st.session_state.pop("sample", None)
 
 
 def _cell(kept: pd.DataFrame) -> pd.DataFrame:
@@ -68,6 +67,8 @@ def _cell(kept: pd.DataFrame) -> pd.DataFrame:
     most = confusions.most_confused(kept, 1)
     first = (most["true"][0], most["predicted"][0]) if len(most) else (EVERY, EVERY)
     names = {"true": sorted(kept["true"].unique()), "predicted": sorted(kept["predicted"].unique())}
+    for (key, every), start in zip(names.items(), first, strict=True):
+        session.keep_among(key, [EVERY, *every], start)
     with st.container(horizontal=True):
         chosen = {
             key: st.selectbox(
@@ -95,34 +96,44 @@ def _gallery(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> N
         st.info("No picture lies in this cell. Choose another one above.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sort = st.selectbox("Sort", SORTS, key="sort", **LINK)
+        sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, **LINK)
         pages = -(-len(cell) // ON_A_PAGE)
+        session.keep_among("page", range(1, pages + 1), 1)
         page = st.number_input(f"Page of {pages}", 1, pages, key="page") if pages > 1 else 1
         st.markdown(f"**{len(cell):,} pictures**")
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     rows = cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
     said = notes.load(dataset.title)
+    paths = rows["path"].tolist()
+    session.keep_among("sample", paths, paths[0])
     with st.container(horizontal=True, gap="small"):
         for row in rows.itertuples():
-            _card(row, dataset, said)
-    paths = rows["path"].tolist()
-    if st.session_state.get("sample") not in paths:
-        st.session_state.pop("sample", None)
+            _card(row, dataset, said, st.session_state.get("sample", paths[0]) == row.path)
     chosen = st.selectbox("Open a picture", paths, key="sample", **LINK)
     drawer.show(kept, cell[cell["path"] == chosen].iloc[0], dataset, model)
 
 
-def _card(row, dataset: Dataset, said: notes.Notes) -> None:
+SORT = (
+    "Confidence: the probability of the class that the model names. Margin: how far it is above the next class. A confident "
+    "wrong answer often has a wrong reason, or a wrong label."
+)
+
+
+def _card(row, dataset: Dataset, said: notes.Notes, opened: bool) -> None:
     with st.container(border=True, width=predictions.THUMBNAIL + 34):
         predictions.picture(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
         tags = f"  \n:gray-badge[{', '.join(said[row.path].tags)}]" if row.path in said and said[row.path].tags else ""
         st.markdown(f"**{first_name(row.predicted)}** {row.confidence:.0%}  \nmargin {row.margin:.0%}{tags}")
-        st.button("Open", key=f"open {row.path}", on_click=_open, args=(row.path,), help=row.path)
+        st.button(
+            "Open", key=f"open {row.path}", on_click=_open, args=(row.path,), help=row.path,
+            type="primary" if opened else "secondary",
+        )  # fmt: skip
 
 
 def _open(path: str) -> None:
     st.session_state["sample"] = path
+    st.toast(f"{path} is open below the pictures.", icon=":material/arrow_downward:")
 
 
 def tables(kept: pd.DataFrame) -> None:
@@ -138,8 +149,8 @@ def _calibration(kept: pd.DataFrame) -> None:
     )  # fmt: skip
     st.markdown(f"Expected calibration error: **{error:.1%}** over {len(kept):,} pictures, ten bins of equal width.")
     st.caption(
-        "A bar below the dashed line: the model is surer than it should be there. With filters on the left this is the "
-        "calibration of what passes them; filtering by confidence or by right and wrong makes it meaningless."
+        "A bar that ends below the dashed line: the model is surer than it should be there. With filters on the left this "
+        "is the calibration of what passes them; filtering by confidence or by right and wrong makes it meaningless."
     )
 
 
@@ -171,8 +182,10 @@ def _csv(rows: pd.DataFrame, name: str) -> None:
 
 
 def _others(model: ExplainableModel) -> Sequence[str]:
+    """Models to compare with; first those that have the same classes."""
     ready = [card.id for card in cards().values() if any(weights.find(one) for one in card.checkpoints)]
-    return [id for id in ready if id != model.id and cards()[id].classes]
+    able = [id for id in ready if id != model.id and cards()[id].classes]
+    return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)
 
 
 def two_models(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:

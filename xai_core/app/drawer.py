@@ -120,7 +120,8 @@ def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
     part_of, part = rendering.seen(result, chosen.picture, 2 * WIDTH)
     drawn = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
     st.image(rendering.encoded(drawn, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
-    st.caption(f"{result.target} = {result.target_value:.3g}; {heatmaps.centre_of_mass_words(result.heatmap)}.")
+    place = heatmaps.centre_of_mass_words(result.heatmap)
+    st.caption(f"{result.target} = {result.target_value:.3g}. Most evidence for it: {place}.")
     for trouble in result.health:
         st.warning(trouble)
 

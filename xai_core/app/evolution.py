@@ -8,7 +8,7 @@ import streamlit as st
 
 from xai_core import charts_evolution as charts
 from xai_core import recorded_runs as recorded
-from xai_core.app import evolution_sections
+from xai_core.app import evolution_sections, session
 from xai_core.app.evolution_view import DIFFER, VERDICT, View
 from xai_core.app.pickers import LINK
 from xai_core.evolution import Groups, Run, grouped, rows_of, verdicts
@@ -123,9 +123,8 @@ def overview(found: View) -> tuple[int, int]:
         "see its samples one by one."
     )
     key = f"{run.title}.row"
-    if st.session_state.get(key, 0) >= len(names):
-        st.session_state[key] = 0
-    row = st.selectbox("Row", range(len(names)), format_func=names.__getitem__, key=key, **LINK)
+    session.keep_among(key, names, names[0])
+    row = names.index(st.selectbox("Row", names, key=key, **LINK))
     return int(groups.starts[row]), int(groups.starts[row + 1])
 
 
@@ -192,7 +191,7 @@ def _take_row(chart: str, title: str, names: list[str], alone: bool) -> None:
     picked = st.session_state[chart]["selection"].get("row")
     if picked:
         row = int(picked[0]["row"])
-        st.session_state[f"{title}.sample" if alone else f"{title}.row"] = names[row] if alone else row
+        st.session_state[f"{title}.sample" if alone else f"{title}.row"] = names[row]
 
 
 def detail(found: View, low: int, high: int) -> None:
@@ -209,7 +208,6 @@ def detail(found: View, low: int, high: int) -> None:
         )
         _draw(part, grouped(part.run, rows_of(high - low, high - low)), names, "detail")
     key = f"{found.run.title}.sample"
-    if st.session_state.get(key) not in names:
-        st.session_state.pop(key, None)
+    session.keep_among(key, names, names[0])
     sample = st.selectbox("Sample", names, key=key, help="Or click a row above.", **LINK)
     evolution_sections.sample(found, names.index(sample) + low)

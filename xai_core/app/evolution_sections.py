@@ -85,7 +85,7 @@ def _path_in_words(found, index: int) -> str:
         else:
             said.append([classes[column], epoch, epoch])
     words = [f"{run.classes[one]} {low}" + (f"–{high}" if high != low else "") for one, low, high in said]
-    return ", ".join(words[:12]) + (", ..." if len(words) > 12 else "") + "."
+    return ", ".join(words[:12]) + (f", and {len(words) - 12} more." if len(words) > 12 else ".")
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

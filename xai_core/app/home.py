@@ -87,8 +87,8 @@ EXAMPLES = {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
-    "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
-    "Which pictures did a network know, and forget again?": (EVOLUTION, {
+    "What does training change? Beside an untrained twin": (MODELS, {"picture": "Rocket"}),
+    "Which pictures did a network forget again?": (EVOLUTION, {
         "which": "Forgotten: right before, wrong at the end",
     }),
     "What do two views of the astronaut share?": (PAIRS, {"picture": "Astronaut"}),

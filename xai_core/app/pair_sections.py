@@ -131,19 +131,24 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
     if rows is None:
         return
     titles = {one: title(one) for one in maps} | CONTROL_TITLES
+    arrows = {one: f"{one} {'↑' if _metric(one).up else '↓'}" for one in wanted}
     shown = st.selectbox(
-        "Metric", wanted, format_func=lambda id: f"{id}: {_metric(id).title} ({_metric(id).direction})", key="metric", **LINK
+        "Metric", wanted, format_func=lambda id: f"{arrows[id]} {_metric(id).title}", key="metric", help=ARROWS, **LINK
     )
     chart = charts_pairs.metric_bars(rows, _metric(shown), titles)
     values = {titles[row.method]: row.value for row in rows if row.metric == shown and row.view == BOTH}
     alt = f"{_metric(shown).title}: " + ", ".join(f"{one} {value:.3f}" for one, value in values.items())
     st.altair_chart(chart, width="stretch", key="metric_chart", alt=alt)
-    st.caption(f"{_metric(shown).words}. Grey bars: controls that know nothing of the network. Dots: each view.")
+    dots = " Dots: each view." if any(row.metric == shown and row.view != BOTH for row in rows) else ""
+    st.caption(f"{_metric(shown).words}. Grey bars: controls that know nothing of the network.{dots}")
     table = pd.DataFrame([row._asdict() for row in rows])
-    table["title"] = [titles[one] for one in table["method"]]
-    wide = table[table["view"] == BOTH].pivot(index="title", columns="metric", values="value")
-    arrows = {one: f"{one} {'↑' if _metric(one).up else '↓'}" for one in wanted}
-    st.dataframe(wide[[one for one in wanted if one in wide]].rename(columns=arrows).round(4))
+    table["map"] = [titles[one] for one in table["method"]]
+    wide = table[table["view"] == BOTH].pivot(index="map", columns="metric", values="value")
+    wide = wide[[one for one in wanted if one in wide]]
+    told = {arrows[one]: st.column_config.NumberColumn(help=f"{_metric(one).title}: {_metric(one).words}") for one in wide}
+    st.dataframe(wide.rename(columns=arrows).round(4), column_config=told)
+    if AREA in set(table["method"]):
+        st.caption("The baselines are of where the views overlap alone: their other cells are empty.")
     undefined = int(table["value"].isna().sum())
     if undefined:
         st.caption(
@@ -154,6 +159,7 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
 
 
 STEP = "Pixels that change from one point of a curve to the next. The published tables take 224; more is quicker."
+ARROWS = "↑ higher is better, ↓ lower is better."
 MS = "Computes every map again for ten noisy copies of the views."
 
 

@@ -20,7 +20,7 @@ from xai_core.samples import SAMPLES
 
 LONGEST = 640  # pixels of the picture that views are cut from: beyond that a crop gains nothing at a network's 224
 TILE = 196
-VIEWS, PICTURES, SECOND_OWN = "Views of one picture", "Two pictures", "Your own second picture"
+VIEWS, PICTURES, SECOND_OWN = "Two views", "Two pictures", "Your own second picture"
 UPLOAD2 = "upload2"
 
 
@@ -44,7 +44,7 @@ class Two(NamedTuple):
 
 def source() -> str:
     return st.segmented_control(
-        "What to compare", [VIEWS, PICTURES], default=VIEWS, required=True, key="from", width="stretch", **LINK
+        "What to compare", [VIEWS, PICTURES], default=VIEWS, required=True, key="from", width="stretch", help=FROM, **LINK
     )
 
 
@@ -65,6 +65,7 @@ def recipe() -> tuple[Augmentation, int]:
     return Augmentation(crop, flip, **strengths, always=always), seed
 
 
+FROM = "Two views: crops of one picture, changed as in training. Two pictures: any two, as the network sees them."
 SEED = "Another seed cuts and changes the views anew; the same seed gives the same views."
 CROP = "1 is the whole picture. Each view's crop is drawn between this and 1, as in training."
 ALWAYS = "Else each happens as often as in training: jitter 80%, greyscale 20%, blur 50%, solarise 20% of the time."

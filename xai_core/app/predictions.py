@@ -28,7 +28,7 @@ THUMBNAIL = 128
 def dataset(say: DeltaGenerator) -> Dataset | None:
     """The chosen dataset; None, and `say` gives the reason, where there is none."""
     chosen = st.selectbox(
-        "Pictures", [SAMPLES, *offered(), UPLOADED], key="dataset", on_change=_forget_cell,
+        "Pictures", [SAMPLES, *offered(), UPLOADED], key="dataset",
         help="Labelled folders, ZIPs and tables under `data/` (XAI_DATA names other folders) are listed here.", **LINK,
     )  # fmt: skip
     file = st.file_uploader(
@@ -52,12 +52,6 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
 def _take_zip() -> None:
     if st.session_state["zip"] is not None:
         st.session_state["dataset"] = UPLOADED
-        _forget_cell()
-
-
-def _forget_cell() -> None:
-    for name in ("true", "predicted", "sample"):
-        st.session_state.pop(name, None)
 
 
 def _unzipped(file) -> Dataset:

@@ -4,6 +4,7 @@ Widgets keep their own state: each has `bind="query-params"`, so that the addres
 """
 
 import time
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -41,6 +42,14 @@ def take_over() -> None:
     for name, (value, words) in settings.items():
         st.session_state[name] = value
         st.query_params[name] = words
+
+
+def keep_among(key: str, options: Container, otherwise: Any) -> None:
+    """Before a widget whose options changed is made: what it holds stays if it is still one of them.
+
+    It is written, not forgotten: of a key that is popped the browser goes on to show the old value."""
+    if key in st.session_state and st.session_state[key] not in options:
+        st.session_state[key] = otherwise
 
 
 def complain(message: str) -> None:
