@@ -117,7 +117,12 @@ def heatmap(
         title=None,
         scale=alt.Scale(paddingInner=0.08 if count <= 40 else 0),
         axis=alt.Axis(
-            labelExpr=_labels(cells), labelLimit=150, ticks=False, domain=False, labelOverlap="greedy", labelPadding=6
+            labelExpr=_labels(cells),
+            labelLimit=150,
+            ticks=False,
+            domain=False,
+            labelPadding=6,
+            labelOverlap="greedy" if count > 40 else False,
         ),
     )
     legend = alt.Legend(orient="bottom", columns=6, title=None, symbolType="square")

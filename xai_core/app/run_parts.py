@@ -226,9 +226,8 @@ def of_methods(shown: Shown) -> list[str]:
 
 
 def drawn(chart: alt.LayerChart, name: str, alt_text: str, **how: Any) -> None:
-    """A chart, no wider than it is made for, with its words for those who do not see it, and two buttons that save it."""
-    width = "stretch" if chart.width is alt.Undefined else chart.width
-    st.container(width=width).altair_chart(chart, width="stretch", alt=alt_text, **how)
+    """A chart, as wide as it is made for, with its words for those who do not see it, and two buttons that save it."""
+    st.altair_chart(chart, width="stretch" if chart.width is alt.Undefined else "content", alt=alt_text, **how)
     with st.container(horizontal=True, gap="small"):
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(
