@@ -24,6 +24,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xai_core import manifests
 from xai_core.errors import BadRequest
 from xai_core.files import write_atomically
 from xai_core.summarising import CONTROL
@@ -78,6 +79,10 @@ class Run:
     def damaged(self) -> tuple[str, ...]:
         """The names of parts whose bytes are not those that were written."""
         return tuple(part.name for part in self.parts if not _intact(part))
+
+    def extended(self, new: Mapping[str, Any]) -> dict[str, Any]:
+        """The manifest with which it is gone on. Raises BadRequest that names what was asked otherwise."""
+        return manifests.extended(self.manifest, new, lambda: {*self.table(["name"]).name})
 
     def done(self) -> dict[tuple[str, str], frozenset[Cell]]:
         """What is there: for each (picture, model) its (method, metric) pairs, those of controls under CONTROL."""
@@ -152,7 +157,7 @@ def done_in(folder: Path, manifest: Mapping[str, Any]) -> dict[tuple[str, str], 
     if not (folder / "manifest.json").exists():
         return {}
     there = open_run(folder)
-    extended(there.manifest, manifest)
+    there.extended(manifest)
     return there.done()
 
 
@@ -213,7 +218,7 @@ def writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Writer]:
     with _locked(folder):
         new = {"format": FORMAT, **manifest}
         there = open_run(folder) if (folder / "manifest.json").exists() else None
-        writer = Writer(folder, extended(there, new) if there else new)
+        writer = Writer(folder, there.extended(new) if there else new)
         for leftover in (*folder.glob(".manifest.json.*"), *folder.glob("*/.*.parquet.*")):
             leftover.unlink(missing_ok=True)  # of a writer that was killed in the middle of a file
         for part in (*_parts(folder / "parts"), *_parts(folder / "pictures")):
@@ -226,43 +231,6 @@ def writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[Writer]:
             yield writer
         finally:
             writer.flush()
-
-
-def extended(run: Run, new: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest of a run that is gone on with: the tables `models`, `methods` and `metrics` may grow, and what stands in
-    both must be equal, as must `asked`; but pictures that are not measured yet may get boxes. Raises BadRequest that names
-    what differs."""
-    old = run.manifest
-    before, now = old["asked"], new["asked"]
-    names = [name for name in now if before.get(name) != now[name]]
-    if "boxes" in names and {**now["boxes"], **before["boxes"]} == now["boxes"]:
-        more = now["boxes"].keys() - before["boxes"].keys()
-        names = [name for name in names if name != "boxes" or more & {*run.table(["name"]).name}]
-    if names:
-        what = ", ".join(f"{name} {_asked(before.get(name))}, not {_asked(now[name])}" for name in names)
-        raise BadRequest(f"This run was asked otherwise ({what}); give another folder, or ask as before.")
-    joined = dict(old) | {name: value for name, value in new.items() if name not in ("models", "methods", "metrics")}
-    joined["created"] = old.get("created")
-    for kind in ("models", "methods", "metrics"):
-        for name in old[kind].keys() & new[kind].keys():
-            if old[kind][name] != new[kind][name]:
-                raise BadRequest(
-                    f"This run has measured {name} otherwise ({_differences(old[kind][name], new[kind][name])}); "
-                    "give another folder."
-                )
-        joined[kind] = {**old[kind], **new[kind]}
-    older, newer = (one.get("misfits", {}) for one in (old, new))
-    joined["misfits"] = {name: {**older.get(name, {}), **newer.get(name, {})} for name in {**older, **newer}}
-    return joined
-
-
-def _asked(value: Any) -> str:
-    return f"of {len(value)} pictures" if isinstance(value, dict) else repr(value)
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)!r} there, {new.get(name)!r} now" for name in names)
 
 
 def _folded(method: str) -> str:

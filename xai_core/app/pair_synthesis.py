@@ -68,8 +68,8 @@ def features(model: ExplainableModel, two: Two) -> None:
     if found is None and compute.wanted(
         key, 1.5 * octaves * iterations * compute.pass_seconds(model.id), button="Synthesise"
     ):
-        slot = st.empty()
-        with compute.progress(key) as bar:
+        above, slot = st.empty(), st.empty()  # the button that cancels does not move while pictures come and go
+        with compute.progress(key, above) as bar:
             options = {"octaves": octaves, "iterations": iterations, "regularisation": smoothing}
             found = compute.gated(
                 lambda track: _grown(
@@ -108,15 +108,16 @@ def difference(model: ExplainableModel, two: Two) -> None:
         steps = st.slider("Steps", 10, 401, 201, key="steps", width=160, **LINK)
     names = [first, second] if first != second else [first]
     base = f"inversion {two.key} {steps}"
-    finished = compute.held(f"{base} {names} {depths}")
+    key = f"{base} {names} {depths}"
+    finished = compute.held(key)
     seconds = 3.0 * steps * depths * len(names) * compute.pass_seconds(model.id)
-    if finished is None and compute.wanted(f"{base} {names} {depths}", seconds, button="Synthesise"):
-        slot = st.empty()
-        with compute.progress(f"{base} {names}") as bar:
+    if finished is None and compute.wanted(key, seconds, button="Synthesise"):
+        above, slot = st.empty(), st.empty()
+        with compute.progress(key, above) as bar:
             finished = compute.gated(
                 lambda track: _each(names, every, two, depths, steps, base, slot, bar), bar, "Inversion"
             )
-            compute.hold(f"{base} {names} {depths}", finished)
+            compute.hold(key, finished)
     if finished is None:
         return
     for title, row in finished:
