@@ -124,7 +124,6 @@ def _percent(share: float) -> str:
 def _box(chosen: Chosen) -> tuple[float, ...] | None:
     """A box drawn on the picture, or typed; both are the same."""
     width, height = chosen.picture.size
-    st.session_state.pop("drawn", None)
     with st.expander("The box", expanded=True), st.container(horizontal=True, gap="medium"):
         numbers = st.container(width=220)
         with numbers:
