@@ -38,6 +38,7 @@ def test_a_run_fits_its_page(visit, width):
 def test_a_run_is_started_on_the_page_cancelled_and_kept(visit):
     page = visit("Faithfulness_metrics?view=A+run")
     page.get_by_text("New run", exact=True).click()
+    page.wait_for_timeout(1000)  # it opens with a movement
     page.get_by_role("button", name="Plan").click()
     expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Start", exact=True).click()

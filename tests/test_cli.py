@@ -206,6 +206,7 @@ def test_methods_are_listed_with_their_options(capsys):
 
 def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr(weights, "OWN", tmp_path)  # without the networks of this project
     text, rows = listed("models", capsys)
     assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(CARDS)
     for row, line in zip(rows, text.splitlines(), strict=True):

@@ -71,7 +71,7 @@ def section() -> None:
         plan = compute.held(key)
         offer = st.empty()
         if plan is None:
-            if not _asked_for(offer, wanted):
+            if not _asked_for(offer, wanted, key):
                 return
             with offer, st.spinner("Looking through the pictures"):
                 plan = str(_evaluated(wanted, dry=True))
@@ -84,16 +84,22 @@ def section() -> None:
             _work(wanted, minutes, slot, key)
 
 
-def _asked_for(offer: DeltaGenerator, wanted: Wanted) -> bool:
-    """Whether the plan is asked for, which says how much there is to do."""
+def _asked_for(offer: DeltaGenerator, wanted: Wanted, key: str) -> bool:
+    """Whether the plan is asked for, which says how much there is to do; also where the press of the button fell into a
+    rerun that was cut short."""
+    if st.session_state.get("planned") == key:
+        return True
     with offer.container():
         if session.cancelled(f"run {wanted.name}"):
             st.info("Cancelled. What was measured is kept in the run; a new plan says what is left to do.")
         st.caption("The plan says how many passes through the networks this takes, and about how long.")
-        pressed = st.button("Plan", key="plan", type="primary", icon=":material/calculate:")
-    if pressed:
-        session.cancel(None)
-    return pressed
+        st.button("Plan", key="plan", type="primary", icon=":material/calculate:", on_click=_ask, args=(key,))
+    return False
+
+
+def _ask(key: str) -> None:
+    session.cancel(None)
+    st.session_state["planned"] = key
 
 
 def _form() -> tuple[Wanted | None, float]:
@@ -156,6 +162,7 @@ def _evaluated(wanted: Wanted, **how):
 def _work(wanted: Wanted, minutes: float, slot: DeltaGenerator, plan: str) -> None:
     """Measure; other visitors have their turns between two pictures. Cancelled or not, what is measured is shown."""
     compute.hold(plan, None)  # less will be left to do, also where this is cancelled
+    st.session_state["planned"] = None
     with compute.progress(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
         run = _evaluated(wanted, budget=60 * minutes, track=track, within=within)
     if not len(run.table()):
