@@ -17,6 +17,7 @@ from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 from xai_core import drawing, evaluating, files, planning, runs
 from xai_core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
 from xai_core.metrics.measuring import measure
+from xai_core.models import untrained
 from xai_core.runs import CONTROL
 from xai_core.samples import SAMPLES, load_sample
 
@@ -73,8 +74,8 @@ def test_a_row_is_what_measure_gives(tmp_path):
 
 
 def test_untrained_twins_are_made_once_for_all_pictures(tmp_path, monkeypatch):
-    made, real = [], evaluating.untrained
-    monkeypatch.setattr(evaluating, "untrained", lambda model, seed: made.append(seed) or real(model, seed))
+    made, real = [], untrained.untrained
+    monkeypatch.setattr(untrained, "untrained", lambda model, seed: made.append(seed) or real(model, seed))
     metric = "efficient_parameter_randomisation"
     run = evaluate(tmp_path / "run", 3, ["saliency"], [metric])
     assert made == [0, 1, 2]  # not for each picture again

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measuring import CONTROLS, Measurement, Twin, measure_all
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
-from xai_core.models.untrained import untrained
+from xai_core.models.untrained import twins
 from xai_core.options import check_options
 from xai_core.planning import LABEL, PREDICTED, Asked, Block, Box, Given, Plan
 from xai_core.question import Question
@@ -127,7 +126,7 @@ class _Held:
         if name != self._name:
             self._model = self.twin = None  # before the next one is loaded
             self._name, self._model = name, self._load(name)
-            self.twin = cache(partial(untrained, self._model))
+            self.twin = twins(self._model)
         return self._model
 
 

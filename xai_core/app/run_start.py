@@ -43,16 +43,20 @@ class Wanted(NamedTuple):
     def out(self) -> Path:
         return made() / self.name
 
+    @property
+    def source(self) -> str | Path:
+        """What `evaluate` is given as pictures. Raises UnknownName."""
+        return drawing.SAMPLE_SET if self.pictures == SAMPLES else datasets.find_offered(self.pictures)
+
     def command(self) -> str:
         """The same on the command line."""
-        data = drawing.SAMPLE_SET if self.pictures == SAMPLES else str(datasets.find_offered(self.pictures))
         options = {
             "images": self.count, "models": ",".join(self.networks), "methods": ",".join(self.methods),
             "metrics": ",".join(self.metrics), "target": self.target, "seed": self.seed,
             "out": self.out,
         }  # fmt: skip
         told = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())
-        return f"python -m xai_core evaluate {shlex.quote(data)} {told}"
+        return f"python -m xai_core evaluate {shlex.quote(str(self.source))} {told}"
 
 
 def made() -> Path:
@@ -87,19 +91,14 @@ def section() -> None:
 def _asked_for(offer: DeltaGenerator, wanted: Wanted, key: str) -> bool:
     """Whether the plan is asked for, which says how much there is to do; also where the press of the button fell into a
     rerun that was cut short."""
-    if st.session_state.get("planned") == key:
+    if session.planned(key):
         return True
     with offer.container():
         if session.cancelled(f"run {wanted.name}"):
             st.info("Cancelled. What was measured is kept in the run; a new plan says what is left to do.")
         st.caption("The plan says how many passes through the networks this takes, and about how long.")
-        st.button("Plan", key="plan", type="primary", icon=":material/calculate:", on_click=_ask, args=(key,))
+        st.button("Plan", key="plan", type="primary", icon=":material/calculate:", on_click=session.plan, args=(key,))
     return False
-
-
-def _ask(key: str) -> None:
-    session.cancel(None)
-    st.session_state["planned"] = key
 
 
 def _form() -> tuple[Wanted | None, float]:
@@ -154,15 +153,14 @@ def _evaluated(wanted: Wanted, **how):
     there = [path for path in made().glob("*") if path.is_dir()]
     if wanted.out not in there and len(there) >= MOST_RUNS:
         raise BadRequest(f"There are {len(there)} runs in {made()} already: remove one, or use the command line.")
-    images = drawing.SAMPLE_SET if wanted.pictures == SAMPLES else datasets.find_offered(wanted.pictures)
     asked = {"count": wanted.count, "target": wanted.target, "seed": wanted.seed, "load": _load}
-    return evaluate(wanted.networks, wanted.methods, wanted.metrics, images, wanted.out, **asked, **how)
+    return evaluate(wanted.networks, wanted.methods, wanted.metrics, wanted.source, wanted.out, **asked, **how)
 
 
 def _work(wanted: Wanted, minutes: float, slot: DeltaGenerator, plan: str) -> None:
     """Measure; other visitors have their turns between two pictures. Cancelled or not, what is measured is shown."""
     compute.hold(plan, None)  # less will be left to do, also where this is cancelled
-    st.session_state["planned"] = None
+    session.plan(None)
     with compute.progress(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
         run = _evaluated(wanted, budget=60 * minutes, track=track, within=within)
     if not len(run.table()):

@@ -77,6 +77,17 @@ def cancel(key: str | None) -> None:
     st.session_state["cancelled"] = key
 
 
+def planned(key: str) -> bool:
+    """Whether the visitor has asked for this very plan."""
+    return st.session_state.get("planned") == key
+
+
+def plan(key: str | None) -> None:
+    """Ask for a plan, or for none; what was cancelled before no longer counts."""
+    cancel(None)
+    st.session_state["planned"] = key
+
+
 def failure(name: str) -> str | None:
     """Why a model could not be loaded, where that was tried a moment ago."""
     message, when = st.session_state.get("failures", {}).get(name, (None, 0.0))

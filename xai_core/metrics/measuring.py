@@ -6,7 +6,7 @@ the pictures of several maps and metrics. Nothing is kept of a batch but its sco
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from xai_core.metrics.metric import HIGHER, LOWER, NEEDS, Again, Asking, Candida
 from xai_core.metrics.placing import Boxes, inside
 from xai_core.metrics.streaming import Job, run_jobs
 from xai_core.models.explainable import ExplainableModel, Picture
-from xai_core.models.untrained import untrained
+from xai_core.models.untrained import twins
 from xai_core.options import check_options
 from xai_core.question import Question
 from xai_core.runtime import Track
@@ -144,7 +144,7 @@ def measure_asked(
 def case_of(question: Question, image: Tensor, seed: int, region: NDArray | None = None, twin: Twin | None = None) -> Case:
     """What the metrics of one picture (1, 3, H, W) share."""
     model = question.model
-    twin = twin or cache(partial(untrained, model))
+    twin = twin or twins(model)
     return Case(image, question.target, seed, region, _remaker(model, question.target), model, twin)
 
 

@@ -1,7 +1,9 @@
 """The untrained twin of a model: the same layers with random parameters, for what a map owes to training alone."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,11 @@ def untrained(model: ExplainableModel, seed: int = 0) -> ExplainableModel:
     if card.base:
         network = replace(network, classify=_drawn([network.classify], seed)[0])
     return replace(twin, network=network, recipe=model.recipe)
+
+
+def twins(model: ExplainableModel) -> Callable[[int], ExplainableModel]:
+    """`untrained` of this model by the seed, each made once."""
+    return cache(partial(untrained, model))
 
 
 def _redrawn(model: ExplainableModel, seed: int) -> ExplainableModel:
