@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from xai_core.app import frame, home
+from xai_core.app import home
+from xai_core.app.shared import page_setup
 
-frame.page("Home")
+page_setup.page("Home")
 st.title("Why did the model decide this?")
 st.markdown(
     "Ask an image classifier where it looked, whether it would change its mind, and what differs between networks and "

@@ -20,7 +20,7 @@ from small_models import difference, spearman
 
 from xai_core import METHODS
 from xai_core.attribution.method import Method
-from xai_core.options import check_options
+from xai_core.core.options import check_options
 
 HEAD = """# Methods, and what each is checked against
 

@@ -23,9 +23,10 @@ logging.disable(logging.WARNING)  # streamlit's, about running without a server
 
 from benchmarks.paired import machine, peak_megabytes
 from xai_core import evaluate, explain, load_model, load_sample
-from xai_core.app import home, loaded
-from xai_core.classifying import classify
-from xai_core.datasets import open_dataset
+from xai_core.analysis.predict import classify
+from xai_core.app import home
+from xai_core.app.shared import loaded_models
+from xai_core.data.datasets import open_dataset
 
 LIMIT, MORE = 2700, 50  # MB: of the app; that many pictures may need beyond few
 NETWORKS = (
@@ -40,8 +41,8 @@ def networks() -> dict[str, Any]:
     picture, rows = load_sample("astronaut"), []
     for id in NETWORKS:
         for method in ("grad_cam", "saliency"):
-            explain(loaded.model(id, loaded.RANDOM), picture, method)
-        held = [name for name, _, _ in loaded.in_memory()]
+            explain(loaded_models.model(id, loaded_models.RANDOM), picture, method)
+        held = [name for name, _, _ in loaded_models.in_memory()]
         rows.append({"network": id, "now": home.resident_megabytes(), "peak": peak_megabytes(), "in memory": held})
         print(f"  {id:<32}{rows[-1]['now']:>8.0f} MB now{rows[-1]['peak']:>8.0f} MB at most   {', '.join(held)}")
     peak = max(row["peak"] for row in rows)

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.paired import Work, machine, row, spread, timed
 from benchmarks.peers import CLASS, EIGHT_CAMS, Peers
 from xai_core import METHODS, ClassLogit, Question, explain, explain_methods, load_model, load_sample
-from xai_core.attribution.masks import rise_all
-from xai_core.comparing import rank_correlation
-from xai_core.explanation import Explanation
+from xai_core.attribution.perturbation.random_masks import rise_all
+from xai_core.explanation.agreement import rank_correlation
+from xai_core.explanation.result import Explanation
 
 
 class Ours(NamedTuple):

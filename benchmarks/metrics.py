@@ -24,9 +24,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from benchmarks.paired import Work, machine, peak_megabytes, row, spread, timed
 from benchmarks.peers import CLASS, Peers
 from xai_core import ClassLogit, load_model, load_sample, measure_all
-from xai_core.explaining import ask
+from xai_core.attribution.explain import ask
 from xai_core.metrics.catalog import QUICK
-from xai_core.metrics.measuring import total_passes
+from xai_core.metrics.measure import total_passes
 
 A_STEP, COARSE_STEP, TEN = 224, 1024, 10
 

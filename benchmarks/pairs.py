@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.paired import report, row, timed
-from xai_core import PAIR_METRICS, evaluate_pair, explain_pair, load_model, runtime
+from xai_core import PAIR_METRICS, evaluate_pair, explain_pair, load_model
+from xai_core.core import runtime
 
 CURVES = [metric for metric in PAIR_METRICS if metric != "MS"]
 METHODS = ("grad_cam", "interaction_cam_mean", "input_x_gradient")

@@ -13,10 +13,10 @@ import torch
 from benchmarks.paired import report, row, timed
 from benchmarks.peers import CLASS, Peers
 from xai_core import METHODS, explain, explain_methods, load_model
-from xai_core.comparing import rank_correlation
-from xai_core.models.catalog import CARDS
+from xai_core.explanation.agreement import rank_correlation
 from xai_core.models.loading import random_module
 from xai_core.models.staged import freeze
+from xai_core.models.zoo.catalog import CARDS
 
 PEER_CAMS = {
     "grad_cam": pytorch_grad_cam.GradCAM,

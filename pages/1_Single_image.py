@@ -2,30 +2,30 @@
 
 import streamlit as st
 
-from xai_core.app import compute, frame, pickers, session, show
+from xai_core.app.shared import cache, display, page_setup, session, widgets
 
-frame.page("Single image")
+page_setup.page("Single image")
 by_link = session.opened_by_link()
 session.take_over()
 st.title("Explain one picture")
 say = st.container()
 with st.sidebar:
-    chosen = pickers.picture(say)
-    model = pickers.model(say)
+    chosen = widgets.picture(say)
+    model = widgets.model(say)
 if chosen is None:
     st.stop()
 
-with show.errors():
+with display.errors():
     prepared = model.prepare(chosen.picture)
-    ranked = compute.ranked(model, prepared)
+    ranked = cache.ranked(model, prepared)
     with st.sidebar:
-        target = pickers.question(model, ranked, chosen.true_class, say)
-        method = pickers.method(model)
-    show.heading(model.title, ranked)
+        target = widgets.question(model, ranked, chosen.true_class, say)
+        method = widgets.method(model)
+    display.heading(model.title, ranked)
     if chosen.remark:
         st.caption(chosen.remark)
     if ranked:
-        show.predictions(ranked, getattr(target, "classes", (None,))[0], pickers.pick_bar)
+        display.predictions(ranked, getattr(target, "classes", (None,))[0], widgets.pick_bar)
     if target is None:
         st.stop()
 
@@ -34,9 +34,9 @@ with show.errors():
     if misfit:
         st.info(f"{misfit} Choose another method or another model.")
         st.stop()
-    run = compute.Run(model, chosen.picture, prepared, target, *method)
-    found = compute.known(run)
-    if found is None and compute.wanted(run.key, run.estimate, at_once=by_link):
-        with compute.progress(run.key) as bar:
-            found = compute.compute(run, bar)
-    show.result(found, chosen, method.method)
+    run = cache.Run(model, chosen.picture, prepared, target, *method)
+    found = cache.known(run)
+    if found is None and cache.wanted(run.key, run.estimate, at_once=by_link):
+        with cache.progress(run.key) as bar:
+            found = cache.compute(run, bar)
+    display.result(found, chosen, method.method)

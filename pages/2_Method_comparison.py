@@ -2,25 +2,26 @@
 
 import streamlit as st
 
-from xai_core.app import compare, compute, frame, pickers, sections, session, show
+from xai_core.app.methods import sections
+from xai_core.app.shared import cache, display, method_tiles, page_setup, session, widgets
 
-frame.page("Method comparison")
+page_setup.page("Method comparison")
 by_link = session.opened_by_link()
 st.title("Compare methods")
 st.markdown("One picture, one question, several methods. Where they agree, trust grows; where they differ, look closer.")
 say = st.container()
 with st.sidebar:
-    chosen = pickers.picture(say)
-    model = pickers.model(say)
+    chosen = widgets.picture(say)
+    model = widgets.model(say)
 if chosen is None:
     st.stop()
 
-with show.errors():
-    ranked = compute.ranked(model, model.prepare(chosen.picture))
+with display.errors():
+    ranked = cache.ranked(model, model.prepare(chosen.picture))
     with st.sidebar:
-        target = pickers.question(model, ranked, chosen.true_class, say)
-        names = compare.methods(model)
-        how = compare.view()
+        target = widgets.question(model, ranked, chosen.true_class, say)
+        names = method_tiles.methods(model)
+        how = method_tiles.view()
     if target is None:
         st.stop()
     if not names:
@@ -28,14 +29,14 @@ with show.errors():
         st.stop()
 
     st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
-    runs = compare.runs(model, chosen, target, names)
-    seconds = sum(run.estimate for run in runs if compute.known(run) is None)
-    name = compute.name_of("comparison", runs)
-    now = compute.wanted(name, seconds, at_once=by_link, button="Compare")
-    found = compare.tiles(runs, chosen, how, name, now)
+    runs = method_tiles.runs(model, chosen, target, names)
+    seconds = sum(run.estimate for run in runs if cache.known(run) is None)
+    name = cache.name_of("comparison", runs)
+    now = cache.wanted(name, seconds, at_once=by_link, button="Compare")
+    found = method_tiles.tiles(runs, chosen, how, name, now)
     if found and not how.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
-        section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **pickers.LINK)
+        section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)
         if section in ("Agreement", "Consensus") and len(found) < 2:
             st.info("Choose two methods or more to see how far they agree.")
         elif section == "Agreement":

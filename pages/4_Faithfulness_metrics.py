@@ -2,16 +2,17 @@
 
 import streamlit as st
 
-from xai_core.app import frame, metrics_image, metrics_run, pickers, session, show
+from xai_core.app.metrics import image_tab, run_tab
+from xai_core.app.shared import display, page_setup, session, widgets
 
-frame.page("Faithfulness metrics")
+page_setup.page("Faithfulness metrics")
 by_link = session.opened_by_link()
 st.title("Faithfulness metrics")
 st.markdown("Which of these maps tell the truth about the network? Measured, beside maps that know nothing of it.")
-one, run = st.tabs(["One image", "A run"], key="view", on_change="rerun", **pickers.LINK)
+one, run = st.tabs(["One image", "A run"], key="view", on_change="rerun", **widgets.LINK)
 if one.open:
-    with one, show.errors():
-        metrics_image.page(by_link)
+    with one, display.errors():
+        image_tab.page(by_link)
 if run.open:
-    with run, show.errors():
-        metrics_run.show()
+    with run, display.errors():
+        run_tab.show()

@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from xai_core.app import frame, pair_sections, pair_synthesis, pair_views, pairs, pickers, session, show
+from xai_core.app.pairs import sections, synthesis, tiles, views
+from xai_core.app.shared import display, page_setup, session, widgets
 
-frame.page("Pairs")
+page_setup.page("Pairs")
 by_link = session.opened_by_link()
 st.title("Why are these two alike?")
 st.markdown(
@@ -13,44 +14,44 @@ st.markdown(
 )
 say = st.container()
 with st.sidebar:
-    kind = pair_views.source()
-    chosen = pickers.picture(say)
-    if kind == pair_views.VIEWS:
-        how, seed = pair_views.recipe()
+    kind = views.source()
+    chosen = widgets.picture(say)
+    if kind == views.VIEWS:
+        how, seed = views.recipe()
         other = None
     else:
-        how, seed = pair_views.Augmentation(), 0
-        other = pair_views.second_picture(say)
-    model = pickers.model(say)
-if chosen is None or (kind == pair_views.PICTURES and other is None):
+        how, seed = views.Augmentation(), 0
+        other = views.second_picture(say)
+    model = widgets.model(say)
+if chosen is None or (kind == views.PICTURES and other is None):
     st.stop()
 
-with show.errors():
-    two = pair_views.two_pictures(model, chosen, other) if other else pair_views.views(model, chosen, how, seed)
+with display.errors():
+    two = views.two_pictures(model, chosen, other) if other else views.views(model, chosen, how, seed)
     with st.sidebar:
-        measured = pairs.measure(model, two.name)
-        asked = pairs.methods(model, measured)
+        measured = tiles.measure(model, two.name)
+        asked = tiles.methods(model, measured)
         smooth = st.segmented_control(
-            "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", **pickers.LINK
+            "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", **widgets.LINK
         )
-    pair_views.source_and_views(two)
-    pairs.heading(model, two, measured, how)
+    views.source_and_views(two)
+    tiles.heading(model, two, measured, how)
     if not asked.methods:
         st.info("Choose at least one method on the left.")
         st.stop()
-    found = pairs.explained(model, two, asked, by_link)
-    pairs.tiles(found, two, smooth == "Smooth")
+    found = tiles.explained(model, two, asked, by_link)
+    tiles.tiles(found, two, smooth == "Smooth")
     names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
-    section = st.segmented_control("More", names, default=names[0], required=True, key="more", **pickers.LINK)
+    section = st.segmented_control("More", names, default=names[0], required=True, key="more", **widgets.LINK)
     if section == "Matching patches":
-        pair_sections.matching(model, two, asked)
+        sections.matching(model, two, asked)
     elif section == "Metrics":
-        pair_sections.metrics(model, two, asked, found)
+        sections.metrics(model, two, asked, found)
     elif section == "Networks":
-        pair_sections.networks(two, asked, smooth == "Smooth")
+        sections.networks(two, asked, smooth == "Smooth")
     elif section == "Invariance":
-        pair_sections.invariance(model, two, asked, smooth == "Smooth")
+        sections.invariance(model, two, asked, smooth == "Smooth")
     elif section == "Synthesis":
-        pair_synthesis.section(model, two)
+        synthesis.section(model, two)
     else:
-        pair_sections.downloads(two, asked, found)
+        sections.downloads(two, asked, found)

@@ -2,21 +2,22 @@
 
 import streamlit as st
 
-from xai_core.app import evolution, evolution_sections, evolution_view, frame, show
+from xai_core.app.evolution import overview, sections, selection
+from xai_core.app.shared import display, page_setup
 
-frame.page("Training evolution")
+page_setup.page("Training evolution")
 st.title("Training evolution")
 st.markdown(
     "How each sample's prediction moved while the network learned: what it knew early, what it forgot, what it never got."
 )
-with show.errors():
+with display.errors():
     with st.sidebar:
-        chosen = evolution.runs()
+        chosen = overview.runs()
     if chosen is None:
-        evolution.nothing_yet()
+        overview.nothing_yet()
         st.stop()
     with st.sidebar:
-        view = evolution_view.view(chosen.run, chosen.other)
-    evolution.facts(view)
-    evolution.detail(view, *evolution.overview(view))
-    evolution_sections.more(view)
+        view = selection.view(chosen.run, chosen.other)
+    overview.facts(view)
+    overview.detail(view, *overview.overview(view))
+    sections.more(view)

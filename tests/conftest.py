@@ -18,9 +18,9 @@ if WORKER and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[int(WORKER) % len(processors)]})
 
-from xai_core import torchvision_ops
+from xai_core.core import torchvision_compat
 
-torchvision_ops.ensure_importable()
+torchvision_compat.ensure_importable()
 
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from xai_core.explanation import Explanation, Passes
+from xai_core.explanation.result import Explanation, Passes
 
 SQUARE = {"picture_size": (100, 100), "box": (0.0, 0.0, 100.0, 100.0)}
 LANDSCAPE = {"picture_size": (200, 100), "box": (50.0, 0.0, 150.0, 100.0)}  # the network saw the middle

@@ -19,10 +19,10 @@ from pytorch_grad_cam.utils.model_targets import FinerWeightedTarget
 from small_models import Normalise, ask, assembled, custom, pair, pictures
 from torch import Tensor, nn
 
-from xai_core import runtime
 from xai_core.attribution.catalog import METHODS
-from xai_core.question import Question
-from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, Target
+from xai_core.core import runtime
+from xai_core.explanation.question import Question
+from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, Target
 
 CLASS, RIVAL = 7, 42
 NETWORKS = {"resnet50": ("resnet", "resnet50", 224), "vit": ("vit", "deit_tiny_patch16_224", 224)}

@@ -33,11 +33,11 @@ from oracles import (
 from small_models import ask, pair, pictures, small
 from torch import nn
 
-from xai_core import runtime
-from xai_core.attribution import segments
-from xai_core.images import baseline_images
+from xai_core.attribution.perturbation import segmentation
+from xai_core.core import runtime
+from xai_core.data.preprocessing import baseline_images
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, ClassMargin
 
 SIDE = 24
 CLASSES = ClassLogit((1, 3))
@@ -131,7 +131,7 @@ def small_name(family):
 def feature_ablation(family="resnet", kind="slic"):
     found = small(family)
     image = pictures(1, found.side)
-    parts = segments.segment(image[0], kind, 20)
+    parts = segmentation.segment(image[0], kind, 20)
     with torch.no_grad():
         oracle = captum.attr.FeatureAblation(lambda x: found.plain(x)[:, 1] - found.plain(x)[:, 4])
         expected = oracle.attribute(image, feature_mask=parts[None, None], perturbations_per_eval=8)[:, 0]
@@ -172,7 +172,7 @@ def lime_package(question, image, parts, samples, seed):
 def lime():
     found = small("efficientnet")
     image, options = pictures(1, found.side), {"samples": 150, "segmentation": "slic", "segments": 30, "seed": 3}
-    parts, question = segments.segment(image[0], "slic", 30), ask(found.model, MARGIN)
+    parts, question = segmentation.segment(image[0], "slic", 30), ask(found.model, MARGIN)
     weights, _ = lime_package(question, image, parts, 150, 3)
     expected = torch.zeros(parts.shape)
     for part, weight in weights:

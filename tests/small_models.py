@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.models.catalog import CARDS
+from xai_core.data.recipe import Recipe
+from xai_core.explanation.question import Question
+from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import FAMILIES
 from xai_core.models.loading import random_module
 from xai_core.models.staged import freeze, normalisation
-from xai_core.question import Question
-from xai_core.recipe import Recipe
-from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
+from xai_core.models.zoo.catalog import CARDS
 
 ARCHITECTURES = {  # name, side of its pictures, arguments that make it small
     "resnet": ("resnet18", 96, {}),

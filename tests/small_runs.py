@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from small_models import custom
 
-from xai_core import evaluating
-from xai_core.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset, Labelled
+from xai_core.evaluation import runner
 
 METHODS, METRICS = ("grad_cam", "saliency"), ("deletion", "sparseness")
 CONTROLS = 4
@@ -47,12 +47,12 @@ def small_model(name: str):
 def evaluate(out: Path, n: int = 3, methods=METHODS, metrics=METRICS, images=None, **more):
     """A run of the small network over n pictures."""
     images = pictures(n) if images is None else images
-    return evaluating.evaluate(["small"], methods, metrics, images, out, **{"load": small_model} | more)
+    return runner.evaluate(["small"], methods, metrics, images, out, **{"load": small_model} | more)
 
 
 def killed_until_done(out: Path, n: int) -> int:
     """Evaluate in children that die by SIGKILL, later and later, until one lives to the end."""
-    evaluating.FLUSH_SECONDS = 0.0
+    runner.FLUSH_SECONDS = 0.0
     evaluate(out / "warm", 1)  # everything is imported and set up before the first child
     began = time.perf_counter()
     evaluate(out / "timed", 1)

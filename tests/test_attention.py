@@ -6,9 +6,9 @@ import torch
 from small_models import Pair, assembled, difference, pair, pictures, targets
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest
-from xai_core.explaining import explain
-from xai_core.targets import ClassLogit
+from xai_core.attribution.explain import explain
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.targets import ClassLogit
 
 ROLLOUTS = ("attention_rollout", "gradient_rollout", "le_grad")
 

@@ -10,11 +10,18 @@ from small_models import ask, difference, pictures, small, targets
 from torch import nn
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import options_of
+from xai_core.explanation.targets import (
+    ClassContrast,
+    ClassLogit,
+    ClassMargin,
+    ClassProbability,
+    SimilarityTo,
+    against_similar,
+)
 from xai_core.models.explainable import ExplainableModel
-from xai_core.options import options_of
-from xai_core.outputs import Outputs
-from xai_core.targets import ClassContrast, ClassLogit, ClassMargin, ClassProbability, SimilarityTo, against_similar
+from xai_core.models.outputs import Outputs
 
 SIDE = 12
 
@@ -165,7 +172,7 @@ class TestAblationCam:
             for target in targets(found, 2).values():
                 short = run("ablation_cam", ask(found.model, target), images, relu=False)
                 with monkeypatch.context() as patch:
-                    patch.setattr("xai_core.attribution.cam_search._by_features", lambda *rest: None)
+                    patch.setattr("xai_core.attribution.cam.gradient_free._by_features", lambda *rest: None)
                     long = run("ablation_cam", ask(found.model, target), images, relu=False)
                 close(short, long, 2e-3)  # drops of one channel in hundreds, from values rounded to float32
 

@@ -10,13 +10,13 @@ from small_models import ask, pair, pictures, small
 from test_cam_forms import SIDE, averaged, close, run
 from torch import nn
 
-from xai_core.attribution import cam_layers
+from xai_core.attribution.cam import multi_layer
 from xai_core.attribution.catalog import METHODS
-from xai_core.autograd import value_and_curvature, value_and_gradient
-from xai_core.errors import BadRequest
+from xai_core.core.autodiff.capture import BiasRecording, ExplicitAttention
+from xai_core.core.autodiff.gradients import value_and_curvature, value_and_gradient
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.targets import ClassLogit, ClassProbability
 from xai_core.models.explainable import ExplainableModel
-from xai_core.recording import BiasRecording, ExplicitAttention
-from xai_core.targets import ClassLogit, ClassProbability
 
 
 class TestFullGrad:
@@ -116,7 +116,7 @@ class TestSeveralLayers:
     def test_layers_are_the_ends_of_resolutions(self):
         def cuts(name):
             found = small(name)
-            return cam_layers._cuts(ask(found.model, ClassLogit((1,))), pictures(1, found.side))
+            return multi_layer._cuts(ask(found.model, ClassLogit((1,))), pictures(1, found.side))
 
         assert cuts("resnet") == ["layer1.1", "layer2.1", "layer3.1", "layer4.1"]
         assert cuts("vit")[-2:] == ["blocks.3", "blocks.4"]  # one resolution: every cut up to the default one
@@ -131,7 +131,7 @@ class TestConcepts:
         head.weight.data = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
         pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         model = ExplainableModel.from_stages([("pixels", nn.Identity())], pool, classify=head)
-        found = cam_layers.concepts(ask(model, ClassLogit((0,))), images, components=3)
+        found = multi_layer.concepts(ask(model, ClassLogit((0,))), images, components=3)
         assert found.explained.item() > 0.9999
         close(found.maps[0, 0], images[0, 1], 1e-3)
         close(found.directions[0, 0], torch.tensor([0.0, 1.0, 0.0]), 1e-3)
@@ -143,7 +143,7 @@ class TestConcepts:
     def test_is_the_same_each_time_and_each_part_is_non_negative(self):
         found = small("custom")
         images = pictures(2, found.side)
-        first, again = (cam_layers.concepts(ask(found.model, ClassLogit((1, 2))), images) for _ in range(2))
+        first, again = (multi_layer.concepts(ask(found.model, ClassLogit((1, 2))), images) for _ in range(2))
         assert torch.equal(first.maps, again.maps) and torch.equal(first.scores, again.scores)
         assert first.maps.min() >= 0 and first.directions.min() >= 0
         assert (first.scores.diff(dim=1) <= 0).all()

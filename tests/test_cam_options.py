@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_models import difference, pictures, small
 
-from xai_core.attribution.cam_options import Replicated
-from xai_core.explaining import explain
+from xai_core.attribution.cam.options import Replicated
+from xai_core.attribution.explain import explain
 
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():

@@ -11,9 +11,9 @@ import torch
 from oracles import CAMS, CLASS, LARGE, SMALL, logit, probability
 from small_models import ask, assert_same, difference
 
-from xai_core import runtime
 from xai_core.attribution.catalog import METHODS
-from xai_core.targets import ClassLogit
+from xai_core.core import runtime
+from xai_core.explanation.targets import ClassLogit
 
 EITHER = pytest.mark.parametrize("name", [SMALL, LARGE], ids=lambda name: name[1])
 LOGIT = ClassLogit((CLASS,))

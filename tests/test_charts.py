@@ -13,9 +13,9 @@ import pytest
 from made_maps import made
 from PIL import Image
 
-from xai_core.charts import ASKED, BAR, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
+from xai_core.app.charts.common import ASKED, BAR, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
+from xai_core.explanation.rendering import Scale, heatmap_picture, scale_of
 from xai_core.models.explainable import Prediction
-from xai_core.rendering import Scale, heatmap_picture, scale_of
 
 CATS = [
     Prediction(282, "tiger cat", 0.5),

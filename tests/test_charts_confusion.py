@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from test_confusion import TABLE
 
-from xai_core import charts_confusion
-from xai_core.confusion import Confusion, calibration, confusion, per_class, worst_classes
+from xai_core.analysis.confusion import Confusion, calibration, confusion, per_class, worst_classes
+from xai_core.app.charts import confusion as charts_confusion
 
 FEW = confusion(TABLE)
 MANY = worst_classes(Confusion(np.random.default_rng(0).integers(0, 9, (200, 200)), tuple(map(str, range(200)))), 40)

@@ -10,13 +10,15 @@ from made_maps import made
 from small_models import ask, pair, pictures, small, targets
 from torch import nn
 
-from xai_core import checking, exporting, runtime
-from xai_core.comparing import GRID
-from xai_core.errors import BadRequest, XaiError
-from xai_core.explaining import explain
-from xai_core.metrics import hiding
+from xai_core.analysis import sanity_check
+from xai_core.attribution.explain import explain
+from xai_core.core import runtime
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.explanation import export
+from xai_core.explanation.agreement import GRID
+from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability
+from xai_core.metrics.faithfulness import quick_deletion
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, ClassMargin, ClassProbability
 
 SIDE = 56
 CORNER = (slice(0, 28), slice(0, 28))  # of the picture; a quarter of it, somewhat more than the fifth that is hidden
@@ -47,7 +49,7 @@ def corner(inside=1.0, outside=0.0):
 
 
 def score(*maps, seed=0, target=LOGIT):
-    return checking.quick_deletion(ask(quadrant_reader(), target), picture(), maps, seed)
+    return sanity_check.quick_deletion(ask(quadrant_reader(), target), picture(), maps, seed)
 
 
 def test_the_map_of_what_is_read_wins_over_its_inverse():
@@ -57,12 +59,12 @@ def test_the_map_of_what_is_read_wins_over_its_inverse():
 
 def test_against_a_plain_loop_without_blobs():
     """f without S, written out, minus the mean over the eight random fifths; hidden edges fade over by one cell."""
-    from xai_core.images import baseline_images, blurred
+    from xai_core.data.preprocessing import baseline_images, blurred
 
     grid = np.random.default_rng(1).normal(size=(GRID, GRID)).astype(np.float32)
     image, left = picture(), []
-    ties = hiding.blobs(3, hiding.RANDOM_ORDERS)
-    orders = [hiding.blobs(3, index) for index in range(hiding.RANDOM_ORDERS)]
+    ties = quick_deletion.blobs(3, quick_deletion.RANDOM_ORDERS)
+    orders = [quick_deletion.blobs(3, index) for index in range(quick_deletion.RANDOM_ORDERS)]
     for order in [*orders, grid]:
         hidden = np.zeros(GRID * GRID)
         hidden[np.argsort(-order, axis=None, kind="stable")[:157]] = 1
@@ -78,12 +80,12 @@ def test_ties_are_broken_by_the_seed_and_a_constant_map_is_one_more_random_fifth
     flat = made(np.zeros((7, 7)))
     few = corner()
     assert score(flat, seed=1) == score(flat, seed=1) != score(flat, seed=2)
-    chosen = hiding.strongest(np.zeros((GRID, GRID)), ties := hiding.blobs(0, 8))
+    chosen = quick_deletion.strongest(np.zeros((GRID, GRID)), ties := quick_deletion.blobs(0, 8))
     assert chosen.sum() == 157 and ties[chosen].min() >= ties[~chosen].max()
-    assert hiding.strongest(few.heatmap, ties)[: GRID // 2, : GRID // 2].all() == (GRID**2 // 4 == 157)
+    assert quick_deletion.strongest(few.heatmap, ties)[: GRID // 2, : GRID // 2].all() == (GRID**2 // 4 == 157)
     positive = few.heatmap.copy()
     positive[3:, :] = 0  # 42 cells; the rest of the fifth is drawn
-    assert hiding.strongest(positive, ties)[positive > 0].all()
+    assert quick_deletion.strongest(positive, ties)[positive > 0].all()
 
 
 def test_a_score_depends_on_no_other_map_and_on_no_unit_and_a_map_of_no_numbers_has_none():
@@ -99,25 +101,25 @@ def test_every_kind_of_target_in_one_sweep_of_few_passes(kind, monkeypatch):
     image, target = pictures(1, found.side), targets(found, 1)[kind]
     question = ask(found.model, target)
     maps = [explain(found.model, image[0], name, target=target) for name in ("saliency", "random_map")]
-    scores = checking.quick_deletion(question, image, maps)
-    assert np.isfinite(scores).all() and question.tally.forward == hiding.RANDOM_ORDERS + 2
+    scores = sanity_check.quick_deletion(question, image, maps)
+    assert np.isfinite(scores).all() and question.tally.forward == quick_deletion.RANDOM_ORDERS + 2
     monkeypatch.setattr(runtime, "inner_batch", lambda *given, **more: 3)
-    assert checking.quick_deletion(question, image, maps) == pytest.approx(scores, abs=1e-5)
+    assert sanity_check.quick_deletion(question, image, maps) == pytest.approx(scores, abs=1e-5)
 
 
 def test_what_a_sanity_check_changes():
     model, untrained = pair("resnet").model, pair("efficientnet").model
     margin = ClassMargin((1,), (0,))
-    weights, another = checking.changes(model, margin, untrained)
+    weights, another = sanity_check.changes(model, margin, untrained)
     assert (weights.model.id, weights.model.recipe, weights.target) == (untrained.id, model.recipe, margin)
     assert another.model is model and another.target == ClassMargin((2,), (0,)), "it has no names: of the first three"
     named = replace(model, class_names=tuple("abcdefgh"))
-    assert checking.changes(named, ClassMargin((1,), (5,)), untrained)[1].target == ClassMargin((2,), (5,))
-    assert checking.changes(named, ClassLogit((6,)), untrained)[1][1:] == ("asked for c", named, ClassLogit((2,)))
-    asked = checking.changes(model, ClassProbability((3,)), untrained)[1].target
+    assert sanity_check.changes(named, ClassMargin((1,), (5,)), untrained)[1].target == ClassMargin((2,), (5,))
+    assert sanity_check.changes(named, ClassLogit((6,)), untrained)[1][1:] == ("asked for c", named, ClassLogit((2,)))
+    asked = sanity_check.changes(model, ClassProbability((3,)), untrained)[1].target
     assert isinstance(asked, ClassProbability) and asked.classes != (3,)
     similarity = targets(pair("resnet"), 1)["similarity"]
-    assert [change.id for change in checking.changes(model, similarity, untrained)] == ["weights_randomised"]
+    assert [change.id for change in sanity_check.changes(model, similarity, untrained)] == ["weights_randomised"]
 
 
 def test_a_control_survives_every_change_and_a_gradient_does_not():
@@ -125,16 +127,16 @@ def test_a_control_survives_every_change_and_a_gradient_does_not():
     untrained = replace(pair("resnet", "resnet18", 64).model, fingerprint="another")
     image = pictures(1, 64)[0]
     maps = {name: explain(model, image, name, target=1) for name in ("edge_detector", "saliency", "uniform_map")}
-    found = dict(checking.sanity(maps, image, checking.changes(model, ClassLogit((1,)), untrained)))
+    found = dict(sanity_check.sanity(maps, image, sanity_check.changes(model, ClassLogit((1,)), untrained)))
     assert found["edge_detector"] == {"weights_randomised": pytest.approx(1), "another_class": pytest.approx(1)}
     assert found["saliency"]["another_class"] < 0.99
     assert np.isnan(found["uniform_map"]["another_class"])
-    assert checking.in_words(found["uniform_map"]["another_class"]) == "nothing to compare"
+    assert sanity_check.in_words(found["uniform_map"]["another_class"]) == "nothing to compare"
 
 
 def test_checks_stand_in_the_manifest():
     one = made(np.ones((3, 3)))
     checks = {"a": {"quick_deletion": float("nan"), "sanity": {"another_class": BadRequest("No.")}}}
-    said = json.loads(exporting.manifest({"a": one, "b": XaiError("It broke.")}, checks))
+    said = json.loads(export.manifest({"a": one, "b": XaiError("It broke.")}, checks))
     assert said["a"]["checks"] == {"quick_deletion": None, "sanity": {"another_class": "No."}}
     assert said["b"] == {"error": "It broke."} and said["a"]["method"] == "some_method"

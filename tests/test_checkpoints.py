@@ -18,11 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from xai_core import explain
-from xai_core.errors import NoClassifier, WeightsUnavailable
-from xai_core.models import checkpoints, families, loading
-from xai_core.models.catalog import CARDS
+from xai_core.core.errors import NoClassifier, WeightsUnavailable
+from xai_core.explanation.targets import SimilarityTo
+from xai_core.models import families, loading
 from xai_core.models.loading import load_model
-from xai_core.targets import SimilarityTo
+from xai_core.models.weights import checkpoints
+from xai_core.models.zoo.catalog import CARDS
 
 OPTIMIZER = {"state": {0: {"momentum_buffer": torch.zeros(3)}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
 NAMESPACE = argparse.Namespace(lr=0.1, arch="x")

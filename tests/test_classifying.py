@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from small_models import pair
 
-from xai_core import classifying, decoding
 from xai_core.__main__ import main
-from xai_core.classifying import classify, judged, read_predictions, settings_of
-from xai_core.datasets import open_dataset
-from xai_core.errors import BadRequest, NoClassifier
-from xai_core.matching import match_classes
+from xai_core.analysis import predict, prefetch
+from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
+from xai_core.core.errors import BadRequest, NoClassifier
+from xai_core.data.datasets import open_dataset
+from xai_core.data.label_matching import match_classes
 
 NAMES = ("red", "green", "blue", "grey")
 
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def parts(monkeypatch):
-    monkeypatch.setattr(classifying, "PART", 8)
+    monkeypatch.setattr(predict, "PART", 8)
     return 8
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_part_is_made_again(model, folder, tmp_path, parts):
 def test_what_is_there_already_is_not_computed_again(model, folder, tmp_path, monkeypatch):
     dataset, out = open_dataset(folder), tmp_path / "p.parquet"
     list(classify(model, dataset, out))
-    monkeypatch.setattr(classifying, "_rows", None)  # would fail
+    monkeypatch.setattr(predict, "_rows", None)  # would fail
     steps = list(classify(model, dataset, out))
     assert len(steps) == 1 and steps[0].done == 30 and len(steps[0].unreadable) == 2
 
@@ -125,28 +125,28 @@ def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
     """Constant memory: however long the dataset, at most three inner batches are alive."""
     dataset, alive, most = open_dataset(folder), [0], []
     many = replace(dataset, samples=tuple(replace(one, name=one.name) for one in dataset.samples * 10))
-    prepared = decoding._prepared
+    prepared = prefetch._prepared
 
     def counted(*asked):
         alive[0] += 1
         return prepared(*asked)
 
-    rows = classifying._rows
+    rows = predict._rows
 
     def consumed(model, read, *more):
         most.append(alive[0])
         alive[0] -= 16
         return rows(model, read, *more)
 
-    monkeypatch.setattr(decoding, "_prepared", counted)
-    monkeypatch.setattr(classifying, "_rows", consumed)
-    monkeypatch.setattr(classifying.runtime, "inner_batch", lambda *_: 16)
+    monkeypatch.setattr(prefetch, "_prepared", counted)
+    monkeypatch.setattr(predict, "_rows", consumed)
+    monkeypatch.setattr(predict.runtime, "inner_batch", lambda *_: 16)
     list(classify(model, many, tmp_path / "p.parquet"))
     assert len(most) >= 18 and max(most) <= 3 * 16 + 1
 
 
 def test_progress_is_in_words():
-    step = classifying.Progress(1234, 10000, (("a", "b"),), 45.67, 192.0)
+    step = predict.Progress(1234, 10000, (("a", "b"),), 45.67, 192.0)
     assert step.in_words() == "1,234 of 10,000 pictures, 45.7 a second, about 3 min left; 1 could not be read"
 
 

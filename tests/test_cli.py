@@ -18,13 +18,14 @@ from PIL import Image
 
 from xai_core.__main__ import main
 from xai_core.attribution.catalog import METHODS
-from xai_core.explaining import explain
-from xai_core.models import loading, weights
-from xai_core.models.catalog import CARDS
+from xai_core.attribution.explain import explain
+from xai_core.core.options import Choice, Range, options_of
+from xai_core.data.image_io import open_picture
+from xai_core.data.samples import load_sample
+from xai_core.models import loading
 from xai_core.models.explainable import ExplainableModel
-from xai_core.options import Choice, Range, options_of
-from xai_core.pictures import open_picture
-from xai_core.samples import load_sample
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import CARDS
 
 ROOT = Path(__file__).parents[1]
 TABBY, EGYPTIAN_CAT = 281, 285
@@ -206,13 +207,13 @@ def test_methods_are_listed_with_their_options(capsys):
 
 def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(weights, "OWN", tmp_path)  # without the networks of this project
+    monkeypatch.setattr(locate, "OWN", tmp_path)  # without the networks of this project
     text, rows = listed("models", capsys)
     assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(CARDS)
     for row, line in zip(rows, text.splitlines(), strict=True):
         checkpoints = CARDS[row["id"]].checkpoints
         assert [one["id"] for one in row["checkpoints"]] == [one.id for one in checkpoints]
-        assert [one["ready"] for one in row["checkpoints"]] == [weights.find(one) is not None for one in checkpoints]
+        assert [one["ready"] for one in row["checkpoints"]] == [locate.find(one) is not None for one in checkpoints]
         assert [one["ready"] for one in row["checkpoints"]] == [all(f.package for f in one.files) for one in checkpoints]
         missing = [file for one in checkpoints for file in one.files if not file.package]
         assert ("to be fetched" in line) == any(file.url for file in missing)

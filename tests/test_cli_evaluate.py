@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from small_runs import png, small_model
 
-from xai_core import cli_evaluate, evaluating, runs
 from xai_core.__main__ import main
+from xai_core.cli import evaluate
+from xai_core.evaluation import runner, store
 
 ROOT = Path(__file__).parents[1]
 WHAT = ["--models", "small", "--methods", "grad_cam,saliency,layer_cam", "--metrics", "deletion,sparseness,deletion@mean"]
@@ -19,14 +20,14 @@ WHAT = ["--models", "small", "--methods", "grad_cam,saliency,layer_cam", "--metr
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "evaluate", lambda *given, **more: real(*given, **more, load=small_model))
+    monkeypatch.setattr(runner, "evaluate", lambda *given, **more: real(*given, **more, load=small_model))
     for number in range(8):
         (tmp_path / "data" / f"{number}.png").parent.mkdir(exist_ok=True)
         (tmp_path / "data" / f"{number}.png").write_bytes(png(number))
     return tmp_path / "data"
 
 
-real = evaluating.evaluate
+real = runner.evaluate
 
 
 def test_a_folder_is_measured_summed_up_and_gone_on_with(folder, tmp_path, capsys):
@@ -37,7 +38,7 @@ def test_a_folder_is_measured_summed_up_and_gone_on_with(folder, tmp_path, capsy
     assert "Deletion (lower is better), small" in said and "Deletion (mean, 16 steps, confidence)" in said
     assert "control:uniform_map" in said and "n = 7" in said and "does not beat the controls" in said
     assert said.rstrip().endswith(str(out))
-    assert len(runs.open_run(out).table()) == 147
+    assert len(store.open_run(out).table()) == 147
     assert main(["evaluate", str(folder), *WHAT, "--images", "8", "--out", str(out)]) == 0
     assert "7 of 8 pictures before a model are there" in capsys.readouterr().out
     assert main(["evaluate", str(folder), *WHAT, "--out", str(out)]) == 0
@@ -54,7 +55,7 @@ def test_boxes_come_from_a_table(folder, tmp_path, capsys):
     boxes.write_text("picture,left,top,right,bottom\n0.png,0,0,60,50\n0.png,1,1,5,5\n3.png,0,0,20,20\n")
     what = ["--models", "small", "--methods", "saliency", "--metrics", "energy_pointing_game", "--boxes", str(boxes)]
     assert main(["evaluate", str(folder), *what, "--out", str(tmp_path / "run")]) == 0
-    frame = runs.open_run(tmp_path / "run").table()
+    frame = store.open_run(tmp_path / "run").table()
     assert set(frame.name[frame.value.notna()]) == {"0.png", "3.png"}
     asked = json.loads((tmp_path / "run" / "manifest.json").read_text())["asked"]
     assert asked["boxes"]["0.png"] == [[0, 0, 60, 50], [1, 1, 5, 5]]
@@ -80,11 +81,11 @@ def test_mistakes_are_one_line(folder, tmp_path, capsys, monkeypatch, more, said
 
 
 def test_a_word_for_all_and_for_the_quick_ones():
-    quick, every = cli_evaluate._methods("quick"), cli_evaluate._methods("all")
+    quick, every = evaluate._methods("quick"), evaluate._methods("all")
     assert {"grad_cam", "saliency"} <= set(quick) < set(every)
     assert "occlusion" in every and "occlusion" not in quick and "random_map" not in every
-    assert "energy_pointing_game" in cli_evaluate._metrics("quick", True)
-    metrics = cli_evaluate._metrics("quick,deletion@blur", False)
+    assert "energy_pointing_game" in evaluate._metrics("quick", True)
+    metrics = evaluate._metrics("quick,deletion@blur", False)
     assert "energy_pointing_game" not in metrics and metrics[-1] == "deletion@blur"
 
 
@@ -112,5 +113,5 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
     if process.returncode == 0:
         pytest.fail("it was done before it could be interrupted")
     assert process.returncode == 2 and "Stopped. What was measured is stored" in wrong and "Traceback" not in wrong
-    found = runs.open_run(tmp_path / "run").table()
+    found = store.open_run(tmp_path / "run").table()
     assert len(found) % 5 == 0 and not found.duplicated(["picture", "method", "metric"]).any()

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from xai_core.__main__ import main
+from xai_core.data.samples import load_sample
 from xai_core.models import loading
-from xai_core.models.catalog import CARDS
 from xai_core.models.explainable import ExplainableModel
-from xai_core.samples import load_sample
+from xai_core.models.zoo.catalog import CARDS
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from small_models import ask, pictures
 from torch import nn
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.explaining import explain
-from xai_core.images import BASELINES, baseline_images
+from xai_core.attribution.explain import explain
+from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, ClassMargin
 
 SIDE = 12
 CAMS = [name for name, method in METHODS.items() if method.family == "cam"]

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from xai_core import ExplainableModel, explain
-from xai_core.clustering import FEWEST, SIDE, cluster_maps
-from xai_core.errors import BadRequest
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.clustering import FEWEST, SIDE, cluster_maps
 
 SIZE, EACH = 32, 60
 

@@ -8,10 +8,11 @@ from scipy.stats import spearmanr
 
 from xai_core import load_sample
 from xai_core.attribution import catalog
-from xai_core.comparing import (
+from xai_core.attribution.explain import attempt_methods
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.explanation.agreement import (
     MEASURES,
     agreement,
-    attempt_methods,
     clustered,
     common_grid,
     consensus,
@@ -19,8 +20,7 @@ from xai_core.comparing import (
     similarity,
     top_overlap,
 )
-from xai_core.errors import BadRequest, XaiError
-from xai_core.explanation import Explanation
+from xai_core.explanation.result import Explanation
 
 
 def random_map(seed: int, ties: bool = False) -> np.ndarray:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from small_models import pair, pictures, small
 
-from xai_core import comparing, comparing_models
-from xai_core.comparing_models import ask_model, ask_models, compare_on, difference, explained
-from xai_core.errors import BadRequest, UnknownName, WeightsUnavailable
-from xai_core.explanation import Explanation
-from xai_core.rendering import to_pil
+from xai_core.analysis import compare_models
+from xai_core.analysis.compare_models import ask_model, ask_models, compare_on, difference, explained
+from xai_core.core.errors import BadRequest, UnknownName, WeightsUnavailable
+from xai_core.explanation import agreement
+from xai_core.explanation.rendering import to_pil
+from xai_core.explanation.result import Explanation
 
 NETWORKS = {name: small(name).model for name in ("resnet", "vit", "custom")}
 
@@ -63,12 +64,12 @@ def test_maps_are_compared_over_what_all_networks_saw(picture):
     model = NETWORKS["custom"]
     wide, narrow = (replace(model, id=str(side), recipe=replace(model.recipe, shorter_side=side)) for side in (48, 60))
     first, second = (ask_model(one, picture, "edge_detector").explanation for one in (wide, narrow))
-    left, top, right, bottom = comparing.common_box([first, second])
+    left, top, right, bottom = agreement.common_box([first, second])
     assert (left, top, right, bottom) == second.box and second.box[0] > first.box[0]
-    grids = comparing.common_grids([first, second])
-    assert comparing.rank_correlation(*grids) > 0.9
-    apart = comparing.rank_correlation(comparing.common_grid(first), comparing.common_grid(second))
-    assert apart < comparing.rank_correlation(*grids) - 0.1
+    grids = agreement.common_grids([first, second])
+    assert agreement.rank_correlation(*grids) > 0.9
+    apart = agreement.rank_correlation(agreement.common_grid(first), agreement.common_grid(second))
+    assert apart < agreement.rank_correlation(*grids) - 0.1
 
 
 def test_a_difference_is_signed_symmetric_and_lies_on_the_common_crop(answers):
@@ -76,17 +77,17 @@ def test_a_difference_is_signed_symmetric_and_lies_on_the_common_crop(answers):
     one, other = difference(a, b), difference(b, a)
     assert np.array_equal(one.heatmap, -other.heatmap) and one.signed
     assert np.abs(one.heatmap).max() <= 2 and one.heatmap.shape == (112, 112)
-    assert one.box == comparing.common_box([a, b])
+    assert one.box == agreement.common_box([a, b])
     assert not difference(a, a).heatmap.any()
 
 
 def test_what_networks_say_is_compared_by_name(answers):
     first = answers[0]
     twin = replace(first, model="twin")
-    assert comparing_models.same_top([first, twin]) == 1
-    assert comparing_models.shared_top([first, twin, answers[-1]])[0].tolist()[:2] == [1, 1]
-    assert np.isnan(comparing_models.shared_top([first, answers[-1]])[0, 1])
-    assert np.isnan(comparing_models.same_top([answers[-1]]))
+    assert compare_models.same_top([first, twin]) == 1
+    assert compare_models.shared_top([first, twin, answers[-1]])[0].tolist()[:2] == [1, 1]
+    assert np.isnan(compare_models.shared_top([first, answers[-1]])[0, 1])
+    assert np.isnan(compare_models.same_top([answers[-1]]))
 
 
 def test_pictures_on_which_networks_differ_come_first(picture):
@@ -96,11 +97,11 @@ def test_pictures_on_which_networks_differ_come_first(picture):
     agreements = [row["map agreement"] for row in rows]
     assert agreements == sorted(agreements) and rows[0]["lost"] is None
     alone = list(ask_models(list(NETWORKS), every[rows[0]["picture"]], "grad_cam", load=load))
-    assert comparing_models.mean_agreement(alone) == pytest.approx(agreements[0], abs=1e-6)
+    assert compare_models.mean_agreement(alone) == pytest.approx(agreements[0], abs=1e-6)
     assert rows[0]["resnet"] == alone[0].predictions[0].name.split(",")[0]
 
 
 def test_maps_of_other_pictures_are_refused(answers, picture):
     other = ask_model(NETWORKS["vit"], to_pil(pictures(1, 80, seed=3)[0]), "grad_cam").explanation
     with pytest.raises(BadRequest, match="different pictures"):
-        comparing.agreement([answers[0].explanation, other])
+        agreement.agreement([answers[0].explanation, other])

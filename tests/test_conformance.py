@@ -16,11 +16,11 @@ import torch
 from small_models import CHEAP, NAMES, TARGETS, difference, pair, pictures, refused, small, spearman, targets
 
 from xai_core.attribution.catalog import EVERYWHERE, METHODS
-from xai_core.errors import BadRequest
-from xai_core.explaining import explain
+from xai_core.attribution.explain import explain
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import options_of
+from xai_core.data.samples import load_sample
 from xai_core.models.families import FAMILIES
-from xai_core.options import options_of
-from xai_core.samples import load_sample
 
 # Every method answers for every kind of target on one network, and for a class and a similarity on the others. What does
 # not fit says so in one sentence: that is tested with the families.

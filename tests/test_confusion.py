@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xai_core.confusion import OTHERS, calibration, changed, confusion, most_confused, per_class, worst_classes
+from xai_core.analysis.confusion import OTHERS, calibration, changed, confusion, most_confused, per_class, worst_classes
 
 ROWS = [  # path, true, predicted, confidence
     ("1", "cat", "cat", 0.95),

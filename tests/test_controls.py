@@ -9,8 +9,8 @@ import torch
 from small_models import ask, custom, pair, pictures
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.explaining import explain
-from xai_core.targets import ClassLogit
+from xai_core.attribution.explain import explain
+from xai_core.explanation.targets import ClassLogit
 
 CONTROLS = [name for name, method in METHODS.items() if method.family == "control"]
 

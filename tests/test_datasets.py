@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from xai_core import datasets
-from xai_core.errors import BadPicture, BadRequest, UnknownName
-from xai_core.pictures import MAX_BYTES
+from xai_core.core.errors import BadPicture, BadRequest, UnknownName
+from xai_core.data import datasets
+from xai_core.data.image_io import MAX_BYTES
 
 
 def png(level=0):

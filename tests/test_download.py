@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 from http_server import serving
 
-from xai_core.models import download
-from xai_core.models.download import NotFetched, fetch
+from xai_core.models.weights import download
+from xai_core.models.weights.download import NotFetched, fetch
 
 ROOT = Path(__file__).parents[1]
 DATA = bytes(range(256)) * 4096 * 3  # 3 MB
@@ -193,7 +193,7 @@ def test_threads_that_want_the_same_file_fetch_it_once(target):
 
 def in_process(url, target):
     """The same in a process of its own."""
-    code = "import sys; from pathlib import Path; from xai_core.models.download import fetch; "
+    code = "import sys; from pathlib import Path; from xai_core.models.weights.download import fetch; "
     code += "fetch(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4])"
     return subprocess.Popen([sys.executable, "-c", code, url, target, str(MEGABYTES), RIGHT], cwd=ROOT)
 

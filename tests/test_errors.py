@@ -10,11 +10,11 @@ import pytest
 import torch
 from small_models import NAMES, difference, pictures, small, targets
 
-from xai_core import errors
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest, NoClassifier, OutOfMemory, UnknownName, XaiError
-from xai_core.explaining import explain, explain_methods
-from xai_core.targets import ClassLogit, ClassMargin
+from xai_core.attribution.explain import explain, explain_methods
+from xai_core.core import errors
+from xai_core.core.errors import BadRequest, NoClassifier, OutOfMemory, UnknownName, XaiError
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 
 CHEAP = {"smooth_grad": {"samples": 7}, "integrated_gradients": {"steps": 7}, "occlusion": {"window": 24, "stride": 8}}
 LONG = ("smooth_grad", "integrated_gradients", "occlusion")

@@ -14,12 +14,14 @@ import pytest
 import small_runs
 from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 
-from xai_core import drawing, evaluating, files, planning, runs
-from xai_core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
-from xai_core.metrics.measuring import measure
-from xai_core.models import untrained
-from xai_core.runs import CONTROL
-from xai_core.samples import SAMPLES, load_sample
+from xai_core.core import files
+from xai_core.core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
+from xai_core.data import selection
+from xai_core.data.samples import SAMPLES, load_sample
+from xai_core.evaluation import planner, runner, store
+from xai_core.evaluation.store import CONTROL
+from xai_core.metrics.measure import measure
+from xai_core.models import random_init
 
 ROOT = Path(__file__).parents[1]
 EACH = (len(METHODS) + CONTROLS) * len(METRICS)
@@ -38,13 +40,13 @@ def rows_of(run):
 def counted(monkeypatch):
     """(picture, method, metric) of everything that is measured from now on."""
     cells = []
-    real = evaluating.measured
+    real = runner.measured
 
     def counting(model, block, *more):
         cells.extend((block.entry.name, *cell) for cell in block.missing)
         return real(model, block, *more)
 
-    monkeypatch.setattr(evaluating, "measured", counting)
+    monkeypatch.setattr(runner, "measured", counting)
     return cells
 
 
@@ -62,7 +64,7 @@ def test_one_row_for_each_picture_method_and_metric_and_the_controls(tmp_path):
 def test_a_row_is_what_measure_gives(tmp_path):
     run = evaluate(tmp_path / "run", 1)
     model, picture = small_runs.small_model("small"), small_runs.pictures(1).open("0.png")
-    _, explanation = next(evaluating.explain_methods(model, picture, {"saliency": {}}))
+    _, explanation = next(runner.explain_methods(model, picture, {"saliency": {}}))
     alone = measure(model, picture, explanation, "deletion")
     frame = run.table()
     stored = frame[(frame.method == "saliency") & (frame.metric == "deletion")].iloc[0]
@@ -74,13 +76,13 @@ def test_a_row_is_what_measure_gives(tmp_path):
 
 
 def test_untrained_twins_are_made_once_for_all_pictures(tmp_path, monkeypatch):
-    made, real = [], untrained.untrained
-    monkeypatch.setattr(untrained, "untrained", lambda model, seed: made.append(seed) or real(model, seed))
+    made, real = [], random_init.untrained
+    monkeypatch.setattr(random_init, "untrained", lambda model, seed: made.append(seed) or real(model, seed))
     metric = "efficient_parameter_randomisation"
     run = evaluate(tmp_path / "run", 3, ["saliency"], [metric])
     assert made == [0, 1, 2]  # not for each picture again
     model, picture = small_runs.small_model("small"), small_runs.pictures(3).open("2.png")
-    _, explanation = next(evaluating.explain_methods(model, picture, {"saliency": {}}))
+    _, explanation = next(runner.explain_methods(model, picture, {"saliency": {}}))
     frame = run.table()
     stored = frame[(frame.method == "saliency") & (frame.name == "2.png")].value.item()
     assert stored == pytest.approx(measure(model, picture, explanation, metric).value, rel=1e-5)
@@ -122,7 +124,7 @@ def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
     done = subprocess.run(script, cwd=ROOT, env=path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout.split()[-1]) >= 5, "killed often enough to mean something"
-    killed = runs.open_run(tmp_path / "run")
+    killed = store.open_run(tmp_path / "run")
     assert len(killed.parts) > 1 and not killed.damaged and not list(tmp_path.glob("run/parts/.*"))
     ours, whole = rows_of(killed), rows_of(evaluate(tmp_path / "whole", 6))
     assert len(ours) == 6 * EACH and ours.run_key.is_unique
@@ -131,25 +133,25 @@ def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
 
 
 def test_two_writers_are_one_too_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(store, "WAIT_SECONDS", 0.0)
     out = tmp_path / "run"
     evaluate(out, 1)
-    with runs.writing(out, runs.open_run(out).manifest):
-        assert runs.open_run(out).being_written
+    with store.writing(out, store.open_run(out).manifest):
+        assert store.open_run(out).being_written
         with pytest.raises(BadRequest, match="Another evaluation is writing"):
             evaluate(out, 1)
-    assert not runs.open_run(out).being_written
+    assert not store.open_run(out).being_written
     evaluate(out, 2)
 
 
 def test_it_can_be_read_while_it_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "FLUSH_SECONDS", 0.0)
     out, seen = tmp_path / "run", []
 
     def look(blocks):
         for block in blocks:
             yield block
-            now = runs.open_run(out)
+            now = store.open_run(out)
             seen.append(len(now.table()))
             assert now.being_written and now.manifest["state"] == "running" and now.manifest["rows"] == 4 * EACH
 
@@ -181,7 +183,7 @@ def test_a_run_of_another_version_is_refused_and_left_alone(tmp_path):
     file = tmp_path / "run" / "manifest.json"
     changed = json.loads(file.read_text()) | {"format": 99}
     file.write_text(json.dumps(changed))
-    for act in (runs.open_run, lambda folder: evaluate(folder, 1)):
+    for act in (store.open_run, lambda folder: evaluate(folder, 1)):
         with pytest.raises(BadRequest, match="run of format 99; this version reads and writes format 1"):
             act(tmp_path / "run")
     assert json.loads(file.read_text()) == changed
@@ -191,9 +193,9 @@ def test_a_run_of_another_version_is_refused_and_left_alone(tmp_path):
 def test_a_broken_manifest_is_said_to_be_one(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(BadRequest, match=r"cannot be read|format None"):
-        runs.open_run(tmp_path)
+        store.open_run(tmp_path)
     with pytest.raises(BadRequest, match="holds no run"):
-        runs.open_run(tmp_path / "nowhere")
+        store.open_run(tmp_path / "nowhere")
 
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path):
@@ -206,9 +208,9 @@ def test_a_folder_of_something_else_is_not_written_to(tmp_path):
 def test_a_damaged_part_is_noticed_put_aside_and_measured_again(tmp_path):
     out, said = tmp_path / "run", []
     whole = rows_of(evaluate(out, 2))
-    (part,) = runs.open_run(out).parts
+    (part,) = store.open_run(out).parts
     part.write_bytes(part.read_bytes()[:-100])
-    broken = runs.open_run(out)
+    broken = store.open_run(out)
     assert broken.damaged == (part.name,) and len(broken.table()) == 0
     again = evaluate(out, 2, say=said.append)
     assert any("was damaged and is put aside" in words for words in said)
@@ -227,7 +229,7 @@ def test_what_is_no_picture_and_what_is_there_twice_is_left_out_and_said(tmp_pat
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluating, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "FLUSH_SECONDS", 0.0)
     real, written = files.os.replace, []
 
     def full(source, target):
@@ -241,7 +243,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
         disk.setattr(files.os, "replace", full)
         with pytest.raises(XaiError, match="No space left on device"):
             evaluate(tmp_path / "run", 4, thumbnails=False)
-    stopped = runs.open_run(tmp_path / "run")
+    stopped = store.open_run(tmp_path / "run")
     assert len(stopped.table()) == 2 * EACH and not list(tmp_path.glob("run/parts/.*"))
     assert len(evaluate(tmp_path / "run", 4).table()) == 4 * EACH
 
@@ -263,7 +265,7 @@ def test_cancelled_in_the_middle_it_keeps_what_is_measured(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path / "run", 4, track=stop)
-    assert len(runs.open_run(tmp_path / "run").table()) == 2 * EACH
+    assert len(store.open_run(tmp_path / "run").table()) == 2 * EACH
     assert len(evaluate(tmp_path / "run", 4).table()) == 4 * EACH
 
 
@@ -279,7 +281,7 @@ def test_the_plan_is_what_is_done(tmp_path):
 
 
 def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, monkeypatch):
-    real = evaluating.explain_methods
+    real = runner.explain_methods
 
     def sometimes(model, picture, options, **how):
         for name, one in real(model, picture, options, **how):
@@ -287,7 +289,7 @@ def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, mo
                 raise BadRequest("It broke on purpose.")
             yield name, one
 
-    monkeypatch.setattr(evaluating, "explain_methods", sometimes)
+    monkeypatch.setattr(runner, "explain_methods", sometimes)
     frame = evaluate(tmp_path / "run", 2, methods=("grad_cam", "saliency", "layer_cam")).table()
     broken = frame[frame.method == "grad_cam"]
     assert len(broken) == 4 and broken.value.isna().all() and set(broken.note) == {"It broke on purpose."}
@@ -295,17 +297,17 @@ def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, mo
 
 
 def test_too_little_memory_stops_it_and_keeps_the_rest(tmp_path, monkeypatch):
-    real, last = evaluating.measured, drawing.drawn(small_runs.pictures(3), None, 0)[-1].name
+    real, last = runner.measured, selection.drawn(small_runs.pictures(3), None, 0)[-1].name
 
     def sometimes(model, block, *more):
         if block.entry.name == last:
             raise OutOfMemory("Not even one picture fits into memory.")
         return real(model, block, *more)
 
-    monkeypatch.setattr(evaluating, "measured", sometimes)
+    monkeypatch.setattr(runner, "measured", sometimes)
     with pytest.raises(OutOfMemory):
         evaluate(tmp_path / "run", 3)
-    assert len(runs.open_run(tmp_path / "run").table()) == 2 * EACH
+    assert len(store.open_run(tmp_path / "run").table()) == 2 * EACH
 
 
 def test_a_run_carries_small_copies_unless_told_not_to(tmp_path):
@@ -358,7 +360,7 @@ def test_variants_of_a_metric_stand_beside_each_other(tmp_path):
     ("seconds", "said"), [(0.2, "about 1 s"), (80, "about 80 s"), (600, "about 10 min"), (9000, "about 2.5 h")]
 )
 def test_how_long_in_words(seconds, said):
-    assert planning.in_time(seconds) == said
+    assert planner.in_time(seconds) == said
 
 
 LABELLED = ("3/a.png", "4/b.png", "nonsense/c.png", "d.png", "n01440764_tench.png")
@@ -384,17 +386,19 @@ def test_subfolders_are_classes_and_an_archive_is_as_good(tmp_path, packed):
 
 def test_pictures_are_drawn_by_name_and_seed_alone():
     few, many = small_runs.pictures(30), small_runs.pictures(40)
-    names = [one.name for one in drawing.drawn(few, 10, 0)]
-    assert names == [one.name for one in drawing.drawn(few, 20, 0)][:10] != [one.name for one in drawing.drawn(few, 10, 1)]
-    order = [one.name for one in drawing.drawn(few, None, 0)]
-    assert [one.name for one in drawing.drawn(many, None, 0) if one.name in order] == order
+    names = [one.name for one in selection.drawn(few, 10, 0)]
+    assert (
+        names == [one.name for one in selection.drawn(few, 20, 0)][:10] != [one.name for one in selection.drawn(few, 10, 1)]
+    )
+    order = [one.name for one in selection.drawn(few, None, 0)]
+    assert [one.name for one in selection.drawn(many, None, 0) if one.name in order] == order
     with pytest.raises(BadRequest, match="At least one"):
-        drawing.drawn(few, 0, 0)
+        selection.drawn(few, 0, 0)
 
 
 def test_the_samples_are_a_dataset_whose_files_are_the_same_everywhere():
-    found = drawing.pictures_of("samples")
+    found = selection.pictures_of("samples")
     assert [one.name for one in found.samples] == list(SAMPLES)
-    pictures, left_out = drawing.looked_through(found, drawing.drawn(found, 2, 0))
+    pictures, left_out = selection.looked_through(found, selection.drawn(found, 2, 0))
     assert len(pictures) == 2 and not left_out
     assert np.array_equal(found.open("chelsea"), load_sample("chelsea"))

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xai_core.dynamics import RunRecorder
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.evolution import Run, grouped, measures, rows_of, together, verdicts
-from xai_core.recorded_runs import find_run, offered_runs, read_run
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.training.dynamics.analysis import Run, grouped, measures, rows_of, together, verdicts
+from xai_core.training.dynamics.readers import find_run, offered_runs, read_run
+from xai_core.training.dynamics.recorder import RunRecorder
 
 NAMES = ("cat", "dog", "fox", "owl")
 # four samples over five epochs: never changes and is right; flips every time; learns once; is missing twice
@@ -148,7 +148,7 @@ def test_a_recorder_goes_on_after_a_killed_process(tmp_path, suffix):
 
 
 def test_a_kill_in_the_middle_of_writing_leaves_the_last_epoch(tmp_path, monkeypatch):
-    from xai_core import files
+    from xai_core.core import files
 
     recorder = RunRecorder(tmp_path / "run.parquet", NAMES)
     recorder.record(1, ["a"], ["cat"], ["dog"], [0.5])

@@ -12,10 +12,10 @@ import pytest
 from made_maps import LANDSCAPE, made
 from PIL import Image
 
-from xai_core.errors import XaiError
-from xai_core.explanation import Passes
-from xai_core.exporting import json_text, npz_bytes, png_bytes, write_atomically
-from xai_core.version import __version__
+from xai_core.core.errors import XaiError
+from xai_core.core.version import __version__
+from xai_core.explanation.export import json_text, npz_bytes, png_bytes, write_atomically
+from xai_core.explanation.result import Passes
 
 MAP = np.linspace(-2, 3, 49, dtype=np.float32).reshape(7, 7)
 EXPLANATIONS = {

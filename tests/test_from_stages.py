@@ -8,10 +8,10 @@ import torch
 from small_models import MEAN, STD, ask, difference, pictures
 from torch import nn
 
-from xai_core.errors import BadRequest
-from xai_core.explaining import explain
+from xai_core.attribution.explain import explain
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.targets import ClassLogit, SimilarityTo
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, SimilarityTo
 
 
 class Tokens(nn.Module):

@@ -5,9 +5,9 @@ import torch
 from small_models import CHEAP, spearman
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.explaining import explain
+from xai_core.attribution.explain import explain
+from xai_core.data.samples import load_sample
 from xai_core.models.loading import load_model
-from xai_core.samples import load_sample
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 SLOW_ON_THE_CPU = {"occlusion": {"stride": 56}, "ablation_cam": {}, "refine_cam": {"layers": 2}}

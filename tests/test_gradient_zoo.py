@@ -12,14 +12,14 @@ from oracles import noise_tunnel
 from small_models import ask, assert_same, custom, difference, pair, pictures, spearman
 from torch import nn
 
-from xai_core import runtime
-from xai_core.attribution.averaging import ROUND, Moments
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.paths import _blurred
-from xai_core.explaining import explain
-from xai_core.images import BASELINES, baseline_images
+from xai_core.attribution.explain import explain
+from xai_core.attribution.gradient.averaging import ROUND, Moments
+from xai_core.attribution.gradient.integration_paths import _blurred
+from xai_core.core import runtime
+from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, ClassMargin
 
 SIDE = 12
 NOISY = ("smooth_grad", "smooth_grad_squared", "var_grad", "gradient_shap")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from xai_core import heatmaps
+from xai_core.explanation import heatmaps
 
 
 def test_resizing_keeps_values_and_places():

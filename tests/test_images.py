@@ -11,11 +11,11 @@ from PIL import Image
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms import InterpolationMode
 
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.explanation import Explanation, Passes
-from xai_core.images import BASELINES, Prepared, baseline_images, prepare, stack
-from xai_core.models.catalog import CARDS
-from xai_core.samples import load_sample
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.data.preprocessing import BASELINES, Prepared, baseline_images, prepare, stack
+from xai_core.data.samples import load_sample
+from xai_core.explanation.result import Explanation, Passes
+from xai_core.models.zoo.catalog import CARDS
 
 RECIPES = {(card.id, one.id): one.recipe for card in CARDS.values() for one in card.checkpoints}
 LITE0 = RECIPES["efficientnet_lite0", "tf_in1k"]

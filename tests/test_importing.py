@@ -9,9 +9,9 @@ from streamlit.testing.v1 import AppTest
 from test_pages import ROOT
 
 from xai_core import load_model
-from xai_core.errors import XaiError
-from xai_core.importing import import_own
-from xai_core.models.catalog import cards
+from xai_core.core.errors import XaiError
+from xai_core.models.import_file import import_own
+from xai_core.models.zoo.catalog import cards
 
 SCENES = ["buildings", "forest", "glacier"]
 CARD = {"family": "resnet", "architecture": "resnet18", "file": "mine.pth", "classes": SCENES, "input_size": 64}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import xai_core
-from xai_core import torchvision_ops
+from xai_core.core import torchvision_compat
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +24,13 @@ def answer(code: str) -> str:
     return done.stdout.strip()
 
 
-LIGHT = ("xai_core", "xai_core.models.catalog", "xai_core.models.weights", "xai_core.samples", "xai_core.pictures")
+LIGHT = (
+    "xai_core",
+    "xai_core.models.zoo.catalog",
+    "xai_core.models.weights.locate",
+    "xai_core.data.samples",
+    "xai_core.data.image_io",
+)
 HEAVY = "import sys; print([name for name in ('torch', 'torchvision', 'timm', 'streamlit') if name in sys.modules])"
 
 
@@ -41,7 +47,7 @@ def test_finding_weights_loads_nothing_either():
 
 def test_torch_would_be_seen():
     """The check above can fail."""
-    assert "torch" in answer(f"import xai_core.question; {HEAVY}")
+    assert "torch" in answer(f"import xai_core.explanation.question; {HEAVY}")
 
 
 def test_the_public_names_are_those_of_the_stub_and_each_is_there():
@@ -83,25 +89,25 @@ def declared(monkeypatch):
         def define(self, schema):
             names.append(schema.split("(")[0])
 
-    monkeypatch.setattr(torchvision_ops, "_declared", [])
+    monkeypatch.setattr(torchvision_compat, "_declared", [])
     monkeypatch.setattr(torch.library, "Library", Recorder)
     return names
 
 
 def test_nothing_is_declared_where_the_operators_load(declared, monkeypatch):
-    monkeypatch.setattr(torchvision_ops, "compiled_operators_load", lambda: True)
-    assert torchvision_ops.ensure_importable() is False
+    monkeypatch.setattr(torchvision_compat, "compiled_operators_load", lambda: True)
+    assert torchvision_compat.ensure_importable() is False
     assert declared == []
 
 
 def test_the_missing_operators_are_declared_once_where_they_do_not(declared, monkeypatch):
-    monkeypatch.setattr(torchvision_ops, "compiled_operators_load", lambda: False)
-    assert torchvision_ops.ensure_importable() is True
-    assert torchvision_ops.ensure_importable() is True
-    assert declared == list(torchvision_ops.SCHEMAS) == ["nms", "qnms"]
+    monkeypatch.setattr(torchvision_compat, "compiled_operators_load", lambda: False)
+    assert torchvision_compat.ensure_importable() is True
+    assert torchvision_compat.ensure_importable() is True
+    assert declared == list(torchvision_compat.SCHEMAS) == ["nms", "qnms"]
 
 
 def test_without_torchvision_nothing_is_declared(declared, monkeypatch):
     """Its absence gives a better message than ours could."""
-    monkeypatch.setattr(torchvision_ops.importlib.util, "find_spec", lambda name: None)
-    assert torchvision_ops.ensure_importable() is False and declared == []
+    monkeypatch.setattr(torchvision_compat.importlib.util, "find_spec", lambda name: None)
+    assert torchvision_compat.ensure_importable() is False and declared == []

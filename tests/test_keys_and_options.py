@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.keys import array_digest, bytes_digest, run_key
-from xai_core.options import Choice, Range, check_options, options_of
+from xai_core.core.cache_key import array_digest, bytes_digest, run_key
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.core.options import Choice, Range, check_options, options_of
 
 PARTS = {
     "picture": "a" * 64,

@@ -5,8 +5,8 @@ import json
 import pytest
 from small_models import pair
 
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.matching import match_classes, read_mapping
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.data.label_matching import match_classes, read_mapping
 
 
 @pytest.fixture(scope="module")

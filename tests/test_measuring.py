@@ -11,18 +11,19 @@ from quadrants import BOX, INVERTED, RANDOM, SIDE, TRUE, Corner, convolutions, p
 from small_models import pair, pictures, small
 from torch import nn
 
-from xai_core import runtime
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.explaining import explain, explain_methods
-from xai_core.metrics import measuring, selftest
+from xai_core.attribution.explain import explain, explain_methods
+from xai_core.core import runtime
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.data.box import inside
+from xai_core.explanation.targets import ClassLogit, ClassMargin, SimilarityTo, confidence, target_of_key
+from xai_core.metrics import measure as measure_module
+from xai_core.metrics import self_test
 from xai_core.metrics.catalog import METRICS
-from xai_core.metrics.measuring import CONTROLS, measure, measure_all
-from xai_core.metrics.placing import inside
-from xai_core.metrics.randomisation import cascaded
+from xai_core.metrics.measure import CONTROLS, measure, measure_all
+from xai_core.metrics.stability.randomisation import cascaded
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
-from xai_core.models.untrained import untrained
-from xai_core.targets import ClassLogit, ClassMargin, SimilarityTo, confidence, target_of_key
+from xai_core.models.random_init import untrained
 
 
 def counted(model):
@@ -59,7 +60,9 @@ def test_shared_draws_cost_ten_maps_no_more_than_one():
 
 def test_the_robustness_metrics_make_their_maps_once(monkeypatch):
     made = []
-    monkeypatch.setattr(measuring, "explain", lambda *given, **more: made.append(len(given[1])) or explain(*given, **more))
+    monkeypatch.setattr(
+        measure_module, "explain", lambda *given, **more: made.append(len(given[1])) or explain(*given, **more)
+    )
     model, image = convolutions(), picture()
     one = explain(model, image, "saliency", target=0)
     metrics = {name: {"samples": 3} for name, metric in METRICS.items() if metric.family == "robustness"}
@@ -228,36 +231,36 @@ def test_confidence_is_the_same_question_from_0_to_1():
 def test_a_metric_that_is_turned_around_fails_the_self_test(monkeypatch):
     model, image = convolutions(3), picture()
     names = ["insertion", "faithfulness_correlation", "energy_pointing_game", "average_drop", "entropy", "max_sensitivity"]
-    found = {one.metric: one for one in selftest.self_test(model, image, names)}
+    found = {one.metric: one for one in self_test.self_test(model, image, names)}
     assert [found[name].trusted for name in names[:3]] == [True, True, True], found
     assert found["average_drop"].trusted is False and "uniform" in found["average_drop"].said
     assert found["entropy"].trusted is None and "nothing about its truth" in found["entropy"].said
     assert set(found["insertion"].values) == {"true", "inverted", "random", "uniform"}
     turned = replace(METRICS["insertion"], direction="lower")
     monkeypatch.setitem(METRICS, "insertion", turned)
-    (one,) = selftest.self_test(model, image, ["insertion"])
+    (one,) = self_test.self_test(model, image, ["insertion"])
     assert one.trusted is False and "it ranks the inverted" in one.said
 
 
 def test_the_self_test_blanks_all_but_a_quadrant_and_says_what_it_costs():
     model, sizes = counted(convolutions(3))
-    blinded = selftest.behind(model, TRUE > 0)
+    blinded = self_test.behind(model, TRUE > 0)
     image = picture()
     black = image * torch.from_numpy(TRUE)
     assert torch.allclose(blinded.outputs(image[None]).logits, model.outputs(black[None]).logits)
     sizes.clear()
-    assert len(list(selftest.self_test(model, image, ["insertion", "road"]))) == 2
-    assert 0.6 * selftest.test_passes(["insertion", "road"]) < sum(sizes) <= selftest.test_passes(["insertion", "road"])
+    assert len(list(self_test.self_test(model, image, ["insertion", "road"]))) == 2
+    assert 0.6 * self_test.test_passes(["insertion", "road"]) < sum(sizes) <= self_test.test_passes(["insertion", "road"])
 
 
 def test_where_the_network_does_not_respond_nothing_is_told():
     model = reader()
-    (one,) = selftest.self_test(model, torch.zeros(3, SIDE, SIDE), ["insertion"])
+    (one,) = self_test.self_test(model, torch.zeros(3, SIDE, SIDE), ["insertion"])
     assert one.trusted is None and "does not respond" in one.said
 
 
 def test_randomisation_metrics_are_tested_with_a_method_that_ignores_the_network():
-    found = list(selftest.self_test(convolutions(3), picture(), {"random_logit": {"classes": 1}}))
+    found = list(self_test.self_test(convolutions(3), picture(), {"random_logit": {"classes": 1}}))
     assert found[0].trusted and found[0].values["edge_detector"] == pytest.approx(1)
 
 
@@ -324,6 +327,6 @@ def test_a_methods_own_options_and_cut_go_into_the_maps_that_are_made_again():
     model, image = pair("resnet", "resnet18", 64).model, pictures(1, 64)[0]
     one = dict(explain_methods(model, image, {"grad_cam": {"augment": True}}, cut="layer2", target=3))["grad_cam"]
     found = measure(model, image, one, "max_sensitivity", samples=2, controls=False)
-    assert found.passes == measuring.passes("max_sensitivity", {"samples": 2}, "grad_cam", {"augment": True}) == 12
+    assert found.passes == measure_module.passes("max_sensitivity", {"samples": 2}, "grad_cam", {"augment": True}) == 12
     again = explain(model, image, "grad_cam", target=3, cut="layer2", augment=True)
     assert again.heatmap.shape == one.heatmap.shape

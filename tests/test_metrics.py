@@ -9,13 +9,13 @@ import torch
 from quadrants import BOX, INVERTED, RANDOM, SIDE, TRUE, UNIFORM, convolutions, picture, reader
 from small_models import pictures, small
 
-from xai_core.errors import UnknownName
-from xai_core.explaining import explain_methods
+from xai_core.attribution.explain import explain_methods
+from xai_core.core.errors import UnknownName
+from xai_core.core.options import check_options, options_of
+from xai_core.explanation.targets import ClassLogit
 from xai_core.metrics.catalog import METRICS, QUICK, SEED_PRESET, find_metric
-from xai_core.metrics.measuring import CONTROLS, measure, measure_all, passes
+from xai_core.metrics.measure import CONTROLS, measure, measure_all, passes
 from xai_core.metrics.metric import HIGHER, LOWER, NEEDS
-from xai_core.options import check_options, options_of
-from xai_core.targets import ClassLogit
 
 CHEAP = {  # options that make the slow metrics quick, and that fit pictures of 48 pixels
     "region_perturbation": {"window": 4, "regions": 20},

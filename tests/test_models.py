@@ -10,13 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from xai_core.errors import BadRequest, NoClassifier, UnknownName
-from xai_core.images import stack
-from xai_core.models.catalog import CARDS
+from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
+from xai_core.data.image_io import open_picture
+from xai_core.data.preprocessing import stack
+from xai_core.data.recipe import Recipe
+from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.models.loading import load_model, random_module
-from xai_core.pictures import open_picture
-from xai_core.recipe import Recipe
-from xai_core.samples import SAMPLES, load_sample
+from xai_core.models.zoo.catalog import CARDS
 
 RESNET = CARDS["resnet50"]
 SMALL = replace(RESNET, architecture="resnet18", checkpoints=(replace(RESNET.checkpoints[0], recipe=Recipe(64, 64)),))

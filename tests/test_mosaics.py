@@ -12,19 +12,19 @@ from quadrants import INVERTED, TRUE, UNIFORM, reader
 from small_models import custom
 from small_runs import evaluate as evaluate_small
 
-from xai_core import evaluating, runs
 from xai_core.__main__ import main
-from xai_core.datasets import Dataset, Labelled, open_dataset
-from xai_core.drawing import looked_through
-from xai_core.errors import BadPicture, BadRequest
-from xai_core.explaining import explain
-from xai_core.images import prepare
+from xai_core.attribution.explain import explain
+from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.data.box import inside
+from xai_core.data.datasets import Dataset, Labelled, open_dataset
+from xai_core.data.mosaics import mosaic, mosaic_set
+from xai_core.data.preprocessing import prepare
+from xai_core.data.recipe import Recipe
+from xai_core.data.selection import looked_through
+from xai_core.evaluation import runner, store
+from xai_core.explanation.targets import ClassLogit
 from xai_core.metrics.catalog import METRICS
-from xai_core.metrics.measuring import measure
-from xai_core.metrics.mosaics import mosaic, mosaic_set
-from xai_core.metrics.placing import inside
-from xai_core.recipe import Recipe
-from xai_core.targets import ClassLogit
+from xai_core.metrics.measure import measure
 
 COLOURS = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "white": (255, 255, 255), "black": (0, 0, 0)}
 PLACES = {"upper left": 0, "upper right": 1, "lower left": 2, "lower right": 3}
@@ -195,8 +195,8 @@ def folder(tmp_path):
 @pytest.fixture
 def evaluated(folder, tmp_path, monkeypatch):
     """`evaluate` of the command line over that folder, with a small network that knows its classes: what it gives back."""
-    model, real = replace(custom().model, class_names=tuple("0123456789")), evaluating.evaluate
-    monkeypatch.setattr(evaluating, "evaluate", lambda *given, **more: real(*given, **more, load=lambda name: model))
+    model, real = replace(custom().model, class_names=tuple("0123456789")), runner.evaluate
+    monkeypatch.setattr(runner, "evaluate", lambda *given, **more: real(*given, **more, load=lambda name: model))
 
     def run(*more, data=folder):
         what = ["--models", "small", "--methods", "grad_cam,saliency", "--out", str(tmp_path / "run")]
@@ -207,7 +207,7 @@ def evaluated(folder, tmp_path, monkeypatch):
 
 def test_a_run_over_mosaics_needs_no_boxes_says_so_and_goes_on(evaluated, folder, tmp_path, capsys):
     assert evaluated("--mosaics", "5", "--seed", "4", "--metrics", "sparseness") == 0
-    run = runs.open_run(tmp_path / "run")
+    run = store.open_run(tmp_path / "run")
     frame, asked = run.table(), run.manifest["asked"]
     assert asked["data"] == "mosaics of data, seed 4" and asked["target"] == "label" and asked["seed"] == 4
     localisation = {name for name, metric in METRICS.items() if "box" in metric.needs} - {"pointing_game"}
@@ -235,7 +235,7 @@ def test_a_measured_picture_gets_no_box_afterwards(tmp_path):
     with pytest.raises(BadRequest, match="boxes of 1 pictures, not of 2 pictures"):
         evaluate_small(tmp_path / "run", 2, boxes=boxes | {"1.png": [(0, 0, 9, 9)]}, **how)
     evaluate_small(tmp_path / "run", 3, boxes=boxes | {"2.png": [(0, 0, 9, 9)]}, **how)
-    frame = runs.open_run(tmp_path / "run").table()
+    frame = store.open_run(tmp_path / "run").table()
     assert set(frame.name[frame.value.notna()]) == {"0.png", "2.png"}
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from xai_core import notes
-from xai_core.errors import BadRequest
-from xai_core.notes import Note, note
+from xai_core.core.errors import BadRequest
+from xai_core.review import notes
+from xai_core.review.notes import Note, note
 
 SOME = {"cat/1.jpg": note("blurred, wrong label", 'Ears, "quoted"\nand a line; Katze süß'), "dog/2.jpg": note(["ok"])}
 

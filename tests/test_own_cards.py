@@ -13,10 +13,12 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core import explain
 from xai_core.__main__ import main
-from xai_core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
-from xai_core.models import catalog, families, own, weights
-from xai_core.models.catalog import CARDS, broken_cards, cards
+from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
+from xai_core.models import families
 from xai_core.models.loading import load_model
+from xai_core.models.weights import locate
+from xai_core.models.zoo import catalog, user_cards
+from xai_core.models.zoo.catalog import CARDS, broken_cards, cards
 
 SCENES = ["buildings", "forest", "glacier", "mountain", "sea", "street"]
 CARD = {
@@ -35,7 +37,7 @@ CARD = {
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("XAI_SHARED_WEIGHTS", raising=False)
-    monkeypatch.setattr(weights, "OWN", tmp_path / "weights")  # without the networks of this project
+    monkeypatch.setattr(locate, "OWN", tmp_path / "weights")  # without the networks of this project
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 
@@ -242,7 +244,7 @@ def test_no_card_makes_timm_fetch_or_unpickle(folder, network):
 
 
 def test_every_family_can_be_named():
-    assert set(own.FAMILIES) == set(families.FAMILIES) == set(families.MODULES)
+    assert set(user_cards.FAMILIES) == set(families.FAMILIES) == set(families.MODULES)
 
 
 def test_the_shared_folder_may_hold_cards(folder, network, tmp_path, monkeypatch):

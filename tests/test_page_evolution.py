@@ -10,10 +10,10 @@ from PIL import Image
 from test_evolution import NAMES, made
 from test_pages import opened, text
 
-from xai_core import charts_evolution as charts
-from xai_core.app import evolution
-from xai_core.dynamics import RunRecorder
-from xai_core.evolution import grouped, rows_of
+from xai_core.app.charts import evolution as charts
+from xai_core.app.evolution import overview
+from xai_core.training.dynamics.analysis import grouped, rows_of
+from xai_core.training.dynamics.recorder import RunRecorder
 
 PAGE = "pages/7_Training_evolution.py"
 
@@ -58,7 +58,7 @@ def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
 def test_filters_and_order_are_in_the_link(folder):
     recorded(folder / "runs" / "first.parquet")
     app = opened(PAGE, **{"first.classes": "owl", "sort": "Sample id", "group": "Nothing", "first.epochs": ["2", "4"]})
-    run = evolution._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes())
+    run = overview._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes())
     owls = run.samples[run.true == NAMES.index("owl")]
     assert app.metric[0].value == str(len(owls)) and "epoch 4" in app.metric[1].label
     assert app.selectbox(key="first.sample").options == sorted(owls)
@@ -170,7 +170,7 @@ def test_every_class_beyond_the_colours_shares_one():
     pd.DataFrame(
         {"epoch": 1, "sample": range(300), "true": "class 0", "predicted": [names[min(row % 40, 29)] for row in range(300)]}
     ).to_parquet(buffer)
-    from xai_core.recorded_runs import read_run
+    from xai_core.training.dynamics.readers import read_run
 
     colours = charts.colours_of(read_run(buffer.getvalue(), "many.parquet"))
     assert len(colours) == 10 and charts.REST in colours and "class 29" in colours  # the most common is among them

@@ -4,11 +4,12 @@ import pytest
 from small_runs import png
 from test_pages import opened, text
 
-from xai_core.app import compute, metrics_image, metrics_show, metrics_where
+from xai_core.app.metrics import image_tab, region, results
+from xai_core.app.shared import cache
+from xai_core.data.mosaics import mosaic
+from xai_core.data.samples import load_sample
 from xai_core.metrics.catalog import METRICS
-from xai_core.metrics.mosaics import mosaic
-from xai_core.metrics.selftest import Verdict
-from xai_core.samples import load_sample
+from xai_core.metrics.self_test import Verdict
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 
@@ -16,7 +17,7 @@ PAGE = "pages/4_Faithfulness_metrics.py"
 @pytest.fixture
 def measured(monkeypatch):
     """The page with two methods measured by some metrics, whatever it takes."""
-    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 1e6)
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", 1e6)
 
     def run(*metrics):
         titles = [METRICS[name].title for name in metrics]
@@ -43,13 +44,13 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
 
 
 def test_nothing_is_measured_twice(measured, monkeypatch):
-    calls, real = [], metrics_image.measure_all
+    calls, real = [], image_tab.measure_all
 
     def counting(model, image, maps, metrics, **asked):
         calls.append((sorted(maps), sorted(metrics), asked["controls"]))
         return real(model, image, maps, metrics, **asked)
 
-    monkeypatch.setattr(metrics_image, "measure_all", counting)
+    monkeypatch.setattr(image_tab, "measure_all", counting)
     app = measured("sparseness", "entropy")
     calls.clear()
     app.number_input(key="seed").set_value(7).run()
@@ -76,8 +77,8 @@ def test_a_step_of_the_curve_shows_its_picture(measured):
 
 def test_a_click_on_a_curve_chooses_map_and_step(monkeypatch):
     state = {"curves-deletion": {"selection": {"pick": [{"name": "Saliency: 0.1", "step": 3}]}}}
-    monkeypatch.setattr(metrics_show.st, "session_state", state)
-    metrics_show._take_point("curves-deletion", {"grad_cam": "Grad-CAM: 0.2", "saliency": "Saliency: 0.1"}, 16)
+    monkeypatch.setattr(results.st, "session_state", state)
+    results._take_point("curves-deletion", {"grad_cam": "Grad-CAM: 0.2", "saliency": "Saliency: 0.1"}, 16)
     assert state["curve-map"] == "saliency" and state["step-16"] == 3
 
 
@@ -92,11 +93,11 @@ def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
 
 def test_a_drawn_box_becomes_numbers(monkeypatch):
     state = {"drawing-451x300": {"selection": {"brush": {"x": [300.4, 100.2], "y": [-5, 200]}}}}
-    monkeypatch.setattr(metrics_where.st, "session_state", state)
-    metrics_where._take_box(451, 300)
+    monkeypatch.setattr(region.st, "session_state", state)
+    region._take_box(451, 300)
     assert [state[f"{side}-451x300"] for side in ("left", "top", "right", "bottom")] == [100, 100, 300, 300]
     state["drawing-451x300"] = {"selection": {}}
-    metrics_where._take_box(451, 300)
+    region._take_box(451, 300)
     assert state["left-451x300"] == 100, "a cleared selection leaves the box"
 
 
@@ -108,7 +109,7 @@ def test_the_self_test_is_offered_with_its_price_and_becomes_a_badge(measured, m
         for name in metrics:
             yield Verdict(name, {"deletion": False, "sparseness": None}.get(name, True), f"Said of {name}.", {})
 
-    monkeypatch.setattr(metrics_image, "self_test", test_of)
+    monkeypatch.setattr(image_tab, "self_test", test_of)
     next(button for button in app.button if button.label == "Self-test").click().run()
     said = text(app)
     assert "self-test passed" in said and "not to be trusted here" in said and "Said of deletion." in said
@@ -135,13 +136,13 @@ def test_what_takes_long_is_measured_on_demand():
 
 def asked_of(app, monkeypatch, act):
     """What is measured, of which picture and with which box, while `act` runs."""
-    calls, real = [], metrics_image.measure_all
+    calls, real = [], image_tab.measure_all
 
     def watching(model, image, maps, metrics, **asked):
         calls.append((image, sorted(maps), sorted(metrics), asked["target"].key(0), asked["box"]))
         return real(model, image, maps, metrics, **asked)
 
-    monkeypatch.setattr(metrics_image, "measure_all", watching)
+    monkeypatch.setattr(image_tab, "measure_all", watching)
     act(app)
     assert not app.exception and not app.error
     return calls

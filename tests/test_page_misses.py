@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 from test_pages import opened, text
 
-from xai_core.app import predictions
-from xai_core.changed_samples import CHANGES, LABELS, changed_samples
-from xai_core.samples import SAMPLES
+from xai_core.app.misclassifications import predictions
+from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
+from xai_core.data.samples import SAMPLES
 
 PAGE = "pages/6_Misclassifications.py"
 

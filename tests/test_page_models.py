@@ -3,7 +3,7 @@
 import pytest
 from test_pages import opened, text
 
-from xai_core.samples import load_sample
+from xai_core.data.samples import load_sample
 
 MODELS = "pages/3_Model_comparison.py"
 

@@ -7,9 +7,9 @@ import pytest
 import small_runs
 from test_pages import opened, text
 
-from xai_core import evaluating, runs
-from xai_core.app import metrics_run, run_parts, run_sections, run_start
-from xai_core.samples import SAMPLES
+from xai_core.app.metrics import new_run, run_parts, run_sections, run_tab
+from xai_core.data.samples import SAMPLES
+from xai_core.evaluation import runner, store
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 SMALL = "made/small"
@@ -19,7 +19,7 @@ SMALL = "made/small"
 def made(tmp_path_factory):
     """A run of two small models over eight pictures, with a variant of a metric."""
     root = tmp_path_factory.mktemp("runs") / "made"
-    evaluating.evaluate(
+    runner.evaluate(
         ["small", "small/random"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness", "deletion@mean"),
         small_runs.pictures(8), root / "small", load=small_runs.small_model,
     )  # fmt: skip
@@ -47,7 +47,7 @@ def test_the_bundled_run_is_there_at_the_first_start():
     assert {"Grad-CAM", "Uniform (control)"} <= set(app.dataframe[0].value.method)
 
 
-@pytest.mark.parametrize("section", metrics_run.SECTIONS)
+@pytest.mark.parametrize("section", run_tab.SECTIONS)
 @pytest.mark.parametrize("run", ["quick", SMALL])
 def test_every_section_opens(root, run, section):
     app = a_run(run=run, look=section)
@@ -103,7 +103,7 @@ def test_groups_of_models_are_set_against_each_other(root):
 
 
 def test_a_run_that_is_being_written_can_be_watched(root):
-    with runs.writing(root / "small", runs.open_run(root / "small").manifest) as writer:
+    with store.writing(root / "small", store.open_run(root / "small").manifest) as writer:
         writer.describe(rows=1000)
         app = a_run(run=SMALL)
         assert app.toggle(key="follow") and not app.error and len(app.get("vega_lite_chart")) == 2
@@ -112,7 +112,7 @@ def test_a_run_that_is_being_written_can_be_watched(root):
 
 
 def test_what_is_wrong_with_a_run_is_said(root):
-    part = runs.open_run(root / "small").parts[0]
+    part = store.open_run(root / "small").parts[0]
     part.write_bytes(part.read_bytes()[:-9])
     app = a_run(run=SMALL)
     assert "Nothing is measured" in app.info[0].value
@@ -124,17 +124,17 @@ def test_what_is_wrong_with_a_run_is_said(root):
 
 
 def test_one_picture_has_no_interval_and_says_why(root):
-    evaluating.evaluate(
+    runner.evaluate(
         ["small"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness"), small_runs.pictures(1), root / "one",
         load=small_runs.small_model,
     )  # fmt: skip
-    for section in metrics_run.SECTIONS:
+    for section in run_tab.SECTIONS:
         app = a_run(run="made/one", look=section)
         assert not app.error and not app.exception and "One picture: no intervals" in app.info[0].value
 
 
 def test_pictures_left_out_are_listed(root):
-    evaluating.evaluate(
+    runner.evaluate(
         ["small"], ("saliency",), ("sparseness",), small_runs.dataset({"a.png": small_runs.png(1), "b.png": b"none"}),
         root / "two", load=small_runs.small_model,
     )  # fmt: skip
@@ -191,11 +191,11 @@ def test_a_run_is_planned_made_shown_and_gone_on_with(place):
     app.button(key="start").click().run()
     assert not app.exception and not app.error and app.selectbox(key="run").value.endswith("made/first")
     assert "2 pictures of 'samples'" in text(app)
-    assert len(runs.open_run(place / "first").table()) == 12
+    assert len(store.open_run(place / "first").table()) == 12
     app = planned(count=3)
     assert "6 rows to measure" in text(app)  # what is there is not measured again
     app.button(key="start").click().run()
-    assert len(runs.open_run(place / "first").table()) == 18
+    assert len(store.open_run(place / "first").table()) == 18
 
 
 def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkeypatch):
@@ -203,7 +203,7 @@ def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkey
     for name in ("../quick", "", "a" * 41, "a b"):
         app.text_input(key="new.name").set_value(name).run()
         assert any("A name has" in one.value for one in app.info) and "plan" not in {one.key for one in app.button}
-    monkeypatch.setattr(run_start, "MOST_RUNS", 1)
+    monkeypatch.setattr(new_run, "MOST_RUNS", 1)
     (place / "other").mkdir(parents=True)
     assert "already: remove one" in planned().error[0].value
 

@@ -11,9 +11,9 @@ import torchvision
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app import compare, compute, loaded
+from xai_core.app.shared import cache, loaded_models, method_tiles
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest, WeightsUnavailable
+from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.models.loading import load_model
 
 ROOT = Path(__file__).parents[1]
@@ -65,7 +65,7 @@ def test_the_astronaut_is_explained_at_once():
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
 def test_every_method_can_be_chosen_or_says_why_not(method, monkeypatch):
-    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", float("inf"))
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
     app = choose(opened(SINGLE, model="Slim ResNet-18, scenes from scratch (scenes_supervised)"), "method", method.id)
     misfit = method.misfit(load_model("scenes_supervised"))
     assert f"Method: {method.title}" in text(app) if misfit is None else misfit in app.info[0].value
@@ -90,7 +90,7 @@ def test_the_true_class_is_offered_where_it_is_known():
 
 
 def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
-    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", 0)
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", 0)
     app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
     assert "This takes about" in text(app) and "Method:" not in text(app)
     app.button(key="run Explain").click().run()
@@ -99,8 +99,8 @@ def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
 
 def test_the_same_question_is_computed_once(monkeypatch):
     calls = []
-    real = compute.explain
-    monkeypatch.setattr(compute, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
+    real = cache.explain
+    monkeypatch.setattr(cache, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
     app = choose(opened(SINGLE, picture="Rocket"), "method", "layer_cam")
     app.slider(key="opacity").set_value(0.3).run()
     app.segmented_control(key="resolution").set_value("Native grid").run()
@@ -112,8 +112,8 @@ def test_the_same_question_is_computed_once(monkeypatch):
 
 def test_the_app_key_is_the_explanation_key(lite0, monkeypatch):
     runs = []
-    real = compute.known
-    monkeypatch.setattr(compute, "known", lambda run: runs.append(run) or real(run))
+    real = cache.known
+    monkeypatch.setattr(cache, "known", lambda run: runs.append(run) or real(run))
     opened(SINGLE, picture="Coffee", method="HiResCAM")
     found = real(runs[-1])
     assert found is not None and found.key == runs[-1].key
@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
         progress("resnet50.pth", 1.0, 98.0)
         raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
 
-    monkeypatch.setattr(loaded.weights, "obtain", refuse)
+    monkeypatch.setattr(loaded_models.weights, "obtain", refuse)
     app = choose(opened(SINGLE), "model", "resnet50")
     assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
     assert "football helmet" in text(app)
@@ -159,13 +159,13 @@ SICK = {
 @pytest.mark.parametrize("says", SICK)
 def test_what_is_wrong_with_a_map_stands_on_both_pages(says, monkeypatch):
     """Results are shared by all sessions, these made ones too: the tests before and after must not see them."""
-    real = compute.explain
+    real = cache.explain
     sick = {"heatmap": SICK[says].astype(np.float32), "signed": True}
-    monkeypatch.setattr(compute, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
-    compute._shared().results.clear()
+    monkeypatch.setattr(cache, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
+    cache._shared().results.clear()
     single = opened(SINGLE, picture="Retina")
     compared = opened(METHODS_PAGE, picture="Retina", methods="Grad-CAM")
-    compute._shared().results.clear()
+    cache._shared().results.clear()
     for app in (single, compared):
         assert [says in warning.value for warning in app.warning] == [True]
 
@@ -235,7 +235,7 @@ def test_methods_are_compared_on_one_picture():
 
 @pytest.mark.parametrize(("section", "says"), [("Consensus", "Dissent"), ("Sanity check", "ρ ="), ("Layers", "stem")])
 def test_each_section_of_the_comparison(section, says, monkeypatch):
-    monkeypatch.setattr(compute, "AT_ONCE_SECONDS", float("inf"))
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
     assert says in text(opened(METHODS_PAGE, picture="Rocket", more=section))
 
 
@@ -244,17 +244,17 @@ def test_the_comparison_can_be_downloaded():
     assert len(app.get("download_button")) == 3
 
 
-@pytest.mark.parametrize("order", compare.ORDERS)
+@pytest.mark.parametrize("order", method_tiles.ORDERS)
 def test_every_order_holds_the_same_tiles(order):
     assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
-        METHODS[name].title for name in compare.DEFAULT
+        METHODS[name].title for name in method_tiles.DEFAULT
     )
 
 
 @pytest.mark.parametrize("order", ["Agreement", "Deletion (quick)"])
 def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order):
     """Also where one map prefers no place: its agreement is nothing, and it comes last."""
-    compute._shared().results.clear()
+    cache._shared().results.clear()
     shown = ["Uniform", "Grad-CAM", "Saliency", "HiResCAM"]
     app = opened(METHODS_PAGE, picture="Rocket", order=order, methods=shown)
     said = [one.value.split(": ")[1].strip("*") for one in app.markdown if one.value.startswith(order)]
@@ -265,7 +265,7 @@ def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order
 
 
 def test_a_common_scale_is_common_on_the_first_run_too():
-    compute._shared().results.clear()
+    cache._shared().results.clear()
     app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
     said = [one.value.split("cells. ")[1].split(" Passes")[0] for one in app.caption if "Passes: " in one.value]
     assert len(said) == 2 and len(set(said)) == 1 and "shared by 2 maps" in said[0]
@@ -279,14 +279,14 @@ def test_maps_that_prefer_no_place_are_compared_without_a_fault():
 
 
 def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):
-    real = compute.explain
+    real = cache.explain
 
     def sometimes(model, picture, method, **asked):
         if method == "layer_cam":
             raise BadRequest("It broke on purpose.")
         return real(model, picture, method, **asked)
 
-    monkeypatch.setattr(compute, "explain", sometimes)
+    monkeypatch.setattr(cache, "explain", sometimes)
     app = opened(METHODS_PAGE, picture="Hubble deep field")
     assert [error.value for error in app.error] == ["It broke on purpose."]
     assert len(app.image) == 5

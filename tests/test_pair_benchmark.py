@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from small_models import pictures, small
 
-from xai_core import rendering
 from xai_core.__main__ import main
-from xai_core.datasets import open_dataset
+from xai_core.data.datasets import open_dataset
+from xai_core.explanation import rendering
 from xai_core.pairs import benchmark
 from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, Plan
 from xai_core.pairs.metrics import PAIR_METRICS

@@ -8,17 +8,16 @@ import torch
 from small_models import difference, pictures, small
 from torch import nn
 
-from xai_core.errors import BadRequest
-from xai_core.likeness import COSINE, Contrast, CrossCorrelation, DotProduct, InfoNCE
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.similarity import COSINE, Contrast, CrossCorrelation, DotProduct, InfoNCE
+from xai_core.explanation.targets import SimilarityMargin, SimilarityTo
 from xai_core.models.explainable import ExplainableModel
-from xai_core.outputs import Outputs
+from xai_core.models.outputs import Outputs
 from xai_core.pairs import geometry as known
-from xai_core.pairs.evaluating import evaluate_pair
-from xai_core.pairs.explaining import ask_pair, explain_pair
+from xai_core.pairs.augment import TRANSFORMS, Augmentation, draw_view, draw_views, transformed
+from xai_core.pairs.evaluate import evaluate_pair
+from xai_core.pairs.explain import ask_pair, explain_pair
 from xai_core.pairs.geometry import AREA, CENTRE, Geometry, centres, matches
-from xai_core.pairs.recipes import Augmentation, draw_view, draw_views
-from xai_core.pairs.transforms import TRANSFORMS, transformed
-from xai_core.targets import SimilarityMargin, SimilarityTo
 
 CROPS = Augmentation(crop=0.3, flip=True, jitter=0, greyscale=0, blur=0)
 

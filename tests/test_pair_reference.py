@@ -10,9 +10,9 @@ import reference_pair
 import torch
 from small_models import difference
 
-from xai_core.likeness import COSINE
-from xai_core.pairs.evaluating import evaluate_pair
-from xai_core.pairs.explaining import explain_pair
+from xai_core.explanation.similarity import COSINE
+from xai_core.pairs.evaluate import evaluate_pair
+from xai_core.pairs.explain import explain_pair
 
 KEYS = reference_pair.keys()
 BESIDE = ("w/", "metrics/", "pairwise_occlusion_erased/", "pixel_invariance/")

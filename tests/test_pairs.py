@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from small_models import CHEAP, difference, pictures, small
 from torch import nn
 
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.explaining import explain
+from xai_core.attribution.explain import explain
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.explanation.targets import SimilarityTo
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
-from xai_core.pairs.evaluating import CONTROLS, evaluate_pair
-from xai_core.pairs.explaining import explain_pair, explain_pair_methods
+from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
+from xai_core.pairs.explain import explain_pair, explain_pair_methods
 from xai_core.pairs.metrics import PAIR_METRICS
-from xai_core.targets import SimilarityTo
 
 FEW = {
     "conditional_occlusion": {"window": 16, "stride": 16},

@@ -8,12 +8,12 @@ import torch
 from small_models import ask, difference, pair, pictures, small
 from torch import nn
 
-from xai_core.attribution import perturbation
-from xai_core.attribution.perturbation import occlusion
-from xai_core.models import patches
+from xai_core.attribution.perturbation import occlusion as occlusion_module
+from xai_core.attribution.perturbation.occlusion import occlusion
+from xai_core.explanation.targets import ClassLogit
+from xai_core.models import incremental_forward
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.patches import PatchedNetwork, Reach, measured_reach, trusted, with_squares
-from xai_core.targets import ClassLogit
+from xai_core.models.incremental_forward import PatchedNetwork, Reach, measured_reach, trusted, with_squares
 
 
 def corners_of(height, width, side, stride):
@@ -109,11 +109,11 @@ def test_a_network_that_is_no_convolution_is_found_out_and_run_whole(stage):
 ])  # fmt: skip
 def test_the_map_is_that_of_the_plain_sweep(lite0, monkeypatch, network, size, window, stride):
     """For several pictures with a target each; sizes, steps and edges that fit nothing in particular."""
-    monkeypatch.setattr(patches, "FEW", 2)
+    monkeypatch.setattr(incremental_forward, "FEW", 2)
     model = lite0 if network == "lite0" else pair("resnet", network, 128).model
     images, question = pictures(2, *size), ask(model, ClassLogit((3, 7)))
     found = occlusion(question, images, window=window, stride=stride)
-    monkeypatch.setattr(perturbation, "trusted", lambda *given: None)
+    monkeypatch.setattr(occlusion_module, "trusted", lambda *given: None)
     assert difference(found, occlusion(question, images, window=window, stride=stride)) <= 1e-5
 
 

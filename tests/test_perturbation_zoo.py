@@ -14,12 +14,13 @@ from oracles_of_parts import blocks, feature_ablation, kernel_shap, lime_package
 from small_models import ask, difference, pictures, small, spearman
 from torch import nn
 
-from xai_core.attribution import regions, segments, superpixels
+from xai_core.attribution import xrai
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest
-from xai_core.images import BASELINES, baseline_images
+from xai_core.attribution.perturbation import segmentation, superpixels
+from xai_core.core.errors import BadRequest
+from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import ClassLogit, ClassMargin
 
 SIDE = 12
 MARGIN = ClassMargin((1,), (4,))
@@ -78,7 +79,7 @@ def test_feature_ablation_is_captums(name, kind):
     case = feature_ablation(name, kind)
     ours, theirs = case.maps()
     assert difference(ours, theirs) <= 1e-4
-    parts = segments.segment(case.images[0], kind, 20)
+    parts = segmentation.segment(case.images[0], kind, 20)
     facts = METHODS["feature_ablation"](case.question, case.images, **case.options).facts
     assert facts["segments"] == len(parts.unique())
 
@@ -144,7 +145,7 @@ def test_kernel_shap_error_is_what_its_values_are_off_by():
 def test_lime_is_the_lime_packages(name, seed, capsys):
     found = small(name)
     image = pictures(1, found.side)
-    parts, question = segments.segment(image[0], "slic", 30), ask(found.model, MARGIN)
+    parts, question = segmentation.segment(image[0], "slic", 30), ask(found.model, MARGIN)
     weights, fit = lime_package(question, image, parts, 150, seed)
     capsys.readouterr()
     ours = superpixels.lime(question, image, samples=150, segmentation="slic", segments=30, seed=seed)
@@ -188,7 +189,7 @@ def quadrant_reader(side):
 def test_xrai_puts_the_evidence_where_the_network_reads():
     """Regions are widened by 2 pixels of 112 here; nothing lies further out."""
     model, images = quadrant_reader(112)
-    found = regions.xrai(ask(model, ClassMargin((1,), (0,))), images, steps=10)
+    found = xrai.xrai(ask(model, ClassMargin((1,), (0,))), images, steps=10)
     heatmap = found.heatmap[0].abs()
     assert heatmap[:58, :58].sum() > 0.999 * heatmap.sum()
     assert heatmap[:54, :54].min() > 0
@@ -197,8 +198,8 @@ def test_xrai_puts_the_evidence_where_the_network_reads():
 def test_xrai_keeps_the_sum_of_integrated_gradients():
     model, images = small("custom").model, pictures(2, 48)
     question = ask(model, ClassLogit((1, 2)))
-    ours = regions.xrai(question, images, steps=20).heatmap.double().sum((1, 2))
-    both = [regions.integrated_gradients(question, images, steps=20, baseline=kind).heatmap for kind in ("black", "white")]
+    ours = xrai.xrai(question, images, steps=20).heatmap.double().sum((1, 2))
+    both = [xrai.integrated_gradients(question, images, steps=20, baseline=kind).heatmap for kind in ("black", "white")]
     assert difference(ours, (sum(both) / 2).double().sum((1, 2))) <= 1e-4
 
 
@@ -222,7 +223,7 @@ def test_xrai_ranking(least):
     draw = np.random.default_rng(0)
     density = draw.normal(size=(20, 20))
     candidates = np.stack([draw.random((20, 20)) < share for share in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.1, 0.3)])
-    found, taken = regions.rank_regions(density, candidates, least)
+    found, taken = xrai.rank_regions(density, candidates, least)
     assert difference(found, ranked_by_hand(density, candidates, least)) <= 1e-12
     assert 1 <= taken <= len(candidates)
 
@@ -231,7 +232,7 @@ def test_widened_masks_reach_the_radius_and_no_further():
     mask = torch.zeros(1, 15, 15, dtype=torch.bool)
     mask[0, 7, 7] = True
     rows, columns = torch.meshgrid(torch.arange(15), torch.arange(15), indexing="ij")
-    assert torch.equal(regions._widened(mask, 5)[0], (rows - 7) ** 2 + (columns - 7) ** 2 <= 25)
+    assert torch.equal(xrai._widened(mask, 5)[0], (rows - 7) ** 2 + (columns - 7) ** 2 <= 25)
 
 
 def test_what_cannot_be_cut_up_is_refused():
@@ -243,4 +244,4 @@ def test_what_cannot_be_cut_up_is_refused():
     with pytest.raises(BadRequest, match=r"\(48, 48\) as the picture"):
         superpixels.feature_ablation(question, pictures(1, 48), parts=blocks(20, 2))
     with pytest.raises(BadRequest, match="at least two regions"):
-        regions.xrai(question, black, steps=5)
+        xrai.xrai(question, black, steps=5)

@@ -17,10 +17,10 @@ from corpus import SIZE, good
 from corpus_refused import bad
 from PIL import Image
 
-from xai_core.errors import BadPicture
-from xai_core.images import prepare
-from xai_core.models.catalog import CARDS
-from xai_core.pictures import MAX_BYTES, open_picture, to_rgb
+from xai_core.core.errors import BadPicture
+from xai_core.data.image_io import MAX_BYTES, open_picture, to_rgb
+from xai_core.data.preprocessing import prepare
+from xai_core.models.zoo.catalog import CARDS
 
 GOOD, BAD = good(), bad()
 RECIPE = CARDS["efficientnet_lite0"].checkpoints[0].recipe

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
-from xai_core import explain, load_model, probing
+from xai_core import explain, load_model
 from xai_core.__main__ import main
-from xai_core.datasets import open_dataset
-from xai_core.errors import BadRequest, WeightsUnavailable
-from xai_core.models.catalog import broken_cards, cards
+from xai_core.core.errors import BadRequest, WeightsUnavailable
+from xai_core.data.datasets import open_dataset
+from xai_core.models.zoo.catalog import broken_cards, cards
+from xai_core.training import linear_probe
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def probe(folder, lite0):
-    return probing.train_probe(lite0, folder)
+    return linear_probe.train_probe(lite0, folder)
 
 
 def test_it_finds_classes_that_features_separate(probe):
@@ -43,20 +44,20 @@ def test_it_finds_classes_that_features_separate(probe):
 
 
 def test_the_same_seed_gives_the_same_probe(folder, lite0, probe):
-    assert np.array_equal(probing.train_probe(lite0, folder).weight, probe.weight)
+    assert np.array_equal(linear_probe.train_probe(lite0, folder).weight, probe.weight)
 
 
 def test_scaling_is_folded_into_the_layer(folder, lite0, probe):
     """The layer's probabilities on raw features are those of a logistic regression: they sum to 1 and tell the classes."""
     dataset = open_dataset(folder)
-    inputs, kept, _ = probing.features(lite0, dataset)
+    inputs, kept, _ = linear_probe.features(lite0, dataset)
     logits = torch.from_numpy(inputs @ probe.weight.T + probe.bias)
     right = [probe.classes[best] == dataset.samples[place].label for best, place in zip(logits.argmax(1), kept, strict=True)]
     assert np.mean(right) >= 0.95
 
 
 def test_a_saved_probe_is_a_model(folder, lite0, probe, weights_folder):
-    probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+    linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
     assert broken_cards() == {} and cards()["textures"].base == "efficientnet_lite0"
     model, path = load_model("textures"), str(folder / "stripes" / "3.png")
     assert model.class_names == probe.classes and model.top_k(path, 1)[0].name == "stripes"
@@ -64,11 +65,11 @@ def test_a_saved_probe_is_a_model(folder, lite0, probe, weights_folder):
     found = explain(model, path, "grad_cam", target="stripes", rival="blobs")
     assert found.model == "textures" and found.heatmap.any()
     with pytest.raises(BadRequest, match="cannot be the probe's name"):
-        probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+        linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
 
 
 def test_a_probe_of_the_wrong_length_is_refused(probe, weights_folder):
-    card = probing.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+    card = linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
     card.write_text(card.read_text().replace('["blobs", "stripes"]', '["blobs", "stripes", "dots"]'))
     with pytest.raises(WeightsUnavailable, match=r"textures\.safetensors cannot be read"):
         load_model("textures")
@@ -83,13 +84,13 @@ def test_a_base_that_nobody_knows_is_named(weights_folder):
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "resnet50"])
 def test_names_that_are_no_file_or_taken_are_refused(probe, weights_folder, name):
     with pytest.raises(BadRequest, match="cannot be the probe's name"):
-        probing.save_probe(probe, "efficientnet_lite0", name, weights_folder)
+        linear_probe.save_probe(probe, "efficientnet_lite0", name, weights_folder)
 
 
 def test_a_folder_without_classes_is_refused(tmp_path, lite0, folder):
     for wrong in (tmp_path / "missing", tmp_path, folder / "blobs"):
         with pytest.raises(BadRequest, match="subfolder"):
-            probing.train_probe(lite0, wrong)
+            linear_probe.train_probe(lite0, wrong)
 
 
 def test_on_the_command_line(folder, weights_folder, capsys):

@@ -15,14 +15,14 @@ from oracles_of_parts import CLASSES, SIDE, captum_of, convolutional
 from small_models import NAMES, ask, assert_same, difference, pictures, small, targets
 from torch import nn
 
-from xai_core import modes, rescaling
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest
-from xai_core.explaining import explain
-from xai_core.images import baseline_images
+from xai_core.attribution.explain import explain
+from xai_core.core.autodiff import deeplift, function_overrides
+from xai_core.core.autodiff.lrp import Relevance
+from xai_core.core.errors import BadRequest
+from xai_core.data.preprocessing import baseline_images
+from xai_core.explanation.targets import ClassLogit, ClassMargin
 from xai_core.models.explainable import ExplainableModel
-from xai_core.relevance import Relevance
-from xai_core.targets import ClassLogit, ClassMargin
 
 
 def run(method, model, images, target=CLASSES, cut=None, **options):
@@ -92,7 +92,7 @@ class TestGuided:
         values = torch.linspace(-8, 8, 97).repeat(2, 1)
         gradients = torch.stack([torch.ones(97), -torch.ones(97)])
         leaf = values.clone().requires_grad_()
-        with modes.Guided() as mode:
+        with function_overrides.Guided() as mode:
             found = function(leaf * 1)
         torch.testing.assert_close(found, function(values.clone()))
         (back,) = torch.autograd.grad(found, leaf, gradients)
@@ -171,7 +171,7 @@ class TestDeepLift:
         """The picture's winner has 0.7, the baseline's 0.5: 0.2 to the picture's. Then 0.3, 0.5: -0.2 to the baseline's."""
         for best, where, share in ((0.7, (0, 0), 0.2), (0.3, (1, 1), -0.2)):
             both = torch.tensor([[[best, -0.1], [0.1, 0.2]], [[0.1, 0.3], [-0.4, 0.5]]])[:, None].requires_grad_()
-            with rescaling.Rescaling():
+            with deeplift.Rescaling():
                 value = F.max_pool2d(F.relu(both), 2)
             (slopes,) = torch.autograd.grad(value[0].sum(), both)
             shares = (slopes[0] * (both[0] - both[1]))[0]
@@ -201,7 +201,7 @@ class TestDeepLift:
     @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
     def test_softmax_is_complete_however_far_apart(self, scale):
         both = (scale * torch.randn(4, 7, generator=torch.Generator().manual_seed(3))).requires_grad_()
-        value = rescaling.softmax(both * 1, 1)
+        value = deeplift.softmax(both * 1, 1)
         torch.testing.assert_close(value, both.softmax(1))
         for column in range(7):
             (slopes,) = torch.autograd.grad(value[:2, column].sum(), both, retain_graph=True)
@@ -290,12 +290,12 @@ class TestRelevance:
         images, target = pictures(2, found.side), targets(found, 2)["logit"]
         question = ask(found.model, target)
         expected = question.scores(images)
-        for mode in (lambda: Relevance("gamma", 0.25, 1e-6), modes.Guided, modes.Deconvolving):
+        for mode in (lambda: Relevance("gamma", 0.25, 1e-6), function_overrides.Guided, function_overrides.Deconvolving):
             leaf = images.clone().requires_grad_()
             with mode():
                 value = question(leaf)
             assert difference(value.detach(), expected) <= 1e-5
-        seen, _ = rescaling.twofold(question, images.clone().requires_grad_(), images * 0, torch.arange(2))
+        seen, _ = deeplift.twofold(question, images.clone().requires_grad_(), images * 0, torch.arange(2))
         assert difference(seen.detach(), expected) <= 1e-5
 
 

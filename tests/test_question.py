@@ -10,13 +10,13 @@ import torch
 from small_models import ARCHITECTURES, NAMES, ask, assembled, custom, difference, pair, pictures, small, targets
 from torch import nn
 
-from xai_core.errors import BadRequest, NoClassifier, UnknownName
-from xai_core.explaining import explain, explain_methods
+from xai_core.attribution.explain import explain, explain_methods
+from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
+from xai_core.explanation.question import Question
+from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import FAMILIES
-from xai_core.outputs import Outputs
-from xai_core.question import Question
-from xai_core.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo
+from xai_core.models.outputs import Outputs
 
 LARGE = {
     "resnet50": ("resnet", "resnet50", 64),

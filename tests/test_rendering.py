@@ -10,9 +10,9 @@ import torch
 from made_maps import LANDSCAPE, made, one_cell
 from PIL import Image
 
-from xai_core import heatmaps, rendering
-from xai_core.explanation import Passes
-from xai_core.rendering import PALETTES, alt_text, caption, figure, heatmap_picture, overlay, scale_of, to_pil
+from xai_core.explanation import heatmaps, rendering
+from xai_core.explanation.rendering import PALETTES, alt_text, caption, figure, heatmap_picture, overlay, scale_of, to_pil
+from xai_core.explanation.result import Passes
 
 KINDS = {(kind, name): code for kind, palettes in PALETTES.items() for name, code in palettes.items()}
 DIVERGING = list(PALETTES["diverging"])

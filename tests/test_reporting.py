@@ -4,10 +4,10 @@ import pytest
 from test_pages import opened, text
 
 from xai_core.__main__ import main
+from xai_core.analysis.report import CAN, report, to_pdf
 from xai_core.attribution.catalog import METHODS
-from xai_core.errors import BadRequest
-from xai_core.models.catalog import CARDS
-from xai_core.reporting import CAN, report, to_pdf
+from xai_core.core.errors import BadRequest
+from xai_core.models.zoo.catalog import CARDS
 
 
 def test_everything_that_is_known_is_in_it():

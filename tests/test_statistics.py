@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from xai_core import rankings, statistics
-from xai_core.errors import BadRequest
-from xai_core.statistics import Difference, Estimate
+from xai_core.core.errors import BadRequest
+from xai_core.evaluation import ranking, significance
+from xai_core.evaluation.significance import Difference, Estimate
 
 
 def table(seed=0, n=40, k=3, **columns):
@@ -19,13 +19,13 @@ def table(seed=0, n=40, k=3, **columns):
 
 
 def test_the_mean_of_constant_values_is_certain():
-    (one,) = statistics.estimates(table(a=np.full(9, 0.25))).values()
+    (one,) = significance.estimates(table(a=np.full(9, 0.25))).values()
     assert one == Estimate(0.25, 0.25, 0.25, 9) and str(one) == ".25 [.25, .25]"
 
 
 def test_the_interval_is_that_of_scipy_for_many_pictures():
     values = table(n=4000, k=1)
-    (one,) = statistics.estimates(values).values()
+    (one,) = significance.estimates(values).values()
     theirs = stats.bootstrap((values.m0,), np.mean, method="percentile", n_resamples=2000, rng=1).confidence_interval
     spread = theirs.high - theirs.low
     assert abs(one.low - theirs.low) < 0.1 * spread and abs(one.high - theirs.high) < 0.1 * spread
@@ -35,34 +35,34 @@ def test_the_interval_is_that_of_scipy_for_many_pictures():
 def test_the_interval_holds_what_it_promises_also_for_few_pictures(n):
     """Of 400 samples about 95 % hold the truth; the plain percentiles of eight pictures hold 90 %."""
     samples = pd.DataFrame(np.random.default_rng(0).normal(0, 1, (n, 400)))
-    held = np.mean([one.low <= 0 <= one.high for one in statistics.estimates(samples).values()])
+    held = np.mean([one.low <= 0 <= one.high for one in significance.estimates(samples).values()])
     assert 0.92 <= held <= 0.985
 
 
 def test_the_same_seed_gives_the_same_interval():
     values = table()
-    assert statistics.estimates(values, 3) == statistics.estimates(values, 3) != statistics.estimates(values, 4)
+    assert significance.estimates(values, 3) == significance.estimates(values, 3) != significance.estimates(values, 4)
 
 
 def test_missing_values_are_left_out_of_their_own_column_alone():
     values = table(a=[1.0, 2.0, 3.0, np.nan], b=[1.0, 2.0, 3.0, 4.0])
-    found = statistics.estimates(values)
+    found = significance.estimates(values)
     assert found["a"].n == 3 and found["a"].value == 2 and found["b"].value == 2.5
-    assert statistics.estimates(table(a=[np.nan] * 3))["a"].why == "no value"
+    assert significance.estimates(table(a=[np.nan] * 3))["a"].why == "no value"
 
 
 def test_one_picture_has_no_interval_and_says_why():
-    one = statistics.estimates(table(a=[0.5]))["a"]
+    one = significance.estimates(table(a=[0.5]))["a"]
     assert np.isnan(one.low) and "nothing tells how far another picture would differ" in one.why and str(one) == ".50"
-    (pair,) = statistics.differences(table(a=[0.5], b=[0.2]))
-    assert "one picture: no interval" in statistics.in_words(pair)
+    (pair,) = significance.differences(table(a=[0.5], b=[0.2]))
+    assert "one picture: no interval" in significance.in_words(pair)
 
 
 @pytest.mark.parametrize("n", [5, 9, 40])
 def test_the_sign_flip_test_is_that_of_scipy(n):
     """Exactly for few pictures; within what 9,999 flips can tell for many."""
     apart = np.random.default_rng(n).normal(0.3, 1, (n, 2))
-    ours = statistics.sign_flip(apart)
+    ours = significance.sign_flip(apart)
     for p, column in zip(ours, apart.T, strict=True):
         theirs = stats.permutation_test(
             (column,), np.mean, permutation_type="samples", vectorized=True, n_resamples=20000, rng=1
@@ -72,21 +72,21 @@ def test_the_sign_flip_test_is_that_of_scipy(n):
 
 def test_the_sign_flip_test_by_hand():
     """Differences 1, 2, 3: two of the eight flips reach |6|."""
-    assert statistics.sign_flip(np.array([[1.0], [2.0], [3.0]])) == pytest.approx([0.25])
-    assert statistics.sign_flip(np.zeros((4, 1))) == pytest.approx([1.0])
-    assert np.isnan(statistics.sign_flip(np.full((4, 1), np.nan))).all()
+    assert significance.sign_flip(np.array([[1.0], [2.0], [3.0]])) == pytest.approx([0.25])
+    assert significance.sign_flip(np.zeros((4, 1))) == pytest.approx([1.0])
+    assert np.isnan(significance.sign_flip(np.full((4, 1), np.nan))).all()
 
 
 def test_the_sign_flip_test_is_not_fooled_by_chance():
     """Of 1,000 null comparisons about 5 % have p below .05."""
-    p = statistics.sign_flip(np.random.default_rng(0).normal(0, 1, (20, 1000)))
+    p = significance.sign_flip(np.random.default_rng(0).normal(0, 1, (20, 1000)))
     assert 0.03 < (p < 0.05).mean() < 0.07
 
 
 def test_holm_by_hand():
     """.01 x 4, .02 x 3, .03 x 2, then never less than before."""
-    assert statistics.holm([0.03, 0.01, 0.04, 0.02]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
-    assert statistics.holm([0.6, np.nan, 0.7]).tolist() == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
+    assert significance.holm([0.03, 0.01, 0.04, 0.02]).tolist() == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert significance.holm([0.6, np.nan, 0.7]).tolist() == pytest.approx([1.0, np.nan, 1.0], nan_ok=True)
 
 
 def test_differences_are_paired_and_turned_to_the_better_one():
@@ -94,29 +94,29 @@ def test_differences_are_paired_and_turned_to_the_better_one():
     pictures = np.random.default_rng(0).normal(0, 5, 200)
     noise = np.random.default_rng(1).normal(0, 0.05, 200)
     values = table(grad=pictures, layer=pictures + 0.03 + noise)
-    (higher,) = statistics.differences(values, "higher")
+    (higher,) = significance.differences(values, "higher")
     assert (higher.a, higher.b, higher.shown) == ("layer", "grad", True) and abs(higher.mean.value - 0.03) < 0.01
-    said = statistics.in_words(higher, {"layer": "LayerCAM", "grad": "Grad-CAM"}.get)
+    said = significance.in_words(higher, {"layer": "LayerCAM", "grad": "Grad-CAM"}.get)
     assert said.startswith("LayerCAM beats Grad-CAM by .03 [") and said.endswith("n = 200")
-    (lower,) = statistics.differences(values, "lower")
+    (lower,) = significance.differences(values, "lower")
     assert (lower.a, lower.b) == ("grad", "layer") and lower.mean.value == pytest.approx(higher.mean.value)
 
 
 def test_methods_are_compared_on_the_pictures_both_have():
     values = table(a=[1.0, 2.0, 3.0, np.nan], b=[0.0, 1.0, np.nan, 50.0])
-    (one,) = statistics.differences(values)
+    (one,) = significance.differences(values)
     assert one.mean.n == 2 and one.mean.value == 1
 
 
 def test_too_few_pictures_to_show_anything_are_said_to_be():
-    (one,) = statistics.differences(table(a=[1.0, 1.1, 1.2, 1.3], b=[0.0, 0.1, 0.2, 0.25]))
-    assert not one.shown and "with n = 4 no difference can be shown" in statistics.in_words(one)
+    (one,) = significance.differences(table(a=[1.0, 1.1, 1.2, 1.3], b=[0.0, 0.1, 0.2, 0.25]))
+    assert not one.shown and "with n = 4 no difference can be shown" in significance.in_words(one)
 
 
 def test_many_comparisons_are_corrected_together():
-    found = statistics.differences(table(n=30, k=4))
+    found = significance.differences(table(n=30, k=4))
     assert len(found) == 6 and all(one.adjusted >= one.p for one in found)
-    assert [one.adjusted for one in found] == pytest.approx(sorted(statistics.holm([one.p for one in found])), abs=1e-12)
+    assert [one.adjusted for one in found] == pytest.approx(sorted(significance.holm([one.p for one in found])), abs=1e-12)
 
 
 def test_a_method_beats_the_controls_only_if_it_beats_each_of_them():
@@ -124,9 +124,9 @@ def test_a_method_beats_the_controls_only_if_it_beats_each_of_them():
     values = table(good=draws.normal(3, 1, 30), half=draws.normal(1, 1, 30), weak=draws.normal(0, 1, 30),
                    strong=draws.normal(1, 1, 30))  # fmt: skip
     controls = ["weak", "strong"]
-    assert statistics.beats_all(values, controls, "higher") == {"good": True, "half": False}
-    assert statistics.beats_all(-values, controls, "lower") == {"good": True, "half": False}
-    assert statistics.beats_all(values.head(5), controls, "higher") == {"good": None, "half": None}
+    assert significance.beats_all(values, controls, "higher") == {"good": True, "half": False}
+    assert significance.beats_all(-values, controls, "lower") == {"good": True, "half": False}
+    assert significance.beats_all(values.head(5), controls, "higher") == {"good": None, "half": None}
 
 
 def test_ranks_are_those_of_demsar():
@@ -135,7 +135,7 @@ def test_ranks_are_those_of_demsar():
     m = [0.768, 0.591, 0.971, 0.661, 0.888, 0.931, 0.668, 0.583, 0.838, 1.000, 0.962, 0.666, 0.981, 0.978]
     cf = [0.771, 0.590, 0.968, 0.654, 0.886, 0.916, 0.609, 0.563, 0.866, 1.000, 0.965, 0.614, 0.9751, 0.946]
     both = [0.798, 0.569, 0.967, 0.657, 0.898, 0.931, 0.685, 0.625, 0.875, 1.000, 0.962, 0.669, 0.975, 0.970]
-    found = rankings.ranks(table(c45=c45, m=m, cf=cf, both=both), "higher")
+    found = ranking.ranks(table(c45=c45, m=m, cf=cf, both=both), "higher")
     assert [found.mean[name] for name in ("c45", "m", "cf", "both")] == pytest.approx([3.143, 2.0, 2.893, 1.964], abs=1e-3)
     assert found.critical == pytest.approx(1.25, abs=0.01) and found.n == 14 and found.p < 0.05
 
@@ -144,51 +144,51 @@ def test_ranks_are_those_of_demsar():
 def test_the_critical_difference_has_the_published_constants(k, q):
     """Demšar (2006), table 5(a)."""
     values = pd.DataFrame(np.random.default_rng(0).normal(size=(50, k)))
-    assert rankings.ranks(values, "higher").critical == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 50)), abs=1e-3)
+    assert ranking.ranks(values, "higher").critical == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 50)), abs=1e-3)
 
 
 def test_methods_closer_than_the_critical_difference_are_grouped():
-    found = rankings.Ranks({"a": 1.0, "b": 1.8, "c": 2.5, "d": 4.7}, 10, 0.01, 1.0)
+    found = ranking.Ranks({"a": 1.0, "b": 1.8, "c": 2.5, "d": 4.7}, 10, 0.01, 1.0)
     assert found.groups == [("a", "b"), ("b", "c")]
 
 
 def test_equal_methods_are_not_told_apart():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = rankings.ranks(table(a=[1.0] * 5, b=[1.0] * 5, c=[1.0] * 5), "higher")
+        found = ranking.ranks(table(a=[1.0] * 5, b=[1.0] * 5, c=[1.0] * 5), "higher")
     assert found.p == 1 and found.groups == [("a", "b", "c")]
     with pytest.raises(BadRequest, match="three methods and two pictures"):
-        rankings.ranks(table(k=2), "higher")
+        ranking.ranks(table(k=2), "higher")
 
 
 def test_agreement_of_orders():
     first = table(n=60, k=5)
-    found = rankings.agreement({"same": first, "scaled": first * 3 + 1, "turned": -first})
+    found = ranking.agreement({"same": first, "scaled": first * 3 + 1, "turned": -first})
     assert found["same", "scaled"].low == pytest.approx(1), "pictures are drawn for both at once"
-    square = rankings.matrix(found, ["same", "scaled", "turned"])
+    square = ranking.matrix(found, ["same", "scaled", "turned"])
     assert square == pytest.approx(np.array([[1, 1, -1], [1, 1, -1], [-1, -1, 1]]))
 
 
 def test_agreement_needs_methods_in_common_and_pictures():
-    found = rankings.agreement({"a": table(x=[1.0, 2.0]), "b": table(x=[1.0, 2.0])})
+    found = ranking.agreement({"a": table(x=[1.0, 2.0]), "b": table(x=[1.0, 2.0])})
     assert "fewer than two methods" in found["a", "b"].why and np.isnan(found["a", "b"].low)
-    found = rankings.agreement({"a": table(x=[1.0], y=[2.0]), "b": table(x=[1.0], y=[2.0])})
+    found = ranking.agreement({"a": table(x=[1.0], y=[2.0]), "b": table(x=[1.0], y=[2.0])})
     assert found["a", "b"].value == 1 and "one picture" in found["a", "b"].why
 
 
 def test_tau_is_that_of_scipy_without_what_is_missing():
     a, b = np.array([1, 2, np.nan, 4, 4.0]), np.array([2, 1, 7, 3, 5.0])
-    assert rankings.tau(a, b) == pytest.approx(stats.kendalltau([1, 2, 4, 4], [2, 1, 3, 5]).statistic)
-    assert np.isnan(rankings.tau(np.ones(4), b[:4]))
+    assert ranking.tau(a, b) == pytest.approx(stats.kendalltau([1, 2, 4, 4], [2, 1, 3, 5]).statistic)
+    assert np.isnan(ranking.tau(np.ones(4), b[:4]))
 
 
 def test_another_sample_keeps_a_clear_order_and_no_order_of_noise():
     clear = table(n=60, k=5)
-    assert rankings.split_halves(clear).value > 0.95
+    assert ranking.split_halves(clear).value > 0.95
     noise = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)))
-    assert abs(rankings.split_halves(noise).value) < 0.5
+    assert abs(ranking.split_halves(noise).value) < 0.5
     with pytest.raises(BadRequest, match="two pictures and more"):
-        rankings.split_halves(clear.head(3))
+        ranking.split_halves(clear.head(3))
 
 
 @pytest.mark.parametrize(
@@ -196,16 +196,16 @@ def test_another_sample_keeps_a_clear_order_and_no_order_of_noise():
     [(0.031, ".03"), (-0.031, "-.03"), (1.2, "1.20"), (0.0042, ".004"), (0, ".00"), (np.nan, "–"), (50176.2, "50,176")],
 )
 def test_numbers_for_reading(value, said):
-    assert statistics.plain(value) == said
+    assert significance.plain(value) == said
 
 
 def test_the_words_for_a_difference():
     shown = Difference("a", "b", Estimate(0.03, 0.01, 0.05, 200), 0.001, 0.004)
-    assert statistics.in_words(shown) == "a beats b by .03 [.01, .05], n = 200"
+    assert significance.in_words(shown) == "a beats b by .03 [.01, .05], n = 200"
     hidden = shown._replace(p=0.2, adjusted=0.4)
-    assert statistics.in_words(hidden) == "a and b: no difference shown, .03 [.01, .05], n = 200, p = .40 after correction"
+    assert significance.in_words(hidden) == "a and b: no difference shown, .03 [.01, .05], n = 200, p = .40 after correction"
 
 
 def test_every_pair_is_compared_once():
-    names = [{one.a, one.b} for one in statistics.differences(table(k=4))]
+    names = [{one.a, one.b} for one in significance.differences(table(k=4))]
     assert len(names) == 6 and all(set(pair) in names for pair in itertools.combinations([f"m{i}" for i in range(4)], 2))

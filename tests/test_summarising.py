@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xai_core import charts, charts_runs, rankings, summarising
-from xai_core.errors import BadRequest
+from xai_core.app.charts import common, runs
+from xai_core.core.errors import BadRequest
+from xai_core.evaluation import ranking, summary
 
 METRICS = {"up": {"direction": "higher"}, "down": {"direction": "lower"}, "plain": {"direction": ""}}
 GROUPS = {"one": "Supervised", "two": "Supervised", "dino": "Self-supervised"}
@@ -25,7 +26,7 @@ def rows(n=8, missing=0):
 
 
 def test_means_places_and_what_beats_the_controls():
-    lines = summarising.summary(rows(), METRICS).set_index(["model", "metric", "method"])
+    lines = summary.summary(rows(), METRICS).set_index(["model", "metric", "method"])
     assert lines.loc[("one", "up", "a")][["mean", "rank", "beats"]].tolist() == pytest.approx([2.35, 1, True])
     assert lines.loc[("one", "down", "a"), "rank"] == 1 and lines.loc[("one", "down", "a"), "mean"] == pytest.approx(-2.35)
     assert lines.loc[("one", "up", "control:uniform_map"), "beats"] is None
@@ -34,25 +35,25 @@ def test_means_places_and_what_beats_the_controls():
 
 
 def test_pictures_without_a_value_are_counted():
-    lines = summarising.summary(rows(missing=3), METRICS).set_index(["model", "metric", "method"])
+    lines = summary.summary(rows(missing=3), METRICS).set_index(["model", "metric", "method"])
     assert lines.loc[("one", "up", "b")][["n", "missing"]].tolist() == [5, 3]
     assert lines.loc[("one", "up", "b"), "beats"] is None, "five pictures show nothing"
 
 
 def test_few_pictures_beat_nothing_yet():
-    lines = summarising.summary(rows(n=5), METRICS)
+    lines = summary.summary(rows(n=5), METRICS)
     assert lines.beats.isna().all()
-    assert summarising.summary(rows(n=1), METRICS).low.isna().all()
+    assert summary.summary(rows(n=1), METRICS).low.isna().all()
 
 
 def test_best_and_worst_pictures_and_none_twice():
-    best = summarising.extremes(rows(), "one", "up", "a", "higher", 3)
+    best = summary.extremes(rows(), "one", "up", "a", "higher", 3)
     assert best.name.tolist() == ["name 7", "name 6", "name 5", "name 0", "name 1", "name 2"]
     assert best.end.tolist() == ["best"] * 3 + ["worst"] * 3
-    assert summarising.extremes(rows(), "one", "down", "a", "lower", 1).name.tolist() == ["name 7", "name 0"]
-    few = summarising.extremes(rows(n=3), "one", "plain", "a", "", 6)
+    assert summary.extremes(rows(), "one", "down", "a", "lower", 1).name.tolist() == ["name 7", "name 0"]
+    few = summary.extremes(rows(n=3), "one", "plain", "a", "", 6)
     assert few.name.tolist() == ["name 2", "name 1", "name 0"] and set(few.end) == {"highest", "lowest"}
-    assert not len(summarising.extremes(rows(), "one", "up", "nothing", "higher", 3))
+    assert not len(summary.extremes(rows(), "one", "up", "nothing", "higher", 3))
 
 
 def test_mean_curves_are_read_at_the_points_of_the_first():
@@ -63,47 +64,47 @@ def test_mean_curves_are_read_at_the_points_of_the_first():
             "curve_y": [[0.0, 0.0, 1.0], [1.0, 0.0], [2.0, 2.0]],
         }
     )
-    found = summarising.mean_curves(curves, ["b", "a", "c"])
+    found = summary.mean_curves(curves, ["b", "a", "c"])
     assert list(found) == ["b", "a"]
     assert found["a"].tolist() == [[0, 0.5], [0.5, 0.25], [1, 0.5]]
 
 
 def test_groups_are_means_over_their_models_picture_by_picture():
-    lines = summarising.by_group(rows(), GROUPS, "up", ["a"]).set_index("group")
+    lines = summary.by_group(rows(), GROUPS, "up", ["a"]).set_index("group")
     assert lines.loc["Supervised", "value"] == pytest.approx(2.35 + 5) and lines.loc["Supervised", "models"] == 2
     assert lines.loc["Self-supervised", "value"] == pytest.approx(22.35)
-    (found,) = summarising.between_groups(rows(), GROUPS, "up", ["a"])
+    (found,) = summary.between_groups(rows(), GROUPS, "up", ["a"])
     assert found.mean.value == pytest.approx(-15) and found.mean.n == 8 and found.shown
     with pytest.raises(BadRequest, match="Two groups"):
-        summarising.between_groups(rows(), {"one": "Supervised"}, "up", ["a"])
+        summary.between_groups(rows(), {"one": "Supervised"}, "up", ["a"])
 
 
 def test_metrics_that_mean_the_same_agree_and_directions_are_turned():
-    found = summarising.between_metrics(rows(), METRICS, "one", ["a", "b"], list(METRICS))
+    found = summary.between_metrics(rows(), METRICS, "one", ["a", "b"], list(METRICS))
     assert list(found) == [("up", "down")] and found["up", "down"].value == pytest.approx(1)
-    models = summarising.between_models(rows(), "up", "higher", list(GROUPS), ["a", "b"])
+    models = summary.between_models(rows(), "up", "higher", list(GROUPS), ["a", "b"])
     assert len(models) == 3 and all(one.value == pytest.approx(1) for one in models.values())
 
 
 def every_chart():
-    lines = summarising.summary(rows(), METRICS)
-    values = summarising.values(rows(), "one", "up")
-    groups = summarising.by_group(rows(), GROUPS, "up", ["a", "b"]).assign(name=lambda f: f.method, kind=lambda f: f.group)
-    tau = rankings.agreement({"x": values, "y": -values})["x", "y"]
+    lines = summary.summary(rows(), METRICS)
+    values = summary.values(rows(), "one", "up")
+    groups = summary.by_group(rows(), GROUPS, "up", ["a", "b"]).assign(name=lambda f: f.method, kind=lambda f: f.group)
+    tau = ranking.agreement({"x": values, "y": -values})["x", "y"]
     return {
-        "means": charts_runs.means(lines[lines.model == "one"], ["a", "b", "control:uniform_map"], ["up", "down"]),
-        "spreads": charts_runs.spreads(values, list(values.columns), {"p1": "name 1"}, "up"),
-        "critical": charts_runs.critical_difference(rankings.ranks(values, "higher")),
-        "intervals": charts_runs.intervals(groups, "up"),
-        "taus": charts_runs.taus(pd.DataFrame([{"kind": "a", "name": "x | y", **tau._asdict()}]), "tau"),
+        "means": runs.means(lines[lines.model == "one"], ["a", "b", "control:uniform_map"], ["up", "down"]),
+        "spreads": runs.spreads(values, list(values.columns), {"p1": "name 1"}, "up"),
+        "critical": runs.critical_difference(ranking.ranks(values, "higher")),
+        "intervals": runs.intervals(groups, "up"),
+        "taus": runs.taus(pd.DataFrame([{"kind": "a", "name": "x | y", **tau._asdict()}]), "tau"),
     }
 
 
 @pytest.mark.parametrize("name", ["means", "spreads", "critical", "intervals", "taus"])
 def test_every_chart_is_saved_as_png_and_svg(name):
     chart = every_chart()[name]
-    assert charts.chart_bytes(chart, "png").startswith(b"\x89PNG")
-    svg = charts.chart_bytes(chart, "svg").decode()
+    assert common.chart_bytes(chart, "png").startswith(b"\x89PNG")
+    svg = common.chart_bytes(chart, "svg").decode()
     assert svg.startswith("<svg") and svg.count("<path") > 3
 
 

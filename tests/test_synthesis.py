@@ -5,10 +5,16 @@ import pytest
 import torch
 from small_models import difference, pictures, small
 
-from xai_core import synthesis
-from xai_core.errors import BadRequest
-from xai_core.likeness import COSINE
-from xai_core.synthesis import REGULARISATIONS, common_depths, invert, total_variation, visualise_features
+from xai_core.analysis import feature_visualisation
+from xai_core.analysis.feature_visualisation import (
+    REGULARISATIONS,
+    common_depths,
+    invert,
+    total_variation,
+    visualise_features,
+)
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.similarity import COSINE
 
 
 def last(snapshots):
@@ -40,8 +46,15 @@ def test_activations_grow_from_a_picture():
 
 
 def test_octaves_grow_to_the_picture_and_start_no_smaller_than_32():
-    assert synthesis._sizes((224, 224), 10, 1.4) == [(42, 42), (58, 58), (82, 82), (114, 114), (160, 160), (224, 224)]
-    assert synthesis._sizes((24, 24), 3, 1.4) == [(24, 24)]
+    assert feature_visualisation._sizes((224, 224), 10, 1.4) == [
+        (42, 42),
+        (58, 58),
+        (82, 82),
+        (114, 114),
+        (160, 160),
+        (224, 224),
+    ]
+    assert feature_visualisation._sizes((24, 24), 3, 1.4) == [(24, 24)]
 
 
 def test_a_network_of_one_size_is_served_at_every_octave():

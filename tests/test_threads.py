@@ -12,10 +12,10 @@ import pytest
 from small_models import CHEAP, NAMES, TARGETS, difference, pictures, refused, small, targets
 
 from xai_core.attribution.catalog import METHODS, one_gradient
+from xai_core.attribution.explain import explain
 from xai_core.attribution.method import Method
-from xai_core.explaining import explain
+from xai_core.explanation.targets import Target
 from xai_core.models.explainable import ExplainableModel
-from xai_core.targets import Target
 
 THREADS = 8
 

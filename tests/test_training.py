@@ -14,18 +14,18 @@ from PIL import Image
 
 from xai_core import load_model
 from xai_core.__main__ import main
-from xai_core.datasets import open_dataset
-from xai_core.errors import BadRequest
+from xai_core.core.errors import BadRequest
+from xai_core.data.datasets import open_dataset
+from xai_core.data.recipe import Recipe
 from xai_core.models import families
-from xai_core.models.catalog import cards
-from xai_core.recipe import Recipe
-from xai_core.recorded_runs import read_run
+from xai_core.models.zoo.catalog import cards
 from xai_core.training import contrastive
-from xai_core.training.cards import write_model
 from xai_core.training.data import Augmented, decoded, held_out
+from xai_core.training.dynamics.readers import read_run
+from xai_core.training.export import write_model
 from xai_core.training.loop import draws, optimizer_of, set_rate
 from xai_core.training.plans import PLANS, Phase
-from xai_core.training.running import train_plan
+from xai_core.training.run import train_plan
 
 ROOT = Path(__file__).parents[1]
 TINY = {"epochs": 4, "phases": (Phase(0.5, 24), Phase(0.5, 32)), "recipe": Recipe(32, 32), "batch": 8}
@@ -186,7 +186,7 @@ def test_decoded_pictures_are_what_a_model_sees(pictures):
     dataset, recipe = open_dataset(pictures / "test"), Recipe(24, 32)
     shown = decoded(dataset, recipe, pictures / "cache")
     again = decoded(dataset, recipe, pictures / "cache")
-    from xai_core.images import prepare
+    from xai_core.data.preprocessing import prepare
 
     expected = prepare(dataset.open(dataset.samples[3].name), recipe).pixels
     assert torch.allclose(shown.part(np.array([3])).batch(0, 1)[0], expected, atol=1e-6)

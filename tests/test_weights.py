@@ -16,10 +16,10 @@ import torch
 import torchvision
 from http_server import serving
 
-from xai_core.errors import WeightsUnavailable
-from xai_core.models import weights
-from xai_core.models.catalog import CARDS
+from xai_core.core.errors import WeightsUnavailable
 from xai_core.models.loading import load_model
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import CARDS
 
 RESNET, DINO, LITE0 = (CARDS[name] for name in ("resnet50", "dino_resnet50", "efficientnet_lite0"))
 FILE = RESNET.checkpoints[0].files[0]
@@ -77,7 +77,7 @@ def test_of_two_files_the_missing_one_is_named(folder):
     folder.mkdir()
     backbone, probe = DINO.checkpoints[0].files
     (folder / backbone.name).write_bytes(b"here")
-    assert weights.find(DINO.checkpoints[0]) is None
+    assert locate.find(DINO.checkpoints[0]) is None
     message = refusal(DINO.id)
     assert probe.url in message and backbone.url not in message
 
@@ -97,10 +97,10 @@ def test_a_right_download_is_kept_and_used_again(folder, monkeypatch):
         put(folder, monkeypatch, RESNET, data, architecture="resnet18", url=site.url)
         card, file = CARDS["resnet50"], folder / FILE.name
         file.unlink()
-        assert weights.find(card.checkpoints[0]) is None
+        assert locate.find(card.checkpoints[0]) is None
         load_model("resnet50", progress=lambda *one: told.append(one))
         assert [path.name for path in folder.iterdir()] == [FILE.name] and file.read_bytes() == data
-        assert weights.find(card.checkpoints[0]) == (file,)
+        assert locate.find(card.checkpoints[0]) == (file,)
         load_model("resnet50")
         assert site.asked == [None], "downloaded twice"
     assert told[-1] == (FILE.name, len(data) / 1e6, len(data) / 1e6)
@@ -111,7 +111,7 @@ def test_the_shared_folder_is_looked_into_and_left_alone(folder, monkeypatch, tm
     monkeypatch.setenv("XAI_SHARED_WEIGHTS", str(shared))
     put(shared, monkeypatch, RESNET, saved(RESNET18), architecture="resnet18")
     load_model("resnet50")
-    assert weights.find(CARDS["resnet50"].checkpoints[0]) == (shared / FILE.name,)
+    assert locate.find(CARDS["resnet50"].checkpoints[0]) == (shared / FILE.name,)
     assert not folder.exists() and list(shared.iterdir()) == [shared / FILE.name]
     folder.mkdir()
     (folder / FILE.name).write_bytes(b"the nearer one")

@@ -6,21 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from xai_core import (
-    cli_datasets,
-    cli_evaluate,
-    cli_metrics,
-    cli_networks,
-    cli_pairs,
-    cli_report,
-    cli_training,
-    cli_weights,
-    commands,
-)
-from xai_core.errors import BadRequest, XaiError
-from xai_core.models import weights
-from xai_core.models.catalog import broken_cards, cards
-from xai_core.version import __version__
+from xai_core.cli import arguments as command_arguments
+from xai_core.cli import classify, compare_models, evaluate, measure, pairs_benchmark, report, train, weights
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.version import __version__
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import broken_cards, cards
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,61 +46,60 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--sanity", action="store_true", help="also: does each map change with the weights and the class?")
     compare.set_defaults(run=_compare)
     for command in (explain, compare):
-        commands.add_question(command)
+        command_arguments.add_question(command)
     for name, run in {"methods": _methods, "models": _models}.items():
         command = ours.add_parser(name, help=f"list the {name}")
         command.add_argument("--json", action="store_true", help="as JSON")
         command.set_defaults(run=run)
-    cli_datasets.add_to(ours)
-    cli_evaluate.add_to(ours)
-    cli_metrics.add_to(ours)
-    cli_networks.add_to(ours)
-    cli_pairs.add_to(ours)
-    cli_report.add_to(ours)
-    cli_weights.add_to(ours)
-    cli_training.add_to(ours)
+    classify.add_to(ours)
+    evaluate.add_to(ours)
+    measure.add_to(ours)
+    compare_models.add_to(ours)
+    pairs_benchmark.add_to(ours)
+    report.add_to(ours)
+    weights.add_to(ours)
+    train.add_to(ours)
     return parser
 
 
 def _explain(given: argparse.Namespace) -> None:
-    from xai_core import exporting, rendering
-    from xai_core.explaining import explain_methods
+    from xai_core.attribution.explain import explain_methods
+    from xai_core.explanation import export, rendering
 
-    options = commands.options(given.option)
-    picture, model, asked = commands.opened(given)
+    options = command_arguments.options(given.option)
+    picture, model, asked = command_arguments.opened(given)
     _, found = next(explain_methods(model, picture, {given.method: options}, cut=given.cut, **asked))
     stem = f"{Path(given.image).stem}_{found.method}"
     files = {
-        f"{stem}_overlay.png": exporting.png_bytes(rendering.overlay(found, picture), found),
-        f"{stem}.npz": exporting.npz_bytes(found),
-        f"{stem}.json": exporting.json_text(found).encode(),
+        f"{stem}_overlay.png": export.png_bytes(rendering.overlay(found, picture), found),
+        f"{stem}.npz": export.npz_bytes(found),
+        f"{stem}.json": export.json_text(found).encode(),
     }
     cautions = (f"Caution: {trouble}" for trouble in found.health)
-    commands.write(files, given.out, rendering.caption(found, rendering.scale_of(found)), *cautions)
+    command_arguments.write(files, given.out, rendering.caption(found, rendering.scale_of(found)), *cautions)
 
 
 def _compare(given: argparse.Namespace) -> None:
     import numpy as np
 
-    from xai_core import checking, comparing, exporting, rendering
+    from xai_core.analysis import sanity_check
     from xai_core.attribution.catalog import METHODS, find_method
-    from xai_core.explaining import ask
-    from xai_core.explanation import Explanation
+    from xai_core.attribution.explain import ask, attempt_methods
+    from xai_core.explanation import export, rendering
+    from xai_core.explanation.result import Explanation
 
     names = list(METHODS) if given.methods == "all" else [find_method(name).id for name in given.methods.split(",")]
-    picture, model, asked = commands.opened(given)
+    picture, model, asked = command_arguments.opened(given)
     question, pixels = ask(model, picture, asked.pop("target"), asked.pop("rival"), asked["precision"])
     results = {}
-    for name, result in comparing.attempt_methods(
-        model, picture, {name: {} for name in names}, target=question.target, **asked
-    ):
+    for name, result in attempt_methods(model, picture, {name: {} for name in names}, target=question.target, **asked):
         results[name] = result
         said = f"{result.seconds:8.2f} s  {result.passes}" if isinstance(result, Explanation) else f"failed: {result}"
         print(f"{name:<30}{said}", flush=True)
     found = {name: result for name, result in results.items() if isinstance(result, Explanation)}
     if not found:
         raise BadRequest("None of these methods gave a map.")
-    scores = checking.quick_deletion(question, pixels, list(found.values()), given.seed)
+    scores = sanity_check.quick_deletion(question, pixels, list(found.values()), given.seed)
     checks = {name: {"quick_deletion": score} for name, score in zip(found, scores, strict=True)}
     if given.sanity:
         for name, resemblances in _sanity(model, question.target, found, picture, asked["track"]):
@@ -118,24 +108,24 @@ def _compare(given: argparse.Namespace) -> None:
         print(f"{name:<30}{checks[name]['quick_deletion']:+8.3f}  deletion (quick)")
     stem = f"{Path(given.image).stem}_methods"
     files = {
-        f"{stem}.png": exporting.png_bytes(
+        f"{stem}.png": export.png_bytes(
             rendering.sheet_of_methods(list(found.values()), picture), next(iter(found.values()))
         ),
-        f"{stem}.npz": exporting.npz_of_many(found),
-        f"{stem}.json": exporting.manifest(results, checks).encode(),
+        f"{stem}.npz": export.npz_of_many(found),
+        f"{stem}.json": export.manifest(results, checks).encode(),
     }
-    commands.write(files, given.out)
+    command_arguments.write(files, given.out)
 
 
 def _sanity(model, target, found, picture, track):
     """The sanity check of each method, printed as it is ready."""
-    from xai_core import checking
+    from xai_core.analysis import sanity_check
     from xai_core.models.loading import load_model
 
-    changed = checking.changes(model, target, load_model(model.id, "random"))
-    for name, resemblances in checking.sanity(found, picture, changed, track):
+    changed = sanity_check.changes(model, target, load_model(model.id, "random"))
+    for name, resemblances in sanity_check.sanity(found, picture, changed, track):
         said = [
-            f"{change.words}: {one if isinstance(one, XaiError) else checking.in_words(one)}"
+            f"{change.words}: {one if isinstance(one, XaiError) else sanity_check.in_words(one)}"
             for change, one in zip(changed, resemblances.values(), strict=True)
         ]
         print(f"{name:<30}{'; '.join(said)}", flush=True)
@@ -144,7 +134,7 @@ def _sanity(model, target, found, picture, track):
 
 def _methods(given: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import METHODS
-    from xai_core.options import options_of
+    from xai_core.core.options import options_of
 
     rows = [
         {
@@ -163,7 +153,9 @@ def _methods(given: argparse.Namespace) -> None:
         }
         for method in METHODS.values()
     ]
-    commands.print_rows(rows, given.json, lambda row: f"{row['id']:<30}{row['family']:<14}{row['sign']:<14}{row['summary']}")
+    command_arguments.print_rows(
+        rows, given.json, lambda row: f"{row['id']:<30}{row['family']:<14}{row['sign']:<14}{row['summary']}"
+    )
 
 
 def _models(given: argparse.Namespace) -> None:
@@ -179,7 +171,7 @@ def _models(given: argparse.Namespace) -> None:
                 {
                     "id": one.id,
                     "files": [{"name": file.name, "url": file.url} for file in one.files],
-                    "ready": weights.find(one) is not None,
+                    "ready": locate.find(one) is not None,
                 }
                 for one in card.checkpoints
             ],
@@ -191,7 +183,7 @@ def _models(given: argparse.Namespace) -> None:
         states = ", ".join(f"{one['id']}: {_state(one)}" for one in row["checkpoints"])
         return f"{row['id']:<32}{row['supervision']:<48}{states}"
 
-    commands.print_rows(rows, given.json, line)
+    command_arguments.print_rows(rows, given.json, line)
     for problem in broken_cards().values():
         print(problem, file=sys.stderr)
 

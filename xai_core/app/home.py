@@ -7,11 +7,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from xai_core.app import loaded
-from xai_core.errors import BadRequest, XaiError
-from xai_core.models import weights
+from xai_core.app.shared import loaded_models
+from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
-from xai_core.models.catalog import broken_cards, cards
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import broken_cards, cards
 
 SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
 METRICS, PAIRS, MISSES = "pages/4_Faithfulness_metrics.py", "pages/5_Pairs.py", "pages/6_Misclassifications.py"
@@ -124,15 +124,15 @@ def status() -> None:
         if torch is None:
             st.markdown("**Device**: found when the first model is loaded")
         else:
-            from xai_core import runtime
+            from xai_core.core import runtime
 
             st.markdown(f"**Device**: {runtime.device()}")
         resident = resident_megabytes()
         if resident:
             st.markdown(f"**Memory of this process**: {resident:,.0f} MB")
-        held = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded.in_memory())
-        st.markdown(f"**Models in memory**: {held or 'none yet'}; {loaded.budget() / 1e9:g} GB at most")
-        states = [(card, one, weights.find(one)) for card in cards().values() for one in card.checkpoints]
+        held = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded_models.in_memory())
+        st.markdown(f"**Models in memory**: {held or 'none yet'}; {loaded_models.budget() / 1e9:g} GB at most")
+        states = [(card, one, locate.find(one)) for card in cards().values() for one in card.checkpoints]
         for card, checkpoint, found in states:
             if found:
                 st.markdown(f":material/check_circle: **{_name(card, checkpoint)}**: ready")
@@ -173,7 +173,7 @@ LARGEST = 2000  # MB of an uploaded checkpoint
 
 def _taken_in(files) -> str:
     """The id of the model in these uploads."""
-    from xai_core.importing import import_own
+    from xai_core.models.import_file import import_own
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / Path(file.name).name for file in files]

@@ -11,13 +11,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xai_core import runtime
 from xai_core.attribution.method import Maps
-from xai_core.autograd import value_and_gradients
-from xai_core.errors import BadRequest
-from xai_core.options import Choice, Range
-from xai_core.question import Question
-from xai_core.recording import AttentionRecording
+from xai_core.core import runtime
+from xai_core.core.autodiff.capture import AttentionRecording
+from xai_core.core.autodiff.gradients import value_and_gradients
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import Choice, Range
+from xai_core.explanation.question import Question
 
 FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda weights: weights.mean(1),

@@ -2,25 +2,12 @@
 
 import re
 
-from xai_core.attribution import (
-    attention,
-    cam,
-    cam_channels,
-    cam_layers,
-    cam_search,
-    controls,
-    gradient,
-    guided_cam,
-    masks,
-    noisy,
-    paths,
-    perturbation,
-    propagation,
-    regions,
-    superpixels,
-)
+from xai_core.attribution import attention, controls, guided_grad_cam, propagation, xrai
+from xai_core.attribution.cam import channel_weights, gradient_free, gradient_weighted, multi_layer
+from xai_core.attribution.gradient import integration_paths, saliency, smooth_grad
 from xai_core.attribution.method import Method
-from xai_core.errors import UnknownName
+from xai_core.attribution.perturbation import occlusion, random_masks, superpixels
+from xai_core.core.errors import UnknownName
 
 SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
@@ -80,59 +67,62 @@ def segments_expected(options):
 METHODS = {
     method.id: method
     for method in (
-        Method("grad_cam", "Grad-CAM", "cam", cam.grad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("grad_cam_plusplus", "Grad-CAM++", "cam", cam.grad_cam_plusplus, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("hires_cam", "HiResCAM", "cam", cam.hires_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("layer_cam", "LayerCAM", "cam", cam.layer_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("xgrad_cam", "XGrad-CAM", "cam", cam.xgrad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("eigen_cam", "Eigen-CAM", "cam", cam.eigen_cam, SIGNED, trunk_only, CUT, fast=EVERYWHERE),
-        Method("cam", "CAM", "cam", cam_channels.cam, UNSIGNED, trunk_only, CUT | {"linear head"}, fast=CNNS),
+        Method("grad_cam", "Grad-CAM", "cam", gradient_weighted.grad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method(
-            "elementwise_grad_cam", "Element-wise Grad-CAM", "cam", cam_channels.elementwise_grad_cam, UNSIGNED,
+            "grad_cam_plusplus", "Grad-CAM++", "cam", gradient_weighted.grad_cam_plusplus, UNSIGNED, trunk_only, CUT,
+            fast=CNNS,
+        ),
+        Method("hires_cam", "HiResCAM", "cam", gradient_weighted.hires_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("layer_cam", "LayerCAM", "cam", gradient_weighted.layer_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("xgrad_cam", "XGrad-CAM", "cam", gradient_weighted.xgrad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("eigen_cam", "Eigen-CAM", "cam", gradient_weighted.eigen_cam, SIGNED, trunk_only, CUT, fast=EVERYWHERE),
+        Method("cam", "CAM", "cam", channel_weights.cam, UNSIGNED, trunk_only, CUT | {"linear head"}, fast=CNNS),
+        Method(
+            "elementwise_grad_cam", "Element-wise Grad-CAM", "cam", channel_weights.elementwise_grad_cam, UNSIGNED,
             trunk_only, CUT, fast=CNNS,
         ),
         Method(
-            "smooth_grad_cam_plusplus", "Smooth Grad-CAM++", "cam", cam_channels.smooth_grad_cam_plusplus, UNSIGNED,
+            "smooth_grad_cam_plusplus", "Smooth Grad-CAM++", "cam", channel_weights.smooth_grad_cam_plusplus, UNSIGNED,
             of_views(lambda o: o["samples"] + 1), CUT, fast=CNNS,
         ),
-        Method("shapley_cam", "Shapley-CAM", "cam", cam_channels.shapley_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("finer_cam", "Finer-CAM", "cam", cam_channels.finer_cam, UNSIGNED, trunk_only, CUT | {"classifier"}),
-        Method("eigen_grad_cam", "EigenGrad-CAM", "cam", cam_channels.eigen_grad_cam, SIGNED, trunk_only, CUT, fast=CNNS),
-        Method("kpca_cam", "KPCA-CAM", "cam", cam_channels.kpca_cam, SIGNED, trunk_only, CUT, fast=CNNS),
-        Method("fem", "FEM", "cam", cam_channels.fem, UNSIGNED, trunk_only, CUT),
-        Method("random_cam", "Random-CAM", "cam", cam_channels.random_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("shapley_cam", "Shapley-CAM", "cam", channel_weights.shapley_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("finer_cam", "Finer-CAM", "cam", channel_weights.finer_cam, UNSIGNED, trunk_only, CUT | {"classifier"}),
+        Method("eigen_grad_cam", "EigenGrad-CAM", "cam", channel_weights.eigen_grad_cam, SIGNED, trunk_only, CUT, fast=CNNS),
+        Method("kpca_cam", "KPCA-CAM", "cam", channel_weights.kpca_cam, SIGNED, trunk_only, CUT, fast=CNNS),
+        Method("fem", "FEM", "cam", channel_weights.fem, UNSIGNED, trunk_only, CUT),
+        Method("random_cam", "Random-CAM", "cam", channel_weights.random_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method(
-            "score_cam", "Score-CAM", "cam", cam_search.score_cam, UNSIGNED,
+            "score_cam", "Score-CAM", "cam", gradient_free.score_cam, UNSIGNED,
             of_views(lambda o: 1 + min(o["channels"], 2048)), CUT, fast=CNNS,
         ),
-        Method("ablation_cam", "Ablation-CAM", "cam", cam_search.ablation_cam, UNSIGNED, many_tails, CUT, fast=CNNS),
+        Method("ablation_cam", "Ablation-CAM", "cam", gradient_free.ablation_cam, UNSIGNED, many_tails, CUT, fast=CNNS),
         Method(
-            "refine_cam", "Refine-CAM", "cam", cam_layers.refine_cam, UNSIGNED,
+            "refine_cam", "Refine-CAM", "cam", multi_layer.refine_cam, UNSIGNED,
             of_views(lambda o: 1 + o["layers"], lambda o: o["layers"]), fast=CNNS,
         ),
-        Method("full_grad", "FullGrad", "cam", cam_layers.full_grad, UNSIGNED, of_views(1, 1), fast=CNNS),
+        Method("full_grad", "FullGrad", "cam", multi_layer.full_grad, UNSIGNED, of_views(1, 1), fast=CNNS),
         Method(
-            "deep_feature_factorisation", "Deep feature factorisation", "cam", cam_layers.deep_feature_factorisation,
+            "deep_feature_factorisation", "Deep feature factorisation", "cam", multi_layer.deep_feature_factorisation,
             UNSIGNED, of_views(3), CUT,
         ),
-        Method("saliency", "Saliency", "gradient", gradient.saliency, UNSIGNED, one_gradient),
-        Method("input_x_gradient", "Input x gradient", "gradient", gradient.input_x_gradient, SIGNED, one_gradient),
-        Method("smooth_grad", "SmoothGrad", "gradient", noisy.smooth_grad, UNSIGNED, each_sample),
+        Method("saliency", "Saliency", "gradient", saliency.saliency, UNSIGNED, one_gradient),
+        Method("input_x_gradient", "Input x gradient", "gradient", saliency.input_x_gradient, SIGNED, one_gradient),
+        Method("smooth_grad", "SmoothGrad", "gradient", smooth_grad.smooth_grad, UNSIGNED, each_sample),
         Method(
-            "smooth_grad_squared", "SmoothGrad-squared", "gradient", noisy.smooth_grad_squared, UNSIGNED, each_sample,
+            "smooth_grad_squared", "SmoothGrad-squared", "gradient", smooth_grad.smooth_grad_squared, UNSIGNED, each_sample,
         ),
-        Method("var_grad", "VarGrad", "gradient", noisy.var_grad, UNSIGNED, each_sample),
+        Method("var_grad", "VarGrad", "gradient", smooth_grad.var_grad, UNSIGNED, each_sample),
         Method(
-            "integrated_gradients", "Integrated gradients", "gradient", gradient.integrated_gradients, SIGNED, each_step,
+            "integrated_gradients", "Integrated gradients", "gradient", saliency.integrated_gradients, SIGNED, each_step,
         ),
-        Method("gradient_shap", "GradientSHAP", "gradient", noisy.gradient_shap, SIGNED, each_sample),
+        Method("gradient_shap", "GradientSHAP", "gradient", smooth_grad.gradient_shap, SIGNED, each_sample),
         Method(
-            "blur_integrated_gradients", "Blur integrated gradients", "gradient", paths.blur_integrated_gradients, SIGNED,
-            each_step,
+            "blur_integrated_gradients", "Blur integrated gradients", "gradient",
+            integration_paths.blur_integrated_gradients, SIGNED, each_step,
         ),
         Method(
             "guided_integrated_gradients", "Guided integrated gradients", "gradient",
-            paths.guided_integrated_gradients, SIGNED, each_step,
+            integration_paths.guided_integrated_gradients, SIGNED, each_step,
         ),
         Method(
             "guided_backprop", "Guided backpropagation", "propagation", propagation.guided_backprop, UNSIGNED, one_gradient,
@@ -140,8 +130,8 @@ METHODS = {
         ),
         Method("deconvnet", "DeconvNet", "propagation", propagation.deconvnet, UNSIGNED, one_gradient, fast=CNNS),
         Method(
-            "guided_grad_cam", "Guided Grad-CAM", "propagation", guided_cam.guided_grad_cam, UNSIGNED, lambda o: (2, 1), CUT,
-            fast=CNNS,
+            "guided_grad_cam", "Guided Grad-CAM", "propagation", guided_grad_cam.guided_grad_cam, UNSIGNED, lambda o: (2, 1),
+            CUT, fast=CNNS,
         ),
         Method("deep_lift", "DeepLIFT", "propagation", propagation.deep_lift, SIGNED, lambda o: (3, 2), fast=CNNS),
         Method(
@@ -161,24 +151,24 @@ METHODS = {
             frozenset({"class token"}),
         ),
         Method(
-            "occlusion", "Occlusion sensitivity", "perturbation", perturbation.occlusion, SIGNED, occlusion_passes,
+            "occlusion", "Occlusion sensitivity", "perturbation", occlusion.occlusion, SIGNED, occlusion_passes,
             fast=EVERYWHERE,
         ),
         Method(
             "feature_ablation", "Feature ablation", "perturbation", superpixels.feature_ablation, SIGNED,
             lambda o: (2 + segments_expected(o), 0), fast=EVERYWHERE,
         ),
-        Method("rise", "RISE", "perturbation", masks.rise, SIGNED, lambda o: (o["samples"] + 1, 0), fast=EVERYWHERE),
+        Method("rise", "RISE", "perturbation", random_masks.rise, SIGNED, lambda o: (o["samples"] + 1, 0), fast=EVERYWHERE),
         Method("lime", "LIME", "perturbation", superpixels.lime, SIGNED, lambda o: (o["samples"] + 1, 0), fast=EVERYWHERE),
         Method(
             "kernel_shap", "KernelSHAP", "perturbation", superpixels.kernel_shap, SIGNED, lambda o: (o["samples"] + 3, 0),
             fast=EVERYWHERE,
         ),
         Method(
-            "sobol", "Sobol indices", "perturbation", masks.sobol, UNSIGNED,
+            "sobol", "Sobol indices", "perturbation", random_masks.sobol, UNSIGNED,
             lambda o: (o["designs"] * (o["grid"] ** 2 + 2) + 1, 0), fast=EVERYWHERE,
         ),
-        Method("xrai", "XRAI", "perturbation", regions.xrai, SIGNED, lambda o: (2 * o["steps"] + 6, 2 * o["steps"])),
+        Method("xrai", "XRAI", "perturbation", xrai.xrai, SIGNED, lambda o: (2 * o["steps"] + 6, 2 * o["steps"])),
         Method("random_map", "Random map", "control", controls.random_map, UNSIGNED, no_pass, fast=EVERYWHERE),
         Method("centre_gaussian", "Centre", "control", controls.centre_gaussian, UNSIGNED, no_pass, fast=EVERYWHERE),
         Method("edge_detector", "Edges", "control", controls.edge_detector, UNSIGNED, no_pass, fast=EVERYWHERE),

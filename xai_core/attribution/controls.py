@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_core import runtime
-from xai_core.options import Range
-from xai_core.question import Question
+from xai_core.core import runtime
+from xai_core.core.options import Range
+from xai_core.explanation.question import Question
 
 _LUMINANCE = (0.2125, 0.7154, 0.0721)
 

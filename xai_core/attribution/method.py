@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from xai_core.core.options import check_options
+from xai_core.explanation.question import Question
 from xai_core.models.explainable import ExplainableModel
-from xai_core.options import check_options
-from xai_core.question import Question
 
 
 class Maps(NamedTuple):

@@ -10,15 +10,17 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xai_core import modes, relevance, rescaling
 from xai_core.attribution.method import Maps
-from xai_core.errors import BadRequest
-from xai_core.images import BASELINES, baseline_images
-from xai_core.options import Choice, Range
-from xai_core.question import Question
+from xai_core.core.autodiff import deeplift, function_overrides, lrp
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import Choice, Range
+from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.question import Question
 
 
-def _gradient_under(question: Question, images: Tensor, mode: Callable[[], modes.Substitution]) -> tuple[Tensor, int]:
+def _gradient_under(
+    question: Question, images: Tensor, mode: Callable[[], function_overrides.Substitution]
+) -> tuple[Tensor, int]:
     """The gradient (n, 3, H, W) of the question when each pass runs inside a fresh mode, and its count of substitutions."""
     counts = []
 
@@ -37,7 +39,9 @@ def _facts(images: Tensor, **found: Tensor | int) -> dict[str, Tensor]:
     return {name.replace("_", " "): torch.as_tensor(fact).expand(len(images)) for name, fact in found.items()}
 
 
-def _rectified(question: Question, images: Tensor, mode: Callable[[], modes.Substitution]) -> tuple[Tensor, dict]:
+def _rectified(
+    question: Question, images: Tensor, mode: Callable[[], function_overrides.Substitution]
+) -> tuple[Tensor, dict]:
     """The gradient under rules for activation functions. Raises BadRequest where none was met."""
     gradient, count = _gradient_under(question, images, mode)
     if not count:
@@ -69,7 +73,7 @@ def guided_backprop(question: Question, images: Tensor) -> Maps:
     Beware: It shows edges whatever the network has learnt: it hardly changes when the weights are made random
     (Adebayo et al. 2018), or the class is another.
     """
-    gradient, facts = _rectified(question, images, modes.Guided)
+    gradient, facts = _rectified(question, images, function_overrides.Guided)
     return Maps(_strongest_channel(gradient), facts=facts)
 
 
@@ -89,7 +93,7 @@ def deconvnet(question: Question, images: Tensor) -> Maps:
     Where: ReLU networks with max pooling; without pooling it is hardly about this picture.
     Beware: It forgets which units were active, and so depends little on the picture.
     """
-    gradient, facts = _rectified(question, images, modes.Deconvolving)
+    gradient, facts = _rectified(question, images, function_overrides.Deconvolving)
     return Maps(_strongest_channel(gradient), facts=facts)
 
 
@@ -120,7 +124,7 @@ def deep_lift(
     start, everyone, counts = baseline_images(images, baseline), torch.arange(len(images)), []
 
     def run(pictures: Tensor, rows: Tensor) -> Tensor:
-        found, count = rescaling.twofold(question, pictures, start[rows], rows)
+        found, count = deeplift.twofold(question, pictures, start[rows], rows)
         counts.append(count)
         return found
 
@@ -136,7 +140,7 @@ def layerwise_relevance(
     question: Question,
     images: Tensor,
     *,
-    rule: Annotated[str, Choice(relevance.RULES), "of convolutions; linear layers take epsilon"] = "gamma",
+    rule: Annotated[str, Choice(lrp.RULES), "of convolutions; linear layers take epsilon"] = "gamma",
     gamma: Annotated[float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions that agree"] = 0.25,
     epsilon: Annotated[float, Range(0.0, 1.0), "stabiliser of quotients: takes relevance from weak units"] = 1e-6,
 ) -> Maps:
@@ -162,7 +166,7 @@ def layerwise_relevance(
     input x gradient. The rules are a choice: say which.
     """
     zero = _colour_of_zero(question, images)
-    derivative, count = _gradient_under(question, images, lambda: relevance.Relevance(rule, gamma, epsilon))
+    derivative, count = _gradient_under(question, images, lambda: lrp.Relevance(rule, gamma, epsilon))
     maps = ((images - zero) * derivative).sum(1)
     values = question.values(images)
     gap = (maps.sum((1, 2)) - values).abs() / values.abs().clamp(min=1e-12)

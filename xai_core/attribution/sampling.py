@@ -11,13 +11,13 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xai_core import runtime
 from xai_core.attribution.method import Maps
-from xai_core.options import Range
-from xai_core.outputs import Outputs
-from xai_core.question import Question
-from xai_core.runtime import Track
-from xai_core.targets import Target, check_length
+from xai_core.core import runtime
+from xai_core.core.options import Range
+from xai_core.core.runtime import Track
+from xai_core.explanation.question import Question
+from xai_core.explanation.targets import Target, check_length
+from xai_core.models.outputs import Outputs
 
 ROUND = 256  # passes between two looks at the standard error: fixed, so that where a run ends depends on no batch size
 

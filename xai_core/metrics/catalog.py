@@ -3,22 +3,11 @@
 import math
 import re
 
-from xai_core.errors import UnknownName
-from xai_core.metrics import (
-    axioms,
-    coherence,
-    complexity,
-    correlation,
-    curves,
-    drops,
-    hiding,
-    pointing,
-    randomisation,
-    regions,
-    road,
-    robustness,
-)
+from xai_core.core.errors import UnknownName
+from xai_core.metrics import axiomatic, complexity, localisation
+from xai_core.metrics.faithfulness import arcc, correlation, curves, drops, quick_deletion, regions, road
 from xai_core.metrics.metric import HIGHER, LOWER, Metric
+from xai_core.metrics.stability import randomisation, robustness
 
 TAKEN, COMING = ("share of pixels taken away", "score"), ("share of pixels shown", "score")
 BOX, METHOD = frozenset({"box"}), frozenset({"method"})
@@ -59,8 +48,9 @@ METRICS = {
             "How much of the room above the score is gained when only what the map shows is left.",
         ),
         Metric(
-            "quick_deletion", "Quick deletion", "faithfulness", hiding.quick_deletion, HIGHER, ANY, hiding.fifth_cost,
-            RISE, "How much more the score falls without the map's strongest fifth than without a random fifth.",
+            "quick_deletion", "Quick deletion", "faithfulness", quick_deletion.quick_deletion, HIGHER, ANY,
+            quick_deletion.fifth_cost, RISE,
+            "How much more the score falls without the map's strongest fifth than without a random fifth.",
         ),
         Metric(
             "road", "ROAD", "faithfulness", road.road, HIGHER, ANY, road.both_orders, ROAD,
@@ -121,7 +111,7 @@ METRICS = {
             axes=COMING,
         ),
         Metric(
-            "arcc", "ARCC", "faithfulness", coherence.arcc, HIGHER, SHARE, coherence.arcc_cost,
+            "arcc", "ARCC", "faithfulness", arcc.arcc, HIGHER, SHARE, arcc.arcc_cost,
             "Poppi et al. 2021, arXiv:2104.10252",
             "Whether the map is short, keeps the score, and stays the same when made of what it shows: 1 is all three.",
             METHOD,
@@ -158,21 +148,21 @@ METRICS = {
             "How alike the maps of the picture and of its mirror image are: 1 is the same.", METHOD,
         ),
         Metric(
-            "pointing_game", "Pointing game", "localisation", pointing.pointing_game, HIGHER, SHARE, complexity.no_pass,
+            "pointing_game", "Pointing game", "localisation", localisation.pointing_game, HIGHER, SHARE, complexity.no_pass,
             "Zhang et al. 2016, arXiv:1608.00507", "Whether the strongest pixel of the map lies in the box.", BOX,
         ),
         Metric(
-            "energy_pointing_game", "Energy pointing game", "localisation", pointing.energy_pointing_game, HIGHER, SHARE,
+            "energy_pointing_game", "Energy pointing game", "localisation", localisation.energy_pointing_game, HIGHER, SHARE,
             complexity.no_pass, "Wang et al. 2020, arXiv:1910.01279",
             "The share of the map's positive evidence that is in the box.", BOX,
         ),
         Metric(
-            "relevance_rank_accuracy", "Relevance rank accuracy", "localisation", pointing.relevance_rank_accuracy, HIGHER,
-            SHARE, complexity.no_pass, RANK_ACCURACY,
+            "relevance_rank_accuracy", "Relevance rank accuracy", "localisation", localisation.relevance_rank_accuracy,
+            HIGHER, SHARE, complexity.no_pass, RANK_ACCURACY,
             "Of the most relevant pixels, as many as the box has, the share that lies in it.", BOX,
         ),
         Metric(
-            "top_k_intersection", "Top-k intersection", "localisation", pointing.top_k_intersection, HIGHER, SHARE,
+            "top_k_intersection", "Top-k intersection", "localisation", localisation.top_k_intersection, HIGHER, SHARE,
             complexity.no_pass, "Theiner et al. 2022, arXiv:2104.14995",
             "Of a fixed number of the most relevant pixels, the share that lies in the box.", BOX,
         ),
@@ -212,13 +202,13 @@ METRICS = {
             METHOD | {"classifier"},
         ),
         Metric(
-            "completeness_error", "Completeness error", "axioms", axioms.completeness_error, LOWER, FROM_0,
-            axioms.completeness_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
+            "completeness_error", "Completeness error", "axioms", axiomatic.completeness_error, LOWER, FROM_0,
+            axiomatic.completeness_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
             "How far the map's sum is from the score's change between a baseline and the picture: 0 is complete.",
         ),
         Metric(
-            "implementation_invariance", "Implementation invariance", "axioms", axioms.implementation_invariance, LOWER,
-            FROM_0, axioms.invariance_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
+            "implementation_invariance", "Implementation invariance", "axioms", axiomatic.implementation_invariance, LOWER,
+            FROM_0, axiomatic.invariance_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
             "How much the map changes when the network is written differently and computes the same: 0 is not at all.",
             METHOD,
         ),

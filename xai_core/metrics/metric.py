@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.core.options import options_of
+from xai_core.explanation.targets import Target
 from xai_core.models.explainable import ExplainableModel
-from xai_core.options import options_of
-from xai_core.targets import Target
 
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measuring import Chosen, Measurement, chosen_metrics, unbeaten
+from xai_core.metrics.measure import Chosen, Measurement, chosen_metrics, unbeaten
 
 Rows = Iterable[tuple[str, str, Measurement]]
 

@@ -9,9 +9,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from xai_core import torchvision_ops
+from xai_core.core import torchvision_compat
 
-torchvision_ops.ensure_importable()
+torchvision_compat.ensure_importable()
 
 import timm
 import torchvision

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from xai_core.recipe import Recipe
+from xai_core.data.recipe import Recipe
 
 IMAGENET = "imagenet-1k"  # its 1,000 names are read from timm when a model is loaded
 

@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from xai_core import runtime
-from xai_core.errors import BadRequest, NoClassifier, UnknownName
-from xai_core.images import Prepared, prepare, stack
-from xai_core.keys import array_digest, bytes_digest
+from xai_core.core import runtime
+from xai_core.core.cache_key import array_digest, bytes_digest
+from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
+from xai_core.data.preprocessing import Prepared, prepare, stack
+from xai_core.data.recipe import Recipe
 from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
-from xai_core.recipe import Recipe
 
 Picture = Image.Image | Tensor | str
 

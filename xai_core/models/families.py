@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xai_core import torchvision_ops
+from xai_core.core import torchvision_compat
 from xai_core.models import architectures
 from xai_core.models.staged import Attention, Stage, StagedNetwork, tokens_grid
 
-torchvision_ops.ensure_importable()
+torchvision_compat.ensure_importable()
 
 import timm
 import torchvision

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
-from xai_core import runtime
-from xai_core.errors import BadCard, UnknownName
-from xai_core.keys import bytes_digest
-from xai_core.models import checkpoints, families, weights
+from xai_core.core import runtime
+from xai_core.core.cache_key import bytes_digest
+from xai_core.core.errors import BadCard, UnknownName
+from xai_core.models import families
 from xai_core.models.card import IMAGENET, Card, Checkpoint
-from xai_core.models.catalog import find_card
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.halved import halve
 from xai_core.models.staged import freeze, normalisation
-from xai_core.models.weights import Progress
+from xai_core.models.weights import checkpoints, locate
+from xai_core.models.weights.locate import Progress
+from xai_core.models.zoo.catalog import find_card
 
 RANDOM = "random"  # in place of a checkpoint: untrained parameters
 
@@ -38,7 +39,7 @@ def load_model(
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
     from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
     is called while weights are fetched. `half` keeps weights in 16 bits, where the device computes in them (see
-    `halved.py`). Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
+    `halve`). Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
     this machine and cannot be fetched.
     """
     card = find_card(id)
@@ -83,7 +84,7 @@ def _probed(card: Card, name: str | None, *more: Any) -> ExplainableModel:
         digest = RANDOM
     else:
         checkpoint = checkpoint_of(card, name)
-        path, digest = weights.obtain(card, checkpoint)[-1]
+        path, digest = locate.obtain(card, checkpoint)[-1]
         probe = checkpoint.files[-1]
         classify.load_state_dict(checkpoints.read_share(card, probe, (probe,), path, classify))
     freeze(classify).to(base.device)
@@ -161,7 +162,7 @@ _DRAWING = threading.Lock()
 
 def _trained_module(card: Card, checkpoint: Checkpoint, progress: Progress | None) -> tuple[nn.Module, str]:
     """The module with the checkpoint's parameters, and the SHA-256 of its file or files."""
-    found = weights.obtain(card, checkpoint, progress)
+    found = locate.obtain(card, checkpoint, progress)
     module = filled(card, checkpoint, [path for path, _ in found])
     digests = [digest for _, digest in found]
     return module, digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
@@ -198,3 +199,23 @@ def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
     info = families.timm.data.ImageNetInfo("imagenet-1k")
     names = (_SAME_NAME.get(index, name) for index, name in enumerate(info.label_descriptions()))
     return tuple(names), tuple(info.label_names())
+
+
+class _Widened(nn.Module):
+    def forward(self, kept: Tensor) -> Tensor:
+        return kept.float()
+
+
+def halve(module: nn.Module) -> nn.Module:
+    """The module itself, the weights of its convolutions and linear layers in float16: half the memory for what is large.
+
+    Each weight is widened when its layer reads it, so that `exact` computes in float32 as always (with weights rounded to
+    16 bits: they differ by up to 0.05%), every method finds the float32 weights it expects, and no more than one layer is
+    wide at a time. Worth it where the device computes in 16 bits anyway. Weights beyond the range of 16 bits (65,504) stay
+    as they are.
+    """
+    for part in list(module.modules()):
+        if isinstance(part, nn.Conv2d | nn.Linear) and bool(part.weight.abs().max() < torch.finfo(torch.float16).max):
+            part.weight = nn.Parameter(part.weight.half(), requires_grad=False)
+            parametrize.register_parametrization(part, "weight", _Widened(), unsafe=True)  # it changes the type
+    return module

@@ -15,9 +15,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from xai_core.errors import BadRequest, UnknownName
-from xai_core.outputs import Outputs
-from xai_core.runtime import MEMORY_FORMAT
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.core.runtime import MEMORY_FORMAT
+from xai_core.models.outputs import Outputs
 
 Step = Callable[[Tensor], Tensor]
 

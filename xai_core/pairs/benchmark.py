@@ -17,20 +17,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core.datasets import Dataset
-from xai_core.errors import BadPicture, BadRequest
-from xai_core.exporting import write_atomically
-from xai_core.images import prepare
-from xai_core.keys import array_digest, bytes_digest
+from xai_core.core.cache_key import array_digest, bytes_digest
+from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.core.runtime import Track
+from xai_core.data.datasets import Dataset
+from xai_core.data.preprocessing import prepare
+from xai_core.explanation.export import write_atomically
 from xai_core.models.explainable import ExplainableModel
+from xai_core.pairs.augment import Augmentation, draw_view, transformed
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
-from xai_core.pairs.evaluating import CONTROLS, evaluate_pair
-from xai_core.pairs.explaining import ask_pair, explain_pair, usual_options
-from xai_core.pairs.invariance import drawn_views
+from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
+from xai_core.pairs.explain import ask_pair, explain_pair, usual_options
+from xai_core.pairs.methods.pixel_invariance import drawn_views
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
-from xai_core.pairs.recipes import Augmentation, draw_view
-from xai_core.pairs.transforms import transformed
-from xai_core.runtime import Track
 
 PUBLISHED = {  # the paper's names -> ours, in its order
     "Conditional Occlusion": "conditional_occlusion",

@@ -2,9 +2,9 @@
 
 import re
 
-from xai_core.errors import UnknownName
-from xai_core.pairs import cams, gradients, invariance, occluding
+from xai_core.core.errors import UnknownName
 from xai_core.pairs.method import PairMethod
+from xai_core.pairs.methods import cam, gradient, occlusion, pixel_invariance
 
 SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
@@ -20,7 +20,7 @@ def of_samples(options):
 
 
 def _interaction(id: str, title: str, **fixed) -> PairMethod:
-    return PairMethod(id, title, "cam", cams.interaction_cam, UNSIGNED, lambda o: (2, 0), CUT, fixed=fixed)
+    return PairMethod(id, title, "cam", cam.interaction_cam, UNSIGNED, lambda o: (2, 0), CUT, fixed=fixed)
 
 
 _REDUCTIONS = {"mean": ("mean", "mean"), "max": ("max", "max"), "attn": ("attention", "self-attention")}
@@ -35,18 +35,18 @@ PAIR_METHODS = {
     method.id: method
     for method in (
         PairMethod(
-            "conditional_occlusion", "Conditional occlusion", "perturbation", occluding.conditional_occlusion, SIGNED,
+            "conditional_occlusion", "Conditional occlusion", "perturbation", occlusion.conditional_occlusion, SIGNED,
             lambda o: (windows(o) + 2, 0),
         ),
         PairMethod(
             "context_agnostic_occlusion", "Context-agnostic occlusion", "perturbation",
-            occluding.context_agnostic_occlusion, UNSIGNED, lambda o: (2 * windows(o) + 2, 0),
+            occlusion.context_agnostic_occlusion, UNSIGNED, lambda o: (2 * windows(o) + 2, 0),
         ),
         PairMethod(
-            "pairwise_occlusion", "Pairwise occlusion", "perturbation", occluding.pairwise_occlusion, UNSIGNED,
+            "pairwise_occlusion", "Pairwise occlusion", "perturbation", occlusion.pairwise_occlusion, UNSIGNED,
             lambda o: (2 * o["samples"] + 2, 0),
         ),
-        PairMethod("grad_cam", "Grad-CAM for similarity", "cam", cams.grad_cam, UNSIGNED, lambda o: (2, 0), CUT),
+        PairMethod("grad_cam", "Grad-CAM for similarity", "cam", cam.grad_cam, UNSIGNED, lambda o: (2, 0), CUT),
         *(
             _interaction(f"interaction_cam_{id}", f"Interaction-CAM ({words})", reduction=name, invariance=True,
                          gradient_interaction=False)
@@ -63,29 +63,29 @@ PAIR_METHODS = {
             for id, (name, words) in _REDUCTIONS.items()
         ),
         PairMethod(
-            "input_x_gradient", "Input x gradient", "gradient", gradients.input_x_gradient, UNSIGNED, lambda o: (2, 2),
+            "input_x_gradient", "Input x gradient", "gradient", gradient.input_x_gradient, UNSIGNED, lambda o: (2, 2),
             cropped=False,
         ),
         PairMethod(
-            "input_x_gradient_guided", "Input x gradient (G)", "gradient", gradients.input_x_gradient, UNSIGNED,
+            "input_x_gradient_guided", "Input x gradient (G)", "gradient", gradient.input_x_gradient, UNSIGNED,
             lambda o: (2, 2), fixed=GUIDED, cropped=False,
         ),
         PairMethod(
-            "smooth_grad", "SmoothGrad", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, cropped=False,
+            "smooth_grad", "SmoothGrad", "gradient", gradient.smooth_grad, UNSIGNED, of_samples, cropped=False,
         ),
         PairMethod(
-            "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradients.smooth_grad, UNSIGNED, of_samples, fixed=GUIDED,
+            "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradient.smooth_grad, UNSIGNED, of_samples, fixed=GUIDED,
             cropped=False,
         ),
         *(
             PairMethod(
-                f"averaged_transforms{id}", title, "gradient", gradients.averaged_transforms, UNSIGNED, lambda o: (18, 18),
+                f"averaged_transforms{id}", title, "gradient", gradient.averaged_transforms, UNSIGNED, lambda o: (18, 18),
                 fixed=fixed, cropped=False,
             )
             for id, (title, fixed) in _PATHS.items()
         ),
         PairMethod(
-            "pixel_invariance", "Pixel invariance", "surrogate", invariance.pixel_invariance, UNSIGNED,
+            "pixel_invariance", "Pixel invariance", "surrogate", pixel_invariance.pixel_invariance, UNSIGNED,
             lambda o: (o["count"] + 1, 0),
         ),
     )

@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_core.errors import BadRequest
+from xai_core.core.errors import BadRequest
+from xai_core.pairs.augment import Box, View
 from xai_core.pairs.metrics import BOTH, Metric, Row
 from xai_core.pairs.question import PairQuestion
-from xai_core.pairs.recipes import Box, View
 
 GEOMETRY_METRICS = {
     metric.id: metric

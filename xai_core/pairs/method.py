@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from xai_core.attribution.method import Maps, Method
-from xai_core.errors import UnknownName
-from xai_core.options import Option, check_options, options_of
+from xai_core.core.errors import UnknownName
+from xai_core.core.options import Option, check_options, options_of
 from xai_core.pairs.question import PairQuestion
 
 GIVEN = ("noise", "erased", "path", "views", "base", "similarities", "init")  # what is random may be passed in by name

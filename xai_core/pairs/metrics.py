@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xai_core.errors import UnknownName
+from xai_core.core.errors import UnknownName
+from xai_core.core.runtime import Track
+from xai_core.pairs.augment import blurred
 from xai_core.pairs.question import PairQuestion
-from xai_core.pairs.transforms import blurred
-from xai_core.runtime import Track
 
 STEP = 224  # pixels that change from one point of a curve to the next, whatever the size of the views
 BOTH = "both"

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from xai_core import runtime
-from xai_core.autograd import value_and_gradient
-from xai_core.likeness import COSINE, Likeness
+from xai_core.core import runtime
+from xai_core.core.autodiff.gradients import value_and_gradient
+from xai_core.core.runtime import Track
+from xai_core.explanation.question import Tally
+from xai_core.explanation.similarity import COSINE, Likeness
 from xai_core.models.explainable import ExplainableModel
-from xai_core.question import Tally
-from xai_core.runtime import Track
 
 Mode = Callable[[], AbstractContextManager]
 

@@ -5,11 +5,11 @@ import time
 import torch
 from torch import Tensor
 
-from xai_core.dynamics import RunRecorder
 from xai_core.training.data import Augmented, Rows
+from xai_core.training.dynamics.recorder import RunRecorder
 from xai_core.training.loop import Net, Say, State, bf16, draws, optimizer_of, set_rate
 from xai_core.training.plans import Plan
-from xai_core.training.reading import fit_linear, record, validated
+from xai_core.training.readout import fit_linear, record, validated
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 

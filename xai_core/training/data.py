@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core import torchvision_ops
-from xai_core.datasets import Dataset
-from xai_core.errors import BadPicture, BadRequest
-from xai_core.images import prepare
-from xai_core.keys import bytes_digest
-from xai_core.recipe import Recipe
-from xai_core.runtime import Track
+from xai_core.core import torchvision_compat
+from xai_core.core.cache_key import bytes_digest
+from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.core.runtime import Track
+from xai_core.data.datasets import Dataset
+from xai_core.data.preprocessing import prepare
+from xai_core.data.recipe import Recipe
 from xai_core.training.plans import Plan
 
-torchvision_ops.ensure_importable()
+torchvision_compat.ensure_importable()
 
 from torchvision.transforms import v2
 

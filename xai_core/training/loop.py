@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xai_core import runtime
-from xai_core.errors import BadRequest
-from xai_core.files import write_atomically
+from xai_core.core import runtime
+from xai_core.core.errors import BadRequest
+from xai_core.core.files import write_atomically
+from xai_core.data.recipe import Recipe
 from xai_core.models.families import FAMILIES
 from xai_core.models.staged import StagedNetwork, normalisation
-from xai_core.recipe import Recipe
 from xai_core.training.data import Rows
 from xai_core.training.plans import Plan
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from xai_core.recipe import Recipe
+from xai_core.data.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,15 @@ import time
 import torch.nn.functional as F
 from torch import nn
 
-from xai_core.dynamics import RunRecorder
-from xai_core.models import families, weights
-from xai_core.models.catalog import CARDS
+from xai_core.models import families
 from xai_core.models.loading import checkpoint_of, filled
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import CARDS
 from xai_core.training.data import Augmented, Rows
+from xai_core.training.dynamics.recorder import RunRecorder
 from xai_core.training.loop import Net, Say, State, draws, optimizer_of, set_rate
 from xai_core.training.plans import Plan
-from xai_core.training.reading import fit_linear, record, validated
+from xai_core.training.readout import fit_linear, record, validated
 
 
 def module_of(plan: Plan, classes: int) -> nn.Module:
@@ -21,7 +22,7 @@ def module_of(plan: Plan, classes: int) -> nn.Module:
     if plan.base:
         card = CARDS[plan.base]
         checkpoint = checkpoint_of(card, None)
-        known = filled(card, checkpoint, [path for path, _ in weights.obtain(card, checkpoint)]).state_dict()
+        known = filled(card, checkpoint, [path for path, _ in locate.obtain(card, checkpoint)]).state_dict()
         own = module.state_dict()
         module.load_state_dict(own | {name: value for name, value in known.items() if value.shape == own[name].shape})
     return module

@@ -1,0 +1,204 @@
+"""Pictures made from nothing but a network: what excites it, and what a stage of it still knows of a picture.
+
+Each function is a generator of snapshots, one after every step: whoever runs it can show the picture as it grows, and stop.
+Pictures are RGB in [0, 1]; only they are changed, never the network.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xai_core.core import runtime
+from xai_core.core.autodiff.gradients import value_and_gradient
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.data.preprocessing import blurred, stack
+from xai_core.explanation.similarity import COSINE
+from xai_core.models.explainable import ExplainableModel, Picture
+from xai_core.models.zoo.catalog import CARDS
+
+REGULARISATIONS = ("blur", "l2", "total variation", "none")
+SMALLEST = 32  # pixels of an octave's shorter side: below that, five halvings leave nothing
+ALPHA = 6  # of the norm that keeps colours from running to their limits
+
+
+class Snapshot(NamedTuple):
+    """Step `number` of `total`: the picture (3, H, W) so far, and the value of what is climbed or descended."""
+
+    number: int
+    total: int
+    picture: Tensor
+    value: float
+
+
+def visualise_features(
+    model: ExplainableModel,
+    *,
+    reference: Picture | None = None,
+    depth: str | None = None,
+    start: Picture | None = None,
+    octaves: int = 10,
+    scale: float = 1.4,
+    iterations: int = 20,
+    step: float = 0.01,
+    regularisation: str | None = None,
+    weight: float = 1e-3,
+    seed: int = 0,
+) -> Iterator[Snapshot]:
+    """Feature visualisation: gradient ascent from a small picture to a large one, octave by octave.
+
+    reference       a picture: the cosine of the two embeddings is climbed. None: the norm of the activations behind `depth`
+    depth           one of `model.cuts`; None is what the model's card says for it, else the model's default
+    start           a picture to begin with; None is grey with a little noise of `seed`
+    octaves, scale  sizes side / scale^k for k = octaves - 1 ... 0, none below 32 pixels; what an octave added is stretched
+                    and goes on in the next
+    iterations      steps in each octave, x + step * g / mean |g|, clipped to [0, 1]
+    regularisation  "blur" smooths g by a Gaussian of one pixel; "l2" climbs f - weight |x - 1/2|; "total variation" climbs
+                    f - weight sum |slope of x| / sqrt(number of values); "none". None is the card's, else "blur"
+
+    Source: Sammani et al. 2022, arXiv:2206.09753, after DeepDream (Mordvintsev et al. 2015). Raises BadRequest.
+    """
+    usual = CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
+    depth, regularisation = depth or usual.get("depth"), regularisation or usual.get("regularisation", "blur")
+    if regularisation not in REGULARISATIONS:
+        raise UnknownName("regularisation", regularisation, REGULARISATIONS)
+    if not (octaves >= 1 and scale > 1 and iterations >= 1 and step > 0 and weight >= 0):
+        raise BadRequest("Octaves and iterations are at least 1, the scale is more than 1, step and weight are positive.")
+    cut, objective = model.network.cut_name(depth), _similarity(model, reference) if reference is not None else None
+    climbed = objective or (
+        lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
+    )
+    return _ascent(model, climbed, _start(model, start, seed), octaves, scale, iterations, step, regularisation, weight)
+
+
+def _similarity(model: ExplainableModel, reference: Picture) -> Callable[[Tensor], Tensor]:
+    wanted = model.embed(reference)
+    return lambda pictures: COSINE(model.network.outputs(_fitting(model, pictures)).embedding, wanted)
+
+
+def _norm(model: ExplainableModel, cut: str) -> Callable[[Tensor], Tensor]:
+    return lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
+
+
+def _fitting(model: ExplainableModel, pictures: Tensor) -> Tensor:
+    """Pictures of the size that the network takes, if it takes one only."""
+    size = model.network.input_size
+    fits = size is None or tuple(pictures.shape[2:]) == tuple(size)
+    return pictures if fits else F.interpolate(pictures, size, mode="bilinear", align_corners=False)
+
+
+def _start(model: ExplainableModel, given: Picture | None, seed: int) -> Tensor:
+    """(1, 3, H, W) on the model's device."""
+    if given is not None:
+        return stack([model.prepare(given)], model.device)
+    side = model.network.input_size or (model.recipe.input_size,) * 2
+    noise = runtime.normal_draw(seed, 0, (1, 3, *side)).to(model.device)
+    return (0.5 + 0.02 * noise).clamp(0, 1)
+
+
+def _sizes(size: tuple[int, int], octaves: int, scale: float) -> list[tuple[int, int]]:
+    """From the smallest to the picture's own; fewer than asked for where they would fall below the smallest."""
+    every = [tuple(max(1, round(side / scale**k)) for side in size) for k in range(octaves)]
+    return [one for one in every if min(one) >= min(SMALLEST, *size)][::-1]
+
+
+def _ascent(model, climbed, first, octaves, scale, iterations, step, regularisation, weight) -> Iterator[Snapshot]:
+    sizes = _sizes(tuple(first.shape[2:]), octaves, scale)
+    total, added = len(sizes) * iterations, None
+
+    def function(pictures: Tensor) -> Tensor:
+        return climbed(pictures) - weight * _PENALTIES[regularisation](pictures)
+
+    for number, size in enumerate(sizes):
+        base = F.interpolate(first, size, mode="bilinear", antialias=True, align_corners=False)
+        if added is not None:
+            added = F.interpolate(added, size, mode="bilinear", align_corners=False)
+        picture = base if added is None else (base + added).clamp(0, 1)
+        for iteration in range(iterations):
+            with runtime.autocast("exact", model.device):
+                value, gradient = value_and_gradient(function, picture)
+            gradient = blurred(gradient, 1.0) if regularisation == "blur" else gradient
+            picture = (picture + step * gradient / gradient.abs().mean().clamp(min=1e-30)).clamp(0, 1)
+            yield Snapshot(number * iterations + iteration + 1, total, picture[0].cpu(), float(value))
+        added = picture - base
+
+
+def total_variation(pictures: Tensor) -> Tensor:
+    """Sum over pixels and channels of the slope's length, (n,)."""
+    down = F.pad(pictures.diff(dim=2), (0, 0, 0, 1))
+    across = F.pad(pictures.diff(dim=3), (0, 1))
+    return (down**2 + across**2 + 1e-8).sqrt().flatten(1).sum(1)
+
+
+_PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "blur": lambda pictures: pictures.new_zeros(len(pictures)),
+    "none": lambda pictures: pictures.new_zeros(len(pictures)),
+    "l2": lambda pictures: (pictures - 0.5).flatten(1).norm(dim=1),
+    "total variation": lambda pictures: total_variation(pictures) / math.sqrt(pictures[0].numel()),
+}
+
+
+def invert(
+    model: ExplainableModel,
+    picture: Picture,
+    depth: str | None = None,
+    *,
+    steps: int = 201,
+    rate: float = 0.02,
+    momentum: float = 0.9,
+    alpha: float = 1e-2,
+    variation: float = 5e-2,
+    seed: int = 0,
+) -> Iterator[Snapshot]:
+    """Inversion: a picture, begun from noise, whose activations behind a stage equal those of a given one.
+
+    loss = |A(x) - A(x0)|^2 / |A(x0)|^2 + alpha mean |2 x - 1|^6 + variation * total variation / number of values
+
+    Descended by `steps` of gradient descent with momentum, on gradients divided by their mean magnitude, so that one rate
+    (in units of pixels, halved every 50 steps) serves every depth and network. The value of a snapshot is the first term: 0
+    is a perfect reconstruction, 1 what a picture without activations would have.
+    Source: Mahendran & Vedaldi 2015, arXiv:1412.0035; of self-supervised networks: Sammani et al. 2022, arXiv:2206.09753.
+    """
+    if steps < 1 or not (rate > 0 and 0 <= momentum < 1 and alpha >= 0 and variation >= 0):
+        raise BadRequest("Steps are at least 1, the rate is positive, the momentum in [0, 1), the weights not negative.")
+    cut = model.network.cut_name(depth)
+    shown = stack([model.prepare(picture)], model.device)
+    with torch.no_grad(), runtime.autocast("exact", model.device):
+        wanted = model.network.trunk(shown, cut).float()
+    return _descent(model, cut, wanted, shown, steps, rate, momentum, alpha, variation, seed)
+
+
+def _descent(model, cut, wanted, shown, steps, rate, momentum, alpha, variation, seed) -> Iterator[Snapshot]:
+    noise = runtime.normal_draw(seed, 0, tuple(shown.shape)).to(shown)
+    picture, speed = (0.5 + 0.05 * noise).clamp(0, 1), torch.zeros_like(shown)
+    size, apart = (wanted**2).sum().clamp(min=1e-30), []
+
+    def loss(pictures: Tensor) -> Tensor:
+        distance = ((model.network.trunk(pictures, cut).float() - wanted) ** 2).flatten(1).sum(1) / size
+        apart.append(float(distance.detach()))
+        colours = (2 * pictures - 1).abs().pow(ALPHA).flatten(1).mean(1)
+        return distance + alpha * colours + variation * total_variation(pictures) / pictures[0].numel()
+
+    for number in range(steps):
+        with runtime.autocast("exact", model.device):
+            _, gradient = value_and_gradient(loss, picture)
+        speed = momentum * speed + gradient / gradient.abs().mean().clamp(min=1e-30)
+        picture = (picture - rate * 0.5 ** (number // 50) * (1 - momentum) * speed).clamp(0, 1)
+        yield Snapshot(number + 1, steps, picture[0].cpu(), apart[-1])
+
+
+def common_depths(models: list[ExplainableModel], count: int = 3) -> list[tuple[str, ...]]:
+    """For `count` depths, from early to late, the cut of each network: the same name where all have it, else the same share
+    of the way from picture to output."""
+    shared = [cut for cut in models[0].cuts if all(cut in model.cuts for model in models)]
+    if len(shared) >= count:
+        chosen = [shared[round(place * (len(shared) - 1) / max(1, count - 1))] for place in range(count)]
+        return [(cut,) * len(models) for cut in dict.fromkeys(chosen)]
+
+    def at(model: ExplainableModel, place: int) -> str:
+        return model.cuts[round((place + 1) / count * (len(model.cuts) - 1))]
+
+    return list(dict.fromkeys(tuple(at(model, place) for model in models) for place in range(count)))

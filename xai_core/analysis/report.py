@@ -1,0 +1,154 @@
+"""A report in the way of model cards (Mitchell et al. 2019, arXiv:1810.03993): which model, which data, which explanations.
+
+It is written in Markdown from the same cards that the pages read; a PDF is made of that. No model is loaded for it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from xai_core.attribution.method import CARD, Method
+from xai_core.core.errors import BadRequest
+from xai_core.core.version import __version__
+from xai_core.models.card import IMAGENET, Card
+from xai_core.models.weights import locate
+
+CAN = {  # family -> what its maps can tell, and what not
+    "cam": (
+        "which regions of a layer's grid the target rests on, cheaply",
+        "anything finer than that grid; whether the region alone would be enough",
+    ),
+    "gradient": (
+        "to which pixels the target is sensitive, or which of them its value is shared out to",
+        "what would happen if a part were gone; gradients are noisy, and some variants look alike whatever was learned",
+    ),
+    "propagation": (
+        "how the score is handed back from layer to layer, by rules that keep its sum",
+        "what the network would say otherwise: the rules are a choice, and another choice gives another map",
+    ),
+    "perturbation": (
+        "what really changes when parts are covered, for any model",
+        "what the network does on pictures it would be shown: covered ones are unlike its training; coarse, and slow",
+    ),
+    "attention": (
+        "where information could flow to the class token",
+        "whether it was used for this class: attention is not attribution",
+    ),
+    "control": ("what a map scores that knows nothing of the model", "anything about the model: that is its purpose"),
+}
+
+
+def report(cards: Sequence[Card], methods: Sequence[Method], title: str = "How these models are explained") -> str:
+    """The whole report in Markdown. Raises BadRequest without a model or a method."""
+    if not cards or not methods:
+        raise BadRequest("A report needs at least one model and one method.")
+    parts = [f"# {title}", f"Written by xai_core {__version__}.", "## Models"]
+    parts += [model_section(card) for card in cards]
+    parts += ["## The explanation methods compared", PASSES, comparison(methods), "## Each method", HOHMAN]
+    parts += [method_section(method) for method in methods]
+    return "\n\n".join(parts) + "\n"
+
+
+PASSES = "Passes are forward + backward ones of one picture, at the method's defaults."
+HOHMAN = (
+    "Why, who, what, how, when and where: the questions of Hohman et al. 2018 (arXiv:1801.06889), answered for each method; "
+    "and what to beware of."
+)
+
+
+def model_section(card: Card) -> str:
+    """Which model, which data, how it is described; with the model's own card where one lies beside its weights."""
+    classes = "1,000 ImageNet classes" if card.classes == IMAGENET else ", ".join(card.classes) or "none: embeddings only"
+    rows = [
+        ("Network", f"{card.architecture} ({card.family})"),
+        ("Supervision", card.supervision),
+        ("Trained on", card.trained_on),
+        ("Classes", classes),
+        ("Source", card.paper),
+        ("Licence", card.licence),
+        ("Remark", card.remark),
+    ]
+    for one in card.checkpoints:
+        recipe, here = one.recipe, "here" if locate.find(one) else "not on this machine"
+        words = (
+            f"{', '.join(file.name for file in one.files)} ({one.megabytes} MB, {here}); {recipe.input_size} pixels, "
+            f"shorter side {recipe.shorter_side}, {recipe.interpolation}, mean {recipe.mean}, std {recipe.std}"
+        )
+        rows.append((f"Checkpoint {one.id}", words))
+    lines = ["| What | Said |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows if words)]
+    own = own_card(card)
+    return f"### {card.title}\n\n" + "\n".join(lines) + (f"\n\n{own}" if own else "")
+
+
+def own_card(card: Card) -> str:
+    """The text of `weights/ID.md`, its headings three levels down; nothing where there is no such file."""
+    for folder in locate.folders():
+        file = Path(folder) / f"{card.id}.md"
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8").strip().splitlines()
+            return "\n".join(f"###{line}" if line.startswith("#") else line for line in lines)
+    return ""
+
+
+def comparison(methods: Sequence[Method]) -> str:
+    """One table: what each method answers, what it costs, what it can and cannot tell."""
+    head = "| Method | Family | Map | Why | Passes | Can tell | Cannot tell |"
+    lines = [head, "|" + "---|" * 7]
+    for method in methods:
+        can, cannot = CAN[method.family]
+        passes = "{} + {}".format(*method.usual_cost)
+        row = (method.title, method.family, method.sign, method.card["Why"], passes, can, cannot)
+        lines.append("| " + " | ".join(map(_cell, row)) + " |")
+    return "\n".join(lines)
+
+
+def method_section(method: Method) -> str:
+    """A method's card."""
+    answers = [f"- **{question}**: {method.card[question]}" for question in CARD if question in method.card]
+    return (
+        f"### {method.title}\n\n{method.summary}\n\nSource: {method.source or 'a control of this project'}\n\n"
+        + "\n".join(answers)
+    )
+
+
+def _cell(words: str) -> str:
+    return " ".join(str(words).split()).replace("|", "/")
+
+
+def to_pdf(markdown: str) -> bytes:
+    """The report as a PDF: A4, with page numbers."""
+    from fpdf import FPDF, FontFace
+    from markdown_it import MarkdownIt
+
+    class Pages(FPDF):
+        def footer(self) -> None:
+            self.set_y(-12)
+            self.set_font("dejavu", size=8)
+            self.cell(0, 6, f"{self.page_no()}", align="C")
+
+    pdf = Pages()
+    fonts = _fonts()
+    for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf"), ("I", "DejaVuSans-Oblique.ttf")):
+        pdf.add_font("dejavu", style, fonts / name)
+    pdf.add_font("dejavumono", "", fonts / "DejaVuSansMono.ttf")
+    pdf.set_font("dejavu", size=9)
+    pdf.set_auto_page_break(True, 16)
+    pdf.add_page()
+    html = MarkdownIt().enable("table").render(markdown).replace("<td>", '<td align="left">')
+    for head, width in WIDTHS.items():
+        html = html.replace(f"<th>{head}</th>", f'<th width="{width}%">{head}</th>')
+    headings = {f"h{level}": FontFace(color="#00628f", size_pt=20 - 3 * level) for level in range(1, 7)}
+    pdf.write_html(html, font_family="dejavu", tag_styles=headings, table_line_separators=True)
+    return bytes(pdf.output())
+
+
+WIDTHS = {  # of columns, in percent, by their headings
+    "What": 20, "Said": 80,
+    "Method": 14, "Family": 13, "Map": 13, "Why": 18, "Passes": 8, "Can tell": 17, "Cannot tell": 17,
+}  # fmt: skip
+
+
+def _fonts() -> Path:
+    """Fonts that know every letter in the cards; matplotlib brings them along."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"

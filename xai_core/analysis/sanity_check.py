@@ -1,0 +1,80 @@
+"""Quick checks of maps that need the network again: does hiding their strongest places matter, and does a map change with
+the network and with what is asked? Each is one number for one picture, no measurement of a method."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from xai_core.attribution.explain import attempt_methods
+from xai_core.core.errors import XaiError
+from xai_core.core.runtime import Track
+from xai_core.data.label_matching import first_name
+from xai_core.explanation.agreement import common_grid, rank_correlation
+from xai_core.explanation.question import Question
+from xai_core.explanation.result import Explanation
+from xai_core.explanation.targets import Target
+from xai_core.metrics.measure import measure_asked
+from xai_core.metrics.stability.randomisation import other_classes
+from xai_core.models.explainable import ExplainableModel, Picture
+
+HARDLY_CHANGED = 0.8  # rank correlation from which on a map counts as the same
+
+
+def quick_deletion(question: Question, image: Tensor, explanations: Sequence[Explanation], seed: int = 0) -> list[float]:
+    """The metric of that name (`metrics/hiding.py`) of several maps of one picture (1, 3, H, W), in one sweep: how much more
+    of the target goes with the strongest fifth of a map than with a fifth chosen at random. NaN for a map that holds values
+    that are not numbers."""
+    maps = {str(number): one for number, one in enumerate(explanations)}
+    return [one.value for _, _, one in measure_asked(question, image, maps, ["quick_deletion"], seed=seed)]
+
+
+class Change(NamedTuple):
+    """What a sanity check changes: `id` for files, `words` for people."""
+
+    id: str
+    words: str
+    model: ExplainableModel
+    target: Target
+
+
+def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel) -> list[Change]:
+    """The two changes of Adebayo et al. (2018, arXiv:1810.03292) that a map should not survive.
+
+    `untrained` is the same architecture with random weights; it is shown the very pixels that `model` is shown. The
+    other class is half the classes further on, which for ImageNet is another kind of thing; a target without classes
+    has no such change.
+    """
+    same_view = replace(untrained, recipe=model.recipe)
+    found = [Change("weights_randomised", "weights randomised", same_view, target)]
+    if hasattr(target, "classes"):
+        total = len(model.class_names) if len(model.class_names) > 2 else 3  # without names: one of the first three
+        others = tuple(other_classes(target.select([row]), total, 1)[0] for row in range(len(target)))
+        asked = first_name(model.class_name(others[0]))
+        found.append(Change("another_class", f"asked for {asked}", model, replace(target, classes=others)))
+    return found
+
+
+def resemblance(original: Explanation, changed: Explanation) -> float:
+    """Rank correlation of a map and of the same map after a change; NaN where one of them prefers no place."""
+    return rank_correlation(common_grid(original), common_grid(changed))
+
+
+def in_words(rho: float) -> str:
+    """A rank correlation for people."""
+    return "nothing to compare" if np.isnan(rho) else f"ρ = {rho:.2f}"
+
+
+def sanity(
+    explanations: Mapping[str, Explanation], image: Picture, changed: Sequence[Change], track: Track = iter
+) -> Iterator[tuple[str, dict[str, float | XaiError]]]:
+    """Each method with the resemblance of its map to what is left after each change, or why there is nothing left."""
+    for name, one in explanations.items():
+        found = {}
+        for change in changed:
+            asked = {"target": change.target, "cut": one.cut or None, "precision": one.precision, "seed": one.seed}
+            (_, result), *_ = attempt_methods(change.model, image, {name: one.options}, **asked, track=track)
+            found[change.id] = result if isinstance(result, XaiError) else resemblance(one, result)
+        yield name, found

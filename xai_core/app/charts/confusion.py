@@ -1,0 +1,123 @@
+"""Altair charts of where a classifier goes wrong. Selections have a select box beside them on the page."""
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from xai_core.analysis.confusion import Confusion
+from xai_core.app.charts.common import ASKED, OTHER, QUIET
+
+NUMBERS = 24  # classes up to which every cell says its number
+LABEL = 150  # pixels of a class's name
+
+
+def confusion_matrix(
+    found: Confusion, *, rates: bool, dim_diagonal: bool, other: Confusion | None = None, titles: tuple[str, str] = ("", "")
+) -> alt.LayerChart:
+    """True classes down, predictions across; colour is the logarithm of the count, or of the share of the row.
+
+    With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A
+    click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
+    """
+    values = (found.rates if rates else found.counts).astype(float)
+    signed = other is not None
+    if signed:
+        values = values - (other.rates if rates else other.counts)
+    down, across = np.indices(values.shape)
+    rows = pd.DataFrame(
+        {
+            "true": [found.classes[index] for index in down.ravel()],
+            "predicted": [found.classes[index] for index in across.ravel()],
+            "pictures": found.counts.ravel(),
+            "value": values.ravel(),
+            "right": (down == across).ravel(),
+            "said": [_said(value, rates, signed) for value in values.ravel()],
+        }
+    )
+    rows = rows[rows["true"].isin([name for name, total in zip(found.classes, found.counts.sum(1), strict=True) if total])]
+    rows = rows[rows["value"] != 0]  # nothing is not a little: such cells stay empty
+    largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    unit = 0.01 if rates else 1  # zero has a logarithm too
+    most = 1 if rates else largest
+    share = rows["value"].abs() / largest if signed else np.log1p(rows["value"] / unit) / np.log1p(most / unit)
+    rows["strong"] = share > (0.55 if signed else 0.65)
+    axis = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
+    axis |= {"grid": True, "bandPosition": 1}
+    base = alt.Chart(rows).encode(
+        x=alt.X("predicted:N", sort=list(found.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
+        y=alt.Y("true:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
+    )
+    if signed:
+        scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
+    else:
+        scale = alt.Scale(type="symlog", constant=unit, scheme="blues", domain=[0, most])
+    faded = alt.condition("datum.right", alt.value(0.15), alt.value(1.0)) if dim_diagonal else alt.value(1.0)
+    words = f"{titles[0]} minus {titles[1]}" if signed else "share of the true class" if rates else "pictures"
+    cells = base.mark_rect(cursor="pointer").encode(
+        color=alt.Color(
+            "value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="%" if rates else ",~r")
+        ),
+        opacity=faded,
+        tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
+    )
+    layers = cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))
+    if len(found.classes) <= NUMBERS:
+        faint = f"datum.right && {str(dim_diagonal).lower()}"  # such a cell is nearly the page: dark at night
+        ink = alt.when(faint).then(alt.value(QUIET)).when("datum.strong").then(alt.value("white"))
+        numbers = base.mark_text(fontSize=11).encode(text="said:N", color=ink.otherwise(alt.value("#26323d")))
+        layers = layers + numbers
+    cell = 34 if len(found.classes) <= NUMBERS else 15
+    names = rows["true"].unique()
+    beside, below = (min(LABEL, 6 * max(map(len, some), default=0)) for some in (names, found.classes))
+    return layers.properties(
+        width=cell * max(len(found.classes), 6) + beside + 50, height=round(cell * max(len(names), 3) + 0.71 * below + 150)
+    )
+
+
+def _said(value: float, rates: bool, signed: bool) -> str:
+    if np.isnan(value):
+        return "–"
+    sign = "+" if signed and value > 0 else ""
+    return f"{sign}{value:.0%}" if rates else f"{sign}{value:,.0f}"
+
+
+def calibration(bins: pd.DataFrame) -> alt.LayerChart:
+    """Accuracy against confidence, one bar for each bin; the dashed line is where they are equal."""
+    bars = (
+        alt.Chart(bins)
+        .mark_bar(color=OTHER, opacity=0.85)
+        .encode(
+            x=alt.X("low:Q", title="confidence", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            x2="high:Q",
+            y2=alt.datum(0),
+            y=alt.Y("accuracy:Q", title="accuracy", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            tooltip=[
+                alt.Tooltip("confidence:Q", title="mean confidence", format=".1%"),
+                alt.Tooltip("accuracy:Q", format=".1%"),
+                "pictures:Q",
+            ],
+        )
+    )
+    line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 4], color=QUIET).encode(x="x:Q", y="x:Q")
+    return (bars + line).properties(height=340)
+
+
+def per_class(rows: pd.DataFrame) -> alt.Chart:
+    """Precision and recall of each class, two dots on a line; the class with the lowest recall first."""
+    long = rows.melt(["class", "pictures"], ["precision", "recall"], var_name="measure", value_name="share")
+    order = rows.sort_values("recall")["class"].tolist()
+    return (
+        alt.Chart(long)
+        .mark_point(filled=True, size=70, opacity=1)
+        .encode(
+            x=alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
+            y=alt.Y("class:N", sort=order, title=None, axis=alt.Axis(labelLimit=170, grid=True)),
+            color=alt.Color(
+                "measure:N", title=None, scale=alt.Scale(domain=["precision", "recall"], range=[OTHER, ASKED]),
+                legend=alt.Legend(orient="top"),
+            ),
+            shape=alt.Shape("measure:N", title=None),
+            tooltip=["class:N", "measure:N", alt.Tooltip("share:Q", format=".1%"), "pictures:Q"],
+        )
+        .properties(height=120 + 26 * len(order))
+    )  # fmt: skip

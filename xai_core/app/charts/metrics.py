@@ -1,0 +1,110 @@
+"""Charts of measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.explanation.rendering import encoded
+
+# Okabe and Ito's colours without black and yellow, which one of the two themes would hide; then dashes tell maps apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))
+CONTROL_DASH = (3, 3)
+
+
+def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
+    """One metric of every map: `scores` has the columns name, value, control (bool) and note.
+
+    Controls are dashed rules across the bars. A map that does not beat them all is grey.
+    """
+    maps, controls = scores[~scores.control], scores[scores.control]
+    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
+    x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
+    tooltip = ["name:N", alt.Tooltip("value:Q", format=".4g"), "note:N"]
+    base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
+    colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(ASKED))
+    bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
+    numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("value:Q", format=".3f"))
+    rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
+    return (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
+
+
+def styles(names: Sequence[str], controls: Sequence[bool]) -> tuple[list[str], list[list[int]]]:
+    """A colour and a dash for each line: controls are grey and finely dashed."""
+    colours, dashes, place = [], [], 0
+    for control in controls:
+        colours.append(QUIET if control else COLOURS[place % len(COLOURS)])
+        dash = CONTROL_DASH if control else DASHES[place // len(COLOURS) % len(DASHES)]
+        dashes.append(list(dash))
+        place += not control
+    return colours, dashes
+
+
+def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] | None) -> alt.LayerChart:
+    """Curves of several maps: `points` has the columns name (with its area), control, step, x and y.
+
+    A click picks the nearest point: the selection `pick` over the fields `name` and `step`. The chosen one is ringed.
+    """
+    lines = points.drop_duplicates("name")
+    colours, dashes = styles(list(lines.name), list(lines.control))
+    share = points.x.max() <= 1
+    x = alt.X("x:Q", title=axes[0], axis=alt.Axis(format="%" if share else "~g"))
+    y = alt.Y("y:Q", title=axes[1])
+    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=330, symbolStrokeWidth=2)
+    domain = list(lines.name)
+    base = alt.Chart(points).encode(
+        x=x,
+        y=y,
+        color=alt.Color("name:N", scale=alt.Scale(domain=domain, range=colours), legend=legend),
+        strokeDash=alt.StrokeDash("name:N", scale=alt.Scale(domain=domain, range=dashes), legend=legend),
+        tooltip=["name:N", alt.Tooltip("x:Q", title=axes[0], format=".1%"), alt.Tooltip("y:Q", title=axes[1], format=".4f")],
+    )
+    pick = alt.selection_point(name="pick", fields=["name", "step"], on="click", nearest=True)
+    dots = base.mark_point(filled=True, size=34, opacity=0.75).encode(strokeDash=alt.value([1, 0])).add_params(pick)
+    layers = base.mark_line(strokeWidth=2) + dots
+    if chosen is not None:
+        here = points[(points.name == chosen[0]) & (points.step == chosen[1])]
+        layers += alt.Chart(here).mark_point(size=190, strokeWidth=3, color=ASKED).encode(x=x, y=y)
+    return layers.properties(height=380)
+
+
+def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) -> alt.LayerChart:
+    """The picture with its box; dragging over it draws another: the interval selection `brush` over x and y, in the
+    picture's pixels, y counted from below."""
+    small = picture.copy()
+    small.thumbnail((2 * width, 2 * width))
+    url = "data:image/jpeg;base64," + base64.b64encode(encoded(small)).decode()
+    across, down = picture.size
+    x = {"scale": alt.Scale(domain=[0, across], nice=False), "axis": None}
+    y = {"scale": alt.Scale(domain=[0, down], nice=False), "axis": None}
+    whole: dict[str, Any] = {"width": alt.ExprRef("width"), "height": alt.ExprRef("height"), "aspect": False}
+    brush = alt.selection_interval(name="brush", encodings=["x", "y"])
+    shown = (
+        alt.Chart(pd.DataFrame({"url": [url], "x": [across / 2], "y": [down / 2]}))
+        .mark_image(**whole)
+        .encode(url="url:N", x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y))
+        .add_params(brush)
+    )
+    layers = shown
+    if box is not None:
+        left, top, right, bottom = box
+        edges = pd.DataFrame({"x": [left], "x2": [right], "y": [down - top], "y2": [down - bottom]})
+        outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3)
+        layers = shown + outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q")
+    return layers.properties(width=width, height=round(width * down / across)).configure_view(stroke=None)
+
+
+def curve_points(curves_of: Mapping[str, np.ndarray], controls: Sequence[str]) -> pd.DataFrame:
+    """Curves (n, 2) by their names as the table that `curves` draws."""
+    rows = [
+        {"name": name, "control": name in controls, "step": step, "x": x, "y": y}
+        for name, curve in curves_of.items()
+        for step, (x, y) in enumerate(curve.tolist())
+    ]
+    return pd.DataFrame(rows, columns=["name", "control", "step", "x", "y"])

@@ -1,0 +1,32 @@
+"""The part "A run" of the metrics page: measurements of many pictures, from any run under the allowed folders."""
+
+import streamlit as st
+
+from xai_core.app.metrics import new_run, run_parts, run_sections
+from xai_core.app.shared.widgets import LINK
+from xai_core.core.errors import BadRequest
+
+SECTIONS = {
+    "Overview": run_sections.overview,
+    "Methods": run_sections.methods,
+    "Spread": run_sections.spread,
+    "Curves": run_sections.curves,
+    "Pictures": run_sections.pictures,
+    "Agreement of metrics": run_sections.agreement,
+    "Stability": run_sections.stability,
+    "Groups of models": run_sections.groups,
+    "Download": run_sections.downloads,
+}
+
+
+def show() -> None:
+    """The whole part."""
+    new_run.section()
+    shown = run_parts.chosen()
+    if shown is None:
+        return
+    section = st.segmented_control("Look at", list(SECTIONS), default="Overview", required=True, key="look", **LINK)
+    try:
+        SECTIONS[section](shown)
+    except BadRequest as error:
+        st.info(str(error))

@@ -1,0 +1,1 @@
+"""Gradients of the target to the pixels."""

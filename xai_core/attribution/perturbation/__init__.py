@@ -1,0 +1,1 @@
+"""What changes when parts of the picture are taken away. No gradients."""

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, options of methods, cache keys, device and precision, and derivatives (`autodiff`)."""

@@ -1,0 +1,145 @@
+"""Layer-wise relevance propagation as a derivative: relevance of a value = the value times what arrives there.
+
+With c the modified derivative and R = x c, a rule R_in = x L'(R_out / z) of a linear layer is the derivative of
+z (y / z), where y is the layer's value, z the layer with other weights, and the quotient is a constant. So relevance passes
+sums, pooling and views by ordinary differentiation, and only these are answered here:
+
+    convolutions and linear layers     epsilon, gamma or z+; a batch normalisation is merged into the convolution before it
+    activation functions               identity: R_in = R_out
+    a gate that scales channels        constant: all relevance goes to what is scaled; equal factors share in halves
+    LayerNorm, cosine similarity       the length that they divide by is constant
+    attention                          the weights are constant: relevance goes to the values
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xai_core.core.autodiff.function_overrides import Call, Substitution, is_rectifier, with_derivative_of
+
+RULES = ("gamma", "z+", "epsilon")
+_FROM_ZERO = frozenset(("tanh", "softsign", "square"))  # functions of single numbers with f(0) = 0, beside the rectifiers
+_SCALED_BY = ("mul", "multiply")
+_BY_MATRIX = {"matmul": torch.matmul, "bmm": torch.bmm}
+Layer = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias -> output
+
+
+def _stabilised(values: Tensor, epsilon: float) -> Tensor:
+    return values + torch.where(values < 0, -epsilon, epsilon)
+
+
+def _signed(layer: Layer, x: Tensor, plus: Tensor, minus: Tensor, bias: Tensor | None) -> Tensor:
+    """The layer with one weight for what is positive in x, and another for what is negative."""
+    found = layer(x.clamp(min=0), plus, bias)
+    return found + layer(x.clamp(max=0), minus, None) if bool((x < 0).any()) else found
+
+
+def linear_rule(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor, rule: str, **how) -> Tensor:
+    """The value of a linear layer, with the derivative of a rule. `how`: `epsilon`, and `gamma` of the gamma rule.
+
+    z+      z = sum of positive contributions
+    gamma   z = y + gamma times the contributions that have the sign of y (for inputs of either sign)
+    """
+    z = layer(x, weight, bias)
+    whole = z.detach()  # and not the value, which may be rounded differently: that would count where both are nearly zero
+    if rule != "epsilon":
+        plus, minus = weight.clamp(min=0), weight.clamp(max=0)
+        bias_plus, bias_minus = (None, None) if bias is None else (bias.clamp(min=0), bias.clamp(max=0))
+        agreeing = _signed(layer, x, plus, minus, bias_plus)
+        if rule == "gamma":
+            against = _signed(layer, x, minus, plus, bias_minus)
+            agreeing = z + how["gamma"] * torch.where(whole >= 0, agreeing, against)
+        z = agreeing
+    return with_derivative_of(z * (whole / _stabilised(z, how["epsilon"])).detach(), value)
+
+
+class Relevance(Substitution):
+    """Inside a `with`, derivatives follow `rule` in convolutions, the epsilon rule in linear layers, and the table above."""
+
+    def __init__(self, rule: str, gamma: float, epsilon: float):
+        super().__init__()
+        self._rule, self._how = rule, {"gamma": gamma, "epsilon": epsilon}
+        self._convolved: tuple[Tensor, Call] | None = None  # the last convolution, which a normalisation may follow
+
+    def rule(self, call: Call) -> Tensor | None:
+        answers = {"conv2d": self._convolution, "batch_norm": self._batch_norm, "linear": self._linear}
+        if call.name in answers:
+            return answers[call.name](call)
+        if is_rectifier(call) or call.name in _FROM_ZERO:
+            return self._identity(call)
+        if len(call.inputs()) == 2 and (call.name in _SCALED_BY or call.name in _BY_MATRIX):
+            return _shared(call)
+        return _by_constants(call)
+
+    def _convolution(self, call: Call) -> Tensor:
+        found = self._convolve(call, call.option(1, "weight"), call.option(2, "bias"), call(call.input.detach()))
+        self._convolved = (found, call)
+        return found
+
+    def _convolve(self, call: Call, weight: Tensor, bias: Tensor | None, value: Tensor) -> Tensor:
+        options = {name: one for name, one in call.options.items() if name not in ("weight", "bias")}
+
+        def layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            return F.conv2d(x, weight, bias, *call.args[3:], **options)
+
+        return linear_rule(layer, call.input, weight, bias, value, self._rule, **self._how)
+
+    def _batch_norm(self, call: Call) -> Tensor | None:
+        """Merged into the convolution whose output it takes; alone, it is a linear layer of its own: epsilon."""
+        mean, var = call.option(1, "running_mean"), call.option(2, "running_var")
+        if mean is None or call.option(5, "training", False):
+            return None
+        weight, bias = call.option(3, "weight"), call.option(4, "bias")
+        scale = (var + call.option(7, "eps", 1e-5)).rsqrt() * (1 if weight is None else weight)
+        shift = (0 if bias is None else bias) - mean * scale
+        value = call(call.input.detach())
+        if self._convolved is None or self._convolved[0] is not call.input:
+            shape = (1, -1, *[1] * (call.input.ndim - 2))
+            z = call.input * scale.view(shape) + shift.view(shape)
+            return with_derivative_of(z * (z / _stabilised(z, self._how["epsilon"])).detach(), value)
+        convolution, self._convolved = self._convolved[1], None
+        kernel, bias = convolution.option(1, "weight"), convolution.option(2, "bias")
+        merged = shift if bias is None else shift + bias * scale
+        return self._convolve(convolution, kernel * scale.view(-1, 1, 1, 1), merged, value)
+
+    def _linear(self, call: Call) -> Tensor:
+        weight, bias = call.option(1, "weight"), call.option(2, "bias")
+        return linear_rule(F.linear, call.input, weight, bias, call(call.input.detach()), "epsilon", **self._how)
+
+    def _identity(self, call: Call) -> Tensor:
+        x, value = call.input, call(call.input.detach())
+        share = torch.where(x == 0, 0.0, value / torch.where(x == 0, 1.0, x)).detach()
+        return with_derivative_of(x * share, value)
+
+
+def _shared(call: Call) -> Tensor:
+    """A product of two factors: a smaller one is a gate, and constant; equal ones share in halves."""
+    one, other = call.args[:2]
+    if call.name in _SCALED_BY and one.numel() != other.numel():
+        return call(one.detach(), other) if one.numel() < other.numel() else call(one, other.detach())
+    halves = (call(one, other.detach()) + call(one.detach(), other)) / 2
+    return with_derivative_of(halves, call(one.detach(), other.detach()))
+
+
+def _by_constants(call: Call) -> Tensor | None:
+    if call.name == "layer_norm":
+        shape, eps = call.option(1, "normalized_shape"), call.option(4, "eps", 1e-5)
+        weight, bias = call.option(2, "weight"), call.option(3, "bias")
+        dims = tuple(range(-len(shape), 0))
+        centred = call.input - call.input.mean(dims, keepdim=True)
+        found = centred * (centred.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
+        found = found if weight is None else found * weight
+        return with_derivative_of(found if bias is None else found + bias, call(call.input.detach()))
+    if call.name == "cosine_similarity" and len(call.inputs()) == 1:
+        dim = call.option(2, "dim", 1)
+        length = call.input.detach().norm(dim=dim, keepdim=True)
+        found = (call.input / length * F.normalize(call.args[1], dim=dim)).sum(dim)
+        return with_derivative_of(found, call(call.input.detach()))
+    if call.name == "scaled_dot_product_attention":
+        query, key, value, *rest = call.args
+        return call.function(query.detach(), key.detach(), value, *rest, **call.options)
+    if call.name == "softmax" and call.input.ndim > 2:
+        return call(call.input.detach())
+    return None

@@ -1,0 +1,1 @@
+"""Pictures: opened, prepared for a network, sampled, labelled and located."""

@@ -1,0 +1,54 @@
+"""Where a box or a mask in a picture lies in what a network sees of it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_core.core.errors import BadRequest
+from xai_core.data.preprocessing import Prepared
+
+Box = tuple[float, float, float, float]
+Boxes = Box | Sequence[Box] | NDArray
+
+
+def inside(where: Boxes | None, prepared: Prepared) -> NDArray[np.bool_] | None:
+    """(H, W) bool: which pixels of the network's input lie in a box (left, top, right, bottom) in the picture's pixels, in
+    any of several, or in a mask (height, width) of the picture's size. None where there is none.
+
+    Raises BadRequest for what is no box, or lies outside the picture.
+    """
+    if where is None:
+        return None
+    height, width = prepared.pixels.shape[1:]
+    left, top, right, bottom = prepared.box
+    across = left + (np.arange(width) + 0.5) / width * (right - left)
+    down = top + (np.arange(height) + 0.5) / height * (bottom - top)
+    array = np.asarray(where)
+    if array.ndim == 2 and array.shape == prepared.size[::-1]:
+        rows, columns = (
+            np.clip(places.astype(int), 0, length - 1)
+            for places, length in zip((down, across), prepared.size[::-1], strict=True)
+        )
+        return array.astype(bool)[rows][:, columns]
+    found = np.zeros((height, width), dtype=bool)
+    for box in _checked(array, prepared.size):
+        found |= ((down >= box[1]) & (down < box[3]))[:, None] & ((across >= box[0]) & (across < box[2]))
+    return found
+
+
+def _checked(array: NDArray, size: tuple[int, int]) -> NDArray[np.float64]:
+    numbers = array.ndim in (1, 2) and array.shape[-1:] == (4,) and np.issubdtype(array.dtype, np.number)
+    if not numbers or not np.isfinite(array).all():
+        raise BadRequest(
+            "A box is four numbers (left, top, right, bottom) in the picture's pixels, several are a list of them, and a "
+            f"mask has the picture's {size[1]} rows and {size[0]} columns; this has the shape {array.shape}."
+        )
+    boxes = np.atleast_2d(array).astype(float)
+    for left, top, right, bottom in boxes:
+        said = f"({left:g}, {top:g}, {right:g}, {bottom:g})"
+        if not (left < right and top < bottom):
+            raise BadRequest(f"The box {said} is empty: left lies before right, and top above bottom.")
+        if left >= size[0] or top >= size[1] or right <= 0 or bottom <= 0:
+            raise BadRequest(f"The box {said} lies outside the picture, which has {size[0]} x {size[1]} pixels.")
+    return boxes

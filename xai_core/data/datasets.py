@@ -1,0 +1,215 @@
+"""Datasets of pictures, with or without labels: a folder with one subfolder for each class, a ZIP of one, or a table.
+
+A table is a CSV or Parquet file with the columns `path` and `label`, its paths taken from the folder it lies in. Pictures
+are opened one by one, so that a dataset of any size takes little memory; a ZIP is read in place, nothing of it is unpacked.
+"""
+
+import os
+import threading
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import pandas as pd
+from PIL import Image
+
+from xai_core.core.cache_key import bytes_digest
+from xai_core.core.errors import BadPicture, BadRequest, UnknownName
+from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
+
+TABLES = (".csv", ".parquet")
+MAX_PICTURES = 1_000_000
+MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of its size; photographs hardly shrink
+FREE_ZIP_BYTES = 100 * 2**20  # up to which nobody asks
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One picture: its name in the dataset (class/file.jpg), unique there; its class, "" where none is given."""
+
+    name: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Pictures that are opened one by one; `read` gives a picture's bytes, or the path of its file, by its name."""
+
+    title: str
+    samples: tuple[Labelled, ...]
+    read: Callable[[str], bytes | Path]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(sorted({sample.label for sample in self.samples} - {""}))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all names and labels: what a run that goes on must find again (the pictures are not read)."""
+        return bytes_digest(repr([(sample.name, sample.label) for sample in self.samples]).encode())
+
+    def open(self, name: str) -> Image.Image:
+        """One picture, upright, in RGB. Raises BadPicture."""
+        return open_picture(self.read(name))
+
+    def in_words(self) -> str:
+        """How many pictures of which classes; a sentence more where that is unusual."""
+        if not self.classes:
+            return f"{self.title}: {len(self.samples):,} pictures without labels. Nothing can be right or wrong."
+        of = "one class" if len(self.classes) == 1 else f"{len(self.classes)} classes"
+        bare = sum(not sample.label for sample in self.samples)
+        said = f"{self.title}: {len(self.samples):,} pictures of {of}"
+        return f"{said}; {bare:,} without a label." if bare else f"{said}."
+
+
+def open_dataset(source: str | Path) -> Dataset:
+    """A labelled folder, a ZIP of one, or a table of paths and labels. Raises BadRequest."""
+    path = Path(source)
+    if path.is_dir():
+        return open_folder(path)
+    if not path.is_file():
+        raise BadRequest(f"There is no file or folder {path}; give one with a subfolder for each class, or a table.")
+    if path.suffix.lower() == ".zip":
+        return open_zip(path, path.stem)
+    if path.suffix.lower() in TABLES:
+        return open_table(path)
+    raise BadRequest(f"{path.name} is no dataset: give a folder, a ZIP, or a table ({', '.join(TABLES)}).")
+
+
+def open_folder(folder: Path) -> Dataset:
+    """A folder with one subfolder of pictures for each class; pictures beside the subfolders have no label."""
+    if not folder.is_dir():
+        raise BadRequest(f"{folder} is not a folder; give one with a subfolder for each class.")
+    found = [
+        Labelled(path.relative_to(folder).as_posix(), path.parent.name if path.parent != folder else "")
+        for pattern in ("*", "*/*")
+        for path in sorted(folder.glob(pattern))
+        if _is_picture(path) and path.is_file()
+    ]
+    return _checked(folder.name, found, lambda name: folder / name)
+
+
+def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
+    """A ZIP of such a folder, read in place; a picture's class is the name of the folder it lies in.
+
+    Names in the archive lead nowhere: nothing is written. No member is read further than the largest picture that is
+    opened, whatever the archive says of it; one that says it unpacks to a hundred times its size is refused.
+    """
+    try:
+        archive = zipfile.ZipFile(file)
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise BadRequest(f"{title} is no ZIP archive that can be read ({error}).") from None
+    inside = {PurePosixPath(one.filename.lstrip("/")): one for one in archive.infolist() if not one.is_dir()}
+    members = {path: one for path, one in inside.items() if _is_picture(path)}
+    said, packed = (sum(getattr(one, size) for one in members.values()) for size in ("file_size", "compress_size"))
+    if said > max(FREE_ZIP_BYTES, MAX_ZIP_RATIO * packed):
+        raise BadRequest(
+            f"{title} says that it unpacks to {said / 2**30:.1f} GB, {said / max(packed, 1):,.0f} times its size: refused."
+        )
+    around = os.path.commonpath([path.parent.parent for path in members] or [""])  # folders that hold all classes
+    names = {path.relative_to(around).as_posix(): one for path, one in members.items()}
+    lock = threading.Lock()  # a member is found by moving in the one file
+
+    def read(name: str) -> bytes:
+        try:
+            with lock, archive.open(names[name]) as member:
+                return member.read(MAX_BYTES + 1)
+        except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
+            raise BadPicture(f"It cannot be read from the archive ({error}).") from None
+
+    found = [Labelled(name, PurePosixPath(name).parent.name) for name in sorted(names)]
+    return _checked(title, found, read)
+
+
+def open_table(path: Path) -> Dataset:
+    """A CSV or Parquet file with a column `path`, and `label` unless there are none. Paths may not leave its folder."""
+    try:
+        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, dtype=str)
+    except Exception as error:  # the readers raise whatever they stumble over
+        raise BadRequest(f"{path.name} cannot be read as a table ({' '.join(str(error).split())[:200]}).") from None
+    if "path" not in table:
+        raise BadRequest(f"{path.name} needs the columns path and label; it has {', '.join(map(str, table.columns))}.")
+    labels = table["label"].fillna("").astype(str) if "label" in table else [""] * len(table)
+    found = [
+        Labelled(PurePosixPath(str(name).replace("\\", "/")).as_posix(), str(label).strip())
+        for name, label in zip(table["path"], labels, strict=True)
+        if not pd.isna(name)
+    ]
+    folder = path.parent.resolve()
+    outside = [one.name for one in found if not (folder / one.name).resolve().is_relative_to(folder)]
+    if outside:
+        raise BadRequest(
+            f"{path.name} names {len(outside):,} pictures outside its folder, such as {outside[0]}: put the table beside "
+            "them."
+        )
+    return _checked(path.stem, found, lambda name: folder / name)
+
+
+def with_classes(dataset: Dataset) -> Dataset:
+    """The dataset without its unlabelled pictures, for work that needs two classes. Raises BadRequest where it has fewer."""
+    if len(dataset.classes) < 2:
+        raise BadRequest(
+            f"{dataset.title} holds pictures of fewer than two classes; give a folder with a subfolder of pictures "
+            f"({', '.join(FORMATS)}) for each class."
+        )
+    return Dataset(dataset.title, tuple(one for one in dataset.samples if one.label), dataset.read)
+
+
+def _is_picture(path: Any) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not {"__MACOSX", ".."} & {*path.parts}
+
+
+def _checked(title: str, found: list[Labelled], read: Callable[[str], bytes | Path]) -> Dataset:
+    if not found:
+        raise BadRequest(
+            f"{title} holds no pictures ({', '.join(FORMATS)}); they are looked for in it and in its subfolders, one for "
+            "each class."
+        )
+    if len(found) > MAX_PICTURES:
+        raise BadRequest(f"{title} has {len(found):,} pictures; at most {MAX_PICTURES:,} are taken.")
+    twice = [name for name, count in Counter(one.name for one in found).items() if count > 1]
+    if twice:
+        raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {twice[0]}.")
+    return Dataset(title, tuple(found), read)
+
+
+def roots() -> tuple[Path, ...]:
+    """The folders whose datasets the pages offer: `data/` of the project, or those that XAI_DATA names (like PATH)."""
+    named = os.environ.get("XAI_DATA")
+    return tuple(Path(one) for one in named.split(os.pathsep) if one) if named else (Path(__file__).parents[2] / "data",)
+
+
+def offered() -> dict[str, Path]:
+    """Datasets under the roots, each by a name of its own: folders with subfolders of pictures, ZIPs and tables."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for path in sorted(_listed(root)):
+            if path.name.startswith("."):
+                continue
+            if path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
+                found.setdefault(path.name if path.name not in found else f"{root.name}/{path.name}", path)
+    return found
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether there are pictures in its subfolders; the folder of recorded runs, for one, has none."""
+    inside = (one for one in _listed(folder) if one.is_dir()) if folder.is_dir() else ()
+    return any(_is_picture(file) for one in inside for file in _listed(one))
+
+
+def find_offered(name: str) -> Path:
+    """The offered dataset of that name: a link leads to nothing else. Raises UnknownName."""
+    known = offered()
+    if name not in known:
+        raise UnknownName("dataset", name, known)
+    return known[name]
+
+
+def _listed(folder: Path) -> Iterable[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []

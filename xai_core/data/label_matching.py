@@ -1,0 +1,122 @@
+"""Which class of a model each label of a dataset means, and what did not match."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from xai_core.core.errors import BadRequest
+
+SHOWN = 20  # labels that a report names one by one
+WNID = re.compile(r"n\d{8}(?=$|[^0-9a-zA-Z])")
+
+
+class Classes(Protocol):
+    """The names of a model's classes, as `ExplainableModel` gives them."""
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+    @property
+    def wnids(self) -> Sequence[str]: ...
+
+    def class_index(self, wanted: int | str) -> int: ...
+
+    def class_name(self, index: int) -> str: ...
+
+    def classes_called(self, name: str) -> list[int]: ...
+
+
+@dataclass(frozen=True)
+class Matching:
+    """index   the model's class of each label that matched
+    how        by what each of them matched: "name", "wnid" or "mapping"
+    unmatched  the other labels, each with the reason
+    unused     how many of the model's classes no label means
+    """
+
+    index: Mapping[str, int]
+    how: Mapping[str, str]
+    unmatched: Mapping[str, str]
+    unused: int
+
+    def report(self, counts: Mapping[str, int] | None = None) -> str:
+        """What matched and what did not, in sentences; with `counts`, how many pictures each unmatched label has."""
+        ways = [f"{sum(one == way for one in self.how.values())} by {way}" for way in ("mapping", "wnid", "name")]
+        ways = [one for one in ways if not one.startswith("0 ")]
+        total = len(self.index) + len(self.unmatched)
+        said = [
+            f"{len(self.index)} of {total} labels are classes of the model" + (f" ({', '.join(ways)})." if ways else ".")
+        ]
+        for label, reason in list(self.unmatched.items())[:SHOWN]:
+            many = f" ({counts[label]:,} pictures)" if counts and label in counts else ""
+            said.append(f"'{label}'{many}: {reason}")
+        if len(self.unmatched) > SHOWN:
+            said.append(f"And {len(self.unmatched) - SHOWN} more labels that did not match.")
+        shared = [label for label, index in self.index.items() if list(self.index.values()).count(index) > 1]
+        if shared:
+            said.append(f"Several labels mean one class: {', '.join(shared[:8])}.")
+        if self.unused and self.index:
+            said.append(f"{self.unused} classes of the model have no label here.")
+        return "\n".join(said)
+
+
+def first_name(name: str) -> str:
+    """The first of a class's names: ImageNet's have several, with commas between."""
+    return name.split(",")[0]
+
+
+def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, str | int] | None = None) -> Matching:
+    """Each label by the mapping, else by a WordNet id that it begins with, else by a name or synonym of a class.
+
+    Case does not count, and '_' and '-' stand for spaces. A label that is a number matches a class of that name only:
+    say which class it means by the mapping, {label: name, WordNet id or index}. Raises UnknownName where the mapping
+    names no class, BadRequest where it names no label.
+    """
+    mapping = {str(label): wanted for label, wanted in (mapping or {}).items()}
+    strange = sorted(set(mapping) - set(labels))
+    if strange:
+        raise BadRequest(f"The mapping speaks of labels that the dataset does not have: {', '.join(strange[:5])}.")
+    index: dict[str, int] = {}
+    how: dict[str, str] = {}
+    unmatched: dict[str, str] = {}
+    for label in sorted(set(labels) - {""}):
+        if label in mapping:
+            index[label], how[label] = model.class_index(mapping[label]), "mapping"
+        elif (wnid := WNID.match(label)) and wnid[0] in model.wnids:
+            index[label], how[label] = model.wnids.index(wnid[0]), "wnid"
+        elif len(found := _called(label, model)) == 1:
+            index[label], how[label] = found[0], "name"
+        elif found:
+            listed = ", ".join(f"{one} ({model.class_name(one)})" for one in found[:5])
+            unmatched[label] = f"fits several classes; a mapping can say which one it means: {listed}."
+        else:
+            unmatched[label] = "no class of the model has this name; a mapping can say which one it means."
+    return Matching(index, how, unmatched, len(model.class_names) - len(set(index.values())))
+
+
+def _called(label: str, model: Classes) -> list[int]:
+    """The classes of exactly that name; else those that have it as a name or synonym, as it is or with spaces."""
+    same = [index for index, name in enumerate(model.class_names) if name == label]
+    return same or model.classes_called(label) or model.classes_called(re.sub(r"[\s_-]+", " ", label))
+
+
+def read_mapping(path: Path) -> dict[str, str]:
+    """{label: class} from a JSON object, or from a CSV with a label and a class in each line. Raises BadRequest."""
+    import csv
+
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".json":
+            found = json.loads(text)
+            if not isinstance(found, dict):
+                raise ValueError("it is no object")
+            return {str(label): str(wanted) for label, wanted in found.items()}
+        rows = [row for row in csv.reader(text.splitlines()) if row]
+        if rows and [cell.strip().lower() for cell in rows[0]] == ["label", "class"]:
+            rows = rows[1:]
+        return {label.strip(): wanted.strip() for label, wanted in rows}
+    except (OSError, ValueError) as error:
+        raise BadRequest(f"{path} is no mapping: give lines 'label,class', or a JSON object ({error}).") from None

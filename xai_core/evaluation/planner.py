@@ -1,0 +1,256 @@
+"""What an evaluation is going to do, before it does it: everything checked, and the passes and the time reckoned."""
+
+import platform
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import torch
+
+from xai_core.attribution.catalog import METHODS, find_method
+from xai_core.attribution.explain import ask
+from xai_core.core import runtime
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import Choice, check_options, options_of
+from xai_core.core.version import __version__
+from xai_core.data.datasets import Dataset, Labelled
+from xai_core.evaluation.store import CONTROL, Cell
+from xai_core.metrics.catalog import find_metric
+from xai_core.metrics.measure import CONTROLS, passes
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.zoo.catalog import find_card
+
+PREDICTED, LABEL = "predicted", "label"
+TURN = 32  # pictures before the next model's turn, so that a run that ends early has all models on the same pictures
+QUICK_PASSES = 60  # of the quick methods, forward and backward together
+TIMED = 4  # pictures whose passes are timed
+Box = tuple[float, float, float, float]
+Given = Sequence[str] | Mapping[str, Mapping[str, Any]]
+
+
+def quick_methods() -> list[str]:
+    """The methods, controls apart, that take at most 60 passes with their default options."""
+    return [
+        id
+        for id, method in METHODS.items()
+        if method.family != "control" and sum(method.cost(check_options(method.run, {}))) <= QUICK_PASSES
+    ]
+
+
+def variant(name: str) -> dict[str, str]:
+    """The options that a metric's name tells behind an @: "deletion@blur+steps=32" is a choice by its value, and a number
+    by its name. Raises UnknownName, BadRequest."""
+    id, _, told = name.partition("@")
+    found = {}
+    for piece in filter(None, told.split("+")):
+        option, equals, value = piece.partition("=")
+        if not equals:
+            declared = options_of(find_metric(id).run)
+            fits = [one.name for one in declared if isinstance(one.bounds, Choice) and piece in one.bounds.values]
+            if len(fits) != 1:
+                values = [value for one in declared if isinstance(one.bounds, Choice) for value in one.bounds.values]
+                raise BadRequest(f"'{piece}' is no variant of {id}; it takes NAME=VALUE, or one of {', '.join(values)}.")
+            option, value = fits[0], piece
+        found[option] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that decides the numbers but the models and the pictures; checked by `asked`."""
+
+    methods: Mapping[str, Mapping[str, Any]]
+    metrics: Mapping[str, Mapping[str, Any]]
+    target: str = PREDICTED
+    seed: int = 0
+    precision: str = "exact"
+    boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
+
+    def fitting(self, model: ExplainableModel) -> list[str]:
+        return [name for name in self.methods if METHODS[name].misfit(model) is None]
+
+    def cells(self, model: ExplainableModel) -> frozenset[Cell]:
+        """All (method, metric) pairs of one picture; the controls count as one method, CONTROL."""
+        return frozenset((method, metric) for method in (*self.fitting(model), CONTROL) for metric in self.metrics)
+
+    def passes(self, model: ExplainableModel) -> int:
+        """About how many passes, forward and backward, one picture takes: maps and metrics, controls included."""
+        fitting = self.fitting(model)
+        total = 1 + sum(sum(METHODS[name].cost(self.methods[name])) for name in fitting)
+        measured = {name: self.methods[name] for name in fitting} | {name: {} for name in CONTROLS}
+        for metric, options in self.metrics.items():
+            shared = find_metric(metric).cost(options).shared
+            each = (passes(metric, options, name.removeprefix(CONTROL), more) for name, more in measured.items())
+            total += shared + sum(count - shared for count in each)
+        return total
+
+    def as_json(self) -> dict[str, Any]:
+        """What must be the same for a run to be gone on with."""
+        boxes = {name: [list(box) for box in given] for name, given in self.boxes.items()}
+        return {"target": self.target, "seed": self.seed, "precision": self.precision, "boxes": boxes}
+
+
+def asked(methods: Given, metrics: Given, *, target: str, seed: int, precision: str, boxes: Mapping | None) -> Asked:
+    """From names, or names with options. Raises UnknownName, BadRequest."""
+    methods, metrics = ({**given} if isinstance(given, Mapping) else dict.fromkeys(given) for given in (methods, metrics))
+    if not methods or not metrics:
+        raise BadRequest("Name at least one method and one metric.")
+    if precision not in runtime.PRECISIONS:
+        raise BadRequest(f"Precision is one of {', '.join(runtime.PRECISIONS)}, not '{precision}'.")
+    checked = {find_method(name).id: check_options(find_method(name).run, given or {}) for name, given in methods.items()}
+    wanted = {}
+    for name, given in metrics.items():
+        metric = find_metric(name)
+        if "box" in metric.needs and not boxes:
+            raise BadRequest(f"{metric.title} needs boxes: give some, or leave the metric out.")
+        _, at, told = name.partition("@")
+        wanted[f"{metric.id}{at}{told}"] = check_options(metric.run, variant(f"{metric.id}{at}{told}") | dict(given or {}))
+    return Asked(checked, wanted, target, seed, precision, {**(boxes or {})})
+
+
+class About(NamedTuple):
+    """What is known of one model before the work: its entry in the manifest, which methods do not fit it and why, the cells
+    of a picture, and what these take."""
+
+    described: dict[str, Any]
+    misfits: dict[str, str]
+    cells: frozenset[Cell]
+    passes: int
+    seconds: float
+
+
+def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
+    """Raises BadRequest for a model that cannot be asked."""
+    if not wanted.fitting(model):
+        raise BadRequest(f"None of these methods fits {model.title}.")
+    if not model.has_classifier:
+        raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it (python -m xai_core probe).")
+    if wanted.target not in (PREDICTED, LABEL):
+        blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
+        ask(model, blank, wanted.target)[0](blank[None].to(model.device))
+    described = {
+        "title": model.title + (", untrained" if name.endswith("/random") else ""),
+        "weights": model.fingerprint,
+        "group": group(name),
+        "input": model.recipe.input_size,
+    }
+    misfits = {name: why for name in wanted.methods if (why := METHODS[name].misfit(model))}
+    count = wanted.passes(model)
+    return About(described, misfits, wanted.cells(model), count, count * _pass_seconds(model))
+
+
+def group(model: str) -> str:
+    """ "Supervised", "Self-supervised" or "Untrained"; "Other" for a model that is in no catalogue."""
+    id, _, checkpoint = model.partition("/")
+    if checkpoint == "random":
+        return "Untrained"
+    try:
+        return "Self-supervised" if "self-supervised" in find_card(id).supervision else "Supervised"
+    except BadRequest:
+        return "Other"
+
+
+def _pass_seconds(model: ExplainableModel) -> float:
+    """Of one picture in a batch, as measured here and now; the first pass, which sets things up, is not counted."""
+    side = model.recipe.input_size
+    for _ in range(2):
+        began = time.perf_counter()
+        model.outputs(torch.zeros(TIMED, 3, side, side)).features.sum().item()
+    return (time.perf_counter() - began) / TIMED
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do: pictures, rows, and by model the blocks to do, with passes and about how many seconds each."""
+
+    pictures: int
+    rows: int
+    todo: dict[str, int]
+    done: int
+    passes: dict[str, int]
+    seconds: dict[str, float]
+
+    @property
+    def total_seconds(self) -> float:
+        return sum(count * self.seconds[name] for name, count in self.todo.items())
+
+    def __str__(self) -> str:
+        every = self.done + sum(self.todo.values())
+        there = f" {self.done} of {every} pictures before a model are there." if self.done else ""
+        each = ", ".join(f"{count:,} on {name}" for name, count in self.passes.items())
+        total = sum(count * self.passes[name] for name, count in self.todo.items())
+        return f"{self.pictures:,} pictures, {self.rows:,} rows to measure.{there} Passes for a picture: {each}. " + (
+            f"To do: {total:,} passes, {in_time(self.total_seconds)} here." if total else "Nothing is left to do."
+        )
+
+
+def in_time(seconds: float) -> str:
+    """'about 5 min': a length of time that is not known better."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"about {seconds / size:.2g} {unit}"
+    return f"about {max(1, round(seconds))} s"
+
+
+class Block(NamedTuple):
+    """One picture before one model, with the (method, metric) pairs that are still missing."""
+
+    model: str
+    entry: Labelled
+    picture: str
+    missing: frozenset[Cell]
+
+
+def plan(pictures: Mapping[str, Labelled], models: Mapping[str, About], blocks: Sequence[Block]) -> Plan:
+    todo = {name: sum(block.model == name for block in blocks) for name in models}
+    return Plan(
+        len(pictures),
+        sum(len(CONTROLS) if method == CONTROL else 1 for block in blocks for method, _ in block.missing),
+        todo,
+        len(pictures) * len(models) - len(blocks),
+        {name: one.passes for name, one in models.items()},
+        {name: one.seconds for name, one in models.items()},
+    )
+
+
+def blocks(
+    pictures: Mapping[str, Labelled], models: Mapping[str, About], there: Mapping[tuple[str, str], frozenset[Cell]]
+) -> Iterator[Block]:
+    """What is missing, in the order of the work: some pictures with each model, then the next ones."""
+    every = list(pictures.items())
+    for start in range(0, len(every), TURN):
+        for name, one in models.items():
+            for digest, entry in every[start : start + TURN]:
+                missing = one.cells - there.get((digest, name), frozenset())
+                if missing:
+                    yield Block(name, entry, digest, missing)
+
+
+def manifest(wanted: Asked, pictures: Dataset, count: int, models: Mapping[str, About]) -> dict[str, Any]:
+    """Everything that was asked, of whom, and with what, for `runs.writing`."""
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "asked": wanted.as_json() | {"data": pictures.title},
+        "pictures": count,
+        "models": {name: one.described for name, one in models.items()},
+        "misfits": {name: one.misfits for name, one in models.items()},
+        "methods": {
+            name: {"title": METHODS[name].title, "version": METHODS[name].version, "options": dict(options)}
+            for name, options in wanted.methods.items()
+        },
+        "metrics": {name: _described(name, options) for name, options in wanted.metrics.items()},
+        "software": {
+            "xai_core": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {runtime.device()}",
+        },
+    }
+
+
+def _described(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    metric = find_metric(name)
+    facts = {field: getattr(metric, field) for field in ("title", "family", "direction", "version", "sentence")}
+    return facts | {"title": metric.named(options) if "@" in name else metric.title, "options": dict(options)}

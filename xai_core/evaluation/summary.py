@@ -1,0 +1,133 @@
+"""From the rows of a run to what is read: means with intervals, what beats the controls, best and worst pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xai_core.core.errors import BadRequest
+from xai_core.evaluation import ranking, significance
+from xai_core.evaluation.significance import Difference, Estimate
+
+CONTROL = "control:"  # how the names of control maps begin, in the column of methods
+DIRECTED = ("higher", "lower")
+
+
+def is_control(method: str) -> bool:
+    return method.startswith(CONTROL)
+
+
+def values(frame: pd.DataFrame, model: str, metric: str, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """The table of one model and metric: a row for each picture (by its digest), a column for each method."""
+    rows = frame[(frame.model == model) & (frame.metric == metric)]
+    table = pd.DataFrame(
+        {"picture": rows.picture.astype(str), "method": rows.method.astype(str), "value": rows.value}
+    ).pivot(index="picture", columns="method", values="value")
+    order = [name for name in (methods or table.columns) if name in table.columns]
+    return table[order]
+
+
+def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
+    """One line for each model, metric and method: `mean`, `low`, `high`, `n`, `missing` pictures without a value, `rank`
+    (1 is best; NaN for metrics without a direction), and `beats`: whether it beats every control (None where that cannot be
+    said: a control itself, no direction, no controls)."""
+    lines = []
+    for model in frame.model.unique():
+        for metric in frame.metric[frame.model == model].unique():
+            direction = metrics.get(metric, {}).get("direction", "")
+            table = values(frame, model, metric)
+            controls = [name for name in table.columns if is_control(name)]
+            beats = significance.beats_all(table, controls, direction) if direction and controls else {}
+            means = significance.estimates(table, seed)
+            order = significance.oriented(pd.Series({name: one.value for name, one in means.items()}), direction)
+            place = order.rank(ascending=False, method="min") if direction in DIRECTED else order * np.nan
+            for name, one in means.items():
+                lines.append(
+                    {
+                        "model": model, "metric": metric, "method": name, "mean": one.value, "low": one.low,
+                        "high": one.high, "n": one.n, "missing": len(table) - one.n, "rank": place[name],
+                        "beats": beats.get(name), "control": is_control(name), "direction": direction,
+                    }
+                )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def comparisons(frame: pd.DataFrame, model: str, metric: str, direction: str, methods: Sequence[str]) -> list[Difference]:
+    """Every two of the methods on one model and metric: see `statistics.differences`."""
+    return significance.differences(values(frame, model, metric, methods), direction)
+
+
+def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, direction: str, count: int) -> pd.DataFrame:
+    """The pictures on which a method does best and worst: rows of the run with a column `end`, "best" or "worst" (highest
+    and lowest, for a metric without a direction), the extreme ones first; none twice."""
+    rows = frame[(frame.model == model) & (frame.metric == metric) & (frame.method == method)].dropna(subset="value")
+    rows = rows.sort_values("value", ascending=direction == "lower")
+    best = rows.head(min(count, -(-len(rows) // 2)))
+    worst = rows.iloc[len(best) :].tail(count)[::-1]
+    names = ("best", "worst") if direction else ("highest", "lowest")
+    return pd.concat([best.assign(end=names[0]), worst.assign(end=names[1])])
+
+
+def mean_curves(curves: pd.DataFrame, methods: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. Pictures whose
+    curves have other points (other sizes) are read between their own at those of the first."""
+    found = {}
+    for method in methods:
+        of_method = curves[curves.method == method]
+        if len(of_method):
+            x = np.asarray(of_method.curve_x.iloc[0], float)
+            every = [np.interp(x, *pair) for pair in zip(of_method.curve_x, of_method.curve_y, strict=True)]
+            found[method] = np.stack([x, np.mean(every, 0)], 1)
+    return found
+
+
+def between_metrics(
+    frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], model: str, methods: Sequence[str], names: Sequence[str]
+) -> dict[tuple[str, str], Estimate]:
+    """How far metrics agree on the order of methods on one model: see `rankings.agreement`."""
+    tables = {
+        name: significance.oriented(values(frame, model, name, methods), metrics[name]["direction"])
+        for name in names
+        if metrics[name]["direction"] in DIRECTED
+    }
+    return ranking.agreement({name: table for name, table in tables.items() if len(table)})
+
+
+def between_models(
+    frame: pd.DataFrame, metric: str, direction: str, models: Sequence[str], methods: Sequence[str]
+) -> dict[tuple[str, str], Estimate]:
+    """How far models agree on the order of methods by one metric."""
+    tables = {name: significance.oriented(values(frame, name, metric, methods), direction) for name in models}
+    return ranking.agreement({name: table for name, table in tables.items() if len(table)})
+
+
+def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> pd.DataFrame:
+    """Methods by groups of models ("Supervised" and so on): `group`, `method`, `value`, `low`, `high`, `n`, `models`.
+
+    A picture's value in a group is its mean over the group's models; the interval is over pictures, for these very models.
+    """
+    lines = []
+    for group in dict.fromkeys(groups.values()):
+        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        tables = [table for table in tables if len(table)]
+        if tables:
+            mean = pd.concat(tables).groupby(level=0).mean()
+            for method, one in significance.estimates(mean).items():
+                lines.append({"group": group, "method": method, **one._asdict(), "models": len(tables)})
+    return pd.DataFrame(lines)
+
+
+def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> list[Difference]:
+    """Each method in one group of models against another, picture by picture. Raises BadRequest below two groups."""
+    names = list(dict.fromkeys(groups.values()))
+    if len(names) < 2:
+        raise BadRequest("Two groups of models are needed: supervised, self-supervised or untrained ones.")
+    sides = []
+    for group in names[:2]:
+        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        sides.append(pd.concat(tables).groupby(level=0).mean().add_suffix(f" on {group}"))
+    both = pd.concat(sides, axis=1)
+    pairs = [tuple(f"{method} on {group}" for group in names[:2]) for method in methods]
+    return significance.differences(both, "higher", [pair for pair in pairs if set(pair) <= set(both.columns)])

@@ -1,0 +1,266 @@
+"""The one object that every method and metric takes: a model, what is asked of it, and where it is cut.
+
+law, tested at every cut of every family:  question(x) == question.tail(question.trunk(x))
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from xai_core.core import runtime
+from xai_core.core.autodiff.capture import ExplicitAttention
+from xai_core.core.autodiff.gradients import value_and_curvature, value_and_gradient
+from xai_core.core.errors import BadRequest
+from xai_core.core.runtime import Result, Track
+from xai_core.explanation.result import Passes
+from xai_core.explanation.targets import Target, check_length
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.outputs import Outputs
+
+
+class AtCut(NamedTuple):
+    """What a CAM is made of: activations and gradient at the cut, both (n, C, h, w), and the target's values (n,)."""
+
+    activations: Tensor
+    gradient: Tensor
+    values: Tensor
+
+
+def unravel(rows: range, ways: int) -> tuple[Tensor, Tensor]:
+    """Which picture and which of its `ways` each row of a sweep is about, where a picture's ways follow one another."""
+    index = torch.arange(rows.start, rows.stop)
+    return index // ways, index % ways
+
+
+@dataclass
+class Tally:
+    """Counts passes of single pictures, for the caption under a map."""
+
+    forward: int = 0
+    backward: int = 0
+    tail: int = 0
+
+    def per_image(self, n: int) -> Passes:
+        return Passes(self.forward / n, self.backward / n, self.tail / n)
+
+
+@dataclass(frozen=True)
+class Question:
+    """'Why does this model give this number to these pictures?'
+
+    Belongs to one call in one thread; it remembers the last pictures' trunk and gradient at the cut, so that all CAMs
+    of one picture share one pass. Images are (n, 3, H, W) in [0, 1] on the model's device.
+    """
+
+    model: ExplainableModel
+    target: Target
+    cut: str
+    precision: str = "exact"
+    tally: Tally = field(default_factory=Tally, repr=False)
+    _memory: dict = field(default_factory=dict, repr=False)
+
+    def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The target's value of each picture, (n,), differentiable. `rows` says whose target each picture gets."""
+        with self.autocast():
+            outputs = self.model.network.outputs(images)
+        self.tally.forward += len(images)
+        return self.target(outputs, rows)
+
+    def gradient(
+        self, images: Tensor, rows: Tensor | None = None, how: Callable = value_and_gradient
+    ) -> tuple[Tensor, Tensor]:
+        """Values (n,) and their gradients to the pixels, (n, 3, H, W); or what else `how` makes of one backward pass."""
+        values, gradient = self.differentiate(self, images, rows, images, how)
+        self.tally.backward += len(images)
+        if rows is None:
+            self._memory["values"] = (images, values)
+        return values, gradient
+
+    def differentiate(
+        self, function, at: Tensor, rows: Tensor | None, images: Tensor, how: Callable = value_and_gradient
+    ) -> tuple[Tensor, ...]:
+        """`how` (of `autograd`) applied to `function(at, rows)`, as many rows at once as their graphs fit into memory."""
+        if rows is None and len(self.target) > 1:
+            check_length(self.target, len(images))
+            rows = torch.arange(len(images))
+
+        def part(batch: range) -> tuple[Tensor, ...]:
+            whose = None if rows is None else rows[batch.start : batch.stop]
+            return how(lambda leaf: function(leaf, whose), at[batch.start : batch.stop])
+
+        size = runtime.inner_batch(images[0, 0].numel(), self.model.device, graph=True)
+        found = zip(*runtime.each_batch(part, len(images), size), strict=True)
+        return tuple(runtime.joined(tensors) for tensors in found)
+
+    def sweep(self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter) -> Outputs:
+        """Outputs of `total` pictures of (height, width) `size`, made a few at a time by `pictures(rows)`; no graph.
+
+        The features are kept, and any number of targets can be read from them afterwards.
+        """
+
+        return self.sweep_features(lambda rows: self.model.network.outputs(pictures(rows)).features, total, size, track)
+
+    def sweep_features(
+        self, features: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter
+    ) -> Outputs:
+        """As `sweep`, for a caller who runs the network on rows himself: `features(rows)` is called without a graph, in
+        the question's precision, and counts as one pass a row."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad(), self.autocast():
+                found = features(rows)
+            self.tally.forward += len(rows)
+            return found
+
+        batch = runtime.inner_batch(size[0] * size[1], self.model.device)
+        return self._read(runtime.each_batch(part, total, batch, track))
+
+    def sweep_scores(
+        self,
+        pictures: Callable[[range], Tensor],
+        read: Callable[[Outputs, range], Tensor],
+        total: int,
+        size: tuple[int, int],
+        track: Track = iter,
+    ) -> Tensor:
+        """As `sweep`, keeping nothing but the scores (n,) that `read(outputs, rows)` takes from each inner batch."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad():
+                with self.autocast():
+                    outputs = self.model.network.outputs(pictures(rows))
+                self.tally.forward += len(rows)
+                return read(outputs, rows)
+
+        batch = runtime.inner_batch(size[0] * size[1], self.model.device)
+        return runtime.joined(runtime.each_batch(part, total, batch, track))
+
+    def outputs(self, images: Tensor, track: Track = iter) -> Outputs:
+        """Outputs of all pictures, without a graph, in inner batches."""
+        return self.sweep(lambda rows: images[rows.start : rows.stop], len(images), images.shape[2:], track)
+
+    def scores(self, images: Tensor, rows: Tensor | None = None, track: Track = iter) -> Tensor:
+        """The same numbers as `question(images)`, without a graph, in inner batches."""
+        with torch.no_grad():
+            return self.target(self.outputs(images, track), rows)
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Activations behind the cut, in the network's own layout, without a graph; remembered."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad(), self.autocast():
+                found = self.model.network.trunk(images[rows.start : rows.stop], self.cut)
+            self.tally.forward += len(rows)
+            return found
+
+        def compute() -> Tensor:
+            size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+            return runtime.joined(runtime.each_batch(part, len(images), size))
+
+        return self._remembered("trunk", images, compute)
+
+    def tail(self, activations: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The rest of the network, ending in the target: (n,), differentiable."""
+        with self.autocast():
+            outputs = self.model.network.tail(activations, self.cut)
+        self.tally.tail += len(activations)
+        return self.target(outputs, rows)
+
+    def grid(self, activations: Tensor) -> Tensor:
+        """Activations behind the cut as (n, C, h, w)."""
+        return self.model.network.grid(activations, self.cut)
+
+    def at_cut(self, images: Tensor) -> AtCut:
+        """Activations and the target's gradient at the cut, float32: one trunk pass and one tail forward and back."""
+
+        def compute() -> AtCut:
+            activations = self.trunk(images)
+            values, gradient = self.differentiate(self.tail, activations, None, images)
+            self._memory["values"] = (images, values)
+            return AtCut(self.grid(activations).float(), self.grid(gradient).float(), values)
+
+        return self._remembered("at_cut", images, compute)
+
+    def curvature_at_cut(self, images: Tensor) -> Tensor:
+        """H A, (n, C, h, w): the target's second derivative at the cut times the activations, through the tail alone.
+
+        Attention is written out for it: the fused kernel has no second derivative.
+        """
+        with ExplicitAttention():
+            found = self.differentiate(self.tail, self.trunk(images), None, images, value_and_curvature)
+        return self.grid(found[2]).float()
+
+    def tail_sweep(
+        self, images: Tensor, change: Callable[[Tensor, Tensor, Tensor], None], ways: int, track: Track = iter
+    ) -> Tensor:
+        """The target's values (n, ways) after changing the activations at the cut in so many ways; only the tail is run.
+
+        `change(grid, which, way)` writes into the grid (b, C, h, w) of copies made for it: row i is to become way[i] of
+        picture which[i]. Nothing but the grid changes: tokens outside it (class token) stay as they are.
+        """
+        activations = self.trunk(images)
+
+        def part(rows: range) -> Tensor:
+            which, way = (found.to(activations.device) for found in unravel(rows, ways))
+            copies = activations[which]
+            grid = self.grid(copies)
+            if grid.untyped_storage().data_ptr() != copies.untyped_storage().data_ptr():
+                raise BadRequest(f"The activations behind '{self.cut}' cannot be changed: their grid is a copy, not a view.")
+            change(grid, which, way)
+            with torch.no_grad():
+                return self.tail(copies, which)
+
+        size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+        return runtime.joined(runtime.each_batch(part, len(images) * ways, size, track)).view(len(images), ways)
+
+    def outputs_at_cut(self, images: Tensor) -> Outputs:
+        """Outputs of all pictures without a graph, from the remembered trunk; remembered."""
+
+        def part(rows: range) -> Tensor:
+            with torch.no_grad(), self.autocast():
+                found = self.model.network.tail(activations[rows.start : rows.stop], self.cut).features
+            self.tally.tail += len(rows)
+            return found
+
+        def compute() -> Outputs:
+            size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
+            return self._read(runtime.each_batch(part, len(images), size))
+
+        activations = self.trunk(images)
+        return self._remembered("outputs", images, compute)
+
+    def values(self, images: Tensor) -> Tensor:
+        """The target's values (n,) without a graph; from what is remembered, else by one pass."""
+
+        def compute() -> Tensor:
+            with torch.no_grad():
+                return self.target(self.outputs_at_cut(images))
+
+        return self._remembered("values", images, compute)
+
+    def select(self, rows: Sequence[int]) -> "Question":
+        """The same question about some of the pictures."""
+        return replace(self, target=self.target.select(rows), _memory={})
+
+    def changed(self, **what) -> "Question":
+        """The same question with another `target`, `cut` or `model`; passes count together, and what does not depend on
+        the target is still remembered where only the target changes."""
+        kept = ("trunk", "outputs") if what.keys() <= {"target"} else ()
+        return replace(self, **what, _memory={name: held for name, held in self._memory.items() if name in kept})
+
+    def _remembered(self, what: str, images: Tensor, compute: Callable[[], Result]) -> Result:
+        """What was computed last for these very pictures, or what `compute` returns now."""
+        held = self._memory.get(what)
+        if held is None or held[0] is not images:
+            self._memory[what] = held = (images, compute())
+        return held[1]
+
+    def _read(self, features: Sequence[Tensor]) -> Outputs:
+        return Outputs(runtime.joined(features), self.model.network.project, self.model.network.classify)
+
+    def autocast(self):
+        """The context in which stages run at this question's precision."""
+        return runtime.autocast(self.precision, self.model.device)

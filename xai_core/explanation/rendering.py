@@ -1,0 +1,249 @@
+"""From raw maps to honest pictures: colours with a stated scale, overlays, and figures that carry their caption.
+
+Signed maps get a diverging palette whose neutral colour is always zero; unsigned maps a perceptually uniform one.
+"""
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from xai_core.data.image_io import open_picture
+from xai_core.explanation import heatmaps
+from xai_core.explanation.result import Explanation
+
+PALETTES = {
+    "diverging": {"red-blue": "RdBu_r", "brown-teal": "BrBG_r", "warm-cool": "coolwarm"},
+    "sequential": {"viridis": "viridis", "cividis": "cividis", "magma": "magma", "inferno": "inferno"},
+}
+MAX_TALL = 3  # heights of a figure's picture in widths: a strip one pixel wide would become a tower
+Picture = Image.Image | Tensor | str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours: the limits, the palette, and how the limits were found, in words."""
+
+    low: float
+    high: float
+    palette: str
+    signed: bool
+    words: str
+
+    def position(self, values: NDArray) -> NDArray:
+        """Where values lie on the palette, in [0, 1]; zero of a signed map is always in its middle."""
+        values = np.clip(values, self.low, self.high)
+        if self.signed:
+            return 0.5 + 0.5 * values / max(abs(self.low), abs(self.high))
+        return (values - self.low) / (self.high - self.low)
+
+    def strength(self, values: NDArray) -> NDArray:
+        """How far values are from nothing, in [0, 1]: what an overlay's opacity grows with."""
+        return np.abs(2 * self.position(values) - 1) if self.signed else self.position(values)
+
+    def colours(self, values: NDArray) -> NDArray[np.uint8]:
+        """RGB (h, w, 3); NaN (outside the crop) is mid-grey."""
+        names = PALETTES["diverging" if self.signed else "sequential"]
+        rgba = matplotlib.colormaps[names[self.palette]](self.position(np.nan_to_num(values)), bytes=True)
+        return np.where(np.isfinite(values)[..., None], rgba[..., :3], np.uint8(128))
+
+    def hex_colours(self, steps: int = 33) -> list[str]:
+        """The palette between the limits, for a chart's legend."""
+        colours = self.colours(np.linspace(self.low, self.high, steps)[None])[0]
+        return ["#%02x%02x%02x" % tuple(colour) for colour in colours]  # noqa: UP031
+
+
+def scale_of(
+    *explanations: Explanation,
+    mode: str | None = None,
+    clip: float | None = None,
+    palette: str | None = None,
+    custom: tuple[float, float] | None = None,
+) -> Scale:
+    """The colour scale of a map, or the common one of several.
+
+    By default signed maps are symmetric about zero and unsigned ones start at zero; maps with more than 64 cells a side
+    are clipped at the 99th percentile of their magnitude, because single pixels would otherwise use up the whole scale.
+    """
+    signed = any(one.signed for one in explanations)
+    values = np.concatenate([one.heatmap.ravel() for one in explanations])
+    mode = mode or ("custom" if custom else "symmetric" if signed else "positive")
+    if clip is None:
+        clip = 99.0 if max(max(one.heatmap.shape) for one in explanations) > 64 else 100.0
+    low, high = heatmaps.value_range(values, mode, clip, custom)
+    if signed:
+        low, high = min(low, 0.0), max(high, 0.0)  # else zero would be drawn in the colour of the nearer limit
+    known = PALETTES["diverging" if signed else "sequential"]
+    found = {
+        "symmetric": "symmetric about zero",
+        "positive": "from zero to the maximum",
+        "negative": "from the minimum to zero",
+        "smaller side": "symmetric, to the smaller side's extreme",
+        "full": "from minimum to maximum",
+        "custom": "limits set by hand",
+    }[mode]
+    clipped = f", clipped at the {clip:g}th percentile of the magnitude" if clip < 100 and mode != "custom" else ""
+    shared = f"one scale shared by {len(explanations)} maps" if len(explanations) > 1 else "this map's own scale"
+    words = f"{found}{clipped}; {shared}, {low:.3g} to {high:.3g}"
+    return Scale(low, high, palette if palette in known else next(iter(known)), signed, words)
+
+
+def to_pil(image: Picture) -> Image.Image:
+    """A picture, a path or a tensor (3, H, W) in [0, 1] as an RGB picture."""
+    if isinstance(image, Tensor):
+        pixels = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
+        return Image.fromarray((pixels * 255).round().astype(np.uint8))
+    return image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+
+
+def encoded(drawn: Image.Image, kind: str = "JPEG") -> bytes:
+    """A picture for a page that shows it now: ten times as quickly as a small PNG. JPEG loses nothing that is seen (no
+    colour is subsampled); a map on its native grid, whose edges are sharp, wants "PNG"."""
+    how = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
+    buffer = io.BytesIO()
+    drawn.save(buffer, kind, **how)
+    return buffer.getvalue()
+
+
+def heatmap_picture(
+    explanation: Explanation, scale: Scale | None = None, *, size: tuple[int, int] | None = None, smooth: bool = True
+) -> Image.Image:
+    """The map alone, in the coordinates of the picture: (width, height) `size`, mid-grey outside the crop."""
+    scale = scale or scale_of(explanation)
+    return Image.fromarray(scale.colours(explanation.to_picture(size, smooth)))
+
+
+def overlay(
+    explanation: Explanation,
+    image: Picture,
+    scale: Scale | None = None,
+    *,
+    opacity: float = 0.8,
+    threshold: float = 0.0,
+    smooth: bool = True,
+    size: tuple[int, int] | None = None,
+) -> Image.Image:
+    """The map over its picture, as an RGB picture of (width, height) `size` (default: the picture's own).
+
+    The picture is drawn in grey, so that every colour is the map's. A place is the more opaque the further its value is
+    from nothing: `opacity` at the end of the scale, none at nothing, by the square root between. Places below
+    `threshold`, a share of the scale in [0, 1], show the picture alone. What the network did not see (outside its
+    crop) is drawn pale.
+    """
+    scale = scale or scale_of(explanation)
+    picture = to_pil(image)
+    picture = picture if size in (None, picture.size) else picture.resize(size, Image.Resampling.LANCZOS)
+    values = explanation.to_picture(picture.size, smooth)
+    grey = np.asarray(picture.convert("L"), np.float32)[..., None].repeat(3, 2)
+    strength = scale.strength(np.nan_to_num(values))
+    alpha = np.where(strength >= threshold, np.sqrt(strength), 0.0)[..., None] * opacity
+    mixed = grey + alpha * (scale.colours(values) - grey)
+    seen = np.isfinite(values)[..., None]
+    return Image.fromarray(np.where(seen, mixed, 0.25 * grey + 180).round().astype(np.uint8))
+
+
+def seen(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:
+    """The part of the picture that the network saw, `width` pixels wide, and the explanation as one of that part."""
+    picture = to_pil(image)
+    left, top, right, bottom = explanation.box
+    inside = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
+    factor = width / (inside[2] - inside[0])
+    size = width, max(1, round((inside[3] - inside[1]) * factor))
+    box = tuple((edge - start) * factor for edge, start in zip(explanation.box, inside[:2] * 2, strict=True))
+    part = picture.resize(size, Image.Resampling.BICUBIC, box=inside)
+    return replace(explanation, box=box, picture_size=size), part
+
+
+def with_bar(drawn: Image.Image, scale: Scale) -> Image.Image:
+    """A drawn map with its colours in a strip below it, from the lower limit to the upper one; see-through between."""
+    gap, height = drawn.height // 40, drawn.height // 24
+    both = Image.new("RGBA", (drawn.width, drawn.height + gap + height))
+    both.paste(drawn, (0, 0))
+    bar = scale.colours(np.linspace(scale.low, scale.high, drawn.width)[None].repeat(height, 0))
+    both.paste(Image.fromarray(bar), (0, drawn.height + gap))
+    return both
+
+
+def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
+    """A drawn map with its colour bar and caption in one picture, so that it does not travel without them."""
+    factor = min(width / drawn.width, MAX_TALL * width / drawn.height)
+    size = max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))
+    height = size[1]
+    font, small = ImageFont.load_default(17), ImageFont.load_default(14)
+    lines = textwrap.wrap(caption(explanation, scale), width // 8)
+    sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
+    sheet.paste(drawn.resize(size, Image.Resampling.LANCZOS), (12, 12))
+    bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
+    sheet.paste(Image.fromarray(bar), (12, height + 20))
+    pen = ImageDraw.Draw(sheet)
+    pen.text((12, height + 37), f"{scale.low:.3g}", "black", font)
+    pen.text((width + 12, height + 37), f"{scale.high:.3g}", "black", font, anchor="ra")
+    for number, line in enumerate(lines):
+        pen.text((12, height + 63 + 19 * number), line, "black", small)
+    return sheet
+
+
+def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
+    """Several drawn maps in one picture, in a grid, each under its name."""
+    font = ImageFont.load_default(15)
+    lines = {name: textwrap.wrap(name, width // 8) for name in drawn}
+    top = 20 * max(map(len, lines.values())) + 8
+    heights = [round(one.height * width / one.width) for one in drawn.values()]
+    height = max(heights) + top + 12
+    rows = -(-len(drawn) // columns)
+    page = Image.new("RGB", (columns * (width + 12) + 12, rows * height + 12), "white")
+    pen = ImageDraw.Draw(page)
+    for number, (name, one) in enumerate(drawn.items()):
+        left, upper = 12 + number % columns * (width + 12), 12 + number // columns * height
+        for line, words in enumerate(lines[name]):
+            pen.text((left, upper + 20 * line), words, "black", font)
+        page.paste(one.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
+    return page
+
+
+def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Image.Image:
+    """One picture as several methods explain it, beside the picture itself; each with its own scale in words."""
+    one = explanations[0]
+    drawn = {f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})": to_pil(image)}
+    return sheet(drawn | {f"{found.title}: {scale_of(found).words}": overlay(found, image) for found in explanations})
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: '1.5 s', '63 ms' below one, '12 min' from two minutes on, '2.5 h' from two hours on."""
+    if seconds >= 120:
+        return f"{seconds / 3600:.1f} h" if seconds >= 7200 else f"{seconds / 60:.0f} min"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
+
+
+def caption(explanation: Explanation, scale: Scale) -> str:
+    """What was asked, of whom, how, and how the colours are to be read: one paragraph of plain text."""
+    one = explanation
+    options = ", ".join(f"{name} {value}" for name, value in one.options.items())
+    where = f" at {one.cut}" if one.cut else ""
+    rows, columns = one.heatmap.shape
+    facts = "".join(f" {name[0].upper()}{name[1:]}: {_fact(name, value)}." for name, value in one.facts.items())
+    return (
+        f"Target: {one.target} = {one.target_value:.4g}. Model: {one.model} ({one.weights}){where}. "
+        f"Method: {one.title}{f' ({options})' if options else ''}, {one.precision} precision, seed {one.seed}. "
+        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {one.passes}; {duration(one.seconds)}.{facts}"
+    )
+
+
+def _fact(name: str, value: float) -> str:
+    """Shares in percent, counts as they are, everything else in the target's unit."""
+    if any(word in name for word in ("gap", "share", "error", "R2")):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
+
+
+def alt_text(explanation: Explanation, what: str) -> str:
+    """For those who do not see the picture: what it is of, and where the evidence lies."""
+    place = heatmaps.centre_of_mass_words(explanation.heatmap)
+    trouble = " ".join(explanation.health)
+    return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()

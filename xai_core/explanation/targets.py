@@ -1,0 +1,295 @@
+"""What is explained: small frozen records that read one number per picture from a network's outputs.
+
+A target holds one value per picture (a class, a pair of classes, an embedding). Called with n pictures it wants n
+values; `rows` selects others, so that an inner batch may ask about the same picture many times. A single value
+serves any number of pictures.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from xai_core.core.cache_key import array_digest
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.models.outputs import Outputs
+
+ClassName = Callable[[int], str]
+
+
+@runtime_checkable
+class Target(Protocol):
+    """One number per picture, (n,), as a differentiable function of the outputs."""
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+    def select(self, rows: Sequence[int]) -> "Target":
+        """The same question about some of the pictures."""
+        ...
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        """What is asked of one picture, for people."""
+        ...
+
+    def key(self, row: int) -> str:
+        """What is asked of one picture, for `run_key()`."""
+        ...
+
+
+def check_length(held: Target | Sequence[int], n: int) -> None:
+    """Raises BadRequest unless there is one value for each of n pictures, or one for all."""
+    if len(held) not in (1, n):
+        raise BadRequest(f"The target holds {len(held)} values, but there are {n} pictures.")
+
+
+def _values(held: Sequence[int], n: int, rows: Tensor | None, like: Tensor) -> Tensor:
+    """The held value of each of n rows as an index tensor; lengths must fit exactly, but one value serves all."""
+    values = torch.tensor(held, device=like.device)
+    if len(values) == 1:
+        return values.expand(n)
+    if rows is not None:
+        return values[rows.to(values.device)]
+    check_length(held, n)
+    return values
+
+
+def _pick(scores: Tensor, classes: Sequence[int], rows: Tensor | None) -> Tensor:
+    wanted = _values(classes, len(scores), rows, scores)
+    unknown = [index for index in classes if not 0 <= index < scores.shape[1]]
+    if unknown:
+        raise BadRequest(f"There is no class {unknown[0]}; this model's classes are 0 to {scores.shape[1] - 1}.")
+    return scores.gather(1, wanted[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class ClassLogit:
+    """The logit of a class: the score before the softmax, in the network's own unit."""
+
+    classes: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits, self.classes, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassLogit":
+        return ClassLogit(tuple(self.classes[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"logit of {class_name(self.classes[row])}"
+
+    def key(self, row: int) -> str:
+        return f"logit {self.classes[row]}"
+
+
+@dataclass(frozen=True)
+class ClassProbability:
+    """The softmax probability of a class, in [0, 1]. Also falls where another class rises."""
+
+    classes: tuple[int, ...]
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits.softmax(1), self.classes, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassProbability":
+        return ClassProbability(tuple(self.classes[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"probability of {class_name(self.classes[row])}"
+
+    def key(self, row: int) -> str:
+        return f"probability {self.classes[row]}"
+
+
+@dataclass(frozen=True)
+class ClassMargin:
+    """logit of a class minus logit of its rival: 'why this and not that'. Positive where the class is ahead."""
+
+    classes: tuple[int, ...]
+    rivals: tuple[int, ...]
+
+    def __post_init__(self):
+        if len(self.classes) != len(self.rivals):
+            raise BadRequest(f"{len(self.classes)} classes have {len(self.rivals)} rivals; each needs one.")
+        if any(a == b for a, b in zip(self.classes, self.rivals, strict=True)):
+            raise BadRequest("A class cannot be its own rival: choose two different classes.")
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return _pick(outputs.logits, self.classes, rows) - _pick(outputs.logits, self.rivals, rows)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassMargin":
+        return ClassMargin(tuple(self.classes[row] for row in rows), tuple(self.rivals[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"{class_name(self.classes[row])} and not {class_name(self.rivals[row])} (difference of logits)"
+
+    def key(self, row: int) -> str:
+        return f"margin {self.classes[row]} {self.rivals[row]}"
+
+
+@dataclass(frozen=True)
+class ClassContrast:
+    """logit of a class minus `strength` times the mean logit of its look-alikes, weighted by their probabilities: 'why
+    this and not those like it'. Weights are part of the function: gradients pass through them."""
+
+    classes: tuple[int, ...]
+    similar: tuple[tuple[int, ...], ...]
+    strength: float = 1.0
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        own = _pick(outputs.logits, self.classes, rows)
+        which = _values(range(len(self.similar)), len(own), rows, own)
+        others = outputs.logits.gather(1, torch.tensor(self.similar, device=own.device)[which])
+        return own - self.strength * (others.softmax(1) * others).sum(1)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    def select(self, rows: Sequence[int]) -> "ClassContrast":
+        return ClassContrast(
+            tuple(self.classes[row] for row in rows), tuple(self.similar[row] for row in rows), self.strength
+        )
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        others = ", ".join(class_name(index) for index in self.similar[row])
+        return f"{class_name(self.classes[row])} and not {others} (difference of logits)"
+
+    def key(self, row: int) -> str:
+        return f"contrast {self.classes[row]} {self.similar[row]} {self.strength}"
+
+
+def against_similar(target: Target, outputs: Outputs, count: int, strength: float) -> ClassContrast:
+    """The target's class against the `count` classes whose logits are nearest to its own in each picture, or against its
+    rival where it has one. Raises BadRequest where there is no class, or no other."""
+    classes, rivals = getattr(target, "classes", None), getattr(target, "rivals", None)
+    logits = outputs.logits if classes else None
+    if classes is None or logits.shape[1] < 2:
+        raise BadRequest("Only a class can be set against similar classes; ask about a class, of a model with several.")
+    each = len(logits) // len(classes)
+    classes, rivals = classes * each, rivals and rivals * each
+    if rivals:
+        return ClassContrast(classes, tuple((rival,) for rival in rivals), strength)
+    own = _values(classes, len(logits), None, logits)[:, None]
+    distance = (logits - logits.gather(1, own)).abs().scatter(1, own, float("inf"))
+    nearest = distance.topk(min(count, logits.shape[1] - 1), largest=False).indices
+    return ClassContrast(classes, tuple(map(tuple, nearest.tolist())), strength)
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityTo:
+    """How alike a picture's embedding is to a reference embedding (n, E) or (1, E): by default the cosine, in [-1, 1].
+
+    The only question a network without classes answers. The reference is a constant: no gradient flows into it.
+    """
+
+    reference: Tensor
+    likeness: Likeness = COSINE
+
+    def __post_init__(self):
+        if self.reference.ndim != 2:
+            raise BadRequest(f"A reference is (n, E), one embedding a row; this one is {tuple(self.reference.shape)}.")
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return self.likeness(outputs.embedding, _reference(self.reference, outputs.embedding, rows))
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def select(self, rows: Sequence[int]) -> "SimilarityTo":
+        return replace(self, reference=self.reference[list(rows)])
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        how = "similarity" if self.likeness == COSINE else self.likeness.words
+        return f"{how} to the reference"
+
+    def key(self, row: int) -> str:
+        how = "" if self.likeness == COSINE else f" {self.likeness.key}"
+        return f"similarity {_digest(self.reference[row])}{how}"
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityMargin:
+    """Cosine similarity to a reference embedding minus that to a rival's, in [-2, 2], each (n, E) or (1, E): 'why nearer to
+    this one than to that one'. Positive where the reference is nearer."""
+
+    reference: Tensor
+    rival: Tensor
+
+    def __post_init__(self):
+        if self.reference.ndim != 2 or self.reference.shape != self.rival.shape:
+            raise BadRequest(
+                "Reference and rival are (n, E) both, one embedding a row; "
+                f"these are {tuple(self.reference.shape)} and {tuple(self.rival.shape)}."
+            )
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        own = outputs.embedding
+        nearer, further = (_reference(held, own, rows) for held in (self.reference, self.rival))
+        return COSINE(own, nearer) - COSINE(own, further)
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+    def select(self, rows: Sequence[int]) -> "SimilarityMargin":
+        return SimilarityMargin(self.reference[list(rows)], self.rival[list(rows)])
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return "similarity to the reference and not to its rival (difference of cosines)"
+
+    def key(self, row: int) -> str:
+        return f"similarity margin {_digest(self.reference[row])} {_digest(self.rival[row])}"
+
+
+def _reference(held: Tensor, embedding: Tensor, rows: Tensor | None) -> Tensor:
+    """The held embedding of each row, as a constant."""
+    if embedding.shape[1] != held.shape[1]:
+        raise BadRequest(f"The reference has {held.shape[1]} dimensions, this model's embedding {embedding.shape[1]}.")
+    return held.detach().to(embedding)[_values(range(len(held)), len(embedding), rows, embedding)]
+
+
+def _digest(embedding: Tensor) -> str:
+    return array_digest(embedding.detach().float().cpu().numpy())
+
+
+@dataclass(frozen=True)
+class PairProbability(ClassMargin):
+    """The probability of a class among itself and its rival, in [0, 1]: sigmoid of the margin."""
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return super().__call__(outputs, rows).sigmoid()
+
+    def select(self, rows: Sequence[int]) -> "PairProbability":
+        return PairProbability(*astuple(super().select(rows)))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"probability of {class_name(self.classes[row])} and not {class_name(self.rivals[row])}"
+
+    def key(self, row: int) -> str:
+        return f"pair probability {self.classes[row]} {self.rivals[row]}"
+
+
+def confidence(target: Target) -> Target:
+    """The same question on a scale from 0 to 1, where it has one: a class's softmax probability, for a margin the
+    probability among the two. Any other target is its own."""
+    if isinstance(target, ClassLogit):
+        return ClassProbability(target.classes)
+    return PairProbability(target.classes, target.rivals) if type(target) is ClassMargin else target
+
+
+def target_of_key(key: str) -> Target | None:
+    """The class target that has this key; None for a key that does not hold all of its target (similarity)."""
+    kind, *numbers = key.split()
+    made = {"logit": ClassLogit, "probability": ClassProbability, "margin": ClassMargin}.get(kind)
+    return made(*((int(number),) for number in numbers)) if made else None

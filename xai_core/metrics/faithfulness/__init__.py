@@ -1,0 +1,1 @@
+"""Whether the places that a map marks matter to the network."""

