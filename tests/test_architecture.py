@@ -88,6 +88,6 @@ def test_the_core_runs_without_streamlit():
     modules = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in (ROOT / "xai_core").rglob("*.py"))
     core = [name.removesuffix(".__init__") for name in modules if ".app" not in name and "__main__" not in name]
     assert "xai_core.attribution.explain" in core
-    remedy = "from xai_core import torchvision_ops; torchvision_ops.ensure_importable()"
+    remedy = "from xai_core.core import torchvision_compat; torchvision_compat.ensure_importable()"
     assert not streamlit_after("\n".join([remedy, *(f"import {name}" for name in core)]))
     assert streamlit_after(f"{remedy}\nimport xai_core.app.shared.widgets")

@@ -67,7 +67,7 @@ def test_star_import_works():
 
 def test_torchvision_imports_bare_exactly_where_its_operators_load_and_always_with_the_remedy():
     """True on every machine: on one with a matching pair of packages, and on one with the broken pair."""
-    ops = "from xai_core import torchvision_ops as ops; "
+    ops = "from xai_core.core import torchvision_compat as ops; "
     loads = answer(f"{ops}print(ops.compiled_operators_load())") == "True"
     bare = in_fresh_python("import torchvision")
     assert (bare.returncode == 0) == loads
