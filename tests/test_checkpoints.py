@@ -329,7 +329,7 @@ def test_an_entry_that_is_there_twice_is_refused(place):
 
 
 def weights_of(id):
-    return loading.weights.find(CARDS[id].checkpoints[0])
+    return loading.locate.find(CARDS[id].checkpoints[0])
 
 
 def test_counters_of_training_steps_may_be_missing(place):

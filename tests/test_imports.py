@@ -40,8 +40,8 @@ def test_home_lists_models_weights_and_samples_without_torch():
 
 def test_finding_weights_loads_nothing_either():
     """Home says of every checkpoint whether it is here."""
-    code = "from xai_core.models import catalog, weights\n"
-    code += "found = [weights.find(one) for card in catalog.CARDS.values() for one in card.checkpoints]\n"
+    code = "from xai_core.models.weights import locate\nfrom xai_core.models.zoo import catalog\n"
+    code += "found = [locate.find(one) for card in catalog.CARDS.values() for one in card.checkpoints]\n"
     assert answer(code + HEAVY) == "[]"
 
 

@@ -124,7 +124,7 @@ def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
         progress("resnet50.pth", 1.0, 98.0)
         raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
 
-    monkeypatch.setattr(loaded_models.weights, "obtain", refuse)
+    monkeypatch.setattr(loaded_models.locate, "obtain", refuse)
     app = choose(opened(SINGLE), "model", "resnet50")
     assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
     assert "football helmet" in text(app)
