@@ -1,6 +1,6 @@
 """Controls shared by the pages. Each is bound to the address under its key, so that every choice is in the link."""
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
 from PIL import Image
@@ -21,7 +21,13 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS, cards
 
 OWN = "Your own picture"
-LINK = {"bind": "query-params"}
+
+
+class _Link(TypedDict):
+    bind: Literal["query-params"]
+
+
+LINK: _Link = {"bind": "query-params"}  # for every widget whose value belongs in the page's address
 
 
 class Chosen(NamedTuple):
