@@ -4,7 +4,7 @@ import pytest
 from small_runs import png
 from test_pages import opened, text
 
-from xai_core.app.metrics import image_tab, region, results
+from xai_core.app.metrics import evidence_region, image_results, image_tab
 from xai_core.app.shared import cache
 from xai_core.data.mosaics import mosaic
 from xai_core.data.samples import load_sample
@@ -77,8 +77,8 @@ def test_a_step_of_the_curve_shows_its_picture(measured):
 
 def test_a_click_on_a_curve_chooses_map_and_step(monkeypatch):
     state = {"curves-deletion": {"selection": {"pick": [{"name": "Saliency: 0.1", "step": 3}]}}}
-    monkeypatch.setattr(results.st, "session_state", state)
-    results._take_point("curves-deletion", {"grad_cam": "Grad-CAM: 0.2", "saliency": "Saliency: 0.1"}, 16)
+    monkeypatch.setattr(image_results.st, "session_state", state)
+    image_results._take_point("curves-deletion", {"grad_cam": "Grad-CAM: 0.2", "saliency": "Saliency: 0.1"}, 16)
     assert state["curve-map"] == "saliency" and state["step-16"] == 3
 
 
@@ -93,11 +93,11 @@ def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
 
 def test_a_drawn_box_becomes_numbers(monkeypatch):
     state = {"drawing-451x300": {"selection": {"brush": {"x": [300.4, 100.2], "y": [-5, 200]}}}}
-    monkeypatch.setattr(region.st, "session_state", state)
-    region._take_box(451, 300)
+    monkeypatch.setattr(evidence_region.st, "session_state", state)
+    evidence_region._take_box(451, 300)
     assert [state[f"{side}-451x300"] for side in ("left", "top", "right", "bottom")] == [100, 100, 300, 300]
     state["drawing-451x300"] = {"selection": {}}
-    region._take_box(451, 300)
+    evidence_region._take_box(451, 300)
     assert state["left-451x300"] == 100, "a cleared selection leaves the box"
 
 

@@ -7,7 +7,7 @@ import pytest
 import small_runs
 from test_pages import opened, text
 
-from xai_core.app.metrics import new_run, run_parts, run_sections, run_tab
+from xai_core.app.metrics import new_run, opened_run, run_sections, run_tab
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import runner, store
 
@@ -143,7 +143,7 @@ def test_pictures_left_out_are_listed(root):
 
 
 def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_parts, "DATA", tmp_path)
+    monkeypatch.setattr(opened_run, "DATA", tmp_path)
     app = a_run()
     assert "python -m xai_core evaluate" in app.info[0].value and not app.exception
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.metrics import region, results
+from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.shared import cache, display, method_tiles, session, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import bytes_digest
@@ -52,14 +52,14 @@ def page(by_link: bool) -> None:
         target = widgets.question(model, ranked, chosen.true_class, say)
         names = method_tiles.methods(model)
         metrics, seed = _metrics()
-        where = region.asked()
+        where = evidence_region.asked()
     if target is None:
         return
-    if not names or not (metrics or where != region.UNKNOWN):
+    if not names or not (metrics or where != evidence_region.UNKNOWN):
         st.info("Choose at least one method and one metric on the left.")
         return
     st.markdown(f"#### Measuring maps of the {target.label(0, model.class_name)}")
-    chosen, box = region.placed(where, model, chosen, target, metrics)
+    chosen, box = evidence_region.placed(where, model, chosen, target, metrics)
     if box is not None and not any("box" in METRICS[name].needs for name in metrics):
         metrics[BOX_METRIC] = {}
     asked = Asked(model, chosen, target, metrics, box, seed)
@@ -72,12 +72,12 @@ def page(by_link: bool) -> None:
             st.error(f"{run.method.title}: {cache.known(run)}")
     maps = _known(runs)
     if len(maps) > shown:
-        results.tiles(maps, chosen, slot)
+        image_results.tiles(maps, chosen, slot)
     if found:
-        results.results(asked, maps, found, _verdicts(asked))
+        image_results.results(asked, maps, found, _verdicts(asked))
         _self_test(asked)
-        results.curves(asked, maps, found)
-        results.downloads(asked, found)
+        image_results.curves(asked, maps, found)
+        image_results.downloads(asked, found)
 
 
 def _known(runs: Sequence[cache.Run]) -> dict[str, Explanation]:
@@ -91,13 +91,15 @@ def _shown(runs: Sequence[cache.Run], chosen: Chosen, slot: DeltaGenerator) -> i
     quick = [run for run in runs if cache.known(run) is None and run.estimate < cache.AT_ONCE_SECONDS / len(runs)]
     list(cache.compute_each(quick, name, not session.cancelled(name), slot))
     maps = _known(runs)
-    results.tiles(maps, chosen, slot)
+    image_results.tiles(maps, chosen, slot)
     return len(maps)
 
 
 def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
     """The metrics with their options, and the seed of what is random in them."""
-    names = st.multiselect("Metrics", list(METRICS), DEFAULT_METRICS, format_func=results.plain_title, key="metrics", **LINK)
+    names = st.multiselect(
+        "Metrics", list(METRICS), DEFAULT_METRICS, format_func=image_results.plain_title, key="metrics", **LINK
+    )
     metrics = {name: {} for name in names}
     with st.expander("Options of the metrics"):
         seed = st.number_input(

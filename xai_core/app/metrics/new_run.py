@@ -8,8 +8,8 @@ from typing import NamedTuple
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.metrics import run_parts
-from xai_core.app.metrics.results import plain_title
+from xai_core.app.metrics import opened_run
+from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.networks import columns
 from xai_core.app.shared import cache, display, loaded_models, session, turns
 from xai_core.attribution.catalog import METHODS
@@ -63,8 +63,8 @@ class Wanted(NamedTuple):
 
 def made() -> Path:
     """Where runs that are made on the page lie: in `data/runs/`, or in the first folder that XAI_RUNS names."""
-    own, *more = run_parts.roots()
-    return (more[0] if more else own / "runs") / run_parts.MADE
+    own, *more = opened_run.roots()
+    return (more[0] if more else own / "runs") / opened_run.MADE
 
 
 def section() -> None:
@@ -167,5 +167,5 @@ def _work(wanted: Wanted, minutes: float, slot: DeltaGenerator, plan: str) -> No
         run = _evaluated(wanted, budget=60 * minutes, track=track, within=within)
     if not len(run.table()):
         raise BadRequest("Nothing could be measured: " + "; ".join(list(run.manifest.get("left_out", {}).values())[:3]))
-    st.session_state["run"] = run_parts.label(run.folder)
+    st.session_state["run"] = opened_run.label(run.folder)
     st.rerun()

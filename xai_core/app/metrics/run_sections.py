@@ -12,7 +12,7 @@ from PIL import Image
 from xai_core.app.charts import common as charts
 from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts import runs
-from xai_core.app.metrics.run_parts import Shown, directed, drawn, model_of, of_methods, pairs_table, picked, select
+from xai_core.app.metrics.opened_run import Shown, directed, drawn, model_of, of_methods, pairs_table, picked, select
 from xai_core.app.shared import cache, display
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS

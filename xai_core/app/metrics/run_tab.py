@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.metrics import new_run, run_parts, run_sections
+from xai_core.app.metrics import new_run, opened_run, run_sections
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.errors import BadRequest
 
@@ -22,7 +22,7 @@ SECTIONS = {
 def show() -> None:
     """The whole part."""
     new_run.section()
-    shown = run_parts.chosen()
+    shown = opened_run.chosen()
     if shown is None:
         return
     section = st.segmented_control("Look at", list(SECTIONS), default="Overview", required=True, key="look", **LINK)
