@@ -18,12 +18,12 @@ from torch import nn
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.targets import ClassLogit
-from xai_core.metrics import curve_frames
+from xai_core.metrics import curve_images
 from xai_core.metrics.catalog import METRICS
-from xai_core.metrics.faithfulness import correlation, imputation, pixel_order
+from xai_core.metrics.faithfulness import correlation, imputation, pixel_ranking
 from xai_core.metrics.measure import measure, measure_all
 from xai_core.metrics.metric import Case
-from xai_core.metrics.stability import recomputed_maps
+from xai_core.metrics.stability import robustness
 from xai_core.models.explainable import ExplainableModel
 
 ASKED = {"target": ClassLogit((0,)), "controls": False}
@@ -298,7 +298,7 @@ def test_max_sensitivity_is_that_of_captum():
 
     def noisy(inputs):
         case = Case(image[None], ClassLogit((0,)), 0, None, None, model, None)
-        seen.append(recomputed_maps.near(case, 4, 0.05))
+        seen.append(robustness.near(case, 4, 0.05))
         return seen[0]
 
     def maps(inputs):
@@ -336,10 +336,12 @@ def test_infidelity_is_that_of_captum(normalise):
 def test_ties_are_broken_by_draws_of_the_seed_and_counted():
     values = np.zeros((10, 10))
     values[0, :5] = [5, 4, 3, 2, 1]
-    places = pixel_order.ranks(values, 0)
+    places = pixel_ranking.ranks(values, 0)
     assert sorted(places.ravel()) == list(range(100)) and list(places[0, :5]) == [0, 1, 2, 3, 4]
-    assert not np.array_equal(places, pixel_order.ranks(values, 1)) and np.array_equal(places, pixel_order.ranks(values, 0))
-    share, tied = pixel_order.ties(values, np.array([0, 3, 5, 50, 100]))
+    assert not np.array_equal(places, pixel_ranking.ranks(values, 1)) and np.array_equal(
+        places, pixel_ranking.ranks(values, 0)
+    )
+    share, tied = pixel_ranking.ties(values, np.array([0, 3, 5, 50, 100]))
     assert share == 0.95 and tied.tolist() == [False, False, False, True, False]
     model, image = linear(torch.ones(3, 10, 10)), torch.full((3, 10, 10), 0.5)
     found = measure(model, image, values, "deletion", steps=20, score="asked", **ASKED)
@@ -348,22 +350,22 @@ def test_ties_are_broken_by_draws_of_the_seed_and_counted():
     assert np.trapezoid(found.curve[:, 1], found.curve[:, 0]) == pytest.approx(75)
 
 
-@pytest.mark.parametrize("metric", [name for name in METRICS if curve_frames.has_frames(name)])
+@pytest.mark.parametrize("metric", [name for name in METRICS if curve_images.has_images(name)])
 def test_the_picture_behind_a_point_of_a_curve_is_the_one_that_was_scored(metric):
     model, image, target = convolutions(), picture(), ClassLogit((0,))
     values = np.random.default_rng(3).random((7, 7))
     options = {"score": "asked"} | ({"regions": 30} if metric == "region_perturbation" else {})
     curve = measure(model, image, values, metric, **ASKED, **options).curve
     for step in (0, 1, len(curve) // 2, len(curve) - 1):
-        shown = curve_frames.frame(model, image, values, metric, step, target, options)
+        shown = curve_images.curve_image(model, image, values, metric, step, target, options)
         assert float(model.outputs(shown[None]).logits[0, 0]) == pytest.approx(curve[step, 1], abs=1e-5)
     with pytest.raises(BadRequest, match=f"points 0 to {len(curve) - 1}"):
-        curve_frames.frame(model, image, values, metric, len(curve), target, options)
+        curve_images.curve_image(model, image, values, metric, len(curve), target, options)
 
 
 def test_a_control_has_pictures_too_and_a_correlation_has_none():
     model, image, target = convolutions(), picture(), ClassLogit((0,))
-    shown = curve_frames.frame(model, image, "control:uniform_map", "deletion", 8, target)
+    shown = curve_images.curve_image(model, image, "control:uniform_map", "deletion", 8, target)
     assert (shown == 0).all(0).float().mean() == pytest.approx(0.5, abs=0.01)
     with pytest.raises(BadRequest, match="No single picture"):
-        curve_frames.frame(model, image, "control:uniform_map", "sensitivity_n", 1, target)
+        curve_images.curve_image(model, image, "control:uniform_map", "sensitivity_n", 1, target)

@@ -5,7 +5,7 @@ import re
 
 from xai_core.core.errors import UnknownName
 from xai_core.metrics import axiomatic, complexity, localisation
-from xai_core.metrics.faithfulness import arcc, correlation, curves, drops, quick_deletion, regions, road
+from xai_core.metrics.faithfulness import combined_score, correlation, curves, drops, quick_deletion, regions, road
 from xai_core.metrics.metric import HIGHER, LOWER, Metric
 from xai_core.metrics.stability import randomisation, robustness
 
@@ -111,7 +111,7 @@ METRICS = {
             axes=COMING,
         ),
         Metric(
-            "arcc", "ARCC", "faithfulness", arcc.arcc, HIGHER, SHARE, arcc.arcc_cost,
+            "arcc", "ARCC", "faithfulness", combined_score.arcc, HIGHER, SHARE, combined_score.arcc_cost,
             "Poppi et al. 2021, arXiv:2104.10252",
             "Whether the map is short, keeps the score, and stays the same when made of what it shows: 1 is all three.",
             METHOD,

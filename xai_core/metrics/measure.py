@@ -24,9 +24,9 @@ from xai_core.explanation import heatmaps
 from xai_core.explanation.question import Question
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target, target_of_key
-from xai_core.metrics.batching import Job, run_jobs
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.metric import HIGHER, LOWER, NEEDS, Again, Asking, Candidate, Case, Metric, Score
+from xai_core.metrics.scheduler import Job, run_jobs
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.random_init import twins
 

@@ -17,7 +17,7 @@ from xai_core.explanation import export, rendering
 from xai_core.explanation.result import Explanation
 from xai_core.metrics import tables
 from xai_core.metrics.catalog import METRICS
-from xai_core.metrics.curve_frames import frame, has_frames
+from xai_core.metrics.curve_images import curve_image, has_images
 from xai_core.metrics.measure import CONTROLS, Measurement, unbeaten
 from xai_core.metrics.metric import HIGHER
 from xai_core.metrics.self_test import Verdict
@@ -182,12 +182,12 @@ def _frame(asked, maps: Maps, one: Measurement, name: str, metric: str, step: in
     share, value = one.curve[step]
     x, y = METRICS[metric].axes
     said = f"{share:.0%} {x.removeprefix('share of ')}: {y} {value:.4f}"
-    if not has_frames(metric):
+    if not has_images(metric):
         st.markdown(said)
         st.caption("No single picture stands behind a point of this curve.")
         return
     of = name if name in CONTROLS else maps[name]
-    shown = frame(asked.model, asked.chosen.picture, of, metric, step, asked.target, asked.metrics[metric], asked.seed)
+    shown = curve_image(asked.model, asked.chosen.picture, of, metric, step, asked.target, asked.metrics[metric], asked.seed)
     pixels = (shown.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     st.image(pixels, width=300, output_format="PNG", alt=f"The picture at step {step} of {map_title(name)}: {said}")
     st.markdown(said)

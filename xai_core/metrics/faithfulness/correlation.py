@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_core.core import runtime
 from xai_core.core.options import Choice, Range
-from xai_core.metrics.faithfulness.pixel_order import Scored, Substrate, measured, substrate_image
+from xai_core.metrics.faithfulness.substrates import Scored, Substrate, measured, substrate_image
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Pictures, Score
 
 Cells = Annotated[int, Range(2, 28), "cells along each side of the picture"]

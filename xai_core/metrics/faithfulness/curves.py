@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from xai_core.core.options import Range
 from xai_core.explanation.targets import Target
-from xai_core.metrics.faithfulness.pixel_order import Scored, Substrate, measured, mixed, ranks, substrate_image, ties
+from xai_core.metrics.faithfulness.pixel_ranking import ranks, ties
+from xai_core.metrics.faithfulness.substrates import Scored, Substrate, measured, mixed, substrate_image
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Pictures, Score
 
 Steps = Annotated[int, Range(2, 1000), "equal steps from the first pixel to the last"]

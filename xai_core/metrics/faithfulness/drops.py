@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xai_core.metrics.faithfulness.pixel_order import Scored, Substrate, measured, substrate_image
+from xai_core.metrics.faithfulness.substrates import Scored, Substrate, measured, substrate_image
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Pictures, Score
 
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from xai_core.attribution.perturbation.segmentation import segment
 from xai_core.core.options import Range
 from xai_core.metrics.faithfulness.curves import Steps, area, flat_note, followed, step_counts, tie_facts
-from xai_core.metrics.faithfulness.pixel_order import Scored, Substrate, measured, ranks
+from xai_core.metrics.faithfulness.pixel_ranking import ranks
+from xai_core.metrics.faithfulness.substrates import Scored, Substrate, measured
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Score
 
 KEPT = (0.05, 0.1, 0.2, 0.5)

@@ -10,7 +10,8 @@ from xai_core.core import runtime
 from xai_core.core.options import Range
 from xai_core.metrics.faithfulness.curves import flat_note
 from xai_core.metrics.faithfulness.imputation import imputed
-from xai_core.metrics.faithfulness.pixel_order import Scored, measured, ranks, ties
+from xai_core.metrics.faithfulness.pixel_ranking import ranks, ties
+from xai_core.metrics.faithfulness.substrates import Scored, measured
 from xai_core.metrics.metric import Candidate, Case, Cost, Pictures, Score
 
 Levels = Annotated[int, Range(1, 19), "shares of removed pixels, evenly from 10% to 90%; one is 50%"]

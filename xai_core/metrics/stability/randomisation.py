@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xai_core.core.options import Range
 from xai_core.explanation.targets import Target
 from xai_core.metrics.metric import Candidate, Case, Cost, Score
-from xai_core.metrics.stability.recomputed_maps import NOTHING, alike
+from xai_core.metrics.stability.map_similarity import NOTHING, alike
 from xai_core.models.explainable import ExplainableModel
 
 Seeds = Annotated[int, Range(1, 10), "untrained networks, over which the value is averaged"]

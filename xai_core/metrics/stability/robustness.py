@@ -1,19 +1,53 @@
 """How much a map changes where the picture hardly does. A map that never changes is perfectly robust, and may be untrue."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.core import runtime
 from xai_core.core.options import Range
 from xai_core.metrics.metric import Candidate, Case, Cost, Score
-from xai_core.metrics.stability.recomputed_maps import NOTHING, Neighbours, alike, neighbours
+from xai_core.metrics.stability.map_similarity import NOTHING, alike
 
 Samples = Annotated[int, Range(2, 200), "pictures near the picture"]
 Radius = Annotated[float, Range(0.005, 0.5, 0.005), "largest change of a value, of a range of 1"]
 UNSTABLE = "A map near the picture holds values that are not numbers, or every picture near it is of another class."
 EMPTY = "The map is zero everywhere: its change has no scale."
+_NEIGHBOURS = 1_000_000  # first number of the draws
+
+
+class Neighbours(NamedTuple):
+    """Pictures near the picture (n, 3, H, W), the maps (n, h, w) that the same method makes of them, and its passes; `key`
+    names the pictures."""
+
+    key: tuple
+    images: Tensor
+    maps: NDArray[np.float32]
+    passes: float
+
+
+def near(case: Case, samples: int, radius: float) -> Tensor:
+    """Pictures (n, 3, H, W) near the picture: uniform noise in [-radius, radius] on every value, kept within [0, 1]."""
+
+    def compute() -> Tensor:
+        draws = [runtime.uniform_draw(case.seed, _NEIGHBOURS + row, tuple(case.image.shape[1:])) for row in range(samples)]
+        noise = (2 * torch.stack(draws) - 1) * radius
+        return (case.image + noise.to(case.image)).clamp(0, 1)
+
+    return case.remembered(("near", samples, radius), compute)
+
+
+def neighbours(case: Case, candidate: Candidate, samples: int, radius: float) -> Neighbours:
+    """Made once for all metrics that look at the same neighbours of the same map."""
+
+    def compute() -> Neighbours:
+        images = near(case, samples, radius)
+        return Neighbours((samples, radius), images, *case.remake(candidate.again, images))
+
+    return case.remembered(("neighbours", candidate.name, samples, radius), compute)
 
 
 def max_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:

@@ -17,7 +17,7 @@ from xai_core.metrics.measure import CONTROLS, candidate_of, case_of, control_ca
 from xai_core.models.explainable import ExplainableModel, Picture
 
 
-def frame(
+def curve_image(
     model: ExplainableModel,
     image: Picture,
     of: Explanation | NDArray | str,
@@ -40,7 +40,7 @@ def frame(
         candidate = candidate_of("map", of, None, pixels.shape[2:])
     chosen = find_metric(metric)
     running = chosen.run(case, candidate, **check_options(chosen.run, options or {}))
-    first, *ends, middle = next(running) if isgenerator(running) and has_frames(metric) else [None, None]
+    first, *ends, middle = next(running) if isgenerator(running) and has_images(metric) else [None, None]
     if first is None:
         raise BadRequest(f"No single picture stands behind a point of the curve of {chosen.title}.")
     shown = [first.make, *([middle.make] * middle.count), *(end.make for end in ends)]
@@ -50,7 +50,7 @@ def frame(
     return shown[step](range(row, row + 1))[0].cpu()
 
 
-def has_frames(metric: str) -> bool:
+def has_images(metric: str) -> bool:
     """Whether one picture stands behind each point of the metric's curve."""
     axes = find_metric(metric).axes
     return axes is not None and axes[1] == "score"

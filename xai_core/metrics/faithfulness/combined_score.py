@@ -9,8 +9,8 @@ from xai_core.core.options import Choice
 from xai_core.explanation import heatmaps
 from xai_core.metrics.faithfulness.correlation import correlated
 from xai_core.metrics.faithfulness.drops import average_drop, mask_of
-from xai_core.metrics.faithfulness.pixel_order import Scored, Substrate, substrate_image
 from xai_core.metrics.faithfulness.road import road
+from xai_core.metrics.faithfulness.substrates import Scored, Substrate, substrate_image
 from xai_core.metrics.metric import Asking, Candidate, Case, Cost, Score
 
 ROAD_LEVELS = 9

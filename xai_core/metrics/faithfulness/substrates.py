@@ -1,14 +1,8 @@
-"""Pixels in the order of a map, and what stands in the place of those that are taken away.
-
-Ties are broken by uniform draws of the seed, one for each pixel. (Maps behind a ReLU are mostly ties; reading order, as in
-other code, would take the picture away from the top left.)
-"""
+"""What is put in the place of pixels that are removed."""
 
 from typing import Annotated
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.core import runtime
@@ -25,29 +19,12 @@ Substrate = Annotated[
     "normalisation makes zero; or the light blur of RISE",
 ]
 Scored = Annotated[str, Choice(("confidence", "asked")), "the probability of the class, or the number that the map explains"]
-_TIES, _NOISE = 1, 2  # numbers of draws
+_NOISE = 2  # number of the draw
 
 
 def measured(case: Case, score: str) -> Target:
     """The target whose value is followed."""
     return confidence(case.asked) if score == "confidence" else case.asked
-
-
-def ranks(values: NDArray, seed: int) -> NDArray[np.int64]:
-    """The place of each pixel, 0 for the largest value; equal ones in the order of the seed's draws."""
-    draws = runtime.uniform_draw(seed, _TIES, values.shape).numpy()
-    found = np.empty(values.size, dtype=np.int64)
-    found[np.lexsort((draws.ravel(), -values.ravel()))] = np.arange(values.size)
-    return found.reshape(values.shape)
-
-
-def ties(values: NDArray, counts: NDArray) -> tuple[float, NDArray[np.bool_]]:
-    """The share of pixels that have an equal, and which of the `counts` strongest sets depend on how ties are broken."""
-    ordered = np.sort(values, axis=None)[::-1]
-    equal = ordered[1:] == ordered[:-1]
-    tied = np.r_[equal, False] | np.r_[False, equal]
-    inner = (counts > 0) & (counts < values.size)
-    return float(tied.mean()), inner & equal[np.clip(counts - 1, 0, equal.size - 1)]
 
 
 def substrate_image(case: Case, kind: str) -> Tensor:

@@ -1,0 +1,18 @@
+"""How similar a map is to one that was computed again under another condition."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xai_core.explanation import heatmaps
+from xai_core.explanation.agreement import GRID, rank_correlation
+from xai_core.metrics.metric import Candidate, Case
+
+NOTHING = "Nothing to compare: a map is the same everywhere."
+
+
+def alike(case: Case, candidate: Candidate, raw: NDArray) -> float:
+    """Rank correlation of the map and another one (h, w) on the common grid, in [-1, 1]; NaN where one is constant."""
+    if not np.isfinite(raw).all():
+        return float("nan")
+    grids = (heatmaps.block_means(values, GRID, GRID) for values in (candidate.values, heatmaps.resize(raw, case.size)))
+    return rank_correlation(*grids)
