@@ -154,11 +154,58 @@ def test_pages_offer_what_lies_under_the_roots_and_nothing_else(tmp_path, folder
     assert [root.name for root in datasets.roots()] == ["data"]
 
 
-def test_a_dataset_is_known_by_its_names_and_labels(folder):
-    first = datasets.open_dataset(folder).digest
-    assert datasets.open_dataset(folder).digest == first
-    (folder / "cat" / "3.png").write_bytes(png())
-    assert datasets.open_dataset(folder).digest != first
+class TestDigest:
+    def test_it_changes_with_a_picture_more_another_name_label_or_content(self, folder):
+        digests = [datasets.open_dataset(folder).digest]
+        assert datasets.open_dataset(folder).digest == digests[0]
+        for change in (
+            lambda: (folder / "cat" / "3.png").write_bytes(png()),
+            lambda: (folder / "cat" / "3.png").rename(folder / "cat" / "4.png"),
+            lambda: (folder / "cat" / "4.png").rename(folder / "dog" / "4.png"),
+            lambda: (folder / "dog" / "4.png").write_bytes(png(9)),
+        ):
+            change()
+            digests.append(datasets.open_dataset(folder).digest)
+        assert len(set(digests)) == 5
+
+    def test_two_datasets_of_one_title_differ_and_a_copy_of_another_name_does_not(self, folder, tmp_path):
+        same_title = shutil.copytree(folder, tmp_path / "other" / "pets")
+        (same_title / "cat" / "1.png").write_bytes(png(9))
+        copy = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)  # with other times
+        first, changed, copied = (datasets.open_dataset(path) for path in (folder, same_title, copy))
+        assert first.title == changed.title and first.digest != changed.digest
+        assert first.title != copied.title and first.digest == copied.digest
+        moved = folder.rename(tmp_path / "renamed")
+        assert datasets.open_dataset(moved).digest == first.digest
+
+    def test_archives_differ_by_content_not_by_title_or_packing(self):
+        members = {"cat/1.png": png(), "dog/1.png": png(5)}
+        first = datasets.open_zip(zipped(members), "pets")
+        assert datasets.open_zip(zipped(members | {"dog/1.png": png(6)}), "pets").digest != first.digest
+        assert datasets.open_zip(zipped(members, zipfile.ZIP_STORED), "another title").digest == first.digest
+
+    @pytest.mark.parametrize("size", [1, 8_192, 20_000, 24_576, 24_577, 10**6])
+    def test_files_of_one_size_differ_at_their_beginning_middle_and_end(self, tmp_path, size):
+        datas = []
+        for place in (0, size // 2, size - 1):
+            data = bytearray(size)
+            data[place] = 1
+            datas.append(bytes(data))
+        digests = set()
+        for data in {bytes(size), *datas}:
+            (tmp_path / "a.png").write_bytes(data)
+            of_file, of_bytes = (
+                datasets.Dataset("", (datasets.Labelled("a.png", ""),), lambda name, source=source: source).digest
+                for source in (tmp_path / "a.png", data)
+            )
+            assert of_file == of_bytes
+            digests.add(of_file)
+        assert len(digests) == len({bytes(size), *datas})
+
+    def test_a_file_that_cannot_be_read_does_not_stop_it(self, folder):
+        dataset = datasets.open_dataset(folder)
+        (folder / "cat" / "1.png").unlink()
+        assert dataset.content("cat/1.png") == "unreadable" and len(dataset.digest) == 64
 
 
 def test_pictures_of_an_archive_may_be_read_by_many_threads():

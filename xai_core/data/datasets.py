@@ -4,12 +4,14 @@ A table is a CSV or Parquet file with the columns `path` and `label`, its paths 
 are opened one by one, so that a dataset of any size takes little memory; a ZIP is read in place, nothing of it is unpacked.
 """
 
+import io
 import os
 import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,7 +25,8 @@ from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
 TABLES = (".csv", ".parquet")
 MAX_PICTURES = 1_000_000
 MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of its size; photographs hardly shrink
-FREE_ZIP_BYTES = 100 * 2**20  # up to which nobody asks
+FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
+BLOCK = 8 * 2**10  # bytes; a file is told apart by three such blocks, so that a large dataset is digested in seconds
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,40 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures that are opened one by one; `read` gives a picture's bytes, or the path of its file, by its name."""
+    """Pictures that are opened one by one.
+
+    `read` returns a picture's bytes, or the path of its file, by its name. `checksum` returns a text that differs where a
+    picture's content differs, where that is known without reading it; None: `digest` looks into the files.
+    """
 
     title: str
     samples: tuple[Labelled, ...]
     read: Callable[[str], bytes | Path]
+    checksum: Callable[[str], str] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted({sample.label for sample in self.samples} - {""}))
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of all names and labels: what a run that goes on must find again (the pictures are not read)."""
-        return bytes_digest(repr([(sample.name, sample.label) for sample in self.samples]).encode())
+        """SHA-256 of the name, label and content of every picture, in order: what caches, predictions and notes are keyed by.
+
+        The title and the place on disk are not part of it: a renamed or copied folder keeps its digest, and datasets of one
+        title differ. A picture's content is its `checksum` (in a ZIP: size and CRC-32); without one, the size of its file
+        and 8 KiB each from the beginning, the middle and the end. So a change inside an uncompressed picture that keeps the
+        size and lies between these blocks is not noticed. Computed on first use, 20,000 to 50,000 files a second.
+        """
+        return bytes_digest(repr([(one.name, one.label, self.content(one.name)) for one in self.samples]).encode())
+
+    def content(self, name: str) -> str:
+        """What `digest` knows of one picture's content; "unreadable" where its file cannot be read."""
+        if self.checksum:
+            return self.checksum(name)
+        try:
+            return _blocks_digest(self.read(name))
+        except (OSError, BadPicture):
+            return "unreadable"
 
     def open(self, name: str) -> Image.Image:
         """One picture, upright, in RGB. Raises BadPicture."""
@@ -63,6 +86,18 @@ class Dataset:
         bare = sum(not sample.label for sample in self.samples)
         said = f"{self.title}: {len(self.samples):,} pictures of {of}"
         return f"{said}; {bare:,} without a label." if bare else f"{said}."
+
+
+def _blocks_digest(source: bytes | Path) -> str:
+    """SHA-256 of a file's size, and of its first, middle and last BLOCK bytes (all of it where it has no more)."""
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        starts = (0, size // 2, size - BLOCK) if size > 3 * BLOCK else range(0, size, BLOCK)
+        blocks = []
+        for start in starts:
+            file.seek(start)
+            blocks.append(file.read(BLOCK))
+    return bytes_digest(f"{size} ".encode() + b"".join(blocks))
 
 
 def open_dataset(source: str | Path) -> Dataset:
@@ -120,8 +155,11 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
         except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
             raise BadPicture(f"It cannot be read from the archive ({error}).") from None
 
-    found = [Labelled(name, PurePosixPath(name).parent.name) for name in sorted(names)]
-    return _checked(title, found, read)
+    def checksum(name: str) -> str:
+        return f"{names[name].file_size} {names[name].CRC:08x}"
+
+    samples = [Labelled(name, PurePosixPath(name).parent.name) for name in sorted(names)]
+    return _checked(title, samples, read, checksum)
 
 
 def open_table(path: Path) -> Dataset:
@@ -155,25 +193,30 @@ def with_classes(dataset: Dataset) -> Dataset:
             f"{dataset.title} holds pictures of fewer than two classes; give a folder with a subfolder of pictures "
             f"({', '.join(FORMATS)}) for each class."
         )
-    return Dataset(dataset.title, tuple(one for one in dataset.samples if one.label), dataset.read)
+    return replace(dataset, samples=tuple(one for one in dataset.samples if one.label))
 
 
 def _is_picture(path: Any) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not {"__MACOSX", ".."} & {*path.parts}
 
 
-def _checked(title: str, found: list[Labelled], read: Callable[[str], bytes | Path]) -> Dataset:
-    if not found:
+def _checked(
+    title: str,
+    samples: list[Labelled],
+    read: Callable[[str], bytes | Path],
+    checksum: Callable[[str], str] | None = None,
+) -> Dataset:
+    if not samples:
         raise BadRequest(
             f"{title} holds no pictures ({', '.join(FORMATS)}); they are looked for in it and in its subfolders, one for "
             "each class."
         )
-    if len(found) > MAX_PICTURES:
-        raise BadRequest(f"{title} has {len(found):,} pictures; at most {MAX_PICTURES:,} are taken.")
-    twice = [name for name, count in Counter(one.name for one in found).items() if count > 1]
+    if len(samples) > MAX_PICTURES:
+        raise BadRequest(f"{title} has {len(samples):,} pictures; at most {MAX_PICTURES:,} are taken.")
+    twice = [name for name, count in Counter(one.name for one in samples).items() if count > 1]
     if twice:
         raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {twice[0]}.")
-    return Dataset(title, tuple(found), read)
+    return Dataset(title, tuple(samples), read, checksum)
 
 
 def roots() -> tuple[Path, ...]:

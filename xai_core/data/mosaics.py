@@ -75,7 +75,10 @@ def mosaic_set(dataset: str | Path | Dataset, count: int, seed: int = 0) -> tupl
         mosaic([_part(dataset, part) for part in parts[name]])[0].save(buffer, "BMP")
         return buffer.getvalue()
 
-    return Dataset(f"mosaics of {dataset.title}, seed {seed}", tuple(samples), read), boxes
+    def checksum(name: str) -> str:
+        return " ".join(dataset.content(part) for part in parts[name])
+
+    return Dataset(f"mosaics of {dataset.title}, seed {seed}", tuple(samples), read, checksum), boxes
 
 
 def _part(dataset: Dataset, name: str) -> Image.Image:

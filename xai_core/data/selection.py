@@ -25,7 +25,7 @@ def pictures_of(source: str | Path | Dataset) -> Dataset:
         load_sample(name).save(buffer, "BMP")  # the same bytes everywhere, so that digests are
         return buffer.getvalue()
 
-    return Dataset(SAMPLE_SET, tuple(Labelled(name, "") for name in SAMPLES), read)
+    return Dataset(SAMPLE_SET, tuple(Labelled(name, "") for name in SAMPLES), read, str)
 
 
 def drawn(dataset: Dataset, count: int | None, seed: int) -> tuple[Labelled, ...]:
