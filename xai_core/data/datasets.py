@@ -56,7 +56,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the name, label and content of every picture, in order: what caches, predictions and notes are keyed by.
+        """SHA-256 of the name, label and content of every picture, in order; caches, predictions and notes are keyed by it.
 
         The title and the place on disk are not part of it: a renamed or copied folder keeps its digest, and datasets of one
         title differ. A picture's content is its `checksum` (in a ZIP: size and CRC-32); without one, the size of its file
