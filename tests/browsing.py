@@ -54,7 +54,7 @@ def server(tmp_path_factory, more_data):
     with log.open("w") as file:
         environment = os.environ | {
             "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(more_data)]),
-            "XAI_RUNS": str(more_data),
+            "XAI_RUNS": os.pathsep.join([str(more_data), str(ROOT / "data")]),
         }
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment)
     address = f"http://127.0.0.1:{port}"

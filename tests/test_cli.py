@@ -19,6 +19,7 @@ from PIL import Image
 from xai_core.__main__ import main
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
+from xai_core.core import settings
 from xai_core.core.options import Choice, Range, options_of
 from xai_core.data.image_io import open_picture
 from xai_core.data.samples import load_sample
@@ -207,7 +208,7 @@ def test_methods_are_listed_with_their_options(capsys):
 
 def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
-    monkeypatch.setattr(locate, "OWN", tmp_path)  # without the networks of this project
+    monkeypatch.setattr(settings, "RESOURCES", tmp_path)  # without the networks of this project
     text, rows = listed("models", capsys)
     assert [row["id"] for row in rows] == [line.split()[0] for line in text.splitlines()] == list(CARDS)
     for row, line in zip(rows, text.splitlines(), strict=True):

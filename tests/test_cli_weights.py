@@ -8,7 +8,7 @@ import torchvision
 from http_server import serving
 
 from xai_core.__main__ import main
-from xai_core.models.weights import locate
+from xai_core.core import settings
 from xai_core.models.zoo.catalog import CARDS
 
 DINO = CARDS["dino_resnet50"]
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
     """An empty folder, no proxy, and DINO's ResNet made small."""
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("XAI_SHARED_WEIGHTS", raising=False)
-    monkeypatch.setattr(locate, "OWN", tmp_path / "weights")  # without the networks of this project
+    monkeypatch.setattr(settings, "RESOURCES", tmp_path)  # without the networks of this project
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setitem(CARDS, DINO.id, replace(DINO, architecture="resnet18"))
     return tmp_path / "weights"

@@ -150,8 +150,6 @@ def test_pages_offer_what_lies_under_the_roots_and_nothing_else(tmp_path, folder
     for name in ("../pets", str(folder), "nothing"):
         with pytest.raises(UnknownName):
             datasets.find_offered(name)
-    monkeypatch.delenv("XAI_DATA")
-    assert [root.name for root in datasets.roots()] == ["data"]
 
 
 class TestDigest:

@@ -13,10 +13,10 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core import explain
 from xai_core.__main__ import main
+from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
 from xai_core.models import families
 from xai_core.models.loading import load_model
-from xai_core.models.weights import locate
 from xai_core.models.zoo import catalog, user_cards
 from xai_core.models.zoo.catalog import CARDS, broken_cards, cards
 
@@ -37,7 +37,7 @@ CARD = {
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.delenv("XAI_SHARED_WEIGHTS", raising=False)
-    monkeypatch.setattr(locate, "OWN", tmp_path / "weights")  # without the networks of this project
+    monkeypatch.setattr(settings, "RESOURCES", tmp_path)  # without the networks of this project
     (tmp_path / "weights").mkdir()
     return tmp_path / "weights"
 

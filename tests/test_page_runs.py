@@ -1,18 +1,21 @@
 """The part "A run" of the metrics page in Streamlit's own test harness."""
 
 import json
+import os
 import shutil
 
 import pytest
 import small_runs
 from test_pages import opened, text
 
-from xai_core.app.metrics import new_run, opened_run, run_sections, run_tab
+from xai_core.app.metrics import new_run, run_sections, run_tab
+from xai_core.core import settings
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import runner, store
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 SMALL = "made/small"
+DATA = settings.RESOURCES / "data"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def made(tmp_path_factory):
 def root(made, tmp_path, monkeypatch):
     """A copy that a test may spoil, under an allowed folder."""
     shutil.copytree(made, tmp_path / "made")
-    monkeypatch.setenv("XAI_RUNS", str(tmp_path / "made"))
+    monkeypatch.setenv("XAI_RUNS", os.pathsep.join([str(tmp_path / "made"), str(DATA)]))
     return tmp_path / "made"
 
 
@@ -143,7 +146,7 @@ def test_pictures_left_out_are_listed(root):
 
 
 def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(opened_run, "DATA", tmp_path)
+    monkeypatch.setenv("XAI_RUNS", str(tmp_path))
     app = a_run()
     assert "python -m xai_core evaluate" in app.info[0].value and not app.exception
 
@@ -170,7 +173,7 @@ def test_a_link_never_leads_out_of_the_allowed_folders(root, tmp_path):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """Where runs that are made on the page lie, seen by it."""
-    monkeypatch.setenv("XAI_RUNS", str(tmp_path))
+    monkeypatch.setenv("XAI_RUNS", os.pathsep.join([str(tmp_path), str(DATA)]))
     return tmp_path / "made"
 
 

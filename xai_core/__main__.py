@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from xai_core.cli import arguments as command_arguments
 from xai_core.cli import classify, compare_models, evaluate, measure, pairs_benchmark, report, train, weights
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.version import __version__
 from xai_core.models.weights import locate
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 with one line on the standard error."""
     try:
         given = _parser().parse_args(arguments)
+        settings.check()
         given.run(given)
     except XaiError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was typed

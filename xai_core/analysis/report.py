@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xai_core.attribution.method import CARD, Method
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.core.version import __version__
 from xai_core.models.card import IMAGENET, Card
@@ -81,7 +82,7 @@ def model_section(card: Card) -> str:
 
 def own_card(card: Card) -> str:
     """The text of `weights/ID.md`, its headings three levels down; nothing where there is no such file."""
-    for folder in locate.folders():
+    for folder in settings.weights_folders():
         file = Path(folder) / f"{card.id}.md"
         if file.is_file():
             lines = file.read_text(encoding="utf-8").strip().splitlines()

@@ -1,6 +1,5 @@
 """What Home shows. Imports no torch: the page is there before the first model is loaded."""
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from xai_core.app.shared import loaded_models
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
@@ -149,7 +149,7 @@ def status() -> None:
 
 def bring() -> None:
     """Take in a model of one's own: only where XAI_MODEL_UPLOADS=1 says that visitors may (private deployments)."""
-    if os.environ.get("XAI_MODEL_UPLOADS") != "1":
+    if not settings.MODEL_UPLOADS.value():
         return
     st.subheader("Bring a model")
     st.markdown(

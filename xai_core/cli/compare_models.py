@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xai_core.cli import arguments
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 
 
@@ -112,11 +113,14 @@ def _many(given: argparse.Namespace, models: list[str], asked: dict[str, Any]) -
 
 def _probe(given: argparse.Namespace) -> None:
     from xai_core.models.loading import load_model
-    from xai_core.models.weights import locate
     from xai_core.training import linear_probe
 
     model = load_model(given.model, given.weights)
     probe = linear_probe.train_probe(model, given.folder, seed=given.seed, track=arguments.bar)
     for line in probe.unreadable:
         print(f"left out: {line}")
-    print(linear_probe.in_words(probe), linear_probe.save_probe(probe, given.model, given.name, locate.folder()), sep="\n")
+    print(
+        linear_probe.in_words(probe),
+        linear_probe.save_probe(probe, given.model, given.name, settings.weights_folder()),
+        sep="\n",
+    )

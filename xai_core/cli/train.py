@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from xai_core.cli import arguments
+from xai_core.core import settings
 from xai_core.core.errors import UnknownName
 from xai_core.training.plans import PLANS
 
@@ -15,10 +16,8 @@ def add_to(parsers) -> None:
         "--train", type=Path, required=True, metavar="DATA", help="a folder with one subfolder for each class, or a ZIP"
     )
     train.add_argument("--test", type=Path, required=True, metavar="DATA", help="of the same classes: recorded only")
-    train.add_argument("--out", type=Path, default=Path("weights"), metavar="DIR", help="for weights and card (weights/)")
-    train.add_argument(
-        "--runs", type=Path, default=Path("data/runs"), metavar="DIR", help="for the run's record (data/runs/)"
-    )
+    train.add_argument("--out", type=Path, metavar="DIR", help="for weights and card (default: weights/)")
+    train.add_argument("--runs", type=Path, metavar="DIR", help="for the run's record (default: data/runs/)")
     train.add_argument("--state", type=Path, metavar="DIR", help="to go on from (default: out/training/PLAN)")
     train.add_argument("--cache", type=Path, metavar="DIR", help="for decoded pictures (default: the temporary folder)")
     train.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
@@ -39,8 +38,8 @@ def _train(given: argparse.Namespace) -> None:
         plan,
         train,
         test,
-        state=given.state or Path("out/training") / plan.id,
-        run=given.runs / f"{plan.id}.parquet",
+        state=given.state or settings.storage() / "out" / "training" / plan.id,
+        run=(given.runs or settings.trainings_folder()) / f"{plan.id}.parquet",
         seed=given.seed,
         epochs=given.epochs,
         more=not given.finish,
@@ -50,5 +49,5 @@ def _train(given: argparse.Namespace) -> None:
     )
     from xai_core.training.export import write_model
 
-    for path in write_model(net, plan, state, parts, train, test, given.out):
+    for path in write_model(net, plan, state, parts, train, test, given.out or settings.weights_folder()):
         print(path)

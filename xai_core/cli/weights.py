@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from xai_core.core import settings
 from xai_core.core.errors import WeightsUnavailable, XaiError
 from xai_core.models.card import Card, Checkpoint, File
 from xai_core.models.weights import locate
@@ -40,7 +41,9 @@ def _list(given: argparse.Namespace) -> None:
 
 
 def _state(file: File) -> str:
-    return str(locate.locate(file) or ("to be fetched" if file.url else f"put it at {locate.folder() / file.name}"))
+    return str(
+        locate.locate(file) or ("to be fetched" if file.url else f"put it at {settings.weights_folder() / file.name}")
+    )
 
 
 def _checkpoint(card: Card, name: str | None) -> Checkpoint:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, OutOfMemory
 
 PRECISIONS = ("exact", "fast")
@@ -30,12 +31,19 @@ def available_cpus() -> int:
 
 @cache
 def device() -> torch.device:
-    """CUDA where present, else MPS, else CPU; the environment variable XAI_DEVICE overrides. Set up once per process."""
+    """CUDA where present, else MPS, else CPU; the environment variable XAI_DEVICE overrides. Set up once per process.
+
+    Raises BadRequest where XAI_DEVICE is not a device of this machine.
+    """
     torch.set_num_threads(available_cpus())
     torch.backends.cuda.matmul.allow_tf32 = False  # `exact` means float32
     torch.backends.cudnn.allow_tf32 = False
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return torch.device(os.environ.get("XAI_DEVICE") or best)
+    chosen = torch.device(settings.DEVICE.value() or best)
+    present = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
+    if (chosen.index or 0) >= present:
+        raise BadRequest(f"This machine has no device '{chosen}': set XAI_DEVICE to another one, or leave it empty.")
+    return chosen
 
 
 @cache

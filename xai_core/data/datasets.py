@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 from PIL import Image
 
+from xai_core.core import settings
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
@@ -219,16 +220,10 @@ def _checked(
     return Dataset(title, tuple(samples), read, checksum)
 
 
-def roots() -> tuple[Path, ...]:
-    """The folders whose datasets the pages offer: `data/` of the project, or those that XAI_DATA names (like PATH)."""
-    named = os.environ.get("XAI_DATA")
-    return tuple(Path(one) for one in named.split(os.pathsep) if one) if named else (Path(__file__).parents[2] / "data",)
-
-
 def offered() -> dict[str, Path]:
-    """Datasets under the roots, each by a name of its own: folders with subfolders of pictures, ZIPs and tables."""
+    """Datasets in the data folders, by unique names: folders with subfolders of pictures, ZIPs and tables."""
     found: dict[str, Path] = {}
-    for root in roots():
+    for root in settings.data_folders():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):
                 continue

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from xai_core.core import settings
 from xai_core.core.errors import BadCard, BadRequest, WeightsUnavailable
 from xai_core.models import loading
 from xai_core.models.card import Card, Checkpoint, File
@@ -23,7 +24,7 @@ def import_file(card: Card, checkpoint: Checkpoint, path: Path) -> Path:
     digest = locate.digest_of(path)
     if not digest.startswith(file.sha256):
         raise WeightsUnavailable(f"{path} fits, but is not the published file, whose SHA-256 starts {file.sha256}.")
-    target = locate.folder() / file.name
+    target = settings.weights_folder() / file.name
     _copy(path, target)
     return target
 
@@ -44,12 +45,12 @@ def import_own(card: Path) -> str:
     source = card.parent / checkpoint.files[0].name
     if source not in files:
         raise BadRequest(f"{card.name} names the file {source.name}, which did not come with it.")
-    taken = [path.name for path in (*files, card) if (locate.folder() / path.name).exists()]
+    taken = [path.name for path in (*files, card) if (settings.weights_folder() / path.name).exists()]
     if taken or found.id in cards():
         raise BadRequest(f"{', '.join(taken) or found.id} is already there; take another name.")
     loading.filled(found, checkpoint, [source])
     for path in (*files, card):  # the card last: with it the model is listed
-        _copy(path, locate.folder() / path.name)
+        _copy(path, settings.weights_folder() / path.name)
     return found.id
 
 

@@ -7,12 +7,12 @@ there is no durable disk, export what you want to keep.
 import csv
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.export import write_atomically
 
@@ -41,8 +41,7 @@ def note(tags: object, text: object = "") -> Note:
 
 def place(dataset: str) -> Path:
     """The file of a dataset's notes."""
-    folder = Path(os.environ.get("XAI_NOTES") or Path(__file__).parents[2] / "data" / "notes")
-    return folder / (re.sub(r"[^A-Za-z0-9_.-]", "_", dataset).lstrip(".") + ".json")
+    return settings.notes_folder() / (re.sub(r"[^A-Za-z0-9_.-]", "_", dataset).lstrip(".") + ".json")
 
 
 def load(dataset: str) -> dict[str, Note]:

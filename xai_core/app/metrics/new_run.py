@@ -13,6 +13,7 @@ from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.networks import columns
 from xai_core.app.shared import cache, display, loaded_models, session, turns
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import settings
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadRequest
 from xai_core.data import datasets, selection
@@ -63,8 +64,7 @@ class Wanted(NamedTuple):
 
 def made() -> Path:
     """Where runs that are made on the page lie: in `data/runs/`, or in the first folder that XAI_RUNS names."""
-    own, *more = opened_run.roots()
-    return (more[0] if more else own / "runs") / opened_run.MADE
+    return settings.new_runs_folder() / opened_run.MADE
 
 
 def section() -> None:

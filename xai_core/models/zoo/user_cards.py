@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from xai_core.core import settings
 from xai_core.core.errors import BadCard
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import Card, Checkpoint, File
-from xai_core.models.weights import locate
 
 FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")
 INTERPOLATIONS = ("bilinear", "bicubic")
@@ -22,7 +22,7 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
     """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
-    files = {path.stem: path for folder in reversed(locate.folders()) for path in sorted(folder.glob("*.toml"))}
+    files = {path.stem: path for folder in reversed(settings.weights_folders()) for path in sorted(folder.glob("*.toml"))}
     return {id: card_at(path, known) for id, path in files.items()}
 
 

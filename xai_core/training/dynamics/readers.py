@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.data.datasets import roots
 from xai_core.training.dynamics.analysis import MISSING, Run
 from xai_core.training.dynamics.recorder import COLUMNS, CURVES
 
@@ -20,7 +20,7 @@ MAX_CELLS = 20_000_000  # samples x epochs that are read
 def offered_runs() -> dict[str, Path]:
     """The runs that the page offers, by name: files in `runs` in `data/`, or in the folders that XAI_DATA names."""
     found: dict[str, Path] = {}
-    for root in roots():
+    for root in settings.data_folders():
         for path in sorted((root / "runs").glob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 found.setdefault(path.stem if path.stem not in found else path.name, path)

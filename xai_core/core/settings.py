@@ -1,0 +1,161 @@
+"""Settings and folders. The only module that reads the environment.
+
+Every variable is an entry of `SETTINGS` and is read when its value is asked for, so that a change takes effect at once.
+The folders follow from two places: `RESOURCES`, where the files of this project lie, and `storage()`, where new ones are
+written. In a checkout both are its top folder. In an installed package, resources lie inside the package and new files go
+to the user's data folder. Imports no torch.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import platformdirs
+
+from xai_core.core.errors import BadRequest
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Setting(Generic[Value]):
+    """An environment variable: its meaning, what it may be, and how its text is read."""
+
+    name: str
+    meaning: str
+    default: str  # in words
+    unset: Value  # the value where the variable is not set or empty
+    parse: Callable[[str], Value]  # raises ValueError
+    allowed: str  # completes the sentence "NAME must be ..."
+
+    def value(self) -> Value:
+        """The value now. Raises BadRequest with the variable's name and what is allowed."""
+        text = os.environ.get(self.name, "").strip()
+        if not text:
+            return self.unset
+        try:
+            return self.parse(text)
+        except ValueError:
+            raise BadRequest(f"The environment variable {self.name} must be {self.allowed}, not '{text[:80]}'.") from None
+
+
+def _folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError("a file")
+    return path
+
+
+def _folders(text: str) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(_folder(part.strip()) for part in text.split(os.pathsep) if part.strip()))
+
+
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("no flag")
+    return text == "1"
+
+
+def _positive(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise ValueError("not positive")
+    return float(text)
+
+
+def _device(text: str) -> str:
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", text):
+        raise ValueError("no device")
+    return text
+
+
+LIST = f"a folder, or several with '{os.pathsep}' between them (a folder need not exist yet; a file is refused)"
+ONE = "a folder (it need not exist yet; a file is refused)"
+FLAG = "0 or 1"
+
+DATA = Setting("XAI_DATA", "folders of datasets and of records of trainings", "`data/`", (), _folders, LIST)
+RUNS = Setting("XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST)
+NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
+WEIGHTS = Setting[Path | None](
+    "XAI_WEIGHTS", "folder of checkpoints and cards; downloads go there", "`weights/`", None, _folder, ONE
+)
+SHARED_WEIGHTS = Setting[Path | None](
+    "XAI_SHARED_WEIGHTS", "second folder of checkpoints and cards, only read", "none", None, _folder, ONE
+)
+DEVICE = Setting[str | None](
+    "XAI_DEVICE", "where networks compute", "CUDA, else MPS, else the CPU", None, _device, "cpu, mps, cuda or cuda:N"
+)
+# Beside 0.8 GB the largest model, its activations and the app itself fit into Streamlit Cloud's 2.7 GB.
+MODELS_GB = Setting(
+    "XAI_MODELS_GB", "gigabytes of parameters that the app keeps in memory", "0.8", 0.8, _positive, "a number above 0"
+)
+HALF = Setting("XAI_HALF", "1: the app keeps weights in 16 bits where the device computes in them", "0", False, _flag, FLAG)
+MODEL_UPLOADS = Setting(
+    "XAI_MODEL_UPLOADS", "1: visitors may bring models through Home (private deployments)", "0", False, _flag, FLAG
+)
+
+SETTINGS: tuple[Setting[Any], ...] = (
+    DATA, RUNS, NOTES, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
+)  # fmt: skip
+
+_PACKAGE = Path(__file__).parents[1]
+INSTALLED = (_PACKAGE / "bundled").is_dir()  # the build puts Home.py, pages, weights and data there; a checkout has none
+RESOURCES = _PACKAGE / "bundled" if INSTALLED else _PACKAGE.parent
+
+
+def check() -> None:
+    """Raise BadRequest where any variable has a wrong value."""
+    for setting in SETTINGS:
+        setting.value()
+
+
+def storage() -> Path:
+    """The folder under which new files are written: the checkout, or the user's data folder where installed."""
+    return platformdirs.user_data_path("xai-core", appauthor=False) if INSTALLED else RESOURCES
+
+
+def own_data_folders() -> tuple[Path, ...]:
+    """`data/` where new files go and, where that is another one, `data/` of the installed package."""
+    return tuple(dict.fromkeys((storage() / "data", RESOURCES / "data")))
+
+
+def data_folders() -> tuple[Path, ...]:
+    """Where datasets and recorded trainings are looked for: the folders of XAI_DATA, or `data/`."""
+    return DATA.value() or own_data_folders()
+
+
+def runs_folders() -> tuple[Path, ...]:
+    """Where evaluation runs are looked for: the folders of XAI_RUNS, or `data/`."""
+    return RUNS.value() or own_data_folders()
+
+
+def new_runs_folder() -> Path:
+    """Where evaluation runs of the app are written: the first folder of XAI_RUNS, or `data/runs/`."""
+    return next(iter(RUNS.value()), storage() / "data" / "runs")
+
+
+def trainings_folder() -> Path:
+    """Where the records of trainings are written: `runs` in the first folder of XAI_DATA, or `data/runs/`."""
+    return data_folders()[0] / "runs"
+
+
+def notes_folder() -> Path:
+    """The folder of XAI_NOTES, or `data/notes/`."""
+    return NOTES.value() or storage() / "data" / "notes"
+
+
+def weights_folder() -> Path:
+    """Where checkpoints are written: the folder of XAI_WEIGHTS, or `weights/`."""
+    return WEIGHTS.value() or storage() / "weights"
+
+
+def weights_folders() -> tuple[Path, ...]:
+    """Where checkpoints and cards are looked for: `weights_folder()`, that of XAI_SHARED_WEIGHTS, and the project's own.
+
+    Its own networks are thus found wherever others are kept.
+    """
+    shared = SHARED_WEIGHTS.value()
+    return tuple(dict.fromkeys([weights_folder(), *([shared] if shared else []), RESOURCES / "weights"]))
