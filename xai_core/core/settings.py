@@ -76,8 +76,12 @@ LIST = f"a folder, or several with '{os.pathsep}' between them (a folder need no
 ONE = "a folder (it need not exist yet; a file is refused)"
 FLAG = "0 or 1"
 
-DATA = Setting("XAI_DATA", "folders of datasets and of records of trainings", "`data/`", (), _folders, LIST)
-RUNS = Setting("XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST)
+DATA = Setting[tuple[Path, ...]](
+    "XAI_DATA", "folders of datasets and of records of trainings", "`data/`", (), _folders, LIST
+)
+RUNS = Setting[tuple[Path, ...]](
+    "XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST
+)
 NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
 WEIGHTS = Setting[Path | None](
     "XAI_WEIGHTS", "folder of checkpoints and cards; downloads go there", "`weights/`", None, _folder, ONE
