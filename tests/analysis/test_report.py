@@ -1,0 +1,61 @@
+"""The report says what the cards say, in Markdown and as a PDF."""
+
+import pytest
+from opened_pages import opened, text
+
+from xai_core.__main__ import main
+from xai_core.analysis.report import CAN, report, to_pdf
+from xai_core.attribution.catalog import METHODS
+from xai_core.core.errors import BadRequest
+from xai_core.models.zoo.catalog import CARDS
+
+
+def test_everything_that_is_known_is_in_it():
+    said = report(list(CARDS.values()), list(METHODS.values()))
+    for card in CARDS.values():
+        assert f"### {card.title}\n" in said and card.trained_on in said
+    for method in METHODS.values():
+        assert f"### {method.title}\n" in said and method.card["Beware"] in said
+    table = [line for line in said.splitlines() if line.startswith("| ") and line.count("|") == 8]
+    assert len(table) == 1 + len(METHODS)
+
+
+def test_every_family_says_what_it_can_and_cannot_tell():
+    assert set(CAN) == {method.family for method in METHODS.values()}
+
+
+def test_a_models_own_card_stands_below_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    (tmp_path / "resnet50.md").write_text("# Recipe\nTrained with care.")
+    assert "#### Recipe\nTrained with care." in report([CARDS["resnet50"]], [METHODS["grad_cam"]])
+
+
+def test_the_pdf_is_one_and_has_all_letters():
+    found = to_pdf(report([CARDS["resnet50"]], [METHODS["grad_cam"], METHODS["lime"]], "Why? · 1 ≥ 0, ρ"))
+    assert found.startswith(b"%PDF-") and found.rstrip().endswith(b"%%EOF") and b"/Type /Font" in found
+
+
+@pytest.mark.parametrize(("cards", "methods"), [([], ["grad_cam"]), (["resnet50"], [])])
+def test_nothing_cannot_be_reported(cards, methods):
+    with pytest.raises(BadRequest):
+        report([CARDS[id] for id in cards], [METHODS[id] for id in methods])
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.pdf"])
+def test_the_command_writes_it(tmp_path, name):
+    assert main(["report", "--methods", "grad_cam,lime", "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / name).stat().st_size > 1000
+
+
+@pytest.mark.parametrize("wrong", [["--out", "report.doc"], ["--out", "r.md", "--methods", "nonsense"]])
+def test_a_mistake_is_one_line(wrong, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", *wrong]) == 2 and capsys.readouterr().err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_page_offers_both_and_survives_an_empty_choice():
+    app = opened("pages/8_Report.py")
+    assert len(app.get("download_button")) == 2 and "EfficientNet-Lite0" in text(app)
+    app.multiselect(key="models").set_value([]).run()
+    assert not app.exception and app.info

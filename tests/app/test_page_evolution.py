@@ -1,0 +1,195 @@
+"""The page of a training in Streamlit's own test harness, and its charts: what is drawn, filtered, ordered, and refused."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from opened_pages import opened, text
+from PIL import Image
+from small_recordings import NAMES, made, recorded
+
+from xai_core.app.charts import evolution as charts
+from xai_core.app.evolution import overview
+from xai_core.training.dynamics.analysis import grouped, rows_of
+
+PAGE = "pages/7_Training_evolution.py"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_it_says_how_to_record_where_there_is_no_run(folder):
+    app = opened(PAGE)
+    assert "no recorded run yet" in app.info[0].value and "RunRecorder" in app.code[0].value
+
+
+def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE)
+    said = text(app)
+    assert "300 samples in" in said and "rows of up to 2" in said and "fainter where fewer agree" in said
+    assert [one.value for one in app.metric][:2] == ["300", "100.0%"]
+    assert "The 2 samples of this row" in said and "taken for" in said
+    first = app.selectbox(key="first.sample").value
+    app.selectbox(key="first.row").select_index(3).run()
+    assert not app.exception and app.selectbox(key="first.sample").value != first
+
+
+def test_filters_and_order_are_in_the_link(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE, **{"first.classes": "owl", "sort": "Sample id", "group": "Nothing", "first.epochs": ["2", "4"]})
+    run = overview._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes())
+    owls = run.samples[run.true == NAMES.index("owl")]
+    assert app.metric[0].value == str(len(owls)) and "epoch 4" in app.metric[1].label
+    assert app.selectbox(key="first.sample").options == sorted(owls)
+    app.selectbox(key="which").set_value("Wrong at the end").run()
+    wrong = (run.between(2, 4).last != run.true) & (run.true == NAMES.index("owl"))
+    assert app.metric[0].value == str(wrong.sum()) and app.metric[1].value == "0.0%"
+
+
+@pytest.mark.parametrize("by", ["Class at the end", "Misclassification rate", "Frequency of changes", "Distinct classes"])
+def test_rows_are_grouped_by_what_is_counted(folder, by):
+    recorded(folder / "runs" / "first.parquet", samples=400)
+    app = opened(PAGE, group=by)
+    rows = app.selectbox(key="first.row").options
+    groups = list(dict.fromkeys(one.rpartition(" ")[0] for one in rows))
+    expected = {
+        "Class at the end": ["cat", "dog", "fox", "owl"],
+        "Distinct classes": ["1 class,", "2 classes,", "3 classes,", "4 classes,"],
+    }.get(by, ["0%,", "up to 25%,", "up to 50%,", "up to 75%,", "up to 100%,"])
+    assert groups == [one for one in expected if one in groups] and len(groups) >= 3  # in this order
+
+
+def test_filters_that_leave_nothing_say_so(folder):
+    recorded(folder / "runs" / "first.parquet", samples=20)
+    app = opened(PAGE, which="Wrong at the end")
+    assert "No sample fits these filters" in app.error[0].value
+
+
+def test_two_hundred_classes_are_shown_as_right_or_wrong(folder):
+    recorded(folder / "runs" / "wide.parquet", classes=tuple(f"class {number}" for number in range(200)))
+    app = opened(PAGE)
+    assert app.selectbox(key="wide.colour").value == "Right or wrong" and not app.error
+
+
+def test_a_second_run_is_laid_over(folder):
+    recorded(folder / "runs" / "first.parquet")
+    recorded(folder / "runs" / "second.csv", samples=200, epochs=4, seed=1)
+    app = opened(PAGE, run="first", second="second", more="Second run")
+    assert not app.exception and "share no samples" not in text(app)
+    app.selectbox(key="first.colour").set_value("Where the runs differ").run()
+    assert not app.exception and not app.error
+
+
+def test_a_run_that_is_being_written_is_read_again(folder):
+    path = folder / "runs" / "first.parquet"
+    recorded(path, epochs=2)
+    app = opened(PAGE, live="true")
+    assert "Right at epoch 2" in app.metric[1].label
+    recorded(path, epochs=4)
+    app.run()
+    assert "Right at epoch 4" in app.metric[1].label
+
+
+def test_a_broken_run_is_one_sentence(folder):
+    (folder / "runs" / "first.csv").write_text("a,b\n1,2\n")
+    app = opened(PAGE)
+    assert "is no recorded run" in app.error[0].value and not app.exception
+
+
+def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder):
+    recorded(folder / "runs" / "first.parquet", samples=8)
+    app = opened(PAGE)
+    assert "Its picture is not here" in text(app)
+    sample = app.selectbox(key="first.sample").value
+    (folder / "pets" / sample).parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(folder / "pets" / sample)
+    app.run()
+    assert not app.exception and app.selectbox(key="pictures").value == "pets"
+    assert "not here" not in text(app) and "has no picture" not in text(app)
+
+
+def test_a_network_that_knows_the_classes_says_why(folder):
+    classes = ("buildings", "forest", "glacier", "mountain", "sea", "street")
+    recorded(folder / "runs" / "scenes_supervised.parquet", samples=8, epochs=2, classes=classes)
+    for number, name in enumerate(classes):
+        for sample in range(8):
+            (folder / "scenes" / name).mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(sample).integers(0, 255, (64, 64, 3)) // (number + 1)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / "scenes" / name / f"{sample}.png")
+    app = opened(PAGE, **{"scenes_supervised.epochs": ["1", "1"]}, which="Wrong at the end")
+    assert not app.exception and not app.error
+    assert app.selectbox(key="explained_by").value == "scenes_supervised"
+    assert re.search(r"Why (\w+) \(predicted\)", text(app)) and re.search(r"Why (\w+) and not (\w+)", text(app))
+    assert "values in logits" in text(app)
+    app.button(key="to single").click().run()
+    assert not app.exception and not app.error
+
+
+def specs(run, colours=None, groups=None):
+    groups = groups or grouped(run, rows_of(len(run.samples), 100))
+    colours = colours or charts.colours_of(run)
+    cells = charts.cells_of_classes(run, groups, [str(one) for one in run.samples], colours)
+    bars = [charts.Bars("frequency", [0.5] * len(run.samples), ["50%"] * len(run.samples))]
+    both = [charts.curves([run], "accuracy"), charts.curves([run], "loss")]
+    return cells, charts.heatmap(cells, colours, bars, both, said="confidence", width=300).to_dict()
+
+
+def test_cells_hold_what_was_predicted():
+    run = made()
+    cells, spec = specs(run)
+    assert len(cells) == 20 and cells[cells["row"] == 1]["full"].tolist() == ["cat", "dog", "cat", "dog", "cat"]
+    assert cells[cells["name"] == "misses"]["full"].tolist()[1] == charts.NOTHING
+    assert set(cells["said"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 6
+    assert [one["name"] for one in spec["params"]] == ["row"]
+
+
+def test_every_class_beyond_the_colours_shares_one():
+    names = tuple(f"class {number}" for number in range(30))
+    buffer = io.BytesIO()
+    pd.DataFrame(
+        {"epoch": 1, "sample": range(300), "true": "class 0", "predicted": [names[min(row % 40, 29)] for row in range(300)]}
+    ).to_parquet(buffer)
+    from xai_core.training.dynamics.readers import read_run
+
+    colours = charts.colours_of(read_run(buffer.getvalue(), "many.parquet"))
+    assert len(colours) == 10 and charts.REST in colours and "class 29" in colours  # the most common is among them
+    assert len(set(charts.colours_of(made()).values())) == 5  # four classes, and what was not recorded
+
+
+def test_curves_follow_the_columns_of_the_first_run():
+    run = made()
+    spec = charts.curves([run.between(2, 4), run], "accuracy").to_dict()
+    (table,) = spec["datasets"].values()
+    assert {row["epoch"] for row in table} == {"2", "3", "4"}
+    assert spec["encoding"]["x"]["scale"]["domain"] == ["2", "3", "4"]
+    assert charts.curves([run], "loss").to_dict()  # nothing was recorded of it
+
+
+def test_groups_of_two_runs_say_which_is_right():
+    run = made()
+    same = charts.cells_of_two(run, run, grouped(run, rows_of(4, 9)), list(run.samples))
+    assert set(same["full"]) == {"both right", "neither", charts.NOTHING}
+
+
+def test_the_recorded_runs_of_the_project_are_shown():
+    app = opened(PAGE)
+    assert not app.error and not app.exception and "scenes" in app.selectbox(key="run").value
+
+
+def test_an_uploaded_run_is_shown_until_it_is_taken_away(folder):
+    recorded(folder / "runs" / "first.parquet")
+    app = opened(PAGE)
+    wide = b"id,label,1,2\na,cat,dog,cat\nb,dog,dog,dog\n"
+    app.file_uploader(key="run_file").set_value(("mine.csv", wide, "text/csv")).run()
+    assert app.selectbox(key="run").value == "Uploaded file" and "mine" in text(app) and app.metric[0].value == "2"
+    app.file_uploader(key="run_file").set_value(None).run()
+    assert not app.exception and app.selectbox(key="run").value == "first" and app.metric[0].value == "300"
+    app.file_uploader(key="run_file").set_value(("mine.csv", b"a,b\n1,2\n", "text/csv")).run()
+    assert "is no recorded run" in app.error[0].value and not app.exception

@@ -1,0 +1,103 @@
+"""The misclassification page in Streamlit's own test harness: from the matrix to the reason, on pictures that are there."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from opened_pages import opened, text
+from PIL import Image
+
+from xai_core.app.misclassifications import predictions
+from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
+from xai_core.data.samples import SAMPLES
+
+PAGE = "pages/6_Misclassifications.py"
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch, tmp_path_factory):
+    """Notes of its own for each test; predictions are made once."""
+    monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
+    monkeypatch.setattr(predictions, "folder", lambda: tmp_path_factory.getbasetemp() / "predictions")
+
+
+def test_the_default_pictures_are_labelled_and_can_be_opened():
+    dataset = changed_samples()
+    assert len(dataset.samples) == len(LABELS) * len(CHANGES) == 80
+    assert set(LABELS) == {id for id, one in SAMPLES.items() if one.true_class is not None}
+    assert all(dataset.open(sample.name).mode == "RGB" for sample in dataset.samples[:: len(CHANGES) + 1])
+
+
+def test_from_the_matrix_to_the_reason():
+    app = opened(PAGE)
+    assert "wrong" in text(app) and len(app.get("vega_lite_chart")) == 1
+    true, said = app.selectbox(key="true").value, app.selectbox(key="predicted").value
+    assert true != said  # the pair that is confused most
+    assert f"Why {said.split(',')[0]} and not {true.split(',')[0]}" in text(app)
+    assert "cosine" in text(app)  # a neighbour that was right
+
+
+def test_a_right_answer_has_one_reason():
+    app = opened(PAGE, which="Right")
+    assert "(rightly)" in text(app) and "and not" not in text(app).split("Top five")[-1]
+
+
+def test_filters_may_leave_nothing():
+    app = opened(PAGE, which="Wrong")
+    app.slider(key="margin").set_range(0.999, 1.0).run()
+    assert not app.exception and "Widen them" in app.info[0].value
+
+
+@pytest.mark.parametrize("view", ["Calibration", "Per class", "Most confused", "Clusters", "Two models", "Notes"])
+def test_every_view_opens(view):
+    app = opened(PAGE, view=view)
+    assert not app.error and not app.exception
+
+
+def test_tags_survive_and_filter():
+    app = opened(PAGE)
+    path = app.selectbox(key="sample").value
+    app.text_input(key=f"tags of {path}").set_value("wrong label, blurred")
+    app.button[[one.label for one in app.button].index("Keep")].click().run()
+    again = opened(PAGE, tags="blurred")
+    assert again.selectbox(key="sample").value == path and "blurred, wrong label" in text(again)
+
+
+def zipped(**classes: int) -> bytes:
+    """A ZIP with a folder of noise for each class."""
+    file, draw = io.BytesIO(), np.random.default_rng(0)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, count in classes.items():
+            for index in range(count):
+                picture = io.BytesIO()
+                Image.fromarray(draw.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(picture, "PNG")
+                archive.writestr(f"{name.replace('_', ' ')}/{index}.png", picture.getvalue())
+        archive.writestr("tabby/broken.png", b"no picture")
+    return file.getvalue()
+
+
+def test_a_zip_with_unknown_labels_and_a_broken_file_is_reported():
+    app = opened(PAGE)
+    app.file_uploader(key="zip").set_value(("mine.zip", zipped(tabby=2, espresso=2, unheard_of=1), "application/zip")).run()
+    assert not app.exception and not app.error
+    said = text(app)
+    assert "unheard of" in said and "broken.png" in said
+
+
+@pytest.mark.parametrize("data", [b"no zip", zipped(unheard_of=2)[:60]], ids=["none", "cut off"])
+def test_what_is_no_zip_is_one_sentence(data):
+    app = opened(PAGE)
+    app.file_uploader(key="zip").set_value(("mine.zip", data, "application/zip")).run()
+    assert not app.exception and len(app.error) == 1
+
+
+@pytest.mark.parametrize("link", [{}, {"method": "Grad-CAM"}], ids=["as it opens", "from a link"])
+def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
+    app = opened(PAGE, **link)
+    said, true = app.selectbox(key="predicted").value, app.selectbox(key="true").value
+    app.button(key="to single").click().run()
+    assert not app.exception
+    app.switch_page("pages/1_Single_image.py").run()  # the harness does not follow st.switch_page by itself
+    assert not app.exception and app.segmented_control(key="ask").value == "A and not B"
+    assert f"{said} and not {true}" in text(app)

@@ -1,0 +1,70 @@
+"""The model-comparison page: columns, questions, sections; a network that cannot be loaded leaves its message."""
+
+import pytest
+from opened_pages import opened, text
+
+from xai_core.data.samples import load_sample
+
+MODELS = "pages/3_Model_comparison.py"
+
+
+@pytest.fixture(autouse=True)
+def no_weights(tmp_path, monkeypatch):
+    """Only the embedded network is there, and none can be fetched."""
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+
+
+def test_a_network_stands_beside_its_untrained_twin():
+    app = opened(MODELS)
+    said = text(app)
+    assert "EfficientNet-Lite0, untrained" in said and "football helmet" in said and "MB of weights" in said
+    assert len(app.get("vega_lite_chart")) == 2 and not app.error
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"), [("One class", "tabby"), ("Similarity", "Similarity to"), ("Own top class", "own top class")]
+)
+def test_each_question_is_answered(ask, says):
+    app = opened(MODELS, ask=ask)
+    assert says.lower() in text(app).lower() and not app.error
+
+
+@pytest.mark.parametrize("section", ["Difference", "Many pictures", "Download"])
+def test_each_section_opens(section):
+    app = opened(MODELS, more=section)
+    assert not app.error
+    if section == "Difference":
+        assert "puts more weight there" in text(app)
+    if section == "Download":
+        assert len(app.get("download_button")) == 3
+
+
+def test_many_pictures_become_a_table():
+    app = opened(MODELS, more="Many pictures")
+    if app.button and any(one.label == "Ask all" for one in app.button):
+        next(one for one in app.button if one.label == "Ask all").click().run()
+    (table,) = app.dataframe
+    assert len(table.value) == 8 and "map agreement" in table.value
+    assert list(table.value["map agreement"]) == sorted(table.value["map agreement"])
+
+
+def test_one_network_is_not_enough():
+    app = opened(MODELS, networks="EfficientNet-Lite0")
+    assert "at least two" in app.info[0].value
+
+
+def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
+    """A broken file leaves empty cells; a link can name a folder, and nothing else."""
+    for name in ("rocket", "coffee"):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        load_sample(name).resize((64, 64)).save(tmp_path / "mine" / name / "one.png")
+    (tmp_path / "mine" / "coffee" / "broken.png").write_bytes(b"no picture")
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    app = opened(MODELS, more="Many pictures", many="mine")
+    for one in app.button:
+        if one.label == "Ask all":
+            one.click().run()
+            break
+    (table,) = app.dataframe
+    assert sorted(table.value["picture"]) == ["coffee/broken.png", "coffee/one.png", "rocket/one.png"]
+    assert not opened(MODELS, more="Many pictures", many="../../etc").exception

@@ -1,0 +1,229 @@
+"""The part "A run" of the metrics page in Streamlit's own test harness."""
+
+import json
+import os
+import shutil
+
+import pytest
+import small_runs
+from opened_pages import opened, text
+
+from xai_core.app.metrics import new_run, run_sections, run_tab
+from xai_core.core import settings
+from xai_core.data.samples import SAMPLES
+from xai_core.evaluation import runner, store
+
+PAGE = "pages/4_Faithfulness_metrics.py"
+SMALL = "made/small"
+DATA = settings.RESOURCES / "data"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of two small models over eight pictures, with a variant of a metric."""
+    root = tmp_path_factory.mktemp("runs") / "made"
+    runner.evaluate(
+        ["small", "small/random"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness", "deletion@mean"),
+        small_runs.pictures(8), root / "small", load=small_runs.small_model,
+    )  # fmt: skip
+    return root
+
+
+@pytest.fixture
+def root(made, tmp_path, monkeypatch):
+    """A copy that a test may spoil, under an allowed folder."""
+    shutil.copytree(made, tmp_path / "made")
+    monkeypatch.setenv("XAI_RUNS", os.pathsep.join([str(tmp_path / "made"), str(DATA)]))
+    return tmp_path / "made"
+
+
+def a_run(**query):
+    return opened(PAGE, view="A run", **query)
+
+
+def test_the_bundled_run_is_there_at_the_first_start():
+    app = a_run()
+    assert app.selectbox(key="run").value == "quick" and not app.error and not app.warning
+    said = text(app)
+    assert "8 pictures of 'samples'" in said and "EfficientNet-Lite0" in said and "does not beat every" in said
+    assert len(app.get("vega_lite_chart")) >= 1
+    assert {"Grad-CAM", "Uniform (control)"} <= set(app.dataframe[0].value.method)
+
+
+@pytest.mark.parametrize("section", run_tab.SECTIONS)
+@pytest.mark.parametrize("run", ["quick", SMALL])
+def test_every_section_opens(root, run, section):
+    app = a_run(run=run, look=section)
+    assert not app.error and not app.exception
+    assert len(app.get("vega_lite_chart")) >= (section not in ("Pictures", "Download"))
+
+
+def test_methods_are_compared_in_words(root):
+    said = text(a_run(run=SMALL, look="Methods"))
+    assert "differences are shown at 5 %" in said and "n = 8" in said and "Friedman" in said
+    assert " beats " in said or "no difference shown" in said
+
+
+def test_best_and_worst_pictures_lead_to_the_single_image_page():
+    app = a_run(run="quick", look="Pictures")
+    app.selectbox(key="run-method").set_value("layer_cam").run()
+    app.selectbox(key="run-metric").set_value("deletion").run()
+    assert len(app.image) == 8 and {title.split("** ")[1] for title in shown(app)} == {s.title for s in SAMPLES.values()}
+    values = [float(title.split("**")[1]) for title in shown(app)]
+    assert values[:4] == sorted(values[:4]) and values[4:] == sorted(values[4:], reverse=True), "lower is better"
+    links = [link.proto.url for link in app.get("link_button")]
+    assert len(links) == 8 and all(link.startswith("Single_image?model=efficientnet_lite0&") for link in links)
+    assert any("picture=Chelsea+the+cat&class=tiger+cat+%28282%29&method=LayerCAM" in link for link in links)
+
+
+def shown(app):
+    return [one.value for one in app.markdown if one.value.startswith("**") and "** " in one.value and "by" not in one.value]
+
+
+def test_other_pictures_have_small_copies_and_are_asked_for_by_their_digest(root):
+    app = a_run(run=SMALL, look="Pictures")
+    assert len(app.image) == 8
+    row = {"name": "a.png", "picture": "ab" * 32, "model": "resnet50/IMAGENET1K_V1", "method": "control:random_map"}
+    row |= {"target": "logit of tench", "target_key": "logit 0"}
+    address = run_sections.address_of(row)
+    assert f"upload={'ab' * 32}" in address and "resnet50.weights=IMAGENET1K_V1" in address and "Random+map" in address
+    assert run_sections.address_of(row | {"model": "resnet50/random"}) is None
+
+
+def test_rank_stability_tries_variants_models_and_pictures(root):
+    app = a_run(run=SMALL, look="Stability")
+    alt = app.get("vega_lite_chart")[0].proto.alt
+    assert "Deletion (mean" in alt and "untrained" in alt and "two random halves" in alt
+
+
+def test_groups_of_models_are_set_against_each_other(root):
+    said = text(a_run(run=SMALL, look="Groups of models"))
+    assert "Other minus untrained" in said and "1 other, 1 untrained" in said
+    (root / "small" / "manifest.json").write_text(
+        (root / "small" / "manifest.json").read_text().replace("Untrained", "Other")
+    )
+    assert "of one group" in a_run(run=SMALL, look="Groups of models").info[0].value
+
+
+def test_a_run_that_is_being_written_can_be_watched(root):
+    with store.writing(root / "small", store.open_run(root / "small").manifest) as writer:
+        writer.describe(rows=1000)
+        app = a_run(run=SMALL)
+        assert app.toggle(key="follow") and not app.error and len(app.get("vega_lite_chart")) == 2
+    app = a_run(run=SMALL)
+    assert "ended early" in app.warning[0].value and "goes on" in app.warning[0].value
+
+
+def test_what_is_wrong_with_a_run_is_said(root):
+    part = store.open_run(root / "small").parts[0]
+    part.write_bytes(part.read_bytes()[:-9])
+    app = a_run(run=SMALL)
+    assert "Nothing is measured" in app.info[0].value
+    file = root / "small" / "manifest.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
+    assert "run of format 99" in a_run(run=SMALL).error[0].value
+    file.write_text("{")
+    assert "cannot be read" in a_run(run=SMALL).error[0].value
+
+
+def test_one_picture_has_no_interval_and_says_why(root):
+    runner.evaluate(
+        ["small"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness"), small_runs.pictures(1), root / "one",
+        load=small_runs.small_model,
+    )  # fmt: skip
+    for section in run_tab.SECTIONS:
+        app = a_run(run="made/one", look=section)
+        assert not app.error and not app.exception and "One picture: no intervals" in app.info[0].value
+
+
+def test_pictures_left_out_are_listed(root):
+    runner.evaluate(
+        ["small"], ("saliency",), ("sparseness",), small_runs.dataset({"a.png": small_runs.png(1), "b.png": b"none"}),
+        root / "two", load=small_runs.small_model,
+    )  # fmt: skip
+    app = a_run(run="made/two")
+    assert not app.warning and "1 picture left out" in {one.label for one in app.expander} and "`b.png`" in text(app)
+
+
+def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_RUNS", str(tmp_path))
+    app = a_run()
+    assert "python -m xai_core evaluate" in app.info[0].value and not app.exception
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"run": "../../etc"}, {"look": "Everything"}, {"look": "Pictures", "run-metric": "beauty"},
+        {"look": "Pictures", "run-method": "<script>"}, {"run-sort": "chance"}, {"look": "Methods", "run-model": "x" * 999},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_nonsensical_link_falls_back_to_defaults(query):
+    app = a_run(**query)
+    assert not app.exception and not app.error and len(app.get("vega_lite_chart")) + len(app.image) > 0
+
+
+def test_a_link_never_leads_out_of_the_allowed_folders(root, tmp_path):
+    shutil.copytree(root / "small", tmp_path / "secret")
+    for name in ("../secret", str(tmp_path / "secret"), "made/../secret"):
+        assert a_run(run=name).selectbox(key="run").value in ("quick", SMALL)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """Where runs that are made on the page lie, seen by it."""
+    monkeypatch.setenv("XAI_RUNS", os.pathsep.join([str(tmp_path), str(DATA)]))
+    return tmp_path / "made"
+
+
+def planned(name="first", count=2):
+    app = a_run()
+    app.text_input(key="new.name").set_value(name)
+    app.number_input(key="new.count").set_value(count)
+    app.multiselect(key="new.networks").set_value(["Slim ResNet-18, scenes from scratch (scenes_supervised)"])
+    app.multiselect(key="new.methods").set_value(["grad_cam", "saliency"])
+    app.multiselect(key="new.metrics").set_value(["sparseness"]).run()
+    return app.button(key="plan").click().run()
+
+
+def test_a_run_is_planned_made_shown_and_gone_on_with(place):
+    app = planned()
+    assert "2 pictures, 12 rows to measure" in text(app) and "here." in text(app) and not place.exists()
+    assert any("python -m xai_core evaluate samples" in one.value and "--images 2" in one.value for one in app.code)
+    app.button(key="start").click().run()
+    assert not app.exception and not app.error and app.selectbox(key="run").value.endswith("made/first")
+    assert "2 pictures of 'samples'" in text(app)
+    assert len(store.open_run(place / "first").table()) == 12
+    app = planned(count=3)
+    assert "6 rows to measure" in text(app)  # what is there is not measured again
+    app.button(key="start").click().run()
+    assert len(store.open_run(place / "first").table()) == 18
+
+
+def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkeypatch):
+    app = a_run()
+    for name in ("../quick", "", "a" * 41, "a b"):
+        app.text_input(key="new.name").set_value(name).run()
+        assert any("A name has" in one.value for one in app.info) and "plan" not in {one.key for one in app.button}
+    monkeypatch.setattr(new_run, "MOST_RUNS", 1)
+    (place / "other").mkdir(parents=True)
+    assert "already: remove one" in planned().error[0].value
+
+
+def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
+    planned().button(key="start").click().run()
+    app = a_run()
+    app.number_input(key="new.seed").set_value(1)
+    app.number_input(key="new.count").set_value(2).run()
+    app.button(key="plan").click().run()
+    assert "was asked otherwise (seed 0, not 1)" in app.error[0].value and not app.exception
+    assert "start" not in {one.key for one in app.button}
+
+
+def test_by_default_the_models_of_a_comparison_know_the_same_classes():
+    app = a_run(run="quick", look="Groups of models")
+    assert app.multiselect(key="run-models").value == ["scenes_supervised", "scenes_barlow"]
+    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 methods differ" in text(app)
+    app.multiselect(key="run-models").set_value([]).run()
+    assert "Choose the models" in app.info[0].value

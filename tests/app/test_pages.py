@@ -1,0 +1,283 @@
+"""Every page in Streamlit's own test harness: it opens, answers, survives bad input, and does no work twice."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from opened_pages import ROOT, opened, text
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from xai_core.app.shared import cache, loaded_models, method_tiles
+from xai_core.attribution.catalog import METHODS
+from xai_core.core.errors import BadRequest, WeightsUnavailable
+from xai_core.models.loading import load_model
+
+PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
+SINGLE = "pages/1_Single_image.py"
+METHODS_PAGE = "pages/2_Method_comparison.py"
+
+
+def choose(app: AppTest, key: str, value: object) -> AppTest:
+    app.selectbox(key=key).set_value(value).run()
+    assert not app.exception, app.exception
+    return app
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_opens_on_its_defaults(page):
+    app = opened(f"pages/{page}")
+    assert app.title and not app.error
+
+
+def test_home_says_what_is_ready_and_what_a_map_is_not():
+    said = text(opened())
+    assert "EfficientNet-Lite0" in said and "ready" in said and "fetched when first chosen" in said
+    assert "no proof" in said
+
+
+def test_the_astronaut_is_explained_at_once():
+    app = opened(SINGLE)
+    assert "football helmet" in text(app) and "7 x 7" in text(app)
+    assert len(app.image) == 2 and len(app.get("vega_lite_chart")) == 2
+    assert len(app.get("download_button")) == 3
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
+def test_every_method_can_be_chosen_or_says_why_not(method, monkeypatch):
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
+    app = choose(opened(SINGLE, model="Slim ResNet-18, scenes from scratch (scenes_supervised)"), "method", method.id)
+    misfit = method.misfit(load_model("scenes_supervised"))
+    assert f"Method: {method.title}" in text(app) if misfit is None else misfit in app.info[0].value
+    assert not app.error
+
+
+def test_a_class_a_probability_and_a_margin_can_be_asked():
+    app = choose(opened(SINGLE, picture="Chelsea the cat"), "class", 281)
+    assert "logit of tabby" in text(app)
+    app.toggle(key="probability").set_value(True).run()
+    assert "probability of tabby" in text(app)
+    app.segmented_control(key="ask").set_value("A and not B").run()
+    assert "tiger cat and not Egyptian cat" in text(app)
+    choose(app, "b", 282)
+    assert "choose two different ones" in app.info[0].value
+
+
+def test_the_true_class_is_offered_where_it_is_known():
+    app = choose(opened(SINGLE, picture="Chelsea the cat"), "class", "True class")
+    assert "logit of tabby" in text(app)
+    assert "True class" not in opened(SINGLE).selectbox(key="class").options
+
+
+def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", 0)
+    app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
+    assert "This takes about" in text(app) and "Method:" not in text(app)
+    app.button(key="run Explain").click().run()
+    assert "Method: Input x gradient" in text(app) and not app.exception
+
+
+def test_the_same_question_is_computed_once(monkeypatch):
+    calls = []
+    real = cache.explain
+    monkeypatch.setattr(cache, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
+    app = choose(opened(SINGLE, picture="Rocket"), "method", "layer_cam")
+    app.slider(key="opacity").set_value(0.3).run()
+    app.segmented_control(key="resolution").set_value("Native grid").run()
+    choose(choose(app, "method", "xgrad_cam"), "method", "layer_cam")
+    before = len(calls)
+    opened(SINGLE, picture="Rocket", method="LayerCAM")
+    assert len(calls) == before, "another session got the shared result"
+
+
+def test_the_app_key_is_the_explanation_key(lite0, monkeypatch):
+    runs = []
+    real = cache.known
+    monkeypatch.setattr(cache, "known", lambda run: runs.append(run) or real(run))
+    opened(SINGLE, picture="Coffee", method="HiResCAM")
+    found = real(runs[-1])
+    assert found is not None and found.key == runs[-1].key
+
+
+def test_a_model_that_cannot_be_fetched_leaves_the_page_usable(monkeypatch):
+    def refuse(card, checkpoint, progress):
+        progress("resnet50.pth", 1.0, 98.0)
+        raise WeightsUnavailable("resnet50.pth is not here; put it into weights/.")
+
+    monkeypatch.setattr(loaded_models.locate, "obtain", refuse)
+    app = choose(opened(SINGLE), "model", "resnet50")
+    assert "resnet50.pth" in app.error[0].value and "goes on with EfficientNet-Lite0" in app.error[0].value
+    assert "football helmet" in text(app)
+
+
+def test_a_model_of_ones_own_is_asked_about_its_own_classes(tmp_path, monkeypatch):
+    """Also where another model's class was chosen before, and where the picture has a true class of ImageNet."""
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), tmp_path / "three.pth")
+    card = 'family = "resnet"\narchitecture = "resnet18"\nfile = "three.pth"\nclasses = ["sea", "forest", "street"]\n'
+    (tmp_path / "three.toml").write_text(card)
+    (tmp_path / "wrong.toml").write_text(card.replace("resnet18", "resnet17"))
+    app = choose(choose(opened(SINGLE, picture="Rocket"), "class", 657), "model", "three")
+    assert not app.error and app.selectbox(key="class").value == "Predicted class"
+    assert len(app.selectbox(key="class").options) == 4
+    choose(app, "class", 1)
+    assert "forest" in text(app)
+    choose(app, "model", "wrong")
+    assert "no architecture of the family resnet" in app.error[0].value and "goes on with" in app.error[0].value
+
+
+SICK = {
+    "not numbers": np.full((7, 7), np.nan),
+    "zero everywhere": np.zeros((7, 7)),
+    "same everywhere": np.ones((7, 7)),
+    "narrow frame": np.pad(np.zeros((12, 12)), 1, constant_values=1),
+    "1% of its cells": np.where(np.arange(10_000) == 5050, 1, 1e-6).reshape(100, 100),
+    "cut off": np.linspace(-1, 1, 900).reshape(30, 30).clip(-1, 0.5),
+}
+
+
+@pytest.mark.parametrize("says", SICK)
+def test_what_is_wrong_with_a_map_stands_on_both_pages(says, monkeypatch):
+    """Results are shared by all sessions, these made ones too: the tests before and after must not see them."""
+    real = cache.explain
+    sick = {"heatmap": SICK[says].astype(np.float32), "signed": True}
+    monkeypatch.setattr(cache, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
+    cache._shared().results.clear()
+    single = opened(SINGLE, picture="Retina")
+    compared = opened(METHODS_PAGE, picture="Retina", methods="Grad-CAM")
+    cache._shared().results.clear()
+    for app in (single, compared):
+        assert [says in warning.value for warning in app.warning] == [True]
+
+
+def picture_file(name: str = "red.png") -> tuple[str, bytes, str]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (300, 200), "red").save(buffer, "PNG")
+    return name, buffer.getvalue(), "image/png"
+
+
+def test_an_upload_is_explained_and_named_in_the_link():
+    app = opened(SINGLE)
+    app.file_uploader(key="file").set_value(picture_file()).run()
+    assert not app.exception and app.selectbox(key="picture").value == "Your own picture"
+    assert len(app.query_params["upload"]) == 64
+    assert "Method: Grad-CAM" in text(app)
+
+
+def test_a_bad_upload_gives_one_sentence_and_loses_nothing():
+    app = opened(SINGLE, method="LayerCAM")
+    app.file_uploader(key="file").set_value(("bad.png", b"<html>", "image/png")).run()
+    assert not app.exception and "bad.png" in app.error[0].value
+    assert "football helmet" in text(app) and "Method: LayerCAM" in text(app)
+
+
+def test_a_link_to_an_upload_asks_for_it():
+    app = opened(SINGLE, picture="Your own picture", upload="ab" * 32)
+    assert "abababababab" in app.info[0].value and "upload the same file" in app.info[0].value
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"method": "Astrology"},
+        {"class": "unicorn (99999)"},
+        {"picture": "../../etc/passwd"},
+        {"opacity": "seven"},
+        {"smooth_grad.samples": "-3", "method": "SmoothGrad"},
+        {"model": "<script>alert(1)</script>"},
+        {"upload": "x" * 5000},
+    ],
+    ids=lambda query: next(iter(query)),
+)
+def test_a_nonsensical_link_falls_back_to_defaults(query):
+    app = opened(SINGLE, **query)
+    assert not app.exception and not app.error
+
+
+def test_state_survives_leaving_the_page_and_coming_back():
+    app = choose(opened(SINGLE), "method", "hires_cam")
+    app.switch_page("Home.py").run()
+    app.switch_page(SINGLE).run()
+    assert not app.exception
+    assert app.selectbox(key="method").value == "hires_cam"
+
+
+def tiles(app: AppTest) -> list[str]:
+    titles = {method.title for method in METHODS.values()}
+    return [one.value.strip("*") for one in app.markdown if one.value.strip("*") in titles]
+
+
+def test_methods_are_compared_on_one_picture():
+    app = opened(METHODS_PAGE, picture="Rocket")
+    assert len(tiles(app)) == 6 and len(app.image) == 6
+    assert len(app.get("vega_lite_chart")) == 1, "the agreement matrix"
+
+
+@pytest.mark.parametrize(("section", "says"), [("Consensus", "Dissent"), ("Sanity check", "ρ ="), ("Layers", "stem")])
+def test_each_section_of_the_comparison(section, says, monkeypatch):
+    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
+    assert says in text(opened(METHODS_PAGE, picture="Rocket", more=section))
+
+
+def test_the_comparison_can_be_downloaded():
+    app = opened(METHODS_PAGE, picture="Rocket", more="Download")
+    assert len(app.get("download_button")) == 3
+
+
+@pytest.mark.parametrize("order", method_tiles.ORDERS)
+def test_every_order_holds_the_same_tiles(order):
+    assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
+        METHODS[name].title for name in method_tiles.DEFAULT
+    )
+
+
+@pytest.mark.parametrize("order", ["Agreement", "Deletion (quick)"])
+def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order):
+    """Also where one map prefers no place: its agreement is nothing, and it comes last."""
+    cache._shared().results.clear()
+    shown = ["Uniform", "Grad-CAM", "Saliency", "HiResCAM"]
+    app = opened(METHODS_PAGE, picture="Rocket", order=order, methods=shown)
+    said = [one.value.split(": ")[1].strip("*") for one in app.markdown if one.value.startswith(order)]
+    assert len(said) == 4 and len(tiles(app)) == 4
+    if order == "Agreement":
+        assert tiles(app)[-1] == "Uniform" and said.pop() == "–"
+    assert [float(one) for one in said] == sorted(map(float, said), reverse=True)
+
+
+def test_a_common_scale_is_common_on_the_first_run_too():
+    cache._shared().results.clear()
+    app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
+    said = [one.value.split("cells. ")[1].split(" Passes")[0] for one in app.caption if "Passes: " in one.value]
+    assert len(said) == 2 and len(set(said)) == 1 and "shared by 2 maps" in said[0]
+
+
+def test_maps_that_prefer_no_place_are_compared_without_a_fault():
+    app = opened(METHODS_PAGE, picture="Rocket", methods=["Uniform"])
+    assert "two methods or more" in app.info[0].value
+    for measure in ("spearman", "overlap", "ssim"):
+        opened(METHODS_PAGE, picture="Rocket", methods=["Uniform", "Grad-CAM"], measure=measure)
+
+
+def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):
+    real = cache.explain
+
+    def sometimes(model, picture, method, **asked):
+        if method == "layer_cam":
+            raise BadRequest("It broke on purpose.")
+        return real(model, picture, method, **asked)
+
+    monkeypatch.setattr(cache, "explain", sometimes)
+    app = opened(METHODS_PAGE, picture="Hubble deep field")
+    assert [error.value for error in app.error] == ["It broke on purpose."]
+    assert len(app.image) == 5
+
+
+def test_a_blind_vote_shows_no_name_before_it_is_cast():
+    app = opened(METHODS_PAGE, picture="Rocket", blind="true")
+    assert not tiles(app) and len(app.image) == 6
+    assert not any(method.title in str(image.proto) for image in app.image for method in METHODS.values())
+    app.segmented_control(key="best").set_value("A").run()
+    assert "You chose" in app.success[0].value

@@ -1,0 +1,71 @@
+"""The page of a training on the real server: clicks lead from the picture of all samples to one, fluidly."""
+
+import re
+import time
+
+import pytest
+from browsing import choose, settled
+from playwright.sync_api import expect
+from small_recordings import recorded
+
+pytestmark = pytest.mark.browser
+
+
+def value(page, label):
+    return page.get_by_role("combobox", name=label, exact=True).input_value()
+
+
+def test_from_the_picture_of_all_samples_to_one(visit):
+    page = visit("Training_evolution?run=scenes_supervised")
+    expect(page.get_by_text(re.compile(r"2,700 samples in \d+ rows"))).to_be_visible()
+    pictures = page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
+    assert value(page, "Row").startswith("buildings 1–")
+    whole = pictures.nth(0).bounding_box()
+    page.mouse.click(whole["x"] + 300, whole["y"] + 420)
+    settled(page)
+    row, sample = value(page, "Row"), value(page, "Sample")
+    assert not row.startswith("buildings 1–"), "a click on a row chooses it"
+    few = page.get_by_text("samples of this row").locator("xpath=following::*[@data-testid='stVegaLiteChart'][1]")
+    few.scroll_into_view_if_needed()
+    box = few.locator("canvas, svg").first.bounding_box()
+    page.mouse.click(box["x"] + 300, box["y"] + 300)
+    settled(page)
+    assert value(page, "Sample") != sample and value(page, "Row") == row
+    began = time.monotonic()
+    choose(page, "Sort by", "Variability")
+    assert time.monotonic() - began < 12, "2,700 samples of 48 epochs answer at once"
+    assert "sort=Variability" in page.url and "scenes_supervised.row" in page.url
+    choose(page, "Second run", "scenes_finetuned")
+    page.get_by_text("Second run", exact=True).last.click()
+    settled(page)
+    expect(page.get_by_text("samples end in different classes")).to_be_visible()
+
+
+def test_after_a_filter_the_boxes_say_what_is_shown(visit):
+    page = visit("Training_evolution?run=scenes_supervised")
+    before = value(page, "Row"), value(page, "Sample")
+    choose(page, "Samples", "Forgotten: right before, wrong at the end")
+    settled(page)
+    row, sample = value(page, "Row"), value(page, "Sample")
+    assert row == "buildings 1–2" and before[0] != row and before[1] != sample
+    expect(page.get_by_text(f"{sample}: buildings, at the end taken for")).to_be_visible()
+
+
+def test_a_run_that_is_being_written_grows_before_one_s_eyes(visit, more_data):
+    file = more_data / "runs" / "growing.parquet"
+    file.parent.mkdir(exist_ok=True)
+    recorded(file, samples=40, epochs=2)
+    page = visit("Training_evolution?run=growing&live=true")
+    expect(page.get_by_text("Right at epoch 2")).to_be_visible()
+    recorded(file, samples=40, epochs=3)
+    expect(page.get_by_text("Right at epoch 3")).to_be_visible(timeout=30_000)  # nobody has touched the page
+    settled(page)
+    file.unlink()
+
+
+def test_on_a_telephone_the_picture_can_be_moved_sideways(visit):
+    page = visit("Training_evolution?run=scenes_barlow", viewport={"width": 380, "height": 900})
+    main = page.locator('[data-testid="stMain"]')
+    assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
+    chart = page.locator('[data-testid="stVegaLiteChart"]').first
+    assert chart.evaluate("chart => { chart.scrollLeft = 9999; return chart.scrollLeft }") > 200
