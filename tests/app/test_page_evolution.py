@@ -138,7 +138,7 @@ def specs(run, colours=None, groups=None):
     cells = charts.cells_of_classes(run, groups, [str(one) for one in run.samples], colours)
     bars = [charts.Bars("frequency", [0.5] * len(run.samples), ["50%"] * len(run.samples))]
     both = [charts.curves([run], "accuracy"), charts.curves([run], "loss")]
-    return cells, charts.heatmap(cells, colours, bars, both, said="confidence", width=300).to_dict()
+    return cells, charts.heatmap(cells, colours, bars, both, text_title="confidence", width=300).to_dict()
 
 
 def test_cells_hold_what_was_predicted():
@@ -146,7 +146,7 @@ def test_cells_hold_what_was_predicted():
     cells, spec = specs(run)
     assert len(cells) == 20 and cells[cells["row"] == 1]["full"].tolist() == ["cat", "dog", "cat", "dog", "cat"]
     assert cells[cells["name"] == "misses"]["full"].tolist()[1] == charts.NOTHING
-    assert set(cells["said"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 6
+    assert set(cells["text"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 6
     assert [one["name"] for one in spec["params"]] == ["row"]
 
 

@@ -112,6 +112,6 @@ def test_the_table_of_means_says_what_it_shows():
     data = every_chart()["means"].to_dict()
     cells = next(iter(data["datasets"].values()))
     one = next(cell for cell in cells if (cell["method"], cell["metric"]) == ("b", "up"))
-    assert one["said"] == "1.35" and one["place"] == 0.5 and one["controls"] == "beats every control"
+    assert one["text"] == "1.35" and one["place"] == 0.5 and one["controls"] == "beats every control"
     control = next(cell for cell in cells if cell["method"].startswith("control:"))
-    assert control["place"] == 0 and control["controls"] == "is one"
+    assert control["place"] == 0 and control["controls"] == "is a control"

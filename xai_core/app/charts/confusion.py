@@ -1,4 +1,9 @@
-"""Altair charts of where a classifier goes wrong. Selections have a select box beside them on the page."""
+"""Altair charts of a classifier's errors: the confusion matrix, calibration, precision and recall.
+
+What a click selects can be chosen in a select box on the page as well.
+"""
+
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -7,45 +12,45 @@ import pandas as pd
 from xai_core.analysis.confusion import Confusion
 from xai_core.app.charts.common import ASKED, OTHER, QUIET
 
-NUMBERS = 24  # classes up to which every cell says its number
-LABEL = 150  # pixels of a class's name
+NUMBERS = 24  # classes up to which the number is written in every cell
+LABEL = 150  # width of a class's name at most, in pixels
 
 
 def confusion_matrix(
-    found: Confusion, *, rates: bool, dim_diagonal: bool, other: Confusion | None = None, titles: tuple[str, str] = ("", "")
+    matrix: Confusion, *, rates: bool, dim_diagonal: bool, other: Confusion | None = None, titles: tuple[str, str] = ("", "")
 ) -> alt.LayerChart:
-    """True classes down, predictions across; colour is the logarithm of the count, or of the share of the row.
+    """True classes in rows, predicted classes in columns; the colour is the logarithm of the count, or of the row's share.
 
-    With `other` (over the same classes) it is the difference instead: this minus the other one, diverging about zero. A
-    click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
+    With `other` (over the same classes) it shows `matrix` minus `other` on a scale that diverges about zero; `titles`
+    name the two. A click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
     """
-    values = (found.rates if rates else found.counts).astype(float)
+    values = (matrix.rates if rates else matrix.counts).astype(float)
     signed = other is not None
-    if signed:
+    if other is not None:
         values = values - (other.rates if rates else other.counts)
     down, across = np.indices(values.shape)
     rows = pd.DataFrame(
         {
-            "true": [found.classes[index] for index in down.ravel()],
-            "predicted": [found.classes[index] for index in across.ravel()],
-            "pictures": found.counts.ravel(),
+            "true": [matrix.classes[index] for index in down.ravel()],
+            "predicted": [matrix.classes[index] for index in across.ravel()],
+            "pictures": matrix.counts.ravel(),
             "value": values.ravel(),
             "right": (down == across).ravel(),
-            "said": [_said(value, rates, signed) for value in values.ravel()],
+            "text": [_value_text(value, rates, signed) for value in values.ravel()],
         }
     )
-    rows = rows[rows["true"].isin([name for name, total in zip(found.classes, found.counts.sum(1), strict=True) if total])]
-    rows = rows[rows["value"] != 0]  # nothing is not a little: such cells stay empty
+    rows = rows[rows["true"].isin([name for name, total in zip(matrix.classes, matrix.counts.sum(1), strict=True) if total])]
+    rows = rows[rows["value"] != 0]  # cells without pictures stay empty, so that they differ from those with few
     largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
     unit = 0.01 if rates else 1  # zero has a logarithm too
     most = 1 if rates else largest
     share = rows["value"].abs() / largest if signed else np.log1p(rows["value"] / unit) / np.log1p(most / unit)
     rows["strong"] = share > (0.55 if signed else 0.65)
-    axis = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
+    axis: dict[str, Any] = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
     axis |= {"grid": True, "bandPosition": 1}
     base = alt.Chart(rows).encode(
-        x=alt.X("predicted:N", sort=list(found.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
-        y=alt.Y("true:N", sort=list(found.classes), title="true", axis=alt.Axis(**axis)),
+        x=alt.X("predicted:N", sort=list(matrix.classes), title="predicted", axis=alt.Axis(**axis, labelAngle=-45)),
+        y=alt.Y("true:N", sort=list(matrix.classes), title="true", axis=alt.Axis(**axis)),
     )
     if signed:
         scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
@@ -58,23 +63,23 @@ def confusion_matrix(
             "value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="%" if rates else ",~r")
         ),
         opacity=faded,
-        tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("said:N", title=words)],
+        tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("text:N", title=words)],
     )
-    layers = cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))
-    if len(found.classes) <= NUMBERS:
-        faint = f"datum.right && {str(dim_diagonal).lower()}"  # such a cell is nearly the page: dark at night
+    layers = [cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))]
+    if len(matrix.classes) <= NUMBERS:
+        faint = f"datum.right && {str(dim_diagonal).lower()}"  # such a cell has nearly the page's colour: dark at night
         ink = alt.when(faint).then(alt.value(QUIET)).when("datum.strong").then(alt.value("white"))
-        numbers = base.mark_text(fontSize=11).encode(text="said:N", color=ink.otherwise(alt.value("#26323d")))
-        layers = layers + numbers
-    cell = 34 if len(found.classes) <= NUMBERS else 15
+        layers.append(base.mark_text(fontSize=11).encode(text="text:N", color=ink.otherwise(alt.value("#26323d"))))
+    cell = 34 if len(matrix.classes) <= NUMBERS else 15
     names = rows["true"].unique()
-    beside, below = (min(LABEL, 6 * max(map(len, some), default=0)) for some in (names, found.classes))
-    return layers.properties(
-        width=cell * max(len(found.classes), 6) + beside + 50, height=round(cell * max(len(names), 3) + 0.71 * below + 150)
+    beside, below = (min(LABEL, 6 * max(map(len, some), default=0)) for some in (names, matrix.classes))
+    chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(
+        width=cell * max(len(matrix.classes), 6) + beside + 50, height=round(cell * max(len(names), 3) + 0.71 * below + 150)
     )
+    return chart
 
 
-def _said(value: float, rates: bool, signed: bool) -> str:
+def _value_text(value: float, rates: bool, signed: bool) -> str:
     if np.isnan(value):
         return "–"
     sign = "+" if signed and value > 0 else ""
@@ -99,14 +104,15 @@ def calibration(bins: pd.DataFrame) -> alt.LayerChart:
         )
     )
     line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 4], color=QUIET).encode(x="x:Q", y="x:Q")
-    return (bars + line).properties(height=340)
+    chart: alt.LayerChart = (bars + line).properties(height=340)
+    return chart
 
 
 def per_class(rows: pd.DataFrame) -> alt.Chart:
     """Precision and recall of each class, two dots on a line; the class with the lowest recall first."""
     long = rows.melt(["class", "pictures"], ["precision", "recall"], var_name="measure", value_name="share")
     order = rows.sort_values("recall")["class"].tolist()
-    return (
+    chart: alt.Chart = (
         alt.Chart(long)
         .mark_point(filled=True, size=70, opacity=1)
         .encode(
@@ -121,3 +127,4 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
         )
         .properties(height=120 + 26 * len(order))
     )  # fmt: skip
+    return chart

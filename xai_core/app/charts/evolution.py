@@ -1,5 +1,6 @@
-"""Altair charts of a training: who was taken for what, epoch by epoch, with what is counted of it beside and above."""
+"""Altair charts of a training: every sample's predicted class, epoch by epoch, with measures beside and curves above."""
 
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import pandas as pd
 from xai_core.app.charts.common import ASKED, OTHER, QUIET
 from xai_core.training.dynamics.analysis import MISSING, Groups, Run
 
-ROWS = 160  # groups of samples that one picture shows at most: 50 epochs of them are 8,000 cells
+ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
 COLOURS = 10  # classes that have a colour of their own
 # Tableau 10: ten hues that stay apart on light and dark, the most common class first
 PALETTE = ["#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#eeca3b", "#b279a2", "#ff9da6", "#9d755d", "#79706e"]
@@ -28,29 +29,29 @@ CURVE_TITLES = {
 
 
 class Bars(NamedTuple):
-    """A measure of each row, drawn beside it: its title, the values from 0 to `top`, what the pointer reads of each, and
-    how the axis writes numbers."""
+    """A measure of each row, drawn beside it: its title, the values from 0 to `top`, the tooltip's text for each, and the
+    number format of the axis."""
 
     title: str
     values: Sequence[float]
-    said: Sequence[str]
+    texts: Sequence[str]
     top: float = 1.0
     form: str = "%"
 
 
 def colours_of(run: Run, most: int = COLOURS) -> dict[str, str]:
-    """A colour for each class, by how often it was predicted; behind the first `most` all share one grey."""
+    """A colour for each class, the most often predicted first; where there are more than `most`, the others share a grey."""
     counts = np.bincount(run.predicted[run.predicted != MISSING], minlength=len(run.classes))
     order = range(len(run.classes)) if len(run.classes) <= most else np.argsort(-counts, kind="stable")
-    shown = [run.classes[index] for index in order][: most if len(run.classes) <= most else most - 1]
-    found = dict(zip(shown, PALETTE, strict=False))
+    coloured = [run.classes[index] for index in order][: most if len(run.classes) <= most else most - 1]
+    colours = dict(zip(coloured, PALETTE, strict=False))
     holes = (run.predicted == MISSING).any()
-    return found | ({REST: GREY} if len(run.classes) > len(shown) else {}) | ({NOTHING: PALE} if holes else {})
+    return colours | ({REST: GREY} if len(run.classes) > len(coloured) else {}) | ({NOTHING: PALE} if holes else {})
 
 
 def cells_of_classes(run: Run, groups: Groups, names: Sequence[str], colours: dict[str, str]) -> pd.DataFrame:
-    """A row for each cell of the picture: `row` and its `name`, `epoch`, `colour` (a key of `colours`), `full` and what the
-    pointer reads."""
+    """A row for each cell of the heatmap: `row` and its `name`, `epoch`, `colour` (a key of `colours`), `full` (the class),
+    `strength` (the opacity, in [0, 1]) and `text`: the confidence of single samples, else the share of a group."""
     row, column = np.indices(groups.predicted.shape)
     known = [*run.classes, NOTHING]  # -1 is the last
     full = np.array(known, dtype=object)[groups.predicted]
@@ -58,9 +59,9 @@ def cells_of_classes(run: Run, groups: Groups, names: Sequence[str], colours: di
     share = groups.share
     if (sizes == 1).all():
         confidence = run.confidence
-        said = np.where(np.isnan(confidence), "unknown", np.char.add(np.char.mod("%.1f", 100 * confidence), "%"))
+        text = np.where(np.isnan(confidence), "unknown", np.char.add(np.char.mod("%.1f", 100 * confidence), "%"))
     else:
-        said = np.char.add(np.char.mod("%.0f", 100 * share), "%")
+        text = np.char.add(np.char.mod("%.0f", 100 * share), "%")
     return pd.DataFrame(
         {
             "row": row.ravel(),
@@ -69,13 +70,13 @@ def cells_of_classes(run: Run, groups: Groups, names: Sequence[str], colours: di
             "full": full.ravel(),
             "colour": [name if name in colours else REST for name in full.ravel()],
             "strength": np.where(sizes[:, None] == 1, 1.0, 0.25 + 0.75 * share).ravel(),
-            "said": said.ravel(),
+            "text": text.ravel(),
         }
     )
 
 
 def cells_of_two(first: Run, second: Run, groups: Groups, names: Sequence[str]) -> pd.DataFrame:
-    """As `cells_of_classes`, but which of two runs is right; of groups, what most of their samples are."""
+    """As `cells_of_classes`, for which of two runs is right (a key of STATES); in a group, the state of most samples."""
     one, two = (run.predicted == run.true[:, None] for run in (first, second))
     state = np.select([one & two, one, two], [0, 1, 2], 3)
     state[(first.predicted == MISSING) | (second.predicted == MISSING)] = 4
@@ -84,9 +85,9 @@ def cells_of_two(first: Run, second: Run, groups: Groups, names: Sequence[str]) 
         counts = np.stack([(state[low:high] == kind).sum(0) for kind in range(len(STATES))])
         rows.append(counts.argmax(0))
         shares.append(counts.max(0) / (high - low))
-    found, share = np.array(rows), np.array(shares)
-    row, column = np.indices(found.shape)
-    words = np.array(list(STATES), dtype=object)[found].ravel()
+    states, share = np.array(rows), np.array(shares)
+    row, column = np.indices(states.shape)
+    words = np.array(list(STATES), dtype=object)[states].ravel()
     return pd.DataFrame(
         {
             "row": row.ravel(),
@@ -95,18 +96,24 @@ def cells_of_two(first: Run, second: Run, groups: Groups, names: Sequence[str]) 
             "full": words,
             "colour": words,
             "strength": np.where(np.diff(groups.starts)[:, None] == 1, 1.0, 0.25 + 0.75 * share).ravel(),
-            "said": np.char.add(np.char.mod("%.0f", 100 * share), "%").ravel(),
+            "text": np.char.add(np.char.mod("%.0f", 100 * share), "%").ravel(),
         }
     )
 
 
 def heatmap(
-    cells: pd.DataFrame, colours: dict[str, str], bars: Sequence[Bars], curves: Sequence[alt.Chart], *, said: str, width: int
+    cells: pd.DataFrame,
+    colours: dict[str, str],
+    bars: Sequence[Bars],
+    curves: Sequence[alt.Chart],
+    *,
+    text_title: str,
+    width: int,
 ) -> alt.ConcatChart:
-    """One row for each sample or group, one column for each epoch; the bars stand beside its rows, the curves (two of them)
-    above and below its columns. A click selects a row: the point selection `row` over the field `row`.
+    """One row for each sample or group, one column for each epoch; the bars stand beside its rows, the two curves above and
+    below its columns. A click selects a row: the point selection `row` over the field `row`.
 
-    `said` names what the pointer reads of a cell. All parts share the axes that they stand on.
+    `text_title` names the cells' `text` in the tooltip. Rows and bars, and columns and curves, have common axes.
     """
     count = int(cells["row"].max()) + 1
     height = int(np.clip(count * (16 if count <= 40 else 4), 120, 640))
@@ -134,7 +141,7 @@ def heatmap(
             y=names,
             color=alt.Color("colour:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=legend),
             opacity=alt.Opacity("strength:Q", scale=None, legend=None),
-            tooltip=["name:N", "epoch:O", alt.Tooltip("full:N", title="predicted"), alt.Tooltip("said:N", title=said)],
+            tooltip=["name:N", "epoch:O", alt.Tooltip("full:N", title="predicted"), alt.Tooltip("text:N", title=text_title)],
         )
         .add_params(alt.selection_point(name="row", fields=["row"], on="click"))
         .properties(width=width, height=height)
@@ -142,24 +149,23 @@ def heatmap(
     beside = [_bars(one, down, height) for one in bars]
     empty = [alt.Chart(pd.DataFrame({"x": [0]})).mark_point(opacity=0).properties(width=70, height=20) for _ in bars]
     above, below = (curve.properties(width=width, height=110) for curve in curves)
-    return (
+    chart: alt.ConcatChart = (
         alt.concat(above, *empty, main, *beside, below, *empty, columns=1 + len(bars), spacing={"row": 8, "column": 10})
         .resolve_scale(color="independent", opacity="independent", y="independent", x="independent")
         .configure_view(stroke=None)
     )
+    return chart
 
 
 def _labels(cells: pd.DataFrame) -> str:
     """A Vega expression: the name of a row by its number."""
-    import json
-
     names = cells.drop_duplicates("row").sort_values("row")["name"].tolist()
     return f"{json.dumps(names)}[datum.value]"
 
 
 def _bars(bars: Bars, down: alt.Y, height: int) -> alt.Chart:
-    rows = pd.DataFrame({"row": range(len(bars.values)), "value": np.asarray(bars.values, float), "said": bars.said})
-    return (
+    rows = pd.DataFrame({"row": range(len(bars.values)), "value": np.asarray(bars.values, float), "text": bars.texts})
+    chart: alt.Chart = (
         alt.Chart(rows)
         .mark_bar(color=OTHER)
         .encode(
@@ -170,14 +176,15 @@ def _bars(bars: Bars, down: alt.Y, height: int) -> alt.Chart:
                 axis=alt.Axis(format=bars.form, values=[0, bars.top], domain=False),
             ),
             y=down,
-            tooltip=[alt.Tooltip("said:N", title=bars.title)],
+            tooltip=[alt.Tooltip("text:N", title=bars.title)],
         )
         .properties(width=70, height=height, title=alt.TitleParams(bars.title, fontSize=11, fontWeight="normal", offset=4))
     )
+    return chart
 
 
 def curves(runs: Sequence[Run], kind: str) -> alt.Chart:
-    """Loss or accuracy over the epochs of the first run, of it and of a second one (dashed); `kind` is "loss" or "accuracy".
+    """Loss or accuracy (`kind`) of one run or two, over the epochs of the first; the second run's lines are dashed.
 
     The accuracy of the recorded samples is counted from the run itself.
     """
@@ -193,14 +200,14 @@ def curves(runs: Sequence[Run], kind: str) -> alt.Chart:
     rows = rows.dropna(subset="value").assign(epoch=lambda table: table["epoch"].astype(str))
     order = [str(epoch) for epoch in runs[0].epochs]
     rows = rows[rows["epoch"].isin(order)]
-    shown = [name for name in CURVES if name in set(rows["curve"])]
+    present = [name for name in CURVES if name in set(rows["curve"])]
     form = ".0%" if kind == "accuracy" else ".2~f"
     dash = alt.StrokeDash(
         "run:N",
         sort=[run.title for run in runs],
         legend=alt.Legend(title=None, orient="top", offset=2) if len(runs) > 1 else None,
     )
-    return (
+    chart: alt.Chart = (
         alt.Chart(rows)
         .mark_line(point=len(order) < 4, strokeWidth=1.8)
         .encode(
@@ -211,18 +218,20 @@ def curves(runs: Sequence[Run], kind: str) -> alt.Chart:
             color=alt.Color(
                 "curve:N",
                 title=None,
-                scale=alt.Scale(domain=shown, range=[CURVES[name] for name in shown]),
+                scale=alt.Scale(domain=present, range=[CURVES[name] for name in present]),
                 legend=alt.Legend(orient="top", offset=2),
             ),
             strokeDash=dash,
             tooltip=["run:N", "curve:N", "epoch:O", alt.Tooltip("value:Q", title=kind, format=".3f")],
         )
     )
+    return chart
 
 
 def path_of(run: Run, index: int, colours: dict[str, str]) -> alt.LayerChart:
-    """One sample over the epochs: the height is the confidence, the colour the predicted class; right ones are filled."""
-    seen = run.predicted[index] != MISSING
+    """One sample over the epochs: the height is the confidence, the colour the predicted class; right predictions are
+    filled."""
+    recorded = run.predicted[index] != MISSING
     full = np.array([*run.classes, NOTHING], dtype=object)[run.predicted[index]]
     rows = pd.DataFrame(
         {
@@ -232,7 +241,7 @@ def path_of(run: Run, index: int, colours: dict[str, str]) -> alt.LayerChart:
             "confidence": run.confidence[index].astype(float),
             "right": run.predicted[index] == run.true[index],
         }
-    )[seen]
+    )[recorded]
     if rows["confidence"].isna().all():
         rows["confidence"] = 1.0
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
@@ -246,4 +255,5 @@ def path_of(run: Run, index: int, colours: dict[str, str]) -> alt.LayerChart:
         fill=alt.condition("datum.right", alt.Fill("colour:N", scale=scale, legend=None), alt.value("transparent")),
         tooltip=["epoch:O", "predicted:N", alt.Tooltip("confidence:Q", format=".1%"), "right:N"],
     )
-    return (line + points).properties(height=150)
+    chart: alt.LayerChart = (line + points).properties(height=150)
+    return chart

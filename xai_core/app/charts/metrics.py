@@ -1,4 +1,4 @@
-"""Charts of measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
+"""Altair charts of one image's measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -12,27 +12,28 @@ from PIL import Image
 from xai_core.app.charts.common import ASKED, OTHER, QUIET
 from xai_core.explanation.rendering import encoded
 
-# Okabe and Ito's colours without black and yellow, which one of the two themes would hide; then dashes tell maps apart.
+# Okabe and Ito's colours without black and yellow, which one of the two themes would hide. More lines repeat them dashed.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))
 CONTROL_DASH = (3, 3)
 
 
 def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
-    """One metric of every map: `scores` has the columns name, value, control (bool) and note.
+    """One metric of every map: `scores` has the columns name, value, control (bool), beaten (bool) and note.
 
-    Controls are dashed rules across the bars. A map that does not beat them all is grey.
+    Controls are dashed rules across the bars. The bar of a map that is beaten by a control is grey.
     """
     maps, controls = scores[~scores.control], scores[scores.control]
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
-    tooltip = ["name:N", alt.Tooltip("value:Q", format=".4g"), "note:N"]
+    tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
     colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(ASKED))
     bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
     numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("value:Q", format=".3f"))
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
-    return (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
+    chart: alt.LayerChart = (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
+    return chart
 
 
 def styles(names: Sequence[str], controls: Sequence[bool]) -> tuple[list[str], list[list[int]]]:
@@ -47,9 +48,10 @@ def styles(names: Sequence[str], controls: Sequence[bool]) -> tuple[list[str], l
 
 
 def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] | None) -> alt.LayerChart:
-    """Curves of several maps: `points` has the columns name (with its area), control, step, x and y.
+    """Curves of several maps: `points` has the columns name (with its area), control, step, x and y; `axes` their titles.
 
-    A click picks the nearest point: the selection `pick` over the fields `name` and `step`. The chosen one is ringed.
+    A click selects the nearest point: the selection `pick` over the fields `name` and `step`. A ring marks the point
+    `chosen` (its name and step).
     """
     lines = points.drop_duplicates("name")
     colours, dashes = styles(list(lines.name), list(lines.control))
@@ -69,39 +71,45 @@ def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] 
     dots = base.mark_point(filled=True, size=34, opacity=0.75).encode(strokeDash=alt.value([1, 0])).add_params(pick)
     layers = base.mark_line(strokeWidth=2) + dots
     if chosen is not None:
-        here = points[(points.name == chosen[0]) & (points.step == chosen[1])]
-        layers += alt.Chart(here).mark_point(size=190, strokeWidth=3, color=ASKED).encode(x=x, y=y)
-    return layers.properties(height=380)
+        point = points[(points.name == chosen[0]) & (points.step == chosen[1])]
+        layers += alt.Chart(point).mark_point(size=190, strokeWidth=3, color=ASKED).encode(x=x, y=y)
+    chart: alt.LayerChart = layers.properties(height=380)
+    return chart
 
 
 def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) -> alt.LayerChart:
-    """The picture with its box; dragging over it draws another: the interval selection `brush` over x and y, in the
-    picture's pixels, y counted from below."""
+    """The picture, `width` pixels wide, with its box (left, top, right, bottom in the picture's pixels).
+
+    Dragging over it selects another: the interval selection `brush` over x and y, in the picture's pixels, y counted from
+    below.
+    """
     small = picture.copy()
     small.thumbnail((2 * width, 2 * width))
     url = "data:image/jpeg;base64," + base64.b64encode(encoded(small)).decode()
     across, down = picture.size
-    x = {"scale": alt.Scale(domain=[0, across], nice=False), "axis": None}
-    y = {"scale": alt.Scale(domain=[0, down], nice=False), "axis": None}
+    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, across], nice=False), "axis": None}
+    y: dict[str, Any] = {"scale": alt.Scale(domain=[0, down], nice=False), "axis": None}
     whole: dict[str, Any] = {"width": alt.ExprRef("width"), "height": alt.ExprRef("height"), "aspect": False}
     brush = alt.selection_interval(name="brush", encodings=["x", "y"])
-    shown = (
+    image = (
         alt.Chart(pd.DataFrame({"url": [url], "x": [across / 2], "y": [down / 2]}))
         .mark_image(**whole)
         .encode(url="url:N", x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y))
         .add_params(brush)
     )
-    layers = shown
+    layers = [image]
     if box is not None:
         left, top, right, bottom = box
         edges = pd.DataFrame({"x": [left], "x2": [right], "y": [down - top], "y2": [down - bottom]})
         outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3)
-        layers = shown + outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q")
-    return layers.properties(width=width, height=round(width * down / across)).configure_view(stroke=None)
+        layers.append(outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q"))
+    size = {"width": width, "height": round(width * down / across)}
+    chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(**size).configure_view(stroke=None)
+    return chart
 
 
 def curve_points(curves_of: Mapping[str, np.ndarray], controls: Sequence[str]) -> pd.DataFrame:
-    """Curves (n, 2) by their names as the table that `curves` draws."""
+    """Curves (n, 2), by their names, as the table that `curves` draws; `controls` are the names of those that are dashed."""
     rows = [
         {"name": name, "control": name in controls, "step": step, "x": x, "y": y}
         for name, curve in curves_of.items()

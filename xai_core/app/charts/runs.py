@@ -1,6 +1,10 @@
-"""Altair charts of runs: the table of means, spreads, ranks, and intervals of any kind; colours do not follow the theme."""
+"""Altair charts of evaluation runs: the table of means, spreads, ranks, and intervals of any kind.
 
-from collections.abc import Sequence
+Their colours do not depend on the theme.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -14,66 +18,69 @@ OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, ticks=False, domain=False, labelFontSize=12)
 HEADS = alt.Axis(title=None, orient="top", labelAngle=-35, labelLimit=190, labelOverlap=False, labelFontSize=12)
 LOST = "°"  # marks a method that does not beat every control
+NO_DIFFERENCE, WORSE = "no significant difference from the best", "worse than the best"
 
 
 def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -> alt.LayerChart:
     """Means of methods by metrics for one model. `lines` has `method`, `metric` (titles), `mean`, `low`, `high`, `n`,
-    `missing`, `rank`, `beats`; rows and columns come in the order given.
+    `missing`, `rank`, `control`, `beats`; rows and columns come in the order given.
 
-    Colours are places among the methods of a column, because metrics have different units: the best is yellow, the worst
-    dark, in every column. A click selects a cell: the point selection `cell` over `method` and `metric`.
+    The colour is the method's rank in its column, because metrics have different units: in every column the best is yellow
+    and the worst dark. A click selects a cell: the point selection `cell` over `method` and `metric`.
     """
-    shown = lines.copy()
-    best = shown.groupby("metric")["rank"].transform("max")
-    shown["place"] = 1 - (shown["rank"] - 1) / (best - 1).clip(lower=1)
-    found = [
-        significance.Estimate(row.mean, row.low, row.high, row.n, "" if row.n > 1 else "one") for row in shown.itertuples()
+    table = lines.copy()
+    worst = table.groupby("metric")["rank"].transform("max")
+    table["place"] = 1 - (table["rank"] - 1) / (worst - 1).clip(lower=1)
+    table["text"] = [
+        significance.plain(mean) + (LOST if beats is False else "")
+        for mean, beats in zip(table["mean"], table["beats"], strict=True)
     ]
-    shown["said"] = [
-        significance.plain(one.value) + (LOST if beats is False else "")
-        for one, beats in zip(found, shown.beats, strict=True)
+    table["interval"] = [
+        f"{significance.plain(low)} – {significance.plain(high)}" if n > 1 else ""
+        for low, high, n in zip(table["low"], table["high"], table["n"], strict=True)
     ]
-    shown["interval"] = [
-        "" if one.why else f"{significance.plain(one.low)} – {significance.plain(one.high)}" for one in found
+    table["controls"] = [
+        _against_controls(beats, control) for beats, control in zip(table["beats"], table["control"], strict=True)
     ]
-    shown["controls"] = [_beats(row) for row in shown.itertuples()]
-    base = alt.Chart(shown).encode(
+    base = alt.Chart(table).encode(
         x=alt.X("metric:N", sort=list(metrics), axis=HEADS),
         y=alt.Y("method:N", sort=list(methods), axis=NAMES),
         tooltip=[
             "method:N", "metric:N", alt.Tooltip("mean:Q", format=".4g"), alt.Tooltip("interval:N", title="95 % interval"),
             alt.Tooltip("n:Q", title="pictures"), alt.Tooltip("missing:Q", title="without a value"),
-            alt.Tooltip("rank:Q", title="place"), "controls:N",
+            alt.Tooltip("rank:Q", title="rank"), "controls:N",
         ],
     )  # fmt: skip
     colours = alt.Scale(scheme="viridis", domain=[0, 1])
     legend = alt.Legend(
-        title="place in its column", orient="bottom", values=[0, 1], gradientLength=160,
+        title="rank in its column", orient="bottom", values=[0, 1], gradientLength=160,
         labelExpr="datum.value == 1 ? 'best' : 'worst'",
     )  # fmt: skip
     cells = base.mark_rect(cursor="pointer").encode(color=alt.Color("place:Q", scale=colours, legend=legend))
     ink = alt.condition("datum.place > 0.55", alt.value("#10202c"), alt.value("white"))
-    # On a narrow page cells keep their numbers only.
+    # On a narrow page cells show the mean only.
     numbers = base.mark_text(
         fontSize=alt.expr("bandwidth('x') < 50 ? 9 : 12"), dy=alt.expr("bandwidth('x') < 50 ? 0 : -5")
-    ).encode(text="said:N", color=ink)
+    ).encode(text="text:N", color=ink)
     intervals = base.mark_text(fontSize=9, dy=7, opacity=alt.expr("bandwidth('x') < 50 ? 0 : 1")).encode(
         text="interval:N", color=ink
     )
     picked = cells.add_params(alt.selection_point(name="cell", fields=["method", "metric"], on="click"))
     size = {"height": 30 * len(methods) + 150, "width": 84 * len(metrics) + 200}  # with room for names
-    return (picked + numbers + intervals).properties(**size)
+    chart: alt.LayerChart = (picked + numbers + intervals).properties(**size)
+    return chart
 
 
-def _beats(row) -> str:
-    if row.beats is None:
-        return "is one" if row.control else "cannot be said"
-    return "beats every control" if row.beats else "does not beat every control"
+def _against_controls(beats: bool | None, control: bool) -> str:
+    if beats is None:
+        return "is a control" if control else "too few pictures to tell"
+    return "beats every control" if beats else "does not beat every control"
 
 
 def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str], title: str) -> alt.LayerChart:
-    """How values are spread over pictures: a box from quarter to quarter with the middle, and every picture as a point.
-    `values` is pictures x methods, `names` the methods' titles in its order, `pictures` their names by digest."""
+    """How values are spread over pictures: a box plot (quartiles and median, whiskers to the extremes), and a point for
+    each picture. `values` is pictures x methods, `names` the methods' titles in its order, `pictures` their names by
+    digest."""
     rows = values.set_axis(list(names), axis=1).rename_axis("picture").reset_index().melt("picture", var_name="method")
     rows = rows.dropna().assign(name=lambda frame: frame.picture.map(pictures).fillna(""))
     y = alt.Y("method:N", sort=list(names), axis=NAMES)
@@ -84,57 +91,68 @@ def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str]
         .mark_circle(size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=ASKED)
         .encode(x=x, y=y, tooltip=["name:N", "method:N", alt.Tooltip("value:Q", format=".4g")])
     )
-    return (boxes + points).properties(height=ROW * len(names) + 50)
+    chart: alt.LayerChart = (boxes + points).properties(height=ROW * len(names) + 50)
+    return chart
 
 
-def critical_difference(found: Ranks, title=str) -> alt.LayerChart:
-    """Mean ranks with half the critical difference on either side: methods whose bars do not overlap are told apart."""
-    order = sorted(found.mean, key=found.mean.get)
-    alike = found.groups[0] if found.groups and order[0] in found.groups[0] else (order[0],)
+def critical_difference(ranks: Ranks, title: Callable[[str], str] = str) -> alt.LayerChart:
+    """Mean ranks with half the critical difference on either side: methods differ where their bars do not overlap.
+
+    `title` turns a method's name into its label.
+    """
+    order = sorted(ranks.mean, key=lambda name: ranks.mean[name])
+    best = ranks.groups[0] if ranks.groups and order[0] in ranks.groups[0] else (order[0],)
     rows = pd.DataFrame(
         {
             "method": [title(name) for name in order],
-            "rank": [found.mean[name] for name in order],
-            "low": [found.mean[name] - found.critical / 2 for name in order],
-            "high": [found.mean[name] + found.critical / 2 for name in order],
-            "alike": ["not told apart from the best" if name in alike else "worse than the best" for name in order],
+            "rank": [ranks.mean[name] for name in order],
+            "low": [ranks.mean[name] - ranks.critical / 2 for name in order],
+            "high": [ranks.mean[name] + ranks.critical / 2 for name in order],
+            "difference": [NO_DIFFERENCE if name in best else WORSE for name in order],
         }
     )
     y = alt.Y("method:N", sort=list(rows.method), axis=NAMES)
     colour = alt.Color(
-        "alike:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=320, columns=1),
-        scale=alt.Scale(domain=["not told apart from the best", "worse than the best"], range=[ASKED, OTHER]),
+        "difference:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=320, columns=1),
+        scale=alt.Scale(domain=[NO_DIFFERENCE, WORSE], range=[ASKED, OTHER]),
     )  # fmt: skip
-    tooltip = ["method:N", alt.Tooltip("rank:Q", title="mean rank", format=".2f"), "alike:N"]
+    tooltip = [
+        alt.Tooltip("method:N"), alt.Tooltip("rank:Q", title="mean rank", format=".2f"), alt.Tooltip("difference:N")
+    ]  # fmt: skip
     scale = alt.Scale(domain=[1, len(order)], nice=False)
-    axis = alt.X("low:Q", title="mean place, 1 is best", scale=scale)
+    axis = alt.X("low:Q", title="mean rank, 1 is best", scale=scale)
     base = alt.Chart(rows).encode(y=y, color=colour)
     bars = base.mark_rule(strokeWidth=3, opacity=0.5, clip=True).encode(x=axis, x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="rank:Q", tooltip=tooltip)
-    return (bars + points).properties(height=ROW * len(rows) + 110)
+    chart: alt.LayerChart = (bars + points).properties(height=ROW * len(rows) + 110)
+    return chart
 
 
 def intervals(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     """Values with their intervals, a line for each `name` in the order given; `kind` tells the marks of one line apart.
-    `rows` has `name`, `kind`, `value`, `low`, `high`, `n`."""
+    `rows` has `name`, `kind`, `value`, `low`, `high`, `n`, `why`."""
     y = alt.Y("name:N", sort=list(dict.fromkeys(rows.name)), axis=NAMES)
     kinds = list(dict.fromkeys(rows.kind))
-    several = {"yOffset": alt.YOffset("kind:N", sort=kinds)} if len(kinds) > 1 else {}
-    base = alt.Chart(_said(rows)).encode(y=y, **several)
+    base = alt.Chart(_with_text(rows)).encode(y=y)
+    if len(kinds) > 1:
+        base = base.encode(yOffset=alt.YOffset("kind:N", sort=kinds))
     x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False))
     height = (12 * len(kinds) + 12) * rows.name.nunique() + 90 + 26 * len(kinds)
-    return _bars(base, kinds, x).properties(height=height)
+    chart: alt.LayerChart = _bars(base, kinds, x).properties(height=height)
+    return chart
 
 
 def taus(rows: pd.DataFrame, title: str) -> alt.LayerChart:
-    """Rank correlations with their intervals between -1 and 1, each under its name; columns as for `intervals`."""
-    rows = _said(rows.reset_index(drop=True)).assign(line=lambda frame: frame.index)
+    """Rank correlations in [-1, 1] with their intervals, each under its name; columns as for `intervals`."""
+    rows = _with_text(rows.reset_index(drop=True)).assign(line=lambda frame: frame.index)
     base = alt.Chart(rows).encode(y=alt.Y("line:O", axis=None))
     kinds = list(dict.fromkeys(rows.kind))
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[-1, 1]), axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1]))
     names = base.mark_text(align="left", dy=-13, fontSize=12, color=QUIET).encode(x=alt.datum(-1), text="name:N")
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x="x:Q")
-    return (zero + _bars(base, kinds, x) + names).properties(height=44 * len(rows) + 90 + 26 * len(kinds))
+    height = 44 * len(rows) + 90 + 26 * len(kinds)
+    chart: alt.LayerChart = (zero + _bars(base, kinds, x) + names).properties(height=height)
+    return chart
 
 
 def _bars(base: alt.Chart, kinds: list[str], x: alt.X) -> alt.LayerChart:
@@ -142,15 +160,19 @@ def _bars(base: alt.Chart, kinds: list[str], x: alt.X) -> alt.LayerChart:
         "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(OKABE_ITO[: len(kinds)])),
         legend=alt.Legend(orient="bottom", columns=1, labelLimit=320) if len(kinds) > 1 else None,
     )  # fmt: skip
-    tooltip = ["name:N", "kind:N", alt.Tooltip("said:N", title="value"), alt.Tooltip("n:Q", title="pictures")]
+    tooltip = [
+        alt.Tooltip("name:N"), alt.Tooltip("kind:N"), alt.Tooltip("text:N", title="value"),
+        alt.Tooltip("n:Q", title="pictures"),
+    ]  # fmt: skip
     base = base.encode(color=colour, tooltip=tooltip)
     points = base.mark_point(filled=True, size=60, opacity=1)
-    return base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + points.encode(
+    chart: alt.LayerChart = base.mark_rule(strokeWidth=2).encode(x=x, x2="high:Q") + points.encode(
         x="value:Q", shape=alt.Shape("kind:N", scale=alt.Scale(domain=kinds), legend=None)
     )
+    return chart
 
 
-def _said(rows: pd.DataFrame) -> pd.DataFrame:
-    """With the words of each estimate."""
-    every = (significance.Estimate(row.value, row.low, row.high, row.n, row.why) for row in rows.itertuples())
-    return rows.assign(said=[str(one) for one in every])
+def _with_text(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a column `text`: each estimate in words."""
+    columns: list[Any] = [rows[name] for name in significance.Estimate._fields]
+    return rows.assign(text=[str(significance.Estimate(*row)) for row in zip(*columns, strict=True)])

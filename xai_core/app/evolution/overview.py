@@ -174,7 +174,7 @@ def _draw(found: View, groups: Groups, names: list[str], key: str) -> None:
         colours,
         bars,
         [charts.curves(both, "accuracy"), charts.curves(both, "loss")],
-        said="confidence" if alone and found.colour != DIFFER else "share of the row",
+        text_title="confidence" if alone and found.colour != DIFFER else "share of the row",
         width=560,
     )
     st.altair_chart(
