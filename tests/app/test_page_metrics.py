@@ -204,7 +204,7 @@ def test_a_model_of_other_classes_says_where_else_evidence_may_lie(measured):
     assert "more than one quarter" in app.warning[0].value, "the class that the picture has least of"
 
 
-def test_a_likeness_is_found_in_a_mosaic_too(measured):
+def test_a_similarity_is_found_in_a_mosaic_too(measured):
     app = measured("sparseness")
     in_a_mosaic(app)
     app.segmented_control(key="ask").set_value("Similarity").run()

@@ -1,4 +1,4 @@
-"""The pairs page: two views or two pictures, every section, every likeness; what cannot be shown says why."""
+"""The pairs page: two views or two pictures, every section, every similarity; what cannot be shown says why."""
 
 import pytest
 from opened_pages import opened, text
@@ -34,8 +34,8 @@ def test_two_pictures_can_be_compared():
 
 
 @pytest.mark.parametrize("measure", ["InfoNCE", "Nearer than"])
-def test_each_likeness_is_explained(measure):
-    app = opened(PAIRS, likeness=measure, pair_methods="Grad-CAM for similarity")
+def test_each_similarity_is_explained(measure):
+    app = opened(PAIRS, similarity=measure, pair_methods="Grad-CAM for similarity")
     assert not app.error
     assert {"InfoNCE": "InfoNCE against 7 negatives", "Nearer than": "less that to a negative"}[measure] in text(app)
 

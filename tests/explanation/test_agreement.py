@@ -17,7 +17,7 @@ from xai_core.explanation.agreement import (
     common_grid,
     consensus,
     rank_correlation,
-    similarity,
+    ssim,
     top_overlap,
 )
 from xai_core.explanation.result import Explanation
@@ -45,7 +45,7 @@ def test_each_measure_is_one_for_equal_maps_symmetric_and_undefined_for_a_consta
 
 def test_measures_do_not_depend_on_the_unit_of_a_map():
     a, b = random_map(1), random_map(2)
-    for compare in (rank_correlation, top_overlap, similarity):
+    for compare in (rank_correlation, top_overlap, ssim):
         assert compare(a, b) == pytest.approx(compare(1000 * a, b), rel=1e-5)
 
 

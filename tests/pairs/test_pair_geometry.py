@@ -86,7 +86,7 @@ def test_places_are_matched_where_they_are(places):
     geometry = Geometry.of(first, second)
     pair, _ = ask_pair(places, first.pixels, second.pixels)
     for view in (1, 2):
-        errors = known.matching_errors(known.similarities(pair), geometry, view)
+        errors = known.matching_errors(known.cell_similarities(pair), geometry, view)
         inside = errors.isfinite()
         assert inside.any() and torch.equal(inside, geometry.overlap(view, (8, 8)))
         assert errors[inside].max() < 0.15  # a cell is 1/8
@@ -119,7 +119,7 @@ def embeddings(n, seed=0):
     return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_likenesses_are_their_formulas():
+def test_similarities_are_their_formulas():
     a, b, others = embeddings(3, 1), embeddings(3, 2), embeddings(7, 3)
     unit = [one / one.norm(dim=1, keepdim=True) for one in (a, b, others)]
     cosine = (unit[0] * unit[1]).sum(1)
@@ -135,22 +135,22 @@ def test_likenesses_are_their_formulas():
     assert CrossCorrelation(bank)(bank, moved).mean() == pytest.approx(np.mean(diagonal))
 
 
-@pytest.mark.parametrize("likeness", [DotProduct(), "negatives", "bank", "contrast"])
-def test_likenesses_can_be_explained(likeness):
+@pytest.mark.parametrize("similarity", [DotProduct(), "negatives", "bank", "contrast"])
+def test_similarities_can_be_explained(similarity):
     found = small("custom")
     first, second, *rest = pictures(8, found.side).split(1)
     others = found.model.outputs(torch.cat(rest)).embedding
-    likeness = {"negatives": InfoNCE(others), "bank": CrossCorrelation(others), "contrast": Contrast(others[:1])}.get(
-        likeness, likeness
+    similarity = {"negatives": InfoNCE(others), "bank": CrossCorrelation(others), "contrast": Contrast(others[:1])}.get(
+        similarity, similarity
     )
-    one, _ = explain_pair(found.model, first, second, "input_x_gradient", likeness=likeness)
+    one, _ = explain_pair(found.model, first, second, "input_x_gradient", similarity=similarity)
     leaf = first.clone().requires_grad_()
     embed = lambda view: found.model.network.outputs(view).embedding  # noqa: E731
-    gradient = torch.autograd.grad(likeness(embed(leaf), embed(second)).sum(), leaf)[0]
+    gradient = torch.autograd.grad(similarity(embed(leaf), embed(second)).sum(), leaf)[0]
     assert difference(one.heatmap, (first * gradient).abs().amax(1)[0].detach()) < 1e-4
     cosine, _ = explain_pair(found.model, first, second, "input_x_gradient")
-    assert one.key != cosine.key and likeness.words in one.target
-    by_class, _ = explain_pair(found.model, first, second, "class:saliency", likeness=likeness)
+    assert one.key != cosine.key and similarity.words in one.target
+    by_class, _ = explain_pair(found.model, first, second, "class:saliency", similarity=similarity)
     assert by_class.target_value == pytest.approx(one.target_value, rel=1e-4)
 
 

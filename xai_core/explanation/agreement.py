@@ -66,7 +66,7 @@ def top_overlap(a: NDArray, b: NDArray) -> float:
     return len(first & second) / len(first | second)
 
 
-def similarity(a: NDArray, b: NDArray) -> float:
+def ssim(a: NDArray, b: NDArray) -> float:
     """SSIM (Wang et al. 2004) of two grids, each divided by its largest magnitude; in [-1, 1]. NaN for a zero map."""
     largest = [np.abs(grid).max() for grid in (a, b)]
     if not min(largest) > 0:
@@ -77,7 +77,7 @@ def similarity(a: NDArray, b: NDArray) -> float:
 MEASURES: dict[str, tuple[str, Callable[[NDArray, NDArray], float]]] = {
     "spearman": ("Rank correlation (Spearman)", rank_correlation),
     "overlap": ("Overlap of the strongest tenth", top_overlap),
-    "ssim": ("Structural similarity (SSIM)", similarity),
+    "ssim": ("Structural similarity (SSIM)", ssim),
 }
 
 

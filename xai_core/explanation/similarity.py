@@ -16,7 +16,7 @@ from xai_core.core.errors import BadRequest
 
 
 @runtime_checkable
-class Likeness(Protocol):
+class Similarity(Protocol):
     """One number for each pair of rows, the larger the more alike."""
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor: ...

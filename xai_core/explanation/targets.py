@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xai_core.core.cache_key import array_digest
 from xai_core.core.errors import BadRequest
-from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.outputs import Outputs
 
 ClassName = Callable[[int], str]
@@ -195,14 +195,14 @@ class SimilarityTo:
     """
 
     reference: Tensor
-    likeness: Likeness = COSINE
+    similarity: Similarity = COSINE
 
     def __post_init__(self):
         if self.reference.ndim != 2:
             raise BadRequest(f"A reference is (n, E), one embedding a row; this one is {tuple(self.reference.shape)}.")
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
-        return self.likeness(outputs.embedding, _reference(self.reference, outputs.embedding, rows))
+        return self.similarity(outputs.embedding, _reference(self.reference, outputs.embedding, rows))
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -211,11 +211,11 @@ class SimilarityTo:
         return replace(self, reference=self.reference[list(rows)])
 
     def label(self, row: int, class_name: ClassName) -> str:
-        how = "similarity" if self.likeness == COSINE else self.likeness.words
+        how = "similarity" if self.similarity == COSINE else self.similarity.words
         return f"{how} to the reference"
 
     def key(self, row: int) -> str:
-        how = "" if self.likeness == COSINE else f" {self.likeness.key}"
+        how = "" if self.similarity == COSINE else f" {self.similarity.key}"
         return f"similarity {_digest(self.reference[row])}{how}"
 
 

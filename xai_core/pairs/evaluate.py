@@ -11,7 +11,7 @@ from torch import Tensor
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.explain import ask_pair, native_maps
 from xai_core.pairs.geometry import GEOMETRY_METRICS, Geometry, geometry_rows
@@ -32,7 +32,7 @@ def evaluate_pair(
     metrics: Collection[str] | None = None,
     *,
     geometry: Geometry | None = None,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     cut: str | None = None,
     step: int = STEP,
     seed: int = 0,
@@ -55,7 +55,7 @@ def evaluate_pair(
                pixel invariance, which draws its views from pictures in [0, 1]
     controls   adds a random map, a Gaussian in the centre and edges, as rows `class:random_map` and so on
 
-    SI starts from a blur of 11 pixels, sigma 5; SD ends in zeros. A base likeness that is not positive makes the drops SAD
+    SI starts from a blur of 11 pixels, sigma 5; SD ends in zeros. A base similarity that is not positive makes the drops SAD
     and CAD meaningless: NaN. A map that prefers no place (all equal) has NaN for everything that dims by it.
     Source: Sammani et al. 2022, arXiv:2206.09753; curves after Petsiuk et al. 2018, arXiv:1806.07421; max-sensitivity after
     Yeh et al. 2019, arXiv:1901.09392. Raises subclasses of XaiError.
@@ -66,7 +66,7 @@ def evaluate_pair(
         raise BadRequest("OS and CE compare with the true overlap: say where the views lie in their picture (geometry).")
     if not isinstance(step, int) or step < 1:
         raise BadRequest(f"A step is a whole number of pixels, at least 1, not {step!r}.")
-    pair, _ = ask_pair(model, view1, view2, likeness=likeness, cut=cut)
+    pair, _ = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
     held = {name: _both(given) for name, given in maps.items()}
     if controls:
         held |= {name: tuple(native_maps(pair, name, {}, seed)) for name in CONTROLS if name not in held}
@@ -133,7 +133,7 @@ def _max_sensitivity(pair: PairQuestion, name: str, given: tuple, seed: int, noi
         clean = native_maps(pair, name, options, seed_of_map)
         worst = torch.zeros(len(clean), dtype=torch.float64)
         for drawn in track(list(noises)):
-            noisy = PairQuestion(pair.model, pair.views + drawn, pair.likeness, pair.cut)
+            noisy = PairQuestion(pair.model, pair.views + drawn, pair.similarity, pair.cut)
             maps = native_maps(noisy, name, options, seed_of_map)
             ratios = [_norm(noised - plain) / (_norm(plain) or math.nan) for noised, plain in zip(maps, clean, strict=True)]
             worst = torch.maximum(worst, torch.tensor(ratios, dtype=torch.float64))

@@ -18,7 +18,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.question import Question, Tally
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.explanation.targets import SimilarityTo
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.zoo.catalog import CARDS
@@ -35,7 +35,7 @@ def explain_pair(
     view2: Picture,
     method: str,
     *,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     cut: str | None = None,
     seed: int = 0,
     track: Track = iter,
@@ -47,7 +47,7 @@ def explain_pair(
     view1, view2   PIL pictures or paths (preprocessed by the model's recipe), or float tensors (3, H, W) or (1, 3, H, W) in
                    [0, 1], as they are; of one size. With `model.in_normalised_space()` tensors are normalised already
     method         of PAIR_METHODS, or `class:NAME` for any method for classes, asked about the similarity to the other view
-    likeness       what is explained: the cosine of the two embeddings, or another record of `explanation.similarity`
+    similarity     what is explained: the cosine of the two embeddings, or another record of `explanation.similarity`
     cut            where class activation maps look, one of `model.cuts`; None is the model's default
     seed           of random draws; the same seed gives the same maps
     track          wraps the list of inner batches, as tqdm does: for progress, or to stop
@@ -56,7 +56,7 @@ def explain_pair(
 
     A model without a projection head is asked about its pooled features. Raises subclasses of XaiError.
     """
-    pair, prepared = ask_pair(model, view1, view2, likeness=likeness, cut=cut)
+    pair, prepared = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
     return run_pair(pair, prepared, method, seed=seed, track=track, **options)
 
 
@@ -66,14 +66,14 @@ def explain_pair_methods(
     view2: Picture,
     methods: Mapping[str, Mapping[str, Any]],
     *,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     cut: str | None = None,
     seed: int = 0,
     track: Track = iter,
 ) -> Iterator[tuple[str, Explained | XaiError]]:
     """Several methods on one pair, each with its options: yields (method, explanations, or why there are none) as each is
     ready. They share the embeddings and one gradient at the cut."""
-    pair, prepared = ask_pair(model, view1, view2, likeness=likeness, cut=cut)
+    pair, prepared = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
     for name, options in methods.items():
         try:
             yield name, run_pair(pair, prepared, name, seed=seed, track=track, **options)
@@ -82,11 +82,11 @@ def explain_pair_methods(
 
 
 def ask_pair(
-    model: ExplainableModel, view1: Picture, view2: Picture, *, likeness: Likeness = COSINE, cut: str | None = None
+    model: ExplainableModel, view1: Picture, view2: Picture, *, similarity: Similarity = COSINE, cut: str | None = None
 ) -> tuple[PairQuestion, list[Prepared]]:
     """The question itself, and the two views as the network sees them."""
     prepared = [model.prepare(_one_picture(view)) for view in (view1, view2)]
-    return PairQuestion(model, stack(prepared, model.device), likeness, model.network.cut_name(cut)), prepared
+    return PairQuestion(model, stack(prepared, model.device), similarity, model.network.cut_name(cut)), prepared
 
 
 def _one_picture(view: Picture) -> Picture:
@@ -158,7 +158,7 @@ def _class_questions(pair: PairQuestion, method: Method) -> Iterator[tuple[Quest
     if misfit:
         raise BadRequest(misfit)
     for view in (0, 1):
-        target = SimilarityTo(pair.embeddings[1 - view][None], pair.likeness)
+        target = SimilarityTo(pair.embeddings[1 - view][None], pair.similarity)
         yield Question(pair.model, target, pair.cut), pair.views[view : view + 1]
 
 
@@ -177,8 +177,8 @@ def _record(
         model=pair.model.id,
         weights=pair.model.fingerprint,
         cut=pair.cut if "cut" in method.needs else "",
-        target=f"{pair.likeness.words} of view {view + 1} to view {2 - view}",
-        target_key=f"pair {view + 1} {pair.likeness.key} {other.digest}",
+        target=f"{pair.similarity.words} of view {view + 1} to view {2 - view}",
+        target_key=f"pair {view + 1} {pair.similarity.key} {other.digest}",
         target_value=value,
         method=method.id,
         title=method.title,
@@ -199,7 +199,7 @@ def _by_class_method(pair: PairQuestion, name: str, seed: int, track: Track, opt
             pair.model,
             pair.views[view],
             name,
-            target=SimilarityTo(pair.embeddings[1 - view][None], pair.likeness),
+            target=SimilarityTo(pair.embeddings[1 - view][None], pair.similarity),
             cut=pair.cut or None,
             seed=seed,
             track=track,

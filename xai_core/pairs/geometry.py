@@ -71,7 +71,7 @@ def centre_prior(size: tuple[int, int]) -> Tensor:
     return (-distance / (2 * (SIGMA * min(size)) ** 2)).exp()
 
 
-def similarities(pair: PairQuestion) -> Tensor:
+def cell_similarities(pair: PairQuestion) -> Tensor:
     """Cosines of the activations at the cut of every cell of view 1 with every cell of view 2, (h, w, h, w)."""
     first, second = F.normalize(pair.at_cut.activations, dim=1)
     return torch.einsum("cij,ckl->ijkl", first, second).cpu()
@@ -82,7 +82,7 @@ def matches(pair: PairQuestion, view: int, cell: tuple[int, int]) -> Tensor:
 
     Raises BadRequest where there is no such cell.
     """
-    every = similarities(pair)
+    every = cell_similarities(pair)
     row, column = cell
     if not (0 <= row < every.shape[0] and 0 <= column < every.shape[1]):
         raise BadRequest(f"The grid has {every.shape[0]} x {every.shape[1]} cells; there is none at {cell}.")
@@ -112,7 +112,7 @@ def geometry_rows(
     """
     size = tuple(pair.views.shape[2:])
     uniform, prior = torch.ones(size), centre_prior(size)
-    every = similarities(pair) if "CE" in wanted else None
+    every = cell_similarities(pair) if "CE" in wanted else None
     errors = [matching_errors(every, geometry, view) for view in (1, 2)] if "CE" in wanted else []
     rows = []
     for name, both in {**maps, AREA: (uniform, uniform), CENTRE: (prior, prior)}.items():

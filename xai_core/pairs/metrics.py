@@ -1,4 +1,4 @@
-"""How faithful the maps of a pair are: what happens to the likeness when pixels come or go in the maps' order.
+"""How faithful the maps of a pair are: what happens to the similarity when pixels come or go in the maps' order.
 
 All curves and masks of all methods are one stream of pictures: SI and CI, SD and CD share their forwards, and the view that
 stays as it is was embedded once.
@@ -40,18 +40,18 @@ class Metric:
 PAIR_METRICS = {
     metric.id: metric
     for metric in (
-        Metric("SI", "Simultaneous insertion", True, "Mean likeness as both views come back from blur, strongest first"),
-        Metric("SD", "Simultaneous deletion", False, "Mean likeness as both views go to zero, strongest first"),
+        Metric("SI", "Simultaneous insertion", True, "Mean similarity as both views come back from blur, strongest first"),
+        Metric("SD", "Simultaneous deletion", False, "Mean similarity as both views go to zero, strongest first"),
         Metric("CI", "Conditional insertion", True, "As SI, with one view changed and the other as it is"),
         Metric("CD", "Conditional deletion", False, "As SD, with one view changed and the other as it is"),
-        Metric("SAD", "Simultaneous average drop", False, "Share of the likeness lost when both maps dim their views"),
-        Metric("SIC", "Simultaneous increase in confidence", True, "1 where the likeness rises when maps dim their views"),
+        Metric("SAD", "Simultaneous average drop", False, "Share of the similarity lost when both maps dim their views"),
+        Metric("SIC", "Simultaneous increase in confidence", True, "1 where the similarity rises when maps dim their views"),
         Metric("CAD", "Conditional average drop", False, "As SAD, with one view dimmed"),
         Metric("CIC", "Conditional increase in confidence", True, "As SIC, with one view dimmed"),
         Metric("MS", "Max-sensitivity", False, "Largest relative change of the map under noise of up to 0.2 in both views"),
     )
 }  # fmt: skip
-DROPS = ("SAD", "CAD")  # undefined where the base likeness is not positive
+DROPS = ("SAD", "CAD")  # undefined where the base similarity is not positive
 _PARTS = {"insertion": ("SI", "CI"), "deletion": ("SD", "CD"), "masked": ("SAD", "SIC", "CAD", "CIC")}
 
 
@@ -130,7 +130,7 @@ class _Stream:
         return made.flatten(0, 1)
 
     def read(self, found: Tensor, rows: range) -> Tensor:
-        """Of each row (likeness of both changed views, of changed 1 to 2, of 1 to changed 2); NaN where there is one map."""
+        """Similarities (n, 3): both views changed; view 1 changed; view 2 changed. NaN where a method has one map."""
         first, second = self.pair.embeddings.split(1)
         if self.ways == 1:
             alone = self.pair.alike(found, second)
@@ -154,7 +154,7 @@ def curves(
     step: int = STEP,
     track: Track = iter,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """For each method the likeness (points, 3) of each part that the metrics need: "insertion", "deletion", "masked".
+    """For each method the similarity (points, 3) of each part that the metrics need: "insertion", "deletion", "masked".
 
     Columns: both views changed; view 1 changed; view 2 changed. `maps` holds one or two maps (H, W) for each method.
     """
@@ -169,7 +169,7 @@ def curves(
 
 
 def rows_of(name: str, values: Mapping[str, np.ndarray], base: float, metrics: Collection[str], ways: int) -> list[Row]:
-    """The rows of one method's curves and masks. A drop is NaN where the base likeness is not positive."""
+    """The rows of one method's curves and masks. A drop is NaN where the base similarity is not positive."""
     rows: list[Row] = []
 
     def conditional(metric: str, of) -> None:

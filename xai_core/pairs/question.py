@@ -14,7 +14,7 @@ from xai_core.core import runtime
 from xai_core.core.autodiff.gradients import value_and_gradient
 from xai_core.core.runtime import Track
 from xai_core.explanation.question import Tally
-from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel
 
 Mode = Callable[[], AbstractContextManager]
@@ -41,7 +41,7 @@ def _plain(given):
 
 
 class PairAtCut(NamedTuple):
-    """Activations and the likeness' gradient at the cut, both (2, C, h, w), and the embeddings (2, E)."""
+    """Activations and the similarity's gradient at the cut, both (2, C, h, w), and the embeddings (2, E)."""
 
     activations: Tensor
     gradient: Tensor
@@ -58,7 +58,7 @@ class PairQuestion:
 
     model: ExplainableModel
     views: Tensor
-    likeness: Likeness = COSINE
+    similarity: Similarity = COSINE
     cut: str = ""
     tally: Tally = field(default_factory=Tally, repr=False)
 
@@ -105,22 +105,22 @@ class PairQuestion:
     def value(self) -> float:
         """How alike the two views are."""
         with torch.no_grad():
-            return float(self.likeness(self.embeddings[:1], self.embeddings[1:]))
+            return float(self.similarity(self.embeddings[:1], self.embeddings[1:]))
 
     def alike(self, first: Tensor, second: Tensor) -> Tensor:
-        """The likeness of embeddings (n, E) and (n, E), or (1, E) for all; (n,), without a graph."""
+        """The similarity of embeddings (n, E) and (n, E), or (1, E) for all; (n,), without a graph."""
         with torch.no_grad():
-            return self.likeness(*torch.broadcast_tensors(first, second))
+            return self.similarity(*torch.broadcast_tensors(first, second))
 
     def mean_gradient(
         self, points: Callable[[range], Tensor], total: int, mode: Mode = nullcontext, track: Track = iter
     ) -> Tensor:
-        """The likeness' gradient to both views, (2, 3, H, W), averaged over `total` pairs `points(rows)` (n, 2, 3, H, W)."""
+        """The similarity's mean gradient to both views, (2, 3, H, W), over `total` pairs `points(rows)` (n, 2, 3, H, W)."""
 
         def of_pairs(pairs: Tensor) -> Tensor:
             with PlainLayout():
                 found = self._embedding(pairs.flatten(0, 1), mode)
-            return self.likeness(found[0::2], found[1::2])
+            return self.similarity(found[0::2], found[1::2])
 
         def part(rows: range) -> Tensor:
             gradient = value_and_gradient(of_pairs, points(rows))[1]
@@ -138,7 +138,7 @@ class PairQuestion:
         def tail(activations: Tensor) -> Tensor:
             found = network.tail(activations, self.cut).embedding
             held.append(found.detach())
-            return self.likeness(found[:1], found[1:])
+            return self.similarity(found[:1], found[1:])
 
         with runtime.autocast("exact", self.model.device), PlainLayout():
             with torch.no_grad():

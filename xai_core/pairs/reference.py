@@ -1,4 +1,4 @@
-"""What a pair's likeness is worth: among random pairs, and as an augmentation grows stronger."""
+"""What a pair's similarity is worth: among random pairs, and as an augmentation grows stronger."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_core.core.runtime import Track
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.similarity import COSINE, Likeness
+from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.augment import TRANSFORMS, Augmentation, draw_view, transformed
 from xai_core.pairs.explain import Explained, ask_pair, explain_pair
@@ -21,7 +21,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class RandomPairs(NamedTuple):
-    """Likenesses of pairs of views that were drawn at random: of one picture, and of two different ones."""
+    """Similarities of pairs of views that were drawn at random: of one picture, and of two different ones."""
 
     same: NDArray[np.float64]
     different: NDArray[np.float64]
@@ -38,10 +38,10 @@ def random_pairs(
     *,
     each: int = 4,
     seed: int = 0,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     track: Track = iter,
 ) -> RandomPairs:
-    """Likenesses of all pairs among `each` views of every picture (3, h, w), drawn by the recipe at the model's input size.
+    """Similarities of all pairs among `each` views of every picture (3, h, w), drawn at the model's input size.
 
     One forward pass for each view. There is no value of `same` with one view each, and none of `different` with one picture.
     """
@@ -54,9 +54,9 @@ def random_pairs(
         return torch.stack([view(number) for number in rows]).to(model.device)
 
     empty = torch.zeros(2, 3, side, side, device=model.device)
-    found = PairQuestion(model, empty, likeness).embed(shown, total, track)
+    found = PairQuestion(model, empty, similarity).embed(shown, total, track)
     first, second = torch.triu_indices(total, total, 1)
-    values = PairQuestion(model, empty, likeness).alike(found[first], found[second]).double().cpu().numpy()
+    values = PairQuestion(model, empty, similarity).alike(found[first], found[second]).double().cpu().numpy()
     same = (first // each == second // each).numpy()
     return RandomPairs(values[same], values[~same])
 
@@ -74,18 +74,18 @@ def changed(picture: Tensor, name: str, strength: float, seed: int) -> Tensor:
     return torch.nn.functional.interpolate(part, (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1)
 
 
-def likeness_by_strength(
+def similarity_by_strength(
     model: ExplainableModel,
     picture: Tensor,
     names: Sequence[str] = (CROP, *TRANSFORMS),
     strengths: Sequence[float] = STRENGTHS,
     *,
     seed: int = 0,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     track: Track = iter,
 ) -> list[dict[str, float | str]]:
-    """How alike a picture (3, H, W) is to itself after each augmentation: rows (augmentation, strength, likeness)."""
-    pair, _ = ask_pair(model, picture, picture, likeness=likeness)
+    """How alike a picture (3, H, W) is to itself after each augmentation: rows (augmentation, strength, similarity)."""
+    pair, _ = ask_pair(model, picture, picture, similarity=similarity)
     cases = [(name, strength) for name in names for strength in strengths]
     own = pair.views[0]
 
@@ -94,7 +94,7 @@ def likeness_by_strength(
 
     values = pair.alike(pair.embeddings[:1], pair.embed(shown, len(cases), track)).tolist()
     return [
-        {"augmentation": name, "strength": strength, "likeness": value}
+        {"augmentation": name, "strength": strength, "similarity": value}
         for (name, strength), value in zip(cases, values, strict=True)
     ]
 
@@ -107,7 +107,7 @@ class AtStrength(NamedTuple):
     maps: Explained
 
     @property
-    def likeness(self) -> float:
+    def similarity(self) -> float:
         return self.first.target_value
 
     @property
@@ -123,12 +123,12 @@ def maps_by_strength(
     strengths: Sequence[float] = STRENGTHS,
     *,
     seed: int = 0,
-    likeness: Likeness = COSINE,
+    similarity: Similarity = COSINE,
     track: Track = iter,
 ) -> Iterator[AtStrength]:
     """The maps of the pair (picture, changed picture) at each strength of one augmentation."""
     for strength in strengths:
         view = changed(picture, name, strength, seed)
         yield AtStrength(
-            strength, view, explain_pair(model, picture, view, method, likeness=likeness, seed=seed, track=track)
+            strength, view, explain_pair(model, picture, view, method, similarity=similarity, seed=seed, track=track)
         )

@@ -158,16 +158,16 @@ def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> 
 
 
 def strength_lines(rows: Sequence[dict], words: str) -> alt.Chart:
-    """Likeness against the strength of each augmentation."""
+    """Similarity against the strength of each augmentation."""
     return (
         alt.Chart(pd.DataFrame(rows))
         .mark_line(point=True)
         .encode(
             x=alt.X("strength:Q", title="strength"),
-            y=alt.Y("likeness:Q", title=words, scale=alt.Scale(zero=False)),
+            y=alt.Y("similarity:Q", title=words, scale=alt.Scale(zero=False)),
             color=alt.Color("augmentation:N", title=None),
             strokeDash=alt.StrokeDash("augmentation:N", title=None),
-            tooltip=["augmentation:N", "strength:Q", alt.Tooltip("likeness:Q", format=".3f")],
+            tooltip=["augmentation:N", "strength:Q", alt.Tooltip("similarity:Q", format=".3f")],
         )
         .properties(height=260)
     )

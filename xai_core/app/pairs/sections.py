@@ -27,7 +27,7 @@ from xai_core.pairs.augment import TRANSFORMS
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS
 from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
 from xai_core.pairs.explain import Explained, ask_pair, explain_pair
-from xai_core.pairs.geometry import AREA, CENTRE, GEOMETRY_METRICS, centres, matching_errors, similarities
+from xai_core.pairs.geometry import AREA, CENTRE, GEOMETRY_METRICS, cell_similarities, centres, matching_errors
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS
 
 SIDE = 330
@@ -60,7 +60,7 @@ def matching(model: ExplainableModel, two: Two, asked: Asked) -> None:
     """A patch of view 1, and the places of view 2 whose activations are most like it."""
     name = f"pair cells {model.fingerprint} {two.key} {asked.cut}"
     every = cache.kept(
-        name, lambda: similarities(ask_pair(model, two.first, two.second, cut=asked.cut)[0]).numpy().astype(np.float16)
+        name, lambda: cell_similarities(ask_pair(model, two.first, two.second, cut=asked.cut)[0]).numpy().astype(np.float16)
     ).astype(np.float32)
     rows, columns = every.shape[:2]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -116,7 +116,7 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
     wanted = [one for one in PAIR_METRICS if one != "MS" or sensitivity]
     wanted += list(GEOMETRY_METRICS) if two.geometry else []
     names = sorted(maps)
-    name = f"pair metrics {model.fingerprint} {two.key} {asked} {asked.likeness.key} {names} {step} {wanted}"
+    name = f"pair metrics {model.fingerprint} {two.key} {asked} {asked.similarity.key} {names} {step} {wanted}"
     rows = cache.held(name)
     points = math.ceil(two.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
@@ -124,7 +124,7 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
         with cache.progress(name) as bar:
             rows = cache.gated(
                 lambda track: evaluate_pair(
-                    model, two.first, two.second, maps, wanted, geometry=two.geometry, likeness=asked.likeness,
+                    model, two.first, two.second, maps, wanted, geometry=two.geometry, similarity=asked.similarity,
                     cut=asked.cut, step=step, controls=True, track=track,
                 ),
                 bar, "Metrics",
@@ -154,7 +154,7 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
     undefined = int(table["value"].isna().sum())
     if undefined:
         st.caption(
-            f"{undefined} values are not defined and left empty: a drop from a likeness that is not positive, a map that "
+            f"{undefined} values are not defined and left empty: a drop from a similarity that is not positive, a map that "
             "prefers no place, views that do not overlap, or a row that is only a baseline."
         )
     display.downloads({"Every value (CSV)": (f"{two.name}_metrics.csv", "text/csv", table.to_csv(index=False))})
@@ -230,11 +230,11 @@ def _sized(two: Two, model: ExplainableModel):
 
 def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) -> None:
     """How alike view 1 stays to itself as each augmentation grows, and the map at each strength of one of them."""
-    name = f"pair strengths {model.fingerprint} {two.key} {asked.likeness.key}"
-    rows = cache.kept(name, lambda: reference.likeness_by_strength(model, two.first, likeness=asked.likeness))
-    chart = pairs.strength_lines(rows, asked.likeness.words)
-    least = min(rows, key=lambda row: row["likeness"])
-    alt = f"Likeness of view 1 to itself after each augmentation; least alike after {least['augmentation']}"
+    name = f"pair strengths {model.fingerprint} {two.key} {asked.similarity.key}"
+    rows = cache.kept(name, lambda: reference.similarity_by_strength(model, two.first, similarity=asked.similarity))
+    chart = pairs.strength_lines(rows, asked.similarity.words)
+    least = min(rows, key=lambda row: row["similarity"])
+    alt = f"Similarity of view 1 to itself after each augmentation; least alike after {least['augmentation']}"
     st.altair_chart(chart, width="stretch", key="strengths", alt=alt)
     with st.container(horizontal=True):
         every = [reference.CROP, *TRANSFORMS]
@@ -243,7 +243,7 @@ def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) ->
         method = st.selectbox("Map", quick, format_func=title, key="strength_method", **LINK)
     maps = cache.kept(
         f"{name} {chosen} {method}",
-        lambda: list(reference.maps_by_strength(model, two.first, chosen, method, likeness=asked.likeness)),
+        lambda: list(reference.maps_by_strength(model, two.first, chosen, method, similarity=asked.similarity)),
     )
     scale = rendering.scale_of(*(one for at in maps for one in at.maps if one is not None))
     with st.container(horizontal=True, gap="small"):
@@ -255,7 +255,7 @@ def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) ->
                     rendering.with_bar(rendering.overlay(changed, view, scale, smooth=smooth, size=(392, 392)), scale),
                     width="stretch", output_format="PNG", alt=rendering.alt_text(changed, f"Strength {at.strength:g}"),
                 )  # fmt: skip
-                st.caption(f"Strength {at.strength:g}: {at.likeness:.3f}")
+                st.caption(f"Strength {at.strength:g}: {at.similarity:.3f}")
     st.caption(
         f"The changed view's map at each strength, all on one scale: {scale.words}. At strength 0 the two are one picture: "
         "nothing can make them more alike, so that the gradients of a cosine vanish."

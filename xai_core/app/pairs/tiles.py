@@ -22,7 +22,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.samples import SAMPLES
 from xai_core.explanation import rendering, similarity
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.similarity import Likeness
+from xai_core.explanation.similarity import Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs import reference
 from xai_core.pairs.augment import Augmentation
@@ -36,22 +36,22 @@ class Asked(NamedTuple):
     """What is asked of the two views: methods with their options, by name, and everything they share."""
 
     methods: Mapping[str, Mapping[str, Any]]
-    likeness: Likeness
+    similarity: Similarity
     cut: str
     seed: int
 
 
 COSINE, DOT, INFONCE, BARLOW, CONTRAST = "Cosine", "Dot product", "InfoNCE", "Cross-correlation", "Nearer than"
-LIKENESS = (
+SIMILARITY = (
     "Cosine of the two embeddings; their dot product; InfoNCE: the contrastive loss, turned round, with the other samples "
     "as negatives; cross-correlation: Barlow Twins' measure over the samples; nearer than: the cosine less that to "
     "a picture of your choice."
 )
 
 
-def measure(model: ExplainableModel, own: str) -> Likeness:
+def measure(model: ExplainableModel, own: str) -> Similarity:
     """What 'alike' means; negatives and banks are the bundled samples."""
-    chosen = st.selectbox("Likeness", [COSINE, DOT, INFONCE, BARLOW, CONTRAST], key="likeness", help=LIKENESS, **LINK)
+    chosen = st.selectbox("Similarity", [COSINE, DOT, INFONCE, BARLOW, CONTRAST], key="similarity", help=SIMILARITY, **LINK)
     others = [name for name in SAMPLES if name not in own]
 
     def bank(names: Sequence[str]) -> Tensor:
@@ -74,7 +74,7 @@ def title(name: str) -> str:
     return PAIR_METHODS[name].title if name in PAIR_METHODS else name
 
 
-def methods(model: ExplainableModel, measured: Likeness) -> Asked:
+def methods(model: ExplainableModel, measured: Similarity) -> Asked:
     """The methods, with the options that each declares."""
     fitting = [name for name, one in PAIR_METHODS.items() if one.misfit(model) is None]
     fitting += [CLASS + name for name, one in METHODS.items() if one.misfit(model) is None]
@@ -103,11 +103,11 @@ METHODS_HELP = (
 )
 
 
-def heading(model: ExplainableModel, two: Two, measured: Likeness, how: Augmentation) -> float:
+def heading(model: ExplainableModel, two: Two, measured: Similarity, how: Augmentation) -> float:
     """How alike the views are, and where that lies among random pairs."""
     value = cache.kept(
         f"pair value {model.fingerprint} {two.key} {measured.key}",
-        lambda: ask_pair(model, two.first, two.second, likeness=measured)[0].value,
+        lambda: ask_pair(model, two.first, two.second, similarity=measured)[0].value,
     )
     pairs = cache.kept(f"random pairs {model.fingerprint} {how.key} {measured.key}", lambda: _random(model, how, measured))
     st.markdown(f"#### {measured.words[0].upper()}{measured.words[1:]}: **{value:.3f}**")
@@ -127,18 +127,18 @@ def heading(model: ExplainableModel, two: Two, measured: Likeness, how: Augmenta
     return value
 
 
-def _random(model: ExplainableModel, how: Augmentation, measured: Likeness) -> reference.RandomPairs:
+def _random(model: ExplainableModel, how: Augmentation, measured: Similarity) -> reference.RandomPairs:
     """Random pairs of the sample pictures; also learns how long one pass takes."""
     pictures, each = [tensor(cache.sample(name)) for name in SAMPLES], 4
     began = time.perf_counter()
-    found = reference.random_pairs(model, pictures, how, each=each, likeness=measured)
+    found = reference.random_pairs(model, pictures, how, each=each, similarity=measured)
     cache.learn(model.id, (time.perf_counter() - began) / (len(pictures) * each))
     return found
 
 
 def key(model: ExplainableModel, two: Two, name: str, asked: Asked) -> str:
     options = sorted(asked.methods.get(name, {}).items())
-    return f"pair {model.id} {model.fingerprint} {two.key} {asked.likeness.key} {asked.cut} {asked.seed} {name} {options}"
+    return f"pair {model.id} {model.fingerprint} {two.key} {asked.similarity.key} {asked.cut} {asked.seed} {name} {options}"
 
 
 def estimate(model: ExplainableModel, names: Sequence[str], asked: Asked) -> float:
@@ -159,7 +159,7 @@ def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) ->
     missing = [name for name, one in found.items() if one is None]
     run = f"pair {bytes_digest(' '.join(key(model, two, name, asked) for name in missing).encode())[:12]}"
     if missing and cache.wanted(run, estimate(model, missing, asked), by_link):
-        pair, prepared = ask_pair(model, two.first, two.second, likeness=asked.likeness, cut=asked.cut)
+        pair, prepared = ask_pair(model, two.first, two.second, similarity=asked.similarity, cut=asked.cut)
         with cache.progress(run) as bar:
             for name in missing:
 

@@ -12,14 +12,14 @@ from xai_core.pairs.question import PairQuestion
 def grad_cam(pair: PairQuestion) -> Tensor:
     """Grad-CAM for similarity: activations where more of them would make the views more alike.
 
-    map = sum over channels of A ReLU(dL/dA) element by element, L the likeness, of the two views' embeddings, for each view
-    by its own activations A and gradient at the cut.
+    map = sum over channels of A ReLU(ds/dA), element by element; s is the similarity of the two views' embeddings. Each view
+    has its own activations A and gradient at the cut.
     Source: Sammani et al. 2022, arXiv:2206.09753; element-wise as in LayerCAM, without its last ReLU. Sign: non-negative
-    where activations are. Unit: the likeness'.
+    where activations are. Unit: the similarity's.
 
-    Why: To see which places of each view speak for the likeness.
+    Why: To see which places of each view speak for the similarity.
     Who: Everyone who wants a first answer.
-    What: Activations at the cut and the gradient of the likeness.
+    What: Activations at the cut and the gradient of the similarity.
     How: One forward pass of each view; as coarse as the cut's grid.
     When: After training; first.
     Where: Convolutional networks; for transformers a cut before the last block.
@@ -59,7 +59,7 @@ def interaction_cam(
     map = sum over channels k of A_k p1_k p2_k i ReLU(g_k); p1 and p2 are the two views' features pooled over positions
     (mean, max, or attention: the mean feature attends over positions, softmax of A' mean(A), unscaled), i is 1 - the mean
     absolute difference of the min-max normalised embeddings (without it: the variant published in 2023), and g the gradient
-    of the likeness. With gradient interaction, g of view 1 is the largest value of each row of G1' G2, (C, C) summed over
+    of the similarity. With gradient interaction, g of view 1 is the largest value of each row of G1' G2, (C, C) summed over
     positions, the same at every position; g of view 2 that of each column.
     Source: Sammani et al. 2022, arXiv:2206.09753. Sign: non-negative where activations are. Unit: none (a product).
 

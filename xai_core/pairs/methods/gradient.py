@@ -1,4 +1,4 @@
-"""Gradients of the likeness to the pixels of both views. Maps are at the network's resolution, (2, H, W), non-negative."""
+"""Gradients of the similarity to the pixels of both views. Maps are at the network's resolution, (2, H, W), non-negative."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -49,17 +49,17 @@ def _shown(found: tuple[Tensor, dict[str, Tensor]], pictures: Tensor, blur: bool
 
 
 def input_x_gradient(pair: PairQuestion, *, guided: Guided = False, guided_scope: Scope = "all", blur: Blur = False) -> Maps:
-    """Input x gradient: pixels times the gradient of the likeness, the strongest channel.
+    """Input x gradient: pixels times the gradient of the similarity, the strongest channel.
 
     map = max over RGB of |x ds/dx|, for each view x by its own gradient. Guided: only positive gradients pass back through
     activations, where these were active. `guided_scope` "modules" leaves activations alone that are plain function calls,
     as the published figures of SimCLRv2 did.
     Source: Sammani et al. 2022, arXiv:2206.09753; guided: Springenberg et al. 2014, arXiv:1412.6806. Sign: non-negative.
-    Unit: the likeness'.
+    Unit: the similarity's.
 
-    Why: To see which pixels of each view the likeness rests on, at full resolution.
+    Why: To see which pixels of each view the similarity rests on, at full resolution.
     Who: Developers and researchers; the baseline of gradient methods.
-    What: Pixels and the gradient of the likeness to them.
+    What: Pixels and the gradient of the similarity to them.
     How: One forward and one backward pass of each view; fine, noisy maps without a sign.
     When: After training; as a baseline for averaged gradients.
     Where: Any differentiable encoder; guided where there are ReLUs or relatives.
@@ -108,7 +108,7 @@ def smooth_grad(
     of the pairs paper does. `noise` (samples, 3, H, W) passes the draws in as they are added; else they come in sequence
     from one generator of `seed`.
     Source: Sammani et al. 2022, arXiv:2206.09753, after Smilkov et al. 2017, arXiv:1706.03825. Sign: non-negative.
-    Unit: the likeness'.
+    Unit: the similarity's.
 
     Why: To see sensitive pixels without the speckle of one gradient.
     Who: Analysts and readers of reports: calmer to look at.
@@ -147,7 +147,7 @@ def averaged_transforms(
     |v1 mean over k = 1..9 of ds/dv1 (v1, p_k)|; map of view 2 = |p_9 mean over k = 1..9 of ds/dp (v1, p_k)|. Noise is added
     to the points 1..9. The path leads to the second view, or to a transform of the first. `path` (10, 3, H, W) passes the
     points in, the first being view 1, and `noise` (9, 3, H, W) what is added to the points behind it.
-    Source: Sammani et al. 2022, arXiv:2206.09753. Sign: non-negative. Unit: the likeness'.
+    Source: Sammani et al. 2022, arXiv:2206.09753. Sign: non-negative. Unit: the similarity's.
 
     Why: To see which pixels keep two views alike while one is turned into the other.
     Who: Researchers of invariance.

@@ -1,4 +1,4 @@
-"""What happens to the likeness of two views when parts of them are taken away. No gradients."""
+"""What happens to the similarity of two views when parts of them are taken away. No gradients."""
 
 import math
 from collections.abc import Sequence
@@ -45,11 +45,11 @@ def conditional_occlusion(
 
     map of view 1 at window W = s(v1, v2) - s(v1 with W covered, v2), and likewise for view 2. One value for each place of
     the window, in steps of the stride from the upper left corner; a rest at the right and lower edge is not visited.
-    Source: Sammani et al. 2022, arXiv:2206.09753. Sign: signed. Unit: the likeness'.
+    Source: Sammani et al. 2022, arXiv:2206.09753. Sign: signed. Unit: the similarity's.
 
     Why: To find out which part of one view the other one needs, by really taking it away.
     Who: Everyone: it is an experiment, and needs no calculus.
-    What: The likeness with squares covered.
+    What: The similarity with squares covered.
     How: One forward pass for each square of each view; signed maps as coarse as the square.
     When: After training; to check gradients and class activation maps by other means.
     Where: Any encoder.
@@ -140,7 +140,7 @@ def pairwise_occlusion(
 
     Why: To find parts that matter together, which covering one view alone cannot show.
     Who: Researchers.
-    What: The likeness after both views lost a part.
+    What: The similarity after both views lost a part.
     How: Two forward passes for each draw; smooth maps of overlapping rectangles.
     When: After training; beside conditional occlusion.
     Where: Any encoder.
