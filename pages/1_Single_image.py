@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from xai_core.app.shared import cache, display, page_setup, session, widgets
+from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
+from xai_core.app.single_image import result
 
 page_setup.page("Single image")
 by_link = session.opened_by_link()
@@ -17,15 +18,15 @@ if chosen is None:
 
 with display.errors():
     prepared = model.prepare(chosen.picture)
-    ranked = cache.ranked(model, prepared)
+    ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
         target = widgets.question(model, ranked, chosen.true_class, say)
         method = widgets.method(model)
-    display.heading(model.title, ranked)
+    result.heading(model.title, ranked)
     if chosen.remark:
         st.caption(chosen.remark)
     if ranked:
-        display.predictions(ranked, getattr(target, "classes", (None,))[0], widgets.pick_bar)
+        result.predictions(ranked, getattr(target, "classes", (None,))[0], widgets.pick_bar)
     if target is None:
         st.stop()
 
@@ -34,9 +35,9 @@ with display.errors():
     if misfit:
         st.info(f"{misfit} Choose another method or another model.")
         st.stop()
-    run = cache.Run(model, chosen.picture, prepared, target, *method)
-    found = cache.known(run)
-    if found is None and cache.wanted(run.key, run.estimate, at_once=by_link):
-        with cache.progress(run.key) as bar:
-            found = cache.compute(run, bar)
-    display.result(found, chosen, method.method)
+    run = explanations.Run(model, chosen.picture, prepared, target, *method)
+    found = explanations.find(run)
+    if found is None and progress.should_start(run.key, run.estimate, at_once=by_link):
+        with progress.bar(run.key) as bar:
+            found = explanations.compute(run, bar)
+    result.show(found, chosen, method.method)

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from xai_core.app.methods import sections
-from xai_core.app.shared import cache, display, method_tiles, page_setup, session, widgets
+from xai_core.app.methods import sections, tiles
+from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
 
 page_setup.page("Method comparison")
 by_link = session.opened_by_link()
@@ -17,11 +17,11 @@ if chosen is None:
     st.stop()
 
 with display.errors():
-    ranked = cache.ranked(model, model.prepare(chosen.picture))
+    ranked = network_outputs.ranked(model, model.prepare(chosen.picture))
     with st.sidebar:
         target = widgets.question(model, ranked, chosen.true_class, say)
-        names = method_tiles.methods(model)
-        how = method_tiles.view()
+        names = widgets.methods(model)
+        how = tiles.view()
     if target is None:
         st.stop()
     if not names:
@@ -29,11 +29,11 @@ with display.errors():
         st.stop()
 
     st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
-    runs = method_tiles.runs(model, chosen, target, names)
-    seconds = sum(run.estimate for run in runs if cache.known(run) is None)
-    name = cache.name_of("comparison", runs)
-    now = cache.wanted(name, seconds, at_once=by_link, button="Compare")
-    found = method_tiles.tiles(runs, chosen, how, name, now)
+    runs = explanations.runs(model, chosen, target, names)
+    seconds = sum(run.estimate for run in runs if explanations.find(run) is None)
+    name = explanations.name_of("comparison", runs)
+    now = progress.should_start(name, seconds, at_once=by_link, button="Compare")
+    found = tiles.tiles(runs, chosen, how, name, now)
     if found and not how.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from xai_core.app.networks import columns, sections
-from xai_core.app.shared import cache, display, page_setup, session, widgets
+from xai_core.app.shared import display, network_choice, page_setup, progress, session, widgets
 
 page_setup.page("Model comparison")
 by_link = session.opened_by_link()
@@ -11,7 +11,7 @@ st.title("Compare networks")
 say = st.container()
 with st.sidebar:
     chosen = widgets.picture(say)
-    networks = columns.networks()
+    networks = network_choice.choose()
     asked = columns.question()
     common, smooth = columns.view()
 if chosen is None:
@@ -25,7 +25,7 @@ with display.errors():
     found = columns.known(chosen, networks, asked)
     missing = [network for network in networks if network not in found]
     name = f"networks {networks} {asked} {chosen.name}"
-    if missing and cache.wanted(name, columns.estimate(missing, asked), by_link, button="Compare"):
+    if missing and progress.should_start(name, columns.estimate(missing, asked), by_link, button="Compare"):
         columns.ask(chosen, missing, asked, name)
         found = columns.known(chosen, networks, asked)
     columns.columns(found, chosen, common, smooth)

@@ -43,6 +43,7 @@ def test_contracts_are_kept():
         ("explanation/question.py", "from xai_core.attribution.explain import explain", "imports only from lower floors"),
         ("attribution/gradient/saliency.py", "from xai_core.attribution import cam", "Inside attribution"),
         ("models/staged.py", "from xai_core.models import loading", "Inside models"),
+        ("app/pairs/tiles.py", "from xai_core.app.networks import columns", "Inside app"),
         ("attribution/explain.py", "import streamlit", "Only the app imports streamlit"),
         ("app/__init__.py", "import xai_core.app.shared.cache", None),
     ],

@@ -5,7 +5,7 @@ from opened_pages import opened, text
 from small_runs import png
 
 from xai_core.app.metrics import evidence_region, image_results, image_tab
-from xai_core.app.shared import cache
+from xai_core.app.shared import progress
 from xai_core.data.mosaics import mosaic
 from xai_core.data.samples import load_sample
 from xai_core.metrics.catalog import METRICS
@@ -17,7 +17,7 @@ PAGE = "pages/4_Faithfulness_metrics.py"
 @pytest.fixture
 def measured(monkeypatch):
     """The page with two methods measured by some metrics, whatever it takes."""
-    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", 1e6)
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e6)
 
     def run(*metrics):
         titles = [METRICS[name].title for name in metrics]

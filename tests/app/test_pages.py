@@ -11,7 +11,8 @@ from opened_pages import ROOT, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app.shared import cache, loaded_models, method_tiles
+from xai_core.app.methods.tiles import ORDERS
+from xai_core.app.shared import cache, explanations, loaded_models, progress, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.models.loading import load_model
@@ -48,7 +49,7 @@ def test_the_astronaut_is_explained_at_once():
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
 def test_every_method_can_be_chosen_or_says_why_not(method, monkeypatch):
-    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", float("inf"))
     app = choose(opened(SINGLE, model="Slim ResNet-18, scenes from scratch (scenes_supervised)"), "method", method.id)
     misfit = method.misfit(load_model("scenes_supervised"))
     assert f"Method: {method.title}" in text(app) if misfit is None else misfit in app.info[0].value
@@ -73,7 +74,7 @@ def test_the_true_class_is_offered_where_it_is_known():
 
 
 def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
-    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", 0)
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0)
     app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
     assert "This takes about" in text(app) and "Method:" not in text(app)
     app.button(key="run Explain").click().run()
@@ -82,8 +83,8 @@ def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
 
 def test_the_same_question_is_computed_once(monkeypatch):
     calls = []
-    real = cache.explain
-    monkeypatch.setattr(cache, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
+    real = explanations.explain
+    monkeypatch.setattr(explanations, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
     app = choose(opened(SINGLE, picture="Rocket"), "method", "layer_cam")
     app.slider(key="opacity").set_value(0.3).run()
     app.segmented_control(key="resolution").set_value("Native grid").run()
@@ -95,8 +96,8 @@ def test_the_same_question_is_computed_once(monkeypatch):
 
 def test_the_app_key_is_the_explanation_key(lite0, monkeypatch):
     runs = []
-    real = cache.known
-    monkeypatch.setattr(cache, "known", lambda run: runs.append(run) or real(run))
+    real = explanations.find
+    monkeypatch.setattr(explanations, "find", lambda run: runs.append(run) or real(run))
     opened(SINGLE, picture="Coffee", method="HiResCAM")
     found = real(runs[-1])
     assert found is not None and found.key == runs[-1].key
@@ -142,13 +143,13 @@ SICK = {
 @pytest.mark.parametrize("says", SICK)
 def test_what_is_wrong_with_a_map_stands_on_both_pages(says, monkeypatch):
     """Results are shared by all sessions, these made ones too: the tests before and after must not see them."""
-    real = cache.explain
+    real = explanations.explain
     sick = {"heatmap": SICK[says].astype(np.float32), "signed": True}
-    monkeypatch.setattr(cache, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
-    cache._shared().results.clear()
+    monkeypatch.setattr(explanations, "explain", lambda *given, **asked: replace(real(*given, **asked), **sick))
+    cache.clear()
     single = opened(SINGLE, picture="Retina")
     compared = opened(METHODS_PAGE, picture="Retina", methods="Grad-CAM")
-    cache._shared().results.clear()
+    cache.clear()
     for app in (single, compared):
         assert [says in warning.value for warning in app.warning] == [True]
 
@@ -205,20 +206,20 @@ def test_state_survives_leaving_the_page_and_coming_back():
     assert app.selectbox(key="method").value == "hires_cam"
 
 
-def tiles(app: AppTest) -> list[str]:
+def tile_titles(app: AppTest) -> list[str]:
     titles = {method.title for method in METHODS.values()}
     return [one.value.strip("*") for one in app.markdown if one.value.strip("*") in titles]
 
 
 def test_methods_are_compared_on_one_picture():
     app = opened(METHODS_PAGE, picture="Rocket")
-    assert len(tiles(app)) == 6 and len(app.image) == 6
+    assert len(tile_titles(app)) == 6 and len(app.image) == 6
     assert len(app.get("vega_lite_chart")) == 1, "the agreement matrix"
 
 
 @pytest.mark.parametrize(("section", "says"), [("Consensus", "Dissent"), ("Sanity check", "ρ ="), ("Layers", "stem")])
 def test_each_section_of_the_comparison(section, says, monkeypatch):
-    monkeypatch.setattr(cache, "AT_ONCE_SECONDS", float("inf"))
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", float("inf"))
     assert says in text(opened(METHODS_PAGE, picture="Rocket", more=section))
 
 
@@ -227,28 +228,28 @@ def test_the_comparison_can_be_downloaded():
     assert len(app.get("download_button")) == 3
 
 
-@pytest.mark.parametrize("order", method_tiles.ORDERS)
+@pytest.mark.parametrize("order", ORDERS)
 def test_every_order_holds_the_same_tiles(order):
-    assert sorted(tiles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
-        METHODS[name].title for name in method_tiles.DEFAULT
+    assert sorted(tile_titles(opened(METHODS_PAGE, picture="Rocket", order=order))) == sorted(
+        METHODS[name].title for name in widgets.DEFAULT_METHODS
     )
 
 
 @pytest.mark.parametrize("order", ["Agreement", "Deletion (quick)"])
 def test_an_order_by_maps_is_there_as_soon_as_they_are_and_shows_its_value(order):
     """Also where one map prefers no place: its agreement is nothing, and it comes last."""
-    cache._shared().results.clear()
+    cache.clear()
     shown = ["Uniform", "Grad-CAM", "Saliency", "HiResCAM"]
     app = opened(METHODS_PAGE, picture="Rocket", order=order, methods=shown)
     said = [one.value.split(": ")[1].strip("*") for one in app.markdown if one.value.startswith(order)]
-    assert len(said) == 4 and len(tiles(app)) == 4
+    assert len(said) == 4 and len(tile_titles(app)) == 4
     if order == "Agreement":
-        assert tiles(app)[-1] == "Uniform" and said.pop() == "–"
+        assert tile_titles(app)[-1] == "Uniform" and said.pop() == "–"
     assert [float(one) for one in said] == sorted(map(float, said), reverse=True)
 
 
 def test_a_common_scale_is_common_on_the_first_run_too():
-    cache._shared().results.clear()
+    cache.clear()
     app = opened(METHODS_PAGE, picture="Rocket", scale="Common", methods=["Grad-CAM", "LayerCAM"])
     said = [one.value.split("cells. ")[1].split(" Passes")[0] for one in app.caption if "Passes: " in one.value]
     assert len(said) == 2 and len(set(said)) == 1 and "shared by 2 maps" in said[0]
@@ -262,14 +263,14 @@ def test_maps_that_prefer_no_place_are_compared_without_a_fault():
 
 
 def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch):
-    real = cache.explain
+    real = explanations.explain
 
     def sometimes(model, picture, method, **asked):
         if method == "layer_cam":
             raise BadRequest("It broke on purpose.")
         return real(model, picture, method, **asked)
 
-    monkeypatch.setattr(cache, "explain", sometimes)
+    monkeypatch.setattr(explanations, "explain", sometimes)
     app = opened(METHODS_PAGE, picture="Hubble deep field")
     assert [error.value for error in app.error] == ["It broke on purpose."]
     assert len(app.image) == 5
@@ -277,7 +278,7 @@ def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch)
 
 def test_a_blind_vote_shows_no_name_before_it_is_cast():
     app = opened(METHODS_PAGE, picture="Rocket", blind="true")
-    assert not tiles(app) and len(app.image) == 6
+    assert not tile_titles(app) and len(app.image) == 6
     assert not any(method.title in str(image.proto) for image in app.image for method in METHODS.values())
     app.segmented_control(key="best").set_value("A").run()
     assert "You chose" in app.success[0].value

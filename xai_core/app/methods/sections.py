@@ -9,9 +9,9 @@ import streamlit as st
 
 from xai_core.analysis import sanity_check
 from xai_core.app.charts import common
-from xai_core.app.shared import cache, display, loaded_models
-from xai_core.app.shared.method_tiles import TILE, Results, picture, runs, title
-from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.app.methods.tiles import Results
+from xai_core.app.shared import display, explanations, loaded_models, progress
+from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import XaiError
 from xai_core.explanation import agreement as map_agreement
@@ -61,13 +61,15 @@ def consensus(found: Results, chosen: Chosen) -> None:
             map_of = replace(one, heatmap=grid, signed=False, error=None, title=name)
             scale = rendering.scale_of(map_of, mode="full")
             place = heatmaps.centre_of_mass_words(grid - grid.min())
-            with st.container(width=2 * TILE):
+            with st.container(width=2 * display.TILE):
                 st.markdown(f"**{name}**")
-                picture(map_of, chosen, scale, True, f"{name} of {len(found)} methods: strongest {place}", "stretch")
+                display.map_picture(
+                    map_of, chosen, scale, True, f"{name} of {len(found)} methods: strongest {place}", "stretch"
+                )
                 st.caption(f"{words} Colours: {scale.low:.2f} to {scale.high:.2f}.")
 
 
-def sanity(wanted: Sequence[cache.Run], found: Results, chosen: Chosen) -> None:
+def sanity(wanted: Sequence[explanations.Run], found: Results, chosen: Chosen) -> None:
     """The same maps for an untrained network and for another class: a map that stays the same explains neither."""
     st.markdown(
         "Adebayo et al. (2018): if the map hardly changes when the **weights are randomised**, or when **another class** is "
@@ -76,16 +78,16 @@ def sanity(wanted: Sequence[cache.Run], found: Results, chosen: Chosen) -> None:
     )
     originals, changed = [run for run in wanted if run.method.id in found], _changed(wanted, found)
     every = [run for _, run in changed]
-    seconds = sum(run.estimate for run in every if cache.known(run) is None)
-    name = cache.name_of("sanity", every)
-    now = cache.wanted(name, seconds, button="Check")
+    seconds = sum(run.estimate for run in every if explanations.find(run) is None)
+    name = explanations.name_of("sanity", every)
+    now = progress.should_start(name, seconds, button="Check")
     bar = st.empty()
     rows = {run.method.id: st.container(horizontal=True, gap="small") for run in originals}
     for run in originals:
         with rows[run.method.id]:
             _small(found[run.method.id], chosen, f"**{run.method.title}**")
     words = {id(run): change.words for change, run in changed}
-    for run, result in cache.compute_each(every, name, now, bar):
+    for run, result in explanations.compute_each(every, name, now, bar):
         with rows[run.method.id]:
             if result is None:
                 continue
@@ -94,12 +96,12 @@ def sanity(wanted: Sequence[cache.Run], found: Results, chosen: Chosen) -> None:
                 same = " – **hardly changed**" if abs(rho) > sanity_check.HARDLY_CHANGED else ""
                 _small(result, chosen, f"{words[id(run)]}: {sanity_check.in_words(rho)}{same}")
             elif isinstance(result, XaiError):
-                with st.container(width=TILE):
+                with st.container(width=display.TILE):
                     st.markdown(words[id(run)])
                     st.error(str(result))
 
 
-def _changed(wanted: Sequence[cache.Run], found: Results) -> list[tuple[sanity_check.Change, cache.Run]]:
+def _changed(wanted: Sequence[explanations.Run], found: Results) -> list[tuple[sanity_check.Change, explanations.Run]]:
     """The runs of the sanity check: each method that gave a map, after each change."""
     originals = [run for run in wanted if run.method.id in found]
     model, target = originals[0].model, originals[0].target
@@ -113,16 +115,16 @@ def _changed(wanted: Sequence[cache.Run], found: Results) -> list[tuple[sanity_c
 def layers(model: ExplainableModel, chosen: Chosen, target: Target) -> None:
     """One method over all cuts, from the picture to the output."""
     with_cut = [id for id, method in METHODS.items() if "cut" in method.needs and method.misfit(model) is None]
-    method = st.selectbox("Method", with_cut, format_func=title, key="sweep", **LINK)
-    base = runs(model, chosen, target, [method])[0]
+    method = st.selectbox("Method", with_cut, format_func=method_title, key="sweep", **LINK)
+    base = explanations.runs(model, chosen, target, [method])[0]
     sweep = [replace(base, cut=cut) for cut in model.cuts]
-    seconds = sum(run.estimate for run in sweep if cache.known(run) is None)
-    name = cache.name_of("sweep", sweep)
-    now = cache.wanted(name, seconds, button="Sweep")
+    seconds = sum(run.estimate for run in sweep if explanations.find(run) is None)
+    name = explanations.name_of("sweep", sweep)
+    now = progress.should_start(name, seconds, button="Sweep")
     bar = st.empty()
     strip = st.container(horizontal=True, gap="small")
-    places = {run.cut: strip.container(width=TILE) for run in sweep}
-    for run, result in cache.compute_each(sweep, name, now, bar):
+    places = {run.cut: strip.container(width=display.TILE) for run in sweep}
+    for run, result in explanations.compute_each(sweep, name, now, bar):
         with places[run.cut]:
             if isinstance(result, Explanation):
                 rows, columns = result.heatmap.shape
@@ -134,15 +136,17 @@ def layers(model: ExplainableModel, chosen: Chosen, target: Target) -> None:
 
 def _small(found: Explanation, chosen: Chosen, words: str) -> None:
     """A map on its native grid, and words below it, so that the maps of one row stand side by side."""
-    with st.container(width=TILE):
-        picture(found, chosen, rendering.scale_of(found), False, rendering.alt_text(found, words.replace("*", "")))
+    with st.container(width=display.TILE):
+        display.map_picture(
+            found, chosen, rendering.scale_of(found), False, rendering.alt_text(found, words.replace("*", ""))
+        )
         st.markdown(words)
 
 
-def downloads(wanted: Sequence[cache.Run], found: Results, chosen: Chosen) -> None:
+def downloads(wanted: Sequence[explanations.Run], found: Results, chosen: Chosen) -> None:
     """Everything on the page: one sheet, the raw maps, the settings with what the checks found."""
     runs = [run for run in wanted if run.method.id in found]
-    everything = {run.method.id: result for run in wanted if (result := cache.known(run)) is not None}
+    everything = {run.method.id: result for run in wanted if (result := explanations.find(run)) is not None}
     first = next(iter(found.values()))
     stem = f"{chosen.name}_{first.model}_methods"
     kinds = {
@@ -165,14 +169,14 @@ def downloads(wanted: Sequence[cache.Run], found: Results, chosen: Chosen) -> No
     )
 
 
-def _checks(runs: Sequence[cache.Run], found: Results) -> dict[str, dict[str, Any]]:
+def _checks(runs: Sequence[explanations.Run], found: Results) -> dict[str, dict[str, Any]]:
     """What is known of each map beside itself, as the command line writes it."""
-    scores = cache.quick_deletion(runs, [found[run.method.id] for run in runs])
+    scores = explanations.quick_deletion(runs, [found[run.method.id] for run in runs])
     checks: dict[str, dict[str, Any]] = {
         run.method.id: {"quick_deletion": score} for run, score in zip(runs, scores, strict=True)
     }
     for change, run in _changed(runs, found):
-        result = cache.known(run)
+        result = explanations.find(run)
         if result is not None:
             said = result if isinstance(result, XaiError) else sanity_check.resemblance(found[run.method.id], result)
             checks[run.method.id].setdefault("sanity", {})[change.id] = said

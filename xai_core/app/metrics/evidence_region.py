@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts.common import ASKED
-from xai_core.app.shared import cache
+from xai_core.app.shared import cache, network_outputs
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.data.label_matching import first_name
 from xai_core.data.mosaics import mosaic
@@ -95,8 +95,8 @@ def _others(model: ExplainableModel, chosen: Chosen, target: Target) -> list[str
 def _said(model: ExplainableModel, target: Target, picture: Image.Image) -> float:
     """How much a picture has, to the network, of what is asked about: the class's probability, or the similarity."""
     if isinstance(target, SimilarityTo):
-        return float(target(Outputs(cache.embedding(model, picture)))[0])
-    logits = torch.from_numpy(cache.logits(model, model.prepare(picture)))
+        return float(target(Outputs(network_outputs.embedding(model, picture)))[0])
+    logits = torch.from_numpy(network_outputs.logits(model, model.prepare(picture)))
     return float(ClassProbability(target.classes)(Outputs(logits[None], classify=lambda features: features))[0])
 
 

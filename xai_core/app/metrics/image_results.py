@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.charts import common, metrics
-from xai_core.app.shared import display, method_tiles
+from xai_core.app.shared import display
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.explanation import export, rendering
@@ -50,7 +50,7 @@ def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
         for name, one in maps.items():
             with st.container(width=MAP):
                 scale = rendering.scale_of(one)
-                method_tiles.picture(one, chosen, scale, True, rendering.alt_text(one, "Overlay"), width=MAP)
+                display.map_picture(one, chosen, scale, True, rendering.alt_text(one, "Overlay"), width=MAP)
                 st.caption(map_title(name))
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import evidence_region, image_results
-from xai_core.app.shared import cache, display, method_tiles, session, widgets
+from xai_core.app.shared import cache, display, explanations, network_outputs, progress, session, turns, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import XaiError
@@ -47,10 +47,10 @@ def page(by_link: bool) -> None:
         model = widgets.model(say)
     if chosen is None:
         return
-    ranked = cache.ranked(model, model.prepare(chosen.picture))
+    ranked = network_outputs.ranked(model, model.prepare(chosen.picture))
     with st.sidebar:
         target = widgets.question(model, ranked, chosen.true_class, say)
-        names = method_tiles.methods(model)
+        names = widgets.methods(model)
         metrics, seed = _metrics()
         where = evidence_region.asked()
     if target is None:
@@ -63,13 +63,13 @@ def page(by_link: bool) -> None:
     if box is not None and not any("box" in METRICS[name].needs for name in metrics):
         metrics[BOX_METRIC] = {}
     asked = Asked(model, chosen, target, metrics, box, seed)
-    runs = method_tiles.runs(model, chosen, target, names)
+    runs = explanations.runs(model, chosen, target, names)
     slot = st.empty()
     shown = _shown(runs, chosen, slot)
     found = _measured(asked, runs, by_link)
     for run in runs:
-        if isinstance(cache.known(run), XaiError):
-            st.error(f"{run.method.title}: {cache.known(run)}")
+        if isinstance(explanations.find(run), XaiError):
+            st.error(f"{run.method.title}: {explanations.find(run)}")
     maps = _known(runs)
     if len(maps) > shown:
         image_results.tiles(maps, chosen, slot)
@@ -80,16 +80,16 @@ def page(by_link: bool) -> None:
         image_results.downloads(asked, found)
 
 
-def _known(runs: Sequence[cache.Run]) -> dict[str, Explanation]:
-    return {run.method.id: cache.known(run) for run in runs if isinstance(cache.known(run), Explanation)}
+def _known(runs: Sequence[explanations.Run]) -> dict[str, Explanation]:
+    return {run.method.id: explanations.find(run) for run in runs if isinstance(explanations.find(run), Explanation)}
 
 
-def _shown(runs: Sequence[cache.Run], chosen: Chosen, slot: DeltaGenerator) -> int:
+def _shown(runs: Sequence[explanations.Run], chosen: Chosen, slot: DeltaGenerator) -> int:
     """Show the maps that are to be measured, in `slot`, made now where that is quick; how many there are. The others come
     with the measuring."""
-    name = cache.name_of("measured", runs)
-    quick = [run for run in runs if cache.known(run) is None and run.estimate < cache.AT_ONCE_SECONDS / len(runs)]
-    list(cache.compute_each(quick, name, not session.cancelled(name), slot))
+    name = explanations.name_of("measured", runs)
+    quick = [run for run in runs if explanations.find(run) is None and run.estimate < progress.AT_ONCE_SECONDS / len(runs)]
+    list(explanations.compute_each(quick, name, not session.cancelled(name), slot))
     maps = _known(runs)
     image_results.tiles(maps, chosen, slot)
     return len(maps)
@@ -121,7 +121,7 @@ def _key(asked: Asked, of: str, metric: str) -> str:
     return f"measured {bytes_digest(json.dumps(parts).encode())}"
 
 
-def _of(asked: Asked, name: str, runs: Sequence[cache.Run]) -> str:
+def _of(asked: Asked, name: str, runs: Sequence[explanations.Run]) -> str:
     """What names a map: a method's run key, or for a control the picture and the question."""
     for run in runs:
         if run.method.id == name:
@@ -130,19 +130,19 @@ def _of(asked: Asked, name: str, runs: Sequence[cache.Run]) -> str:
     return f"{name} {asked.model.id} {asked.model.fingerprint} {prepared.digest} {asked.target.key(0)}"
 
 
-def _measured(asked: Asked, runs: Sequence[cache.Run], by_link: bool) -> dict[tuple[str, str], Measurement]:
+def _measured(asked: Asked, runs: Sequence[explanations.Run], by_link: bool) -> dict[tuple[str, str], Measurement]:
     """What is known, after measuring what is not, where that was wanted."""
-    names = [*CONTROLS, *(run.method.id for run in runs if not isinstance(cache.known(run), XaiError))]
+    names = [*CONTROLS, *(run.method.id for run in runs if not isinstance(explanations.find(run), XaiError))]
     keys = {(name, metric): _key(asked, _of(asked, name, runs), metric) for name in names for metric in asked.metrics}
-    missing = {pair for pair, key in keys.items() if cache.held(key) is None}
+    missing = {pair for pair, key in keys.items() if cache.get(key) is None}
     wanted = {metric: options for metric, options in asked.metrics.items() if any(m == metric for _, m in missing)}
     unmeasured = [run for run in runs if any(name == run.method.id for name, _ in missing)]
     controls = any(name in CONTROLS for name, _ in missing)
     passes = total_passes(wanted, {run.method.id: run.options for run in unmeasured}, controls) if wanted else 0
-    seconds = passes * cache.pass_seconds(asked.model.id)
-    seconds += sum(run.estimate for run in runs if cache.known(run) is None)
+    seconds = passes * network_outputs.pass_seconds(asked.model.id)
+    seconds += sum(run.estimate for run in runs if explanations.find(run) is None)
     name = f"measuring {bytes_digest(' '.join(keys.values()).encode())[:12]}"
-    now = cache.wanted(name, seconds if missing else 0, at_once=by_link, button="Measure")
+    now = progress.should_start(name, seconds if missing else 0, at_once=by_link, button="Measure")
     slot = st.empty()
     if missing and not now:
         st.caption(
@@ -151,7 +151,7 @@ def _measured(asked: Asked, runs: Sequence[cache.Run], by_link: bool) -> dict[tu
         )
     if missing and now:
         _measure(asked, runs, wanted, missing, keys, name, slot)
-    known = {pair: cache.held(key) for pair, key in keys.items()}
+    known = {pair: cache.get(key) for pair, key in keys.items()}
     return _beside_controls(asked, {pair: one for pair, one in known.items() if one is not None})
 
 
@@ -164,14 +164,14 @@ def _measure(asked: Asked, runs, wanted, missing, keys, name: str, slot) -> None
     def work(track) -> None:
         rows = measure_all(asked.model, asked.chosen.picture, maps, wanted, track=track, **how)
         for of, metric, one in rows:
-            cache.hold(keys[of, metric], replace(one, controls={}))
+            cache.put(keys[of, metric], replace(one, controls={}))
 
-    with cache.progress(name, slot) as bar:
+    with progress.bar(name, slot) as bar:
         for run in runs:
-            result = cache.known(run) or cache.compute(run, bar)
+            result = explanations.find(run) or explanations.compute(run, bar)
             if isinstance(result, Explanation) and any((run.method.id, metric) in missing for metric in wanted):
                 maps[run.method.id] = result
-        cache.gated(work, bar, "Measuring")
+        turns.in_turn(work, bar, "Measuring")
 
 
 def _beside_controls(asked: Asked, known: dict[tuple[str, str], Measurement]) -> dict[tuple[str, str], Measurement]:
@@ -188,13 +188,13 @@ def _verdict_key(asked: Asked, metric: str) -> str:
 
 def _verdicts(asked: Asked) -> dict[str, Verdict]:
     """What the self-test said of each metric, where it was made."""
-    held = {metric: cache.held(_verdict_key(asked, metric)) for metric in asked.metrics}
+    held = {metric: cache.get(_verdict_key(asked, metric)) for metric in asked.metrics}
     return {metric: one for metric, one in held.items() if one is not None}
 
 
 def _self_test(asked: Asked) -> None:
     """The test of the metrics that were not tested yet, offered with its price."""
-    missing = {name: options for name, options in asked.metrics.items() if cache.held(_verdict_key(asked, name)) is None}
+    missing = {name: options for name, options in asked.metrics.items() if cache.get(_verdict_key(asked, name)) is None}
     if not missing:
         return
     st.markdown("##### Can these metrics be trusted here?")
@@ -203,17 +203,17 @@ def _self_test(asked: Asked) -> None:
         "the true map is known, and a metric must rank it above maps that are not true."
     )
     passes = test_passes(missing)
-    seconds = passes * cache.pass_seconds(asked.model.id)
+    seconds = passes * network_outputs.pass_seconds(asked.model.id)
     name = f"self-test {_verdict_key(asked, next(iter(missing)))}"
-    if not cache.wanted(name, max(seconds, cache.AT_ONCE_SECONDS), button="Self-test"):
+    if not progress.should_start(name, max(seconds, progress.AT_ONCE_SECONDS), button="Self-test"):
         st.caption(f"At most {passes:,} passes.")
         return
-    with display.errors(), cache.progress(name) as bar:
+    with display.errors(), progress.bar(name) as bar:
 
         def work(track) -> None:
             found = self_test(asked.model, asked.chosen.picture, missing, asked.target, seed=asked.seed, track=track)
             for verdict in found:
-                cache.hold(_verdict_key(asked, verdict.metric), verdict)
+                cache.put(_verdict_key(asked, verdict.metric), verdict)
 
-        cache.gated(work, bar, "Self-test")
+        turns.in_turn(work, bar, "Self-test")
     st.rerun()

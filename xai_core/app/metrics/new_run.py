@@ -10,8 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.image_results import plain_title
-from xai_core.app.networks import columns
-from xai_core.app.shared import cache, display, loaded_models, session, turns
+from xai_core.app.shared import cache, display, loaded_models, network_choice, progress, session, turns
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import settings
 from xai_core.core.cache_key import bytes_digest
@@ -74,14 +73,14 @@ def section() -> None:
         if wanted is None:
             return
         key = f"plan {bytes_digest(repr(wanted).encode())[:16]}"
-        plan = cache.held(key)
+        plan = cache.get(key)
         offer = st.empty()
         if plan is None:
             if not _asked_for(offer, wanted, key):
                 return
             with offer, st.spinner("Looking through the pictures"):
                 plan = str(_evaluated(wanted, dry=True))
-            cache.hold(key, plan)
+            cache.put(key, plan)
         st.markdown(plan)
         with st.expander("The same on the command line"):
             st.code(wanted.command(), language="bash", wrap_lines=True)
@@ -105,7 +104,7 @@ def _asked_for(offer: DeltaGenerator, wanted: Wanted, key: str) -> bool:
 
 def _form() -> tuple[Wanted | None, float]:
     """What is wanted, None while it is not settled; and the minutes after which no further picture is begun."""
-    ready = [one for one in columns.choices() if one.ready]
+    ready = [one for one in network_choice.choices() if one.ready]
     networks = {one.title: f"{one.id}/{one.checkpoint}" if _told(one) else one.id for one in ready}
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pictures = st.selectbox("Pictures", [SAMPLES, *datasets.offered()], key="new.pictures", width=240)
@@ -140,7 +139,7 @@ NAMED = "A run of this name with the same pictures, target and seed is gone on w
 BUDGET = "No further picture is begun after so long. Start it again to go on."
 
 
-def _told(network: columns.Network) -> bool:
+def _told(network: network_choice.Network) -> bool:
     """Whether a network's name must say which of the model's weights it has."""
     return network.checkpoint != cards()[network.id].checkpoints[0].id
 
@@ -161,9 +160,9 @@ def _evaluated(wanted: Wanted, **how):
 
 def _work(wanted: Wanted, minutes: float, slot: DeltaGenerator, plan: str) -> None:
     """Measure; other visitors have their turns between two pictures. Cancelled or not, what is measured is shown."""
-    cache.hold(plan, None)  # less will be left to do, also where this is cancelled
+    cache.put(plan, None)  # less will be left to do, also where this is cancelled
     session.plan(None)
-    with cache.progress(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
+    with progress.bar(f"run {wanted.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
         run = _evaluated(wanted, budget=60 * minutes, track=track, within=within)
     if not len(run.table()):
         raise BadRequest("Nothing could be measured: " + "; ".join(list(run.manifest.get("left_out", {}).values())[:3]))

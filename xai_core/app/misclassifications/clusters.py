@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai_core.app.misclassifications import predictions
-from xai_core.app.shared import cache
+from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
@@ -35,15 +34,15 @@ def show(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     name = "clusters " + bytes_digest(
         f"{model.id} {model.fingerprint} {dataset.title} {method} {asked} {list(rows['path'])}".encode()
     )
-    held = cache.held(name)
+    held = cache.get(name)
     if held is None:
         forward, backward = METHODS[method].usual_cost
-        seconds = len(rows) * (forward + 2 * backward + 1) * cache.pass_seconds(model.id)
-        if not cache.wanted(name, seconds, button="Find clusters"):
+        seconds = len(rows) * (forward + 2 * backward + 1) * network_outputs.pass_seconds(model.id)
+        if not progress.should_start(name, seconds, button="Find clusters"):
             return
-        with cache.progress(name) as bar:
-            held = cache.gated(lambda track: _maps(rows, asked, method, dataset, model, track), bar, "Maps")
-        cache.hold(name, held)
+        with progress.bar(name) as bar:
+            held = turns.in_turn(lambda track: _maps(rows, asked, method, dataset, model, track), bar, "Maps")
+        cache.put(name, held)
     used, maps = held
     rows = rows.iloc[used]
     found = cluster_maps(list(maps), count or None)
@@ -120,7 +119,7 @@ def _cluster(number: int, found: Clusters, rows: pd.DataFrame, dataset: Dataset)
                 st.caption("Mean map")
             for row in members.head(MEMBERS).itertuples():
                 with st.container(width=110):
-                    predictions.picture(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
+                    display.thumbnail(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
                     st.caption(f"{first_name(row.predicted)} {row.confidence:.0%}")
         with st.expander("All members"):
             st.dataframe(members[["path", "true", "predicted", "confidence"]], hide_index=True)

@@ -123,8 +123,8 @@ SORT = (
 
 
 def _card(row, dataset: Dataset, said: notes.Notes, opened: bool) -> None:
-    with st.container(border=True, width=predictions.THUMBNAIL + 34):
-        predictions.picture(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
+    with st.container(border=True, width=display.THUMBNAIL + 34):
+        display.thumbnail(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
         tags = f"  \n:gray-badge[{', '.join(said[row.path].tags)}]" if row.path in said and said[row.path].tags else ""
         st.markdown(f"**{first_name(row.predicted)}** {row.confidence:.0%}  \nmargin {row.margin:.0%}{tags}")
         st.button(

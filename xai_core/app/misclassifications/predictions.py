@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
-from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
-from xai_core.app.shared import cache, display, session
+from xai_core.app.shared import display, network_outputs, progress, session, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.cache_key import bytes_digest
-from xai_core.core.errors import BadPicture, BadRequest, XaiError
+from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.datasets import Dataset, find_offered, offered, open_dataset, open_zip
 from xai_core.models.explainable import ExplainableModel
@@ -22,7 +21,6 @@ from xai_core.review.notes import Note
 
 SAMPLES, UPLOADED = "Sample photographs, changed", "Your ZIP"
 LARGEST_ZIP = 200  # MB
-THUMBNAIL = 128
 
 
 def dataset(say: DeltaGenerator) -> Dataset | None:
@@ -59,25 +57,6 @@ def _unzipped(file) -> Dataset:
     return open_zip(io.BytesIO(data), f"{Path(file.name).stem} {bytes_digest(data)[:8]}")
 
 
-@st.cache_data(max_entries=2000, show_spinner=False)
-def thumbnail(title: str, name: str, _dataset: Dataset) -> Image.Image | None:
-    """A small picture; None where it cannot be read (any more)."""
-    try:
-        picture = _dataset.open(name)
-    except BadPicture:
-        return None
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return picture
-
-
-def picture(dataset: Dataset, path: str, alt: str) -> None:
-    small = thumbnail(dataset.title, path, dataset)
-    if small is None:
-        st.caption("Not readable any more.")
-    else:
-        st.image(small, alt=alt)
-
-
 def folder() -> Path:
     """Where predictions are kept between visits: they can always be made again."""
     return Path(tempfile.gettempdir()) / "xai_core_predictions"
@@ -104,18 +83,18 @@ def _read(path: str, changed: float) -> pd.DataFrame:
 
 def _classified(model: ExplainableModel, dataset: Dataset, out: Path, name: str) -> bool:
     """Whether the predictions are made now."""
-    seconds = len(dataset.samples) * cache.pass_seconds(model.id)
-    if not cache.wanted(name, seconds, at_once=dataset.title == SAMPLES, button="Classify"):
+    seconds = len(dataset.samples) * network_outputs.pass_seconds(model.id)
+    if not progress.should_start(name, seconds, at_once=dataset.title == SAMPLES, button="Classify"):
         st.caption(dataset.in_words())
         return False
     out.parent.mkdir(parents=True, exist_ok=True)
-    with cache.progress(name) as bar:
+    with progress.bar(name) as bar:
 
         def work(_) -> None:
             for step in classify(model, dataset, out, embeddings=True):
                 bar.progress(step.done / step.total, text=step.in_words())
 
-        cache.gated(work, bar, "Classifying")
+        turns.in_turn(work, bar, "Classifying")
     return True
 
 
@@ -170,17 +149,6 @@ def filtered(found: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
     if len(rows) < len(found):
         st.caption(f"{len(rows):,} of {len(found):,} pictures pass the filters.")
     return rows
-
-
-def note(dataset: Dataset, path: str) -> None:
-    """Tags and a note on one picture, kept at once when saved."""
-    held = notes.load(dataset.title).get(path, Note())
-    with st.form(f"note {path}"):
-        tags = st.text_input("Tags, with commas between", ", ".join(held.tags), key=f"tags of {path}")
-        words = st.text_area("Note", held.text, max_chars=notes.LONGEST, height=80, key=f"note on {path}")
-        if st.form_submit_button("Keep", icon=":material/save:"):
-            notes.put(dataset.title, path, notes.note(tags, words))
-            st.toast("Kept.")
 
 
 def notes_of(dataset: Dataset) -> None:

@@ -8,8 +8,8 @@ import streamlit as st
 
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
-from xai_core.app.shared import cache, loaded_models
-from xai_core.app.shared.method_tiles import picture
+from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, turns
+from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.cache_key import array_digest, run_key
@@ -20,71 +20,9 @@ from xai_core.data.samples import SAMPLES
 from xai_core.explanation import rendering
 from xai_core.explanation.result import Explanation
 from xai_core.models.loading import imagenet_classes
-from xai_core.models.weights import locate
-from xai_core.models.zoo.catalog import cards, find_card
+from xai_core.models.zoo.catalog import find_card
 
 COLUMN = 230  # pixels; five fit on a laptop's screen
-MOST = 6
-
-
-class Network(NamedTuple):
-    """A choice: a model of the catalogue with one of its checkpoints, or its untrained twin."""
-
-    id: str
-    checkpoint: str
-
-    @property
-    def title(self) -> str:
-        card = find_card(self.id)
-        if self.checkpoint == loaded_models.RANDOM:
-            return f"{card.title}, untrained"
-        return card.title if len(card.checkpoints) == 1 else f"{card.title} {self.checkpoint}"
-
-    @property
-    def ready(self) -> bool:
-        found = [one for one in find_card(self.id).checkpoints if one.id == self.checkpoint]
-        return not found or locate.find(found[0]) is not None
-
-    @property
-    def group(self) -> str:
-        """What the columns are grouped by."""
-        if self.checkpoint == loaded_models.RANDOM:
-            return "Untrained"
-        return "Self-supervised" if "self-supervised" in find_card(self.id).supervision else "Supervised"
-
-
-def choices() -> list[Network]:
-    """Every checkpoint of every model, then the untrained twins."""
-    every = [Network(card.id, one.id) for card in cards().values() for one in card.checkpoints]
-    return every + [Network(card.id, loaded_models.RANDOM) for card in cards().values()]
-
-
-def networks() -> list[Network]:
-    """The networks to compare, grouped: supervised, self-supervised, untrained."""
-    every = choices()
-    ready = [one for one in every if one.ready and one.checkpoint != loaded_models.RANDOM]
-    alike = [one for one in ready if find_card(one.id).classes == find_card(ready[0].id).classes]
-    default = [*alike[:2], Network(ready[0].id, loaded_models.RANDOM)] if ready else []
-    by_title = {one.title: one for one in every}
-    chosen = st.multiselect(
-        f"Networks (2 to {MOST})", list(by_title), [one.title for one in default], max_selections=MOST, key="networks",
-        help=CHOICE, **LINK,
-    )  # fmt: skip
-    missing = [one for one in map(by_title.get, chosen) if not one.ready]
-    if missing:
-        st.caption("To be fetched first: " + ", ".join(f"{one.title} ({_megabytes(one)} MB)" for one in missing))
-    order = ("Supervised", "Self-supervised", "Untrained")
-    return sorted(map(by_title.get, chosen), key=lambda one: order.index(one.group))
-
-
-CHOICE = (
-    "Networks are loaded in turn; the least recently used one leaves when memory is short. An untrained twin has the same "
-    "layers with random weights: what its map shares with the trained one comes from the architecture and the picture."
-)
-
-
-def _megabytes(network: Network) -> int:
-    return next(one.megabytes for one in find_card(network.id).checkpoints if one.id == network.checkpoint)
 
 
 class Asked(NamedTuple):
@@ -141,14 +79,14 @@ def key(network: Network, chosen: Chosen, asked: Asked) -> str:
 
 def known(chosen: Chosen, wanted: Sequence[Network], asked: Asked) -> dict[Network, Answer]:
     """The answers that are there already."""
-    held = {network: cache.held(key(network, chosen, asked)) for network in wanted}
+    held = {network: cache.get(key(network, chosen, asked)) for network in wanted}
     return {network: answer for network, answer in held.items() if answer is not None}
 
 
 def ask(chosen: Chosen, missing: Sequence[Network], asked: Asked, name: str) -> None:
     """Ask each network in turn; what is done when the visitor cancels is kept."""
     reference = cache.sample(asked.reference) if asked.reference else None
-    with cache.progress(name) as bar:
+    with progress.bar(name) as bar:
         for network in missing:
             bar.progress(0.0, text=f"{network.title}: loading")
 
@@ -161,7 +99,7 @@ def ask(chosen: Chosen, missing: Sequence[Network], asked: Asked, name: str) -> 
                     )
                 )  # fmt: skip
 
-            cache.hold(key(network, chosen, asked), cache.gated(work, bar, network.title))
+            cache.put(key(network, chosen, asked), turns.in_turn(work, bar, network.title))
 
 
 def columns(found: dict[Network, Answer], chosen: Chosen, common: bool, smooth: bool) -> None:
@@ -186,7 +124,7 @@ def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth:
         one = answer.explanation
         alike = [other for other in maps if other.signed == one.signed] if common else [one]
         scale = rendering.scale_of(*alike)
-        picture(one, chosen, scale, smooth, rendering.alt_text(one, f"Overlay: {network.title}"), COLUMN)
+        display.map_picture(one, chosen, scale, smooth, rendering.alt_text(one, f"Overlay: {network.title}"), COLUMN)
         words = f"{scale.words[0].upper()}{scale.words[1:]}"
         rows, cells = one.heatmap.shape
         st.caption(
@@ -225,4 +163,4 @@ def estimate(missing: Sequence[Network], asked: Asked) -> float:
     """Seconds to ask these networks: loading, and the method's passes."""
     method = METHODS[asked.method]
     forward, backward = method.cost(check_options(method.run, {}))
-    return sum(0.5 + (forward + 2 * backward) * cache.pass_seconds(network.id) for network in missing)
+    return sum(0.5 + (forward + 2 * backward) * network_outputs.pass_seconds(network.id) for network in missing)

@@ -12,12 +12,11 @@ from PIL import Image
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
-from xai_core.app.networks.columns import COLUMN, Asked, Network
-from xai_core.app.shared import cache, display, loaded_models
-from xai_core.app.shared.method_tiles import picture
+from xai_core.app.networks.columns import COLUMN, Asked
+from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, session, turns
+from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
-from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture
 from xai_core.data import datasets
 from xai_core.data.image_io import SUFFIXES
@@ -87,7 +86,7 @@ def difference(found: Answers, chosen: Chosen) -> None:
     apart = compare_models.difference(maps[first], maps[second])
     scale = rendering.scale_of(apart, clip=100.0)
     alt = f"{first} minus {second}: {rendering.alt_text(apart, 'difference')}"
-    picture(apart, chosen, scale, True, alt, 2 * COLUMN)
+    display.map_picture(apart, chosen, scale, True, alt, 2 * COLUMN)
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
     st.caption(
         f"Warm: {first} puts more weight there; cool: {second} does. Each map is divided by its largest magnitude first, "
@@ -102,13 +101,13 @@ def pictures(wanted: Sequence[Network], asked: Asked) -> None:
     if not chosen:
         return
     name = f"table {sorted(chosen)} {wanted} {asked}"
-    rows = cache.held(name)
+    rows = cache.get(name)
     forward, backward = METHODS[asked.method].usual_cost
-    seconds = sum(len(chosen) * (1 + forward + 2 * backward) * cache.pass_seconds(one.id) for one in wanted)
-    if rows is None and cache.wanted(name, seconds, button="Ask all"):
-        with cache.progress(name) as bar:
-            rows = cache.gated(lambda track: _table(wanted, chosen, asked, track), bar, "Pictures")
-            cache.hold(name, rows)
+    seconds = sum(len(chosen) * (1 + forward + 2 * backward) * network_outputs.pass_seconds(one.id) for one in wanted)
+    if rows is None and progress.should_start(name, seconds, button="Ask all"):
+        with progress.bar(name) as bar:
+            rows = turns.in_turn(lambda track: _table(wanted, chosen, asked, track), bar, "Pictures")
+            cache.put(name, rows)
     if rows is None:
         return
     table = pd.DataFrame(rows)
@@ -155,7 +154,7 @@ def _opened(files) -> tuple[dict[str, Image.Image], list[str]]:
     for file in files:
         data = file.getvalue()
         try:
-            found[file.name] = cache.uploaded(bytes_digest(data), data)
+            found[file.name] = session.decoded(data)
         except BadPicture as error:
             unreadable.append(f"{file.name}: {error}")
     return found, unreadable

@@ -12,10 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from xai_core.app.charts import pairs
-from xai_core.app.networks import columns as network_columns
 from xai_core.app.pairs.tiles import Asked, both_maps, title
 from xai_core.app.pairs.views import TILE, Two
-from xai_core.app.shared import cache, display, loaded_models
+from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -59,7 +58,7 @@ def _place(label: str, count: int) -> int:
 def matching(model: ExplainableModel, two: Two, asked: Asked) -> None:
     """A patch of view 1, and the places of view 2 whose activations are most like it."""
     name = f"pair cells {model.fingerprint} {two.key} {asked.cut}"
-    every = cache.kept(
+    every = cache.get_or_compute(
         name, lambda: cell_similarities(ask_pair(model, two.first, two.second, cut=asked.cut)[0]).numpy().astype(np.float16)
     ).astype(np.float32)
     rows, columns = every.shape[:2]
@@ -117,19 +116,19 @@ def metrics(model: ExplainableModel, two: Two, asked: Asked, found: Results) -> 
     wanted += list(GEOMETRY_METRICS) if two.geometry else []
     names = sorted(maps)
     name = f"pair metrics {model.fingerprint} {two.key} {asked} {asked.similarity.key} {names} {step} {wanted}"
-    rows = cache.held(name)
+    rows = cache.get(name)
     points = math.ceil(two.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
-    if rows is None and cache.wanted(name, passes * cache.pass_seconds(model.id), button="Measure"):
-        with cache.progress(name) as bar:
-            rows = cache.gated(
+    if rows is None and progress.should_start(name, passes * network_outputs.pass_seconds(model.id), button="Measure"):
+        with progress.bar(name) as bar:
+            rows = turns.in_turn(
                 lambda track: evaluate_pair(
                     model, two.first, two.second, maps, wanted, geometry=two.geometry, similarity=asked.similarity,
                     cut=asked.cut, step=step, controls=True, track=track,
                 ),
                 bar, "Metrics",
             )  # fmt: skip
-            cache.hold(name, rows)
+            cache.put(name, rows)
     if rows is None:
         return
     titles = {one: title(one) for one in maps} | CONTROL_TITLES
@@ -171,7 +170,7 @@ def _metric(id: str):
 
 def networks(two: Two, asked: Asked, smooth: bool) -> None:
     """The same two views before several networks: supervised and self-supervised ones side by side."""
-    wanted = network_columns.networks()
+    wanted = network_choice.choose()
     fine = [name for name in asked.methods if not name.startswith(CLASS)] or ["grad_cam"]
     method = st.selectbox("Method of the comparison", fine, format_func=title, key="network_method", **LINK)
     if len(wanted) < 2:
@@ -181,11 +180,11 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
     keys = {
         network: f"pair network {network} {two.key} {method} {sorted(options.items())} {asked.seed}" for network in wanted
     }
-    found = {network: cache.held(key) for network, key in keys.items()}
+    found = {network: cache.get(key) for network, key in keys.items()}
     missing = [network for network, one in found.items() if one is None]
     name = f"pair networks {missing} {two.key} {method}"
-    if missing and cache.wanted(name, _seconds(missing, method, options), button="Compare networks"):
-        with cache.progress(name) as bar:
+    if missing and progress.should_start(name, _seconds(missing, method, options), button="Compare networks"):
+        with progress.bar(name) as bar:
             for network in missing:
                 bar.progress(0.0, text=f"{network.title}: loading")
 
@@ -197,8 +196,8 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
                     except XaiError as error:
                         return error
 
-                found[network] = cache.gated(work, bar, network.title)
-                cache.hold(keys[network], found[network])
+                found[network] = turns.in_turn(work, bar, network.title)
+                cache.put(keys[network], found[network])
     with st.container(horizontal=True, gap="small"):
         for network, result in found.items():
             if result is None:
@@ -216,7 +215,7 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
 def _seconds(missing, method: str, options: Mapping) -> float:
     """To load networks and ask each of them."""
     forward, backward = PAIR_METHODS[method].cost(PAIR_METHODS[method].checked(options))
-    return sum(0.5 + (forward + 2 * backward) * cache.pass_seconds(network.id) for network in missing)
+    return sum(0.5 + (forward + 2 * backward) * network_outputs.pass_seconds(network.id) for network in missing)
 
 
 def _sized(two: Two, model: ExplainableModel):
@@ -231,7 +230,9 @@ def _sized(two: Two, model: ExplainableModel):
 def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) -> None:
     """How alike view 1 stays to itself as each augmentation grows, and the map at each strength of one of them."""
     name = f"pair strengths {model.fingerprint} {two.key} {asked.similarity.key}"
-    rows = cache.kept(name, lambda: reference.similarity_by_strength(model, two.first, similarity=asked.similarity))
+    rows = cache.get_or_compute(
+        name, lambda: reference.similarity_by_strength(model, two.first, similarity=asked.similarity)
+    )
     chart = pairs.strength_lines(rows, asked.similarity.words)
     least = min(rows, key=lambda row: row["similarity"])
     alt = f"Similarity of view 1 to itself after each augmentation; least alike after {least['augmentation']}"
@@ -241,7 +242,7 @@ def invariance(model: ExplainableModel, two: Two, asked: Asked, smooth: bool) ->
         chosen = st.selectbox("Augmentation", every, format_func=str.capitalize, key="augmentation", **LINK)
         quick = [one for one in PAIR_METHODS if "cam" in one or one.startswith("input_x")]
         method = st.selectbox("Map", quick, format_func=title, key="strength_method", **LINK)
-    maps = cache.kept(
+    maps = cache.get_or_compute(
         f"{name} {chosen} {method}",
         lambda: list(reference.maps_by_strength(model, two.first, chosen, method, similarity=asked.similarity)),
     )

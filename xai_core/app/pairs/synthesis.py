@@ -9,9 +9,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot
-from xai_core.app.networks import columns
 from xai_core.app.pairs.views import TILE, Two
-from xai_core.app.shared import cache, display, loaded_models
+from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -68,18 +67,20 @@ def features(model: ExplainableModel, two: Two) -> None:
         iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
     own = two.first if objective == SIMILAR else None
     key = f"synthesis {model.fingerprint} {two.key if own is not None else ''} {depth} {smoothing} {octaves} {iterations}"
-    found = cache.held(key)
-    if found is None and cache.wanted(key, 1.5 * octaves * iterations * cache.pass_seconds(model.id), button="Synthesise"):
+    found = cache.get(key)
+    if found is None and progress.should_start(
+        key, 1.5 * octaves * iterations * network_outputs.pass_seconds(model.id), button="Synthesise"
+    ):
         above, slot = st.empty(), st.empty()  # the button that cancels does not move while pictures come and go
-        with cache.progress(key, above) as bar:
+        with progress.bar(key, above) as bar:
             options = {"octaves": octaves, "iterations": iterations, "regularisation": smoothing}
-            found = cache.gated(
+            found = turns.in_turn(
                 lambda track: _grown(
                     feature_visualisation.visualise_features(model, reference=own, depth=depth, **options), track, slot
                 ),
                 bar, objective,
             )  # fmt: skip
-            cache.hold(key, found)
+            cache.put(key, found)
     if found is None:
         return
     picture, steps, value = found
@@ -100,7 +101,7 @@ def difference(model: ExplainableModel, two: Two) -> None:
         "What does each stage of a network still know of view 1? A picture is grown from noise until its activations equal "
         "those of view 1: what it lacks, the stage has forgotten. Two networks side by side, from early to late."
     )
-    every = {one.title: one for one in columns.choices() if one.ready}
+    every = {one.title: one for one in network_choice.choices() if one.ready}
     titles = list(every)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.selectbox("First network", titles, 0, key="invert1", width=280, **LINK)
@@ -111,13 +112,15 @@ def difference(model: ExplainableModel, two: Two) -> None:
     names = [first, second] if first != second else [first]
     base = f"inversion {two.key} {steps}"
     key = f"{base} {names} {depths}"
-    finished = cache.held(key)
-    seconds = 3.0 * steps * depths * len(names) * cache.pass_seconds(model.id)
-    if finished is None and cache.wanted(key, seconds, button="Synthesise"):
+    finished = cache.get(key)
+    seconds = 3.0 * steps * depths * len(names) * network_outputs.pass_seconds(model.id)
+    if finished is None and progress.should_start(key, seconds, button="Synthesise"):
         above, slot = st.empty(), st.empty()
-        with cache.progress(key, above) as bar:
-            finished = cache.gated(lambda track: _each(names, every, two, depths, steps, base, slot, bar), bar, "Inversion")
-            cache.hold(key, finished)
+        with progress.bar(key, above) as bar:
+            finished = turns.in_turn(
+                lambda track: _each(names, every, two, depths, steps, base, slot, bar), bar, "Inversion"
+            )
+            cache.put(key, finished)
     if finished is None:
         return
     for title, row in finished:
@@ -153,13 +156,13 @@ def _each(names: Sequence[str], every, two: Two, depths: int, steps: int, base: 
                     yield batch
 
             key = f"{base} {model.fingerprint} {cut}"
-            made = cache.held(key)
+            made = cache.get(key)
             if made is None:
                 try:
                     made = _grown(feature_visualisation.invert(model, two.first, cut, steps=steps), track, slot)
                 except XaiError as error:
                     made = error
-                cache.hold(key, made)
+                cache.put(key, made)
             row.append((cut, made))
         found.append((title, row))
     return found

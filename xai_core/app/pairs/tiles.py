@@ -11,8 +11,7 @@ from torch import Tensor
 
 from xai_core.app.charts import pairs as charts_pairs
 from xai_core.app.pairs.views import TILE, Two, tensor
-from xai_core.app.shared import cache, widgets
-from xai_core.app.shared.method_tiles import picture
+from xai_core.app.shared import cache, display, network_outputs, progress, turns, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.cache_key import bytes_digest
@@ -55,7 +54,7 @@ def measure(model: ExplainableModel, own: str) -> Similarity:
     others = [name for name in SAMPLES if name not in own]
 
     def bank(names: Sequence[str]) -> Tensor:
-        return torch.cat([cache.embedding(model, cache.sample(name)) for name in names])
+        return torch.cat([network_outputs.embedding(model, cache.sample(name)) for name in names])
 
     if chosen == CONTRAST:
         negative = st.selectbox("Negative", others, format_func=lambda id: SAMPLES[id].title, key="negative", **LINK)
@@ -105,11 +104,13 @@ METHODS_HELP = (
 
 def heading(model: ExplainableModel, two: Two, measured: Similarity, how: Augmentation) -> float:
     """How alike the views are, and where that lies among random pairs."""
-    value = cache.kept(
+    value = cache.get_or_compute(
         f"pair value {model.fingerprint} {two.key} {measured.key}",
         lambda: ask_pair(model, two.first, two.second, similarity=measured)[0].value,
     )
-    pairs = cache.kept(f"random pairs {model.fingerprint} {how.key} {measured.key}", lambda: _random(model, how, measured))
+    pairs = cache.get_or_compute(
+        f"random pairs {model.fingerprint} {how.key} {measured.key}", lambda: _random(model, how, measured)
+    )
     st.markdown(f"#### {measured.words[0].upper()}{measured.words[1:]}: **{value:.3f}**")
     above = pairs.below(value)
     left, right = st.columns([3, 2])
@@ -132,7 +133,7 @@ def _random(model: ExplainableModel, how: Augmentation, measured: Similarity) ->
     pictures, each = [tensor(cache.sample(name)) for name in SAMPLES], 4
     began = time.perf_counter()
     found = reference.random_pairs(model, pictures, how, each=each, similarity=measured)
-    cache.learn(model.id, (time.perf_counter() - began) / (len(pictures) * each))
+    network_outputs.note_pass_seconds(model.id, (time.perf_counter() - began) / (len(pictures) * each))
     return found
 
 
@@ -150,17 +151,17 @@ def estimate(model: ExplainableModel, names: Sequence[str], asked: Asked) -> flo
         options = asked.methods[name] if by_class else method.checked(asked.methods[name])
         forward, backward = method.cost(options)
         total += (forward + 2 * backward) * (2 if by_class else 1)
-    return total * cache.pass_seconds(model.id)
+    return total * network_outputs.pass_seconds(model.id)
 
 
 def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) -> dict[str, Explained | XaiError]:
     """The result of each method; what is missing is computed now if it is quick or asked for."""
-    found = {name: cache.held(key(model, two, name, asked)) for name in asked.methods}
+    found = {name: cache.get(key(model, two, name, asked)) for name in asked.methods}
     missing = [name for name, one in found.items() if one is None]
     run = f"pair {bytes_digest(' '.join(key(model, two, name, asked) for name in missing).encode())[:12]}"
-    if missing and cache.wanted(run, estimate(model, missing, asked), by_link):
+    if missing and progress.should_start(run, estimate(model, missing, asked), by_link):
         pair, prepared = ask_pair(model, two.first, two.second, similarity=asked.similarity, cut=asked.cut)
-        with cache.progress(run) as bar:
+        with progress.bar(run) as bar:
             for name in missing:
 
                 def work(track: Track, name: str = name) -> Explained | XaiError:
@@ -169,8 +170,8 @@ def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) ->
                     except XaiError as error:
                         return error
 
-                found[name] = cache.gated(work, bar, title(name))
-                cache.hold(key(model, two, name, asked), found[name])
+                found[name] = turns.in_turn(work, bar, title(name))
+                cache.put(key(model, two, name, asked), found[name])
     return {name: one for name, one in found.items() if one is not None}
 
 
@@ -191,7 +192,7 @@ def both_maps(maps: Sequence[Explanation], two: Two, smooth: bool, width: int = 
     with st.container(horizontal=True, gap="small"):
         for number, (one, view) in enumerate(zip(maps, two.shown(), strict=False), start=1):
             alt = rendering.alt_text(one, f"View {number}")
-            picture(one, Chosen(view, f"view {number}", None, ""), scale, smooth, alt, width)
+            display.map_picture(one, Chosen(view, f"view {number}", None, ""), scale, smooth, alt, width)
     rows, columns = maps[0].heatmap.shape
     words = f"{scale.words[0].upper()}{scale.words[1:]}"
     only = " One map in all, of view 1." if len(maps) == 1 else ""

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from xai_core.app.shared import cache
+from xai_core.app.shared import cache, session
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture
@@ -104,7 +104,7 @@ def second_picture(say) -> Chosen | None:
     data = file.getvalue()
     digest = bytes_digest(data)
     try:
-        found = cache.uploaded(digest, data)
+        found = session.decoded(data)
     except BadPicture as error:
         say.error(f"{file.name}: {error}")
         return None

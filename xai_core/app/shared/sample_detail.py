@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai_core.app.misclassifications import predictions
-from xai_core.app.shared import cache, session
-from xai_core.app.shared.method_tiles import runs
+from xai_core.app.shared import display, explanations, progress, session
 from xai_core.app.shared.widgets import LINK, MARGIN, OWN, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.cache_key import bytes_digest
@@ -21,6 +19,8 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import ClassLogit, ClassMargin, Target
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.zoo.catalog import cards
+from xai_core.review import notes
+from xai_core.review.notes import Note
 
 NEAREST = 5
 SINGLE = "pages/1_Single_image.py"
@@ -46,7 +46,7 @@ def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: Explainabl
     with neighbours:
         _nearest(kept, row, dataset)
     with words:
-        predictions.note(dataset, row["path"])
+        note_form(dataset, row["path"])
 
 
 def _targets(row: pd.Series, right: bool) -> dict[str, Target]:
@@ -86,9 +86,9 @@ def _explanations(row: pd.Series, right: bool, chosen: Chosen, model: Explainabl
     )  # fmt: skip
     wanted = {words: _run(model, chosen, target, method) for words, target in _targets(row, right).items()}
     every = list(wanted.values())
-    name = cache.name_of("drawer", every)
-    now = cache.wanted(name, sum(run.estimate for run in every if cache.known(run) is None))
-    found = {run.key: result for run, result in cache.compute_each(every, name, now, st.empty())}
+    name = explanations.name_of("drawer", every)
+    now = progress.should_start(name, sum(run.estimate for run in every if explanations.find(run) is None))
+    found = {run.key: result for run, result in explanations.compute_each(every, name, now, st.empty())}
     maps = [one for one in found.values() if isinstance(one, Explanation)]
     signed = [one for one in maps if one.signed] or maps
     with st.container(horizontal=True, gap="small"):
@@ -111,9 +111,9 @@ def _explanations(row: pd.Series, right: bool, chosen: Chosen, model: Explainabl
         )
 
 
-def _run(model: ExplainableModel, chosen: Chosen, target: Target, method: str) -> cache.Run:
+def _run(model: ExplainableModel, chosen: Chosen, target: Target, method: str) -> explanations.Run:
     """With the evidence against the target, where the method can show it: only so are three maps one story."""
-    run = runs(model, chosen, target, [method])[0]
+    run = explanations.runs(model, chosen, target, [method])[0]
     return replace(run, options=run.options | {"relu": False}) if "relu" in run.options else run
 
 
@@ -159,7 +159,7 @@ def _nearest(kept: pd.DataFrame, row: pd.Series, dataset: Dataset) -> None:
         for place in near:
             other = right.iloc[place]
             with st.container(width=110):
-                predictions.picture(dataset, other["path"], f"{other['path']}, rightly called {other['true']}")
+                display.thumbnail(dataset, other["path"], f"{other['path']}, rightly called {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
                 st.caption(f"{first_name(other['true'])}, cosine {cosine:.2f}")
 
@@ -171,3 +171,14 @@ def nearest(own: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _cosine(own: np.ndarray, others: np.ndarray) -> np.ndarray:
     return others @ own / (np.linalg.norm(others, axis=1) * np.linalg.norm(own)).clip(min=1e-12)
+
+
+def note_form(dataset: Dataset, path: str) -> None:
+    """Tags and a note on one picture, kept at once when saved."""
+    held = notes.load(dataset.title).get(path, Note())
+    with st.form(f"note {path}"):
+        tags = st.text_input("Tags, with commas between", ", ".join(held.tags), key=f"tags of {path}")
+        words = st.text_area("Note", held.text, max_chars=notes.LONGEST, height=80, key=f"note on {path}")
+        if st.form_submit_button("Keep", icon=":material/save:"):
+            notes.put(dataset.title, path, notes.note(tags, words))
+            st.toast("Kept.")

@@ -7,8 +7,14 @@ import time
 from collections.abc import Container
 from typing import Any, NamedTuple
 
+import cachetools
 import streamlit as st
+from PIL import Image
 
+from xai_core.core.cache_key import bytes_digest
+from xai_core.data.image_io import open_picture
+
+DECODED_BYTES = 128 * 2**20  # decoded uploads that one session holds
 UPLOAD = "upload"  # also the name of the upload's SHA-256 in the address
 RETRY_SECONDS = 120
 
@@ -28,6 +34,26 @@ def upload() -> Upload | None:
 
 def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
     st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
+
+
+def decoded(data: bytes) -> Image.Image:
+    """The picture in an uploaded file, decoded once in this session. Raises BadPicture.
+
+    It is held in the session's own state: no other visitor can reach it, and it is gone when the session ends.
+    """
+    pictures = st.session_state.setdefault("decoded", cachetools.LRUCache(DECODED_BYTES, _picture_bytes))
+    digest = bytes_digest(data)
+    if digest in pictures:
+        picture: Image.Image = pictures[digest]
+        return picture
+    picture = open_picture(data)
+    if _picture_bytes(picture) <= DECODED_BYTES:
+        pictures[digest] = picture
+    return picture
+
+
+def _picture_bytes(picture: Image.Image) -> int:
+    return picture.width * picture.height * len(picture.getbands())
 
 
 def hand_over(settings: dict[str, tuple[Any, str]]) -> None:

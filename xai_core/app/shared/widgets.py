@@ -6,7 +6,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.shared import cache, loaded_models, session
+from xai_core.app.shared import cache, loaded_models, network_outputs, session
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
 from xai_core.core import runtime
@@ -69,7 +69,7 @@ def _take_upload() -> None:
     data = file.getvalue()
     digest, wanted = bytes_digest(data), st.query_params.get(session.UPLOAD)
     try:
-        cache.uploaded(digest, data)
+        session.decoded(data)
     except BadPicture as error:
         session.complain(f"{file.name}: {error} Choose another file; what was shown before is still here.")
         return
@@ -91,7 +91,7 @@ def _own_picture(say: DeltaGenerator) -> Chosen | None:
     if held.not_the_linked:
         say.warning("This is not the picture that the link was made with; all other settings are the link's.")
     st.query_params[session.UPLOAD] = held.digest
-    return Chosen(cache.uploaded(held.digest, held.data), f"upload-{held.digest[:12]}", None, "")
+    return Chosen(session.decoded(held.data), f"upload-{held.digest[:12]}", None, "")
 
 
 def model(say: DeltaGenerator) -> ExplainableModel:
@@ -166,7 +166,7 @@ def _similarity(model: ExplainableModel) -> Target:
     other = st.selectbox("Similar to", SAMPLES, format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
     picture = cache.sample(other)
     st.image(picture, width=96, output_format="PNG", alt=f"The reference: {SAMPLES[other].title}")
-    return SimilarityTo(cache.embedding(model, picture))
+    return SimilarityTo(network_outputs.embedding(model, picture))
 
 
 def pick_bar() -> None:
@@ -226,6 +226,26 @@ def method(model: ExplainableModel) -> Settings:
 
 CUT = "Where the map looks: early layers have fine grids and simple features, late ones coarse grids and whole objects."
 PRECISION = "Fast computes in 16 bits. It is offered where the map's rank correlation to the exact one is at least 0.98."
+
+
+DEFAULT_METHODS = ["grad_cam", "layer_cam", "eigen_cam", "saliency", "input_x_gradient", "guided_backprop"]
+
+
+def methods(model: ExplainableModel) -> list[str]:
+    """The methods to compare; those that do not fit the model are named with the reason."""
+    fitting = [id for id, method in METHODS.items() if method.misfit(model) is None]
+    chosen = st.multiselect(
+        "Methods", fitting, [id for id in DEFAULT_METHODS if id in fitting], format_func=method_title, key="methods", **LINK
+    )
+    reasons = [method.misfit(model) for method in METHODS.values() if method.misfit(model)]
+    if reasons:
+        with st.expander(f"{len(reasons)} not for this model"):
+            st.caption("\n".join(f"- {reason}" for reason in reasons))
+    return chosen
+
+
+def method_title(method: str) -> str:
+    return METHODS[method].title
 
 
 def control(method: Method, option: Option) -> Any:

@@ -7,19 +7,14 @@ from urllib.parse import urlencode
 import numpy as np
 import streamlit as st
 
-from xai_core.app.shared import cache
+from xai_core.app.shared import display, explanations
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import XaiError
-from xai_core.core.options import check_options
 from xai_core.data.samples import SAMPLES
 from xai_core.explanation import agreement, rendering
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.targets import Target
-from xai_core.models.explainable import ExplainableModel
 
-TILE = 186  # pixels; four in a row on a laptop's screen
-DEFAULT = ["grad_cam", "layer_cam", "eigen_cam", "saliency", "input_x_gradient", "guided_backprop"]
 Results = Mapping[str, Explanation]
 
 
@@ -30,23 +25,6 @@ class View(NamedTuple):
     shared_scale: bool
     smooth: bool
     blind: bool
-
-
-def methods(model: ExplainableModel) -> list[str]:
-    """The methods to compare; those that do not fit the model are named with the reason."""
-    fitting = [id for id, method in METHODS.items() if method.misfit(model) is None]
-    chosen = st.multiselect(
-        "Methods", fitting, [id for id in DEFAULT if id in fitting], format_func=title, key="methods", **LINK
-    )
-    reasons = [method.misfit(model) for method in METHODS.values() if method.misfit(model)]
-    if reasons:
-        with st.expander(f"{len(reasons)} not for this model"):
-            st.caption("\n".join(f"- {reason}" for reason in reasons))
-    return chosen
-
-
-def title(method: str) -> str:
-    return METHODS[method].title
 
 
 def view() -> View:
@@ -77,20 +55,9 @@ SCALE = (
 BLIND = "Tiles are shuffled and lettered. Mark the best one; only then are the names shown."
 
 
-def runs(model: ExplainableModel, chosen: Chosen, target: Target, names: Sequence[str]) -> list[cache.Run]:
-    """One run for each method, with its default options, at the model's default cut."""
-    prepared, cut = model.prepare(chosen.picture), model.network.cut_name(None)
-    return [
-        cache.Run(
-            model, chosen.picture, prepared, target, METHODS[name], cut, check_options(METHODS[name].run, {}), "exact", 0
-        )
-        for name in names
-    ]
-
-
-def tiles(wanted: Sequence[cache.Run], chosen: Chosen, how: View, name: str, now: bool) -> Results:
+def tiles(wanted: Sequence[explanations.Run], chosen: Chosen, how: View, name: str, now: bool) -> Results:
     """The grid; each tile is filled as its map is ready. A failed method has its message in its tile."""
-    known = {run.method.id: cache.known(run) for run in wanted}
+    known = {run.method.id: explanations.find(run) for run in wanted}
     done = {id: one for id, one in known.items() if isinstance(one, Explanation)}
     waiting = now and None in known.values()
     scores = {} if waiting else _scores([run for run in wanted if run.method.id in done], done, how)
@@ -99,7 +66,7 @@ def tiles(wanted: Sequence[cache.Run], chosen: Chosen, how: View, name: str, now
         st.caption(f"**{how.sort}**: {ORDERS[how.sort]} Each tile shows the part of the picture that the network saw.")
     bar = st.empty()
     grid = st.container(horizontal=True, gap="small")
-    places = {run.key: grid.container(border=True, width=TILE + 34) for run in order}
+    places = {run.key: grid.container(border=True, width=display.TILE + 34) for run in order}
     letters = {run.key: chr(ord("A") + place) for place, run in enumerate(order)} if how.blind else {}
     notes = {}
     for run in order:  # all names at once, so that one sees what is still to come
@@ -108,7 +75,7 @@ def tiles(wanted: Sequence[cache.Run], chosen: Chosen, how: View, name: str, now
         if known[run.method.id] is None:
             notes[run.key].caption("Waiting for its turn..." if now else "Not computed.")
     found: dict[str, Explanation] = {}
-    for run, result in cache.compute_each(order, name, now, bar):
+    for run, result in explanations.compute_each(order, name, now, bar):
         if result is None:
             continue
         with places[run.key]:
@@ -125,16 +92,16 @@ def tiles(wanted: Sequence[cache.Run], chosen: Chosen, how: View, name: str, now
     return {run.method.id: found[run.method.id] for run in order if run.method.id in found}
 
 
-def _scores(runs: Sequence[cache.Run], done: Results, how: View) -> dict[str, float]:
+def _scores(runs: Sequence[explanations.Run], done: Results, how: View) -> dict[str, float]:
     """What the tiles are sorted by, where that is a property of the maps."""
     if how.sort == AGREEMENT and len(done) > 1:
         return dict(zip(done, agreement.mean_agreement(list(done.values())), strict=True))
     if how.sort == DELETION and done:
-        return dict(zip(done, cache.quick_deletion(runs, list(done.values())), strict=True))
+        return dict(zip(done, explanations.quick_deletion(runs, list(done.values())), strict=True))
     return {}
 
 
-def _ordered(wanted: Sequence[cache.Run], scores: Mapping[str, float], how: View) -> list[cache.Run]:
+def _ordered(wanted: Sequence[explanations.Run], scores: Mapping[str, float], how: View) -> list[explanations.Run]:
     order = sorted(wanted, key=lambda run: list(METHODS).index(run.method.id))
     if how.sort == "Cost":
         order.sort(key=lambda run: run.estimate)
@@ -148,7 +115,7 @@ def _tile(found: Explanation, chosen: Chosen, how: View, all_found: Sequence[Exp
     alike = [one for one in all_found if one.signed == found.signed] if how.shared_scale else [found]
     scale = rendering.scale_of(*(alike or [found]))
     name = "Overlay" if not how.blind else "Overlay of a hidden method"
-    picture(found, chosen, scale, how.smooth, name if how.blind else rendering.alt_text(found, name))
+    display.map_picture(found, chosen, scale, how.smooth, name if how.blind else rendering.alt_text(found, name))
     if how.blind:
         return
     if score is not None:
@@ -171,16 +138,7 @@ def _link_to_single(found: Explanation, chosen: Chosen) -> None:
         st.link_button("Open", address, icon=":material/open_in_new:", help=f"{found.title} on the single-image page")
 
 
-def picture(
-    found: Explanation, chosen: Chosen, scale: rendering.Scale, smooth: bool, alt: str, width: int | str = TILE
-) -> None:
-    """A map over what the network saw of the picture, as wide as a tile, with its colours below."""
-    part_of, part = rendering.seen(found, chosen.picture, 2 * TILE)
-    drawn = rendering.overlay(part_of, part, scale, smooth=smooth)
-    st.image(rendering.encoded(rendering.with_bar(drawn, scale), "PNG"), width=width, output_format="PNG", alt=alt)
-
-
-def _vote(order: Sequence[cache.Run], letters: Mapping[str, str]) -> None:
+def _vote(order: Sequence[explanations.Run], letters: Mapping[str, str]) -> None:
     """Mark the best tile; the names are shown once that is done."""
     best = st.segmented_control("Which map explains best?", [letters[run.key] for run in order], key="best")
     if best:
