@@ -1,10 +1,10 @@
-"""The small network, the two views and the published results that lie in the shared folder, read as they are stored."""
+"""The small network of the published results for pairs, its two views, and those results."""
 
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import references
 import torch
 from torch import Tensor, nn
 
@@ -49,19 +49,9 @@ def network(arrays: dict[str, np.ndarray]) -> tuple[nn.Sequential, nn.Sequential
 
 
 @cache
-def read(file: Path) -> Reference:
-    with np.load(file, allow_pickle=False) as held:
-        arrays = {key: held[key] for key in held.files}
+def read() -> Reference:
+    arrays = references.pair_reference()
     encoder, head = network(arrays)
     stages = [(f"stage{i + 1}", encoder[3 * i : 3 * i + 3]) for i in range(len(WIDTHS))]
     model = ExplainableModel.from_stages(stages, GlobalMean(), project=head)
     return Reference(model, torch.from_numpy(arrays["x1"]), torch.from_numpy(arrays["x2"]), arrays)
-
-
-def keys() -> list[str]:
-    """The keys of the file without opening it for data; none where it is not on this machine (the tests then skip aloud)."""
-    file = Path(__file__).parents[2] / "shared" / "reference" / "pair_reference.npz"
-    if not file.exists():
-        return []
-    with np.load(file, allow_pickle=False) as held:
-        return list(held.files)

@@ -1,12 +1,13 @@
 """Every method and metric for pairs against what the authors' published code gave on one small network.
 
-The arrays lie in the shared folder, with the draws that were random or how to draw them again. Each is met to 1e-4 of its
-largest value; curves over maps with tied pixels, which no two libraries order alike, to 5e-4.
+The arrays lie in tests/data/references, with the draws that were random or how to draw them again. Each is met to 1e-4 of
+its largest value; curves over maps with tied pixels, which no two libraries order alike, to 5e-4.
 """
 
 import numpy as np
 import pytest
 import reference_pair
+import references
 import torch
 from small_models import difference
 
@@ -14,7 +15,7 @@ from xai_core.explanation.similarity import COSINE
 from xai_core.pairs.evaluate import evaluate_pair
 from xai_core.pairs.explain import explain_pair
 
-KEYS = reference_pair.keys()
+KEYS = references.pair_keys()
 BESIDE = ("w/", "metrics/", "pairwise_occlusion_erased/", "pixel_invariance/")
 MAPS = [key for key in KEYS if "/" in key and not key.startswith(BESIDE)] + ["pixel_invariance/heatmap"]
 VALUES = [key for key in KEYS if key.startswith("metrics/") and "/map" not in key and "max_sensitivity_n" not in key]
@@ -26,8 +27,8 @@ METRICS = {
 
 
 @pytest.fixture(scope="module")
-def reference(shared):
-    return reference_pair.read(shared("reference/pair_reference.npz"))
+def reference():
+    return reference_pair.read()
 
 
 def given(reference, method):
