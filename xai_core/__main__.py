@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from xai_core.cli import app, classify, compare_models, evaluate, measure, pairs_benchmark, report, train, weights
 from xai_core.cli import arguments as command_arguments
-from xai_core.cli import classify, compare_models, evaluate, measure, pairs_benchmark, report, train, weights
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.version import __version__
@@ -23,7 +23,11 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, or 2 with one line on the standard error."""
     try:
-        given = _parser().parse_args(arguments)
+        parser = _parser()
+        given, given_more = parser.parse_known_args(arguments)
+        if given_more and not getattr(given, "takes_more", False):
+            parser.error(f"unrecognized arguments: {' '.join(given_more)}")
+        given.more = given_more
         settings.check()
         given.run(given)
     except XaiError as error:
@@ -33,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m xai_core", description="Why an image model decided as it did.")
+    parser = _Parser(prog=settings.PROGRAM, description="Why an image model decided as it did.")
     parser.add_argument("--version", action="version", version=__version__)
     ours = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -60,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     pairs_benchmark.add_to(ours)
     report.add_to(ours)
     weights.add_to(ours)
+    app.add_to(ours)
     train.add_to(ours)
     return parser
 

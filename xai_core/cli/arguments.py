@@ -4,10 +4,12 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from xai_core.core.errors import BadRequest
 from xai_core.data import samples
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
 def add_question(command: argparse.ArgumentParser, out: bool = True) -> None:

@@ -109,6 +109,8 @@ _PACKAGE = Path(__file__).parents[1]
 INSTALLED = (_PACKAGE / "bundled").is_dir()  # the build puts Home.py, pages, weights and data there; a checkout has none
 RESOURCES = _PACKAGE / "bundled" if INSTALLED else _PACKAGE.parent
 
+PROGRAM = "xai-core" if INSTALLED else "python -m xai_core"  # how the command line is called
+
 
 def check() -> None:
     """Raise BadRequest where any variable has a wrong value."""

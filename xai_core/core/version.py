@@ -1,3 +1,3 @@
-"""The version written into every export."""
+"""The version of the package: its only place. Every export and run names it."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -1,0 +1,26 @@
+"""`xai-core app`: serve the dashboard."""
+
+import argparse
+import runpy
+import sys
+
+from xai_core.cli.arguments import Commands
+from xai_core.core import settings
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command `app`."""
+    command = commands.add_parser(
+        "app",
+        help="serve the dashboard; takes every option of `streamlit run`, such as --server.headless true",
+        allow_abbrev=False,
+    )
+    command.add_argument("--port", type=int, help="(default: 8501, or the next one that is free)")
+    command.set_defaults(run=_app, takes_more=True)
+
+
+def _app(given: argparse.Namespace) -> None:
+    """Run Streamlit in this process, so that signals reach it."""
+    port = [] if given.port is None else [f"--server.port={given.port}"]
+    sys.argv = ["streamlit", "run", str(settings.RESOURCES / "Home.py"), *port, *given.more]
+    runpy.run_module("streamlit", run_name="__main__", alter_sys=True)
