@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from xai_core.cli import app, classify, compare_models, evaluate, measure, pairs_benchmark, report, train, weights
 from xai_core.cli import arguments as command_arguments
@@ -13,11 +13,6 @@ from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.version import __version__
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import broken_cards, cards
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadRequest(f"{message} (see: {self.prog} --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog=settings.PROGRAM, description="Why an image model decided as it did.")
+    parser = command_arguments.Parser(prog=settings.PROGRAM, description="Why an image model decided as it did.")
     parser.add_argument("--version", action="version", version=__version__)
     ours = parser.add_subparsers(required=True, metavar="COMMAND")
 

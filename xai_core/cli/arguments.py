@@ -4,12 +4,20 @@ import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from xai_core.core.errors import BadRequest
 from xai_core.data import samples
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises BadRequest instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadRequest(f"{message} (see: {self.prog} --help)")
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # argparse has no public name for it
 
 
 def add_question(command: argparse.ArgumentParser, out: bool = True) -> None:
