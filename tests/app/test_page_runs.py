@@ -60,7 +60,7 @@ def test_every_section_opens(root, run, section):
 
 def test_methods_are_compared_in_words(root):
     said = text(a_run(run=SMALL, look="Methods"))
-    assert "differences are shown at 5 %" in said and "n = 8" in said and "Friedman" in said
+    assert "differences are significant at 5 %" in said and "n = 8" in said and "Friedman" in said
     assert " beats " in said or "no difference shown" in said
 
 
@@ -111,7 +111,7 @@ def test_a_run_that_is_being_written_can_be_watched(root):
         app = a_run(run=SMALL)
         assert app.toggle(key="follow") and not app.error and len(app.get("vega_lite_chart")) == 2
     app = a_run(run=SMALL)
-    assert "ended early" in app.warning[0].value and "goes on" in app.warning[0].value
+    assert "ended early" in app.warning[0].value and "resume it" in app.warning[0].value
 
 
 def test_what_is_wrong_with_a_run_is_said(root):
@@ -133,7 +133,7 @@ def test_one_picture_has_no_interval_and_says_why(root):
     )  # fmt: skip
     for section in run_tab.SECTIONS:
         app = a_run(run="made/one", look=section)
-        assert not app.error and not app.exception and "One picture: no intervals" in app.info[0].value
+        assert not app.error and not app.exception and "One picture: intervals and tests need several" in app.info[0].value
 
 
 def test_pictures_left_out_are_listed(root):
@@ -224,6 +224,6 @@ def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
 def test_by_default_the_models_of_a_comparison_know_the_same_classes():
     app = a_run(run="quick", look="Groups of models")
     assert app.multiselect(key="run-models").value == ["scenes_supervised", "scenes_barlow"]
-    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 methods differ" in text(app)
+    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 methods differ significantly" in text(app)
     app.multiselect(key="run-models").set_value([]).run()
     assert "Choose the models" in app.info[0].value

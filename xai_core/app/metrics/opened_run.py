@@ -1,11 +1,11 @@
-"""What the sections of "A run" share: the run that is picked, its rows and titles, how charts and tables are shown."""
+"""The run that is open on the page: choosing it, its rows and titles, its progress, and what its sections have in common."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -18,64 +18,78 @@ from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
-from xai_core.evaluation.store import CONTROL, Run
+from xai_core.evaluation.store import Run
+from xai_core.evaluation.summary import CONTROL
 
 FOLLOW_SECONDS = 5
-MADE = "made"  # the folder of the runs that are made on the page
+MADE = "made"  # the folder of the runs that are started on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 COMMAND = "python -m xai_core evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200 --out data/runs/mine"
 
 
+Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of change in nanoseconds of every part
+
+
+def _parts(run: Run) -> Parts:
+    """The state of a run's files: what tables made from them are cached by. Raises OSError."""
+    return tuple((part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in run.parts)
+
+
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
-def _table(folder: str, parts: tuple[str, ...]) -> pd.DataFrame:
-    """The rows of a run, which nobody writes to. The names of parts hold their checksums: a key that is never stale."""
-    return store.open_run(folder).table()
+def _table(folder: str, parts: Parts, _run: Run) -> pd.DataFrame:
+    """The rows of a run. They are shared by all sessions: do not write to them."""
+    return _run.table()
 
 
-@st.cache_resource(max_entries=4, show_spinner="Reckoning intervals")
-def _summary(folder: str, parts: tuple[str, ...], metrics: str) -> pd.DataFrame:
-    return run_summary.summary(_table(folder, parts), json.loads(metrics))
+@st.cache_resource(max_entries=4, show_spinner="Computing intervals")
+def _summary(folder: str, parts: Parts, metrics: str, _table: pd.DataFrame) -> pd.DataFrame:
+    return run_summary.summary(_table, json.loads(metrics))
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A run as the page shows it: its rows and summary, and the titles of everything in it."""
+class OpenedRun:
+    """A run as the page shows it: its rows and summary, and the titles of everything in it.
+
+    It is opened once in a rerun of the page and handed to all sections; `parts` is the state of its files at that time.
+    """
 
     run: Run
-    parts: tuple[str, ...]
+    parts: Parts
 
-    @property
+    @cached_property
     def table(self) -> pd.DataFrame:
-        return _table(str(self.run.folder), self.parts)
+        return _table(str(self.run.folder), self.parts, self.run)
 
-    @property
+    @cached_property
     def summary(self) -> pd.DataFrame:
-        return _summary(str(self.run.folder), self.parts, json.dumps(self.metrics))
+        return _summary(str(self.run.folder), self.parts, json.dumps(self.metrics), self.table)
 
     @property
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        return self.run.manifest["metrics"]
+    def metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        metrics: dict[str, dict[str, Any]] = self.run.manifest["metrics"]
+        return metrics
 
     @cached_property
     def models(self) -> dict[str, str]:
         """Titles of the models that have rows, by their names."""
-        known = self.run.manifest["models"]
-        return {name: known[name]["title"] for name in known if (self.table.model == name).any()}
+        models = self.run.manifest["models"]
+        return {name: models[name]["title"] for name in models if (self.table.model == name).any()}
 
     @cached_property
     def groups(self) -> dict[str, str]:
+        """The group of each model ("Supervised", "Self-supervised", "Untrained", "Other"), by its name."""
         return {name: self.run.manifest["models"][name]["group"] for name in self.models}
 
     @cached_property
     def methods(self) -> dict[str, str]:
         """Titles of the methods that have rows, by their ids; controls last."""
-        there = set(self.table.method.unique())
-        titles = {name: one["title"] for name, one in self.run.manifest["methods"].items()}
-        for name in sorted(there):
+        ids = set(self.table.method.unique())
+        titles = {name: method["title"] for name, method in self.run.manifest["methods"].items()}
+        for name in sorted(ids):
             id = name.removeprefix(CONTROL)
             if name != id:
                 titles[name] = f"{METHODS[id].title if id in METHODS else id} (control)"
-        return {name: title for name, title in titles.items() if name in there}
+        return {name: title for name, title in titles.items() if name in ids}
 
     @cached_property
     def pictures(self) -> dict[str, str]:
@@ -83,48 +97,49 @@ class Shown:
         return dict(self.table[["picture", "name"]].astype(str).drop_duplicates().itertuples(index=False, name=None))
 
     def title(self, metric: str) -> str:
-        """With an arrow that points to better."""
-        about = self.metrics[metric]
-        return about["title"] + ARROWS[about["direction"]]
+        """The metric's title, with an arrow up where higher is better and down where lower is."""
+        return str(self.metrics[metric]["title"]) + ARROWS[self.direction(metric)]
 
     def direction(self, metric: str) -> str:
-        return self.metrics[metric]["direction"]
+        """ "higher" or "lower", whichever is better; "" where neither is."""
+        return str(self.metrics[metric]["direction"])
 
     def of_model(self, model: str) -> list[str]:
-        """The metrics that a model was measured by."""
-        there = set(self.table.metric[self.table.model == model].unique())
-        return [name for name in self.metrics if name in there]
+        """The metrics by which a model was measured."""
+        measured = set(self.table.metric[self.table.model == model].unique())
+        return [name for name in self.metrics if name in measured]
 
     def values(self, model: str, metric: str, methods: Sequence[str] | None = None) -> pd.DataFrame:
+        """The values of one model and metric, pictures x methods (all of them by default)."""
         return run_summary.values(self.table, model, metric, methods or list(self.methods))
 
 
-def chosen() -> Shown | None:
-    """The run that is picked, read; None where there is none to show, and the reason is on the page."""
-    # Those that are made on the page come last: what is shown until another is chosen stays the same.
+def choose() -> OpenedRun | None:
+    """The control that chooses a run, and the run, opened; None where none can be shown, and the page says why."""
+    # Runs started on the page come last, so that the run shown by default stays the same.
     every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
-    found = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
-    if not found:
-        st.info(f"There is no run in {_folders()} yet. Make one above, or on the command line:\n\n    {COMMAND}")
+    folders = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
+    if not folders:
+        st.info(f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {COMMAND}")
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        name = st.selectbox("Run", list(found), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)
-        st.button("Refresh", icon=":material/refresh:", key="refresh", help="Look again for runs and for new rows")
+        name = st.selectbox("Run", list(folders), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)
+        st.button("Refresh", icon=":material/refresh:", key="refresh", help="Look for new runs and new measurements")
     try:
-        run = store.open_run(found[name])
-        shown = Shown(run, tuple(part.name for part in run.parts))
-        if not len(shown.table):
+        run = store.open_run(folders[name])
+        opened = OpenedRun(run, _parts(run))
+        if not len(opened.table):
             st.info("Nothing is measured in this run yet. Refresh in a moment.")
             return None
     except (XaiError, KeyError, OSError) as error:
         st.error(str(error) if isinstance(error, XaiError) else f"This run cannot be read: {error!r}.")
         return None
-    _state(shown)
-    return shown
+    _status(opened)
+    return opened
 
 
 def label(folder: Path) -> str:
-    """A run's name: its place under its root; runs of the project come without the words `runs/`."""
+    """A run's name: its path under the folder in which it was found, without `runs/` for runs of the project."""
     root = next(root for root in settings.runs_folders() if folder.is_relative_to(root))
     within = folder.relative_to(root).as_posix().removeprefix("runs/")
     return within if root in settings.own_data_folders() else f"{root.name}/{within}"
@@ -134,63 +149,64 @@ def _folders() -> str:
     return " and ".join(f"`{folder.name}/`" for folder in settings.runs_folders())
 
 
-def _state(shown: Shown) -> None:
-    """What was asked and how far it is, in a line; what is wrong with it, if anything."""
-    manifest, table = shown.run.manifest, shown.table
+def _status(opened: OpenedRun) -> None:
+    """A line with the run's settings and size, its progress while it is being written, and warnings about its files."""
+    manifest, table = opened.run.manifest, opened.table
     asked, software = manifest["asked"], manifest["software"]
-    said = [
-        f"{table.picture.nunique():,} pictures of '{asked['data']}'",
-        _counted(len(shown.models), "model"),
-        _counted(sum(not run_summary.is_control(name) for name in shown.methods), "method"),
-        _counted(len(shown.metrics), "metric"),
+    facts = [
+        f"{_counted(table.picture.nunique(), 'picture')} of '{asked['data']}'",
+        _counted(len(opened.models), "model"),
+        _counted(len(without_controls(opened)), "method"),
+        _counted(len(opened.metrics), "metric"),
         f"{len(table):,} measurements",
         f"target: {asked['target']}",
         f"seed {asked['seed']}",
     ]
-    st.caption(f"{', '.join(said)}. {manifest['created'][:10]}, xai_core {software['xai_core']}, torch {software['torch']}.")
+    versions = f"xai_core {software['xai_core']}, torch {software['torch']}"
+    st.caption(f"{', '.join(facts)}. {manifest['created'][:10]}, {versions}.")
     missing = manifest.get("rows", len(table)) - len(table)
-    if shown.run.being_written:
+    if opened.run.being_written:
         share = len(table) / max(len(table), manifest.get("rows", 1))
-        st.progress(share, text=f"Being written now: {len(table):,} of {manifest.get('rows', 0):,} measurements.")
-        if st.toggle("Follow", key="follow", help=f"Look every {FOLLOW_SECONDS} seconds", **LINK):
-            _follow(str(shown.run.folder), shown.parts)
+        st.progress(share, text=f"In progress: {len(table):,} of {manifest.get('rows', 0):,} measurements.")
+        if st.toggle("Follow", key="follow", help=f"Update this page every {FOLLOW_SECONDS} seconds", **LINK):
+            _follow(opened)
     elif missing > 0 and not manifest.get("left_out"):
-        st.warning(f"This run ended early: {missing:,} measurements are missing. The same command goes on where it was.")
-    for name in shown.run.damaged:
+        st.warning(f"This run ended early: {missing:,} measurements are missing. Run the same command again to resume it.")
+    for name in opened.run.damaged:
         st.warning(
-            f"{name} is damaged and left out. Evaluate again into the same folder: it measures again what is missing."
+            f"{name} is damaged, so its measurements are left out. Evaluate again into the same folder to replace them."
         )
     left_out = manifest.get("left_out", {})
     if left_out:
         with st.expander(f"{_counted(len(left_out), 'picture')} left out"):
             st.markdown("\n".join(f"- `{name}`: {why}" for name, why in list(left_out.items())[:200]))
     if table.picture.nunique() == 1:
-        st.info("One picture: no intervals and no tests, because nothing tells how far another picture would differ.")
+        st.info("One picture: intervals and tests need several, because they rest on how much pictures differ.")
 
 
 @st.fragment(run_every=FOLLOW_SECONDS)
-def _follow(folder: str, parts: tuple[str, ...]) -> None:
-    now = store.open_run(folder)
-    if tuple(part.name for part in now.parts) != parts or not now.being_written:
+def _follow(opened: OpenedRun) -> None:
+    """Run the page again when the run's files have changed or it is complete."""
+    if _parts(opened.run) != opened.parts or not opened.run.being_written:
         st.rerun()
 
 
 def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def model_of(shown: Shown) -> str:
-    """The model that a section is about."""
-    return select("Model", list(shown.models), shown.models, "run-model")
+def select_model(opened: OpenedRun) -> str:
+    """The control that chooses a section's model."""
+    return select("Model", list(opened.models), opened.models, "run-model")
 
 
-def picked(shown: Shown) -> tuple[str, str]:
-    """The model and the metric that a section is about."""
+def select_model_and_metric(opened: OpenedRun) -> tuple[str, str]:
+    """The controls that choose a section's model and metric."""
     with st.container(horizontal=True):
-        model = model_of(shown)
-        metrics = shown.of_model(model)
-        metric = select("Metric", metrics, {name: shown.title(name) for name in metrics}, "run-metric")
-    st.caption(shown.metrics[metric]["sentence"])
+        model = select_model(opened)
+        metrics = opened.of_model(model)
+        metric = select("Metric", metrics, {name: opened.title(name) for name in metrics}, "run-metric")
+    st.caption(opened.metrics[metric]["sentence"])
     return model, metric
 
 
@@ -198,34 +214,48 @@ def select(label: str, names: Sequence[str], titles: Mapping[str, str], key: str
     return st.selectbox(label, names, format_func=lambda name: titles.get(name, name), key=key, width=320, **LINK)
 
 
-def directed(shown: Shown, metric: str) -> str:
-    direction = shown.direction(metric)
+def ranking_direction(opened: OpenedRun, metric: str) -> str:
+    """ "higher" or "lower", whichever is better. Raises BadRequest for a metric of which neither is."""
+    direction = opened.direction(metric)
     if not direction:
-        raise BadRequest(f"{shown.title(metric)} has no better and worse, so that methods cannot be ranked by it.")
+        raise BadRequest(
+            f"{opened.title(metric)} cannot rank methods: neither higher nor lower is better. Choose another metric."
+        )
     return direction
 
 
-def pairs_table(found: list[significance.Difference], shown: Shown) -> pd.DataFrame:
+def pairs_table(differences: Sequence[significance.Difference], opened: OpenedRun) -> pd.DataFrame:
+    """Every pair of methods in a row, with titles."""
     return pd.DataFrame(
         {
-            "better": shown.methods.get(one.a, one.a), "worse": shown.methods.get(one.b, one.b), "by": one.mean.value,
-            "low": one.mean.low, "high": one.mean.high, "n": one.mean.n, "p": one.p, "p (Holm)": one.adjusted,
+            "better": opened.methods.get(pair.a, pair.a), "worse": opened.methods.get(pair.b, pair.b),
+            "by": pair.mean.value, "low": pair.mean.low, "high": pair.mean.high, "n": pair.mean.n, "p": pair.p,
+            "p (Holm)": pair.adjusted,
         }
-        for one in found
+        for pair in differences
     )  # fmt: skip
 
 
-def of_methods(shown: Shown) -> list[str]:
-    """The methods, without the controls."""
-    return [name for name in shown.methods if not run_summary.is_control(name)]
+def without_controls(opened: OpenedRun) -> list[str]:
+    """The ids of the methods that are no controls."""
+    return [name for name in opened.methods if not run_summary.is_control(name)]
 
 
-def drawn(chart: alt.LayerChart, name: str, alt_text: str, **how: Any) -> None:
-    """A chart, as wide as it is made for, with its words for those who do not see it, and two buttons that save it."""
-    st.altair_chart(chart, width="stretch" if chart.width is alt.Undefined else "content", alt=alt_text, **how)
+def show_chart(
+    chart: alt.LayerChart, name: str, alt_text: str, *, key: str | None = None, on_cell: Callable[[], None] | None = None
+) -> None:
+    """A chart at its own width, with its text for screen readers and two buttons that save it as PNG or SVG.
+
+    `on_cell` is called after a click that selects a cell; the selection is in the session under `key`.
+    """
+    width: Literal["stretch", "content"] = "stretch" if chart.width is alt.Undefined else "content"
+    if on_cell is None:
+        st.altair_chart(chart, width=width, alt=alt_text, key=key)
+    else:
+        st.altair_chart(chart, width=width, alt=alt_text, key=key, on_select=on_cell, selection_mode="cell")
     with st.container(horizontal=True, gap="small"):
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(
-                kind.upper(), lambda kind=kind: common.chart_bytes(chart, kind), f"{name}.{kind}", mime, type="tertiary",
+                kind.upper(), partial(common.chart_bytes, chart, kind), f"{name}.{kind}", mime, type="tertiary",
                 key=f"{name} {kind}", on_click="ignore", icon=":material/download:", help="Save this chart",
             )  # fmt: skip

@@ -1,7 +1,9 @@
-"""What the tab "A run" shows: means, comparisons, spreads, agreement of metrics, rank stability, groups of models, the best
-and the worst pictures, downloads."""
+"""The sections of the tab "A run": means, comparisons of methods, spreads, curves, the best and the worst pictures,
+agreement of metrics, rank stability, groups of models, downloads."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Hashable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -12,7 +14,16 @@ from PIL import Image
 from xai_core.app.charts import common as charts
 from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts import runs
-from xai_core.app.metrics.opened_run import Shown, directed, drawn, model_of, of_methods, pairs_table, picked, select
+from xai_core.app.metrics.opened_run import (
+    OpenedRun,
+    pairs_table,
+    ranking_direction,
+    select,
+    select_model,
+    select_model_and_metric,
+    show_chart,
+    without_controls,
+)
 from xai_core.app.shared import cache, display
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
@@ -27,171 +38,181 @@ from xai_core.models.zoo.catalog import find_card
 
 THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
-BY_PLACE = "Mean place"
+BY_RANK = "Mean rank"
 MARK = (
-    f"**{runs.LOST}** does not beat every one of the controls (maps that know nothing of the network: random, "
-    "centre, edges, uniform), each by the paired test at 5 %. "
+    f"**{runs.LOST}** marks a method that does not beat every control by the paired test at 5 %. Controls are maps that do "
+    "not depend on the network: random, centre, edges, uniform. "
 )
-TOO_FEW = "Too few pictures to tell a method from the controls: at least six are needed. "
+TOO_FEW = "There are too few pictures to compare methods with the controls: at least six are needed. "
 
 
-def overview(shown: Shown) -> None:
+def overview(opened: OpenedRun) -> None:
     """Means with intervals of every method by every metric, model by model."""
-    metrics = list(dict.fromkeys(name for model in shown.models for name in shown.of_model(model)))
-    titles = {name: shown.title(name) for name in metrics}
+    metrics = list(dict.fromkeys(name for model in opened.models for name in opened.of_model(model)))
+    titles = {name: opened.title(name) for name in metrics}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sort = st.selectbox("Order methods by", [BY_PLACE, *titles.values()], key="run-sort", width=320, **LINK)
+        sort = st.selectbox("Order methods by", [BY_RANK, *titles.values()], key="run-sort", width=320, **LINK)
         plain = [titles[name] for name in metrics if "@" not in name]  # variants are for the section on stability
         wanted = st.multiselect("Metrics", list(titles.values()), plain, key="run-metrics", width=420, **LINK)
         controls = st.toggle("Show the controls", True, key="run-controls", **LINK)
-    kept = [name for name in metrics if not wanted or titles[name] in wanted]
-    lines = shown.summary[shown.summary.metric.isin(kept)]
+    columns = [name for name in metrics if not wanted or titles[name] in wanted]
+    lines = opened.summary[opened.summary.metric.isin(columns)]
     lines = lines if controls else lines[~lines.control]
-    few = shown.table.picture.nunique() < significance.LEAST
+    few = opened.table.picture.nunique() < significance.LEAST
     st.caption(
         (TOO_FEW if few else MARK)
-        + "Numbers are means over pictures, below them the 95 % bootstrap interval. Click a cell to see its pictures."
+        + "Each cell shows the mean over pictures and its 95 % bootstrap interval. Click a cell to see its pictures."
     )
     with st.container(horizontal=True, gap="large"):
-        for model, title in shown.models.items():
+        for model, title in opened.models.items():
             of_model = lines[lines.model == model]
             if len(of_model):
                 with st.container(width=84 * of_model.metric.nunique() + 200):
-                    st.markdown(f"**{title}** – {shown.groups[model].lower()}")
-                    _means(shown, of_model, [name for name in kept if name in set(of_model.metric)], sort)
+                    st.markdown(f"**{title}** – {opened.groups[model].lower()}")
+                    _means(opened, of_model, [name for name in columns if name in set(of_model.metric)], sort)
     with st.expander("As a table"):
-        named = {"model": lines.model.map(shown.models), "method": lines.method.map(shown.methods)}
-        table = lines.assign(**named, metric=lines.metric.map(titles)).drop(columns=["control", "direction"])
-        st.dataframe(table, hide_index=True)
+        table = lines.assign(
+            model=lines.model.map(opened.models), method=lines.method.map(opened.methods), metric=lines.metric.map(titles)
+        )
+        st.dataframe(table.drop(columns=["control", "direction"]), hide_index=True)
 
 
-def _means(shown: Shown, lines: pd.DataFrame, metrics: list[str], sort: str) -> None:
-    chosen = [name for name in metrics if shown.title(name) == sort] or metrics
-    place = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
-    order = sorted(lines.method.unique(), key=lambda name: (is_control(name), place.get(name, np.inf)))
-    titled = lines.assign(method=lines.method.map(shown.methods), metric=lines.metric.map(shown.title))
-    model, rows = lines.model.iloc[0], [shown.methods[name] for name in order]
-    drawn(
-        runs.means(titled, rows, [shown.title(name) for name in metrics]),
+def _means(opened: OpenedRun, lines: pd.DataFrame, metrics: list[str], sort: str) -> None:
+    chosen = [name for name in metrics if opened.title(name) == sort] or metrics
+    mean_ranks = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
+    order = sorted(lines.method.unique(), key=lambda name: (is_control(name), mean_ranks.get(name, np.inf)))
+    titled = lines.assign(method=lines.method.map(opened.methods), metric=lines.metric.map(opened.title))
+    model, rows = lines.model.iloc[0], [opened.methods[name] for name in order]
+    show_chart(
+        runs.means(titled, rows, [opened.title(name) for name in metrics]),
         f"means_{model.replace('/', '_')}",
-        f"Means of {len(rows)} methods by {len(metrics)} metrics on {shown.models[model]}; first in this order: {rows[0]}.",
-        key=f"means {model}", on_select=lambda: _open_cell(shown, model), selection_mode="cell",
-    )  # fmt: skip
+        f"Means of {len(rows)} methods by {len(metrics)} metrics on {opened.models[model]}; first in this order: {rows[0]}.",
+        key=f"means {model}",
+        on_cell=lambda: _open_cell(opened, model),
+    )
 
 
-def _open_cell(shown: Shown, model: str) -> None:
-    """A click on a cell shows its pictures; the select boxes there do the same by keyboard."""
-    found = st.session_state[f"means {model}"]["selection"].get("cell")
-    if not found:
+def _open_cell(opened: OpenedRun, model: str) -> None:
+    """After a click on a cell, show its pictures; by keyboard, the select boxes of that section do the same."""
+    cells = st.session_state[f"means {model}"]["selection"].get("cell")
+    if not cells:
         return
-    metrics = {name: shown.title(name) for name in shown.metrics}
+    metrics = {name: opened.title(name) for name in opened.metrics}
     for key, titles, title in (
-        ("run-model", shown.models, shown.models[model]),
-        ("run-metric", metrics, found[0]["metric"]),
-        ("run-method", shown.methods, found[0]["method"]),
+        ("run-model", opened.models, opened.models[model]),
+        ("run-metric", metrics, cells[0]["metric"]),
+        ("run-method", opened.methods, cells[0]["method"]),
     ):  # boxes that are not on the page yet: Streamlit takes their values, but does not write them into the address
-        st.session_state[key] = next(name for name, one in titles.items() if one == title)
+        st.session_state[key] = next(name for name, known in titles.items() if known == title)
         st.query_params[key] = title
     st.session_state["look"] = "Pictures"
 
 
-def methods(shown: Shown) -> None:
+def methods(opened: OpenedRun) -> None:
     """Which method is better than which: ranks, and every pair in words."""
-    model, metric = picked(shown)
-    direction, names = directed(shown, metric), of_methods(shown)
-    table = shown.values(model, metric, names)
-    found = significance.differences(table, direction)
-    if not found:
-        raise BadRequest("Two methods are needed to compare.")
+    model, metric = select_model_and_metric(opened)
+    direction, names = ranking_direction(opened, metric), without_controls(opened)
+    table = opened.values(model, metric, names)
+    differences = significance.differences(table, direction)
+    if not differences:
+        raise BadRequest("A comparison needs two methods; this run has one.")
     if table.shape[1] >= 3 and len(table.dropna()) >= 2:
-        _ranks(shown, ranking.ranks(table, direction))
-    st.markdown("**Differences, picture by picture**")
-    st.markdown("\n".join(f"- {significance.in_words(one, shown.methods.get)}" for one in found[:8]))
-    told = sum(one.shown for one in found)
+        _ranks(opened, ranking.ranks(table, direction))
+    st.markdown("**Differences on the same pictures**")
+    st.markdown("\n".join(f"- {significance.in_words(pair, lambda name: opened.methods[name])}" for pair in differences[:8]))
+    significant = sum(pair.shown for pair in differences)
     st.caption(
-        f"{told} of {len(found)} differences are shown at 5 % by a paired sign-flip test, corrected for all {len(found)} "
-        "comparisons after Holm. In brackets the 95 % bootstrap interval of the mean difference in favour of the first."
+        f"{significant} of {len(differences)} differences are significant at 5 % by a paired sign-flip test with Holm's "
+        f"correction for {len(differences)} comparisons. In brackets: the 95 % bootstrap interval of the mean difference in "
+        "favour of the first."
     )
-    with st.expander(f"All {len(found)} pairs"):
-        st.dataframe(pairs_table(found, shown), hide_index=True)
+    with st.expander(f"All {len(differences)} pairs"):
+        st.dataframe(pairs_table(differences, opened), hide_index=True)
 
 
-def _ranks(shown: Shown, ranks: Ranks) -> None:
-    first = min(ranks.mean, key=ranks.mean.get)
-    alike = next((group for group in ranks.groups if first in group), (first,))
-    best = ", ".join(shown.methods[name] for name in alike)
-    st.markdown("**Places of the methods, picture by picture**")
-    words = f"Mean ranks of {len(ranks.mean)} methods with the critical difference; not told apart from the best: {best}."
-    drawn(runs.critical_difference(ranks, shown.methods.get), "critical_difference", words)
+def _ranks(opened: OpenedRun, ranks: Ranks) -> None:
+    first = min(ranks.mean, key=lambda name: ranks.mean[name])
+    group = next((group for group in ranks.groups if first in group), (first,))
+    best = ", ".join(opened.methods[name] for name in group)
+    st.markdown("**Ranks of the methods on each picture**")
+    words = (
+        f"Mean ranks of {len(ranks.mean)} methods with the critical difference; no significant difference from the best: "
+        f"{best}."
+    )
+    show_chart(runs.critical_difference(ranks, lambda name: opened.methods[name]), "critical_difference", words)
     p = "p < .001" if ranks.p < 0.001 else f"p = {significance.plain(ranks.p)}"
     st.caption(
-        f"Mean places over pictures, with half of Nemenyi's critical difference on either side: methods whose bars do not "
-        f"overlap are told apart at 5 % ({ranks.critical:.2f} places, {ranks.n} pictures). Friedman's test that all methods "
-        f"are alike: {p}."
+        f"Mean ranks over {ranks.n} pictures; each bar reaches half of Nemenyi's critical difference ({ranks.critical:.2f} "
+        f"ranks) to either side. Two methods differ significantly at 5 % where their bars do not overlap. Friedman's test "
+        f"that all methods are equal: {p}."
     )
 
 
-def spread(shown: Shown) -> None:
-    """How values are spread over the pictures."""
-    model, metric = picked(shown)
-    table = shown.values(model, metric)
-    order = significance.oriented(table, shown.direction(metric)).mean().sort_values(ascending=False).index
+def spread(opened: OpenedRun) -> None:
+    """The distribution of the values over the pictures."""
+    model, metric = select_model_and_metric(opened)
+    table = opened.values(model, metric)
+    order = significance.oriented(table, opened.direction(metric)).mean().sort_values(ascending=False).index
     names = sorted(order, key=is_control)
-    titles = [shown.methods[name] for name in names]
-    words = f"{shown.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
-    drawn(runs.spreads(table[names], titles, shown.pictures, shown.title(metric)), "spread", words)
-    st.caption("Box: the middle half of the pictures and their median; whiskers: all of them. Each point is a picture.")
+    titles = [opened.methods[name] for name in names]
+    words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
+    show_chart(runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), "spread", words)
+    st.caption("Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture.")
 
 
-def curves(shown: Shown) -> None:
+def curves(opened: OpenedRun) -> None:
     """The mean curves of some methods, controls dashed."""
-    model, metric = picked(shown)
-    every = shown.run.curves(model, metric)
-    if not len(every):
-        raise BadRequest(f"{shown.title(metric)} has no curve. Insertion, deletion and their kin have.")
-    lines = shown.summary[(shown.summary.model == model) & (shown.summary.metric == metric)].set_index("method")
+    model, metric = select_model_and_metric(opened)
+    rows, axes = opened.run.curves(model, metric), find_metric(metric).axes
+    if not len(rows) or axes is None:
+        raise BadRequest(f"{opened.title(metric)} has no curve. Choose a metric that has one, such as deletion.")
+    lines = opened.summary[(opened.summary.model == model) & (opened.summary.metric == metric)].set_index("method")
+    estimates = {str(name): _estimate(line) for name, line in lines.to_dict("index").items()}
     order = lines[~lines.control].sort_values("rank").index
     chosen = st.multiselect(
-        "Methods", of_methods(shown), list(order[:3]), format_func=shown.methods.get, key="run-curves", **LINK
-    )
-    names = [*chosen, *(name for name in shown.methods if is_control(name))]
-    titles = {name: f"{shown.methods[name]} {_estimate(lines.loc[name])}" for name in names if name in lines.index}
-    found = {titles[name]: curve for name, curve in summary.mean_curves(every, names).items()}
-    points = charts_metrics.curve_points(found, [titles[name] for name in titles if is_control(name)])
-    words = f"Mean curves by {shown.title(metric)} over {every.picture.nunique()} pictures: {'; '.join(found)}."
-    drawn(charts_metrics.curves(points, find_metric(metric).axes, None), "curves", words)
+        "Methods", without_controls(opened), list(order[:3]), format_func=lambda name: opened.methods[name],
+        key="run-curves", **LINK,
+    )  # fmt: skip
+    names = [*chosen, *(name for name in opened.methods if is_control(name))]
+    titles = {name: f"{opened.methods[name]} {estimates[name]}" for name in names if name in estimates}
+    means = {titles[name]: curve for name, curve in summary.mean_curves(rows, names).items()}
+    points = charts_metrics.curve_points(means, [titles[name] for name in titles if is_control(name)])
+    words = f"Mean curves by {opened.title(metric)} over {rows.picture.nunique()} pictures: {'; '.join(means)}."
+    show_chart(charts_metrics.curves(points, axes, None), "curves", words)
     st.caption(
-        f"Means over {every.picture.nunique()} pictures; with each name the mean of the metric and its 95 % interval."
+        f"Means over {rows.picture.nunique()} pictures. The number after each name is the mean of the metric, with its 95 % "
+        "interval in brackets."
     )
 
 
-def _estimate(line: pd.Series) -> significance.Estimate:
-    return significance.Estimate(line["mean"], line.low, line.high, line.n, "" if line.n > 1 else significance.ONE_PICTURE)
+def _estimate(line: Mapping[Hashable, Any]) -> Estimate:
+    why = "" if line["n"] > 1 else significance.ONE_PICTURE
+    return Estimate(line["mean"], line["low"], line["high"], line["n"], why)
 
 
-def pictures(shown: Shown) -> None:
+def pictures(opened: OpenedRun) -> None:
     """The best and the worst pictures of one cell."""
-    model, metric = picked(shown)
-    method = select("Method", list(shown.methods), shown.methods, "run-method")
-    rows = summary.extremes(shown.table, model, metric, method, shown.direction(metric), EXTREMES)
+    model, metric = select_model_and_metric(opened)
+    method = select("Method", list(opened.methods), opened.methods, "run-method")
+    rows = summary.extremes(opened.table, model, metric, method, opened.direction(metric), EXTREMES)
     for end in dict.fromkeys(rows.end):
-        st.markdown(f"**{end.capitalize()}** by {shown.title(metric)}")
+        st.markdown(f"**{end.capitalize()}** by {opened.title(metric)}")
         with st.container(horizontal=True, gap="small"):
             for row in rows[rows.end == end].to_dict("records"):
                 with st.container(border=True, width=THUMBNAIL + 34):
-                    _picture(shown, row)
+                    _picture(opened, row)
     if not len(rows):
-        st.info("There is no value here: this method was not measured on this model, or failed on every picture.")
-    table = shown.table
+        st.info("There are no values: this method was not measured on this model, or it failed on every picture.")
+    table = opened.table
     failed = table[(table.model == model) & (table.metric == metric) & (table.method == method) & table.value.isna()]
     for note, count in failed.note.astype(str).value_counts().items():
         st.caption(f"{count} pictures without a value: {note}")
 
 
-def _picture(shown: Shown, row: dict) -> None:
+def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
     name = row["name"]
     title = SAMPLES[name].title if name in SAMPLES else name
-    small = _squared(cache.sample(name)) if name in SAMPLES else shown.run.thumbnail(row["picture"])
+    small = _squared(cache.sample(name)) if name in SAMPLES else opened.run.thumbnail(row["picture"])
     if small is not None:
         st.image(small, width=THUMBNAIL, alt=f"The picture {title}")
     st.markdown(f"**{significance.plain(row['value'])}** {title}")
@@ -207,152 +228,172 @@ def _squared(picture: Image.Image) -> Image.Image:
     return small
 
 
-def address_of(row: dict) -> str | None:
-    """A link to the same question on the single-image page; a picture that is no sample is asked for there by its SHA-256.
-    None for an untrained twin, which that page does not offer."""
+def address_of(row: Mapping[str, Any]) -> str | None:
+    """A link to the same explanation on the single-image page; None for an untrained model, which that page does not offer.
+
+    `row` is a row of the run's table. A picture that is no sample is named by its SHA-256; the page asks for the file.
+    """
     id, _, checkpoint = row["model"].partition("/")
     if checkpoint == "random":
         return None
-    asked = {"model": id} | ({f"{id}.weights": checkpoint} if checkpoint else {})
+    settings = {"model": id} | ({f"{id}.weights": checkpoint} if checkpoint else {})
     sample = SAMPLES.get(row["name"])
-    asked |= {"picture": sample.title} if sample else {"picture": OWN, "upload": row["picture"]}
+    settings |= {"picture": sample.title} if sample else {"picture": OWN, "upload": row["picture"]}
     kind, _, index = row["target_key"].partition(" ")
     if kind == "logit":
-        asked["class"] = f"{row['target'].removeprefix('logit of ')} ({index})"
+        settings["class"] = f"{row['target'].removeprefix('logit of ')} ({index})"
     method = row["method"].removeprefix(summary.CONTROL)
-    return f"Single_image?{urlencode(asked | {'method': METHODS[method].title if method in METHODS else method})}"
+    return f"Single_image?{urlencode(settings | {'method': METHODS[method].title if method in METHODS else method})}"
 
 
-def downloads(shown: Shown) -> None:
-    """The rows, the means, the settings."""
-    stem, table = shown.run.folder.name, shown.table
-    kinds = {
-        "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: table.to_csv(index=False).encode()),
-        "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", lambda: table.to_parquet(index=False)),
-        "Means and intervals (CSV)": (f"{stem}_means.csv", "text/csv", lambda: shown.summary.to_csv(index=False).encode()),
-        "What was asked (JSON)": (f"{stem}.json", "application/json", (shown.run.folder / "manifest.json").read_bytes),
-    }
-    display.downloads(kinds)
-    st.caption("Each chart has buttons of its own that save it as PNG or SVG. To share a view, copy the page's address.")
+def downloads(opened: OpenedRun) -> None:
+    """Buttons that save the rows, the means and the settings."""
+    stem, table = opened.run.folder.name, opened.table
+
+    def parquet() -> bytes:
+        buffer = io.BytesIO()
+        table.to_parquet(buffer, index=False)
+        return buffer.getvalue()
+
+    display.downloads(
+        {
+            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: table.to_csv(index=False).encode()),
+            "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
+            "Means and intervals (CSV)": (
+                f"{stem}_means.csv", "text/csv", lambda: opened.summary.to_csv(index=False).encode()
+            ),
+            "Settings (JSON)": (f"{stem}.json", "application/json", (opened.run.folder / "manifest.json").read_bytes),
+        }
+    )  # fmt: skip
+    st.caption("Below each chart are buttons that save it as PNG or SVG. To share a view, copy the page's address.")
 
 
-def agreement(shown: Shown) -> None:
+def agreement(opened: OpenedRun) -> None:
     """How far metrics agree on the order of methods."""
-    model, methods = model_of(shown), of_methods(shown)
-    names = [name for name in shown.of_model(model) if shown.direction(name)]
+    model, methods = select_model(opened), without_controls(opened)
+    names = [name for name in opened.of_model(model) if opened.direction(name)]
     if len(names) < 2 or len(methods) < 3:
-        raise BadRequest("Two metrics with a direction and three methods are needed.")
-    found = summary.between_metrics(shown.table, shown.metrics, model, methods, names)
-    matrix = ranking.matrix(found, names)
-    titles = [shown.title(name) for name in names]
+        raise BadRequest("This needs three methods and two metrics that rank them (↑ or ↓); the run has fewer.")
+    taus = summary.between_metrics(opened.table, opened.metrics, model, methods, names)
+    matrix = ranking.matrix(taus, names)
+    titles = [opened.title(name) for name in names]
     pairs = matrix[np.triu_indices(len(names), 1)]
-    reach = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
-    words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {reach}."
-    drawn(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
+    extent = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
+    words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {extent}."
+    show_chart(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
     st.caption(
-        "Kendall's tau between the orders in which two metrics put the methods, by their means over pictures: 1 is the same "
-        "order, 0 unrelated, -1 the opposite. Better counts as more in every metric. Metrics that disagree measure "
-        "different things: no single one is the truth."
+        "Each metric orders the methods, from best to worst, by their means over pictures. Kendall's tau compares two such "
+        "orders: 1 is the same order, 0 unrelated, -1 the reverse. Metrics that disagree measure different things: none of "
+        "them alone is the truth."
     )
     with st.expander("With intervals"):
-        lines = [(shown.title(a), shown.title(b), one.value, one.low, one.high, one.n) for (a, b), one in found.items()]
+        lines = [(opened.title(a), opened.title(b), tau.value, tau.low, tau.high, tau.n) for (a, b), tau in taus.items()]
         st.dataframe(pd.DataFrame(lines, columns=["metric", "other", "tau", "low", "high", "pictures"]), hide_index=True)
 
 
-def stability(shown: Shown) -> None:
+def stability(opened: OpenedRun) -> None:
     """Does the order of methods survive another variant of the metric, another model, other pictures?"""
-    model, metric = picked(shown)
-    methods, base = of_methods(shown), metric.partition("@")[0]
-    variants = [name for name in shown.of_model(model) if name.partition("@")[0] == base]
+    model, metric = select_model_and_metric(opened)
+    methods, base = without_controls(opened), metric.partition("@")[0]
+    variants = [name for name in opened.of_model(model) if name.partition("@")[0] == base]
     rows = []
-    for (a, b), one in summary.between_metrics(shown.table, shown.metrics, model, methods, variants).items():
-        rows.append(_tau("another variant of the metric", f"{_variant(shown, a)} | {_variant(shown, b)}", one))
-    direction = directed(shown, metric)
-    for (a, b), one in summary.between_models(shown.table, metric, direction, list(shown.models), methods).items():
-        rows.append(_tau("another model", f"{shown.models[a]} | {shown.models[b]}", one))
+    for (a, b), tau in summary.between_metrics(opened.table, opened.metrics, model, methods, variants).items():
+        rows.append(_tau("another variant of the metric", f"{_variant(opened, a)} | {_variant(opened, b)}", tau))
+    direction = ranking_direction(opened, metric)
+    for (a, b), tau in summary.between_models(opened.table, metric, direction, list(opened.models), methods).items():
+        rows.append(_tau("another model", f"{opened.models[a]} | {opened.models[b]}", tau))
     try:
-        halves = ranking.split_halves(shown.values(model, metric, methods))
+        halves = ranking.split_halves(opened.values(model, metric, methods))
         rows.append(_tau("other pictures", "two random halves of the pictures", halves))
     except BadRequest as error:
         st.caption(str(error))
     rows = [row for row in rows if np.isfinite(row["value"])]
     if not rows:
-        raise BadRequest("There is nothing to compare this order with: one variant, one model, too few pictures.")
+        raise BadRequest(
+            "There is no second order to compare with: this run has one variant of the metric, one model, and too few "
+            "pictures to split."
+        )
     words = "; ".join(f"{row['name']} {row['value']:.2f}" for row in rows[:12])
     chart = runs.taus(pd.DataFrame(rows), "Kendall's tau between two orders of methods")
-    drawn(chart, "rank_stability", f"Rank stability: {words}.")
+    show_chart(chart, "rank_stability", f"Rank stability: {words}.")
     st.caption(
-        "1: the same order of methods; 0: an unrelated one. Bars: the 95 % bootstrap interval over pictures; for random "
-        "halves, where 95 % of the splits lie. A ranking that does not survive these is no property of the methods."
+        "Kendall's tau of 1: the same order of methods; 0: an unrelated one. Bars: the 95 % bootstrap interval over "
+        "pictures; for random halves, the range of 95 % of the splits. An order that changes with the variant, the model or "
+        "the pictures says little about the methods themselves."
     )
     if len(variants) < 2:
         st.info(f"To try another substrate or step, evaluate a variant as well: `--metrics {base}@mean,{base}@steps=32`.")
 
 
-def _variant(shown: Shown, name: str) -> str:
-    return shown.metrics[name]["title"] + ("" if "@" in name else " (default)")
+def _variant(opened: OpenedRun, name: str) -> str:
+    return str(opened.metrics[name]["title"]) + ("" if "@" in name else " (default)")
 
 
-def _tau(kind: str, name: str, one: Estimate) -> dict:
-    return {"kind": kind, "name": name, **one._asdict()}
+def _tau(kind: str, name: str, estimate: Estimate) -> dict[str, Any]:
+    return {"kind": kind, "name": name, **estimate._asdict()}
 
 
-def groups(shown: Shown) -> None:
-    """Supervised against self-supervised (and untrained) models."""
+def groups(opened: OpenedRun) -> None:
+    """Supervised models compared with self-supervised (or untrained) ones."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        metrics = list(dict.fromkeys(name for model in shown.models for name in shown.of_model(model)))
-        metric = select("Metric", metrics, {name: shown.title(name) for name in metrics}, "run-metric")
-        measured = [name for name in shown.models if metric in shown.of_model(name)]
+        metrics = list(dict.fromkeys(name for model in opened.models for name in opened.of_model(model)))
+        metric = select("Metric", metrics, {name: opened.title(name) for name in metrics}, "run-metric")
+        measured = [name for name in opened.models if metric in opened.of_model(name)]
         chosen = st.multiselect(
-            "Models", measured, comparable({name: shown.groups[name] for name in measured}), key="run-models",
-            format_func=shown.models.get, width=520, **LINK,
+            "Models", measured, comparable({name: opened.groups[name] for name in measured}), key="run-models",
+            format_func=lambda name: opened.models[name], width=520, **LINK,
         )  # fmt: skip
     if not chosen:
         raise BadRequest("Choose the models to compare.")
-    of = {name: shown.groups[name] for name in chosen}
-    rows = shown.table[shown.table.model.isin(chosen) & (shown.table.metric == metric)]
-    common = set.intersection(*(set(rows.method[rows.model == name]) for name in chosen))
-    kinds, methods = list(dict.fromkeys(of.values())), [name for name in of_methods(shown) if name in common]
+    group_of = {name: opened.groups[name] for name in chosen}
+    measured_rows = opened.table[opened.table.model.isin(chosen) & (opened.table.metric == metric)]
+    common = set.intersection(*(set(measured_rows.method[measured_rows.model == name]) for name in chosen))
+    kinds, methods = list(dict.fromkeys(group_of.values())), [name for name in without_controls(opened) if name in common]
     if not methods:
-        raise BadRequest("No method was measured on all of these models: choose fewer.")
-    lines = summary.by_group(shown.table, of, metric, methods)
-    order = significance.oriented(lines[lines.group == kinds[0]].set_index("method").value, shown.direction(metric))
+        raise BadRequest("No method was measured on all of these models: choose fewer models.")
+    lines = summary.by_group(opened.table, group_of, metric, methods)
+    first_group = lines[lines.group == kinds[0]].set_index("method")
+    order = significance.oriented(first_group[["value"]], opened.direction(metric))["value"]
     lines = lines.sort_values("method", key=lambda names: -names.map(order), kind="stable")
-    rows = lines.assign(name=lines.method.map(shown.methods), kind=lines.group)
-    words = f"{shown.title(metric)} of {len(methods)} methods, for {', '.join(kinds).lower()} models."
-    drawn(runs.intervals(rows, shown.title(metric)), "groups", words)
-    count = {kind: sum(one == kind for one in of.values()) for kind in kinds}
-    said = ", ".join(f"{number} {kind.lower()}" for kind, number in count.items())
+    rows = lines.assign(name=lines.method.map(opened.methods), kind=lines.group)
+    words = f"{opened.title(metric)} of {len(methods)} methods, for {', '.join(kinds).lower()} models."
+    show_chart(runs.intervals(rows, opened.title(metric)), "groups", words)
+    counts = ", ".join(f"{list(group_of.values()).count(kind)} {kind.lower()}" for kind in kinds)
     st.caption(
-        f"Models: {said}. A picture's value is its mean over the models of a group; intervals are over pictures, for these "
-        "very models. Methods that were measured on all of them. Where networks know other classes or were trained on other "
-        "pictures, that differs too, not the supervision alone."
+        f"Models: {counts}. A picture's value is its mean over the models of a group; intervals are over pictures, for just "
+        "these models. Only methods that were measured on all of them are shown. Where the networks know different classes "
+        "or were trained on different pictures, a difference may come from that and not from the supervision."
     )
     if len(kinds) < 2:
         st.info(
-            "All of these models are of one group. To set self-supervised beside supervised ones, evaluate such a model "
-            "into the same folder: `--models` takes every id that `python -m xai_core models` lists."
+            "All of these models are of one group. To compare self-supervised with supervised ones, evaluate a model of the "
+            "other group into the same folder: `--models` takes every id that `python -m xai_core models` lists."
         )
         return
-    found = summary.between_groups(shown.table, of, metric, methods)
+    differences = summary.between_groups(opened.table, group_of, metric, methods)
     first, second = kinds[:2]
-    told = sum(one.shown for one in found)
-    st.markdown(f"**{first} minus {second.lower()}**: {told} of {len(found)} methods differ (5 %, corrected after Holm).")
+    significant = sum(pair.shown for pair in differences)
+    st.markdown(
+        f"**{first} minus {second.lower()}**: {significant} of {len(differences)} methods differ significantly (5 %, with "
+        "Holm's correction)."
+    )
     with st.expander("Method by method"):
-        table = pairs_table(found, shown).drop(columns="worse").rename(columns={"better": "method"})
-        st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(shown.methods)), hide_index=True)
+        table = pairs_table(differences, opened).drop(columns="worse").rename(columns={"better": "method"})
+        st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods)), hide_index=True)
 
 
 def comparable(groups: Mapping[str, str]) -> list[str]:
-    """Of these models those that know the classes of the first self-supervised one, where such a comparison is possible;
-    else all."""
+    """The models with the same classes as the first self-supervised one, if they are of several groups; else all models.
 
-    def classes(name: str):
+    `groups` are the groups of the models by their names.
+    """
+
+    def classes(name: str) -> str | tuple[str, ...] | None:
         try:
             return find_card(name.partition("/")[0]).classes
         except XaiError:
             return None
 
     first = next((name for name, group in groups.items() if group == "Self-supervised"), None)
-    alike = [name for name in groups if first is not None and classes(name) == classes(first)]
-    return alike if len({groups[name] for name in alike}) > 1 else list(groups)
+    same = [name for name in groups if first is not None and classes(name) == classes(first)]
+    return same if len({groups[name] for name in same}) > 1 else list(groups)

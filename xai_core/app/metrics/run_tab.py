@@ -1,4 +1,4 @@
-"""The part "A run" of the metrics page: measurements of many pictures, from any run under the allowed folders."""
+"""The tab "A run" of the metrics page: measurements of many pictures, from a run under the allowed folders."""
 
 import streamlit as st
 
@@ -20,13 +20,13 @@ SECTIONS = {
 
 
 def show() -> None:
-    """The whole part."""
+    """The form of a new run, the choice of a run, and one section of it."""
     new_run.section()
-    shown = opened_run.chosen()
-    if shown is None:
+    opened = opened_run.choose()
+    if opened is None:
         return
     section = st.segmented_control("Look at", list(SECTIONS), default="Overview", required=True, key="look", **LINK)
     try:
-        SECTIONS[section](shown)
+        SECTIONS[section](opened)
     except BadRequest as error:
         st.info(str(error))
