@@ -13,7 +13,7 @@ import pytest
 from made_maps import made
 from PIL import Image
 
-from xai_core.app.charts.common import ASKED, BAR, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
+from xai_core.app.charts.common import BAR, HIGHLIGHT, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
 from xai_core.explanation.rendering import Scale, heatmap_picture, scale_of
 from xai_core.models.explainable import Prediction
 
@@ -51,7 +51,7 @@ def shown(heatmap: np.ndarray, width: int = 300, **of_scale) -> tuple[dict[str, 
 
 
 def test_bars_show_the_predictions_in_order():
-    spec = prediction_bars(CATS, asked=281).to_dict()
+    spec = prediction_bars(CATS, explained=281).to_dict()
     table = rows(spec, "probability")
     assert [(row["class"], row["full name"], row["probability"]) for row in table] == CATS
     assert [row["name"] for row in table] == ["tiger cat", "▸ tabby", "Egyptian cat"]
@@ -60,13 +60,13 @@ def test_bars_show_the_predictions_in_order():
     assert bars["encoding"]["y"]["sort"] is None  # as they come, not by the alphabet
     assert bars["encoding"]["x"]["scale"]["domain"] == [0, 1]
     colour = bars["encoding"]["color"]
-    assert (colour["condition"]["test"], colour["condition"]["value"]) == ("datum.explained", ASKED)
+    assert (colour["condition"]["test"], colour["condition"]["value"]) == ("datum.explained", HIGHLIGHT)
     assert colour["value"] == OTHER
     assert layer(spec, "text")["encoding"]["text"] == {"field": "probability", "format": ".1%", "type": "quantitative"}
 
 
 def test_bars_can_be_picked_and_pointed_at():
-    spec = prediction_bars(CATS, asked=None).to_dict()
+    spec = prediction_bars(CATS, explained=None).to_dict()
     (pick,) = spec["params"]
     assert pick["name"] == "pick" and pick["select"] == {"type": "point", "fields": ["class"], "on": "click"}
     assert pick["views"] == [layer(spec, "bar")["name"]]
@@ -78,14 +78,14 @@ def test_bars_can_be_picked_and_pointed_at():
 def test_classes_of_one_name_keep_bars_of_their_own(names):
     """ImageNet has two cranes and two maillots: on one line, their bars would be stacked."""
     twins = [Prediction(index, name, 0.4) for index, name in enumerate(names, 638)]
-    table = rows(prediction_bars([*twins, CATS[0]], asked=639).to_dict(), "probability")
+    table = rows(prediction_bars([*twins, CATS[0]], explained=639).to_dict(), "probability")
     assert [row["name"] for row in table] == [f"{names[0]} (638)", f"▸ {names[0]} (639)", "tiger cat"]
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])
 def test_bars_grow_with_their_number(count):
     many = [Prediction(index, f"class {index}", 1 / count) for index in range(count)]
-    spec = prediction_bars(many, asked=0).to_dict()
+    spec = prediction_bars(many, explained=0).to_dict()
     assert len(rows(spec, "probability")) == count and spec["height"] == 26 * count + 24
 
 
@@ -130,7 +130,7 @@ def test_the_map_answers_to_the_pointer():
     spec, _ = shown(MAP)
     rects = layer(spec, "rect")
     assert [tip["field"] for tip in rects["encoding"]["tooltip"]] == ["row", "column", "value", "below"]
-    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "cells with less"]
+    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "share of cells below"]
     assert [row["value"] for row in rows(spec, "value")] == pytest.approx(MAP.ravel().tolist())
     assert rects["mark"]["fillOpacity"] == 0  # the picture is seen, the cells only answer
 

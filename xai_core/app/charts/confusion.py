@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from xai_core.analysis.confusion import Confusion
-from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 
 NUMBERS = 24  # classes up to which the number is written in every cell
 LABEL = 150  # width of a class's name at most, in pixels
@@ -119,7 +119,7 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
             x=alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
             y=alt.Y("class:N", sort=order, title=None, axis=alt.Axis(labelLimit=170, grid=True)),
             color=alt.Color(
-                "measure:N", title=None, scale=alt.Scale(domain=["precision", "recall"], range=[OTHER, ASKED]),
+                "measure:N", title=None, scale=alt.Scale(domain=["precision", "recall"], range=[OTHER, HIGHLIGHT]),
                 legend=alt.Legend(orient="top"),
             ),
             shape=alt.Shape("measure:N", title=None),

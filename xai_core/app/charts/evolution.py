@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 from xai_core.training.dynamics.analysis import MISSING, Groups, Run
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
@@ -17,9 +17,15 @@ COLOURS = 10  # classes that have a colour of their own
 PALETTE = ["#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#eeca3b", "#b279a2", "#ff9da6", "#9d755d", "#79706e"]
 REST, NOTHING = "(other classes)", "not recorded"
 GREY, PALE = "#b8bec5", "#eef0f2"
-VERDICTS = {"right": OTHER, "wrong": ASKED, NOTHING: PALE}
-STATES = {"both right": "#9fb4c7", "only the first": OTHER, "only the second": ASKED, "neither": "#5b4a63", NOTHING: PALE}
-CURVES = {"training": QUIET, "held out": "#4c78a8", "the samples": ASKED}
+VERDICTS = {"right": OTHER, "wrong": HIGHLIGHT, NOTHING: PALE}
+STATES = {
+    "both right": "#9fb4c7",
+    "only the first": OTHER,
+    "only the second": HIGHLIGHT,
+    "neither": "#5b4a63",
+    NOTHING: PALE,
+}
+CURVES = {"training": QUIET, "held out": "#4c78a8", "the samples": HIGHLIGHT}
 CURVE_TITLES = {
     "train_loss": ("training", "loss"),
     "validation_loss": ("held out", "loss"),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 from xai_core.explanation.rendering import encoded
 
 # Okabe and Ito's colours without black and yellow, which one of the two themes would hide. More lines repeat them dashed.
@@ -28,7 +28,7 @@ def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
-    colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(ASKED))
+    colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(HIGHLIGHT))
     bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
     numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("value:Q", format=".3f"))
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
@@ -72,7 +72,7 @@ def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] 
     layers = base.mark_line(strokeWidth=2) + dots
     if chosen is not None:
         point = points[(points.name == chosen[0]) & (points.step == chosen[1])]
-        layers += alt.Chart(point).mark_point(size=190, strokeWidth=3, color=ASKED).encode(x=x, y=y)
+        layers += alt.Chart(point).mark_point(size=190, strokeWidth=3, color=HIGHLIGHT).encode(x=x, y=y)
     chart: alt.LayerChart = layers.properties(height=380)
     return chart
 
@@ -101,7 +101,7 @@ def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) 
     if box is not None:
         left, top, right, bottom = box
         edges = pd.DataFrame({"x": [left], "x2": [right], "y": [down - top], "y2": [down - bottom]})
-        outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3)
+        outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=HIGHLIGHT, strokeWidth=3)
         layers.append(outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q"))
     size = {"width": width, "height": round(width * down / across)}
     chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(**size).configure_view(stroke=None)

@@ -1,8 +1,7 @@
-"""Altair charts of pairs of views. Selections have number inputs beside them on the page."""
+"""Altair charts of pairs of views. Every selection in a chart can also be made with number inputs on the page."""
 
-import base64
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -10,19 +9,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET, picture_layer
 from xai_core.pairs.metrics import Metric, Row
 from xai_core.pairs.reference import RandomPairs
 
-FRAME, LEGEND = 20, 107  # pixels that a chart's height holds beside the picture: without a legend, and with one
+FRAME, LEGEND = 20, 107  # pixels of a chart's height beside the picture: without a legend, and with one
 LEFT = alt.Legend(orient="top", titleOrient="left")
 SAME, DIFFERENT = "of one picture", "of two pictures"
 
 
 def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.LayerChart:
-    """Where this pair lies among random ones: two histograms as shares of their own kind, and a line for this pair."""
-    every = np.concatenate([pairs.same, pairs.different, [value]])
-    low, high = float(every.min()), float(every.max())
+    """Histograms of the similarity of random pairs, each kind as shares of its own total, and a line at this pair's `value`.
+
+    `words` names the similarity on the axis.
+    """
+    values = np.concatenate([pairs.same, pairs.different, [value]])
+    low, high = float(values.min()), float(values.max())
     edges = np.linspace(low, high if high > low else low + 1, 31)
     rows = pd.concat(
         pd.DataFrame({
@@ -41,66 +43,53 @@ def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.Laye
             y=alt.Y("share:Q", title="share", stack=None, axis=alt.Axis(format="%", tickCount=3)),
             y2=alt.datum(0),
             color=alt.Color("kind:N", title="views", scale=colours, legend=LEFT),
-            tooltip=["kind:N", alt.Tooltip("left:Q", format=".2f"), alt.Tooltip("share:Q", format=".1%")],
+            tooltip=[alt.Tooltip("kind:N"), alt.Tooltip("left:Q", format=".2f"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    own = pd.DataFrame({"value": [value], "said": ["this pair"]})
-    line = alt.Chart(own).mark_rule(color=ASKED, strokeWidth=3).encode(x="value:Q", tooltip=["said:N", "value:Q"])
-    label = alt.Chart(own).mark_text(color=ASKED, dy=-6, y=0).encode(x="value:Q", text="said:N")
-    return (bars + line + label).properties(height=220)
+    own = pd.DataFrame({"value": [value], "text": ["this pair"]})
+    line = alt.Chart(own).mark_rule(color=HIGHLIGHT, strokeWidth=3).encode(x="value:Q", tooltip=["text:N", "value:Q"])
+    label = alt.Chart(own).mark_text(color=HIGHLIGHT, dy=-6, y=0).encode(x="value:Q", text="text:N")
+    chart: alt.LayerChart = (bars + line + label).properties(height=220)
+    return chart
 
 
-def _picture(drawn: Image.Image, rows: int, columns: int) -> alt.Chart:
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    across = {"scale": alt.Scale(domain=[0, columns], nice=False), "axis": None}
-    down = {"scale": alt.Scale(domain=[0, rows], nice=False, reverse=True), "axis": None}
-    return (
-        alt.Chart(pd.DataFrame({"url": [url], "x": [columns / 2], "y": [rows / 2]}))
-        .mark_image(width=alt.ExprRef("width"), height=alt.ExprRef("height"), aspect=False, aria=False)
-        .encode(url="url:N", x=alt.X("x:Q", **across), y=alt.Y("y:Q", **down))
-    )
+def _cells(rows: int, columns: int) -> pd.DataFrame:
+    """One table row for each cell of a grid: its row and column, from 1, and its edges."""
+    row, column = (index.ravel() for index in np.indices((rows, columns)))
+    edges = {"left": column, "top": row, "right": column + 1, "bottom": row + 1}
+    return pd.DataFrame({"row": row + 1, "column": column + 1, **edges})
 
 
-def _cells(values: NDArray | None, rows: int, columns: int) -> pd.DataFrame:
-    row, column = np.indices((rows, columns))
-    found = pd.DataFrame({"row": row.ravel() + 1, "column": column.ravel() + 1})
-    found["left"], found["top"] = column.ravel(), row.ravel()
-    found["right"], found["bottom"] = column.ravel() + 1, row.ravel() + 1
-    if values is not None:
-        found["similarity"] = values.ravel().astype(float)
-    return found
+_EDGES: dict[str, Any] = {"x": alt.X("left:Q"), "x2": "right:Q", "y": alt.Y("top:Q"), "y2": "bottom:Q"}
 
 
-_ACROSS = {"x": alt.X("left:Q"), "x2": "right:Q", "y": alt.Y("top:Q"), "y2": "bottom:Q"}
+def patch_picker(view: Image.Image, grid: tuple[int, int], chosen: tuple[int, int], side: int) -> alt.LayerChart:
+    """A view with its grid of patches, `side` pixels wide. The patch `chosen` (row, column, from 0) is outlined.
 
-
-def patch_picker(drawn: Image.Image, grid: tuple[int, int], chosen: tuple[int, int], side: int) -> alt.LayerChart:
-    """A view with its patches; a click selects one: the point selection `patch` over the fields `row` and `column`, from 1.
-
-    `chosen` (row, column), from 0, is outlined.
+    A click selects a patch: the point selection `patch` over the fields `row` and `column`, from 1.
     """
-    cells = _cells(None, *grid)
+    cells = _cells(*grid)
     own = cells[(cells["row"] == chosen[0] + 1) & (cells["column"] == chosen[1] + 1)]
     picked = alt.selection_point(name="patch", fields=["row", "column"], on="click")
-    answer = (
+    patches = (
         alt.Chart(cells)
         .mark_rect(fillOpacity=0.01, fill="white", stroke=QUIET, strokeOpacity=0.35, cursor="pointer", aria=False)
-        .encode(**_ACROSS, tooltip=["row:Q", "column:Q"])
+        .encode(**_EDGES, tooltip=["row:Q", "column:Q"])
         .add_params(picked)
     )
-    outline = alt.Chart(own).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3).encode(**_ACROSS)
-    return _sized(_picture(drawn, *grid) + answer + outline, drawn, side)
+    outline = alt.Chart(own).mark_rect(fillOpacity=0, stroke=HIGHLIGHT, strokeWidth=3).encode(**_EDGES)
+    return _sized([picture_layer(view, *grid, aria=False), patches, outline], view, side)
 
 
-def patch_matches(drawn: Image.Image, values: NDArray, truth: tuple[float, float] | None, side: int) -> alt.LayerChart:
-    """The other view, each patch shaded by how alike it is; the best one outlined, the true place marked by a cross.
+def patch_matches(
+    view: Image.Image, values: NDArray[np.floating], truth: tuple[float, float] | None, side: int
+) -> alt.LayerChart:
+    """The other view, `side` pixels wide, with each patch shaded by its similarity `values` (rows, columns).
 
-    `truth` is (x, y) as shares of the view's sides.
+    The best match is outlined. A cross marks the true place `truth`, (x, y) as shares of the view's sides.
     """
     rows, columns = values.shape
-    cells = _cells(values, rows, columns)
+    cells = _cells(rows, columns).assign(similarity=values.ravel().astype(float))
     best = cells.iloc[[int(np.argmax(values))]]
     low, high = float(values.min()), float(values.max())
     shade = alt.Color(
@@ -109,26 +98,34 @@ def patch_matches(drawn: Image.Image, values: NDArray, truth: tuple[float, float
         scale=alt.Scale(scheme="viridis", domain=[low, high if high > low else low + 1]),
         legend=alt.Legend(orient="bottom", gradientLength=side - 12, format=".2f"),
     )
-    tips = ["row:Q", "column:Q", alt.Tooltip("similarity:Q", format=".3f")]
-    answer = (
-        alt.Chart(cells).mark_rect(fillOpacity=0.5, strokeOpacity=0, aria=False).encode(**_ACROSS, color=shade, tooltip=tips)
-    )
-    chart = _picture(drawn, rows, columns) + answer
-    chart += alt.Chart(best).mark_rect(fillOpacity=0, stroke=ASKED, strokeWidth=3).encode(**_ACROSS)
+    tooltip = [alt.Tooltip("row:Q"), alt.Tooltip("column:Q"), alt.Tooltip("similarity:Q", format=".3f")]
+    patches = alt.Chart(cells).mark_rect(fillOpacity=0.5, strokeOpacity=0, aria=False)
+    outline = alt.Chart(best).mark_rect(fillOpacity=0, stroke=HIGHLIGHT, strokeWidth=3)
+    layers = [
+        picture_layer(view, rows, columns, aria=False),
+        patches.encode(**_EDGES, color=shade, tooltip=tooltip),
+        outline.encode(**_EDGES),
+    ]
     if truth is not None:
         there = pd.DataFrame({"left": [truth[0] * columns], "top": [truth[1] * rows]})
-        cross = {"shape": "cross", "size": 220, "filled": True, "color": "white", "stroke": "black", "angle": 45}
-        chart += alt.Chart(there).mark_point(**cross).encode(x="left:Q", y="top:Q")
-    return _sized(chart, drawn, side, LEGEND)
+        cross = alt.Chart(there).mark_point(shape="cross", size=220, filled=True, color="white", stroke="black", angle=45)
+        layers.append(cross.encode(x="left:Q", y="top:Q"))
+    return _sized(layers, view, side, LEGEND)
 
 
-def _sized(chart: alt.LayerChart, drawn: Image.Image, side: int, below: int = FRAME) -> alt.LayerChart:
-    height = round(side * drawn.height / drawn.width) + below
-    return chart.properties(width=side, height=height, padding=0).configure_view(stroke=None)
+def _sized(layers: Sequence[alt.Chart], view: Image.Image, side: int, below: int = FRAME) -> alt.LayerChart:
+    """The layers on a view, `side` pixels wide, with room for `below` pixels beside the picture's height."""
+    height = round(side * view.height / view.width) + below
+    layered = alt.LayerChart(layer=list(layers)).properties(width=side, height=height, padding=0)
+    chart: alt.LayerChart = layered.configure_view(stroke=None)
+    return chart
 
 
 def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> alt.LayerChart:
-    """One metric of several methods: bars for the value of both views, dots for each view; controls are grey."""
+    """One metric of several methods: bars for the value of both views, dots for each view. Controls are grey.
+
+    `titles` maps the methods' ids to their titles.
+    """
     table = pd.DataFrame([row._asdict() for row in rows if row.metric == metric.id])
     table["title"] = [titles.get(name, name) for name in table["method"]]
     table["control"] = [
@@ -137,7 +134,7 @@ def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> 
     both, each = table[table["view"] == "both"], table[table["view"] != "both"]
     order = list(both.sort_values("value", ascending=not metric.up)["title"])
     y = alt.Y("title:N", sort=order, title=None, axis=alt.Axis(labelLimit=230, ticks=False, domain=False))
-    tips = ["title:N", "view:N", alt.Tooltip("value:Q", format=".4f")]
+    tooltip = [alt.Tooltip("title:N"), alt.Tooltip("view:N"), alt.Tooltip("value:Q", format=".4f")]
     better = "higher is better" if metric.up else "lower is better"
     bars = (
         alt.Chart(both)
@@ -146,20 +143,21 @@ def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> 
             y=y,
             x=alt.X("value:Q", title=f"{metric.id}: {metric.title} ({better})"),
             color=alt.condition("datum.control", alt.value(QUIET), alt.value(OTHER)),
-            tooltip=tips,
+            tooltip=tooltip,
         )
     )
     dots = alt.Chart(each).mark_point(filled=True, size=45).encode(
-        y=y, x="value:Q", tooltip=tips, color=alt.value(ASKED), shape=alt.Shape("view:N", legend=None)
+        y=y, x="value:Q", tooltip=tooltip, color=alt.value(HIGHLIGHT), shape=alt.Shape("view:N", legend=None)
     )  # fmt: skip
-    return (bars + dots if len(each) else bars + alt.Chart(both).mark_point(opacity=0).encode(y=y, x="value:Q")).properties(
-        height=30 * max(1, len(both)) + 100  # with the axis
-    )
+    no_dots = alt.Chart(both).mark_point(opacity=0).encode(y=y, x="value:Q")
+    height = 30 * max(1, len(both)) + 100  # with the axis
+    chart: alt.LayerChart = (bars + (dots if len(each) else no_dots)).properties(height=height)
+    return chart
 
 
-def strength_lines(rows: Sequence[dict], words: str) -> alt.Chart:
-    """Similarity against the strength of each augmentation."""
-    return (
+def strength_lines(rows: Sequence[Mapping[str, Any]], words: str) -> alt.Chart:
+    """Similarity against the strength of each augmentation; `words` names the similarity on the axis."""
+    chart: alt.Chart = (
         alt.Chart(pd.DataFrame(rows))
         .mark_line(point=True)
         .encode(
@@ -167,7 +165,8 @@ def strength_lines(rows: Sequence[dict], words: str) -> alt.Chart:
             y=alt.Y("similarity:Q", title=words, scale=alt.Scale(zero=False)),
             color=alt.Color("augmentation:N", title=None),
             strokeDash=alt.StrokeDash("augmentation:N", title=None),
-            tooltip=["augmentation:N", "strength:Q", alt.Tooltip("similarity:Q", format=".3f")],
+            tooltip=[alt.Tooltip("augmentation:N"), alt.Tooltip("strength:Q"), alt.Tooltip("similarity:Q", format=".3f")],
         )
         .properties(height=260)
     )
+    return chart

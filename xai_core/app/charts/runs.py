@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from xai_core.app.charts.common import ASKED, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 from xai_core.evaluation import significance
 from xai_core.evaluation.ranking import Ranks
 
@@ -88,7 +88,7 @@ def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str]
     boxes = alt.Chart(rows).mark_boxplot(extent="min-max", size=12, color=OTHER, opacity=0.55).encode(x=x, y=y)
     points = (
         alt.Chart(rows)
-        .mark_circle(size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=ASKED)
+        .mark_circle(size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=HIGHLIGHT)
         .encode(x=x, y=y, tooltip=["name:N", "method:N", alt.Tooltip("value:Q", format=".4g")])
     )
     chart: alt.LayerChart = (boxes + points).properties(height=ROW * len(names) + 50)
@@ -114,7 +114,7 @@ def critical_difference(ranks: Ranks, title: Callable[[str], str] = str) -> alt.
     y = alt.Y("method:N", sort=list(rows.method), axis=NAMES)
     colour = alt.Color(
         "difference:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=320, columns=1),
-        scale=alt.Scale(domain=[NO_DIFFERENCE, WORSE], range=[ASKED, OTHER]),
+        scale=alt.Scale(domain=[NO_DIFFERENCE, WORSE], range=[HIGHLIGHT, OTHER]),
     )  # fmt: skip
     tooltip = [
         alt.Tooltip("method:N"), alt.Tooltip("rank:Q", title="mean rank", format=".2f"), alt.Tooltip("difference:N")
