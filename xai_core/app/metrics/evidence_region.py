@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from xai_core.app.charts import metrics as charts_metrics
-from xai_core.app.charts.common import ASKED
+from xai_core.app.charts.common import HIGHLIGHT
 from xai_core.app.shared import cache, network_outputs
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.data.label_matching import first_name
@@ -60,7 +60,7 @@ def _mosaic(
     others = _others(model, chosen, target)
     whole, boxes = mosaic([chosen.picture, *(cache.sample(name) for name in others)])
     drawn = whole.copy()
-    ImageDraw.Draw(drawn).rectangle(boxes[0], outline=ASKED, width=6)
+    ImageDraw.Draw(drawn).rectangle(boxes[0], outline=HIGHLIGHT, width=6)
     titles = [SAMPLES[name].title for name in others]
     beside = f"{', '.join(titles[:-1])} and {titles[-1]}"
     with st.expander("The mosaic", expanded=True), st.container(horizontal=True, gap="medium"):
