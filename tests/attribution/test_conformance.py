@@ -25,7 +25,7 @@ from xai_core.models.families import FAMILIES
 # Every method answers for every kind of target on one network, and for a class and a similarity on the others. What does
 # not fit says so in one sentence: that is tested with the families.
 FITTING = [(method, name) for method in METHODS for name in NAMES if not refused(method, name)]
-HIGHLIGHT = [
+ASKED = [
     (method, name, kind)
     for method, name in FITTING
     for kind in TARGETS
@@ -50,7 +50,7 @@ def explained(method, name, kind):
     return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
 
 
-@pytest.mark.parametrize(("method", "name", "kind"), HIGHLIGHT)
+@pytest.mark.parametrize(("method", "name", "kind"), ASKED)
 class TestEveryMap:
     def test_is_finite_with_its_grid_and_its_sign(self, method, name, kind):
         found = small(name)

@@ -26,7 +26,7 @@ from xai_core.metrics.metric import Case
 from xai_core.metrics.stability import robustness
 from xai_core.models.explainable import ExplainableModel
 
-HIGHLIGHT = {"target": ClassLogit((0,)), "controls": False}
+ASKED = {"target": ClassLogit((0,)), "controls": False}
 OLD_NUMPY = pytest.mark.filterwarnings("ignore:__array_wrap__:DeprecationWarning")  # in grad-cam's road.py
 
 
@@ -63,7 +63,7 @@ def test_two_pixels_by_hand(two_pixels, metric, right, wrong):
     if metric == "sufficiency":
         given |= {"substrate": "zero"}
     for values, expected in (((1, 0.5), right), ((0.5, 1), wrong)):
-        found = measure(*two_pixels, np.array([values], float), metric, **HIGHLIGHT, **given)
+        found = measure(*two_pixels, np.array([values], float), metric, **ASKED, **given)
         assert found.value == pytest.approx(expected, abs=1e-6), values
 
 
@@ -78,15 +78,15 @@ def test_the_gain_by_hand():
     x[1, :, :14] = 0.0  # the left half of the quadrant is only red, the right half both
     mask = np.zeros((56, 56))
     mask[:, :14] = 1
-    gain = measure(model, x, mask, "average_gain", **HIGHLIGHT).value
+    gain = measure(model, x, mask, "average_gain", **ASKED).value
     plain, seen = (1 / (1 + math.exp(-20 * gap)) for gap in (0.9 / 2 / 4, 0.9 / 2 / 4))
     assert gain == 0 and plain == seen, "what is hidden was even"
     against = torch.full((3, 56, 56), 0.0)
     against[0, :, :14], against[1, :, 14:] = 0.5, 0.6
     plain, seen = (1 / (1 + math.exp(-20 * gap / 8)) for gap in (0.5 - 0.6, 0.5))
-    gain = measure(model, against, mask, "average_gain", **HIGHLIGHT)
+    gain = measure(model, against, mask, "average_gain", **ASKED)
     assert gain.value == pytest.approx((seen - plain) / (1 - plain), abs=1e-5)
-    assert measure(model, against, mask, "increase_in_confidence", **HIGHLIGHT).value == 1
+    assert measure(model, against, mask, "increase_in_confidence", **ASKED).value == 1
 
 
 # closed form: a linear network
@@ -98,7 +98,7 @@ def test_the_exact_map_of_a_linear_network_foretells_everything():
     exact = (weights * image).sum(0).numpy()
     metrics = ["faithfulness_correlation", "sensitivity_n", "infidelity", "completeness_error"]
     maps = {"exact": exact, "opposite": -exact, "twice": 2 * exact}
-    found = {(name, key): one for name, key, one in measure_all(model, image, maps, metrics, **HIGHLIGHT)}
+    found = {(name, key): one for name, key, one in measure_all(model, image, maps, metrics, **ASKED)}
     for name, sign in (("exact", 1), ("opposite", -1), ("twice", 1)):
         assert found[name, "faithfulness_correlation"].value == pytest.approx(sign, abs=1e-4)
         assert found[name, "sensitivity_n"].value == pytest.approx(sign, abs=1e-4)
@@ -135,7 +135,7 @@ def test_complexity_in_closed_form():
 def test_curves_against_a_loop_of_single_pictures(kind, steps, a_step):
     model, image = convolutions(), picture()
     values = np.random.default_rng(3).random((56, 56))
-    found = measure(model, image, values, kind, substrate="mean", steps=steps, pixels=a_step, **HIGHLIGHT)
+    found = measure(model, image, values, kind, substrate="mean", steps=steps, pixels=a_step, **ASKED)
     mean = image.mean((1, 2), keepdim=True).expand_as(image)
     start, end = (image, mean) if kind == "deletion" else (mean, image)
     order = np.argsort(-values, axis=None)
@@ -153,7 +153,7 @@ def test_curves_against_a_loop_of_single_pictures(kind, steps, a_step):
 def test_the_correlation_against_a_loop():
     model, image = convolutions(), picture()
     values = np.random.default_rng(3).normal(size=(56, 56))
-    found = measure(model, image, values, "faithfulness_correlation", cells=7, samples=20, **HIGHLIGHT)
+    found = measure(model, image, values, "faithfulness_correlation", cells=7, samples=20, **ASKED)
     sums, falls = [], []
     for taken in correlation.drawn_cells(0, 49, [0.2] * 20):
         mask = np.kron(taken.reshape(7, 7), np.ones((8, 8))).astype(bool)
@@ -169,7 +169,7 @@ def test_regions_against_a_loop():
     model, image = convolutions(), picture()
     values = np.random.default_rng(3).normal(size=(56, 56))
     options = {"window": 14, "regions": 5, "substrate": "zero"}
-    found = measure(model, image, values, "region_perturbation", **options, **HIGHLIGHT)
+    found = measure(model, image, values, "region_perturbation", **options, **ASKED)
     means = values.reshape(4, 14, 4, 14).mean((1, 3)).ravel()
     shown, scores = image.clone(), []
     for place in [None, *np.argsort(-means)[:5]]:
@@ -254,8 +254,7 @@ def test_road_adds_noise_to_what_was_made_up_alone():
     model, image = convolutions(), picture()
     values = np.random.default_rng(3).random((56, 56))
     quiet, loud = (
-        measure(model, image, values, "road", noise=noise, levels=1, score="asked", **HIGHLIGHT).value
-        for noise in (0.0, 0.3)
+        measure(model, image, values, "road", noise=noise, levels=1, score="asked", **ASKED).value for noise in (0.0, 0.3)
     )
     assert quiet != loud
 
@@ -317,7 +316,7 @@ def test_max_sensitivity_is_that_of_captum():
 def test_infidelity_is_that_of_captum(normalise):
     model, image = convolutions(), picture()
     values = np.random.default_rng(3).normal(size=(56, 56)).astype(np.float32)
-    found = measure(model, image, values, "infidelity", samples=20, **HIGHLIGHT)
+    found = measure(model, image, values, "infidelity", samples=20, **ASKED)
     corners = correlation._squares(0, 20, (56, 56))
 
     def perturbed(inputs):
@@ -345,7 +344,7 @@ def test_ties_are_broken_by_draws_of_the_seed_and_counted():
     share, tied = pixel_ranking.ties(values, np.array([0, 3, 5, 50, 100]))
     assert share == 0.95 and tied.tolist() == [False, False, False, True, False]
     model, image = linear(torch.ones(3, 10, 10)), torch.full((3, 10, 10), 0.5)
-    found = measure(model, image, values, "deletion", steps=20, score="asked", **HIGHLIGHT)
+    found = measure(model, image, values, "deletion", steps=20, score="asked", **ASKED)
     assert found.facts["ties"] == pytest.approx(0.95) and found.facts["tied points"] == pytest.approx(18 / 21)
     assert found.facts["tie effect"] == pytest.approx(0, abs=1e-6), "every pixel counts the same: a straight line anyway"
     assert np.trapezoid(found.curve[:, 1], found.curve[:, 0]) == pytest.approx(75)
@@ -356,7 +355,7 @@ def test_the_picture_behind_a_point_of_a_curve_is_the_one_that_was_scored(metric
     model, image, target = convolutions(), picture(), ClassLogit((0,))
     values = np.random.default_rng(3).random((7, 7))
     options = {"score": "asked"} | ({"regions": 30} if metric == "region_perturbation" else {})
-    curve = measure(model, image, values, metric, **HIGHLIGHT, **options).curve
+    curve = measure(model, image, values, metric, **ASKED, **options).curve
     for step in (0, 1, len(curve) // 2, len(curve) - 1):
         shown = curve_images.curve_image(model, image, values, metric, step, target, options)
         assert float(model.outputs(shown[None]).logits[0, 0]) == pytest.approx(curve[step, 1], abs=1e-5)

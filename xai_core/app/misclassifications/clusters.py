@@ -59,7 +59,7 @@ def _chosen(kept: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The pictures of a class, as the true or as the predicted one, at most 200 of them; and which class is asked about."""
     with st.container(horizontal=True):
         asked = st.segmented_control(
-            "Class", ["Predicted", "True"], default="Predicted", required=True, key="asked", help=HIGHLIGHT, **LINK
+            "Class", ["Predicted", "True"], default="Predicted", required=True, key="asked", help=ASKED, **LINK
         )
         column = asked.lower()
         counts = kept[column].value_counts()
@@ -73,7 +73,7 @@ def _chosen(kept: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return rows.head(MOST), column
 
 
-HIGHLIGHT = (
+ASKED = (
     "Predicted: all that was given this name, rightly or not. True: all that is of the class. The maps explain that class."
 )
 
