@@ -4,6 +4,7 @@ Tolerance: Spearman at least 0.999, and max |a - b| at most 1e-4 max |b|; guided
 networks for captum have a module of its own for every activation, because it puts hooks on modules.
 """
 
+import inspect
 import threading
 
 import captum.attr
@@ -64,6 +65,123 @@ RELATIVES = {
     "silu": (F.silu, lambda x: (x > 0) * (x.sigmoid() * (1 + x * (1 - x.sigmoid())))),
     "leaky_relu_": (lambda x: F.leaky_relu_(x, 0.1), lambda x: x > 0),
 }
+
+
+# Each function that a mode answers and that can work in place: (by position, by keyword, by underscore); plain is `by(x)`.
+IN_PLACE = {
+    "relu": (lambda x: F.relu(x, True), lambda x: F.relu(x, inplace=True), F.relu_),
+    "relu6": (lambda x: F.relu6(x, True), lambda x: F.relu6(x, inplace=True), None),
+    "hardtanh": (
+        lambda x: F.hardtanh(x, 0, 1, True),
+        lambda x: F.hardtanh(x, 0, max_val=1, inplace=True),
+        lambda x: F.hardtanh_(x, 0, 1),
+    ),
+    "threshold": (
+        lambda x: F.threshold(x, 0, 0, True),
+        lambda x: F.threshold(x, 0, value=0, inplace=True),
+        lambda x: F.threshold_(x, 0, 0),
+    ),
+    "clamp": (None, None, lambda x: x.clamp_(0, 1)),
+    "clamp_min": (None, None, lambda x: x.clamp_min_(0)),
+    "silu": (lambda x: F.silu(x, True), lambda x: F.silu(x, inplace=True), None),
+    "mish": (lambda x: F.mish(x, True), lambda x: F.mish(x, inplace=True), None),
+    "hardswish": (lambda x: F.hardswish(x, True), lambda x: F.hardswish(x, inplace=True), None),
+    "leaky_relu": (
+        lambda x: F.leaky_relu(x, 0.1, True),
+        lambda x: F.leaky_relu(x, 0.1, inplace=True),
+        lambda x: F.leaky_relu_(x, 0.1),
+    ),
+    "elu": (lambda x: F.elu(x, 1.0, True), lambda x: F.elu(x, 1.0, inplace=True), lambda x: F.elu_(x, 1.0)),
+    "celu": (lambda x: F.celu(x, 1.0, True), lambda x: F.celu(x, 1.0, inplace=True), lambda x: F.celu_(x, 1.0)),
+    "selu": (lambda x: F.selu(x, True), lambda x: F.selu(x, inplace=True), F.selu_),
+    "hardsigmoid": (lambda x: F.hardsigmoid(x, True), lambda x: F.hardsigmoid(x, inplace=True), None),
+    "sigmoid": (None, None, torch.sigmoid_),
+    "tanh": (None, None, torch.tanh_),
+    "square": (None, None, torch.square_),
+    "exp": (None, None, torch.exp_),
+    "abs": (None, None, torch.abs_),
+    "pow": (None, None, lambda x: x.pow_(2)),
+    "dropout": (lambda x: F.dropout(x, 0.5, False, True), lambda x: F.dropout(x, training=False, inplace=True), None),
+    "alpha_dropout": (
+        lambda x: F.alpha_dropout(x, 0.5, False, True),
+        lambda x: F.alpha_dropout(x, training=False, inplace=True),
+        None,
+    ),
+    "dropout2d": (lambda x: F.dropout2d(x, 0.5, False, True), lambda x: F.dropout2d(x, training=False, inplace=True), None),
+}
+PLAIN = {
+    "hardtanh": lambda x: F.hardtanh(x, 0, 1),
+    "threshold": lambda x: F.threshold(x, 0, 0),
+    "clamp": lambda x: x.clamp(0, 1),
+    "clamp_min": lambda x: x.clamp_min(0),
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.1),
+    "pow": lambda x: x.pow(2),
+    **{name: lambda x: x * 1 for name in ("dropout", "alpha_dropout", "dropout2d")},
+}
+MODES = {
+    "guided": function_overrides.Guided,
+    "deconvolving": function_overrides.Deconvolving,
+    "relevance": lambda: Relevance("gamma", 0.25, 1e-6),
+    "rescaling": deeplift.rescaling,
+}
+
+
+class TestInPlace:
+    """Whether a function works in place is told by its name or the keyword; a `True` by position can mean anything."""
+
+    @staticmethod
+    def derivative(function, mode):
+        """(the value, the tensor that was given after the call, the derivative) under a mode."""
+        torch.manual_seed(0)
+        leaf = torch.randn(2, 3, 8, 8, requires_grad=True)
+        given = leaf * 1
+        with MODES[mode]():
+            value = function(given)
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        return value.detach(), given.detach(), gradient
+
+    @pytest.mark.parametrize("mode", MODES)
+    @pytest.mark.parametrize("name", IN_PLACE)
+    def test_every_spelling_has_the_value_and_derivative_of_the_plain_function(self, name, mode):
+        plain = PLAIN.get(name) or getattr(F, name, None) or getattr(torch, name)
+        value, _, gradient = self.derivative(plain, mode)
+        for spelling in filter(None, IN_PLACE[name]):
+            in_place, overwritten, its_gradient = self.derivative(spelling, mode)
+            assert torch.equal(in_place, value) and torch.equal(overwritten, value)
+            assert torch.equal(its_gradient, gradient)
+
+    def test_every_function_of_torch_with_such_a_parameter_that_a_mode_answers_is_tried(self):
+        functions = {name: function for name, function in vars(F).items() if inspect.isfunction(function)}
+        switched = {name for name, function in functions.items() if "inplace" in inspect.signature(function).parameters}
+        assert (switched & deeplift.OF_NUMBERS) - {"rrelu"} <= set(IN_PLACE)
+
+    @pytest.mark.parametrize("ceil_mode", [False, True])
+    @pytest.mark.parametrize("mode", MODES)
+    def test_a_positional_true_of_max_pooling_is_its_ceil_mode(self, mode, ceil_mode):
+        spellings = [
+            lambda x: torch.max_pool2d(x, 3, 2, 0, 1, ceil_mode),
+            lambda x: torch.max_pool2d(x, 3, 2, ceil_mode=ceil_mode),
+            lambda x: F.max_pool2d(x, 3, 2, 0, 1, ceil_mode),
+            lambda x: F.max_pool2d(x, 3, 2, ceil_mode=ceil_mode),
+            nn.MaxPool2d(3, 2, ceil_mode=ceil_mode),
+        ]
+        side = 4 if ceil_mode else 3
+        results = [self.derivative(spelling, mode) for spelling in spellings]
+        for value, given, gradient in results:
+            assert value.shape[2:] == (side, side) and given.shape[2:] == (8, 8)
+            assert torch.equal(value, results[0][0]) and torch.equal(gradient, results[0][2])
+
+    def test_deep_lift_runs_through_max_pooling_with_a_positional_ceil_mode(self):
+        network = of(lambda x: torch.max_pool2d(x, 2, 2, 0, 1, True))
+        same = of(nn.MaxPool2d(2, ceil_mode=True))
+        images = pictures(2, SIDE)
+        assert torch.equal(run("deep_lift", network, images).heatmap, run("deep_lift", same, images).heatmap)
+
+    def test_an_input_by_keyword_is_written_over(self):
+        given = torch.linspace(-1, 1, 8).requires_grad_() * 1
+        with function_overrides.Guided():
+            torch.relu_(input=given)
+        assert torch.equal(given.detach(), torch.linspace(-1, 1, 8).relu())
 
 
 class TestGuided:
@@ -171,7 +289,7 @@ class TestDeepLift:
         """The picture's winner has 0.7, the baseline's 0.5: 0.2 to the picture's. Then 0.3, 0.5: -0.2 to the baseline's."""
         for best, where, share in ((0.7, (0, 0), 0.2), (0.3, (1, 1), -0.2)):
             both = torch.tensor([[[best, -0.1], [0.1, 0.2]], [[0.1, 0.3], [-0.4, 0.5]]])[:, None].requires_grad_()
-            with deeplift.Rescaling():
+            with deeplift.rescaling():
                 value = F.max_pool2d(F.relu(both), 2)
             (slopes,) = torch.autograd.grad(value[0].sum(), both)
             shares = (slopes[0] * (both[0] - both[1]))[0]
@@ -207,6 +325,15 @@ class TestDeepLift:
             (slopes,) = torch.autograd.grad(value[:2, column].sum(), both, retain_graph=True)
             change = (slopes[:2] * (both[:2] - both[2:])).sum(1)
             torch.testing.assert_close(change, (value[:2] - value[2:])[:, column], rtol=1e-3, atol=1e-5)
+
+    @pytest.mark.parametrize("function", [lambda x: 1 / x, lambda x: 2**x, lambda x: 1 / (1 + (-x).exp()), torch.sigmoid])
+    def test_functions_written_as_operators_are_complete(self, function):
+        both = torch.tensor([[0.3, 2.0, 5.0], [1.2, 0.4, 4.9]]).requires_grad_()
+        with deeplift.rescaling() as mode:
+            value = function(both * 1)
+        assert mode.substituted >= 1
+        (slopes,) = torch.autograd.grad(value[0].sum(), both)
+        torch.testing.assert_close(slopes[0] * (both[0] - both[1]), value[0] - value[1])
 
     def test_a_picture_beside_itself_gets_the_derivative(self):
         """Where nothing differs the slopes are the derivatives, and the map is zero."""

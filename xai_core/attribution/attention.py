@@ -95,7 +95,7 @@ def gradient_rollout(question: Question, images: Tensor) -> Tensor:
 
     def relevance(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
         with AttentionRecording() as seen:
-            values, _, gradients = value_and_gradients(lambda leaf: (function(leaf), seen.found()), at)
+            values, _, gradients = value_and_gradients(lambda leaf: (function(leaf), seen.recorded()), at)
         joint = None
         for weights, gradient in zip(seen.layers, gradients, strict=True):
             gained = (weights.detach() * gradient).relu().mean(1).float()
@@ -146,7 +146,7 @@ def le_grad(
                 outputs = network.tail(activations, blocks[-1])
                 total = total + question.target(outputs, rows)
                 activations = activations.detach().requires_grad_()  # each read-out differentiates its own block alone
-        return total, recording.found()
+        return total, recording.recorded()
 
     (found,) = question.differentiate(read_outs, before.trunk(images), None, images, sensitivity)
     question.tally.backward += len(images)
@@ -192,7 +192,7 @@ def _no_gradient(question: Question, images: Tensor, read: Callable[[list[Tensor
         with torch.no_grad(), question.autocast(), AttentionRecording() as seen:
             features = question.model.network.outputs(images[rows.start : rows.stop]).features
         question.tally.forward += len(features)
-        return read([weights.float() for weights in seen.found()])
+        return read([weights.float() for weights in seen.recorded()])
 
     size = runtime.inner_batch(images[0, 0].numel(), question.model.device, graph=True)
     return runtime.joined(runtime.each_batch(part, len(images), size))

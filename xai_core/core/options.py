@@ -1,8 +1,8 @@
-"""Options of methods, declared once: the keyword-only parameters whose annotation carries bounds.
+"""Options of methods and metrics, declared once: the keyword-only parameters whose annotation is `Annotated`.
 
     def occlusion(question, images, *, window: Annotated[int, Range(8, 112), "side in pixels"] = 64): ...
 
-The page builds its controls from this, the command line its `--option`, and `check_options` its messages.
+The pages build their controls from this, the command line its `--option`, and `check_options` its messages.
 A parameter without `Annotated` (`track`, `seed`, `noise`) is no option: only callers from Python pass it.
 """
 
@@ -42,23 +42,23 @@ class Option:
     bounds: Range | Choice | None
     help: str
 
-    def check(self, value: Any) -> Any:
-        """The value in this option's type and within its bounds; text is read, as from a command line or a link."""
-        given = value
+    def check(self, given: Any) -> Any:
+        """The value in this option's type; text from a command line or a link is converted. Raises BadRequest for a value of
+        another type or outside the bounds."""
         try:
             value = _BOOLEANS[str(given).lower()] if self.kind is bool else self.kind(given)
             if self.kind is int and isinstance(given, float) and value != given:
                 raise ValueError("int() would cut off the fraction")
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {reprlib.repr(given)}.") from error
-        inside = {
-            Range: lambda: self.bounds.low <= value <= self.bounds.high,  # false for what is not a number
-            Choice: lambda: value in self.bounds.values,
-            type(None): lambda: True,
-        }[type(self.bounds)]()
-        if not inside:
+        if not self._inside(value):
             raise BadRequest(f"Option {self.name} takes {self._wanted()}, not {reprlib.repr(given)}.")
         return value
+
+    def _inside(self, value: Any) -> bool:
+        if isinstance(self.bounds, Range):
+            return bool(self.bounds.low <= value <= self.bounds.high)  # false for NaN
+        return self.bounds is None or value in self.bounds.values
 
     def described(self) -> dict[str, Any]:
         """The option as JSON takes it."""
@@ -76,21 +76,21 @@ _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "
 
 
 @cache
-def options_of(function: Callable) -> tuple[Option, ...]:
+def options_of(function: Callable[..., Any]) -> tuple[Option, ...]:
     """The options that a function declares, in the order of its signature."""
     hints = get_type_hints(function, include_extras=True)
-    found = []
+    options = []
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, *notes = get_args(hints.get(name, None)) or (None,)
         if parameter.kind is not parameter.KEYWORD_ONLY or not hasattr(hints.get(name), "__metadata__"):
             continue
+        kind, *notes = get_args(hints[name])
         bounds = next((note for note in notes if isinstance(note, Range | Choice)), None)
         help_text = next((note for note in notes if isinstance(note, str)), "")
-        found.append(Option(name, kind, parameter.default, bounds, help_text))
-    return tuple(found)
+        options.append(Option(name, kind, parameter.default, bounds, help_text))
+    return tuple(options)
 
 
-def check_options(function: Callable, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Every option of the function with its checked value, defaults filled in.
 
     Raises UnknownName for an option that the function does not have, BadRequest for a value it does not take.

@@ -1,11 +1,11 @@
-"""Where and how the numbers are computed: device, precision, memory, and the seeds of random draws."""
+"""Device, precision, batches that fit into memory, and random draws by seed."""
 
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,7 +18,7 @@ BYTES_PER_PIXEL = 2000  # of one picture on its way through a ResNet-50 with gra
 
 TOO_LARGE = "Not even one picture fits into memory; close other work or take a smaller one."
 Result = TypeVar("Result")
-Track = Callable[[Iterable], Iterable]  # as tqdm: yields what it is given, and may report or stop in between
+Track = Callable[[Iterable[Any]], Iterable[Any]]  # as tqdm: yields what it is given, and may report or stop in between
 
 
 def available_cpus() -> int:
@@ -52,7 +52,7 @@ def computes_in_16_bits(where: torch.device) -> bool:
     return where.type != "cpu" or torch.cpu.get_capabilities().get("avx512_fp16", False)
 
 
-def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager:
+def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager[None]:
     """The context of one pass: `exact` is float32; `fast` is float16 where the device computes in it, else float32 too.
 
     (bfloat16 rounds eight times more coarsely: occlusion maps lose up to 0.03 of their rank correlation in it.)

@@ -129,7 +129,7 @@ def _full_gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Te
     def recorded(leaf: Tensor) -> tuple[Tensor, list[Tensor]]:
         with BiasRecording() as recording:
             values = function(leaf)
-        layers.extend(recording.found())
+        layers.extend(recording.recorded())
         return values, [layer.output for layer in layers]
 
     values, gradient, inner = value_and_gradients(recorded, at)

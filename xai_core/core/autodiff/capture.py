@@ -1,11 +1,11 @@
-"""Looking inside the stages of a network that others use at the same time.
+"""Recording what layers inside a network compute (biases, attention weights), while other threads use the same network.
 
 A `torch.overrides.TorchFunctionMode` sees every call of a torch function made by this thread while it is entered: no
 hook, no copy, nothing written to the network, and other threads do not notice.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,48 +33,66 @@ class Biased(NamedTuple):
         return self.bias.view(shape) * gradient
 
 
-def _given_bias(given: Mapping[str, Any]) -> Tensor | None:
-    return given.get("bias")
+def _plain_bias(arguments: Mapping[str, Any]) -> Tensor | None:
+    bias: Tensor | None = arguments.get("bias")
+    return bias
 
 
-def _batch_norm_bias(given: Mapping[str, Any]) -> Tensor | None:
+def _batch_norm_bias(arguments: Mapping[str, Any]) -> Tensor | None:
     """What batch normalisation adds in eval mode: b - mean * w / sqrt(var + eps)."""
-    if given.get("running_mean") is None or given.get("training"):
+    if arguments.get("running_mean") is None or arguments.get("training"):
         return None
-    mean, var = given["running_mean"], given["running_var"]
-    shift = mean * (var + given.get("eps", 1e-5)).rsqrt()
-    weight, bias = given.get("weight"), given.get("bias")
-    return (0 if bias is None else bias) - (shift if weight is None else shift * weight)
+    mean: Tensor = arguments["running_mean"]
+    var: Tensor = arguments["running_var"]
+    shift = mean * (var + arguments.get("eps", 1e-5)).rsqrt()
+    weight: Tensor | None = arguments.get("weight")
+    bias: Tensor | None = arguments.get("bias")
+    shift = shift if weight is None else shift * weight
+    return -shift if bias is None else bias - shift
+
+
+class _Layer(NamedTuple):
+    """The names of a function's arguments, its bias computed from them, and the dimension of its channels."""
+
+    names: tuple[str, ...]
+    bias: Callable[[Mapping[str, Any]], Tensor | None]
+    channels: int
 
 
 _NORMALISED = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
-_LAYERS = {  # function: the names of its arguments, its bias, the dimension of its channels
-    torch.conv2d: (("input", "weight", "bias"), _given_bias, 1),
-    F.batch_norm: (_NORMALISED, _batch_norm_bias, 1),
-    F.linear: (("input", "weight", "bias"), _given_bias, -1),
+_LAYERS: dict[Callable[..., Any], _Layer] = {
+    torch.conv2d: _Layer(("input", "weight", "bias"), _plain_bias, 1),
+    F.batch_norm: _Layer(_NORMALISED, _batch_norm_bias, 1),
+    F.linear: _Layer(("input", "weight", "bias"), _plain_bias, -1),
 }
 
 
 class BiasRecording(TorchFunctionMode):
-    """Records the convolutions, batch normalisations and linear layers that run inside a `with`, as far as they have a
-    bias and what they compute depends on what is differentiated."""
+    """Records the convolutions, batch normalisations and linear layers that run inside a `with`: those that have a bias and
+    whose output requires a gradient."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.layers: list[Biased] = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         output = function(*args, **(kwargs or {}))
-        names, bias_of, channels = _LAYERS.get(function, ((), None, 0))
-        bias = bias_of(dict(zip(names, args, strict=False)) | (kwargs or {})) if bias_of else None
-        if bias is not None and output.requires_grad:
-            self.layers.append(Biased(output, bias.detach(), channels))
+        layer = _LAYERS.get(function)
+        bias = layer.bias(dict(zip(layer.names, args, strict=False)) | dict(kwargs or {})) if layer else None
+        if layer and bias is not None and output.requires_grad:
+            self.layers.append(Biased(output, bias.detach(), layer.channels))
         return output
 
-    def found(self) -> list[Biased]:
-        """What was recorded, in the order of computation. Raises BadRequest where no layer has a map, (n, C, h, w)."""
+    def recorded(self) -> list[Biased]:
+        """The layers, in the order of computation. Raises BadRequest where none has an output (n, C, h, w)."""
         if not any(layer.output.ndim == 4 for layer in self.layers):
-            raise BadRequest("In this network no convolution or batch normalisation with a bias was seen at work.")
+            raise BadRequest("This network ran no convolution or batch normalisation with a bias, which this method needs.")
         return self.layers
 
 
@@ -82,7 +100,13 @@ class ExplicitAttention(TorchFunctionMode):
     """Inside a `with`, attention is computed as it is written, softmax(q k' / sqrt(d) + mask) v, instead of by the fused
     kernel, which has no second derivative. The value differs by rounding."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         if function is F.scaled_dot_product_attention:
             return attention_weights(*args, **(kwargs or {})) @ _values(*args, **(kwargs or {}))
         return function(*args, **(kwargs or {}))
@@ -92,11 +116,17 @@ class AttentionRecording(TorchFunctionMode):
     """Records the attention weights (n, heads, queries, keys) that are computed inside a `with`, still in the graph: each
     row is a softmax over keys. Fused attention is written out for it; the value differs by rounding."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.layers: list[Tensor] = []
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
         if function is F.scaled_dot_product_attention:
             weights = attention_weights(*args, **(kwargs or {}))
             self.layers.append(weights)
@@ -106,23 +136,30 @@ class AttentionRecording(TorchFunctionMode):
             self.layers.append(output)
         return output
 
-    def found(self) -> list[Tensor]:
-        """What was recorded, in the order of computation. Raises BadRequest where nothing was."""
+    def recorded(self) -> list[Tensor]:
+        """The attention weights, in the order of computation. Raises BadRequest where there are none."""
         if not self.layers:
-            raise BadRequest("In this network no attention was seen at work.")
+            raise BadRequest("This network ran no attention, which this method needs.")
         return self.layers
 
 
-def _values(query, key, value, *rest, **options) -> Tensor:
+def _values(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
     return value
 
 
 def attention_weights(
-    query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
 ) -> Tensor:
     """softmax(q k' / sqrt(d) + mask), (..., queries, keys), with the arguments of scaled_dot_product_attention."""
     if dropout_p or is_causal or enable_gqa:
-        raise BadRequest("Attention with dropout, a causal mask or grouped heads is not written out here.")
+        raise BadRequest("The weights of attention with dropout, a causal mask or grouped heads cannot be recorded.")
     weights = query @ key.transpose(-2, -1) * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         weights = weights.masked_fill(~attn_mask, -math.inf)

@@ -1,11 +1,13 @@
 """DeepLIFT's multipliers: differences in place of derivatives.
 
-The mode runs a batch whose first half are pictures and whose second half are their baselines. Linear functions are left
-alone; a function of single numbers gets its slope between the two; products are shared in halves; softmax, LayerNorm and
-cosine similarity are taken apart into these. So whatever a network is made of, contributions add up.
+The mode runs a batch whose first half are images and whose second half are their baselines. Linear functions keep their
+derivative; a function of single numbers gets its slope between image and baseline; products are shared in halves; softmax,
+LayerNorm and cosine similarity are written in terms of these. So the contributions add up, whatever a network is made of.
+(Shrikumar et al. 2017, the rescale rule.)
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -15,36 +17,36 @@ from xai_core.core.autodiff.capture import ExplicitAttention
 from xai_core.core.autodiff.function_overrides import RECTIFIERS, Call, Substitution, with_derivative_of
 
 _SIGMOID = {"sigmoid", "tanh", "softplus", "softsign", "hardsigmoid", "logsigmoid"}
-_ARITHMETIC = {"square", "pow", "exp", "log", "sqrt", "rsqrt", "reciprocal", "abs"}
+_ARITHMETIC = {"square", "pow", "rpow", "exp", "log", "sqrt", "rsqrt", "reciprocal", "rdiv", "abs"}  # rdiv: 1 / x
 OF_NUMBERS = RECTIFIERS | _SIGMOID | _ARITHMETIC
-SAME = 1e-6  # where a picture and its baseline differ by less, the derivative stands for the slope
+SAME = 1e-6  # where an image and its baseline differ by less, the derivative is taken instead of the slope
 
 
 def _halves(both: Tensor) -> tuple[Tensor, Tensor]:
-    return both.chunk(2)
+    images, baselines = both.chunk(2)
+    return images, baselines
 
 
 def _answer(value: Tensor, surrogate: Tensor) -> Tensor:
-    """The value of both halves; the pictures' half has the derivative of `surrogate`, the baselines' half none."""
+    """The value of both halves; the images' half has the derivative of `surrogate`, the baselines' half none."""
     return with_derivative_of(torch.cat([surrogate, torch.zeros_like(surrogate)]), value)
 
 
 def rescaled(function: Callable[[Tensor], Tensor], both: Tensor) -> Tensor:
     """A function of single numbers; its slope is (f(x) - f(b)) / (x - b)."""
     value = function(both.detach())
-    (asked, start), (after, before) = _halves(both), _halves(value)
-    difference = (asked - start).detach()
+    (images, baselines), (after, before) = _halves(both), _halves(value)
+    difference = (images - baselines).detach()
     same = difference.abs() < SAME
     slope = (after - before) / torch.where(same, 1.0, difference)
-    return _answer(value, torch.where(same, function(asked), asked * slope))
+    return _answer(value, torch.where(same, function(images), images * slope))
 
 
 def product(multiply: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor) -> Tensor:
     """A bilinear function; each factor's change is multiplied by the mean of the other: d(ab) = da mean b + mean a db."""
-    (asked, _), (other, _) = _halves(left), _halves(right)
-    means = [(sum(_halves(one)) / 2).detach() for one in (left, right)]
+    mean_left, mean_right = (((image + baseline) / 2).detach() for image, baseline in map(_halves, (left, right)))
     value = multiply(left.detach(), right.detach())
-    return _answer(value, multiply(asked, means[1]) + multiply(means[0], other))
+    return _answer(value, multiply(_halves(left)[0], mean_right) + multiply(mean_left, _halves(right)[0]))
 
 
 def _log_of_sum(both: Tensor, dim: int) -> Tensor:
@@ -72,9 +74,9 @@ def layer_norm(both: Tensor, shape: tuple[int, ...], weight: Tensor | None, bias
     dims = tuple(range(-len(shape), 0))
     centred = both - both.mean(dims, keepdim=True)
     variance = product(torch.mul, centred, centred).mean(dims, keepdim=True)
-    found = product(torch.mul, centred, rescaled(torch.rsqrt, variance + eps))
-    found = found if weight is None else found * weight
-    return found if bias is None else found + bias
+    normal = product(torch.mul, centred, rescaled(torch.rsqrt, variance + eps))
+    normal = normal if weight is None else normal * weight
+    return normal if bias is None else normal + bias
 
 
 def cosine_similarity(both: Tensor, constant: Tensor, dim: int) -> Tensor:
@@ -89,47 +91,48 @@ def normalised(both: Tensor, dim: int) -> Tensor:
 
 
 def max_pool(call: Call) -> Tensor:
-    """The greatest of a window. What the picture's winner has gained goes to it, what the baseline's has lost to that."""
+    """Max pooling: the image's greatest value of a window gets what the output gained, the baseline's what it lost."""
     both = call.input
-    _, *given = call.args
-    options = {name: one for name, one in call.options.items() if name != "return_indices"}
-    value, winners = F.max_pool2d(both.detach(), *given, **options, return_indices=True)
-    (asked, start), (after, before) = _halves(both.flatten(2)), _halves(value)
+    options = {name: value for name, value in call.options.items() if name != "return_indices"}
+    value, winners = F.max_pool2d(both.detach(), *call.args[1:], **options, return_indices=True)
+    (images, baselines), (after, before) = _halves(both.flatten(2)), _halves(value)
     most = torch.maximum(after, before)
-    surrogate = 0
+    surrogate = torch.zeros_like(after)
     for index, change, derivative in zip(_halves(winners), (most - before, after - most), (1.0, 0.0), strict=True):
-        there = asked.gather(2, index.flatten(2))
-        way = (there - start.gather(2, index.flatten(2))).detach().view_as(change)
-        same = way.abs() < SAME
-        slope = torch.where(same, derivative, change / torch.where(same, 1.0, way))
-        surrogate = surrogate + there.view_as(change) * slope
+        winner = images.gather(2, index.flatten(2))
+        difference = (winner - baselines.gather(2, index.flatten(2))).detach().view_as(change)
+        same = difference.abs() < SAME
+        slope = torch.where(same, derivative, change / torch.where(same, 1.0, difference))
+        surrogate = surrogate + winner.view_as(change) * slope
     return _answer(value, surrogate)
 
 
-_PRODUCTS = {"mul": torch.mul, "multiply": torch.mul, "matmul": torch.matmul, "bmm": torch.bmm}
+_PRODUCTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "mul": torch.mul,
+    "multiply": torch.mul,
+    "matmul": torch.matmul,
+    "bmm": torch.bmm,
+}
 
 
-class Rescaling(Substitution):
-    """DeepLIFT's rescale rule inside a `with`, for a batch of pictures followed by their baselines."""
+@contextlib.contextmanager
+def rescaling() -> Iterator[Substitution]:
+    """DeepLIFT's rescale rule inside a `with`, for a batch of images followed by their baselines."""
+    mode = _Rescaling()
+    with mode, ExplicitAttention():  # the second on top, so that the functions it calls are answered by the first
+        yield mode
 
-    def __enter__(self):
-        found = super().__enter__()
-        self._attention = ExplicitAttention()  # on top, so that what it writes out comes here
-        self._attention.__enter__()
-        return found
 
-    def __exit__(self, *failure):
-        self._attention.__exit__(*failure)
-        return super().__exit__(*failure)
-
+class _Rescaling(Substitution):
     def rule(self, call: Call) -> Tensor | None:
         second = call.args[1] if len(call.args) > 1 else None
         of_both = len(call.inputs()) == 2
-        if call.name in _PRODUCTS and of_both:
-            return product(_PRODUCTS[call.name], call.input, second)
-        if call.name in ("div", "truediv", "true_divide") and isinstance(second, Tensor) and second.requires_grad:
-            inverse = rescaled(torch.reciprocal, second)
-            return product(torch.mul, call.input, inverse) if of_both else call.input * inverse
+        if isinstance(second, Tensor) and second.requires_grad:
+            if call.name in _PRODUCTS and of_both:
+                return product(_PRODUCTS[call.name], call.input, second)
+            if call.name in ("div", "truediv", "true_divide"):
+                inverse = rescaled(torch.reciprocal, second)
+                return product(torch.mul, call.input, inverse) if of_both else call.input * inverse
         if call.name in OF_NUMBERS and not of_both and call.input.requires_grad:
             return rescaled(lambda numbers: call(numbers), call.input)
         return self._composed(call)
@@ -138,8 +141,8 @@ class Rescaling(Substitution):
         if call.name == "softmax":
             return softmax(call.input, call.option(1, "dim"))
         if call.name == "layer_norm":
-            given = [call.option(place, name) for place, name in ((1, "normalized_shape"), (2, "weight"), (3, "bias"))]
-            return layer_norm(call.input, *given, call.option(4, "eps", 1e-5))
+            shape, weight, bias = call.option(1, "normalized_shape"), call.option(2, "weight"), call.option(3, "bias")
+            return layer_norm(call.input, shape, weight, bias, call.option(4, "eps", 1e-5))
         if call.name == "cosine_similarity" and len(call.inputs()) == 1:
             return cosine_similarity(call.input, call.args[1], call.option(2, "dim", 1))
         if call.name == "normalize" and call.option(1, "p", 2.0) == 2.0:
@@ -149,8 +152,10 @@ class Rescaling(Substitution):
         return None
 
 
-def twofold(function: Callable[[Tensor, Tensor], Tensor], pictures: Tensor, baselines: Tensor, rows: Tensor) -> tuple:
-    """`function(images, rows)` of the pictures, (n,), with multipliers as derivative; and how many functions changed."""
-    with Rescaling() as mode:
-        found = function(torch.cat([pictures, baselines]), torch.cat([rows, rows]))
-    return found[: len(pictures)], mode.substituted
+def twofold(
+    function: Callable[[Tensor, Tensor], Tensor], images: Tensor, baselines: Tensor, rows: Tensor
+) -> tuple[Tensor, int]:
+    """`function(images, rows)`, (n,), with multipliers as derivative; and how many function calls were answered."""
+    with rescaling() as mode:
+        values = function(torch.cat([images, baselines]), torch.cat([rows, rows]))
+    return values[: len(images)], mode.substituted

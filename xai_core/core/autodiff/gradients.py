@@ -47,13 +47,14 @@ def value_and_curvature(function: Callable[[Tensor], Tensor], at: Tensor) -> tup
 
 
 def _gradients(values: Tensor, leaf: Tensor, *passed: Tensor, create_graph: bool = False) -> list[Tensor]:
-    """Gradients of the sum of values to the leaf, and to tensors on the way (zero where they have no say)."""
-    found = [None]
+    """Gradients of the sum of values to the leaf, and to tensors on the way (zero where it does not depend on them)."""
+    inputs = [leaf, *passed]
+    gradients: Sequence[Tensor | None] = [None]
     if values.requires_grad:
-        found = torch.autograd.grad(values.sum(), [leaf, *passed], create_graph=create_graph, allow_unused=True)
-    if found[0] is None:
+        gradients = torch.autograd.grad(values.sum(), inputs, create_graph=create_graph, allow_unused=True)
+    if gradients[0] is None:
         raise BadRequest(
             "The target does not depend on the picture in a way that can be differentiated; "
             "only methods without gradients can explain it."
         )
-    return [torch.zeros_like(one) if part is None else part for one, part in zip([leaf, *passed], found, strict=True)]
+    return [torch.zeros_like(at) if one is None else one for at, one in zip(inputs, gradients, strict=True)]

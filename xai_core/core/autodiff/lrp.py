@@ -2,7 +2,7 @@
 
 With c the modified derivative and R = x c, a rule R_in = x L'(R_out / z) of a linear layer is the derivative of
 z (y / z), where y is the layer's value, z the layer with other weights, and the quotient is a constant. So relevance passes
-sums, pooling and views by ordinary differentiation, and only these are answered here:
+through sums, pooling and views by ordinary differentiation, and only these functions are answered here:
 
     convolutions and linear layers     epsilon, gamma or z+; a batch normalisation is merged into the convolution before it
     activation functions               identity: R_in = R_out
@@ -12,6 +12,7 @@ sums, pooling and views by ordinary differentiation, and only these are answered
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -26,41 +27,49 @@ _BY_MATRIX = {"matmul": torch.matmul, "bmm": torch.bmm}
 Layer = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias -> output
 
 
+class LinearRule(NamedTuple):
+    """A rule for linear layers: one of RULES; `epsilon` stabilises its division, `gamma` is that of the gamma rule."""
+
+    name: str
+    gamma: float
+    epsilon: float
+
+
 def _stabilised(values: Tensor, epsilon: float) -> Tensor:
     return values + torch.where(values < 0, -epsilon, epsilon)
 
 
 def _signed(layer: Layer, x: Tensor, plus: Tensor, minus: Tensor, bias: Tensor | None) -> Tensor:
     """The layer with one weight for what is positive in x, and another for what is negative."""
-    found = layer(x.clamp(min=0), plus, bias)
-    return found + layer(x.clamp(max=0), minus, None) if bool((x < 0).any()) else found
+    output = layer(x.clamp(min=0), plus, bias)
+    return output + layer(x.clamp(max=0), minus, None) if bool((x < 0).any()) else output
 
 
-def linear_rule(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor, rule: str, **how) -> Tensor:
-    """The value of a linear layer, with the derivative of a rule. `how`: `epsilon`, and `gamma` of the gamma rule.
+def linear_rule(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, value: Tensor, rule: LinearRule) -> Tensor:
+    """The value of a linear layer, with the derivative of a rule.
 
     z+      z = sum of positive contributions
     gamma   z = y + gamma times the contributions that have the sign of y (for inputs of either sign)
     """
     z = layer(x, weight, bias)
     whole = z.detach()  # and not the value, which may be rounded differently: that would count where both are nearly zero
-    if rule != "epsilon":
+    if rule.name != "epsilon":
         plus, minus = weight.clamp(min=0), weight.clamp(max=0)
         bias_plus, bias_minus = (None, None) if bias is None else (bias.clamp(min=0), bias.clamp(max=0))
         agreeing = _signed(layer, x, plus, minus, bias_plus)
-        if rule == "gamma":
+        if rule.name == "gamma":
             against = _signed(layer, x, minus, plus, bias_minus)
-            agreeing = z + how["gamma"] * torch.where(whole >= 0, agreeing, against)
+            agreeing = z + rule.gamma * torch.where(whole >= 0, agreeing, against)
         z = agreeing
-    return with_derivative_of(z * (whole / _stabilised(z, how["epsilon"])).detach(), value)
+    return with_derivative_of(z * (whole / _stabilised(z, rule.epsilon)).detach(), value)
 
 
 class Relevance(Substitution):
     """Inside a `with`, derivatives follow `rule` in convolutions, the epsilon rule in linear layers, and the table above."""
 
-    def __init__(self, rule: str, gamma: float, epsilon: float):
+    def __init__(self, rule: str, gamma: float, epsilon: float) -> None:
         super().__init__()
-        self._rule, self._how = rule, {"gamma": gamma, "epsilon": epsilon}
+        self._rule = LinearRule(rule, gamma, epsilon)
         self._convolved: tuple[Tensor, Call] | None = None  # the last convolution, which a normalisation may follow
 
     def rule(self, call: Call) -> Tensor | None:
@@ -74,17 +83,17 @@ class Relevance(Substitution):
         return _by_constants(call)
 
     def _convolution(self, call: Call) -> Tensor:
-        found = self._convolve(call, call.option(1, "weight"), call.option(2, "bias"), call(call.input.detach()))
-        self._convolved = (found, call)
-        return found
+        output = self._convolve(call, call.option(1, "weight"), call.option(2, "bias"), call(call.input.detach()))
+        self._convolved = (output, call)
+        return output
 
     def _convolve(self, call: Call, weight: Tensor, bias: Tensor | None, value: Tensor) -> Tensor:
-        options = {name: one for name, one in call.options.items() if name not in ("weight", "bias")}
+        options = {name: value for name, value in call.options.items() if name not in ("weight", "bias")}
 
         def layer(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
             return F.conv2d(x, weight, bias, *call.args[3:], **options)
 
-        return linear_rule(layer, call.input, weight, bias, value, self._rule, **self._how)
+        return linear_rule(layer, call.input, weight, bias, value, self._rule)
 
     def _batch_norm(self, call: Call) -> Tensor | None:
         """Merged into the convolution whose output it takes; alone, it is a linear layer of its own: epsilon."""
@@ -98,7 +107,7 @@ class Relevance(Substitution):
         if self._convolved is None or self._convolved[0] is not call.input:
             shape = (1, -1, *[1] * (call.input.ndim - 2))
             z = call.input * scale.view(shape) + shift.view(shape)
-            return with_derivative_of(z * (z / _stabilised(z, self._how["epsilon"])).detach(), value)
+            return with_derivative_of(z * (z / _stabilised(z, self._rule.epsilon)).detach(), value)
         convolution, self._convolved = self._convolved[1], None
         kernel, bias = convolution.option(1, "weight"), convolution.option(2, "bias")
         merged = shift if bias is None else shift + bias * scale
@@ -106,7 +115,8 @@ class Relevance(Substitution):
 
     def _linear(self, call: Call) -> Tensor:
         weight, bias = call.option(1, "weight"), call.option(2, "bias")
-        return linear_rule(F.linear, call.input, weight, bias, call(call.input.detach()), "epsilon", **self._how)
+        rule = self._rule._replace(name="epsilon")
+        return linear_rule(F.linear, call.input, weight, bias, call(call.input.detach()), rule)
 
     def _identity(self, call: Call) -> Tensor:
         x, value = call.input, call(call.input.detach())
@@ -129,17 +139,17 @@ def _by_constants(call: Call) -> Tensor | None:
         weight, bias = call.option(2, "weight"), call.option(3, "bias")
         dims = tuple(range(-len(shape), 0))
         centred = call.input - call.input.mean(dims, keepdim=True)
-        found = centred * (centred.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
-        found = found if weight is None else found * weight
-        return with_derivative_of(found if bias is None else found + bias, call(call.input.detach()))
+        normal = centred * (centred.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
+        normal = normal if weight is None else normal * weight
+        return with_derivative_of(normal if bias is None else normal + bias, call(call.input.detach()))
     if call.name == "cosine_similarity" and len(call.inputs()) == 1:
         dim = call.option(2, "dim", 1)
         length = call.input.detach().norm(dim=dim, keepdim=True)
-        found = (call.input / length * F.normalize(call.args[1], dim=dim)).sum(dim)
-        return with_derivative_of(found, call(call.input.detach()))
+        cosines = (call.input / length * F.normalize(call.args[1], dim=dim)).sum(dim)
+        return with_derivative_of(cosines, call(call.input.detach()))
     if call.name == "scaled_dot_product_attention":
-        query, key, value, *rest = call.args
-        return call.function(query.detach(), key.detach(), value, *rest, **call.options)
+        query, key = call.args[:2]
+        return call(query.detach(), key.detach())
     if call.name == "softmax" and call.input.ndim > 2:
         return call(call.input.detach())
     return None
