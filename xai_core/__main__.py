@@ -86,13 +86,16 @@ def _compare(given: argparse.Namespace) -> None:
 
     from xai_core.analysis import sanity_check
     from xai_core.attribution.catalog import METHODS, find_method
-    from xai_core.attribution.explain import ask, attempt_methods
+    from xai_core.attribution.explain import attempt_methods, request_for
     from xai_core.explanation import export, rendering
     from xai_core.explanation.result import Explanation
 
     names = list(METHODS) if given.methods == "all" else [find_method(name).id for name in given.methods.split(",")]
     picture, model, asked = command_arguments.opened(given)
-    question, pixels = ask(model, picture, asked.pop("target"), asked.pop("rival"), asked["precision"])
+    active = request_for(
+        model, [picture], target=asked.pop("target"), rival=asked.pop("rival"), precision=asked["precision"], seed=given.seed
+    ).activate()
+    question = active.question
     results = {}
     for name, result in attempt_methods(model, picture, {name: {} for name in names}, target=question.target, **asked):
         results[name] = result
@@ -101,7 +104,7 @@ def _compare(given: argparse.Namespace) -> None:
     found = {name: result for name, result in results.items() if isinstance(result, Explanation)}
     if not found:
         raise BadRequest("None of these methods gave a map.")
-    scores = sanity_check.quick_deletion(question, pixels, list(found.values()), given.seed)
+    scores = sanity_check.quick_deletion(active, list(found.values()))
     checks = {name: {"quick_deletion": score} for name, score in zip(found, scores, strict=True)}
     if given.sanity:
         for name, resemblances in _sanity(model, question.target, found, picture, asked["track"]):

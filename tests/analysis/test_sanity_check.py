@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from made_maps import made
-from small_models import ask, pair, pictures, small, targets
+from small_models import pair, pictures, small, targets
 from torch import nn
 
 from xai_core.analysis import sanity_check
-from xai_core.attribution.explain import explain
+from xai_core.attribution.explain import explain, request_for
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.explanation import export
@@ -49,7 +49,9 @@ def corner(inside=1.0, outside=0.0):
 
 
 def score(*maps, seed=0, target=LOGIT):
-    return sanity_check.quick_deletion(ask(quadrant_reader(), target), picture(), maps, seed)
+    active = request_for(quadrant_reader(), [picture()[0]], target=target, seed=seed).activate()
+    digest = active.request.pictures[0].digest
+    return sanity_check.quick_deletion(active, [replace(heatmap, picture=digest) for heatmap in maps])
 
 
 def test_the_map_of_what_is_read_wins_over_its_inverse():
@@ -99,12 +101,12 @@ def test_a_score_depends_on_no_other_map_and_on_no_unit_and_a_map_of_no_numbers_
 def test_every_kind_of_target_in_one_sweep_of_few_passes(kind, monkeypatch):
     found = small("custom")
     image, target = pictures(1, found.side), targets(found, 1)[kind]
-    question = ask(found.model, target)
+    active = request_for(found.model, [image[0]], target=target).activate()
     maps = [explain(found.model, image[0], name, target=target) for name in ("saliency", "random_map")]
-    scores = sanity_check.quick_deletion(question, image, maps)
-    assert np.isfinite(scores).all() and question.tally.forward == quick_deletion.RANDOM_ORDERS + 2
+    scores = sanity_check.quick_deletion(active, maps)
+    assert np.isfinite(scores).all() and active.question.tally.forward == quick_deletion.RANDOM_ORDERS + 2
     monkeypatch.setattr(runtime, "inner_batch", lambda *given, **more: 3)
-    assert sanity_check.quick_deletion(question, image, maps) == pytest.approx(scores, abs=1e-5)
+    assert sanity_check.quick_deletion(active, maps) == pytest.approx(scores, abs=1e-5)
 
 
 def test_what_a_sanity_check_changes():

@@ -14,14 +14,17 @@ import pytest
 import small_runs
 from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 
+from xai_core.attribution.explain import explain_methods
 from xai_core.core import files
 from xai_core.core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
 from xai_core.data import selection
 from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.evaluation import planner, runner, store
 from xai_core.evaluation.store import CONTROL
+from xai_core.explanation.request import Request
 from xai_core.metrics.measure import measure
 from xai_core.models import random_init
+from xai_core.models.explainable import ExplainableModel
 
 ROOT = Path(__file__).parents[2]
 EACH = (len(METHODS) + CONTROLS) * len(METRICS)
@@ -61,10 +64,23 @@ def test_one_row_for_each_picture_method_and_metric_and_the_controls(tmp_path):
     assert run.manifest["methods"]["grad_cam"]["version"] >= 1 and run.manifest["models"]["small"]["weights"]
 
 
+@pytest.mark.parametrize(("precision", "questions"), [("exact", 1), ("fast", 2)])
+def test_a_block_prepares_its_picture_once_and_builds_one_question(tmp_path, monkeypatch, precision, questions):
+    """Whatever the number of methods and metrics; a second question where "fast" methods stand beside exact ones."""
+    prepared, activated = [], []
+    prepare, activate = ExplainableModel.prepare, Request.activate
+    monkeypatch.setattr(ExplainableModel, "prepare", lambda model, image: prepared.append(image) or prepare(model, image))
+    monkeypatch.setattr(Request, "activate", lambda request: activated.append(request) or activate(request))
+    methods, metrics = ("grad_cam", "saliency", "layer_cam"), ("deletion", "insertion", "sparseness", "average_drop")
+    frame = evaluate(tmp_path / "run", 2, methods=methods, metrics=metrics, precision=precision).table()
+    assert frame.groupby(["picture", "model"]).ngroups == 2 and frame.value.notna().all()
+    assert len(prepared) == 2 and len(activated) == 2 * questions
+
+
 def test_a_row_is_what_measure_gives(tmp_path):
     run = evaluate(tmp_path / "run", 1)
     model, picture = small_runs.small_model("small"), small_runs.pictures(1).open("0.png")
-    _, explanation = next(runner.explain_methods(model, picture, {"saliency": {}}))
+    _, explanation = next(explain_methods(model, picture, {"saliency": {}}))
     alone = measure(model, picture, explanation, "deletion")
     frame = run.table()
     stored = frame[(frame.method == "saliency") & (frame.metric == "deletion")].iloc[0]
@@ -82,7 +98,7 @@ def test_untrained_twins_are_made_once_for_all_pictures(tmp_path, monkeypatch):
     run = evaluate(tmp_path / "run", 3, ["saliency"], [metric])
     assert made == [0, 1, 2]  # not for each picture again
     model, picture = small_runs.small_model("small"), small_runs.pictures(3).open("2.png")
-    _, explanation = next(runner.explain_methods(model, picture, {"saliency": {}}))
+    _, explanation = next(explain_methods(model, picture, {"saliency": {}}))
     frame = run.table()
     stored = frame[(frame.method == "saliency") & (frame.name == "2.png")].value.item()
     assert stored == pytest.approx(measure(model, picture, explanation, metric).value, rel=1e-5)
@@ -281,15 +297,14 @@ def test_the_plan_is_what_is_done(tmp_path):
 
 
 def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, monkeypatch):
-    real = runner.explain_methods
+    real = runner.answer_active
 
-    def sometimes(model, picture, options, **how):
-        for name, one in real(model, picture, options, **how):
-            if name == "grad_cam":
-                raise BadRequest("It broke on purpose.")
-            yield name, one
+    def sometimes(active, request, track):
+        if request.method == "grad_cam":
+            raise BadRequest("It broke on purpose.")
+        return real(active, request, track)
 
-    monkeypatch.setattr(runner, "explain_methods", sometimes)
+    monkeypatch.setattr(runner, "answer_active", sometimes)
     frame = evaluate(tmp_path / "run", 2, methods=("grad_cam", "saliency", "layer_cam")).table()
     broken = frame[frame.method == "grad_cam"]
     assert len(broken) == 4 and broken.value.isna().all() and set(broken.note) == {"It broke on purpose."}

@@ -6,29 +6,29 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from xai_core.attribution.explain import attempt_methods
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.label_matching import first_name
 from xai_core.explanation.agreement import common_grid, rank_correlation
-from xai_core.explanation.question import Question
+from xai_core.explanation.request import ActiveRequest
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
-from xai_core.metrics.measure import measure_asked
+from xai_core.metrics.measure import measure_active
 from xai_core.metrics.stability.randomisation import other_classes
 from xai_core.models.explainable import ExplainableModel, Picture
 
 HARDLY_CHANGED = 0.8  # rank correlation from which on a map counts as the same
 
 
-def quick_deletion(question: Question, image: Tensor, explanations: Sequence[Explanation], seed: int = 0) -> list[float]:
-    """The metric of that name (`metrics/hiding.py`) of several maps of one picture (1, 3, H, W), in one sweep: how much more
-    of the target goes with the strongest fifth of a map than with a fifth chosen at random. NaN for a map that holds values
-    that are not numbers."""
-    maps = {str(number): one for number, one in enumerate(explanations)}
-    return [one.value for _, _, one in measure_asked(question, image, maps, ["quick_deletion"], seed=seed)]
+def quick_deletion(active: ActiveRequest, explanations: Sequence[Explanation]) -> list[float]:
+    """The metric "quick_deletion" of several maps of one picture, in one sweep: how much more the target's value falls
+    without the strongest fifth of a map than without a fifth chosen at random. NaN for a map that holds values that are not
+    numbers."""
+    maps = {str(number): explanation for number, explanation in enumerate(explanations)}
+    measurements = measure_active(active, maps, ["quick_deletion"], controls=False)
+    return [measurement.value for _, _, measurement in measurements]
 
 
 class Change(NamedTuple):
@@ -74,7 +74,9 @@ def sanity(
     for name, one in explanations.items():
         found = {}
         for change in changed:
-            asked = {"target": change.target, "cut": one.cut or None, "precision": one.precision, "seed": one.seed}
-            (_, result), *_ = attempt_methods(change.model, image, {name: one.options}, **asked, track=track)
+            ((_, result),) = attempt_methods(
+                change.model, image, {name: one.options},
+                target=change.target, cut=one.cut or None, precision=one.precision, seed=one.seed, track=track,
+            )  # fmt: skip
             found[change.id] = result if isinstance(result, XaiError) else resemblance(one, result)
         yield name, found

@@ -58,14 +58,17 @@ def _metrics(given: argparse.Namespace) -> None:
 
 def _measure(given: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import find_method
-    from xai_core.attribution.explain import ask, attempt_methods
+    from xai_core.attribution.explain import attempt_methods, request_for
     from xai_core.explanation.result import Explanation
     from xai_core.metrics.measure import measure_all, total_passes
 
     metrics, box = _chosen(given.metric, given.option), _box(given.box)
     names = dict.fromkeys(find_method(name.strip()).id for name in given.method.split(","))
     picture, model, asked = arguments.opened(given)
-    question, pixels = ask(model, picture, asked.pop("target"), asked.pop("rival"), asked["precision"])
+    active = request_for(
+        model, [picture], target=asked.pop("target"), rival=asked.pop("rival"), precision=asked["precision"], seed=given.seed
+    ).activate()
+    question, pixels = active.question, active.images
     print(f"{question.target.label(0, model.class_name)} = {float(question.values(pixels)):.4g}")
     print(f"about {total_passes(metrics, {name: {} for name in names}):,} passes, beside those for the maps", flush=True)
     maps = {}

@@ -1,4 +1,7 @@
-"""Names for pictures and runs: the cache, the results and the links all use these, and nothing else."""
+"""Names by content: digests of files, arrays and texts, and the one key of a computation.
+
+`explanation/request.py` gives a request its key; the cache, the store, the exports and the links use that one.
+"""
 
 import hashlib
 import json
@@ -6,15 +9,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def bytes_digest(data: bytes) -> str:
-    """SHA-256 of a file's bytes: the name under which an upload stands in a link."""
+    """SHA-256 of a file's bytes, 64 hexadecimal digits: the name under which an upload stands in a link."""
     return hashlib.sha256(data).hexdigest()
 
 
-def array_digest(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and every value (none is sampled away)."""
+def text_digest(text: str) -> str:
+    """SHA-256 of a text in UTF-8, 64 hexadecimal digits."""
+    return bytes_digest(text.encode())
+
+
+def array_digest(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's shape, type and every value, 64 hexadecimal digits."""
     array = np.ascontiguousarray(array)
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.data)
@@ -34,10 +43,10 @@ def run_key(
     seed: int,
     precision: str,
 ) -> str:
-    """One name for one computation: equal exactly where every input is equal.
+    """The key of a computation, 64 hexadecimal digits: equal exactly where every input is equal.
 
     `picture` is a digest of what the network sees, `weights` a fingerprint of the parameters,
-    `target` the target's own key, `version` the method's. Returns 64 hexadecimal digits.
+    `target` the target's own key, `version` the method's.
     """
     parts = dict(sorted(locals().items())) | {"options": dict(sorted(options.items()))}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return text_digest(json.dumps(parts, sort_keys=True))

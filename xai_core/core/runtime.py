@@ -52,14 +52,19 @@ def computes_in_16_bits(where: torch.device) -> bool:
     return where.type != "cpu" or torch.cpu.get_capabilities().get("avx512_fp16", False)
 
 
+def check_precision(precision: str) -> None:
+    """Raises BadRequest for what is no precision."""
+    if precision not in PRECISIONS:
+        raise BadRequest(f"Precision is one of {', '.join(PRECISIONS)}, not '{precision}'.")
+
+
 def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager[None]:
     """The context of one pass: `exact` is float32; `fast` is float16 where the device computes in it, else float32 too.
 
     (bfloat16 rounds eight times more coarsely: occlusion maps lose up to 0.03 of their rank correlation in it.)
     Autocast is a state of the thread, so that two sessions with different precision do not disturb each other.
     """
-    if precision not in PRECISIONS:
-        raise BadRequest(f"Precision is one of {', '.join(PRECISIONS)}, not '{precision}'.")
+    check_precision(precision)
     half = precision == "fast" and computes_in_16_bits(where)
     return torch.autocast(where.type, dtype=torch.float16, enabled=half)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from xai_core.attribution.catalog import METHODS, find_method
-from xai_core.attribution.explain import ask
+from xai_core.attribution.explain import request_for
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, check_options, options_of
@@ -58,7 +58,7 @@ def variant(name: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EvaluationSettings:
     """Everything that decides the numbers but the models and the pictures; checked by `asked`."""
 
     methods: Mapping[str, Mapping[str, Any]]
@@ -76,7 +76,7 @@ class Asked:
         return frozenset((method, metric) for method in (*self.fitting(model), CONTROL) for metric in self.metrics)
 
     def passes(self, model: ExplainableModel) -> int:
-        """About how many passes, forward and backward, one picture takes: maps and metrics, controls included."""
+        """ModelFacts how many passes, forward and backward, one picture takes: maps and metrics, controls included."""
         fitting = self.fitting(model)
         total = 1 + sum(sum(METHODS[name].cost(self.methods[name])) for name in fitting)
         measured = {name: self.methods[name] for name in fitting} | {name: {} for name in CONTROLS}
@@ -92,7 +92,9 @@ class Asked:
         return {"target": self.target, "seed": self.seed, "precision": self.precision, "boxes": boxes}
 
 
-def asked(methods: Given, metrics: Given, *, target: str, seed: int, precision: str, boxes: Mapping | None) -> Asked:
+def asked(
+    methods: Given, metrics: Given, *, target: str, seed: int, precision: str, boxes: Mapping | None
+) -> EvaluationSettings:
     """From names, or names with options. Raises UnknownName, BadRequest."""
     methods, metrics = ({**given} if isinstance(given, Mapping) else dict.fromkeys(given) for given in (methods, metrics))
     if not methods or not metrics:
@@ -107,10 +109,10 @@ def asked(methods: Given, metrics: Given, *, target: str, seed: int, precision: 
             raise BadRequest(f"{metric.title} needs boxes: give some, or leave the metric out.")
         _, at, told = name.partition("@")
         wanted[f"{metric.id}{at}{told}"] = check_options(metric.run, variant(f"{metric.id}{at}{told}") | dict(given or {}))
-    return Asked(checked, wanted, target, seed, precision, {**(boxes or {})})
+    return EvaluationSettings(checked, wanted, target, seed, precision, {**(boxes or {})})
 
 
-class About(NamedTuple):
+class ModelFacts(NamedTuple):
     """What is known of one model before the work: its entry in the manifest, which methods do not fit it and why, the cells
     of a picture, and what these take."""
 
@@ -121,7 +123,7 @@ class About(NamedTuple):
     seconds: float
 
 
-def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
+def about(name: str, model: ExplainableModel, wanted: EvaluationSettings) -> ModelFacts:
     """Raises BadRequest for a model that cannot be asked."""
     if not wanted.fitting(model):
         raise BadRequest(f"None of these methods fits {model.title}.")
@@ -129,7 +131,8 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
         raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it (python -m xai_core probe).")
     if wanted.target not in (PREDICTED, LABEL):
         blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
-        ask(model, blank, wanted.target)[0](blank[None].to(model.device))
+        _, question, images = request_for(model, [blank], target=wanted.target).activate()
+        question(images)
     described = {
         "title": model.title + (", untrained" if name.endswith("/random") else ""),
         "weights": model.fingerprint,
@@ -138,7 +141,7 @@ def about(name: str, model: ExplainableModel, wanted: Asked) -> About:
     }
     misfits = {name: why for name in wanted.methods if (why := METHODS[name].misfit(model))}
     count = wanted.passes(model)
-    return About(described, misfits, wanted.cells(model), count, count * _pass_seconds(model))
+    return ModelFacts(described, misfits, wanted.cells(model), count, count * _pass_seconds(model))
 
 
 def group(model: str) -> str:
@@ -162,7 +165,7 @@ def _pass_seconds(model: ExplainableModel) -> float:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What there is to do: pictures, rows, and by model the blocks to do, with passes and about how many seconds each."""
 
     pictures: int
@@ -203,9 +206,9 @@ class Block(NamedTuple):
     missing: frozenset[Cell]
 
 
-def plan(pictures: Mapping[str, Labelled], models: Mapping[str, About], blocks: Sequence[Block]) -> Plan:
+def plan(pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], blocks: Sequence[Block]) -> EvaluationPlan:
     todo = {name: sum(block.model == name for block in blocks) for name in models}
-    return Plan(
+    return EvaluationPlan(
         len(pictures),
         sum(len(CONTROLS) if method == CONTROL else 1 for block in blocks for method, _ in block.missing),
         todo,
@@ -216,7 +219,7 @@ def plan(pictures: Mapping[str, Labelled], models: Mapping[str, About], blocks: 
 
 
 def blocks(
-    pictures: Mapping[str, Labelled], models: Mapping[str, About], there: Mapping[tuple[str, str], frozenset[Cell]]
+    pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], there: Mapping[tuple[str, str], frozenset[Cell]]
 ) -> Iterator[Block]:
     """What is missing, in the order of the work: some pictures with each model, then the next ones."""
     every = list(pictures.items())
@@ -228,7 +231,7 @@ def blocks(
                     yield Block(name, entry, digest, missing)
 
 
-def manifest(wanted: Asked, pictures: Dataset, count: int, models: Mapping[str, About]) -> dict[str, Any]:
+def manifest(wanted: EvaluationSettings, pictures: Dataset, count: int, models: Mapping[str, ModelFacts]) -> dict[str, Any]:
     """Everything that was asked, of whom, and with what, for `runs.writing`."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

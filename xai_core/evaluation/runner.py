@@ -8,7 +8,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,7 @@ import numpy as np
 from PIL import Image
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.explain import ask, explain_methods
-from xai_core.core.cache_key import run_key
+from xai_core.attribution.explain import answer_active, request_for, with_method
 from xai_core.core.errors import BadPicture, BadRequest, OutOfMemory, XaiError
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
@@ -25,12 +24,12 @@ from xai_core.data import selection
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import match_classes
 from xai_core.evaluation import planner, store
-from xai_core.evaluation.planner import LABEL, PREDICTED, Asked, Block, Box, Given, Plan
+from xai_core.evaluation.planner import LABEL, PREDICTED, Block, Box, EvaluationPlan, EvaluationSettings, Given
 from xai_core.evaluation.store import CONTROL, Run, Writer
-from xai_core.explanation.question import Question
+from xai_core.explanation.request import ActiveRequest, Request
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measure import CONTROLS, Measurement, Twin, measure_all
+from xai_core.metrics.measure import CONTROLS, Measurement, Twin, measure_active
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.models.random_init import twins
@@ -65,7 +64,7 @@ def evaluate(
     say: Callable[[str], object] = lambda words: None,
     track: Track = iter,
     within: Track = iter,
-) -> Run | Plan:
+) -> Run | EvaluationPlan:
     """Measure methods on many pictures and store one row for each picture, model, method and metric in the folder `out`.
 
     Called again with the same `out` it goes on where it was: after an end of any kind, or with more pictures, models,
@@ -81,7 +80,7 @@ def evaluate(
     boxes       by a picture's name, in its pixels: for the metrics that need one
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
-    dry         only plan: returns the Plan of what is left to do, and writes nothing
+    dry         only plan: returns the EvaluationPlan of what is left to do, and writes nothing
     say         is told the plan, and what happened on the way
     track       wraps the list of blocks, as tqdm does: progress, rate and remaining time; what it raises stops the run, and
                 what is measured is kept
@@ -174,106 +173,114 @@ def _small(picture: Image.Image) -> bytes:
 
 
 @dataclass(frozen=True)
-class _Asking:
-    """One block at work: the picture, and the question about it."""
+class _BlockWork:
+    """One block at work: its request, which all methods and metrics share, and what belongs to its rows."""
 
-    model: ExplainableModel
+    active: ActiveRequest
+    exact: ActiveRequest  # the same, where `active` is of "fast" precision, for the methods that need float32
     block: Block
-    wanted: Asked
-    picture: Image.Image
-    seen: str
-    question: Question
-    value: float
+    settings: EvaluationSettings
     twin: Twin | None
     track: Track
+    value: float
 
-    def row(self, name: str, metric: str, one: Measurement) -> dict[str, Any]:
-        """One line of the table."""
-        method, question, wanted = METHODS[name.removeprefix(CONTROL)], self.question, self.wanted
-        options = wanted.methods[name] if name in wanted.methods else check_options(method.run, CONTROLS[name])
-        curve = np.empty((0, 2), np.float32) if one.curve is None else one.curve.astype(np.float32)
-        key = run_key(
-            picture=self.seen,
-            model=self.block.model,
-            weights=self.model.fingerprint,
-            cut=question.cut if "cut" in method.needs else "",
-            target=question.target.key(0),
-            method=f"{name} measured by {metric.partition('@')[0]}",
-            version=method.version,
-            options={"map": dict(options), "metric": dict(wanted.metrics[metric]), "version": find_metric(metric).version},
-            seed=wanted.seed,
-            precision=wanted.precision,
+    @classmethod
+    def of(
+        cls, request: Request, block: Block, settings: EvaluationSettings, twin: Twin | None, track: Track
+    ) -> "_BlockWork":
+        exact = replace(request, precision="exact").activate()
+        resolved = replace(exact.request, precision=settings.precision)
+        active = exact if settings.precision == "exact" else resolved.activate()
+        return cls(active, exact, block, settings, twin, track, float(exact.question.values(exact.images)[0]))
+
+    def requests(self, names: Sequence[str]) -> Iterator[tuple[str, ActiveRequest, Request]]:
+        """For each method the question that answers it, and its own request. What 16 bits would spoil stays exact."""
+        for name in names:
+            options = self.settings.methods[name]
+            fast = METHODS[name].offers_fast(self.exact.question.model, self.exact.question.cut)
+            active = self.active if fast else self.exact
+            yield name, active, with_method(active.request, name, options)
+
+    def explain(self, names: Sequence[str]) -> tuple[dict[str, Explanation], dict[str, XaiError]]:
+        """The maps, which share their trunk pass, and why some methods have none."""
+        explanations: dict[str, Explanation] = {}
+        failures: dict[str, XaiError] = {}
+        for name, active, request in self.requests(names):
+            try:
+                ((_, explanations[name]),) = answer_active(active, request, self.track)
+            except OutOfMemory:
+                raise
+            except XaiError as error:
+                failures[name] = error
+        return explanations, failures
+
+    def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:
+        """The rows of these maps and metrics."""
+        options = {name: self.settings.metrics[name] for name in metrics}
+        box = self.settings.boxes.get(self.block.entry.name)
+        measurements = measure_active(
+            self.active, maps, options, box=box, controls=controls, twin=self.twin, track=self.track
         )
+        for name, metric, measurement in measurements:
+            yield self.row(name, metric, measurement)
+
+    def row(self, name: str, metric: str, measurement: Measurement) -> dict[str, Any]:
+        """One line of the table."""
+        method, settings, question = METHODS[name.removeprefix(CONTROL)], self.settings, self.active.question
+        options = settings.methods[name] if name in settings.methods else check_options(method.run, CONTROLS[name])
+        request = self.active.request.answered_by(
+            f"{name} measured by {metric.partition('@')[0]}",
+            {"map": dict(options), "metric": dict(settings.metrics[metric]), "version": find_metric(metric).version},
+            question.cut if "cut" in method.needs else "",
+            method.version,
+        )
+        curve = np.empty((0, 2), np.float32) if measurement.curve is None else measurement.curve.astype(np.float32)
         return {
-            "run_key": key,
+            "run_key": request.key,
             "picture": self.block.picture,
             "name": self.block.entry.name,
             "label": selection.label_of(self.block.entry),
             "model": self.block.model,
-            "target": question.target.label(0, self.model.class_name),
+            "target": question.target.label(0, question.model.class_name),
             "target_key": question.target.key(0),
             "target_value": self.value,
             "method": name,
             "metric": metric,
-            "value": one.value,
-            "passes": one.passes,
-            "seconds": one.seconds,
-            "facts": json.dumps({fact: round(float(value), 6) for fact, value in one.facts.items()}),
-            "note": one.note,
+            "value": measurement.value,
+            "passes": measurement.passes,
+            "seconds": measurement.seconds,
+            "facts": json.dumps({fact: round(float(value), 6) for fact, value in measurement.facts.items()}),
+            "note": measurement.note,
             "curve_x": curve[:, 0],
             "curve_y": curve[:, 1],
         }
 
-    def measure(self, maps: Mapping[str, Explanation], metrics: Sequence[str], controls: bool) -> Iterator[dict[str, Any]]:
-        how = {"box": self.wanted.boxes.get(self.block.entry.name), "seed": self.wanted.seed}
-        how |= {"target": self.question.target, "precision": self.wanted.precision, "controls": controls}
-        how |= {"twin": self.twin, "track": self.track}
-        options = {name: self.wanted.metrics[name] for name in metrics}
-        for name, metric, one in measure_all(self.model, self.picture, maps, options, **how):
-            yield self.row(name, metric, one)
-
-    def explain(self, names: Sequence[str]) -> tuple[dict[str, Explanation], dict[str, XaiError]]:
-        """The maps, which share their trunk pass, and why some methods have none. What 16 bits would spoil stays exact."""
-        found: dict[str, Explanation] = {}
-        failed: dict[str, XaiError] = {}
-        for precision in dict.fromkeys(("exact", self.wanted.precision)):
-            left = [name for name in names if self._precision(name) == precision]
-            how = {"target": self.question.target, "seed": self.wanted.seed, "precision": precision, "track": self.track}
-            while left:
-                options = {name: self.wanted.methods[name] for name in left}
-                try:
-                    for name, one in explain_methods(self.model, self.picture, options, **how):
-                        found[name] = one
-                        left = left[1:]
-                except OutOfMemory:
-                    raise
-                except XaiError as error:  # of the first that is left; the others go on without it
-                    failed[left[0]] = error
-                    left = left[1:]
-        return found, failed
-
-    def _precision(self, name: str) -> str:
-        offered = METHODS[name].offers_fast(self.model, self.model.network.cut_name(None))
-        return self.wanted.precision if offered else "exact"
-
 
 def measured(
-    model: ExplainableModel, block: Block, picture: Image.Image, wanted: Asked, twin: Twin | None, track: Track
+    model: ExplainableModel,
+    block: Block,
+    picture: Image.Image,
+    settings: EvaluationSettings,
+    twin: Twin | None,
+    track: Track,
 ) -> list[dict[str, Any]]:
     """The missing rows of one block. A method that fails has rows without a value and with the reason.
 
+    The picture is prepared once, and one question is built for it (a second one where "fast" methods stand beside others).
     Raises BadPicture where this model cannot be asked about this picture, OutOfMemory.
     """
-    question, pixels = ask(model, picture, _class(model, block.entry, wanted.target))
-    seen, value = model.prepare(picture).digest, float(question.values(pixels)[0])
-    asking = _Asking(model, block, wanted, picture, seen, question, value, twin, track)
-    found, failed = asking.explain([name for name in wanted.methods if any(name == method for method, _ in block.missing)])
+    target = _class(model, block.entry, settings.target)
+    request = request_for(model, [picture], target=target, precision=settings.precision, seed=settings.seed)
+    work = _BlockWork.of(request, block, settings, twin, track)
+    missing = {method for method, _ in block.missing}
+    explanations, failures = work.explain([name for name in settings.methods if name in missing])
     rows = []
-    for methods, metrics in _products(block, list(found)):
-        rows += asking.measure({name: found[name] for name in methods if name != CONTROL}, metrics, CONTROL in methods)
-    for name, error in failed.items():
+    for methods, metrics in _products(block, list(explanations)):
+        maps = {name: explanations[name] for name in methods if name != CONTROL}
+        rows += work.measure(maps, metrics, CONTROL in methods)
+    for name, error in failures.items():
         nothing = Measurement(float("nan"), note=str(error))
-        rows += [asking.row(name, metric, nothing) for method, metric in sorted(block.missing) if method == name]
+        rows += [work.row(name, metric, nothing) for method, metric in sorted(block.missing) if method == name]
     return rows
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.attribution.explain import ask
+from xai_core.attribution.explain import request_for
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import check_options
+from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import find_metric
@@ -19,7 +20,7 @@ from xai_core.models.explainable import ExplainableModel, Picture
 
 def curve_image(
     model: ExplainableModel,
-    image: Picture,
+    image: Picture | Prepared,
     of: Explanation | NDArray | str,
     metric: str,
     step: int,
@@ -32,7 +33,7 @@ def curve_image(
     `of` is a map as for `measure`, or the name of a control. Raises BadRequest where no single picture stands behind a
     point.
     """
-    question, pixels = ask(model, image, target)
+    _, question, pixels = request_for(model, [image], target=target, seed=seed).activate()
     case = case_of(question, pixels, seed)
     if isinstance(of, str):
         candidate = control_candidates(question, case)[list(CONTROLS).index(of)]

@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.explain import Asked, ask, explain
+from xai_core.attribution.explain import TargetLike, explain, request_for
 from xai_core.attribution.method import Method
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.box import Boxes, inside
+from xai_core.data.preprocessing import Prepared
 from xai_core.explanation import heatmaps
 from xai_core.explanation.question import Question
+from xai_core.explanation.request import ActiveRequest
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target, target_of_key
 from xai_core.metrics.catalog import find_metric
@@ -67,10 +69,10 @@ class Measurement:
 
 def measure(
     model: ExplainableModel,
-    image: Picture,
+    image: Picture | Prepared,
     heatmap_or_explanation: NDArray | Explanation,
     metric: str,
-    target: Asked = None,
+    target: TargetLike | None = None,
     *,
     box: Boxes | None = None,
     seed: int = 0,
@@ -90,18 +92,21 @@ def measure(
 
     Raises subclasses of XaiError with one sentence for everything that cannot be measured.
     """
-    maps, asked = {"map": heatmap_or_explanation}, {"target": target, "box": box, "seed": seed, "precision": precision}
-    found = measure_all(model, image, maps, {metric: options}, **asked, controls=controls, track=track)
-    return next(one for name, _, one in found if name == "map")
+    maps = {"map": heatmap_or_explanation}
+    measurements = measure_all(
+        model, image, maps, {metric: options},
+        target=target, box=box, seed=seed, precision=precision, controls=controls, track=track,
+    )  # fmt: skip
+    return next(measurement for name, _, measurement in measurements if name == "map")
 
 
 def measure_all(
     model: ExplainableModel,
-    image: Picture,
+    image: Picture | Prepared,
     explanations: Maps,
     metrics: Chosen,
     *,
-    target: Asked = None,
+    target: TargetLike | None = None,
     box: Boxes | None = None,
     seed: int = 0,
     precision: str = "exact",
@@ -116,29 +121,54 @@ def measure_all(
     does not fit a map (no box, no method known) yields NaN with a note. What cannot be measured at all raises before any
     pass. `twin` gives the untrained network of a seed, for a caller who measures many pictures and keeps them.
     """
-    chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
-    taken = [name for name in explanations if controls and name in CONTROLS]
-    if taken:
-        raise BadRequest(f"'{taken[0]}' is the name of a control; give the map another.")
-    prepared = model.prepare(image)
-    candidates = [candidate_of(name, one, prepared.digest, prepared.pixels.shape[1:]) for name, one in explanations.items()]
-    region = inside(box, prepared)
+    checked = chosen_metrics(metrics)  # before the picture is looked at
     target = _common_target(explanations) if target is None else target
-    question, pixels = ask(model, image, target, precision=precision)
-    case = case_of(question, pixels, seed, region, twin)
+    request = request_for(model, [image], target=target, precision=precision, seed=seed)
+    candidates = _candidates(explanations, request.pictures[0], controls)
+    region = inside(box, request.pictures[0])
+    return _measure_candidates(request.activate(), candidates, checked, region, controls, twin, track)
+
+
+def measure_active(
+    active: ActiveRequest,
+    explanations: Maps,
+    metrics: Chosen,
+    *,
+    box: Boxes | None = None,
+    controls: bool = True,
+    twin: Twin | None = None,
+    track: Track = iter,
+) -> Iterator[tuple[str, str, Measurement]]:
+    """As `measure_all`, with the question and the one picture of a request that is being answered already, and its seed."""
+    prepared = active.request.pictures[0]
+    candidates = _candidates(explanations, prepared, controls)
+    return _measure_candidates(active, candidates, chosen_metrics(metrics), inside(box, prepared), controls, twin, track)
+
+
+def _candidates(explanations: Maps, picture: Prepared, controls: bool) -> list[Candidate]:
+    """The maps as metrics take them. Raises BadRequest where one is of another picture, or has the name of a control."""
+    controls_named = [name for name in explanations if controls and name in CONTROLS]
+    if controls_named:
+        raise BadRequest(f"'{controls_named[0]}' is the name of a control; give the map another.")
+    size = picture.pixels.shape[1:]
+    return [candidate_of(name, heatmap, picture.digest, size) for name, heatmap in explanations.items()]
+
+
+def _measure_candidates(
+    active: ActiveRequest,
+    candidates: list[Candidate],
+    metrics: Mapping[str, Mapping[str, Any]],
+    region: NDArray[np.bool_] | None,
+    controls: bool,
+    twin: Twin | None,
+    track: Track,
+) -> Iterator[tuple[str, str, Measurement]]:
+    question = active.question
+    case = case_of(question, active.images, active.request.seed, region, twin)
     if controls:
         candidates = [*control_candidates(question, case), *candidates]
+    chosen = {name: (find_metric(name), options) for name, options in metrics.items()}
     return _measured(question, case, candidates, chosen, track)
-
-
-def measure_asked(
-    question: Question, image: Tensor, explanations: Maps, metrics: Chosen, *, seed: int = 0, track: Track = iter
-) -> Iterator[tuple[str, str, Measurement]]:
-    """As `measure_all`, for a question that is there already and a picture (1, 3, H, W) as the network sees it; without
-    controls and boxes, and without a look at what the maps explain."""
-    chosen = {name: (find_metric(name), options) for name, options in chosen_metrics(metrics).items()}
-    candidates = [candidate_of(name, one, None, image.shape[2:]) for name, one in explanations.items()]
-    return _measured(question, case_of(question, image, seed), candidates, chosen, track)
 
 
 def case_of(question: Question, image: Tensor, seed: int, region: NDArray | None = None, twin: Twin | None = None) -> Case:

@@ -17,7 +17,7 @@ from torch import Tensor
 from xai_core.attribution.explain import explain_methods
 from xai_core.core import runtime
 from xai_core.core.runtime import Track
-from xai_core.data.preprocessing import stack
+from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation import heatmaps
 from xai_core.explanation.targets import ClassLogit, Target
 from xai_core.metrics.catalog import find_metric
@@ -47,7 +47,7 @@ class Verdict:
 
 def self_test(
     model: ExplainableModel,
-    image: Picture,
+    image: Picture | Prepared,
     metrics: Chosen,
     target: Target | None = None,
     *,
@@ -60,7 +60,8 @@ def self_test(
     respond at all, nothing can be told. Only a similarity is asked about as it is.
     """
     chosen = chosen_metrics(metrics)
-    pixels = stack([model.prepare(image)], model.device)
+    prepared = image if isinstance(image, Prepared) else model.prepare(image)
+    pixels = stack([prepared], model.device)
     response, quadrant, asked = _strongest(model, pixels, target)
     if not response > 1e-6:
         said = "Not tested: the network does not respond to any part of this picture."
@@ -68,7 +69,7 @@ def self_test(
         return
     blinded = behind(model, quadrant)
     for key, options in chosen.items():
-        yield _verdict(blinded, pixels[0], key, options, asked, quadrant, seed, track)
+        yield _verdict(blinded, prepared, key, options, asked, quadrant, seed, track)
 
 
 def test_passes(metrics: Chosen) -> int:
@@ -93,18 +94,21 @@ def _untested(metric: Metric) -> str:
     return "it makes maps again, and no method makes the maps whose truth is known" if makes_again else ""
 
 
-def _verdict(model, pixels: Tensor, key: str, options, asked: Target, quadrant: NDArray, seed: int, track: Track) -> Verdict:
+def _verdict(
+    model: ExplainableModel, image: Prepared, key: str, options: Mapping[str, Any], asked: Target, quadrant: NDArray,
+    seed: int, track: Track,
+) -> Verdict:  # fmt: skip
     metric = find_metric(key)
     reason = _untested(metric)
     if reason:
         return Verdict(key, None, f"Not tested: {reason}.", {})
     if metric.family == "randomisation":
         methods = {DEPENDING: {}, BLIND: {}}
-        maps = dict(explain_methods(model, pixels, methods, target=asked, seed=seed))
+        maps = dict(explain_methods(model, image, methods, target=asked, seed=seed))
     else:
         maps = known_maps(quadrant, seed)
     found = measure_all(
-        model, pixels, maps, {key: options}, target=asked, box=quadrant, seed=seed, controls=False, track=track
+        model, image, maps, {key: options}, target=asked, box=quadrant, seed=seed, controls=False, track=track
     )
     values = {name: one.value for name, _, one in found}
     return _judged(key, metric, values)

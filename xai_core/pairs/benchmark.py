@@ -122,7 +122,7 @@ def _drawn(model, asked, shown: Sequence[Tensor], views: Sequence[Tensor], plan:
     count = PAIR_METHODS["pixel_invariance"].checked(
         usual_options(model, "pixel_invariance") | dict(plan.options.get("pixel_invariance", {}))
     )["count"]
-    pair, _ = ask_pair(asked, *views)
+    pair = ask_pair(asked, *views)
     drawn, similarities = drawn_views(pair, shown[0], count, plan.seed, lambda pictures: _normalised(model, pictures))
     return {"views": drawn, "similarities": similarities}
 

@@ -66,7 +66,7 @@ def evaluate_pair(
         raise BadRequest("OS and CE compare with the true overlap: say where the views lie in their picture (geometry).")
     if not isinstance(step, int) or step < 1:
         raise BadRequest(f"A step is a whole number of pixels, at least 1, not {step!r}.")
-    pair, _ = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
+    pair = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
     held = {name: _both(given) for name, given in maps.items()}
     if controls:
         held |= {name: tuple(native_maps(pair, name, {}, seed)) for name in CONTROLS if name not in held}

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from xai_core.attribution.catalog import find_method
-from xai_core.attribution.explain import explain
+from xai_core.attribution.explain import explain, with_method
 from xai_core.attribution.method import Method
 from xai_core.core import runtime
 from xai_core.core.cache_key import array_digest
@@ -17,22 +18,24 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.question import Question, Tally
+from xai_core.explanation.request import Request
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.similarity import COSINE, Similarity
-from xai_core.explanation.targets import SimilarityTo
+from xai_core.explanation.targets import ClassName, SimilarityTo
 from xai_core.models.explainable import ExplainableModel, Picture
+from xai_core.models.outputs import Outputs
 from xai_core.models.zoo.catalog import CARDS
 from xai_core.pairs.catalog import CLASS, find_pair_method
 from xai_core.pairs.method import PairMethod, tensor_of
 from xai_core.pairs.question import PairQuestion
 
-Explained = tuple[Explanation, Explanation | None]
+PairExplanation = tuple[Explanation, Explanation | None]
 
 
 def explain_pair(
     model: ExplainableModel,
-    view1: Picture,
-    view2: Picture,
+    view1: Picture | Prepared,
+    view2: Picture | Prepared,
     method: str,
     *,
     similarity: Similarity = COSINE,
@@ -40,7 +43,7 @@ def explain_pair(
     seed: int = 0,
     track: Track = iter,
     **options: Any,
-) -> Explained:
+) -> PairExplanation:
     """Why does the model find these two views alike? One explanation for each view; None for the second where a method has
     one map in all (pixel invariance).
 
@@ -56,70 +59,181 @@ def explain_pair(
 
     A model without a projection head is asked about its pooled features. Raises subclasses of XaiError.
     """
-    pair, prepared = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
-    return run_pair(pair, prepared, method, seed=seed, track=track, **options)
+    base = _request(model, view1, view2, similarity, cut, seed)
+    request, passed = _with_method(base, method, options)
+    return answer_pair(request, _question(base), track, passed)
 
 
 def explain_pair_methods(
     model: ExplainableModel,
-    view1: Picture,
-    view2: Picture,
+    view1: Picture | Prepared,
+    view2: Picture | Prepared,
     methods: Mapping[str, Mapping[str, Any]],
     *,
     similarity: Similarity = COSINE,
     cut: str | None = None,
     seed: int = 0,
     track: Track = iter,
-) -> Iterator[tuple[str, Explained | XaiError]]:
+) -> Iterator[tuple[str, PairExplanation | XaiError]]:
     """Several methods on one pair, each with its options: yields (method, explanations, or why there are none) as each is
     ready. They share the embeddings and one gradient at the cut."""
-    pair, prepared = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
+    base = _request(model, view1, view2, similarity, cut, seed)
+    question = _question(base)
     for name, options in methods.items():
         try:
-            yield name, run_pair(pair, prepared, name, seed=seed, track=track, **options)
+            request, passed = _with_method(base, name, options)
+            yield name, answer_pair(request, question, track, passed)
         except XaiError as error:
             yield name, error
 
 
 def ask_pair(
-    model: ExplainableModel, view1: Picture, view2: Picture, *, similarity: Similarity = COSINE, cut: str | None = None
-) -> tuple[PairQuestion, list[Prepared]]:
-    """The question itself, and the two views as the network sees them."""
-    prepared = [model.prepare(_one_picture(view)) for view in (view1, view2)]
-    return PairQuestion(model, stack(prepared, model.device), similarity, model.network.cut_name(cut)), prepared
+    model: ExplainableModel,
+    view1: Picture | Prepared,
+    view2: Picture | Prepared,
+    *,
+    similarity: Similarity = COSINE,
+    cut: str | None = None,
+) -> PairQuestion:
+    """The question about two views, before a method is chosen."""
+    return _question(_request(model, view1, view2, similarity, cut, 0))
 
 
-def _one_picture(view: Picture) -> Picture:
-    """A tensor (1, 3, H, W) without its first dimension."""
-    return view[0] if isinstance(view, Tensor) and view.ndim == 4 and len(view) == 1 else view
+def pair_request(
+    model: ExplainableModel,
+    view1: Picture | Prepared,
+    view2: Picture | Prepared,
+    method: str = "",
+    *,
+    similarity: Similarity = COSINE,
+    cut: str | None = None,
+    seed: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> Request:
+    """The request about two views, for one method where it is named, checked; its key names the result. Parameters and
+    errors as for `explain_pair`."""
+    base = _request(model, view1, view2, similarity, cut, seed)
+    return _with_method(base, method, options or {})[0] if method else base
 
 
-def run_pair(
-    pair: PairQuestion, prepared: Sequence[Prepared], name: str, *, seed: int = 0, track: Track = iter, **options: Any
-) -> Explained:
-    """One method's answer to a question that several share."""
+@dataclass(frozen=True)
+class PairSimilarity:
+    """How alike the two pictures of a request are, in the similarity's own unit: one value, (1,), for both. A Target."""
+
+    similarity: Similarity = COSINE
+
+    def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
+        return self.similarity(outputs.embedding[:1], outputs.embedding[1:])
+
+    def __len__(self) -> int:
+        return 1
+
+    def select(self, rows: Sequence[int]) -> "PairSimilarity":
+        return self
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"{self.similarity.words} of two views"
+
+    def key(self, row: int) -> str:
+        return f"pair {self.similarity.key}"
+
+
+def _request(
+    model: ExplainableModel,
+    view1: Picture | Prepared,
+    view2: Picture | Prepared,
+    similarity: Similarity,
+    cut: str | None,
+    seed: int,
+) -> Request:
     if not isinstance(seed, int):
         raise BadRequest(f"A seed is a whole number, not '{seed}'.")
+    views = (_prepared(model, view1), _prepared(model, view2))
+    return Request(model, views, PairSimilarity(similarity), cut=model.network.cut_name(cut), seed=seed)
+
+
+def _prepared(model: ExplainableModel, view: Picture | Prepared) -> Prepared:
+    """The view as the network sees it; a tensor (1, 3, H, W) is taken without its first dimension."""
+    if isinstance(view, Prepared):
+        return view
+    return model.prepare(view[0] if isinstance(view, Tensor) and view.ndim == 4 and len(view) == 1 else view)
+
+
+def _question(request: Request) -> PairQuestion:
+    model, cut = request.model, request.model.network.cut_name(request.cut or None)
+    return PairQuestion(model, stack(request.pictures, model.device), _similarity_of(request), cut)
+
+
+def _similarity_of(request: Request) -> Similarity:
+    if not isinstance(request.target, PairSimilarity):
+        raise BadRequest("This request is not about a pair of views; make it with `pair_request`.")
+    return request.target.similarity
+
+
+def _with_method(request: Request, name: str, options: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
+    """The request answered by one method, and what random was passed in among the options: in the request stands a digest of
+    it, so that whoever has it can compute the same again. Raises UnknownName, or BadRequest where it does not fit."""
     if name.startswith(CLASS):
-        return _by_class_method(pair, name.removeprefix(CLASS), seed, track, options)
-    method, chosen, passed = _chosen(pair.model, name, options)
+        answered = with_method(request, name.removeprefix(CLASS), options)
+        return replace(answered, method=f"{CLASS}{answered.method}"), {}
+    method, checked, passed = _chosen(request.model, name, options)
+    checked |= {option: _digest(value) for option, value in passed.items()}
+    cut = request.cut if "cut" in method.needs else ""
+    return request.answered_by(method.id, checked, cut, method.version), passed
+
+
+def answer_pair(
+    request: Request,
+    question: PairQuestion | None = None,
+    track: Track = iter,
+    passed: Mapping[str, Any] | None = None,
+) -> PairExplanation:
+    """The answer to a request of `pair_request`. `question` is one about the same views that other methods have used:
+    they share the embeddings and the gradient at the cut. `passed` is what random was passed in. Raises XaiError."""
+    question = question or _question(request)
+    if request.method.startswith(CLASS):
+        return _by_class_method(question, request, track)
+    method, _ = find_pair_method(request.method)
+    passed, views = passed or {}, request.pictures
+    options = {name: value for name, value in request.options.items() if name not in passed}
     began = time.perf_counter()
     try:
-        maps = method(pair, **chosen, **passed, seed=seed, track=track)
-        value = pair.value
+        maps = method(question, **options, **passed, seed=request.seed, track=track)
+        value = question.value
     except torch.OutOfMemoryError as error:  # beyond what inner batches in halves could mend
         raise OutOfMemory(runtime.TOO_LARGE) from error
     heatmaps = maps.heatmap.float().cpu().numpy()
     seconds = (time.perf_counter() - began) / len(heatmaps)
-    passes = pair.tally.per_image(len(heatmaps))
-    vars(pair.tally).update(vars(Tally()))
-    told = chosen | {what: _digest(one) for what, one in passed.items()}
-    found = [
-        _record(pair, prepared, method, view, heatmap, value, told, seed, passes, seconds,
-                {fact: float(held[view]) for fact, held in maps.facts.items()})
+    passes = question.tally.per_image(len(heatmaps))
+    vars(question.tally).update(vars(Tally()))
+    similarity, model = question.similarity, question.model
+    explanations = [
+        Explanation(
+            heatmap=heatmap,
+            signed=method.sign == "signed" or bool((heatmap < 0).any()),
+            box=views[view].box,
+            picture_size=views[view].size,
+            input_size=(question.views.shape[2], question.views.shape[3]),
+            picture=views[view].digest,
+            model=model.id,
+            weights=model.fingerprint,
+            cut=request.cut,
+            target=f"{similarity.words} of view {view + 1} to view {2 - view}",
+            target_key=f"pair {view + 1} {similarity.key} {views[1 - view].digest}",
+            target_value=value,
+            method=method.id,
+            title=method.title,
+            version=method.version,
+            options=dict(request.options),
+            seed=request.seed,
+            precision="exact",
+            passes=passes,
+            seconds=seconds,
+            facts={name: float(values[view]) for name, values in maps.facts.items()},
+        )
         for view, heatmap in enumerate(heatmaps)
-    ]  # fmt: skip
-    return found[0], found[1] if len(found) > 1 else None
+    ]
+    return explanations[0], explanations[1] if len(explanations) > 1 else None
 
 
 def usual_options(model: ExplainableModel, method: str) -> dict[str, Any]:
@@ -162,52 +276,22 @@ def _class_questions(pair: PairQuestion, method: Method) -> Iterator[tuple[Quest
         yield Question(pair.model, target, pair.cut), pair.views[view : view + 1]
 
 
-def _record(
-    pair: PairQuestion, prepared: Sequence[Prepared], method: PairMethod, view: int, heatmap, value, options, seed, passes,
-    seconds, facts,
-) -> Explanation:  # fmt: skip
-    own, other = prepared[view], prepared[1 - view]
-    return Explanation(
-        heatmap=heatmap,
-        signed=method.sign == "signed" or bool((heatmap < 0).any()),
-        box=own.box,
-        picture_size=own.size,
-        input_size=tuple(own.pixels.shape[1:]),
-        picture=own.digest,
-        model=pair.model.id,
-        weights=pair.model.fingerprint,
-        cut=pair.cut if "cut" in method.needs else "",
-        target=f"{pair.similarity.words} of view {view + 1} to view {2 - view}",
-        target_key=f"pair {view + 1} {pair.similarity.key} {other.digest}",
-        target_value=value,
-        method=method.id,
-        title=method.title,
-        version=method.version,
-        options=dict(options),
-        seed=seed,
-        precision="exact",
-        passes=passes,
-        seconds=seconds,
-        facts=facts,
-    )
-
-
-def _by_class_method(pair: PairQuestion, name: str, seed: int, track: Track, options: Mapping[str, Any]) -> Explained:
+def _by_class_method(question: PairQuestion, request: Request, track: Track) -> PairExplanation:
     """Each view asked, with a method for classes, how alike it is to the other one, which is a constant."""
-    found = [
+    first, second = (
         explain(
-            pair.model,
-            pair.views[view],
-            name,
-            target=SimilarityTo(pair.embeddings[1 - view][None], pair.similarity),
-            cut=pair.cut or None,
-            seed=seed,
+            request.model,
+            view,
+            request.method.removeprefix(CLASS),
+            target=SimilarityTo(question.embeddings[1 - number][None], question.similarity),
+            cut=request.cut or None,
+            seed=request.seed,
             track=track,
-            **options,
+            **request.options,
         )
-        for view in (0, 1)
-    ]
-    return found[0], found[1]
+        for number, view in enumerate(request.pictures)
+    )
+    return first, second
 
 
 def _digest(given: Any) -> str:

@@ -13,7 +13,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.augment import TRANSFORMS, Augmentation, draw_view, transformed
-from xai_core.pairs.explain import Explained, ask_pair, explain_pair
+from xai_core.pairs.explain import PairExplanation, ask_pair, explain_pair
 from xai_core.pairs.question import PairQuestion
 
 CROP = "crop"
@@ -85,7 +85,7 @@ def similarity_by_strength(
     track: Track = iter,
 ) -> list[dict[str, float | str]]:
     """How alike a picture (3, H, W) is to itself after each augmentation: rows (augmentation, strength, similarity)."""
-    pair, _ = ask_pair(model, picture, picture, similarity=similarity)
+    pair = ask_pair(model, picture, picture, similarity=similarity)
     cases = [(name, strength) for name in names for strength in strengths]
     own = pair.views[0]
 
@@ -104,7 +104,7 @@ class AtStrength(NamedTuple):
 
     strength: float
     view: Tensor
-    maps: Explained
+    maps: PairExplanation
 
     @property
     def similarity(self) -> float:

@@ -25,12 +25,12 @@ from xai_core.pairs import reference
 from xai_core.pairs.augment import TRANSFORMS
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS
 from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
-from xai_core.pairs.explain import Explained, ask_pair, explain_pair
+from xai_core.pairs.explain import PairExplanation, ask_pair, explain_pair
 from xai_core.pairs.geometry import AREA, CENTRE, GEOMETRY_METRICS, cell_similarities, centres, matching_errors
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS
 
 SIDE = 330
-Results = Mapping[str, Explained | XaiError]
+Results = Mapping[str, PairExplanation | XaiError]
 CONTROL_TITLES = dict(zip(CONTROLS, ("Control: random", "Control: centre", "Control: edges"), strict=True))
 CONTROL_TITLES |= {AREA: "Baseline: area", CENTRE: "Baseline: centre prior"}
 
@@ -59,7 +59,7 @@ def matching(model: ExplainableModel, two: Two, asked: Asked) -> None:
     """A patch of view 1, and the places of view 2 whose activations are most like it."""
     name = f"pair cells {model.fingerprint} {two.key} {asked.cut}"
     every = cache.get_or_compute(
-        name, lambda: cell_similarities(ask_pair(model, two.first, two.second, cut=asked.cut)[0]).numpy().astype(np.float16)
+        name, lambda: cell_similarities(ask_pair(model, two.first, two.second, cut=asked.cut)).numpy().astype(np.float16)
     ).astype(np.float32)
     rows, columns = every.shape[:2]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -188,7 +188,7 @@ def networks(two: Two, asked: Asked, smooth: bool) -> None:
             for network in missing:
                 bar.progress(0.0, text=f"{network.title}: loading")
 
-                def work(track: Track, network=network) -> Explained | XaiError:
+                def work(track: Track, network=network) -> PairExplanation | XaiError:
                     try:
                         model = loaded_models.model(network.id, network.checkpoint)
                         views = _sized(two, model)

@@ -20,13 +20,14 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.samples import SAMPLES
 from xai_core.explanation import rendering, similarity
+from xai_core.explanation.request import Request
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.similarity import Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs import reference
 from xai_core.pairs.augment import Augmentation
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS
-from xai_core.pairs.explain import Explained, ask_pair, run_pair
+from xai_core.pairs.explain import PairExplanation, answer_pair, ask_pair, pair_request
 
 DEFAULT = ["grad_cam", "interaction_cam_mean", "input_x_gradient"]
 
@@ -106,7 +107,7 @@ def heading(model: ExplainableModel, two: Two, measured: Similarity, how: Augmen
     """How alike the views are, and where that lies among random pairs."""
     value = cache.get_or_compute(
         f"pair value {model.fingerprint} {two.key} {measured.key}",
-        lambda: ask_pair(model, two.first, two.second, similarity=measured)[0].value,
+        lambda: ask_pair(model, two.first, two.second, similarity=measured).value,
     )
     pairs = cache.get_or_compute(
         f"random pairs {model.fingerprint} {how.key} {measured.key}", lambda: _random(model, how, measured)
@@ -138,8 +139,14 @@ def _random(model: ExplainableModel, how: Augmentation, measured: Similarity) ->
 
 
 def key(model: ExplainableModel, two: Two, name: str, asked: Asked) -> str:
-    options = sorted(asked.methods.get(name, {}).items())
-    return f"pair {model.id} {model.fingerprint} {two.key} {asked.similarity.key} {asked.cut} {asked.seed} {name} {options}"
+    return request(model, two, name, asked).key
+
+
+def request(model: ExplainableModel, two: Two, name: str, asked: Asked) -> Request:
+    return pair_request(
+        model, two.first, two.second, name,
+        similarity=asked.similarity, cut=asked.cut, seed=asked.seed, options=asked.methods.get(name, {}),
+    )  # fmt: skip
 
 
 def estimate(model: ExplainableModel, names: Sequence[str], asked: Asked) -> float:
@@ -154,19 +161,19 @@ def estimate(model: ExplainableModel, names: Sequence[str], asked: Asked) -> flo
     return total * network_outputs.pass_seconds(model.id)
 
 
-def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) -> dict[str, Explained | XaiError]:
+def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) -> dict[str, PairExplanation | XaiError]:
     """The result of each method; what is missing is computed now if it is quick or asked for."""
     found = {name: cache.get(key(model, two, name, asked)) for name in asked.methods}
     missing = [name for name, one in found.items() if one is None]
     run = f"pair {bytes_digest(' '.join(key(model, two, name, asked) for name in missing).encode())[:12]}"
     if missing and progress.should_start(run, estimate(model, missing, asked), by_link):
-        pair, prepared = ask_pair(model, two.first, two.second, similarity=asked.similarity, cut=asked.cut)
+        question = ask_pair(model, two.first, two.second, similarity=asked.similarity, cut=asked.cut)
         with progress.bar(run) as bar:
             for name in missing:
 
-                def work(track: Track, name: str = name) -> Explained | XaiError:
+                def work(track: Track, name: str = name) -> PairExplanation | XaiError:
                     try:
-                        return run_pair(pair, prepared, name, seed=asked.seed, track=track, **asked.methods[name])
+                        return answer_pair(request(model, two, name, asked), question, track)
                     except XaiError as error:
                         return error
 
@@ -175,7 +182,7 @@ def explained(model: ExplainableModel, two: Two, asked: Asked, by_link: bool) ->
     return {name: one for name, one in found.items() if one is not None}
 
 
-def tiles(found: Mapping[str, Explained | XaiError], two: Two, smooth: bool) -> None:
+def tiles(found: Mapping[str, PairExplanation | XaiError], two: Two, smooth: bool) -> None:
     """Both maps of each method beside each other, on one scale."""
     with st.container(horizontal=True, gap="small"):
         for name, result in found.items():

@@ -12,14 +12,13 @@ from xai_core.app.shared import cache, progress, turns
 from xai_core.app.shared.network_outputs import pass_seconds
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.explain import explain
+from xai_core.attribution.explain import explain, request_for
 from xai_core.attribution.method import Method
 from xai_core.core.cache_key import bytes_digest, run_key
 from xai_core.core.errors import XaiError
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
-from xai_core.data.preprocessing import Prepared, stack
-from xai_core.explanation.question import Question
+from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.models.explainable import ExplainableModel
@@ -127,8 +126,8 @@ def quick_deletion(runs: Sequence[Run], maps: Sequence[Explanation]) -> list[flo
     if None not in scores:
         return [score for score in scores if score is not None]
     first = runs[0]
-    question = Question(first.model, first.target, first.cut, first.precision)
-    computed = sanity_check.quick_deletion(question, stack([first.prepared], first.model.device), maps)
+    request = request_for(first.model, [first.prepared], target=first.target, cut=first.cut, precision=first.precision)
+    computed = sanity_check.quick_deletion(request.activate(), maps)
     for key, score in zip(keys, computed, strict=True):
         cache.put(key, score)
     return computed
