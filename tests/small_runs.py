@@ -75,5 +75,8 @@ def killed_until_done(out: Path, n: int) -> int:
 if __name__ == "__main__":
     import torch
 
+    from xai_core.core import runtime
+
+    runtime.device()  # sets the number of threads, once per process
     torch.set_num_threads(1)  # threads of an OpenMP pool do not survive a fork
     print(killed_until_done(Path(sys.argv[1]), int(sys.argv[2])))

@@ -106,7 +106,7 @@ def test_groups_of_models_are_set_against_each_other(root):
 
 
 def test_a_run_that_is_being_written_can_be_watched(root):
-    with store.writing(root / "small", store.open_run(root / "small").manifest) as writer:
+    with store.open_for_writing(root / "small", store.open_run(root / "small").manifest) as writer:
         writer.describe(rows=1000)
         app = a_run(run=SMALL)
         assert app.toggle(key="follow") and not app.error and len(app.get("vega_lite_chart")) == 2
@@ -217,7 +217,7 @@ def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
     app.number_input(key="new.seed").set_value(1)
     app.number_input(key="new.count").set_value(2).run()
     app.button(key="plan").click().run()
-    assert "was asked otherwise (seed 0, not 1)" in app.error[0].value and not app.exception
+    assert "has other settings (seed 0, not 1)" in app.error[0].value and not app.exception
     assert "start" not in {one.key for one in app.button}
 
 

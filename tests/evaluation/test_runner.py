@@ -1,6 +1,8 @@
 """Runs over many pictures: nothing is computed twice, nothing is lost, and everything that goes wrong is said."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import small_runs
 from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 
 from xai_core.attribution.explain import explain_methods
-from xai_core.core import files
+from xai_core.core import files, part_store
 from xai_core.core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
 from xai_core.data import selection
 from xai_core.data.samples import SAMPLES, load_sample
@@ -148,11 +151,40 @@ def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
     assert ours.value.to_numpy() == pytest.approx(whole.value.to_numpy(), rel=1e-5)
 
 
+def test_the_bundled_run_is_read():
+    run = store.open_run(ROOT / "data" / "runs" / "quick")
+    frame = run.table()
+    assert len(run.parts) == 26 and not run.damaged and not run.being_written
+    assert len(frame) == run.manifest["rows"] and frame.run_key.is_unique and frame.value.notna().mean() > 0.9
+    assert set(run.manifest["metrics"]) == set(frame.metric) and frame.picture.nunique() == run.manifest["pictures"]
+    assert sum(map(len, run.cells().values())) == len(frame[~frame.method.str.startswith(CONTROL)]) + len(
+        frame[frame.method == "control:uniform_map"]
+    )
+
+
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path, counted):
+    """The folder as it was written before parts had a module of their own, built here without that module."""
+    out = tmp_path / "run"
+    evaluate(tmp_path / "new", 2)
+    new = store.open_run(tmp_path / "new")
+    (out / "parts").mkdir(parents=True)
+    (out / "lock").touch()
+    (out / "manifest.json").write_text(json.dumps(new.manifest, indent=1) + "\n")
+    buffer = io.BytesIO()
+    pq.write_table(pq.read_table(new.parts[0]), buffer, compression="zstd", compression_level=9)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()[:16]
+    (out / "parts" / f"000001-{digest}.parquet").write_bytes(buffer.getvalue())
+    counted.clear()
+    assert rows_of(store.open_run(out)).equals(rows_of(new))
+    run = evaluate(out, 3)
+    assert {name for name, _, _ in counted} == {"2.png"} and len(run.table()) == 3 * EACH
+
+
 def test_two_writers_are_one_too_many(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(part_store, "WAIT_SECONDS", 0.0)
     out = tmp_path / "run"
     evaluate(out, 1)
-    with store.writing(out, store.open_run(out).manifest):
+    with store.open_for_writing(out, store.open_run(out).manifest):
         assert store.open_run(out).being_written
         with pytest.raises(BadRequest, match="Another evaluation is writing"):
             evaluate(out, 1)
@@ -186,11 +218,11 @@ def test_what_was_asked_otherwise_is_another_run(tmp_path, more, named):
 
 def test_other_options_and_other_weights_are_another_run(tmp_path):
     evaluate(tmp_path / "run", 1)
-    with pytest.raises(BadRequest, match="deletion otherwise"):
+    with pytest.raises(BadRequest, match="another deletion"):
         evaluate(tmp_path / "run", 1, metrics={"deletion": {"steps": 5}})
     manifest = tmp_path / "run" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"weights": "', '"weights": "x'))
-    with pytest.raises(BadRequest, match="small otherwise"):
+    with pytest.raises(BadRequest, match="another small"):
         evaluate(tmp_path / "run", 1)
 
 

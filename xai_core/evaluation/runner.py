@@ -25,7 +25,7 @@ from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import match_classes
 from xai_core.evaluation import planner, store
 from xai_core.evaluation.planner import LABEL, PREDICTED, Block, Box, EvaluationPlan, EvaluationSettings, Given
-from xai_core.evaluation.store import CONTROL, Run, Writer
+from xai_core.evaluation.store import CONTROL, EvaluationRun, RunWriter
 from xai_core.explanation.request import ActiveRequest, Request
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.catalog import find_metric
@@ -64,7 +64,7 @@ def evaluate(
     say: Callable[[str], object] = lambda words: None,
     track: Track = iter,
     within: Track = iter,
-) -> Run | EvaluationPlan:
+) -> EvaluationRun | EvaluationPlan:
     """Measure methods on many pictures and store one row for each picture, model, method and metric in the folder `out`.
 
     Called again with the same `out` it goes on where it was: after an end of any kind, or with more pictures, models,
@@ -97,11 +97,11 @@ def evaluate(
     pictures, left_out = selection.looked_through(chosen, selection.drawn(chosen, count, seed))
     manifest = planner.manifest(wanted, chosen, len(pictures), about)
     if dry:
-        return planner.plan(pictures, about, list(planner.blocks(pictures, about, store.done_in(Path(out), manifest))))
-    with store.writing(Path(out), manifest) as writer:
-        for words in writer.said:
+        return planner.plan(pictures, about, list(planner.blocks(pictures, about, store.stored_cells(Path(out), manifest))))
+    with store.open_for_writing(Path(out), manifest) as writer:
+        for words in writer.messages:
             say(words)
-        blocks = list(planner.blocks(pictures, about, store.open_run(out).done()))
+        blocks = list(planner.blocks(pictures, about, store.open_run(out).cells()))
         plan = planner.plan(pictures, about, blocks)
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
@@ -135,7 +135,7 @@ def _work(
     blocks,
     wanted,
     held,
-    writer: Writer,
+    writer: RunWriter,
     left_out,
     budget: float | None,
     thumbnails: bool,

@@ -18,7 +18,7 @@ from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
-from xai_core.evaluation.store import Run
+from xai_core.evaluation.store import EvaluationRun
 from xai_core.evaluation.summary import CONTROL
 
 FOLLOW_SECONDS = 5
@@ -30,13 +30,13 @@ COMMAND = "python -m xai_core evaluate DATA --models A,B --methods x,y,z --metri
 Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of change in nanoseconds of every part
 
 
-def _parts(run: Run) -> Parts:
+def _parts(run: EvaluationRun) -> Parts:
     """The state of a run's files: what tables made from them are cached by. Raises OSError."""
     return tuple((part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in run.parts)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
-def _table(folder: str, parts: Parts, _run: Run) -> pd.DataFrame:
+def _table(folder: str, parts: Parts, _run: EvaluationRun) -> pd.DataFrame:
     """The rows of a run. They are shared by all sessions: do not write to them."""
     return _run.table()
 
@@ -53,7 +53,7 @@ class OpenedRun:
     It is opened once in a rerun of the page and handed to all sections; `parts` is the state of its files at that time.
     """
 
-    run: Run
+    run: EvaluationRun
     parts: Parts
 
     @cached_property

@@ -1,0 +1,173 @@
+"""A folder of Parquet files ("parts") that one process writes and any process may read meanwhile.
+
+    FOLDER/manifest.json                     what the parts were made from; replaced as a whole
+    FOLDER/TABLE/000001-<SHA-256>.parquet    rows; written once under a name that holds their checksum, never changed
+    FOLDER/lock                              locked by the process that writes; the system unlocks it when that process ends
+
+A writer may be killed at any time: a part is there whole or not at all, and the next writer resumes from the parts that
+are there. Runs of measurements, predictions and the benchmark of pairs are stored in such folders.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import BaseFileLock, FileLock, Timeout, lock_descriptor, unlock_descriptor
+
+from xai_core.core.errors import BadRequest
+from xai_core.core.files import write_atomically
+
+MANIFEST, LOCK, PARTS = "manifest.json", "lock", "parts"
+WAIT_SECONDS = 2.0  # for the lock: `is_being_written` holds it for a moment
+PROBES, PROBE_SECONDS = 5, 0.01  # another process that only looks holds the lock for less than all probes together
+CHECKSUM_DIGITS = 16  # of the SHA-256, in a part's name
+VERIFIED = 16_384  # parts whose checksums are remembered, some 200 bytes each
+
+
+def find_parts(table: Path) -> tuple[Path, ...]:
+    """The parts in a table's folder, in the order in which they were written."""
+    return tuple(sorted(table.glob("[0-9]*-*.parquet")))
+
+
+def is_intact(part: Path) -> bool:
+    """Whether a part's bytes still have the checksum in its name. Read once for each path, size and time of change."""
+    state = part.stat()
+    return _checksum(part, state.st_size, state.st_mtime_ns).startswith(part.stem.partition("-")[2])
+
+
+@functools.lru_cache(VERIFIED)
+def _checksum(part: Path, size: int, mtime_ns: int) -> str:
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def intact_parts(table: Path) -> tuple[Path, ...]:
+    """The parts of a table without the damaged ones."""
+    return tuple(part for part in find_parts(table) if is_intact(part))
+
+
+def damaged_parts(table: Path) -> tuple[Path, ...]:
+    """The parts of a table whose bytes are not those that were written."""
+    return tuple(part for part in find_parts(table) if not is_intact(part))
+
+
+def read_rows(
+    table: Path,
+    schema: pa.Schema,
+    columns: Sequence[str],
+    *,
+    dictionary: Sequence[str] = (),
+    filters: Sequence[tuple[str, str, object]] = (),
+) -> pa.Table:
+    """Columns of all intact parts of a table as one; those of `dictionary` dictionary-encoded.
+
+    `filters` keeps the rows that meet all conditions (column, operator, value), as in `pyarrow.parquet.read_table`.
+    """
+    tables = [
+        pq.read_table(part, columns=list(columns), read_dictionary=list(dictionary), filters=list(filters) or None)
+        for part in intact_parts(table)
+    ]
+    return pa.concat_tables(tables).unify_dictionaries() if tables else schema.empty_table().select(list(columns))
+
+
+def read_metadata(part: Path, entry: bytes) -> Any:
+    """The JSON value under `entry` in a part's metadata; None where there is none."""
+    text = (pq.read_schema(part).metadata or {}).get(entry)
+    return None if text is None else json.loads(text)
+
+
+def write_part(table: Path, rows: pa.Table, **options: Any) -> Path:
+    """Write rows as the next part of a table, in a folder that the caller has locked. `options` go to
+    `pyarrow.parquet.write_table`. Raises XaiError."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", **options)
+    data, parts = sink.getvalue().to_pybytes(), find_parts(table)
+    number = int(parts[-1].name.partition("-")[0]) + 1 if parts else 1
+    part = table / f"{number:06d}-{hashlib.sha256(data).hexdigest()[:CHECKSUM_DIGITS]}.parquet"
+    write_atomically(part, data)
+    return part
+
+
+def read_manifest(folder: Path) -> Any:
+    """The content of the folder's manifest. Raises OSError where there is none, ValueError where it is no JSON."""
+    return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+
+
+def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the folder's manifest as a whole. Raises XaiError."""
+    write_atomically(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+
+
+@contextlib.contextmanager
+def locked(folder: Path, busy: str) -> Iterator[None]:
+    """Hold the right to write to a folder, which is made where it is missing and removed where it is empty at the end.
+
+    Raises BadRequest with the sentence `busy` where another writer still holds it after WAIT_SECONDS, and BadRequest where
+    the folder cannot be written to.
+    """
+    lock = FileLock(folder / LOCK, timeout=WAIT_SECONDS, thread_local=False)
+    try:
+        _acquire(lock, folder)
+    except Timeout:
+        raise BadRequest(busy) from None
+    except OSError as error:
+        raise BadRequest(f"Cannot write to {folder}: {error.strerror or error}.") from None
+    try:
+        yield
+    finally:
+        empty = folder.is_dir() and [path.name for path in folder.iterdir()] == [LOCK]
+        with contextlib.suppress(OSError):  # Windows removes the file as it unlocks it
+            if empty:
+                (folder / LOCK).unlink()
+        lock.release()
+        with contextlib.suppress(OSError):  # somebody has begun to write again
+            if empty:
+                folder.rmdir()
+
+
+def _acquire(lock: BaseFileLock, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire()
+    except FileNotFoundError:  # the writer before has just removed the folder, because it was empty
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+
+
+def is_being_written(folder: Path) -> bool:
+    """Whether somebody writes to the folder now; False for a copy without a lock."""
+    with contextlib.suppress(OSError), (folder / LOCK).open() as file:
+        for _ in range(PROBES):
+            if lock_descriptor(file.fileno(), blocking=False):
+                unlock_descriptor(file.fileno())
+                return False
+            time.sleep(PROBE_SECONDS)
+        return True
+    return False
+
+
+def repair(folder: Path) -> tuple[str, ...]:
+    """Remove the half-written files of killed writers and rename damaged parts to NAME.damaged, in a folder that the caller
+    has locked. Returns the names of the damaged parts."""
+    for leftover in (*folder.glob(f".{MANIFEST}.*"), *folder.glob("*/.*.parquet.*")):
+        leftover.unlink(missing_ok=True)
+    damaged = [part for table in sorted(folder.glob("*/")) for part in damaged_parts(table)]
+    for part in damaged:
+        part.replace(part.with_name(f"{part.name}.damaged"))
+    return tuple(part.name for part in damaged)
+
+
+def clear(folder: Path) -> None:
+    """Remove the manifest and all tables of a folder that the caller has locked."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for table in folder.glob("*/"):
+        for file in table.iterdir():
+            file.unlink()
+        table.rmdir()
