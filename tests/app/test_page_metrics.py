@@ -68,9 +68,9 @@ def test_nothing_is_measured_twice(measured, monkeypatch):
 
 def test_a_step_of_the_curve_shows_its_picture(measured):
     app = measured("deletion")
-    assert "25% pixels taken away" in text(app)
+    assert "25% pixels removed" in text(app)
     app.slider(key="step-16").set_value(8).run()
-    assert "50% pixels taken away" in text(app) and not app.exception
+    assert "50% pixels removed" in text(app) and not app.exception
     app.selectbox(key="curve-map").set_value("control:uniform_map").run()
     assert "depend on how equal pixels are ordered" in text(app) and not app.exception
 

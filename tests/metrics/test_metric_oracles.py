@@ -298,7 +298,7 @@ def test_max_sensitivity_is_that_of_captum():
 
     def noisy(inputs):
         case = Case(image[None], ClassLogit((0,)), 0, None, None, model, None)
-        seen.append(robustness.near(case, 4, 0.05))
+        seen.append(robustness.noisy_copies(case, 4, 0.05))
         return seen[0]
 
     def maps(inputs):

@@ -13,7 +13,7 @@ from xai_core.attribution.explain import explain_methods
 from xai_core.core.errors import UnknownName
 from xai_core.core.options import check_options, options_of
 from xai_core.explanation.targets import ClassLogit
-from xai_core.metrics.catalog import METRICS, QUICK, SEED_PRESET, find_metric
+from xai_core.metrics.catalog import METRICS, PUBLISHED_PRESET, QUICK, find_metric
 from xai_core.metrics.measure import CONTROLS, measure, measure_all, passes
 from xai_core.metrics.metric import HIGHER, LOWER, NEEDS
 
@@ -140,12 +140,12 @@ def test_names_presets_and_variants():
     with pytest.raises(UnknownName, match="There is no metric 'delation'"):
         find_metric("delation")
     assert sum(passes(name) for name in QUICK) < 60
-    for name, options in SEED_PRESET.items():
+    for name, options in PUBLISHED_PRESET.items():
         check_options(METRICS[name].run, options)
-    assert METRICS["deletion"].named({"substrate": "dataset mean", "pixels": 224}) == (
+    assert METRICS["deletion"].variant_title({"substrate": "dataset mean", "pixels": 224}) == (
         "Deletion (dataset mean, 16 steps, 224 pixels, confidence)"
     )
-    assert METRICS["entropy"].named({}) == "Entropy"
+    assert METRICS["entropy"].variant_title({}) == "Entropy"
 
 
 def test_two_variants_of_a_metric_in_one_run():

@@ -16,7 +16,7 @@ from xai_core.explanation.request import ActiveRequest
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.measure import measure_active
-from xai_core.metrics.stability.randomisation import other_classes
+from xai_core.metrics.stability.randomisation import ClassTarget, other_classes
 from xai_core.models.explainable import ExplainableModel, Picture
 
 HARDLY_CHANGED = 0.8  # rank correlation from which on a map counts as the same
@@ -49,7 +49,7 @@ def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel
     """
     same_view = replace(untrained, recipe=model.recipe)
     found = [Change("weights_randomised", "weights randomised", same_view, target)]
-    if hasattr(target, "classes"):
+    if isinstance(target, ClassTarget):
         total = len(model.class_names) if len(model.class_names) > 2 else 3  # without names: one of the first three
         others = tuple(other_classes(target.select([row]), total, 1)[0] for row in range(len(target)))
         asked = first_name(model.class_name(others[0]))

@@ -115,7 +115,7 @@ def _write(given: argparse.Namespace, found, metrics) -> None:
     stem = f"{Path(given.image).stem}_metrics"
     files = {
         f"{stem}.csv": tables.table(found, metrics).to_csv(index=False).encode(),
-        f"{stem}.json": export.strict_json(tables.described(found, metrics)).encode(),
+        f"{stem}.json": export.strict_json(tables.records(found, metrics)).encode(),
     }
     arguments.write(files, given.out)
 

@@ -256,4 +256,4 @@ def manifest(wanted: EvaluationSettings, pictures: Dataset, count: int, models: 
 def _described(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     metric = find_metric(name)
     facts = {field: getattr(metric, field) for field in ("title", "family", "direction", "version", "sentence")}
-    return facts | {"title": metric.named(options) if "@" in name else metric.title, "options": dict(options)}
+    return facts | {"title": metric.variant_title(options) if "@" in name else metric.title, "options": dict(options)}

@@ -1,7 +1,8 @@
-"""The metrics of this project. To add one: a function in its family's file, and an entry here."""
+"""All metrics. To add one, write a function in the file of its family and list it here."""
 
 import math
 import re
+from typing import Any
 
 from xai_core.core.errors import UnknownName
 from xai_core.metrics import axiomatic, complexity, localisation
@@ -9,7 +10,7 @@ from xai_core.metrics.faithfulness import combined_score, correlation, curves, d
 from xai_core.metrics.metric import HIGHER, LOWER, Metric
 from xai_core.metrics.stability import randomisation, robustness
 
-TAKEN, COMING = ("share of pixels taken away", "score"), ("share of pixels shown", "score")
+REMOVED, SHOWN = ("share of pixels removed", "score"), ("share of pixels shown", "score")
 BOX, METHOD = frozenset({"box"}), frozenset({"method"})
 ANY, SHARE, FROM_0, SIGNED = (-math.inf, math.inf), (0, 1), (0, math.inf), (-1, 1)
 
@@ -25,27 +26,27 @@ METRICS = {
     for metric in (
         Metric(
             "deletion", "Deletion", "faithfulness", curves.deletion, LOWER, ANY, curves.curve_cost, RISE,
-            "The mean score while the pixels the map calls most relevant are taken away: low where they mattered.",
-            axes=TAKEN,
+            "The mean score while the most relevant pixels are removed: low where they matter.",
+            axes=REMOVED,
         ),
         Metric(
             "insertion", "Insertion", "faithfulness", curves.insertion, HIGHER, ANY, curves.curve_cost, RISE,
-            "The mean score while the pixels the map calls most relevant come back: high where few of them suffice.",
-            axes=COMING,
+            "The mean score while the most relevant pixels are restored: high where few of them suffice.",
+            axes=SHOWN,
         ),
         Metric(
-            "average_drop", "Average drop", "faithfulness", drops.average_drop, LOWER, FROM_0, drops.one_more,
-            GRAD_CAM_PLUSPLUS, "The share of the score that is lost when only what the map shows is left of the picture.",
+            "average_drop", "Average drop", "faithfulness", drops.average_drop, LOWER, FROM_0, drops.masked_cost,
+            GRAD_CAM_PLUSPLUS, "The share of the score that is lost when only the parts that the map marks are visible.",
         ),
         Metric(
             "increase_in_confidence", "Increase in confidence", "faithfulness", drops.increase_in_confidence, HIGHER,
-            SHARE, drops.one_more, GRAD_CAM_PLUSPLUS,
-            "Whether the score rises when only what the map shows is left; over a folder, the share of pictures where so.",
+            SHARE, drops.masked_cost, GRAD_CAM_PLUSPLUS,
+            "Whether the score rises when only the parts that the map marks are visible; over a folder, how often.",
         ),
         Metric(
-            "average_gain", "Average gain", "faithfulness", drops.average_gain, HIGHER, SHARE, drops.one_more,
+            "average_gain", "Average gain", "faithfulness", drops.average_gain, HIGHER, SHARE, drops.masked_cost,
             "Zhang et al. 2023, arXiv:2303.10523",
-            "How much of the room above the score is gained when only what the map shows is left.",
+            "The rise of the score when only the parts that the map marks are visible, relative to the largest rise.",
         ),
         Metric(
             "quick_deletion", "Quick deletion", "faithfulness", quick_deletion.quick_deletion, HIGHER, ANY,
@@ -53,139 +54,138 @@ METRICS = {
             "How much more the score falls without the map's strongest fifth than without a random fifth.",
         ),
         Metric(
-            "road", "ROAD", "faithfulness", road.road, HIGHER, ANY, road.both_orders, ROAD,
-            "How much more the score falls without the most relevant pixels than without the least relevant, halved, where "
-            "gaps are filled in so that they give nothing away.",
+            "road", "ROAD", "faithfulness", road.road, HIGHER, ANY, road.both_orders_cost, ROAD,
+            "Half the difference between the scores without the least and without the most relevant pixels, gaps filled in "
+            "from their surroundings.",
             axes=("share of pixels removed", "half the difference of the orders"),
         ),
         Metric(
             "road_most_relevant_first", "ROAD, most relevant first", "faithfulness", road.road_most_relevant_first, LOWER,
-            ANY, road.one_order, ROAD,
+            ANY, road.one_order_cost, ROAD,
             "The mean change of the score without the most relevant pixels, gaps filled in: far below 0 where they matter.",
-            axes=TAKEN,
+            axes=REMOVED,
         ),
         Metric(
             "road_least_relevant_first", "ROAD, least relevant first", "faithfulness", road.road_least_relevant_first,
-            HIGHER, ANY, road.one_order, ROAD,
-            "The mean change of the score without the least relevant pixels, with gaps filled in: near 0 where they did not "
-            "matter.",
-            axes=TAKEN,
+            HIGHER, ANY, road.one_order_cost, ROAD,
+            "The mean change of the score without the least relevant pixels, gaps filled in: near 0 if they do not matter.",
+            axes=REMOVED,
         ),
         Metric(
             "pixel_flipping", "Pixel flipping", "faithfulness", regions.pixel_flipping, HIGHER, ANY, regions.flipping_cost,
             "Bach et al. 2015, doi:10.1371/journal.pone.0130140",
             "The mean fall of the score while pixels are replaced, most relevant first.",
-            axes=TAKEN,
+            axes=REMOVED,
         ),
         Metric(
             "region_perturbation", "AOPC (region perturbation)", "faithfulness", regions.region_perturbation, HIGHER, ANY,
             regions.region_cost, "Samek et al. 2017, arXiv:1509.06321",
             "The mean fall of the score while squares are replaced by noise, most relevant first.",
-            axes=("share of squares taken away", "score"),
+            axes=("share of squares removed", "score"),
         ),
         Metric(
             "irof", "IROF", "faithfulness", regions.irof, HIGHER, (-math.inf, 1), regions.irof_cost,
             "Rieger and Hansen 2020, arXiv:2003.08747",
             "The share of the score that is lost on average while superpixels are covered, most relevant first.",
-            axes=("share of superpixels taken away", "score"),
+            axes=("share of superpixels removed", "score"),
         ),
         Metric(
             "faithfulness_correlation", "Faithfulness correlation", "faithfulness", correlation.faithfulness_correlation,
             HIGHER, SIGNED, correlation.set_cost, "Bhatt et al. 2020, arXiv:2005.00631",
-            "Whether the map's sum over random cells foretells how far the score falls without them: 1 is always, 0 never.",
+            "How well the map's sum over random cells predicts the fall of the score without them: 1 is always, 0 never.",
         ),
         Metric(
             "sensitivity_n", "Sensitivity-n", "faithfulness", correlation.sensitivity_n, HIGHER, SIGNED, correlation.n_cost,
             "Ancona et al. 2018, arXiv:1711.06104",
-            "The same for few cells and for many: the mean correlation of the map's sum and the fall of the score.",
-            axes=("share of cells taken away", "correlation"),
+            "The mean correlation of the map's sum over random cells and the fall of the score, for few cells and for many.",
+            axes=("share of cells removed", "correlation"),
         ),
         Metric(
             "infidelity", "Infidelity", "faithfulness", correlation.infidelity, LOWER, SHARE, correlation.set_cost,
-            SENSITIVITY, "How far the map is from foretelling the fall of the score without random squares: 0 is exact.",
+            SENSITIVITY, "The error in predicting from the map how far the score falls without random squares: 0 is exact.",
         ),
         Metric(
             "sufficiency", "Sufficiency", "faithfulness", regions.sufficiency, LOWER, ANY, regions.sufficiency_cost,
             "DeYoung et al. 2020, arXiv:1911.03429",
-            "How much of the score is lost when only the most relevant pixels stay.",
-            axes=COMING,
+            "How much of the score is lost when only the most relevant pixels are visible.",
+            axes=SHOWN,
         ),
         Metric(
             "arcc", "ARCC", "faithfulness", combined_score.arcc, HIGHER, SHARE, combined_score.arcc_cost,
             "Poppi et al. 2021, arXiv:2104.10252",
-            "Whether the map is short, keeps the score, and stays the same when made of what it shows: 1 is all three.",
+            "Whether the map is compact, keeps the score, and stays the same on the masked picture: 1 is all three.",
             METHOD,
         ),
         Metric(
             "max_sensitivity", "Max-sensitivity", "robustness", robustness.max_sensitivity, LOWER, FROM_0,
-            robustness.near_cost, SENSITIVITY,
-            "The largest relative change of the map when the picture is changed by a little noise.", METHOD,
+            robustness.neighbours_cost, SENSITIVITY,
+            "The largest relative change of the map when a little noise is added to the picture.", METHOD,
         ),
         Metric(
             "average_sensitivity", "Average sensitivity", "robustness", robustness.average_sensitivity, LOWER, FROM_0,
-            robustness.near_cost, "Bhatt et al. 2020, arXiv:2005.00631",
-            "The mean relative change of the map when the picture is changed by a little noise.", METHOD,
+            robustness.neighbours_cost, "Bhatt et al. 2020, arXiv:2005.00631",
+            "The mean relative change of the map when a little noise is added to the picture.", METHOD,
         ),
         Metric(
             "local_lipschitz", "Local Lipschitz estimate", "robustness", robustness.local_lipschitz, LOWER, FROM_0,
-            robustness.near_cost, "Alvarez-Melis and Jaakkola 2018, arXiv:1806.08049",
-            "The steepest change of the map near the picture, in the map's unit for each unit of the picture.", METHOD,
+            robustness.neighbours_cost, "Alvarez-Melis and Jaakkola 2018, arXiv:1806.08049",
+            "The largest change of the map for each unit of change of the picture, in the map's unit.", METHOD,
         ),
         Metric(
             "relative_input_stability", "Relative input stability", "robustness", robustness.relative_input_stability,
-            LOWER, FROM_0, robustness.near_and_output_cost, STABILITY,
-            "The largest relative change of the map for each relative change of the picture, while the class stays.", METHOD,
+            LOWER, FROM_0, robustness.neighbours_and_outputs_cost, STABILITY,
+            "The largest relative change of the map for a relative change of the picture, while the class stays.", METHOD,
         ),
         Metric(
             "relative_output_stability", "Relative output stability", "robustness", robustness.relative_output_stability,
-            LOWER, FROM_0, robustness.near_and_output_cost, STABILITY,
+            LOWER, FROM_0, robustness.neighbours_and_outputs_cost, STABILITY,
             "The largest relative change of the map for a relative change of the network's output, while the class stays.",
             METHOD,
         ),
         Metric(
             "flip_consistency", "Consistency under flip", "robustness", robustness.flip_consistency, HIGHER, SIGNED,
             robustness.flip_cost, "Guo et al. 2019, doi:10.1109/CVPR.2019.00082",
-            "How alike the maps of the picture and of its mirror image are: 1 is the same.", METHOD,
+            "How similar the maps of the picture and of its mirror image are: 1 is the same.", METHOD,
         ),
         Metric(
-            "pointing_game", "Pointing game", "localisation", localisation.pointing_game, HIGHER, SHARE, complexity.no_pass,
+            "pointing_game", "Pointing game", "localisation", localisation.pointing_game, HIGHER, SHARE, complexity.no_cost,
             "Zhang et al. 2016, arXiv:1608.00507", "Whether the strongest pixel of the map lies in the box.", BOX,
         ),
         Metric(
             "energy_pointing_game", "Energy pointing game", "localisation", localisation.energy_pointing_game, HIGHER, SHARE,
-            complexity.no_pass, "Wang et al. 2020, arXiv:1910.01279",
-            "The share of the map's positive evidence that is in the box.", BOX,
+            complexity.no_cost, "Wang et al. 2020, arXiv:1910.01279",
+            "The share of the map's positive evidence that lies in the box.", BOX,
         ),
         Metric(
             "relevance_rank_accuracy", "Relevance rank accuracy", "localisation", localisation.relevance_rank_accuracy,
-            HIGHER, SHARE, complexity.no_pass, RANK_ACCURACY,
-            "Of the most relevant pixels, as many as the box has, the share that lies in it.", BOX,
+            HIGHER, SHARE, complexity.no_cost, RANK_ACCURACY,
+            "The share of the k most relevant pixels that lie in the box, k the number of pixels in the box.", BOX,
         ),
         Metric(
             "top_k_intersection", "Top-k intersection", "localisation", localisation.top_k_intersection, HIGHER, SHARE,
-            complexity.no_pass, "Theiner et al. 2022, arXiv:2104.14995",
-            "Of a fixed number of the most relevant pixels, the share that lies in the box.", BOX,
+            complexity.no_cost, "Theiner et al. 2022, arXiv:2104.14995",
+            "The share of a fixed number of most relevant pixels that lies in the box.", BOX,
         ),
         Metric(
-            "sparseness", "Sparseness", "complexity", complexity.sparseness, HIGHER, SHARE, complexity.no_pass,
+            "sparseness", "Sparseness", "complexity", complexity.sparseness, HIGHER, SHARE, complexity.no_cost,
             "Chalasani et al. 2020, arXiv:1810.06583",
-            "How unevenly the map is spread: 0 where all pixels have the same, near 1 where a few have it all.",
+            "How unequal the pixels of the map are: 0 where all are equal, near 1 where a few hold everything.",
         ),
         Metric(
-            "entropy", "Entropy", "complexity", complexity.entropy, LOWER, SHARE, complexity.no_pass,
+            "entropy", "Entropy", "complexity", complexity.entropy, LOWER, SHARE, complexity.no_cost,
             "Bhatt et al. 2020, arXiv:2005.00631",
-            "How evenly the map is spread: 1 where all pixels have the same, 0 where a single one has it all.",
+            "How evenly the map is spread: 1 where all pixels are equal, 0 where a single one holds everything.",
         ),
         Metric(
             "effective_pixels", "Effective number of pixels", "complexity", complexity.effective_pixels, LOWER,
-            (1, math.inf), complexity.no_pass, "Nguyen and Martinez 2020, arXiv:2007.07584",
-            "How many pixels of equal weight would be as spread out as the map.",
+            (1, math.inf), complexity.no_cost, "Nguyen and Martinez 2020, arXiv:2007.07584",
+            "The number of pixels of equal weight that would be as spread out as the map.",
         ),
         Metric(
             "parameter_randomisation", "MPRT (cascading)", "randomisation", randomisation.parameter_randomisation, LOWER,
             SIGNED, randomisation.cascade_cost, "Adebayo et al. 2018, arXiv:1810.03292",
-            "How alike the map stays while the network's parameters are made random, from the last stage to the first: near "
-            "0 where it depends on them.", METHOD,
+            "How similar the map stays while the network is randomised, from the last stage to the first: near 0 where it "
+            "depends on the trained parameters.", METHOD,
             axes=("share of stages that are random", "rank correlation"),
         ),
         Metric(
@@ -198,18 +198,18 @@ METRICS = {
         Metric(
             "random_logit", "Random logit", "randomisation", randomisation.random_logit, LOWER, SIGNED,
             randomisation.logit_cost, "Sixt et al. 2020, arXiv:1912.09818",
-            "How alike the map stays when another class is asked about: near 1 where it says nothing about the class.",
+            "How similar the maps of this class and of others are: near 1 where the map says nothing about the class.",
             METHOD | {"classifier"},
         ),
         Metric(
             "completeness_error", "Completeness error", "axioms", axiomatic.completeness_error, LOWER, FROM_0,
             axiomatic.completeness_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
-            "How far the map's sum is from the score's change between a baseline and the picture: 0 is complete.",
+            "How far the map's sum is from the change of the score between a baseline and the picture: 0 is complete.",
         ),
         Metric(
             "implementation_invariance", "Implementation invariance", "axioms", axiomatic.implementation_invariance, LOWER,
             FROM_0, axiomatic.invariance_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
-            "How much the map changes when the network is written differently and computes the same: 0 is not at all.",
+            "How much the map changes when the network is implemented differently and computes the same: 0 is not at all.",
             METHOD,
         ),
     )
@@ -221,9 +221,9 @@ QUICK = (
     "energy_pointing_game",
 )  # fmt: skip
 
-# The evaluation of one activation map as published code of the field has it. (That code measured the coloured overlay; here
-# it is the map itself, as the papers define it.)
-SEED_PRESET = {
+# The evaluation of one activation map with the settings of published code. (That code measured the coloured overlay; here
+# the map itself is measured, as the papers define it.)
+PUBLISHED_PRESET: dict[str, dict[str, Any]] = {
     "average_drop": {"substrate": "dataset mean"},
     "increase_in_confidence": {"substrate": "dataset mean"},
     "deletion": {"substrate": "dataset mean", "pixels": 224},
@@ -231,12 +231,12 @@ SEED_PRESET = {
     "energy_pointing_game": {},
 }
 
-PRESETS = {"quick": {name: {} for name in QUICK}, "published": SEED_PRESET}
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {"quick": {name: {} for name in QUICK}, "published": PUBLISHED_PRESET}
 
 
 def find_metric(name: str) -> Metric:
-    """A metric by its id or its title, however it is spelt. What follows an @ only tells variants of one metric apart:
-    deletion@blur. Raises UnknownName."""
+    """The metric with this id or title; case, spaces and punctuation do not matter. What follows an @ names a variant of a
+    metric and is ignored: deletion@blur. Raises UnknownName."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower())

@@ -1,11 +1,9 @@
-"""How much a reader has to look at: measures of the map alone, of its magnitude |m| at the network's resolution.
-
-Nothing here says whether a map is true.
-"""
+"""How concentrated a map is, whether it is right or wrong: computed from |m| at the network's resolution, without passes."""
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xai_core.metrics.metric import Candidate, Case, Cost, Score
+from xai_core.metrics.metric import Candidate, Case, OptionValues, PassCost, Score
 
 EMPTY = "The map is zero everywhere."
 
@@ -13,8 +11,8 @@ EMPTY = "The map is zero everywhere."
 def sparseness(case: Case, candidate: Candidate) -> Score:
     """The Gini index of |m|.
 
-    value = sum_k (2 k - n - 1) |m|_(k) / (n sum |m|), |m|_(k) the k-th smallest of n values. 0 for a uniform map, near 1
-    where a single pixel has it all.
+    value = sum_k (2 k - n - 1) |m|_(k) / (n sum |m|), |m|_(k) the k-th smallest of n values, in [0, 1]. 0 for a uniform map,
+    near 1 where a single pixel holds everything.
     """
     values = np.sort(np.abs(candidate.values), axis=None)
     n, total = values.size, values.sum()
@@ -24,11 +22,11 @@ def sparseness(case: Case, candidate: Candidate) -> Score:
 
 
 def entropy(case: Case, candidate: Candidate) -> Score:
-    """The entropy of |m| as shares.
+    """The entropy of |m|, normalised to a sum of 1.
 
-    value = -sum p log p / log n, p = |m| / sum |m|: 1 for a uniform map, 0 where a single pixel has it all.
-    Deviation: divided by its largest value log n, so that maps of networks with different inputs compare; the fact
-    `nats` is the paper's number.
+    value = -sum p log p / log n, p = |m| / sum |m|, in [0, 1]: 1 for a uniform map, 0 where a single pixel holds everything.
+    Deviation: divided by its largest value log n, so that maps of networks with different input sizes can be compared; the
+    fact `nats` is the number as the paper defines it.
     """
     shares = _shares(candidate)
     if shares is None:
@@ -38,10 +36,11 @@ def entropy(case: Case, candidate: Candidate) -> Score:
 
 
 def effective_pixels(case: Case, candidate: Candidate) -> Score:
-    """How many pixels of equal weight would be as spread out.
+    """The number of pixels of equal weight that would be as spread out as the map.
 
-    value = (sum |m|)^2 / sum m^2, the participation ratio: n for a uniform map of n pixels, 1 for a single pixel. It does
-    not depend on the map's unit, as counting pixels above a fixed threshold does. Fact `share`: of all pixels.
+    value = (sum |m|)^2 / sum m^2, the participation ratio, in pixels: n for a uniform map of n pixels, 1 for a single pixel.
+    Unlike a count of the pixels above a fixed threshold it does not depend on the map's unit. Fact `share`: the value as a
+    share of all pixels.
     """
     shares = _shares(candidate)
     if shares is None:
@@ -50,11 +49,12 @@ def effective_pixels(case: Case, candidate: Candidate) -> Score:
     return Score(count, facts={"share": count / candidate.values.size})
 
 
-def _shares(candidate: Candidate):
+def _shares(candidate: Candidate) -> NDArray[np.float64] | None:
+    """The positive values of |m| as shares of their sum; None for a map that is zero everywhere."""
     values = np.abs(candidate.values).ravel()
     values = values[values > 0]
     return values / values.sum() if values.size else None
 
 
-def no_pass(options) -> Cost:
-    return Cost()
+def no_cost(options: OptionValues) -> PassCost:
+    return PassCost()

@@ -1,9 +1,8 @@
-"""What the network is shown at one point of a curve."""
+"""The image that the network saw at one point of a metric's curve."""
 
-from collections.abc import Mapping
-from inspect import isgenerator
-from typing import Any
+from collections.abc import Callable
 
+import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -15,43 +14,44 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import CONTROLS, candidate_of, case_of, control_candidates
+from xai_core.metrics.metric import Asking, OptionValues, Score
 from xai_core.models.explainable import ExplainableModel, Picture
 
 
 def curve_image(
     model: ExplainableModel,
     image: Picture | Prepared,
-    of: Explanation | NDArray | str,
+    of: Explanation | NDArray[np.floating] | str,
     metric: str,
     step: int,
     target: Target,
-    options: Mapping[str, Any] | None = None,
+    options: OptionValues | None = None,
     seed: int = 0,
 ) -> Tensor:
-    """The picture (3, H, W) that stands behind point number `step` of a metric's curve. No pass.
+    """The image (3, H, W) behind point number `step` of a metric's curve. Takes no pass.
 
-    `of` is a map as for `measure`, or the name of a control. Raises BadRequest where no single picture stands behind a
-    point.
+    `of` is a map as for `measure`, or the name of a control. Raises BadRequest for a metric whose points do not stand for
+    single images, and for a point that the curve does not have.
     """
     _, question, pixels = request_for(model, [image], target=target, seed=seed).activate()
     case = case_of(question, pixels, seed)
     if isinstance(of, str):
         candidate = control_candidates(question, case)[list(CONTROLS).index(of)]
     else:
-        candidate = candidate_of("map", of, None, pixels.shape[2:])
-    chosen = find_metric(metric)
-    running = chosen.run(case, candidate, **check_options(chosen.run, options or {}))
-    first, *ends, middle = next(running) if isgenerator(running) and has_images(metric) else [None, None]
-    if first is None:
-        raise BadRequest(f"No single picture stands behind a point of the curve of {chosen.title}.")
-    shown = [first.make, *([middle.make] * middle.count), *(end.make for end in ends)]
-    if not 0 <= step < len(shown):
-        raise BadRequest(f"The curve has the points 0 to {len(shown) - 1}, not {step}.")
-    row = step - 1 if 0 < step <= middle.count else 0
-    return shown[step](range(row, row + 1))[0].cpu()
+        candidate = candidate_of("map", of, None, case.size)
+    record = find_metric(metric)
+    running: Asking | Score = record.run(case, candidate, **check_options(record.run, options or {}))
+    if not has_images(metric) or isinstance(running, Score):
+        raise BadRequest(f"No single picture stands behind a point of the curve of {record.title}.")
+    first, *last, inner = next(running)
+    makers: list[Callable[[range], Tensor]] = [first.make, *[inner.make] * inner.count, *(query.make for query in last)]
+    if not 0 <= step < len(makers):
+        raise BadRequest(f"The curve has the points 0 to {len(makers) - 1}, not {step}.")
+    row = step - 1 if 0 < step <= inner.count else 0
+    return makers[step](range(row, row + 1))[0].cpu()
 
 
 def has_images(metric: str) -> bool:
-    """Whether one picture stands behind each point of the metric's curve."""
+    """Whether each point of the metric's curve is the score of one image."""
     axes = find_metric(metric).axes
     return axes is not None and axes[1] == "score"

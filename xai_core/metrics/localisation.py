@@ -1,7 +1,7 @@
-"""Whether a map lies where an object is: needs a box or a mask. No passes.
+"""Whether a map lies on an object: needs a box or a mask. No passes.
 
-A map may be true and still lie outside, where the network looks at the background; and a map in the middle scores well
-wherever photographers put their subject there: compare with the controls.
+A map may be right and still lie outside the box, where the network looks at the background; and a map in the middle of the
+picture scores well wherever photographers put their subject there: compare with the controls.
 """
 
 from typing import Annotated
@@ -12,25 +12,26 @@ from scipy.ndimage import distance_transform_edt
 from xai_core.core.options import Range
 from xai_core.metrics.metric import Candidate, Case, Score
 
-UNSEEN = "The network's crop shows nothing of the box."
+OUTSIDE_CROP = "The network's crop shows nothing of the box."
 
 
 def pointing_game(
     case: Case,
     candidate: Candidate,
     *,
-    tolerance: Annotated[int, Range(0, 100), "pixels of the network's input that a hit may lie beside the box"] = 15,
+    tolerance: Annotated[int, Range(0, 100), "how many pixels of the network's input a hit may lie outside the box"] = 15,
 ) -> Score:
     """Whether the strongest pixel lies in the box.
 
-    value = 1 where the largest value lies at most `tolerance` pixels from the box, else 0. Among several equal largest
-    values the value is the share of them that hits: what is to be expected of one drawn among them, so that a uniform map
-    scores the share of the picture that hits. The paper's tolerance is 15 pixels of the photograph; here they are pixels of
-    the network's input. Boxes that touch, as those of a mosaic, want a tolerance of 0.
+    value = 1 where the largest value lies at most `tolerance` pixels from the box, else 0. If several pixels share the
+    largest value, the value is the share of them that hits: the expectation for one drawn at random, so that a uniform map
+    scores the share of the picture that counts as a hit. The paper's tolerance is 15 pixels of the photograph; here they are
+    pixels of the network's input. For boxes that touch each other, as in a mosaic, use a tolerance of 0.
     """
-    if not case.inside.any():
-        return Score(float("nan"), note=UNSEEN)
-    hits = distance_transform_edt(~case.inside) <= tolerance
+    inside = case.box_mask()
+    if not inside.any():
+        return Score(float("nan"), note=OUTSIDE_CROP)
+    hits = distance_transform_edt(~inside) <= tolerance
     largest = candidate.values == candidate.values.max()
     return Score(float(hits[largest].mean()), facts={"equal largest": float(largest.sum()), **_facts(case)})
 
@@ -38,51 +39,56 @@ def pointing_game(
 def energy_pointing_game(case: Case, candidate: Candidate) -> Score:
     """The share of the positive evidence that lies in the box.
 
-    value = sum of max(m, 0) in the box / sum of max(m, 0). A uniform map scores the share of the picture in the box.
+    value = sum of max(m, 0) in the box / sum of max(m, 0), in [0, 1]. A uniform map scores the share of the picture that
+    lies in the box.
     """
-    if not case.inside.any():
-        return Score(float("nan"), note=UNSEEN)
+    inside = case.box_mask()
+    if not inside.any():
+        return Score(float("nan"), note=OUTSIDE_CROP)
     positive = np.clip(candidate.values, 0, None)
     if not positive.any():
         return Score(float("nan"), facts=_facts(case), note="The map has no positive evidence.")
-    return Score(float(positive[case.inside].sum() / positive.sum()), facts=_facts(case))
+    return Score(float(positive[inside].sum() / positive.sum()), facts=_facts(case))
 
 
 def relevance_rank_accuracy(case: Case, candidate: Candidate) -> Score:
-    """The share of the most relevant pixels, as many as the box has, that lie in the box.
+    """The share of the k most relevant pixels that lie in the box, k the number of pixels in the box.
 
-    value = |top k in the box| / k, k the number of pixels in the box. Pixels tied with the last of them count as far as is
-    to be expected of a draw among them, so that a uniform map scores the share of the picture in the box.
+    value = |top k in the box| / k, in [0, 1]. If several pixels are tied for the last of the k places, the value is the
+    expectation over a random choice among them, so that a uniform map scores the share of the picture that lies in the box.
+    Facts: the lowest and the highest value that such a choice can give.
     """
-    return _top(case, candidate, int(case.inside.sum()))
+    return _top(case, candidate, int(case.box_mask().sum()))
 
 
 def top_k_intersection(
     case: Case,
     candidate: Candidate,
     *,
-    share: Annotated[float, Range(0.005, 0.5, 0.005), "of the pixels that are looked at"] = 0.02,
+    share: Annotated[float, Range(0.005, 0.5, 0.005), "of all pixels, the most relevant, that are looked at"] = 0.02,
 ) -> Score:
-    """The share of the most relevant pixels that lie in the box.
+    """The share of the k most relevant pixels that lie in the box, k a fixed share of all pixels.
 
-    value = |top k in the box| / k, k = `share` of all pixels; 0.02 of 224 x 224 is the 1,000 of the paper. Ties as for the
-    relevance rank accuracy. A box of fewer than k pixels cannot reach 1.
+    value = |top k in the box| / k, in [0, 1], k = `share` of all pixels; 0.02 of 224 x 224 is the 1,000 of the paper. Ties
+    as in relevance rank accuracy. With a box of fewer than k pixels the value cannot reach 1.
     """
-    return _top(case, candidate, max(1, round(share * case.inside.size)))
+    return _top(case, candidate, max(1, round(share * case.box_mask().size)))
 
 
 def _top(case: Case, candidate: Candidate, count: int) -> Score:
-    """What is to be expected where pixels tied with the last are drawn among themselves; and the extremes of such draws."""
-    if not case.inside.any():
-        return Score(float("nan"), note=UNSEEN)
+    """The expected share of the `count` most relevant pixels in the box when ties for the last places are drawn at random;
+    as facts the lowest and the highest share that such draws can give."""
+    inside = case.box_mask()
+    if not inside.any():
+        return Score(float("nan"), note=OUTSIDE_CROP)
     last = np.partition(candidate.values, -count, axis=None)[-count]
     above, tied = candidate.values > last, candidate.values == last
-    sure, open_places = int((above & case.inside).sum()), count - int(above.sum())
-    among, hits = int(tied.sum()), int((tied & case.inside).sum())
-    lowest, highest = max(0, open_places - (among - hits)), min(open_places, hits)
+    sure, open_places = int((above & inside).sum()), count - int(above.sum())
+    tied_count, hits = int(tied.sum()), int((tied & inside).sum())
+    lowest, highest = max(0, open_places - (tied_count - hits)), min(open_places, hits)
     facts = {"lowest by ties": (sure + lowest) / count, "highest by ties": (sure + highest) / count}
-    return Score((sure + open_places * hits / among) / count, facts=facts | _facts(case))
+    return Score((sure + open_places * hits / tied_count) / count, facts=facts | _facts(case))
 
 
 def _facts(case: Case) -> dict[str, float]:
-    return {"share of the picture in the box": float(case.inside.mean())}
+    return {"share of the picture in the box": float(case.box_mask().mean())}

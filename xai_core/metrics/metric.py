@@ -1,34 +1,41 @@
-"""The record of one metric, as the catalogue lists it, and what a metric is given and asks for.
+"""The record of one metric in the catalogue, what a metric receives, what it asks the network, and what it returns.
 
-A metric is a generator: it yields lists of the pictures whose scores it wants, is sent those scores, and returns a Score.
-Whoever runs it decides how: `measuring` takes the pictures of many maps and metrics as one stream of batches.
+A metric is a generator. It yields lists of ScoreQuery (images, and the target to read of them), is sent one array of scores
+for each query, and returns a Score. It never runs the network itself: `scheduler.py` puts the images of many maps and
+metrics into the same batches. A metric that needs no scores is a plain function that returns a Score.
 
-    def drop(case, candidate, *, substrate: Substrate = "zero"):
-        plain, masked = yield [case.plain(target), Pictures(1, lambda rows: ..., target)]
+    def drop(case: Case, candidate: Candidate, *, substrate: Substrate = "zero") -> Asking:
+        original, masked = yield [case.original(target), ScoreQuery(1, lambda rows: ..., target)]
         return Score(...)
 """
 
 import inspect
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.core.options import options_of
-from xai_core.explanation.targets import Target
+from xai_core.core.errors import BadRequest
+from xai_core.core.options import Choice, options_of
+from xai_core.explanation.targets import Target, confidence
 from xai_core.models.explainable import ExplainableModel
 
 HIGHER, LOWER, NEITHER = "higher", "lower", ""
+ScoreKind = Annotated[
+    str, Choice(("confidence", "asked")), "the probability of the class, or the number that the map explains"
+]
+OptionValues = Mapping[str, Any]
+Value = TypeVar("Value")
 
 
 class Again(NamedTuple):
-    """How a map was made, for the metrics that make it again: the method's id, its options, cut, seed and precision."""
+    """How a map was computed, for the metrics that compute it again: the method's id, its options, cut, seed, precision."""
 
     method: str
-    options: Mapping[str, Any]
+    options: OptionValues
     cut: str | None = None
     seed: int = 0
     precision: str = "exact"
@@ -36,8 +43,12 @@ class Again(NamedTuple):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A map that is measured: `values` (H, W) float64 at the network's resolution, `raw` (h, w) as the method made it, and
-    how it was made, where that is known."""
+    """The map that is measured.
+
+    values  (H, W) float64, resized to the network's input
+    raw     (h, w) float32, as the method returned it
+    again   how it was computed; None where that is not known
+    """
 
     name: str
     values: NDArray[np.float64]
@@ -46,10 +57,10 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures that a metric wants scored: `make(rows)` gives (len(rows), 3, H, W), `target` reads (count,) values.
+class ScoreQuery:
+    """Images whose scores a metric asks for: `make(rows)` gives (len(rows), 3, H, W), `target` reads (count,) values.
 
-    Those with the same `key` and target are scored once for a picture, whoever asks.
+    Queries with the same `key` and target are scored once for a picture, whichever map or metric asks.
     """
 
     count: int
@@ -59,8 +70,13 @@ class Pictures:
 
 
 class Score(NamedTuple):
-    """What a metric returns: its value (NaN where undefined, with a note that says why), its curve (n, 2), facts beside the
-    value, and the passes that making maps again took."""
+    """What a metric returns.
+
+    value   NaN where it is undefined, with a note that says why
+    curve   (n, 2): x and y of the metric's axes
+    facts   further numbers, by name
+    passes  forward and backward passes spent on computing maps again
+    """
 
     value: float
     curve: NDArray[np.float64] | None = None
@@ -69,11 +85,13 @@ class Score(NamedTuple):
     passes: float = 0
 
 
-Asking = Generator[Sequence[Pictures], list[NDArray[np.float64]], Score]
+Scores = NDArray[np.float64]  # (count,) of one query
+Asking = Generator[Sequence[ScoreQuery], list[Scores], Score]
 
 
-class Cost(NamedTuple):
-    """Forward passes for each map, those that all maps of one picture share, and how often a map is made again."""
+class PassCost(NamedTuple):
+    """What a metric costs: forward passes for each map (`own`), forward passes that all maps of a picture share (`shared`),
+    and how often each map is computed again (`maps`)."""
 
     own: int = 0
     shared: int = 0
@@ -91,15 +109,15 @@ NEEDS = {
 class Metric:
     """One metric.
 
-    run        (case, candidate, *, options): a generator as above, or a plain function that returns a Score where the
-               network is not asked; its docstring holds formula and deviations
+    run        function(case, candidate, *, options), a generator or a plain function as described above; its docstring holds
+               formula, range, and where the metric deviates from its source
     direction  "higher" or "lower" is better; "" where neither is
-    range      (low, high) of its values, infinite where there is no bound
-    cost       options -> Cost
+    range      (low, high) of its values; infinite where there is no bound
+    cost       options -> PassCost
     needs      names of NEEDS
     source     the paper, with its address
     sentence   what the number means, in one sentence
-    axes       what a curve's x and y are; None for a metric without one
+    axes       names of a curve's x and y; None for a metric without a curve
     version    raised whenever the numbers change
     """
 
@@ -109,65 +127,97 @@ class Metric:
     run: Callable[..., Asking | Score]
     direction: str
     range: tuple[float, float]
-    cost: Callable[[Mapping[str, Any]], Cost]
+    cost: Callable[[OptionValues], PassCost]
     source: str
     sentence: str
     needs: frozenset[str] = frozenset()
     axes: tuple[str, str] | None = None
     version: int = 1
 
-    def named(self, options: Mapping[str, Any]) -> str:
-        """The title with the variant that was measured: 'Deletion (zero, 16 steps)'."""
-        said = []
+    def variant_title(self, options: OptionValues) -> str:
+        """The title with the options that were used: 'Deletion (zero, 16 steps)'."""
+        words: list[str] = []
         for option in options_of(self.run):
             value = options.get(option.name, option.default)
             if option.kind is str:
-                said.append(value)
+                words.append(value)
             elif value and option.kind is not bool:
-                said.append(f"{value:g} {option.name}")
-        return f"{self.title} ({', '.join(said)})" if said else self.title
+                words.append(f"{value:g} {option.name}")
+        return f"{self.title} ({', '.join(words)})" if words else self.title
 
     @property
     def definition(self) -> str:
         """Formula, options, deviations from the source."""
-        return inspect.getdoc(self.run)
+        return inspect.getdoc(self.run) or ""
 
     @property
     def arrow(self) -> str:
+        """The direction as an arrow; empty where there is none."""
         return {HIGHER: "↑", LOWER: "↓"}.get(self.direction, "")
+
+
+class Remake(Protocol):
+    """Computes maps as described by an Again: of `images` (n, 3, H, W), of another model or target where one is given.
+    Returns the maps (n, h, w) and the passes spent."""
+
+    def __call__(
+        self, again: Again, images: Tensor, of: ExplainableModel | None = None, target: Target | None = None
+    ) -> tuple[NDArray[np.float32], float]: ...
 
 
 @dataclass
 class Case:
-    """One picture before one network, and what is asked of it: what all metrics of this picture share.
+    """One picture, one network and one target: what all metrics and all maps of this picture share.
 
-    image    (1, 3, H, W) in [0, 1]
-    asked    the target that the maps explain
-    inside   (H, W) bool, where the box lies in what the network sees; None without a box
-    remake   (again, images (n,3,H,W), of=None, target=None) -> maps (n,h,w) float32 and passes: makes maps again, of
-             another model or target where one is given
-    twin     seed -> the model with random parameters
+    image   (1, 3, H, W) in [0, 1]
+    target  the target that the maps explain
+    inside  (H, W) bool, which pixels lie in the box; None without a box
+    remake  computes maps again
+    twin    seed -> the model with random parameters
+    cache   results that do not depend on the map
     """
 
     image: Tensor
-    asked: Target
+    target: Target
     seed: int
     inside: NDArray[np.bool_] | None
-    remake: Callable[..., tuple[NDArray[np.float32], float]]
+    remake: Remake
     model: ExplainableModel
     twin: Callable[[int], ExplainableModel]
-    memory: dict[Hashable, Any] = field(default_factory=dict)
+    cache: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
-        return tuple(self.image.shape[2:])
+        """Height and width of the image in pixels."""
+        height, width = self.image.shape[2:]
+        return height, width
 
-    def plain(self, target: Target) -> Pictures:
-        """The picture itself, scored once for all."""
-        return Pictures(1, lambda rows: self.image, target, key="plain")
+    def score_target(self, kind: str) -> Target:
+        """The target of a ScoreKind: the one that the maps explain, or the confidence of its class."""
+        return confidence(self.target) if kind == "confidence" else self.target
 
-    def remembered(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """What does not depend on the map: computed once for a picture."""
-        if key not in self.memory:
-            self.memory[key] = compute()
-        return self.memory[key]
+    def original(self, target: Target) -> ScoreQuery:
+        """The unchanged image, scored once for all metrics."""
+        return ScoreQuery(1, lambda rows: self.image, target, key="original")
+
+    def box_mask(self) -> NDArray[np.bool_]:
+        """(H, W): which pixels lie in the box. Raises BadRequest where there is no box."""
+        if self.inside is None:
+            raise BadRequest(f"This metric needs {NEEDS['box']}.")
+        return self.inside
+
+    def recompute(
+        self, candidate: Candidate, images: Tensor, *, model: ExplainableModel | None = None, target: Target | None = None
+    ) -> tuple[NDArray[np.float32], float]:
+        """Maps (n, h, w) of `images` (n, 3, H, W) by the candidate's method, of another model or target where one is given,
+        and the passes spent. Raises BadRequest where it is not known how the candidate was computed."""
+        if candidate.again is None:
+            raise BadRequest(f"This metric needs {NEEDS['method']}.")
+        return self.remake(candidate.again, images, of=model, target=target)
+
+    def cached(self, key: Hashable, compute: Callable[[], Value]) -> Value:
+        """A result that does not depend on the map, computed once for this picture."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+        value: Value = self.cache[key]
+        return value

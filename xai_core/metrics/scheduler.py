@@ -1,14 +1,13 @@
-"""Many metrics at work at once: what they ask for goes through the network as one stream of batches."""
+"""Runs many metrics at once: the images that they ask about go through the network as one stream of batches."""
 
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.attribution.sampling import ROUND, one_bar
@@ -16,119 +15,140 @@ from xai_core.core import runtime
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
 from xai_core.explanation.question import Question
-from xai_core.metrics.metric import Asking, Case, Pictures, Score
+from xai_core.metrics.metric import Asking, Case, Score, ScoreQuery, Scores
 from xai_core.models.outputs import Outputs
+
+UNFINISHED = Score(float("nan"))
 
 
 @dataclass
 class Job:
-    """One metric of one map at work: what it asks for now, and in the end its score, or NaN and why it failed."""
+    """One metric of one map.
 
-    name: Hashable
+    name     (metric, map)
+    start    starts the metric
+    queries  what it waits for now
+    score    its result once it is finished; NaN with a note where it failed
+    """
+
+    name: tuple[str, str]
     start: Callable[[], Asking | Score]
     running: Asking | None = None
-    asks: Sequence[Pictures] = field(default_factory=tuple)
-    score: Score | None = None
-    passes: float = 0
+    queries: Sequence[ScoreQuery] = ()
+    score: Score = UNFINISHED
+    finished: bool = False
+    passes: int = 0
     seconds: float = 0
 
-    def go_on(self, answers: list[NDArray] | None = None) -> bool:
-        """To the next request (true), or to the end. The first call starts it."""
+    def advance(self, scores: list[Scores] | None = None) -> bool:
+        """Run the metric to its next queries (true) or to its end (false). The first call starts it and takes no scores."""
         began = time.perf_counter()
         try:
             if self.running is None:
                 started = self.start()
                 if isinstance(started, Score):
-                    self.score = started
+                    self._finish(started)
                     return False
-                self.running, answers = started, None
-            self.asks = self.running.send(answers)
-            self.passes += sum(one.count for one in self.asks)
+                self.running = started
+            self.queries = next(self.running) if scores is None else self.running.send(scores)
+            self.passes += self.count
         except StopIteration as end:
-            self.score = end.value
-        except XaiError as error:  # of this map alone: the others go on
-            self.score = Score(float("nan"), note=str(error))
+            self._finish(end.value)
+        except XaiError as error:  # concerns this map alone: the other jobs continue
+            self._finish(Score(float("nan"), note=str(error)))
         finally:
             self.seconds += time.perf_counter() - began
-        return self.score is None
+        return not self.finished
+
+    @property
+    def count(self) -> int:
+        """How many images its queries have."""
+        return sum(query.count for query in self.queries)
+
+    def _finish(self, score: Score) -> None:
+        self.score, self.finished = score, True
 
 
 def run_jobs(question: Question, case: Case, jobs: Sequence[Job], expected: int, track: Track) -> Iterator[Job]:
-    """The jobs in the order in which they finish. They are started as the stream has room for them, so that memory does
-    not grow with their number; `expected` pictures are announced to `track`."""
+    """The jobs in the order in which they finish.
+
+    A job is started only when the current round has room for its images, so that memory does not grow with the number of
+    jobs. `expected` is the number of images that `track` is told about.
+    """
     batch = runtime.inner_batch(case.image[0, 0].numel(), question.model.device)
     report = one_bar(track, math.ceil(expected / batch))
-    waiting, asking = deque(jobs), deque()
-    while waiting or asking:
-        room, total = [], 0
-        while total < ROUND and (asking or waiting):
-            job = asking.popleft() if asking else waiting.popleft()
-            if job.asks or job.go_on():
-                room.append(job)
-                total += sum(one.count for one in job.asks)
+    unstarted: deque[Job] = deque(jobs)
+    running: deque[Job] = deque()
+    while unstarted or running:
+        group, total = [], 0
+        while total < ROUND and (running or unstarted):
+            job = running.popleft() if running else unstarted.popleft()
+            if job.queries or job.advance():
+                group.append(job)
+                total += job.count
             else:
                 yield job
-        if room:
-            answers = _answers(question, case, room, report)
-            for job, found in zip(room, answers, strict=True):
-                if job.go_on(found):
-                    asking.append(job)
+        if group:
+            answers = _answers(question, case, group, report)
+            for job, scores in zip(group, answers, strict=True):
+                if job.advance(scores):
+                    running.append(job)
                 else:
                     yield job
 
 
-def _answers(question: Question, case: Case, jobs: Sequence[Job], track: Track) -> list[list[NDArray]]:
-    """The scores of everything that these jobs ask for, in one sweep; what has a key is scored once for the picture."""
+def _answers(question: Question, case: Case, jobs: Sequence[Job], track: Track) -> list[list[Scores]]:
+    """The scores of every query of these jobs, computed in one sweep; a query with a key is computed once for a picture."""
     began = time.perf_counter()
-    wanted: dict[Hashable, Pictures] = {}
+    pending: dict[Hashable, ScoreQuery] = {}
     for job in jobs:
-        for number, ask in enumerate(job.asks):
-            if _name(job, number, ask) not in case.memory:
-                wanted.setdefault(_name(job, number, ask), ask)
-    scores = _swept(question, case, list(wanted.values()), track)
-    found = dict(zip(wanted, scores, strict=True))
-    case.memory |= {name: values for name, values in found.items() if wanted[name].key is not None}
-    whole, spent = sum(one.count for job in jobs for one in job.asks), time.perf_counter() - began
+        for number, query in enumerate(job.queries):
+            if _cache_key(job, number, query) not in case.cache:
+                pending.setdefault(_cache_key(job, number, query), query)
+    scores = dict(zip(pending, _swept(question, case, list(pending.values()), track), strict=True))
+    case.cache |= {key: values for key, values in scores.items() if pending[key].key is not None}
+    total, spent = sum(job.count for job in jobs), time.perf_counter() - began
     answers = []
     for job in jobs:
-        names = [_name(job, number, ask) for number, ask in enumerate(job.asks)]
-        answers.append([found[name] if name in found else case.memory[name] for name in names])
-        job.seconds += spent * sum(one.count for one in job.asks) / whole
+        keys = [_cache_key(job, number, query) for number, query in enumerate(job.queries)]
+        answers.append([scores[key] if key in scores else case.cache[key] for key in keys])
+        job.seconds += spent * job.count / total
     return answers
 
 
-def _name(job: Job, number: int, ask: Pictures) -> Hashable:
-    return ("score", ask.key, ask.target.key(0)) if ask.key is not None else (id(job), number)
+def _cache_key(job: Job, number: int, query: ScoreQuery) -> Hashable:
+    return ("score", query.key, query.target.key(0)) if query.key is not None else (id(job), number)
 
 
-def _swept(question: Question, case: Case, asks: Sequence[Pictures], track: Track) -> list[NDArray[np.float64]]:
-    """The scores of each ask, (count,): pictures of several asks share batches."""
-    ends = np.cumsum([0, *(ask.count for ask in asks)])
+def _swept(question: Question, case: Case, queries: Sequence[ScoreQuery], track: Track) -> list[Scores]:
+    """The scores (count,) of each query; images of several queries share batches."""
+    ends = np.cumsum([0, *(query.count for query in queries)])
     if not ends[-1]:
-        return [np.empty(0) for _ in asks]
+        return [np.empty(0) for _ in queries]
 
     def parts(rows: range) -> Iterator[tuple[int, range]]:
-        """The asks that these rows of the stream belong to, with their own rows."""
+        """The queries that these rows of the stream belong to, each with its own rows."""
         first = int(np.searchsorted(ends, rows.start, side="right")) - 1
-        for number in range(first, len(asks)):
+        for number in range(first, len(queries)):
             own = range(max(rows.start, ends[number]) - ends[number], min(rows.stop, ends[number + 1]) - ends[number])
             if ends[number] >= rows.stop:
                 break
             if own:
                 yield number, own
 
-    def pictures(rows: range) -> Tensor:
-        return torch.cat([asks[number].make(own) for number, own in parts(rows)])
+    def images(rows: range) -> Tensor:
+        return torch.cat([queries[number].make(own) for number, own in parts(rows)])
 
     def read(outputs: Outputs, rows: range) -> Tensor:
-        by_target, values, start = {}, [], 0
+        by_target: dict[str, Tensor] = {}
+        values, start = [], 0
         for number, own in parts(rows):
-            target = asks[number].target
+            target = queries[number].target
             if target.key(0) not in by_target:
                 by_target[target.key(0)] = target(outputs)
             values.append(by_target[target.key(0)][start : start + len(own)])
             start += len(own)
         return torch.cat(values)
 
-    scores = question.sweep_scores(pictures, read, int(ends[-1]), case.size, track).cpu().double().numpy()
+    scores = question.sweep_scores(images, read, int(ends[-1]), case.size, track).cpu().double().numpy()
     return np.split(scores, ends[1:-1])

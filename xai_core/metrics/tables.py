@@ -1,4 +1,4 @@
-"""Measurements as a table, and everything about them as JSON: what the page and the command line hand out."""
+"""Measurements as a table and as JSON, for downloads and for the command line."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,29 +12,31 @@ Rows = Iterable[tuple[str, str, Measurement]]
 
 
 def table(rows: Rows, metrics: Chosen) -> pd.DataFrame:
-    """One row for each map and metric: variant, value, direction, the controls and those that do as well, cost, note."""
-    options, found = chosen_metrics(metrics), []
-    for name, key, one in rows:
+    """One row for each map and metric: variant, value, direction, values of the controls, the controls that do at least as
+    well, passes, seconds, note."""
+    options = chosen_metrics(metrics)
+    table_rows = []
+    for name, key, measurement in rows:
         metric = find_metric(key)
-        found.append(
+        table_rows.append(
             {
                 "map": name,
                 "metric": key,
-                "variant": metric.named(options[key]),
-                "value": one.value,
+                "variant": metric.variant_title(options[key]),
+                "value": measurement.value,
                 "better": metric.direction,
-                **{control: one.controls.get(control) for control in one.controls},
-                "not better than": ", ".join(unbeaten(metric, one)),
-                "passes": one.passes,
-                "seconds": one.seconds,
-                "note": one.note,
+                **measurement.controls,
+                "not better than": ", ".join(unbeaten(metric, measurement)),
+                "passes": measurement.passes,
+                "seconds": measurement.seconds,
+                "note": measurement.note,
             }
         )
-    return pd.DataFrame(found)
+    return pd.DataFrame(table_rows)
 
 
-def described(rows: Rows, metrics: Chosen) -> list[dict[str, Any]]:
-    """The same with options, versions, facts and curves, as JSON takes it."""
+def records(rows: Rows, metrics: Chosen) -> list[dict[str, Any]]:
+    """One dictionary for each map and metric, with options, versions, facts and curves too, as JSON takes it."""
     options = chosen_metrics(metrics)
     return [
         {
@@ -43,7 +45,7 @@ def described(rows: Rows, metrics: Chosen) -> list[dict[str, Any]]:
             "version": find_metric(key).version,
             "options": options[key],
             "direction": find_metric(key).direction,
-            **vars(one),
+            **vars(measurement),
         }
-        for name, key, one in rows
+        for name, key, measurement in rows
     ]

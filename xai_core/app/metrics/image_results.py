@@ -63,7 +63,7 @@ def results(asked, maps: Maps, found: Found, verdicts: Mapping[str, Verdict]) ->
     with st.container(horizontal=True, gap="small"):
         for metric, options in asked.metrics.items():
             with st.container(border=True, width=PANEL):
-                st.markdown(f"**{METRICS[metric].named(options)}** {METRICS[metric].arrow}")
+                st.markdown(f"**{METRICS[metric].variant_title(options)}** {METRICS[metric].arrow}")
                 _badge(verdicts.get(metric))
                 _panel(metric, found)
                 st.caption(METRICS[metric].sentence)
@@ -197,7 +197,7 @@ def _frame(asked, maps: Maps, one: Measurement, name: str, metric: str, step: in
 
 
 def _curve_downloads(asked, points: pd.DataFrame, metric: str) -> None:
-    title = f"{METRICS[metric].named(asked.metrics[metric])}, {asked.chosen.name}, {asked.model.title}"
+    title = f"{METRICS[metric].variant_title(asked.metrics[metric])}, {asked.chosen.name}, {asked.model.title}"
 
     def drawn(kind: str) -> bytes:
         chart = metrics.curves(points, METRICS[metric].axes, None).properties(title=title, width=640)
@@ -228,7 +228,7 @@ def downloads(asked, found: Found) -> None:
             "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: tables.table(rows, asked.metrics).to_csv(index=False)),
             "Numbers (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
             "Everything with curves (JSON)": (
-                f"{stem}.json", "application/json", lambda: export.strict_json(tables.described(rows, asked.metrics)),
+                f"{stem}.json", "application/json", lambda: export.strict_json(tables.records(rows, asked.metrics)),
             ),
         }
     )  # fmt: skip

@@ -12,16 +12,17 @@ from xai_core.core import runtime
 _TIES = 1  # number of the draw
 
 
-def ranks(values: NDArray, seed: int) -> NDArray[np.int64]:
-    """The place of each pixel, 0 for the largest value; equal ones in the order of the seed's draws."""
+def ranks(values: NDArray[np.floating], seed: int) -> NDArray[np.int64]:
+    """The place of each pixel (H, W), 0 for the largest value; equal values are ordered by the draws of the seed."""
     draws = runtime.uniform_draw(seed, _TIES, values.shape).numpy()
-    found = np.empty(values.size, dtype=np.int64)
-    found[np.lexsort((draws.ravel(), -values.ravel()))] = np.arange(values.size)
-    return found.reshape(values.shape)
+    places = np.empty(values.size, dtype=np.int64)
+    places[np.lexsort((draws.ravel(), -values.ravel()))] = np.arange(values.size)
+    return places.reshape(values.shape)
 
 
-def ties(values: NDArray, counts: NDArray) -> tuple[float, NDArray[np.bool_]]:
-    """The share of pixels that have an equal, and which of the `counts` strongest sets depend on how ties are broken."""
+def ties(values: NDArray[np.floating], counts: NDArray[np.int64]) -> tuple[float, NDArray[np.bool_]]:
+    """The share of pixels whose value occurs more than once; and for each of `counts`, whether the set of that many
+    strongest pixels depends on how ties are broken."""
     ordered = np.sort(values, axis=None)[::-1]
     equal = ordered[1:] == ordered[:-1]
     tied = np.r_[equal, False] | np.r_[False, equal]

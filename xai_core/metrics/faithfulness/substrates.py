@@ -8,33 +8,26 @@ from torch import Tensor
 from xai_core.core import runtime
 from xai_core.core.options import Choice
 from xai_core.data.preprocessing import baseline_images, blurred
-from xai_core.explanation.targets import Target, confidence
 from xai_core.metrics.metric import Case
 
 SUBSTRATES = ("zero", "mean", "blur", "noise", "dataset mean", "published blur")
 Substrate = Annotated[
     str,
     Choice(SUBSTRATES),
-    "what stands where pixels are taken away: black; the picture's mean colour, its blur, noise; the colour that "
+    "what replaces pixels that are removed: black; the picture's mean colour, its blur, noise; the colour that "
     "normalisation makes zero; or the light blur of RISE",
 ]
-Scored = Annotated[str, Choice(("confidence", "asked")), "the probability of the class, or the number that the map explains"]
 _NOISE = 2  # number of the draw
 
 
-def measured(case: Case, score: str) -> Target:
-    """The target whose value is followed."""
-    return confidence(case.asked) if score == "confidence" else case.asked
-
-
 def substrate_image(case: Case, kind: str) -> Tensor:
-    """What stands for 'taken away', (1, 3, H, W) in [0, 1].
+    """The image (1, 3, H, W) in [0, 1] from which removed pixels are replaced.
 
     zero            black
-    mean, blur      the picture's own mean colour; the picture behind a Gaussian of a tenth of its shorter side
+    mean, blur      the picture's own mean colour; the picture blurred with a Gaussian of a tenth of its shorter side
     noise           uniform draws of the seed for every pixel and channel
-    dataset mean    what the network's normalisation makes zero: 'zero' in code that works on normalised tensors
-    published blur  a Gaussian of 11 x 11 pixels, sigma 5, as in the code of RISE; here the edge is continued outwards
+    dataset mean    the colour that the network's normalisation makes zero: 'zero' in code that works on normalised tensors
+    published blur  a Gaussian of 11 x 11 pixels, sigma 5, as in the code of RISE; here the edge is repeated outwards
     """
 
     def compute() -> Tensor:
@@ -48,9 +41,9 @@ def substrate_image(case: Case, kind: str) -> Tensor:
             return blurred(image, sigma=5, radius=5)
         return baseline_images(image, "black" if kind == "zero" else kind)
 
-    return case.remembered(("substrate", kind), compute)
+    return case.cached(("substrate", kind), compute)
 
 
-def mixed(start: Tensor, end: Tensor, order: Tensor, counts: Tensor) -> Tensor:
+def replaced(start: Tensor, end: Tensor, order: Tensor, counts: Tensor) -> Tensor:
     """`start` with the first counts[i] pixels of the order (H, W) taken from `end`, both (1, 3, H, W): (n, 3, H, W)."""
     return torch.where((order < counts.view(-1, 1, 1))[:, None], end, start)
