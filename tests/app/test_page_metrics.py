@@ -32,7 +32,7 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
     app = measured("deletion", "sparseness")
     said = text(app)
     assert "Measuring maps of the logit of tiger cat" in said
-    assert "Deletion (zero, 16 steps, confidence)" in said and "low where they mattered" in said
+    assert "Deletion (zero, 16 steps, confidence)" in said and "low where they matter" in said
     table = app.dataframe[0].value
     assert list(table.Map)[:2] == ["Grad-CAM", "Saliency"] and len(table) == 6
     assert table["Beats all controls"][0].endswith("of 2") and table.deletion.notna().all()
