@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -89,14 +89,15 @@ def explain(
     """
     if isinstance(image, Tensor) and image.ndim == 4:
         image = list(image)
-    images = list(image) if isinstance(image, list | tuple) else [image]
+    several = isinstance(image, list | tuple)
+    images = list(image) if isinstance(image, list | tuple) else [cast("Picture | Prepared", image)]
     if not images:
         return []
     requests = requests_for(
         model, images, {method: options}, target=target, rival=rival, cut=cut, precision=precision, seed=seed
     )
     explanations = [explanation for _, explanation in answer(requests, track)]
-    return explanations if isinstance(image, list | tuple) else explanations[0]
+    return explanations if several else explanations[0]
 
 
 def explain_methods(

@@ -1,4 +1,4 @@
-"""What an evaluation is going to do, before it does it: everything checked, and the passes and the time reckoned."""
+"""Validate an evaluation, and estimate its passes and its run time before it begins."""
 
 import platform
 import time
@@ -16,7 +16,8 @@ from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, check_options, options_of
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
-from xai_core.evaluation.store import CONTROL, Cell
+from xai_core.evaluation.store import Cell
+from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import CONTROLS, passes
 from xai_core.models.explainable import ExplainableModel
@@ -40,10 +41,10 @@ def quick_methods() -> list[str]:
 
 
 def variant(name: str) -> dict[str, str]:
-    """The options that a metric's name tells behind an @: "deletion@blur+steps=32" is a choice by its value, and a number
-    by its name. Raises UnknownName, BadRequest."""
+    """The options in a metric's name behind an @: in "deletion@blur+steps=32" a choice is given by its value, a number by
+    its name. Raises UnknownName, BadRequest."""
     id, _, told = name.partition("@")
-    found = {}
+    options = {}
     for piece in filter(None, told.split("+")):
         option, equals, value = piece.partition("=")
         if not equals:
@@ -53,13 +54,13 @@ def variant(name: str) -> dict[str, str]:
                 values = [value for one in declared if isinstance(one.bounds, Choice) for value in one.bounds.values]
                 raise BadRequest(f"'{piece}' is no variant of {id}; it takes NAME=VALUE, or one of {', '.join(values)}.")
             option, value = fits[0], piece
-        found[option] = value
-    return found
+        options[option] = value
+    return options
 
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """Everything that decides the numbers but the models and the pictures; checked by `asked`."""
+    """What is measured, and how: all that decides the numbers beside models and pictures. Made by `check_settings`."""
 
     methods: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Mapping[str, Any]]
@@ -87,34 +88,47 @@ class EvaluationSettings:
         return total
 
     def as_json(self) -> dict[str, Any]:
-        """What must be the same for a run to be gone on with."""
+        """What must be the same for a run to be resumed."""
         boxes = {name: [list(box) for box in given] for name, given in self.boxes.items()}
         return {"target": self.target, "seed": self.seed, "precision": self.precision, "boxes": boxes}
 
 
-def asked(
-    methods: Given, metrics: Given, *, target: str, seed: int, precision: str, boxes: Mapping | None
+def check_settings(
+    methods: Given,
+    metrics: Given,
+    *,
+    target: str,
+    seed: int,
+    precision: str,
+    boxes: Mapping[str, Sequence[Box]] | None,
 ) -> EvaluationSettings:
-    """From names, or names with options. Raises UnknownName, BadRequest."""
-    methods, metrics = ({**given} if isinstance(given, Mapping) else dict.fromkeys(given) for given in (methods, metrics))
+    """Settings from names, or from names with options. Raises UnknownName, BadRequest."""
     if not methods or not metrics:
         raise BadRequest("Name at least one method and one metric.")
-    if precision not in runtime.PRECISIONS:
-        raise BadRequest(f"Precision is one of {', '.join(runtime.PRECISIONS)}, not '{precision}'.")
-    checked = {find_method(name).id: check_options(find_method(name).run, given or {}) for name, given in methods.items()}
+    runtime.check_precision(precision)
+    checked = {}
+    for name, options in _with_options(methods):
+        method = find_method(name)
+        checked[method.id] = check_options(method.run, options)
     wanted = {}
-    for name, given in metrics.items():
+    for name, options in _with_options(metrics):
         metric = find_metric(name)
         if "box" in metric.needs and not boxes:
             raise BadRequest(f"{metric.title} needs boxes: give some, or leave the metric out.")
         _, at, told = name.partition("@")
-        wanted[f"{metric.id}{at}{told}"] = check_options(metric.run, variant(f"{metric.id}{at}{told}") | dict(given or {}))
+        wanted[f"{metric.id}{at}{told}"] = check_options(metric.run, variant(f"{metric.id}{at}{told}") | dict(options))
     return EvaluationSettings(checked, wanted, target, seed, precision, {**(boxes or {})})
 
 
+def _with_options(names: Given) -> list[tuple[str, Mapping[str, Any]]]:
+    if isinstance(names, Mapping):
+        return [(name, options or {}) for name, options in names.items()]
+    return [(name, {}) for name in dict.fromkeys(names)]
+
+
 class ModelFacts(NamedTuple):
-    """What is known of one model before the work: its entry in the manifest, which methods do not fit it and why, the cells
-    of a picture, and what these take."""
+    """What is known of a model before the work: its entry in the manifest, why methods do not fit it, the (method, metric)
+    pairs of a picture, and the passes and seconds that these take."""
 
     described: dict[str, Any]
     misfits: dict[str, str]
@@ -123,15 +137,15 @@ class ModelFacts(NamedTuple):
     seconds: float
 
 
-def about(name: str, model: ExplainableModel, wanted: EvaluationSettings) -> ModelFacts:
-    """Raises BadRequest for a model that cannot be asked."""
-    if not wanted.fitting(model):
+def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -> ModelFacts:
+    """Raises BadRequest for a model that cannot be measured."""
+    if not settings.fitting(model):
         raise BadRequest(f"None of these methods fits {model.title}.")
     if not model.has_classifier:
         raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it (python -m xai_core probe).")
-    if wanted.target not in (PREDICTED, LABEL):
+    if settings.target not in (PREDICTED, LABEL):
         blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
-        _, question, images = request_for(model, [blank], target=wanted.target).activate()
+        _, question, images = request_for(model, [blank], target=settings.target).activate()
         question(images)
     described = {
         "title": model.title + (", untrained" if name.endswith("/random") else ""),
@@ -139,9 +153,9 @@ def about(name: str, model: ExplainableModel, wanted: EvaluationSettings) -> Mod
         "group": group(name),
         "input": model.recipe.input_size,
     }
-    misfits = {name: why for name in wanted.methods if (why := METHODS[name].misfit(model))}
-    count = wanted.passes(model)
-    return ModelFacts(described, misfits, wanted.cells(model), count, count * _pass_seconds(model))
+    misfits = {name: why for name in settings.methods if (why := METHODS[name].misfit(model))}
+    count = settings.passes(model)
+    return ModelFacts(described, misfits, settings.cells(model), count, count * _pass_seconds(model))
 
 
 def group(model: str) -> str:
@@ -166,7 +180,7 @@ def _pass_seconds(model: ExplainableModel) -> float:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What there is to do: pictures, rows, and by model the blocks to do, with passes and about how many seconds each."""
+    """What is left to do: pictures, rows, and for each model the blocks, with the passes and estimated seconds of each."""
 
     pictures: int
     rows: int
@@ -190,7 +204,7 @@ class EvaluationPlan:
 
 
 def in_time(seconds: float) -> str:
-    """'about 5 min': a length of time that is not known better."""
+    """An estimated time in words: 'about 5 min'."""
     for size, unit in ((3600.0, "h"), (60.0, "min")):
         if seconds >= 1.5 * size:
             return f"about {seconds / size:.2g} {unit}"
@@ -213,37 +227,39 @@ def plan(pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], blo
         sum(len(CONTROLS) if method == CONTROL else 1 for block in blocks for method, _ in block.missing),
         todo,
         len(pictures) * len(models) - len(blocks),
-        {name: one.passes for name, one in models.items()},
-        {name: one.seconds for name, one in models.items()},
+        {name: facts.passes for name, facts in models.items()},
+        {name: facts.seconds for name, facts in models.items()},
     )
 
 
 def blocks(
-    pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], there: Mapping[tuple[str, str], frozenset[Cell]]
+    pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], done: Mapping[tuple[str, str], frozenset[Cell]]
 ) -> Iterator[Block]:
-    """What is missing, in the order of the work: some pictures with each model, then the next ones."""
+    """What is missing, in the order of the work: the first pictures with each model, then the next ones."""
     every = list(pictures.items())
     for start in range(0, len(every), TURN):
-        for name, one in models.items():
+        for name, facts in models.items():
             for digest, entry in every[start : start + TURN]:
-                missing = one.cells - there.get((digest, name), frozenset())
+                missing = facts.cells - done.get((digest, name), frozenset())
                 if missing:
                     yield Block(name, entry, digest, missing)
 
 
-def manifest(wanted: EvaluationSettings, pictures: Dataset, count: int, models: Mapping[str, ModelFacts]) -> dict[str, Any]:
-    """Everything that was asked, of whom, and with what, for `runs.writing`."""
+def manifest(
+    settings: EvaluationSettings, pictures: Dataset, count: int, models: Mapping[str, ModelFacts]
+) -> dict[str, Any]:
+    """What the run measures, on which models, and with which software: for `store.open_for_writing`."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": wanted.as_json() | {"data": pictures.title},
+        "asked": settings.as_json() | {"data": pictures.title},
         "pictures": count,
-        "models": {name: one.described for name, one in models.items()},
-        "misfits": {name: one.misfits for name, one in models.items()},
+        "models": {name: facts.described for name, facts in models.items()},
+        "misfits": {name: facts.misfits for name, facts in models.items()},
         "methods": {
             name: {"title": METHODS[name].title, "version": METHODS[name].version, "options": dict(options)}
-            for name, options in wanted.methods.items()
+            for name, options in settings.methods.items()
         },
-        "metrics": {name: _described(name, options) for name, options in wanted.metrics.items()},
+        "metrics": {name: _described(name, options) for name, options in settings.metrics.items()},
         "software": {
             "xai_core": __version__,
             "torch": torch.__version__,

@@ -7,7 +7,7 @@ metrics one stream of batches. A block is stored whole or not at all; memory doe
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import match_classes
 from xai_core.evaluation import planner, store
 from xai_core.evaluation.planner import LABEL, PREDICTED, Block, Box, EvaluationPlan, EvaluationSettings, Given
-from xai_core.evaluation.store import CONTROL, EvaluationRun, RunWriter
+from xai_core.evaluation.store import EvaluationRun, RunWriter
+from xai_core.evaluation.summary import CONTROL
 from xai_core.explanation.request import ActiveRequest, Request
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.catalog import find_metric
@@ -88,25 +89,26 @@ def evaluate(
 
     Raises subclasses of XaiError with one sentence; what was measured before is stored.
     """
-    wanted = planner.asked(methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes)
-    chosen = selection.pictures_of(images)
+    settings = planner.check_settings(methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes)
+    dataset = selection.pictures_of(images)
     if not models:
         raise BadRequest("Name at least one model.")
-    held = _Held(load)  # each in turn, so that a missing one is known of before the work begins
-    about = {name: planner.about(name, held.model(name), wanted) for name in models}
-    pictures, left_out = selection.looked_through(chosen, selection.drawn(chosen, count, seed))
-    manifest = planner.manifest(wanted, chosen, len(pictures), about)
+    loader = _OneModel(load)  # each in turn, so that a missing one is known of before the work begins
+    facts = {name: planner.facts_of(name, loader.model(name), settings) for name in models}
+    pictures, left_out = selection.looked_through(dataset, selection.drawn(dataset, count, seed))
+    manifest = planner.manifest(settings, dataset, len(pictures), facts)
     if dry:
-        return planner.plan(pictures, about, list(planner.blocks(pictures, about, store.stored_cells(Path(out), manifest))))
+        return planner.plan(pictures, facts, list(planner.blocks(pictures, facts, store.stored_cells(Path(out), manifest))))
     with store.open_for_writing(Path(out), manifest) as writer:
         for words in writer.messages:
             say(words)
-        blocks = list(planner.blocks(pictures, about, store.open_run(out).cells()))
-        plan = planner.plan(pictures, about, blocks)
+        blocks = list(planner.blocks(pictures, facts, store.open_run(out).cells()))
+        plan = planner.plan(pictures, facts, blocks)
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
-        carried = thumbnails and chosen.title != selection.SAMPLE_SET
-        ended = _work(chosen, blocks, wanted, held, writer, left_out, budget, carried, track, within)
+        small_copies = thumbnails and dataset.title != selection.SAMPLE_SET
+        work = _Work(dataset, settings, loader, writer, left_out, small_copies, within)
+        ended = work.measure(track(blocks), budget)
         writer.flush()
         writer.describe(state="finished" if ended else "stopped", left_out=left_out)
     for name, why in left_out.items():
@@ -116,53 +118,64 @@ def evaluate(
     return store.open_run(out)
 
 
-class _Held:
+class _OneModel:
     """One model at a time, the last one asked for, and its untrained twins where a metric has asked for them."""
 
     def __init__(self, load: Load):
-        self._load, self._name, self._model, self.twin = load, None, None, None
+        self._load = load
+        self._loaded: tuple[str, ExplainableModel, Twin] | None = None
 
     def model(self, name: str) -> ExplainableModel:
-        if name != self._name:
-            self._model = self.twin = None  # before the next one is loaded
-            self._name, self._model = name, self._load(name)
-            self.twin = twins(self._model)
-        return self._model
+        return self._current(name)[0]
+
+    def twin(self, name: str) -> Twin:
+        return self._current(name)[1]
+
+    def _current(self, name: str) -> tuple[ExplainableModel, Twin]:
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = None  # out of memory before the next one is loaded
+            model = self._load(name)
+            self._loaded = (name, model, twins(model))
+        return self._loaded[1:]
 
 
-def _work(
-    pictures,
-    blocks,
-    wanted,
-    held,
-    writer: RunWriter,
-    left_out,
-    budget: float | None,
-    thumbnails: bool,
-    track: Track,
-    within: Track,
-) -> bool:
-    """Measure and store; False where the budget was used up before the end."""
-    begun, longest = time.monotonic(), 0.0
-    for block in track(blocks):
-        started = time.monotonic()
-        if budget is not None and longest and started - begun + longest > budget:
-            return False
-        if block.entry.name in left_out:
-            continue
+@dataclass(frozen=True)
+class _Work:
+    """The work of one run: measures blocks and stores their rows."""
+
+    dataset: Dataset
+    settings: EvaluationSettings
+    loader: _OneModel
+    writer: RunWriter
+    left_out: dict[str, str]
+    thumbnails: bool
+    within: Track
+
+    def measure(self, blocks: Iterable[Block], budget: float | None) -> bool:
+        """Measure and store; False where the budget was used up before the end."""
+        begun, longest = time.monotonic(), 0.0
+        for block in blocks:
+            started = time.monotonic()
+            if budget is not None and longest and started - begun + longest > budget:
+                return False
+            if block.entry.name not in self.left_out:
+                self._measure_block(block)
+                longest = max(longest, time.monotonic() - started)
+        return True
+
+    def _measure_block(self, block: Block) -> None:
+        name, writer = block.entry.name, self.writer
         try:
-            picture = pictures.open(block.entry.name)
-            model = held.model(block.model)
-            rows = measured(model, block, picture, wanted, held.twin, within)
+            picture = self.dataset.open(name)
+            model, twin = self.loader.model(block.model), self.loader.twin(block.model)
+            rows = measured(model, block, picture, self.settings, twin, self.within)
         except BadPicture as error:
-            left_out[block.entry.name] = str(error)
-            continue
-        small = _small(picture) if thumbnails else None
-        writer.add(rows, small and {"picture": block.picture, "name": block.entry.name, "thumbnail": small})
-        longest = max(longest, time.monotonic() - started)
+            self.left_out[name] = str(error)
+            return
+        small_copy = {"picture": block.picture, "name": name, "thumbnail": _small(picture)} if self.thumbnails else None
+        writer.add(rows, small_copy)
         if time.monotonic() - writer.flushed > FLUSH_SECONDS or writer.waiting > FLUSH_ROWS:
             writer.flush()
-    return True
 
 
 def _small(picture: Image.Image) -> bytes:
@@ -274,7 +287,7 @@ def measured(
     work = _BlockWork.of(request, block, settings, twin, track)
     missing = {method for method, _ in block.missing}
     explanations, failures = work.explain([name for name in settings.methods if name in missing])
-    rows = []
+    rows: list[dict[str, Any]] = []
     for methods, metrics in _products(block, list(explanations)):
         maps = {name: explanations[name] for name in methods if name != CONTROL}
         rows += work.measure(maps, metrics, CONTROL in methods)
@@ -299,9 +312,9 @@ def _class(model: ExplainableModel, entry: Labelled, target: str) -> int | str |
 
 def _products(block: Block, explained: Sequence[str]) -> list[tuple[list[str], list[str]]]:
     """The missing pairs as products of methods and metrics, each to be measured in one stream: usually one product."""
-    found: dict[frozenset[str], list[str]] = {}
+    products: dict[frozenset[str], list[str]] = {}
     for name in (*explained, CONTROL):
         metrics = frozenset(metric for method, metric in block.missing if method == name)
         if metrics:
-            found.setdefault(metrics, []).append(name)
-    return [(methods, sorted(metrics)) for metrics, methods in found.items()]
+            products.setdefault(metrics, []).append(name)
+    return [(methods, sorted(metrics)) for metrics, methods in products.items()]

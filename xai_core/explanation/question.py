@@ -1,11 +1,12 @@
-"""The one object that every method and metric takes: a model, what is asked of it, and where it is cut.
+"""The object that every method and metric takes: a model, the target that is read from its outputs, and the cut.
 
-law, tested at every cut of every family:  question(x) == question.tail(question.trunk(x))
+Tested at every cut of every family:  question(x) == question.tail(question.trunk(x))
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from xai_core.explanation.targets import Target, check_length
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import Outputs
 
+# Of a function of (n, ...) at a point (n, ...): its values (n,) and what else is derived from one or two backward passes.
+Derivative = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, ...]]
+
 
 class AtCut(NamedTuple):
     """What a CAM is made of: activations and gradient at the cut, both (n, C, h, w), and the target's values (n,)."""
@@ -30,7 +34,7 @@ class AtCut(NamedTuple):
 
 
 def unravel(rows: range, ways: int) -> tuple[Tensor, Tensor]:
-    """Which picture and which of its `ways` each row of a sweep is about, where a picture's ways follow one another."""
+    """For each row of a sweep over `ways` variants of each picture: the index of the picture, and that of the variant."""
     index = torch.arange(rows.start, rows.stop)
     return index // ways, index % ways
 
@@ -60,7 +64,7 @@ class Question:
     cut: str
     precision: str = "exact"
     tally: Tally = field(default_factory=Tally, repr=False)
-    _memory: dict = field(default_factory=dict, repr=False)
+    _memory: dict[str, tuple[Tensor, Any]] = field(default_factory=dict, repr=False)
 
     def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's value of each picture, (n,), differentiable. `rows` says whose target each picture gets."""
@@ -70,7 +74,7 @@ class Question:
         return self.target(outputs, rows)
 
     def gradient(
-        self, images: Tensor, rows: Tensor | None = None, how: Callable = value_and_gradient
+        self, images: Tensor, rows: Tensor | None = None, how: Derivative = value_and_gradient
     ) -> tuple[Tensor, Tensor]:
         """Values (n,) and their gradients to the pixels, (n, 3, H, W); or what else `how` makes of one backward pass."""
         values, gradient = self.differentiate(self, images, rows, images, how)
@@ -80,9 +84,15 @@ class Question:
         return values, gradient
 
     def differentiate(
-        self, function, at: Tensor, rows: Tensor | None, images: Tensor, how: Callable = value_and_gradient
+        self,
+        function: Callable[[Tensor, Tensor | None], Tensor],
+        at: Tensor,
+        rows: Tensor | None,
+        images: Tensor,
+        how: Derivative = value_and_gradient,
     ) -> tuple[Tensor, ...]:
-        """`how` (of `autograd`) applied to `function(at, rows)`, as many rows at once as their graphs fit into memory."""
+        """`how` (of `core.autodiff.gradients`) applied to `function(at, rows)`: as many rows at once as their graphs fit
+        into memory."""
         if rows is None and len(self.target) > 1:
             check_length(self.target, len(images))
             rows = torch.arange(len(images))
@@ -92,8 +102,8 @@ class Question:
             return how(lambda leaf: function(leaf, whose), at[batch.start : batch.stop])
 
         size = runtime.inner_batch(images[0, 0].numel(), self.model.device, graph=True)
-        found = zip(*runtime.each_batch(part, len(images), size), strict=True)
-        return tuple(runtime.joined(tensors) for tensors in found)
+        batches = runtime.each_batch(part, len(images), size)
+        return tuple(runtime.joined(tensors) for tensors in zip(*batches, strict=True))
 
     def sweep(self, pictures: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter) -> Outputs:
         """Outputs of `total` pictures of (height, width) `size`, made a few at a time by `pictures(rows)`; no graph.
@@ -106,14 +116,14 @@ class Question:
     def sweep_features(
         self, features: Callable[[range], Tensor], total: int, size: tuple[int, int], track: Track = iter
     ) -> Outputs:
-        """As `sweep`, for a caller who runs the network on rows himself: `features(rows)` is called without a graph, in
-        the question's precision, and counts as one pass a row."""
+        """As `sweep`, where the caller runs the network: `features(rows)` is called without a graph, in the question's
+        precision, and counts as one pass for each row."""
 
         def part(rows: range) -> Tensor:
             with torch.no_grad(), self.autocast():
-                found = features(rows)
+                batch_features = features(rows)
             self.tally.forward += len(rows)
-            return found
+            return batch_features
 
         batch = runtime.inner_batch(size[0] * size[1], self.model.device)
         return self._read(runtime.each_batch(part, total, batch, track))
@@ -126,7 +136,7 @@ class Question:
         size: tuple[int, int],
         track: Track = iter,
     ) -> Tensor:
-        """As `sweep`, keeping nothing but the scores (n,) that `read(outputs, rows)` takes from each inner batch."""
+        """As `sweep`, but only the scores (n,) that `read(outputs, rows)` takes from each inner batch are kept."""
 
         def part(rows: range) -> Tensor:
             with torch.no_grad():
@@ -140,7 +150,9 @@ class Question:
 
     def outputs(self, images: Tensor, track: Track = iter) -> Outputs:
         """Outputs of all pictures, without a graph, in inner batches."""
-        return self.sweep(lambda rows: images[rows.start : rows.stop], len(images), images.shape[2:], track)
+        return self.sweep(
+            lambda rows: images[rows.start : rows.stop], len(images), (images.shape[2], images.shape[3]), track
+        )
 
     def scores(self, images: Tensor, rows: Tensor | None = None, track: Track = iter) -> Tensor:
         """The same numbers as `question(images)`, without a graph, in inner batches."""
@@ -152,9 +164,9 @@ class Question:
 
         def part(rows: range) -> Tensor:
             with torch.no_grad(), self.autocast():
-                found = self.model.network.trunk(images[rows.start : rows.stop], self.cut)
+                activations = self.model.network.trunk(images[rows.start : rows.stop], self.cut)
             self.tally.forward += len(rows)
-            return found
+            return activations
 
         def compute() -> Tensor:
             size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
@@ -190,8 +202,8 @@ class Question:
         Attention is written out for it: the fused kernel has no second derivative.
         """
         with ExplicitAttention():
-            found = self.differentiate(self.tail, self.trunk(images), None, images, value_and_curvature)
-        return self.grid(found[2]).float()
+            _, _, product = self.differentiate(self.tail, self.trunk(images), None, images, value_and_curvature)
+        return self.grid(product).float()
 
     def tail_sweep(
         self, images: Tensor, change: Callable[[Tensor, Tensor, Tensor], None], ways: int, track: Track = iter
@@ -204,7 +216,7 @@ class Question:
         activations = self.trunk(images)
 
         def part(rows: range) -> Tensor:
-            which, way = (found.to(activations.device) for found in unravel(rows, ways))
+            which, way = (index.to(activations.device) for index in unravel(rows, ways))
             copies = activations[which]
             grid = self.grid(copies)
             if grid.untyped_storage().data_ptr() != copies.untyped_storage().data_ptr():
@@ -221,9 +233,9 @@ class Question:
 
         def part(rows: range) -> Tensor:
             with torch.no_grad(), self.autocast():
-                found = self.model.network.tail(activations[rows.start : rows.stop], self.cut).features
+                features = self.model.network.tail(activations[rows.start : rows.stop], self.cut).features
             self.tally.tail += len(rows)
-            return found
+            return features
 
         def compute() -> Outputs:
             size = runtime.inner_batch(images[0, 0].numel(), self.model.device)
@@ -245,22 +257,31 @@ class Question:
         """The same question about some of the pictures."""
         return replace(self, target=self.target.select(rows), _memory={})
 
-    def changed(self, **what) -> "Question":
-        """The same question with another `target`, `cut` or `model`; passes count together, and what does not depend on
-        the target is still remembered where only the target changes."""
-        kept = ("trunk", "outputs") if what.keys() <= {"target"} else ()
-        return replace(self, **what, _memory={name: held for name, held in self._memory.items() if name in kept})
+    def changed(
+        self, *, target: Target | None = None, cut: str | None = None, model: ExplainableModel | None = None
+    ) -> "Question":
+        """The same question with another target, cut or model (None: as it is). Passes are counted together; where only the
+        target changes, what does not depend on it is still remembered."""
+        reusable = ("trunk", "outputs") if cut is None and model is None else ()
+        memory = {name: remembered for name, remembered in self._memory.items() if name in reusable}
+        return replace(
+            self,
+            target=self.target if target is None else target,
+            cut=cut or self.cut,
+            model=model or self.model,
+            _memory=memory,
+        )
 
     def _remembered(self, what: str, images: Tensor, compute: Callable[[], Result]) -> Result:
         """What was computed last for these very pictures, or what `compute` returns now."""
-        held = self._memory.get(what)
-        if held is None or held[0] is not images:
-            self._memory[what] = held = (images, compute())
-        return held[1]
+        if what not in self._memory or self._memory[what][0] is not images:
+            self._memory[what] = (images, compute())
+        result: Result = self._memory[what][1]
+        return result
 
     def _read(self, features: Sequence[Tensor]) -> Outputs:
         return Outputs(runtime.joined(features), self.model.network.project, self.model.network.classify)
 
-    def autocast(self):
+    def autocast(self) -> AbstractContextManager[None]:
         """The context in which stages run at this question's precision."""
         return runtime.autocast(self.precision, self.model.device)

@@ -68,8 +68,9 @@ def self_test(
         yield from (Verdict(key, None, said, {}) for key in chosen)
         return
     blinded = behind(model, quadrant)
+    view = model.prepare(pixels[0])  # the crop as a picture of its own: quadrants are given in its pixels
     for key, options in chosen.items():
-        yield _verdict(blinded, prepared, key, options, asked, quadrant, seed, track)
+        yield _verdict(blinded, view, key, options, asked, quadrant, seed, track)
 
 
 def test_passes(metrics: Chosen) -> int:

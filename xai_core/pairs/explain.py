@@ -241,7 +241,9 @@ def usual_options(model: ExplainableModel, method: str) -> dict[str, Any]:
     return dict(CARDS[model.id].pairs.get(method, {})) if model.id in CARDS else {}
 
 
-def _chosen(model: ExplainableModel, name: str, options: Mapping[str, Any]) -> tuple[PairMethod, dict, dict]:
+def _chosen(
+    model: ExplainableModel, name: str, options: Mapping[str, Any]
+) -> tuple[PairMethod, dict[str, Any], dict[str, Any]]:
     """The method of a name, its checked options, and what random was passed in. Raises BadRequest where it does not fit."""
     method, implied = find_pair_method(name)
     misfit = method.misfit(model)
