@@ -1,9 +1,19 @@
-"""Labelled pictures and a model that gets some of them wrong: from the confusion matrix to the reason."""
+"""Labelled pictures and a model: its confusion matrix, and why it is wrong on single pictures."""
 
 import streamlit as st
 
-from xai_core.app.misclassifications import clusters, confusion, predictions
+from xai_core.app.misclassifications import clusters, confusion, notes_view, predictions
 from xai_core.app.shared import display, page_setup, widgets
+
+VIEWS = {
+    "Confusion": confusion.confusion,
+    "Clusters": clusters.show,
+    "Calibration": lambda rows, dataset, model: confusion.calibration(rows),
+    "Per class": lambda rows, dataset, model: confusion.per_class(rows),
+    "Most confused": lambda rows, dataset, model: confusion.most_confused(rows),
+    "Two models": confusion.two_models,
+    "Notes": lambda rows, dataset, model: notes_view.show(dataset),
+}
 
 page_setup.page("Misclassifications")
 st.title("Where is the model wrong, and why?")
@@ -19,20 +29,11 @@ with display.errors():
     if table is None:
         st.stop()
     with st.sidebar:
-        kept = predictions.filtered(table, dataset)
+        rows = predictions.filtered(table, dataset)
     view = st.segmented_control(
-        "View", confusion.VIEWS, default="Confusion", required=True, key="view", label_visibility="collapsed", **widgets.LINK
+        "View", list(VIEWS), default="Confusion", required=True, key="view", label_visibility="collapsed", **widgets.LINK
     )
-    if not len(kept):
-        st.info("No picture passes the filters on the left. Widen them.")
+    if not len(rows):
+        st.info("No picture passes the filters on the left. Change or remove some of them.")
         st.stop()
-    if view == "Confusion":
-        confusion.confusion(kept, dataset, model)
-    elif view == "Two models":
-        confusion.two_models(kept, dataset, model)
-    elif view == "Clusters":
-        clusters.show(kept, dataset, model)
-    elif view == "Notes":
-        predictions.notes_of(dataset)
-    else:
-        confusion.tables(kept)
+    VIEWS[view](rows, dataset, model)

@@ -8,9 +8,13 @@ import pytest
 from opened_pages import opened, text
 from PIL import Image
 
-from xai_core.app.misclassifications import predictions
+from xai_core.app.misclassifications import clusters, predictions
+from xai_core.app.shared import display
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
+from xai_core.data.datasets import open_zip
 from xai_core.data.samples import SAMPLES
+from xai_core.models.loading import load_model
+from xai_core.review import notes
 
 PAGE = "pages/6_Misclassifications.py"
 
@@ -46,7 +50,7 @@ def test_a_right_answer_has_one_reason():
 def test_filters_may_leave_nothing():
     app = opened(PAGE, which="Wrong")
     app.slider(key="margin").set_range(0.999, 1.0).run()
-    assert not app.exception and "Widen them" in app.info[0].value
+    assert not app.exception and "Change or remove" in app.info[0].value
 
 
 @pytest.mark.parametrize("view", ["Calibration", "Per class", "Most confused", "Clusters", "Two models", "Notes"])
@@ -58,15 +62,29 @@ def test_every_view_opens(view):
 def test_tags_survive_and_filter():
     app = opened(PAGE)
     path = app.selectbox(key="sample").value
-    app.text_input(key=f"tags of {path}").set_value("wrong label, blurred")
-    app.button[[one.label for one in app.button].index("Keep")].click().run()
+    next(box for box in app.text_input if box.label.startswith("Tags")).set_value("wrong label, blurred")
+    app.button[[one.label for one in app.button].index("Save")].click().run()
     again = opened(PAGE, tags="blurred")
     assert again.selectbox(key="sample").value == path and "blurred, wrong label" in text(again)
 
 
-def zipped(**classes: int) -> bytes:
+def test_two_datasets_of_one_title_share_no_predictions_thumbnails_or_notes():
+    first, second = (open_zip(io.BytesIO(zipped(seed=seed, tabby=2, espresso=2)), "mine") for seed in (1, 2))
+    assert first.title == second.title and [one.name for one in first.samples] == [one.name for one in second.samples]
+    model = load_model("efficientnet_lite0")
+    assert predictions.file_of(model, first) != predictions.file_of(model, second)
+    assert clusters.key_of(model, first, ["a"], "grad_cam", "true") != clusters.key_of(
+        model, second, ["a"], "grad_cam", "true"
+    )
+    pictures = [display._thumbnail(one.digest, "tabby/0.png", one) for one in (first, second)]
+    assert pictures[0].tobytes() != pictures[1].tobytes()
+    notes.put(first, "tabby/0.png", notes.note("mine"))
+    assert notes.load(first) and not notes.load(second)
+
+
+def zipped(*, seed: int = 0, **classes: int) -> bytes:
     """A ZIP with a folder of noise for each class."""
-    file, draw = io.BytesIO(), np.random.default_rng(0)
+    file, draw = io.BytesIO(), np.random.default_rng(seed)
     with zipfile.ZipFile(file, "w") as archive:
         for name, count in classes.items():
             for index in range(count):

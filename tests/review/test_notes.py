@@ -1,12 +1,25 @@
-"""Tags and notes survive a restart, travel as CSV and JSON, and are never half written."""
+"""Tags and notes survive a restart, travel as CSV and JSON, belong to the content of a dataset, and are never lost."""
+
+import multiprocessing
 
 import pytest
 
 from xai_core.core.errors import BadRequest
+from xai_core.data.datasets import Dataset, Labelled
 from xai_core.review import notes
 from xai_core.review.notes import Note, note
 
 SOME = {"cat/1.jpg": note("blurred, wrong label", 'Ears, "quoted"\nand a line; Katze süß'), "dog/2.jpg": note(["ok"])}
+PICTURES = {"cat/1.jpg": b"one", "dog/2.jpg": b"two"}
+
+
+def dataset(title="scenes", **changed):
+    """A dataset whose pictures' bytes are PICTURES with some of them changed or added."""
+    pictures = PICTURES | {name.replace("_", "/") + ".jpg": data for name, data in changed.items()}
+    return Dataset(title, tuple(Labelled(name, name.split("/")[0]) for name in pictures), pictures.__getitem__)
+
+
+SCENES = dataset()
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +28,61 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "notes"
 
 
-def test_what_is_kept_is_there_again():
-    notes.save("scenes", SOME)
-    assert notes.load("scenes") == SOME and notes.load("others") == {}
-    assert notes.put("scenes", "dog/2.jpg", Note()) == {"cat/1.jpg": SOME["cat/1.jpg"]} == notes.load("scenes")
+def test_stored_notes_are_loaded_again():
+    notes.add(SCENES, SOME)
+    assert notes.load(SCENES) == SOME and notes.load(dataset("others", cat_1=b"x")) == {}
+    assert notes.put(SCENES, "dog/2.jpg", Note()) == Note()
+    assert notes.load(SCENES) == {"cat/1.jpg": SOME["cat/1.jpg"]}
+
+
+def test_two_datasets_of_one_title_have_separate_notes():
+    other = dataset(cat_1=b"another cat", dog_2=b"another dog")
+    assert other.title == SCENES.title and notes.place(other) != notes.place(SCENES)
+    notes.add(SCENES, SOME)
+    assert notes.load(other) == {}
+    notes.put(other, "cat/1.jpg", note("theirs"))
+    assert notes.load(SCENES) == SOME and notes.load(other) == {"cat/1.jpg": note("theirs")}
+
+
+def test_a_renamed_dataset_keeps_its_notes():
+    notes.add(SCENES, SOME)
+    assert notes.load(dataset("renamed")) == SOME
+
+
+def test_notes_follow_the_pictures_that_stay_when_a_dataset_changes():
+    notes.add(SCENES, SOME)
+    changed = dataset(cow_3=b"three", dog_2=b"another dog")
+    assert notes.load(changed) == {"cat/1.jpg": SOME["cat/1.jpg"]}
+    notes.put(changed, "cow/3.jpg", note("new"))
+    assert {*notes.load(changed)} == {"cat/1.jpg", "cow/3.jpg"} and notes.load(SCENES) == SOME
+
+
+def test_notes_under_the_name_of_the_title_are_still_found(folder):
+    folder.mkdir()
+    old = folder / "scenes.json"
+    old.write_bytes(notes.to_json(SOME | {"gone/9.jpg": note("x")}))
+    assert notes.load(SCENES) == SOME and notes.load(dataset("others")) == {}
+    notes.put(SCENES, "dog/2.jpg", note("changed"))
+    old.write_bytes(notes.to_json({"cat/1.jpg": note("not read any more")}))
+    assert notes.load(SCENES) == SOME | {"dog/2.jpg": note("changed")}
+
+
+def _write_notes(writer: int) -> None:
+    for number in range(25):
+        notes.put(SCENES, f"{writer}/{number}.jpg", note(f"tag {writer}", str(number)))
+
+
+def test_eight_simultaneous_writers_lose_no_note():
+    with multiprocessing.get_context("fork").Pool(8) as pool:
+        pool.map(_write_notes, range(8))
+    stored = notes.load(SCENES)
+    assert len(stored) == 200 and stored["7/24.jpg"] == note("tag 7", "24")
+
+
+def test_a_note_changed_by_someone_else_in_the_meantime_is_kept_beside_the_new_one():
+    seen = notes.put(SCENES, "cat/1.jpg", note("a", "first"))
+    notes.put(SCENES, "cat/1.jpg", note("a, b", "second"), seen)
+    assert notes.put(SCENES, "cat/1.jpg", note("c", "third"), seen) == note("a, b, c", "second\nthird")
 
 
 @pytest.mark.parametrize(("name", "write"), [("a.json", notes.to_json), ("a.csv", notes.to_csv)])
@@ -42,12 +106,13 @@ def test_an_import_adds_and_loses_nothing():
     assert found["cow/3.jpg"].tags == ("x",)
 
 
-@pytest.mark.parametrize("dataset", ["../../etc/passwd", "a/b", ".hidden", ""])
-def test_a_dataset_of_any_name_stays_in_the_folder(dataset, folder):
-    assert notes.place(dataset).parent == folder
+@pytest.mark.parametrize("title", ["../../etc/passwd", "a/b", ".hidden", ""])
+def test_a_dataset_of_any_title_stays_in_the_folder(title, folder):
+    notes.add(dataset(title), SOME)
+    assert notes.place(dataset(title)).parent == folder and notes.place(dataset(title)).is_file()
 
 
-def test_a_folder_that_cannot_be_written_is_said_and_what_was_there_stays(folder):
-    folder.parent.joinpath("notes").write_text("a file where the folder should be")
+def test_notes_that_cannot_be_written_raise_an_error_that_advises_an_export():
+    notes.place(SCENES).mkdir(parents=True)
     with pytest.raises(BadRequest, match="Export"):
-        notes.save("scenes", SOME)
+        notes.add(SCENES, SOME)

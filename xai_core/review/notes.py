@@ -1,27 +1,34 @@
 """Tags and notes that people leave on pictures of a dataset: kept in a file, exported, imported again.
 
-One JSON file for each dataset, in `data/notes/` or the folder that XAI_NOTES names; written whole or not at all. Where
-there is no durable disk, export what you want to keep.
+Each dataset has one JSON file in `data/notes/`, or in the folder that XAI_NOTES names. The file is named by the content of
+the dataset (`Dataset.digest`), so that two datasets of one title have separate notes. It is replaced as a whole, under a
+lock, so that simultaneous writers lose nothing. On a machine without a durable disk, export what you want to keep.
 """
 
 import csv
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import filelock
 
 from xai_core.core import settings
-from xai_core.core.errors import BadRequest
-from xai_core.explanation.export import write_atomically
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.files import write_atomically
+from xai_core.data.datasets import Dataset
 
 LONGEST = 2000  # characters of a note
 MOST = 100_000  # pictures with a note
+WAIT_SECONDS = 10.0  # for other writers
+DIGITS = 16  # of a dataset's digest in a file's name
 
 
 class Note(NamedTuple):
-    """What is said of one picture: tags in alphabetical order, and free text."""
+    """What people wrote about one picture: tags in alphabetical order, and free text."""
 
     tags: tuple[str, ...] = ()
     text: str = ""
@@ -31,47 +38,67 @@ Notes = Mapping[str, Note]  # by the picture's name in the dataset
 
 
 def note(tags: object, text: object = "") -> Note:
-    """A note from what people typed: tags without blanks around them, none twice. Raises BadRequest where it is too long."""
-    given = tags.split(",") if isinstance(tags, str) else list(tags) if isinstance(tags, list | tuple) else []
-    clean = sorted({str(tag).strip()[:60] for tag in given} - {""})
+    """A note from user input: tags (a list, or text with commas) stripped and without duplicates.
+
+    Raises BadRequest if the text is longer than LONGEST.
+    """
+    items = tags.split(",") if isinstance(tags, str) else list(tags) if isinstance(tags, list | tuple) else []
+    clean = sorted({str(tag).strip()[:60] for tag in items} - {""})
     if len(str(text)) > LONGEST:
         raise BadRequest(f"A note may have {LONGEST} characters; this one has {len(str(text))}.")
     return Note(tuple(clean), str(text).strip())
 
 
-def place(dataset: str) -> Path:
-    """The file of a dataset's notes."""
-    return settings.notes_folder() / (re.sub(r"[^A-Za-z0-9_.-]", "_", dataset).lstrip(".") + ".json")
+def place(dataset: Dataset) -> Path:
+    """The file of a dataset's notes: TITLE-DIGEST.json. A file with another title but this digest is used as well."""
+    digest = dataset.digest[:DIGITS]
+    there = sorted(settings.notes_folder().glob(f"*-{digest}.json"))
+    return there[0] if there else settings.notes_folder() / f"{_stem(dataset)}-{digest}.json"
 
 
-def load(dataset: str) -> dict[str, Note]:
-    """The notes of a dataset; none where there is no file. Raises BadRequest where the file is damaged."""
+def load(dataset: Dataset) -> dict[str, Note]:
+    """The notes of a dataset; none where there is no file. Raises BadRequest where the file is damaged.
+
+    Where this content has no file yet, notes are taken from the latest file of the same title that fits: one written before
+    pictures were added or changed, of which those pictures count that are the same now; or TITLE.json, the name before
+    files were named by content, of which all pictures count that the dataset has. The next change writes them to the new
+    file; the old one stays as it is.
+    """
     file = place(dataset)
-    return read(file.name, file.read_bytes()) if file.is_file() else {}
+    if file.is_file():
+        return read(file.name, file.read_bytes())
+    for earlier in _of_title(dataset):
+        notes = _still_true(earlier, dataset)
+        if notes:
+            return notes
+    return {}
 
 
-def save(dataset: str, notes: Notes) -> None:
-    """Keep the notes of a dataset. Raises BadRequest where they cannot be written; what was there stays."""
-    file = place(dataset)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, to_json(notes))
-    except OSError as error:
-        raise BadRequest(f"The notes cannot be kept in {file} ({error.strerror or error}). Export them.") from error
+def put(dataset: Dataset, name: str, new: Note, before: Note | None = None) -> Note:
+    """Replace one picture's note and return it as stored; an empty note is removed. Raises BadRequest.
+
+    `before` is the note that the writer saw. If someone else has changed it since, both versions are kept, as in `merged`.
+    """
+    with _locked(dataset):
+        notes = load(dataset)
+        stored = notes.get(name, Note())
+        if before is not None and stored not in (before, new):
+            new = merged({name: stored}, {name: new})[name]
+        _write(dataset, notes | {name: new})
+    return new
 
 
-def put(dataset: str, name: str, one: Note) -> dict[str, Note]:
-    """Keep one picture's note; an empty one is taken away. Returns all."""
-    notes = load(dataset) | {name: one}
-    if one == Note():
-        notes.pop(name)
-    save(dataset, notes)
-    return notes
+def add(dataset: Dataset, notes: Notes) -> dict[str, Note]:
+    """Merge notes into those of the dataset, as `merged` does, and return all. Raises BadRequest."""
+    with _locked(dataset):
+        result = merged(load(dataset), notes)
+        _write(dataset, result)
+    return result
 
 
 def to_json(notes: Notes) -> bytes:
-    said = {name: {"tags": list(one.tags), "note": one.text} for name, one in sorted(notes.items())}
-    return (json.dumps(said, indent=1, ensure_ascii=False) + "\n").encode()
+    """{name: {"tags": [...], "note": text}}, sorted by name."""
+    return _json({name: _entry(one) for name, one in sorted(notes.items())})
 
 
 def to_csv(notes: Notes) -> bytes:
@@ -86,24 +113,84 @@ def to_csv(notes: Notes) -> bytes:
 def read(file: str, data: bytes) -> dict[str, Note]:
     """Notes from what `to_json` or `to_csv` wrote. Raises BadRequest where it is neither."""
     try:
-        words = data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
         if file.lower().endswith(".csv"):
-            rows = list(csv.DictReader(io.StringIO(words)))
-            found = {row["name"]: note(row.get("tags") or "", row.get("note") or "") for row in rows}
+            rows = list(csv.DictReader(io.StringIO(text)))
+            notes = {row["name"]: note(row.get("tags") or "", row.get("note") or "") for row in rows}
         else:
-            found = {name: note(one["tags"], one["note"]) for name, one in json.loads(words).items()}
+            notes = {name: note(entry["tags"], entry["note"]) for name, entry in json.loads(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise BadRequest(f"{file} holds no notes: a CSV with the columns name, tags, note, or our JSON.") from error
-    if len(found) > MOST:
-        raise BadRequest(f"{file} has notes on {len(found):,} pictures; at most {MOST:,} can be kept.")
-    return {name: one for name, one in found.items() if one != Note()}
+        raise BadRequest(
+            f"{file} holds no notes: give a CSV with the columns name, tags, note, or a JSON file that was exported here."
+        ) from error
+    if len(notes) > MOST:
+        raise BadRequest(f"{file} has notes on {len(notes):,} pictures; at most {MOST:,} can be stored.")
+    return {name: one for name, one in notes.items() if one != Note()}
 
 
 def merged(mine: Notes, theirs: Notes) -> dict[str, Note]:
-    """Both: tags are joined, and where the texts differ both stand, mine first."""
-    found = dict(mine)
+    """The notes of both: tags are joined, and where the texts differ both are kept, mine first."""
+    result = dict(mine)
     for name, other in theirs.items():
-        own = found.get(name, Note())
+        own = result.get(name, Note())
         texts = [own.text] if other.text in own.text else [own.text, other.text]
-        found[name] = note([*own.tags, *other.tags], "\n".join(text for text in texts if text)[:LONGEST])
-    return found
+        result[name] = note([*own.tags, *other.tags], "\n".join(text for text in texts if text)[:LONGEST])
+    return result
+
+
+@contextmanager
+def _locked(dataset: Dataset) -> Iterator[None]:
+    """Alone among all processes that write to these notes."""
+    folder = settings.notes_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / f"{dataset.digest[:DIGITS]}.lock", timeout=WAIT_SECONDS)
+        with lock:
+            yield
+    except filelock.Timeout:
+        raise BadRequest("Someone else is writing these notes. Try again in a moment.") from None
+    except OSError as error:
+        raise BadRequest(f"Notes cannot be stored in {folder} ({error.strerror or error}). Export them.") from error
+
+
+def _write(dataset: Dataset, notes: Notes) -> None:
+    """Write the file; with each note what is known of its picture's content. Call it under the lock."""
+    names = {sample.name for sample in dataset.samples}
+    entries = {}
+    for name, one in sorted(notes.items()):
+        if one != Note():
+            entries[name] = _entry(one) | ({"content": dataset.content(name)} if name in names else {})
+    file = place(dataset)
+    try:
+        write_atomically(file, _json(entries))
+    except XaiError as error:
+        raise BadRequest(f"The notes cannot be stored: {error} Export them.") from error
+
+
+def _entry(one: Note) -> dict[str, Any]:
+    return {"tags": list(one.tags), "note": one.text}
+
+
+def _json(entries: Mapping[str, Any]) -> bytes:
+    return (json.dumps(entries, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _stem(dataset: Dataset) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", dataset.title).lstrip(".")
+
+
+def _of_title(dataset: Dataset) -> list[Path]:
+    """Files of datasets of this title, the latest first; then TITLE.json."""
+    stem = _stem(dataset)
+    by_content = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{{DIGITS}}}\.json")
+    files = [file for file in settings.notes_folder().glob("*.json") if by_content.fullmatch(file.name)]
+    old = settings.notes_folder() / f"{stem}.json"
+    return [*sorted(files, key=lambda file: file.stat().st_mtime, reverse=True), *([old] if old.is_file() else [])]
+
+
+def _still_true(file: Path, dataset: Dataset) -> dict[str, Note]:
+    """The notes of an earlier file on pictures that the dataset has, with the same content where the file tells it."""
+    data = file.read_bytes()
+    notes, contents = read(file.name, data), {name: entry.get("content") for name, entry in json.loads(data).items()}
+    names = {sample.name for sample in dataset.samples} & {*notes}
+    return {name: one for name, one in notes.items() if name in names and contents[name] in (None, dataset.content(name))}

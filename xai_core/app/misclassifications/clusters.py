@@ -1,134 +1,158 @@
-"""Explanation clusters: groups of pictures that the model decides for the same kind of reason."""
+"""Explanation clusters: groups of pictures whose maps lie in the same places."""
+
+import json
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
+from PIL import Image
 
+from xai_core.app.misclassifications.predictions import alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
-from xai_core.core.cache_key import bytes_digest
+from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import BadPicture
+from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
 from xai_core.explanation import rendering
 from xai_core.explanation.clustering import FEWEST, Clusters, cluster_maps, small_map
 from xai_core.models.explainable import ExplainableModel
 
-MOST = 200  # pictures whose maps are made
-MEMBERS = 6
+MOST = 200  # pictures whose maps are computed
+MEMBERS = 6  # pictures of a cluster that are shown
+Column = Literal["true", "predicted"]
+Maps = tuple[list[int], NDArray[np.float32]]  # which of the pictures could be read, and their small maps
 
 
-def show(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
-    """Choose pictures, make their maps, group them, show each group."""
+def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+    """The controls that choose pictures and a method, then each cluster of their maps."""
     st.markdown(
-        "The maps of many pictures of one class, grouped by where they lie (spectral relevance analysis). A group that "
-        "looks at a corner, a border or a caption shows a model that is right for the wrong reason."
+        "The maps of many pictures of one class, grouped by where they lie (spectral relevance analysis). A group with maps "
+        "on a corner, a border or a caption points to a model that is right for the wrong reason."
     )
-    rows, asked = _chosen(kept)
-    method, count = _settings(model)
+    rows, column = _choose_pictures(rows)
+    method, count = _choose_method(model)
     if len(rows) < FEWEST:
-        st.info(f"{len(rows)} pictures are too few for clusters: {FEWEST} are needed. Choose another class or cell.")
+        st.info(
+            f"{len(rows)} pictures are too few for clusters: {FEWEST} are needed. Choose another class or fewer filters."
+        )
         return
-    name = "clusters " + bytes_digest(
-        f"{model.id} {model.fingerprint} {dataset.title} {method} {asked} {list(rows['path'])}".encode()
-    )
-    held = cache.get(name)
-    if held is None:
+    key = key_of(model, dataset, rows["path"].tolist(), method, column)
+    stored: Maps | None = cache.get(key)
+    if stored is None:
         forward, backward = METHODS[method].usual_cost
         seconds = len(rows) * (forward + 2 * backward + 1) * network_outputs.pass_seconds(model.id)
-        if not progress.should_start(name, seconds, button="Find clusters"):
+        if not progress.should_start(key, seconds, button="Find clusters"):
             return
-        with progress.bar(name) as bar:
-            held = turns.in_turn(lambda track: _maps(rows, asked, method, dataset, model, track), bar, "Maps")
-        cache.put(name, held)
-    used, maps = held
-    rows = rows.iloc[used]
-    found = cluster_maps(list(maps), count or None)
+        with progress.bar(key) as bar:
+            stored = turns.in_turn(lambda track: _maps(rows, column, method, dataset, model, track), bar, "Maps")
+        cache.put(key, stored)
+    readable, maps = stored
+    rows = rows.iloc[readable]
+    clusters = cluster_maps(list(maps), count or None)
     st.caption(
-        f"{len(found.members)} clusters of {len(rows)} maps ({METHODS[method].title}, {asked} class)"
-        + ("" if count else ", their number where the eigenvalues of the graph's Laplacian leave the largest gap")
-        + f"; smallest eigenvalues: {', '.join(f'{value:.2f}' for value in found.eigenvalues)}; seed {found.seed}."
+        f"{len(clusters.members)} clusters of {len(rows)} maps ({METHODS[method].title}, {column} class)"
+        + ("" if count else "; their number is set by the largest gap between eigenvalues of the graph's Laplacian")
+        + f"; smallest eigenvalues: {', '.join(f'{value:.2f}' for value in clusters.eigenvalues)}; seed {clusters.seed}."
     )
-    for cluster in range(len(found.members)):
-        _cluster(cluster, found, rows, dataset)
+    for number in range(len(clusters.members)):
+        _cluster(number, clusters, rows, dataset)
 
 
-def _chosen(kept: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The pictures of a class, as the true or as the predicted one, at most 200 of them; and which class is asked about."""
+def key_of(model: ExplainableModel, dataset: Dataset, paths: list[str], method: str, column: Column) -> str:
+    """The key of the maps of some of a dataset's pictures, for their true or predicted classes."""
+    return run_key(
+        picture=text_digest(json.dumps([dataset.digest, paths])),
+        model=model.id,
+        weights=model.fingerprint,
+        cut=model.network.cut_name(None) if "cut" in METHODS[method].needs else "",
+        target=f"{column} class",
+        method=f"cluster maps by {method}",
+        version=METHODS[method].version,
+        options={},
+        seed=0,
+        precision="exact",
+    )
+
+
+def _choose_pictures(rows: pd.DataFrame) -> tuple[pd.DataFrame, Column]:
+    """At most 200 pictures of one class, and whether that is their true or their predicted class."""
     with st.container(horizontal=True):
-        asked = st.segmented_control(
-            "Class", ["Predicted", "True"], default="Predicted", required=True, key="asked", help=ASKED, **LINK
+        kind = st.segmented_control(
+            "Class", ["Predicted", "True"], default="Predicted", required=True, key="asked", help=CLASS, **LINK
         )
-        column = asked.lower()
-        counts = kept[column].value_counts()
+        column: Column = "true" if kind == "True" else "predicted"
+        counts = {str(name): count for name, count in rows[column].value_counts().items()}
         name = st.selectbox(
-            f"{asked} class", counts.index.tolist(), format_func=lambda one: f"{first_name(one)} ({counts[one]})",
+            f"{kind} class", list(counts), format_func=lambda name: f"{first_name(name)} ({counts[name]})",
             key=f"clusters of {column}", **LINK,
         )  # fmt: skip
-    rows = kept[kept[column] == name]
+    rows = rows[rows[column] == name]
     if len(rows) > MOST:
         st.caption(f"The first {MOST} of {len(rows):,} pictures.")
     return rows.head(MOST), column
 
 
-ASKED = (
-    "Predicted: all that was given this name, rightly or not. True: all that is of the class. The maps explain that class."
+CLASS = (
+    "Predicted: all pictures that were given this class, rightly or not. True: all pictures of the class. The maps explain "
+    "this class."
 )
 
 
-def _settings(model: ExplainableModel) -> tuple[str, int]:
+def _choose_method(model: ExplainableModel) -> tuple[str, int]:
+    """The method of the maps, and the number of clusters (0: found from the maps)."""
     quick = [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]
     with st.container(horizontal=True):
         method = st.selectbox(
             "Method", quick, quick.index("hires_cam") if "hires_cam" in quick else 0,
             format_func=lambda id: METHODS[id].title, key="clusters by", **LINK,
         )  # fmt: skip
-        count = st.number_input("Clusters (0: as many as there seem to be)", 0, 12, 0, key="clusters", **LINK)
+        count = st.number_input("Clusters (0: found from the maps)", 0, 12, 0, key="clusters", **LINK)
     if count == 1:
-        st.caption("One cluster is no grouping; taken as 0.")
+        st.caption("One cluster would hold all pictures, so 1 is treated as 0.")
     return method, 0 if count == 1 else count
 
 
-def _maps(
-    rows: pd.DataFrame, asked: str, method: str, dataset: Dataset, model: ExplainableModel, track
-) -> tuple[list[int], np.ndarray]:
-    """Which of the pictures can be read, and their maps, each made small."""
-    used, maps = [], []
-    for place in track(range(len(rows))):
-        row = rows.iloc[place]
+def _maps(rows: pd.DataFrame, column: Column, method: str, dataset: Dataset, model: ExplainableModel, track: Track) -> Maps:
+    """Which of the pictures can be read, and their maps on a small grid."""
+    readable, maps, records = [], [], rows.to_dict("records")
+    for place in track(range(len(records))):
+        row = records[place]
         try:
             picture = dataset.open(row["path"])
         except BadPicture:
             continue
-        found = explain(model, picture, method, target=int(row[f"{asked}_index"]))
-        used.append(place)
-        maps.append(small_map(found.heatmap))
-    return used, np.stack(maps)
+        explanation = explain(model, picture, method, target=int(row[f"{column}_index"]))
+        readable.append(place)
+        maps.append(small_map(explanation.heatmap))
+    return readable, np.stack(maps)
 
 
-def _cluster(number: int, found: Clusters, rows: pd.DataFrame, dataset: Dataset) -> None:
-    members = rows.iloc[found.members[number]]
+def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset) -> None:
+    members = rows.iloc[clusters.members[number]]
     wrong = (members["true"] != members["predicted"]).mean()
     with st.container(border=True):
         st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures, {wrong:.0%} wrong")
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
-                st.image(_mean(found.means[number]), width=140, output_format="PNG", alt=f"Mean map of cluster {number + 1}")
+                mean = _mean_map(clusters.means[number])
+                st.image(mean, width=140, output_format="PNG", alt=f"Mean map of cluster {number + 1}")
                 st.caption("Mean map")
-            for row in members.head(MEMBERS).itertuples():
+            for row in members.head(MEMBERS).to_dict("records"):
                 with st.container(width=110):
-                    display.thumbnail(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
-                    st.caption(f"{first_name(row.predicted)} {row.confidence:.0%}")
+                    display.thumbnail(dataset, row["path"], alt_text(row))
+                    st.caption(f"{first_name(row['predicted'])} {row['confidence']:.0%}")
         with st.expander("All members"):
             st.dataframe(members[["path", "true", "predicted", "confidence"]], hide_index=True)
 
 
-def _mean(grid: np.ndarray) -> bytes:
-    """A mean map on its own grid, in colours of its own."""
-    from PIL import Image
-
+def _mean_map(grid: NDArray[np.float32]) -> bytes:
+    """A mean map on its own grid and colour scale, as a PNG."""
     largest = float(np.abs(grid).max()) or 1.0
     signed = bool((grid < -0.05 * largest).any())
     scale = rendering.Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")

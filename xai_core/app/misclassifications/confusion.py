@@ -1,6 +1,8 @@
-"""The confusion matrix, the pictures of one of its cells, and what is read from the predictions as a whole."""
+"""The views of a model's predictions: the confusion matrix with the pictures of a cell, calibration, scores of each class,
+the most confused pairs, and two models compared."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -8,6 +10,7 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.misclassifications import predictions
+from xai_core.app.misclassifications.predictions import alt_text
 from xai_core.app.shared import display, loaded_models, sample_detail, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.data.datasets import Dataset
@@ -17,58 +20,58 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 
-VIEWS = ["Confusion", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes"]
-MOST_CLASSES = 40
-ON_A_PAGE = 24
+MOST_CLASSES = 40  # in a matrix or a chart
+ON_A_PAGE = 24  # pictures
 EVERY = "(all)"
-DIFFERENCE = "Second minus first"
 
 
-def confusion(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
-    """The matrix, the gallery of the chosen cell, and one sample's drawer."""
-    found = confusions.confusion(kept)
+def confusion(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+    """The matrix, the pictures of the chosen cell, and one of them in detail."""
+    whole = confusions.confusion(rows)
     rates, dim, order = _controls()
-    shown = confusions.worst_classes(found, MOST_CLASSES)
+    matrix = confusions.worst_classes(whole, MOST_CLASSES)
     if order == "By confusion":
-        shown = shown.ordered(confusions.by_confusion(shown))
-    if len(shown.classes) < len(found.classes):
+        matrix = matrix.ordered(confusions.by_confusion(matrix))
+    if len(matrix.classes) < len(whole.classes):
         st.caption(
-            f"{len(found.classes)} classes: the {MOST_CLASSES - 1} with the most errors are shown, the others are summed up."
+            f"{len(whole.classes)} classes: the {MOST_CLASSES - 1} with the most errors are shown, the others in one row "
+            "and one column."
         )
-    wrong = int(found.counts.sum() - found.counts.trace())
+    wrong = int(whole.counts.sum() - whole.counts.trace())
     st.altair_chart(
-        charts_confusion.confusion_matrix(shown, rates=rates, dim_diagonal=dim), width="content", key="matrix",
+        charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key="matrix",
         on_select=_pick_cell, selection_mode="cell",
-        alt=f"Confusion matrix of {len(shown.classes)} classes: {wrong} of {len(kept)} predictions are wrong.",
+        alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of {len(rows)} predictions are wrong.",
     )  # fmt: skip
-    _gallery(kept, dataset, model)
+    _gallery(rows, dataset, model)
 
 
 def _controls() -> tuple[bool, bool, str]:
+    """Whether colours are shares of the row, whether the diagonal is dimmed, and the order of the classes."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        what = st.segmented_control(
+        unit = st.segmented_control(
             "Colour", ["Pictures", "Share of the row"], default="Pictures", required=True, key="colour", **LINK
         )
         order = st.segmented_control(
             "Order", ["By confusion", "By name"], default="By confusion", required=True, key="order", **LINK
         )
-        dim = st.toggle("Dim the diagonal", True, key="dim", help="So that errors stand out.", **LINK)
-    return what != "Pictures", dim, order
+        dim = st.toggle("Dim the diagonal", True, key="dim", help="Makes the errors stand out.", **LINK)
+    return unit != "Pictures", dim, order
 
 
 def _pick_cell() -> None:
-    """A click on a cell chooses it; the two select boxes do the same by keyboard."""
-    picked = st.session_state["matrix"]["selection"].get("cell")
+    """After a click on a cell, choose its classes; by keyboard, the two select boxes do the same."""
+    cells = st.session_state["matrix"]["selection"].get("cell")
     for name in ("true", "predicted"):
-        value = picked[0][name] if picked else EVERY
+        value = cells[0][name] if cells else EVERY
         st.session_state[name] = EVERY if value == confusions.OTHERS else value
 
 
-def _cell(kept: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the chosen cell; the pair that is confused most until one is chosen."""
-    most = confusions.most_confused(kept, 1)
+def _cell(rows: pd.DataFrame) -> pd.DataFrame:
+    """The controls that choose a cell, and its rows; by default, those of the most confused pair."""
+    most = confusions.most_confused(rows, 1)
     first = (most["true"][0], most["predicted"][0]) if len(most) else (EVERY, EVERY)
-    names = {"true": sorted(kept["true"].unique()), "predicted": sorted(kept["predicted"].unique())}
+    names = {"true": sorted(rows["true"].unique()), "predicted": sorted(rows["predicted"].unique())}
     for (key, every), start in zip(names.items(), first, strict=True):
         session.keep_among(key, [EVERY, *every], start)
     with st.container(horizontal=True):
@@ -80,8 +83,8 @@ def _cell(kept: pd.DataFrame) -> pd.DataFrame:
         }
     for key, value in chosen.items():
         if value != EVERY:
-            kept = kept[kept[key] == value]
-    return kept
+            rows = rows[rows[key] == value]
+    return rows
 
 
 SORTS = {
@@ -92,10 +95,11 @@ SORTS = {
 }
 
 
-def _gallery(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
-    cell = _cell(kept)
+def _gallery(every: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+    """The pictures of the chosen cell, page by page, and one of them in detail."""
+    cell = _cell(every)
     if not len(cell):
-        st.info("No picture lies in this cell. Choose another one above.")
+        st.info("No picture is in this cell. Choose other classes above.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, **LINK)
@@ -106,31 +110,33 @@ def _gallery(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> N
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     rows = cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
-    said = notes.load(dataset.title)
+    stored = notes.load(dataset)
     paths = rows["path"].tolist()
     session.keep_among("sample", paths, paths[0])
     with st.container(horizontal=True, gap="small"):
-        for row in rows.itertuples():
-            _card(row, dataset, said, st.session_state.get("sample", paths[0]) == row.path)
+        for row in rows.to_dict("records"):
+            tags = stored.get(row["path"], notes.Note()).tags
+            _card(row, dataset, tags, st.session_state.get("sample", paths[0]) == row["path"])
     chosen = st.selectbox("Open a picture", paths, key="sample", **LINK)
-    sample_detail.show(kept, cell[cell["path"] == chosen].iloc[0], dataset, model)
+    sample_detail.show(every, cell[cell["path"] == chosen].iloc[0], dataset, model)
 
 
 SORT = (
-    "Confidence: the probability of the class that the model names. Margin: how far it is above the next class. A confident "
-    "wrong answer often has a wrong reason, or a wrong label."
+    "Confidence: the probability of the predicted class. Margin: its distance to the probability of the next class. A "
+    "confident wrong prediction often has a wrong reason, or the label is wrong."
 )
 
 
-def _card(row, dataset: Dataset, said: notes.Notes, opened: bool) -> None:
+def _card(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], opened: bool) -> None:
+    """One picture of the gallery with its predicted class, its tags and a button that opens it."""
+    path = row["path"]
     with st.container(border=True, width=display.THUMBNAIL + 34):
-        display.thumbnail(dataset, row.path, f"{row.path}: {row.true}, called {row.predicted}")
-        tags = f"  \n:gray-badge[{', '.join(said[row.path].tags)}]" if row.path in said and said[row.path].tags else ""
-        st.markdown(f"**{first_name(row.predicted)}** {row.confidence:.0%}  \nmargin {row.margin:.0%}{tags}")
+        display.thumbnail(dataset, path, alt_text(row))
+        badge = f"  \n:gray-badge[{', '.join(tags)}]" if tags else ""
+        st.markdown(f"**{first_name(row['predicted'])}** {row['confidence']:.0%}  \nmargin {row['margin']:.0%}{badge}")
         st.button(
-            "Open", key=f"open {row.path}", on_click=_open, args=(row.path,), help=row.path,
-            type="primary" if opened else "secondary",
-        )  # fmt: skip
+            "Open", key=f"open {path}", on_click=_open, args=(path,), help=path, type="primary" if opened else "secondary"
+        )
 
 
 def _open(path: str) -> None:
@@ -138,44 +144,46 @@ def _open(path: str) -> None:
     st.toast(f"{path} is open below the pictures.", icon=":material/arrow_downward:")
 
 
-def tables(kept: pd.DataFrame) -> None:
-    """Calibration, precision and recall, the most confused pairs: all that is a table or a chart of its own."""
-    {"Calibration": _calibration, "Per class": _per_class, "Most confused": _most_confused}[st.session_state["view"]](kept)
-
-
-def _calibration(kept: pd.DataFrame) -> None:
-    bins, error = confusions.calibration(kept)
+def calibration(rows: pd.DataFrame) -> None:
+    """The reliability diagram and the expected calibration error."""
+    bins, error = confusions.calibration(rows)
     st.altair_chart(
         charts_confusion.calibration(bins), key="calibration",
         alt=f"Reliability diagram in {len(bins)} bins; expected calibration error {error:.1%}.",
     )  # fmt: skip
-    st.markdown(f"Expected calibration error: **{error:.1%}** over {len(kept):,} pictures, ten bins of equal width.")
+    st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows):,} pictures, ten bins of equal width.")
     st.caption(
-        "A bar that ends below the dashed line: the model is surer than it should be there. With filters on the left this "
-        "is the calibration of what passes them; filtering by confidence or by right and wrong makes it meaningless."
+        "Where a bar ends below the dashed line, the model is overconfident: it is right less often than its confidence "
+        "says. With a filter on the left, this is the calibration on the pictures that pass it. A filter by confidence or "
+        "by right and wrong makes it meaningless."
     )
 
 
-def _per_class(kept: pd.DataFrame) -> None:
-    rows = confusions.per_class(kept)
+def per_class(rows: pd.DataFrame) -> None:
+    """Precision and recall of each class."""
+    scores = confusions.per_class(rows)
     st.altair_chart(
-        charts_confusion.per_class(rows.sort_values("recall").head(MOST_CLASSES)), key="per-class",
+        charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key="per-class",
         alt="Precision and recall of each class, the lowest recall first.",
     )  # fmt: skip
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
-    st.dataframe(rows, hide_index=True, column_config=percent)
-    st.caption("Recall: how many of the class were found. Precision: how many that were given its name are of it.")
-    _csv(rows, "per_class.csv")
+    st.dataframe(scores, hide_index=True, column_config=percent)
+    st.caption(
+        "Recall: the share of the class's pictures that are predicted as this class. Precision: the share of the pictures "
+        "predicted as this class that belong to it."
+    )
+    _csv(scores, "per_class.csv")
 
 
-def _most_confused(kept: pd.DataFrame) -> None:
-    pairs = confusions.most_confused(kept)
+def most_confused(rows: pd.DataFrame) -> None:
+    """The pairs of a true and a wrongly predicted class, the most frequent first."""
+    pairs = confusions.most_confused(rows)
     if not len(pairs):
-        st.info("Nothing is confused among these pictures.")
+        st.info("All of these pictures are predicted correctly.")
         return
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     st.dataframe(pairs, hide_index=True, column_config=percent)
-    st.caption("Share: of the true class's pictures. Confidence: mean, in the wrong answer.")
+    st.caption("Share: of the true class's pictures. Confidence: the mean confidence of the wrong predictions.")
     _csv(pairs, "most_confused.csv")
 
 
@@ -184,52 +192,60 @@ def _csv(rows: pd.DataFrame, name: str) -> None:
 
 
 def _others(model: ExplainableModel) -> Sequence[str]:
-    """Models to compare with; first those that have the same classes."""
-    ready = [card.id for card in cards().values() if any(locate.find(one) for one in card.checkpoints)]
+    """Models with classes whose weights are here, without `model`; first those that have the same classes."""
+    ready = [card.id for card in cards().values() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)]
     able = [id for id in ready if id != model.id and cards()[id].classes]
     return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)
 
 
-def two_models(kept: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
-    """A second model on the same pictures: both matrices, their difference, and the pictures they differ on."""
+def two_models(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+    """A second model on the same pictures: both matrices, their difference, and the pictures with different predictions."""
     others = _others(model)
     if not others:
-        st.info("No other model with classes is on this machine. Home says how to fetch one.")
+        st.info("No other model with classes is on this machine. Home shows how to fetch one.")
         return
     second = st.selectbox("Second model", others, format_func=lambda id: cards()[id].title, key="second", **LINK)
-    checkpoint = next(one for one in cards()[second].checkpoints if locate.find(one))
+    checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint))
     with st.spinner(f"Loading {cards()[second].title}"):
         other = loaded_models.model(second, checkpoint.id)
     theirs = predictions.table(other, dataset)
     if theirs is None:
         return
-    theirs = theirs[theirs["path"].isin(kept["path"])]
-    mine = kept[kept["path"].isin(theirs["path"])]
+    theirs = theirs[theirs["path"].isin(rows["path"])]
+    mine = rows[rows["path"].isin(theirs["path"])]
     if not len(mine):
-        st.info("The two models share no class of these pictures.")
+        st.info("The two models have no class of these pictures in common. Choose another second model.")
         return
     changed = confusions.changed(mine, theirs)
     classes = sorted({*mine["true"], *mine["predicted"], *theirs["predicted"]})
-    both = [confusions.confusion(one, classes) for one in (mine, theirs)]
-    worst = confusions.by_confusion(confusions.Confusion(both[0].counts + both[1].counts, tuple(classes)))[:MOST_CLASSES]
-    first, last = (one.ordered(worst) for one in both)
+    matrix, second_matrix = confusions.confusion(mine, classes), confusions.confusion(theirs, classes)
+    both = confusions.Confusion(matrix.counts + second_matrix.counts, tuple(classes))
+    worst = confusions.by_confusion(both)[:MOST_CLASSES]
+    counts = changed["change"].value_counts().to_dict()
     st.markdown(
-        f"{model.title}: **{both[0].accuracy:.1%}** right; {other.title}: **{both[1].accuracy:.1%}**, on {len(mine):,} "
-        f"pictures. The second mends {(changed['change'] == 'mended').sum():,} and breaks "
-        f"{(changed['change'] == 'broken').sum():,}."
+        f"{model.title}: **{matrix.accuracy:.1%}** right; {other.title}: **{second_matrix.accuracy:.1%}**, on {len(mine):,} "
+        f"pictures. The second corrects {counts.get('mended', 0):,} errors of the first (*mended* in the table) and makes "
+        f"{counts.get('broken', 0):,} new ones (*broken*)."
     )
-    titles = (other.title, model.title)
+    first, last = matrix.ordered(worst), second_matrix.ordered(worst)
     with st.container(horizontal=True):
-        for title, one, difference in (
-            (model.title, first, None),
-            (other.title, last, None),
-            ("Second minus first", last, first),
-        ):
-            with st.container(width="content"):
-                st.markdown(f"**{title}**")
-                chart = charts_confusion.confusion_matrix(
-                    one, rates=False, dim_diagonal=False, other=difference, titles=titles
-                )
-                st.altair_chart(chart, width="content", key=f"matrix of {title}", alt=f"{title}: {one.accuracy:.1%} right.")
+        _matrix(model.title, first, f"{model.title}: {matrix.accuracy:.1%} right.")
+        _matrix(other.title, last, f"{other.title}: {second_matrix.accuracy:.1%} right.")
+        words = f"{other.title} minus {model.title}: pictures in each cell."
+        _matrix("Second minus first", last, words, other=first, titles=(other.title, model.title))
     st.dataframe(changed, hide_index=True)
     _csv(changed, "two_models.csv")
+
+
+def _matrix(
+    title: str,
+    matrix: confusions.Confusion,
+    alt: str,
+    *,
+    other: confusions.Confusion | None = None,
+    titles: tuple[str, str] = ("", ""),
+) -> None:
+    with st.container(width="content"):
+        st.markdown(f"**{title}**")
+        chart = charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False, other=other, titles=titles)
+        st.altair_chart(chart, width="content", key=f"matrix of {title}", alt=alt)

@@ -42,7 +42,7 @@ def map_picture(
 
 def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
     """A small version of a dataset's picture; a short text if it cannot be read any more."""
-    small = _thumbnail(dataset.title, path, dataset)
+    small = _thumbnail(dataset.digest, path, dataset)
     if small is None:
         st.caption("This file can no longer be read.")
     else:
@@ -50,7 +50,7 @@ def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
 
 
 @st.cache_data(max_entries=2000, show_spinner=False)
-def _thumbnail(title: str, path: str, _dataset: Dataset) -> Image.Image | None:
+def _thumbnail(dataset_digest: str, path: str, _dataset: Dataset) -> Image.Image | None:
     try:
         picture = _dataset.open(path)
     except BadPicture:

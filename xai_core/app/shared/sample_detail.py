@@ -174,11 +174,26 @@ def _cosine(own: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def note_form(dataset: Dataset, path: str) -> None:
-    """Tags and a note on one picture, kept at once when saved."""
-    held = notes.load(dataset.title).get(path, Note())
-    with st.form(f"note {path}"):
-        tags = st.text_input("Tags, with commas between", ", ".join(held.tags), key=f"tags of {path}")
-        words = st.text_area("Note", held.text, max_chars=notes.LONGEST, height=80, key=f"note on {path}")
-        if st.form_submit_button("Keep", icon=":material/save:"):
-            notes.put(dataset.title, path, notes.note(tags, words))
-            st.toast("Kept.")
+    """Tags and a note on one picture, stored when the button is pressed."""
+    complaint = session.complaint()
+    if complaint:
+        st.error(complaint)
+    of = f"{dataset.digest[:8]} {path}"
+    stored: Note = st.session_state.setdefault(f"seen {of}", notes.load(dataset).get(path, Note()))
+    with st.form(f"note {of}"):
+        st.text_input("Tags, separated by commas", ", ".join(stored.tags), key=f"tags of {of}")
+        st.text_area("Note", stored.text, max_chars=notes.LONGEST, height=80, key=f"note on {of}")
+        st.form_submit_button("Save", icon=":material/save:", on_click=_save_note, args=(dataset, path, of))
+
+
+def _save_note(dataset: Dataset, path: str, of: str) -> None:
+    """Store what the form holds. What someone else has written in the meantime is kept and appears in the form."""
+    try:
+        new = notes.note(st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"])
+        stored = notes.put(dataset, path, new, before=st.session_state[f"seen {of}"])
+    except XaiError as error:
+        session.complain(str(error))
+        return
+    st.session_state[f"seen {of}"] = stored
+    st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"] = ", ".join(stored.tags), stored.text
+    st.toast("Saved.")

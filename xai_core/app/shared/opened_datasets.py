@@ -1,0 +1,35 @@
+"""Datasets of the data folders, opened once for all visitors."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from xai_core.data.datasets import Dataset, find_offered, open_dataset
+
+
+def open_offered(name: str) -> Dataset:
+    """An offered dataset, by its name; it is opened again, and its digest computed again, only when it has changed.
+
+    What counts as a change: another time of change of its file, or of its folder or a subfolder of that (pictures added,
+    removed or renamed). A picture that is overwritten in place is noticed after a restart. Raises UnknownName, BadRequest.
+    """
+    path = find_offered(name)
+    return _open(str(path), _times(path))
+
+
+def _times(path: Path) -> tuple[int, ...]:
+    """Times of change in nanoseconds, and the size of a file. Empty where the path has just disappeared."""
+    try:
+        stat = path.stat()
+        if not path.is_dir():
+            return stat.st_mtime_ns, stat.st_size
+        with os.scandir(path) as entries:
+            return stat.st_mtime_ns, *sorted(entry.stat().st_mtime_ns for entry in entries if entry.is_dir())
+    except OSError:
+        return ()
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _open(path: str, times: tuple[int, ...]) -> Dataset:
+    return open_dataset(path)
