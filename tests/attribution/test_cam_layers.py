@@ -10,7 +10,7 @@ from small_cams import SIDE, averaged, close, run
 from small_models import ask, pair, pictures, small
 from torch import nn
 
-from xai_core.attribution.cam import multi_layer
+from xai_core.attribution.cam import concepts, multi_layer
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.autodiff.capture import BiasRecording, ExplicitAttention
 from xai_core.core.autodiff.gradients import value_and_curvature, value_and_gradient
@@ -131,7 +131,7 @@ class TestConcepts:
         head.weight.data = torch.tensor([[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]])
         pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         model = ExplainableModel.from_stages([("pixels", nn.Identity())], pool, classify=head)
-        found = multi_layer.concepts(ask(model, ClassLogit((0,))), images, components=3)
+        found = concepts.concepts(ask(model, ClassLogit((0,))), images, components=3)
         assert found.explained.item() > 0.9999
         close(found.maps[0, 0], images[0, 1], 1e-3)
         close(found.directions[0, 0], torch.tensor([0.0, 1.0, 0.0]), 1e-3)
@@ -143,7 +143,7 @@ class TestConcepts:
     def test_is_the_same_each_time_and_each_part_is_non_negative(self):
         found = small("custom")
         images = pictures(2, found.side)
-        first, again = (multi_layer.concepts(ask(found.model, ClassLogit((1, 2))), images) for _ in range(2))
+        first, again = (concepts.concepts(ask(found.model, ClassLogit((1, 2))), images) for _ in range(2))
         assert torch.equal(first.maps, again.maps) and torch.equal(first.scores, again.scores)
         assert first.maps.min() >= 0 and first.directions.min() >= 0
         assert (first.scores.diff(dim=1) <= 0).all()

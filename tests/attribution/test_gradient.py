@@ -14,8 +14,8 @@ from torch import nn
 
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
-from xai_core.attribution.gradient.averaging import ROUND, Moments
-from xai_core.attribution.gradient.integration_paths import _blurred
+from xai_core.attribution.gradient.aggregate import ROUND, Moments
+from xai_core.attribution.gradient.integrated_gradients import _blurred
 from xai_core.core import runtime
 from xai_core.data.preprocessing import BASELINES, baseline_images
 from xai_core.explanation.targets import ClassLogit, ClassMargin

@@ -1,10 +1,12 @@
-"""Where a transformer's tokens look: maps made of its attention weights, on the grid of its patches.
+"""Maps made of a transformer's attention weights, on the grid of its patches.
 
-Notation: A_l the weights of layer l, (n, heads, N, N), each row a softmax over keys; N tokens, the last h w of them are the
-patches in reading order. The weights are recorded while the blocks run, fused attention written out for it; nothing of the
-network is touched. A read-out takes the rows that the features come from: the class token's, or the mean over patches.
+Notation: A_l are the weights of layer l, (n, heads, N, N), each row a softmax over keys. Of the N tokens, the last h w are
+the patches in reading order. The weights are recorded while the blocks run, with fused attention computed step by step;
+the network is not changed. The read-out takes the rows that the features come from: that of the class token, or the mean
+over patches.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from xai_core.core.autodiff.capture import AttentionRecording
 from xai_core.core.autodiff.gradients import value_and_gradients
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, Range
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 
 FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -50,11 +53,8 @@ def attention_rollout(
     """
 
     def rollout(layers: list[Tensor]) -> Tensor:
-        joint = None
-        for weights in layers:
-            mixed = _with_residual(_without_weakest(FUSIONS[heads](weights), discard))
-            joint = mixed if joint is None else mixed @ joint
-        return joint
+        mixed = [_with_residual(_without_weakest(FUSIONS[heads](weights), discard)) for weights in layers]
+        return functools.reduce(lambda joint, layer: layer @ joint, mixed)
 
     return _on_patches(question, images, _no_gradient(question, images, rollout))
 
@@ -94,13 +94,11 @@ def gradient_rollout(question: Question, images: Tensor) -> Tensor:
     """
 
     def relevance(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
-        with AttentionRecording() as seen:
-            values, _, gradients = value_and_gradients(lambda leaf: (function(leaf), seen.recorded()), at)
-        joint = None
-        for weights, gradient in zip(seen.layers, gradients, strict=True):
-            gained = (weights.detach() * gradient).relu().mean(1).float()
-            joint = gained if joint is None else joint + gained + gained @ joint
-        return values, joint
+        with AttentionRecording() as recording:
+            values, _, gradients = value_and_gradients(lambda leaf: (function(leaf), recording.recorded()), at)
+        layers = zip(recording.layers, gradients, strict=True)
+        gains = [(weights.detach() * gradient).relu().mean(1).float() for weights, gradient in layers]
+        return values, functools.reduce(lambda joint, gain: joint + gain + gain @ joint, gains)
 
     return _on_patches(question, images, question.gradient(images, how=relevance)[1])
 
@@ -111,7 +109,7 @@ def le_grad(
     *,
     layers: Annotated[int, Range(1, 48), "how many of the last blocks are averaged; more than there are: all"] = 48,
 ) -> Maps:
-    """LeGrad: how the target, read off behind each block, answers to that block's attention.
+    """LeGrad: the sensitivity of the target, read off behind each block, to that block's attention.
 
     map = mean over blocks l, heads and queries of ReLU(d s_l / d A_l), s_l the target read from block l's output as if it
     were the last.
@@ -134,12 +132,12 @@ def le_grad(
     before = question.changed(cut=names[first - 1])
     stages = network.stages[first : names.index(blocks[-1]) + 1]
 
-    def sensitivity(function: Callable[[Tensor], tuple], at: Tensor) -> tuple[Tensor]:
+    def sensitivity(function: Callable[[Tensor], tuple[Tensor, list[Tensor]]], at: Tensor) -> tuple[Tensor]:
         gradients = value_and_gradients(function, at)[2]
         return (torch.stack([gradient.relu().mean((1, 2)).float() for gradient in gradients]).mean(0),)
 
     def read_outs(leaf: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        total, activations = 0, leaf
+        total, activations = leaf.new_zeros(()), leaf
         with AttentionRecording() as recording, question.autocast():
             for stage in stages:
                 activations = stage.run(activations)
@@ -148,10 +146,10 @@ def le_grad(
                 activations = activations.detach().requires_grad_()  # each read-out differentiates its own block alone
         return total, recording.recorded()
 
-    (found,) = question.differentiate(read_outs, before.trunk(images), None, images, sensitivity)
+    (rows,) = question.differentiate(read_outs, before.trunk(images), None, images, sensitivity)
     question.tally.backward += len(images)
     facts = torch.full((len(images),), float(len(stages)))
-    return Maps(_on_grid(question, images, found), facts={"blocks": facts})
+    return Maps(_on_grid(question, images, rows), facts={"blocks": facts})
 
 
 def cls_attention(
@@ -189,23 +187,26 @@ def _no_gradient(question: Question, images: Tensor, read: Callable[[list[Tensor
     """`read(layers)` of one forward pass without a graph, a few pictures at once."""
 
     def part(rows: range) -> Tensor:
-        with torch.no_grad(), question.autocast(), AttentionRecording() as seen:
+        with torch.no_grad(), question.autocast(), AttentionRecording() as recording:
             features = question.model.network.outputs(images[rows.start : rows.stop]).features
         question.tally.forward += len(features)
-        return read([weights.float() for weights in seen.recorded()])
+        return read([weights.float() for weights in recording.recorded()])
 
     size = runtime.inner_batch(images[0, 0].numel(), question.model.device, graph=True)
     return runtime.joined(runtime.each_batch(part, len(images), size))
 
 
 def _on_patches(question: Question, images: Tensor, rows: Tensor) -> Tensor:
-    """(n, queries, N) -> (n, h, w): the rows that are read out, over the patches."""
-    return _on_grid(question, images, question.model.network.attention.readout(rows))
+    """(n, queries, N) -> (n, h, w): the rows that the features are read from, over the patches."""
+    readout = question.model.network.attention.readout
+    if readout is None:
+        raise BadRequest(f"The attention of {question.model.title} has no rows that its features are read from.")
+    return _on_grid(question, images, readout(rows))
 
 
 def _on_grid(question: Question, images: Tensor, row: Tensor) -> Tensor:
     """(n, N) -> (n, h, w): the last h w tokens."""
     network = question.model.network
     with torch.no_grad():
-        height, width = network.grid(network.trunk(images[:1], network.cuts[0]), network.cuts[0]).shape[2:]
-    return row[:, -height * width :].unflatten(1, (height, width))
+        height, width = size_of(network.grid(network.trunk(images[:1], network.cuts[0]), network.cuts[0]))
+    return row[:, -height * width :].reshape(len(row), height, width)

@@ -1,11 +1,13 @@
-"""The attribution methods of this project. To add one: a function in its family's file, and an entry here."""
+"""The table of attribution methods. To add one: write a function in its family's file, and add an entry here."""
 
 import re
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from xai_core.attribution import attention, controls, guided_grad_cam, propagation, xrai
-from xai_core.attribution.cam import channel_weights, gradient_free, gradient_weighted, multi_layer
-from xai_core.attribution.gradient import integration_paths, saliency, smooth_grad
-from xai_core.attribution.method import Method
+from xai_core.attribution.cam import concepts, gradient_free, gradient_weighted, multi_layer, target_free
+from xai_core.attribution.gradient import integrated_gradients, saliency, smooth_grad
+from xai_core.attribution.method import Cost, Method
 from xai_core.attribution.perturbation import occlusion, random_masks, superpixels
 from xai_core.core.errors import UnknownName
 
@@ -13,17 +15,21 @@ SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
 ATTENTION = frozenset({"attention"})
 
-# Families of networks on which a method keeps its map in 16 bits.
+# Families of networks on which a method's map is the same in 16 bits (see `Method.fast`).
 CNNS = frozenset({"efficientnet", "resnet"})
 EVERYWHERE = CNNS | {"vit", "swin", "xcit", "cait", "custom"}
 
 
-def of_views(forward, backward=0):
-    """The passes of a class activation map: numbers, or functions of the options; six times as many with `augment`."""
+Options = Mapping[str, Any]
 
-    def passes(options):
-        counts = (count(options) if callable(count) else count for count in (forward, backward))
-        return tuple(count * (6 if options["augment"] else 1) for count in counts)
+
+def of_views(forward: int | Callable[[Options], int], backward: int | Callable[[Options], int] = 0) -> Cost:
+    """The cost of a class activation map: numbers, or functions of the options; six times as many with `augment`."""
+
+    def passes(options: Options) -> tuple[int, int]:
+        views = 6 if options["augment"] else 1
+        ahead, back = (count(options) if callable(count) else count for count in (forward, backward))
+        return ahead * views, back * views
 
     return passes
 
@@ -32,36 +38,38 @@ trunk_only = of_views(1)  # the part behind the cut is nearly free
 many_tails = of_views(64)  # ViT-B's 768 channels through one block of twelve; before pooling it is far less
 
 
-def one_gradient(options):
+def one_gradient(options: Options) -> tuple[int, int]:
     return 1, 1
 
 
-def no_pass(options):
+def no_pass(options: Options) -> tuple[int, int]:
     """The map needs none; the target's value beside it needs one."""
     return 1, 0
 
 
-def each_sample(options):
+def each_sample(options: Options) -> tuple[int, int]:
     return options["samples"], options["samples"]
 
 
-def each_step(options):
+def each_step(options: Options) -> tuple[int, int]:
     """One gradient at each step of a path, and the values at both ends."""
     return options["steps"] + 2, options["steps"]
 
 
-def relevance_passes(options):
-    """As long as so many ordinary passes: convolutions are computed for positive and negative parts as well."""
+def relevance_passes(options: Options) -> tuple[int, int]:
+    """The ordinary passes that take as long: convolutions are computed for positive and negative parts as well."""
     return (3, 1) if options["rule"] == "epsilon" else (8, 4)
 
 
-def occlusion_passes(options):
+def occlusion_passes(options: Options) -> tuple[int, int]:
+    """One pass for each window in a picture of 224 x 224 pixels, and one for the picture itself."""
     return 1 + (1 - (options["window"] - 224) // options["stride"]) ** 2, 0
 
 
-def segments_expected(options):
-    """How many superpixels to reckon with: the first two algorithms find their own number, here that of a photograph."""
-    return {"quickshift": 40, "felzenszwalb": 100, "slic": options["segments"]}[options["segmentation"]]
+def segments_expected(options: Options) -> int:
+    """The number of superpixels assumed for the estimate. Quickshift and Felzenszwalb find their own number; these are
+    typical of a photograph."""
+    return {"quickshift": 40, "felzenszwalb": 100, "slic": int(options["segments"])}[options["segmentation"]]
 
 
 METHODS = {
@@ -75,22 +83,24 @@ METHODS = {
         Method("hires_cam", "HiResCAM", "cam", gradient_weighted.hires_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method("layer_cam", "LayerCAM", "cam", gradient_weighted.layer_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method("xgrad_cam", "XGrad-CAM", "cam", gradient_weighted.xgrad_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("eigen_cam", "Eigen-CAM", "cam", gradient_weighted.eigen_cam, SIGNED, trunk_only, CUT, fast=EVERYWHERE),
-        Method("cam", "CAM", "cam", channel_weights.cam, UNSIGNED, trunk_only, CUT | {"linear head"}, fast=CNNS),
+        Method("eigen_cam", "Eigen-CAM", "cam", target_free.eigen_cam, SIGNED, trunk_only, CUT, fast=EVERYWHERE),
+        Method("cam", "CAM", "cam", gradient_weighted.cam, UNSIGNED, trunk_only, CUT | {"linear head"}, fast=CNNS),
         Method(
-            "elementwise_grad_cam", "Element-wise Grad-CAM", "cam", channel_weights.elementwise_grad_cam, UNSIGNED,
+            "elementwise_grad_cam", "Element-wise Grad-CAM", "cam", gradient_weighted.elementwise_grad_cam, UNSIGNED,
             trunk_only, CUT, fast=CNNS,
         ),
         Method(
-            "smooth_grad_cam_plusplus", "Smooth Grad-CAM++", "cam", channel_weights.smooth_grad_cam_plusplus, UNSIGNED,
+            "smooth_grad_cam_plusplus", "Smooth Grad-CAM++", "cam", gradient_weighted.smooth_grad_cam_plusplus, UNSIGNED,
             of_views(lambda o: o["samples"] + 1), CUT, fast=CNNS,
         ),
-        Method("shapley_cam", "Shapley-CAM", "cam", channel_weights.shapley_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
-        Method("finer_cam", "Finer-CAM", "cam", channel_weights.finer_cam, UNSIGNED, trunk_only, CUT | {"classifier"}),
-        Method("eigen_grad_cam", "EigenGrad-CAM", "cam", channel_weights.eigen_grad_cam, SIGNED, trunk_only, CUT, fast=CNNS),
-        Method("kpca_cam", "KPCA-CAM", "cam", channel_weights.kpca_cam, SIGNED, trunk_only, CUT, fast=CNNS),
-        Method("fem", "FEM", "cam", channel_weights.fem, UNSIGNED, trunk_only, CUT),
-        Method("random_cam", "Random-CAM", "cam", channel_weights.random_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("shapley_cam", "Shapley-CAM", "cam", gradient_weighted.shapley_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
+        Method("finer_cam", "Finer-CAM", "cam", gradient_weighted.finer_cam, UNSIGNED, trunk_only, CUT | {"classifier"}),
+        Method(
+            "eigen_grad_cam", "EigenGrad-CAM", "cam", gradient_weighted.eigen_grad_cam, SIGNED, trunk_only, CUT, fast=CNNS,
+        ),
+        Method("kpca_cam", "KPCA-CAM", "cam", target_free.kpca_cam, SIGNED, trunk_only, CUT, fast=CNNS),
+        Method("fem", "FEM", "cam", target_free.fem, UNSIGNED, trunk_only, CUT),
+        Method("random_cam", "Random-CAM", "cam", target_free.random_cam, UNSIGNED, trunk_only, CUT, fast=CNNS),
         Method(
             "score_cam", "Score-CAM", "cam", gradient_free.score_cam, UNSIGNED,
             of_views(lambda o: 1 + min(o["channels"], 2048)), CUT, fast=CNNS,
@@ -102,7 +112,7 @@ METHODS = {
         ),
         Method("full_grad", "FullGrad", "cam", multi_layer.full_grad, UNSIGNED, of_views(1, 1), fast=CNNS),
         Method(
-            "deep_feature_factorisation", "Deep feature factorisation", "cam", multi_layer.deep_feature_factorisation,
+            "deep_feature_factorisation", "Deep feature factorisation", "cam", concepts.deep_feature_factorisation,
             UNSIGNED, of_views(3), CUT,
         ),
         Method("saliency", "Saliency", "gradient", saliency.saliency, UNSIGNED, one_gradient),
@@ -113,16 +123,17 @@ METHODS = {
         ),
         Method("var_grad", "VarGrad", "gradient", smooth_grad.var_grad, UNSIGNED, each_sample),
         Method(
-            "integrated_gradients", "Integrated gradients", "gradient", saliency.integrated_gradients, SIGNED, each_step,
+            "integrated_gradients", "Integrated gradients", "gradient", integrated_gradients.integrated_gradients, SIGNED,
+            each_step,
         ),
         Method("gradient_shap", "GradientSHAP", "gradient", smooth_grad.gradient_shap, SIGNED, each_sample),
         Method(
             "blur_integrated_gradients", "Blur integrated gradients", "gradient",
-            integration_paths.blur_integrated_gradients, SIGNED, each_step,
+            integrated_gradients.blur_integrated_gradients, SIGNED, each_step,
         ),
         Method(
             "guided_integrated_gradients", "Guided integrated gradients", "gradient",
-            integration_paths.guided_integrated_gradients, SIGNED, each_step,
+            integrated_gradients.guided_integrated_gradients, SIGNED, each_step,
         ),
         Method(
             "guided_backprop", "Guided backpropagation", "propagation", propagation.guided_backprop, UNSIGNED, one_gradient,
@@ -178,7 +189,7 @@ METHODS = {
 
 
 def find_method(name: str) -> Method:
-    """A method by its id or its title, however it is spelt: grad_cam, Grad-CAM, gradcam. Raises UnknownName."""
+    """The method of this id or title, whatever its case and punctuation: grad_cam, Grad-CAM, gradcam. Raises UnknownName."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower().replace("++", "plusplus"))

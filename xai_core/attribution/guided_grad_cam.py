@@ -1,16 +1,16 @@
-"""Guided Grad-CAM: the product of a fine map and a coarse one. It stands above both families."""
+"""Guided Grad-CAM: the product of guided backpropagation and Grad-CAM, from two families of methods."""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from xai_core.attribution.cam.gradient_weighted import grad_cam
-from xai_core.attribution.method import Maps
+from xai_core.attribution.method import Maps, heatmap_of
 from xai_core.attribution.propagation import guided_backprop
 from xai_core.explanation.question import Question
 
 
 def guided_grad_cam(question: Question, images: Tensor) -> Maps:
-    """Guided Grad-CAM: guided backpropagation, where Grad-CAM sees evidence.
+    """Guided Grad-CAM: guided backpropagation, kept where Grad-CAM shows evidence.
 
     map = max over RGB of |guided gradient| times Grad-CAM at the cut, stretched bilinearly to the picture. Resolution:
     pixels (H, W), whatever the cut.
@@ -27,5 +27,6 @@ def guided_grad_cam(question: Question, images: Tensor) -> Maps:
     coarse outline is evidence.
     """
     guided = guided_backprop(question, images)
-    where = F.interpolate(grad_cam(question, images)[:, None], images.shape[2:], mode="bilinear")[:, 0]
-    return Maps(guided.heatmap * where, facts=guided.facts)
+    coarse = heatmap_of(grad_cam(question, images))[:, None]
+    stretched = F.interpolate(coarse, list(images.shape[2:]), mode="bilinear")[:, 0]
+    return Maps(guided.heatmap * stretched, facts=guided.facts)

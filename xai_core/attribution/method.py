@@ -14,21 +14,26 @@ from xai_core.models.explainable import ExplainableModel
 
 
 class Maps(NamedTuple):
-    """What a method may say beside its maps (n, h, w): their standard error, and facts of its own, each (n,)."""
+    """Maps (n, h, w) of a method, where known with their standard error (n, h, w), and facts about each map, each (n,)."""
 
     heatmap: Tensor
     error: Tensor | None = None
     facts: Mapping[str, Tensor] = {}
 
 
-# What a method may need of a model, and the words for a model that has not got it.
-# `{note}` is what the network says of its attention.
+def heatmap_of(maps: Tensor | Maps) -> Tensor:
+    """The maps (n, h, w) themselves, of whatever a method returns."""
+    return maps.heatmap if isinstance(maps, Maps) else maps
+
+
+# What a method may need of a model: the check, and what the model lacks, for the message.
+# `{note}` stands for the network's note on its attention.
 NEEDS: dict[str, tuple[Callable[[ExplainableModel], bool], str]] = {
     "cut": (lambda model: True, "a grid of activations"),
-    "classifier": (lambda model: model.has_classifier, "a classifier, which this model has not got"),
+    "classifier": (lambda model: model.has_classifier, "a classifier, which this model does not have"),
     "linear head": (
         lambda model: model.network.has_linear_head,
-        "one linear layer right behind global average pooling, which this model has not got",
+        "one linear layer right behind global average pooling, which this model does not have",
     ),
     "attention": (
         lambda model: bool(model.network.attention.blocks),
@@ -45,18 +50,19 @@ CARD = ("Why", "Who", "What", "How", "When", "Where", "Beware")
 
 
 @dataclass(frozen=True)
-class Method:
-    """One method.
+class MethodRecord:
+    """What methods for pictures (`Method`) and for pairs of views (`PairMethod`) have in common: a function, and what the
+    pages and the command line need to know of it.
 
-    run      function(question, images (n,3,H,W), *, options) -> maps (n,h,w) or Maps; a batch gives the same maps as
-             one by one. Its docstring holds formula, source, sign and unit, and a card in the manner of Hohman et al.
-             (2018): lines that begin with Why, Who, What, How, When, Where and Beware
+    run      the function; its keyword-only parameters with bounds are the options (`core/options.py`). The docstring holds
+             formula, source, sign and unit, and a card in the manner of Hohman et al. (2018): lines that begin with Why,
+             Who, What, How, When, Where and Beware
     sign     "signed" (evidence for and against) or "non-negative"
-    cost     options -> (forward, backward) passes of one picture through the whole network, for the estimate
-    needs    names of NEEDS
-    fast     the families on which `fast` precision keeps the map, at the model's default cut: Spearman at least 0.98 to
-             `exact`, held by a test (not so gradients to the pixels: units near zero change sides, and the further back a
-             gradient goes, the more of them)
+    cost     options -> (forward, backward) passes of one picture through the whole network, for the time estimate
+    needs    names in NEEDS
+    fast     the families of networks on which `fast` precision gives the same map at the model's default cut: a Spearman
+             correlation of at least 0.98 with `exact`, checked by a test. Gradients to the pixels do not reach it: units
+             near zero change sides, the more of them the further back a gradient goes
     version  part of the run key; raised whenever the numbers change
     """
 
@@ -70,14 +76,13 @@ class Method:
     fast: frozenset[str] = frozenset()
     version: int = 1
 
-    def __call__(self, question: Question, images: Tensor, **given: Any) -> Maps:
-        """Run with options, and with those of `seed`, `track`, `noise` that the method takes."""
-        taken = inspect.signature(self.run).parameters
-        found = self.run(question, images, **{name: value for name, value in given.items() if name in taken})
-        return found if isinstance(found, Maps) else Maps(found)
+    def accepted(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of the arguments that the function has a parameter for."""
+        parameters = inspect.signature(self.run).parameters
+        return {name: value for name, value in arguments.items() if name in parameters}
 
     def misfit(self, model: ExplainableModel) -> str | None:
-        """Why this method does not fit this model, in one sentence; None where it does."""
+        """One sentence on why this method cannot be used on this model; None where it can."""
         for need in sorted(self.needs):
             fits, words = NEEDS[need]
             if not fits(model):
@@ -86,7 +91,7 @@ class Method:
         return None
 
     def offers_fast(self, model: ExplainableModel, cut: str) -> bool:
-        """Whether this method keeps its map in 16 bits on this model, cut there."""
+        """Whether `fast` precision is offered for this method on this model, at this cut."""
         return model.family in self.fast and ("cut" not in self.needs or cut == model.network.cut_name(None))
 
     @property
@@ -101,7 +106,7 @@ class Method:
 
     @property
     def documentation(self) -> str:
-        return inspect.getdoc(self.run)
+        return inspect.getdoc(self.run) or ""
 
     @property
     def summary(self) -> str:
@@ -114,13 +119,24 @@ class Method:
 
     @property
     def source(self) -> str:
-        """The paper, with its address."""
-        found = re.search(r"^Source: (.+?(?:arXiv:[\d.]+\d|doi:\S+\w))", self.documentation, re.MULTILINE)
-        return found[1] if found else ""
+        """The source paper, with its arXiv number or DOI; empty where the documentation has none."""
+        match = re.search(r"^Source: (.+?(?:arXiv:[\d.]+\d|doi:\S+\w))", self.documentation, re.MULTILINE)
+        return match[1] if match else ""
 
     @property
     def card(self) -> dict[str, str]:
-        """Why, Who, What, How, When, Where (Hohman et al. 2018) and Beware, in words for readers."""
+        """The lines Why, Who, What, How, When, Where (Hohman et al. 2018) and Beware, by their first word."""
         lines = r"^({}): (.+?)(?=^\w+: |\Z)".format("|".join(CARD))
-        found = re.findall(lines, self.documentation, re.MULTILINE | re.DOTALL)
-        return {name: " ".join(text.split()) for name, text in found}
+        matches = re.findall(lines, self.documentation, re.MULTILINE | re.DOTALL)
+        return {name: " ".join(text.split()) for name, text in matches}
+
+
+@dataclass(frozen=True)
+class Method(MethodRecord):
+    """A method for pictures: `run(question, images (n, 3, H, W), *, options)` returns maps (n, h, w) or Maps. A batch gives
+    the same maps as its pictures one by one."""
+
+    def __call__(self, question: Question, images: Tensor, **arguments: Any) -> Maps:
+        """Run with those of the arguments (options, `seed`, `track`, `noise`) that the method takes."""
+        maps = self.run(question, images, **self.accepted(arguments))
+        return maps if isinstance(maps, Maps) else Maps(maps)

@@ -1,10 +1,11 @@
-"""Gradients whose way back through activation functions and layers follows other rules. Maps are (n, H, W).
+"""Gradients with other backward rules for activation functions and layers. Maps are (n, H, W).
 
-The rules apply while this question is computed in this thread (`modes`): the network is not changed, and it does not matter
-how its activations are spelt. How many calls were given another rule is reported as a fact, in each pass of a picture.
+The rules hold while this question is computed in this thread (`core/autodiff/function_overrides.py`): the network is not
+changed, and activations written as modules and as functions are treated alike. The number of calls with another rule in
+one pass is reported as a fact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import torch
@@ -21,35 +22,37 @@ from xai_core.explanation.question import Question
 def _gradient_under(
     question: Question, images: Tensor, mode: Callable[[], function_overrides.Substitution]
 ) -> tuple[Tensor, int]:
-    """The gradient (n, 3, H, W) of the question when each pass runs inside a fresh mode, and its count of substitutions."""
-    counts = []
+    """The gradient (n, 3, H, W) of the question when each pass runs inside a new mode, and the mode's number of
+    substitutions."""
+    counts: list[int] = []
 
     def run(pictures: Tensor, rows: Tensor | None) -> Tensor:
-        with mode() as entered:
-            found = question(pictures, rows)
-        counts.append(entered.substituted)
-        return found
+        with mode() as overrides:
+            values = question(pictures, rows)
+        counts.append(overrides.substituted)
+        return values
 
     gradient = question.differentiate(run, images, None, images)[1]
     question.tally.backward += len(images)
     return gradient, counts[-1]
 
 
-def _facts(images: Tensor, **found: Tensor | int) -> dict[str, Tensor]:
-    return {name.replace("_", " "): torch.as_tensor(fact).expand(len(images)) for name, fact in found.items()}
+def _facts(images: Tensor, facts: Mapping[str, Tensor | int]) -> dict[str, Tensor]:
+    """One value of each fact for each picture."""
+    return {name: torch.as_tensor(fact).expand(len(images)) for name, fact in facts.items()}
 
 
 def _rectified(
     question: Question, images: Tensor, mode: Callable[[], function_overrides.Substitution]
-) -> tuple[Tensor, dict]:
-    """The gradient under rules for activation functions. Raises BadRequest where none was met."""
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradient under rules for activation functions. Raises BadRequest where the network has none."""
     gradient, count = _gradient_under(question, images, mode)
     if not count:
         raise BadRequest(
-            "0 activations were guided: between picture and target this network has no ReLU or relative of it "
-            "(GELU, SiLU, ...), so that the map would be the plain gradient."
+            "0 activations were guided: between picture and target this network has no ReLU, GELU, SiLU or similar "
+            "activation, so that the map would be the plain gradient. Choose saliency instead."
         )
-    return gradient, _facts(images, activations_guided=count)
+    return gradient, _facts(images, {"activations guided": count})
 
 
 def _strongest_channel(gradients: Tensor) -> Tensor:
@@ -121,19 +124,20 @@ def deep_lift(
     Where: Networks of the usual layers; look at the completeness gap for others.
     Beware: It depends on the baseline, and on how the network is written, not only on the function that it computes.
     """
-    start, everyone, counts = baseline_images(images, baseline), torch.arange(len(images)), []
+    start, numbers = baseline_images(images, baseline), torch.arange(len(images))
+    counts: list[int] = []
 
     def run(pictures: Tensor, rows: Tensor) -> Tensor:
-        found, count = deeplift.twofold(question, pictures, start[rows], rows)
+        values, count = deeplift.twofold(question, pictures, start[rows], rows)
         counts.append(count)
-        return found
+        return values
 
-    values, multipliers = question.differentiate(run, images, everyone, images)
+    values, multipliers = question.differentiate(run, images, numbers, images)
     question.tally.backward += 2 * len(images)
     maps = ((images - start) * multipliers).sum(1)
     change = values - question.scores(start)
     gap = (maps.sum((1, 2)) - change).abs() / change.abs().clamp(min=1e-12)
-    return Maps(maps, facts=_facts(images, completeness_gap=gap, functions_rescaled=counts[-1]))
+    return Maps(maps, facts=_facts(images, {"completeness gap": gap, "functions rescaled": counts[-1]}))
 
 
 def layerwise_relevance(
@@ -170,14 +174,15 @@ def layerwise_relevance(
     maps = ((images - zero) * derivative).sum(1)
     values = question.values(images)
     gap = (maps.sum((1, 2)) - values).abs() / values.abs().clamp(min=1e-12)
-    return Maps(maps, facts=_facts(images, conservation_gap=gap, layers_with_a_rule=count))
+    return Maps(maps, facts=_facts(images, {"conservation gap": gap, "layers with a rule": count}))
 
 
 def _colour_of_zero(question: Question, images: Tensor) -> Tensor:
-    """The picture (1, 3, 1, 1) that the normalisation, which is linear, maps to zero: black where there is none."""
+    """The colour (1, 3, 1, 1) that the normalisation (a linear function) maps to zero; black without a normalisation."""
     normalise = question.model.network.normalise
     black = torch.zeros_like(images[:1, :, :1, :1])
     if normalise is None:
         return black
     low, high = normalise(black), normalise(black + 1)
-    return -low / (high - low)
+    colour: Tensor = -low / (high - low)
+    return colour

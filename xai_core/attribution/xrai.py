@@ -7,19 +7,22 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.attribution.gradient.saliency import integrated_gradients
+from xai_core.attribution.gradient.integrated_gradients import integrated_gradients
 from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import one_bar, one_by_one
+from xai_core.attribution.repeated_passes import one_bar, one_by_one
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Range
 from xai_core.core.runtime import Track
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 
 SCALES = (50, 100, 150, 250, 500, 1200)
-SIDE = 224  # of the picture that is cut up; the numbers of pixels below are for this size
+SIDE = 224  # of the picture that is segmented; the numbers of pixels below are for this size
+Values = NDArray[np.float64]
 
 
 def xrai(
@@ -27,7 +30,7 @@ def xrai(
     images: Tensor,
     *,
     steps: Annotated[int, Range(5, 300), "points on each of the two paths"] = 100,
-    min_new: Annotated[int, Range(1, 500), "pixels a region must add to be taken, of a picture of 224 x 224"] = 50,
+    min_new: Annotated[int, Range(1, 500), "pixels a region must add to be taken, in a picture of 224 x 224"] = 50,
     track: Track = iter,
 ) -> Maps:
     """XRAI: regions of the picture, ranked by the integrated gradients they hold for their size.
@@ -46,7 +49,8 @@ def xrai(
     How: Twice as many forward and backward passes as steps; a signed map of regions.
     When: After training; where integrated gradients are too fine to read.
     Where: Any differentiable network.
-    Beware: Regions come from the picture's colours, not from the network: what it looks at inside a region is not seen.
+    Beware: Regions come from the picture's colours, not from the network: the map does not show which part of a region
+    counts.
     """
 
     def run(question: Question, image: Tensor, row: int) -> Maps:
@@ -56,19 +60,19 @@ def xrai(
         batch = runtime.inner_batch(image[0, 0].numel(), image.device, graph=True)
         bar = one_bar(track, 2 * math.ceil(steps / batch))
         for baseline in ("black", "white"):
-            found = integrated_gradients(question, image, steps=steps, baseline=baseline, track=bar)
-            density += found.heatmap / 2
-            gaps.append(found.facts["completeness gap"])
+            maps = integrated_gradients(question, image, steps=steps, baseline=baseline, track=bar)
+            density += maps.heatmap / 2
+            gaps.append(maps.facts["completeness gap"])
         least = max(1, round(min_new * density.numel() / SIDE**2))
-        ranked, taken = rank_regions(density[0].double().cpu().numpy(), candidates, least)
-        facts = {"completeness gap": torch.stack(gaps).amax(0), "regions": torch.tensor([float(taken)])}
+        ranked, count = rank_regions(density[0].double().cpu().numpy(), candidates, least)
+        facts = {"completeness gap": torch.stack(gaps).amax(0), "regions": torch.tensor([float(count)])}
         return Maps(torch.from_numpy(ranked).float()[None], facts=facts)
 
     return one_by_one(question, images, run)
 
 
-def rank_regions(density: np.ndarray, candidates: np.ndarray, least: int) -> tuple[np.ndarray, int]:
-    """The map (H, W), and how many of the candidates (S, H, W) were taken."""
+def rank_regions(density: Values, candidates: NDArray[np.bool_], least: int) -> tuple[Values, int]:
+    """The map (H, W), and the number of candidate regions (S, H, W) that were used."""
     values, masks = density.ravel(), candidates.reshape(len(candidates), -1)
     sums, counts = masks @ values, masks.sum(1)
     free, ranked, taken = np.ones(values.size, bool), np.zeros_like(values), 0
@@ -85,24 +89,24 @@ def rank_regions(density: np.ndarray, candidates: np.ndarray, least: int) -> tup
     return ranked.reshape(density.shape), taken
 
 
-def _candidates(image: Tensor, scales: Sequence[int] = SCALES) -> np.ndarray:
-    """The widened segments of all scales, (S, H, W) of bool."""
+def _candidates(image: Tensor, scales: Sequence[int] = SCALES) -> NDArray[np.bool_]:
+    """The widened segments of all scales, (S, H, W)."""
     from skimage import segmentation
 
-    size = tuple(image.shape[1:])
-    shown = image[None].detach().float().cpu()
+    size = size_of(image)
+    picture = image[None].detach().float().cpu()
     if size != (SIDE, SIDE):
-        shown = F.interpolate(shown, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
-    pixels = 2 * shown[0].permute(1, 2, 0).double().numpy() - 1  # the range of the authors' code, which sets the scale
-    found = []
+        picture = F.interpolate(picture, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True)
+    pixels = 2 * picture[0].permute(1, 2, 0).double().numpy() - 1  # the range of the authors' code, which sets the scale
+    masks = []
     for scale in scales:
         parts = torch.from_numpy(segmentation.felzenszwalb(pixels, scale=scale, sigma=0.8, min_size=150))
         parts = F.interpolate(parts[None, None].double(), size, mode="nearest-exact")[0, 0]
         names = torch.unique(parts)
-        found.append(_widened(parts == names[:, None, None], round(5 * min(size) / SIDE)).numpy())
-    if all(len(masks) == 1 for masks in found):
-        raise BadRequest("The picture does not come apart into at least two regions.")
-    return np.concatenate(found)
+        masks.append(_widened(parts == names[:, None, None], round(5 * min(size) / SIDE)).numpy())
+    if all(len(regions) == 1 for regions in masks):
+        raise BadRequest("The picture has only one region, and at least two are needed: XRAI cannot rank it.")
+    return np.concatenate(masks)
 
 
 def _widened(masks: Tensor, radius: int) -> Tensor:

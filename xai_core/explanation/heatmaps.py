@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
 RANGE_MODES = {
     "symmetric": "minus to plus the largest magnitude, zero in the middle",
@@ -15,6 +16,12 @@ RANGE_MODES = {
     "full": "minimum to maximum; only for maps without a sign",
     "custom": "limits set by hand",
 }
+
+
+def size_of(pictures: Tensor) -> tuple[int, int]:
+    """(height, width) of pictures (..., H, W) or of maps (..., h, w)."""
+    height, width = pictures.shape[-2:]
+    return height, width
 
 
 def resize(heatmap: NDArray, size: tuple[int, int], smooth: bool = True) -> NDArray:

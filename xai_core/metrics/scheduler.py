@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from xai_core.attribution.sampling import ROUND, one_bar
+from xai_core.attribution.repeated_passes import ROUND, one_bar
 from xai_core.core import runtime
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track

@@ -1,6 +1,6 @@
-"""Class activation maps without gradients: each channel is tried, and weighted by what that does to the target.
+"""Class activation maps without gradients: each channel is weighted by an experiment with it (Score-CAM, Ablation-CAM).
 
-As in `cam`: each function returns its weighted channels (n, C, h, w), and the map is their sum on the native grid.
+Each function returns its weighted channels (n, C, h, w), and the map is their sum on the native grid.
 """
 
 import copy
@@ -16,10 +16,11 @@ from xai_core.core import runtime
 from xai_core.core.options import Choice, Range
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question, unravel
 from xai_core.models.outputs import Outputs
 
-FLAT = 1e-6  # a channel whose range is smaller than this share of its values is the same everywhere
+FLAT = 1e-6  # a channel whose range is smaller than this share of its values counts as constant
 ROWS_OF_FEATURES = 256  # ablated feature vectors that go through the heads at once
 
 
@@ -37,7 +38,7 @@ def score_cam(
     map = ReLU(sum_k w_k A_k), w = softmax over channels of f(fill + M_k (x - fill)), M_k the channel at the picture's
     size (bilinear), then scaled to [0, 1]; zero for a channel that is the same everywhere.
     Source: Wang et al. 2020, arXiv:1910.01279. Sign: non-negative. Unit: that of the activations (weights sum to 1).
-    Deviation: the paper takes f of a baseline off, which its softmax makes no matter. Masks are laid over cell centres
+    Deviation: the paper subtracts f of a baseline, which its softmax cancels. Masks are laid over cell centres
     (the library grad-cam stretches them to the corners), and pixels fade to black where the published code, which
     multiplies normalised pixels, lets them fade to the mean colour. Channels beyond `channels` have weight 0.
 
@@ -54,10 +55,10 @@ def score_cam(
     tried = torch.arange(count, device=activations.device).expand(n, count)
     if channels < count:
         tried = activations.flatten(2).var(2, correction=0).topk(channels).indices
-    kept, cover, size = tried.shape[1], baseline_images(images, fill), tuple(images.shape[2:])
+    kept, cover, size = tried.shape[1], baseline_images(images, fill), size_of(images)
 
     def pictures(rows: range) -> Tensor:
-        which, number = (found.to(images.device) for found in unravel(rows, kept))
+        which, number = (index.to(images.device) for index in unravel(rows, kept))
         masks = _masks(activations[which, tried[which, number]], size)
         return torch.lerp(cover[which], images[which], masks[:, None])
 
@@ -111,10 +112,10 @@ def _silence(grid: Tensor, which: Tensor, way: Tensor) -> None:
 
 
 def _by_features(question: Question, images: Tensor, ways: int, track: Track) -> Tensor | None:
-    """The target's values (n, ways) without each channel, from the features; None where pooling does not follow the cut at
-    once, or mixes channels.
+    """The target's values (n, ways) without each channel, from the features; None where pooling does not directly follow the
+    cut, or mixes channels.
 
-    Where it keeps channels apart, a channel that is zero makes one feature what it is for a blank grid.
+    Where pooling keeps channels apart, setting a channel to zero gives its feature the value that a blank grid has.
     """
     network, activations = question.model.network, question.trunk(images)
     if question.cut != network.cuts[-1]:
@@ -135,18 +136,18 @@ def _by_features(question: Question, images: Tensor, ways: int, track: Track) ->
     heads = [_precise_head(head, features) for head in (network.project, network.classify)]
 
     def part(rows: range) -> Tensor:
-        which, way = (found.to(features.device) for found in unravel(rows, ways))
+        which, way = (index.to(features.device) for index in unravel(rows, ways))
         without, changed = features[which], way.nonzero()[:, 0]
         without[changed, way[changed] - 1] = blank[way[changed] - 1]
         with torch.no_grad():
             return question.target(Outputs(without, *heads), which)
 
-    found = runtime.each_batch(part, len(images) * ways, ROWS_OF_FEATURES, track)
-    return runtime.joined(found).view(len(images), ways)
+    values = runtime.each_batch(part, len(images) * ways, ROWS_OF_FEATURES, track)
+    return runtime.joined(values).view(len(images), ways)
 
 
 def _precise_head(head: Callable[[Tensor], Tensor] | None, like: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """The head in float64, as a copy; one that is no module stays as it is."""
+    """A copy of the head in float64; a head that is no module runs in float32 as before."""
     if isinstance(head, nn.Module):
         return copy.deepcopy(head).to(like)
     return head and (lambda features: head(features.to(torch.float32)))

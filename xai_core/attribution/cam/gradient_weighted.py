@@ -1,12 +1,12 @@
 """Class activation maps: activations at a cut, weighted by the target's gradient there.
 
-All of these read one trunk pass and one forward and backward through the tail (`question.at_cut`), so that the whole
-family costs little more than a single forward. Notation: A activations and g = d target / d A, both (C, h, w) for each
-picture; sums over positions are over the native grid. The result is that grid's raw map, (n, h, w).
+All of these share one pass through the trunk and one forward and backward pass through the tail (`question.at_cut`), so
+that the whole family costs little more than a single forward pass. Notation: A activations and g = d target / d A, both
+(C, h, w) for each picture; sums over positions are over the native grid. A map is on that grid, not rescaled, (n, h, w).
 
 Each function returns its weighted channels (n, C, h, w); the map is their sum. `weighted_sum` adds the options of the
-whole family: `relu=True` keeps the positive evidence only, as published, `relu=False` shows what speaks against the
-target as well; `eigen` takes the channels' first principal component in place of their sum; `augment` takes the mean over
+whole family: `relu=True` keeps the positive evidence only, as published, `relu=False` shows evidence against the target
+as well; `eigen` takes the channels' first principal component in place of their sum; `augment` takes the mean over six
 views of the picture.
 """
 
@@ -15,9 +15,21 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xai_core.attribution.cam.options import CANCELLED, first_component, over_views, weighted_sum
+from xai_core.attribution.cam.options import (
+    CANCELLED,
+    Replicated,
+    first_component,
+    over_views,
+    weighted_sum,
+    without_cancelled,
+)
+from xai_core.attribution.repeated_passes import PrecisionGoal
+from xai_core.core import runtime
+from xai_core.core.errors import BadRequest
 from xai_core.core.options import Range
+from xai_core.core.runtime import Track
 from xai_core.explanation.question import Question
+from xai_core.explanation.targets import against_similar
 
 
 def plusplus_weights(total: Tensor, g: Tensor, g2: Tensor, g3: Tensor, epsilon: float) -> Tensor:
@@ -141,23 +153,176 @@ def xgrad_cam(question: Question, images: Tensor) -> Tensor:
     return weights[..., None, None] * at.activations
 
 
-@over_views
-def eigen_cam(question: Question, images: Tensor) -> Tensor:
-    """Eigen-CAM: the activations' first principal component; knows nothing of the target.
+@weighted_sum
+def cam(question: Question, images: Tensor) -> Tensor:
+    """CAM: the channels of the last stage, weighted as the classifier weights them.
 
-    map = B v, with B the activations as (positions, channels) minus their mean over positions, v its first right
-    singular vector.
-    Source: Muhammad & Yeasin 2020, arXiv:2008.00299. Sign: signed; unit: that of the activations.
-    Deviation: the sign of a singular vector is arbitrary; here positive is where the activations are strong (the map's
-    covariance with their norm at each position is not negative).
+    map = ReLU(sum_k w_k A_k), w_k = d target / d feature k: for a logit the class's row of the classifier, for a margin
+    the difference of two rows.
+    Source: Zhou et al. 2016, arXiv:1512.04150. Sign: non-negative (signed without ReLU). Unit: the target's; the mean of
+    the signed map over positions is the logit minus its bias.
+    Deviation: targets that are not linear in the features (probability, similarity), of which the paper does not speak,
+    take the gradient at this picture's features; ReLU is the family's, the paper has none.
 
-    Why: To see what stands out to the network, without asking about a class.
-    Who: Developers who check what a backbone attends to.
-    What: Activations at the cut alone.
-    How: One forward pass and a singular value decomposition; a coarse signed grid.
-    When: During and after training, with or without a classifier.
-    Where: Any network with feature maps, self-supervised ones too.
-    Beware: It does not know what was asked: the same map answers every target.
+    Why: To see the evidence that a classifier sums up, exactly as it does.
+    Who: Analysts and reviewers: nothing is estimated in it.
+    What: Activations of the last stage, and the classifier's weights.
+    How: One forward pass; a coarse grid.
+    When: After training; where the network allows it.
+    Where: Networks that end in global average pooling and one linear layer, cut behind their last stage.
+    Beware: It is as coarse as the last grid, where each cell has seen much of the picture.
     """
+    network = question.model.network
+    if question.cut != network.cuts[-1]:
+        raise BadRequest(f"CAM looks behind the last stage only; choose the cut '{network.cuts[-1]}'.")
+    at = question.at_cut(images)
+    return at.gradient.sum((2, 3), keepdim=True) * at.activations  # behind a mean over positions, g_k is w_k / (h w)
+
+
+@weighted_sum
+def elementwise_grad_cam(question: Question, images: Tensor) -> Tensor:
+    """Element-wise Grad-CAM: activations times gradients, place by place and channel by channel, the positive ones only.
+
+    map = sum_k ReLU(g_k A_k).
+    Source: the library grad-cam (Gildenblat 2021), after Selvaraju et al. 2017, arXiv:1610.02391. Sign: non-negative.
+    Unit: the target's. Deviation: none.
+
+    Why: To see all positive evidence, before negative evidence in other channels takes it away.
+    Who: Analysts who compare it with HiResCAM: the difference is what was cancelled.
+    What: Activations at the cut times the gradient there.
+    How: One forward pass and the gradient of the part behind the cut; a coarse grid.
+    When: After training; beside HiResCAM.
+    Where: Any network with feature maps.
+    Beware: Evidence against the target is left out before summing, so that places look important that are not.
+    """
+    at = question.at_cut(images)
+    return (at.gradient * at.activations).relu()
+
+
+@weighted_sum
+def shapley_cam(question: Question, images: Tensor) -> Tensor:
+    """Shapley-CAM: Grad-CAM with the target's curvature, for targets that are not linear behind the cut.
+
+    map = ReLU(sum_k w_k A_k), w_k = mean over positions of (g - 1/2 H A)_k, with H the target's second derivative at the
+    cut: the second-order Shapley value of the activations.
+    Source: Cai 2025, arXiv:2501.06261. Sign: non-negative (signed without ReLU). Unit: the target's.
+    Deviation: the target is the one that was asked; the paper's is a logit plus its log-probability. H A takes in tokens
+    outside the grid, as in grad-cam.
+
+    Why: To share the score out fairly among channels that work together.
+    Who: Researchers; analysts who ask about a probability.
+    What: Activations at the cut, the gradient there, and one product with the second derivative.
+    How: One forward pass and two backward passes through the part behind the cut; a coarse grid.
+    When: After training; beside Grad-CAM.
+    Where: Probabilities, similarities, transformers.
+    Beware: For a logit of a ReLU network it is Grad-CAM itself: such a network has no curvature.
+    """
+    at = question.at_cut(images)
+    weights = (at.gradient - 0.5 * question.curvature_at_cut(images)).mean((2, 3), keepdim=True)
+    return weights * at.activations
+
+
+@weighted_sum
+def finer_cam(
+    question: Question,
+    images: Tensor,
+    *,
+    similar: Annotated[int, Range(1, 10), "classes it is compared with: those whose logits are nearest"] = 3,
+    strength: Annotated[float, Range(0.0, 1.0, 0.05), "how much of their evidence is taken off"] = 1.0,
+) -> Tensor:
+    """Finer-CAM: what speaks for this class and not for those most like it.
+
+    Grad-CAM of logit_c - strength * sum_j p_j logit_j / sum_j p_j, over the `similar` classes j whose logits are nearest
+    to logit_c; p is the softmax. Asked about 'this and not that', the one class j is the rival.
+    Source: Zhang et al. 2025, arXiv:2501.11309. Sign: non-negative (signed without ReLU). Unit: the target's (logits).
+    Deviation: p-weighted as in the library grad-cam, whose gradient passes through p; the paper takes one class or a plain
+    mean. A probability is explained by its logit. Without a class (similarity) it is refused.
+
+    Why: To see the detail that tells one class from its look-alikes.
+    Who: Analysts of fine-grained classes and of confusions.
+    What: Activations at the cut and the gradient of a difference of logits there.
+    How: One forward pass and the gradient of the part behind the cut; a coarse grid.
+    When: After training; when Grad-CAM shows the same for several classes.
+    Where: Classification with many similar classes.
+    Beware: Which classes are similar is this picture's matter: two pictures of one class may be compared with others.
+    """
+    contrast = against_similar(question.target, question.outputs_at_cut(images), similar, strength)
+    at = question.changed(target=contrast).at_cut(images)
+    return at.gradient.mean((2, 3), keepdim=True) * at.activations
+
+
+@weighted_sum
+def smooth_grad_cam_plusplus(
+    question: Question,
+    images: Tensor,
+    *,
+    samples: Annotated[int, Range(2, 50), "noisy copies of the picture"] = 10,
+    sigma: Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"] = 0.15,
+    epsilon: Epsilon = 1e-6,
+    precision_goal: PrecisionGoal = 0.0,
+    seed: int = 0,
+    noise: Tensor | None = None,
+    track: Track = iter,
+) -> Replicated:
+    """Smooth Grad-CAM++: Grad-CAM++ with its gradients averaged over noisy copies of the picture.
+
+    map = ReLU(sum_k w_k A_k), w_k = sum over positions of a_k ReLU(E g_k), a_k = E g_k^2 / (2 E g_k^2 + S_k E g_k^3 +
+    epsilon), S_k = sum of A_k over positions, E the mean over copies x + sigma (max x - min x) e_s, e_s standard normal.
+    Source: Omeiza et al. 2019, arXiv:1908.01224. Sign: non-negative. Unit: none.
+    Deviation: epsilon, as in Grad-CAM++. (torch-cam takes the last copy's gradient into the ReLU, and sum A g^3.)
+    The standard error is the jackknife's over samples; at a `precision_goal`, a picture's sampling ends there.
+    `noise` (samples, 3, H, W) passes the draws e_s in, the same for every picture; otherwise they come from `seed`.
+
+    Why: To see all objects of a class, with the chance of a single gradient averaged out.
+    Who: Analysts who find Grad-CAM++ jumpy.
+    What: Gradients at the cut for noisy copies, activations of the picture itself.
+    How: As many forward passes as samples; a coarse grid.
+    When: After training; beside Grad-CAM++.
+    Where: Classification with several objects; last convolutional stage.
+    Beware: It answers for noisy pictures, which the network may never have seen.
+    """
+    shape = tuple(images.shape[1:])
+    spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
+    count = samples if noise is None else len(noise)
     activations = question.grid(question.trunk(images)).float()
-    return first_component(activations, activations.norm(dim=1))
+    total = activations.sum((2, 3), keepdim=True)
+
+    def weighted(row: int, gradients: list[Tensor]) -> Tensor:
+        zero = torch.zeros_like(gradients[0])
+        g, g2, g3 = (sum((g**power for g in gradients), zero) / len(gradients) for power in (1, 2, 3))
+        return plusplus_weights(total[row], g, g2, g3, epsilon) * activations[row]
+
+    channels = Replicated(weighted, [[] for _ in images])
+    for s in track(range(count)):
+        draw = (runtime.normal_draw(seed, s, shape) if noise is None else noise[s]).to(images)
+        unfinished = [row for row in range(len(images)) if not channels.good_enough(row, precision_goal)]
+        if not unfinished:
+            break
+        gradient = question.changed().at_cut(images + spread * draw).gradient
+        for row in unfinished:
+            channels.samples[row].append(gradient[row])
+    return channels
+
+
+@over_views
+def eigen_grad_cam(question: Question, images: Tensor) -> Tensor:
+    """EigenGrad-CAM: the first principal component of activations times gradients.
+
+    map = B v, with B the terms g_k A_k as (positions, channels) minus their mean over positions, v its first right
+    singular vector.
+    Source: the library grad-cam (Gildenblat 2021), after Muhammad & Yeasin 2020, arXiv:2008.00299. Sign: signed.
+    Unit: the target's.
+    Deviation: the sign of a singular vector is arbitrary (in grad-cam too); here the map's covariance with sum_k g_k A_k
+    is not negative, or, where that sum cancels out (see HiResCAM), with the norm of the terms.
+
+    Why: To see the main pattern of evidence, with the noise of weak channels left out.
+    Who: Analysts who find HiResCAM too scattered.
+    What: Activations at the cut times the gradient there.
+    How: One forward pass, the gradient of the part behind the cut, a singular value decomposition; a coarse signed grid.
+    When: After training; beside Eigen-CAM, which does not know the class.
+    Where: Any network with feature maps.
+    Beware: The mean over positions is taken off: zero is an average place, not one without evidence.
+    """
+    at = question.at_cut(images)
+    terms = at.gradient * at.activations
+    return first_component(terms, without_cancelled(terms), terms.norm(dim=1))

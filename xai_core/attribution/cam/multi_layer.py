@@ -1,17 +1,17 @@
-"""Maps made from several layers, or from several concepts at one: Refine-CAM, FullGrad, deep feature factorisation."""
+"""Maps made from several layers of a network: Refine-CAM and FullGrad."""
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from xai_core.attribution.cam import gradient_weighted
-from xai_core.attribution.cam.options import Eigen, over_views, precise
-from xai_core.attribution.method import Maps
+from xai_core.attribution.cam.options import Eigen, over_views
+from xai_core.attribution.method import Maps, heatmap_of
 from xai_core.core import runtime
-from xai_core.core.autodiff.capture import BiasRecording
+from xai_core.core.autodiff.capture import Biased, BiasRecording
 from xai_core.core.autodiff.gradients import value_and_gradients
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, Range
@@ -30,8 +30,7 @@ FUSIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean": lambda maps: maps.mean(0),
     "max": lambda maps: maps.amax(0),
 }
-TINY = 1e-30
-FLAT = 1e-6  # a map whose range is smaller than this share of its values is the same everywhere
+FLAT = 1e-6  # a map whose range is smaller than this share of its values counts as constant
 
 
 @over_views
@@ -65,10 +64,10 @@ def refine_cam(
     """
     fused = []
     for cut in track(_cuts(question, images)[-layers:]):
-        maps = BASES[base](question.changed(cut=cut), images, eigen=eigen)
+        maps = heatmap_of(BASES[base](question.changed(cut=cut), images, eigen=eigen))
         largest = maps.amax((1, 2), keepdim=True)
         scaled = maps / torch.where(largest > 0, largest, 1.0)
-        fused.append(F.interpolate(scaled[:, None], images.shape[2:], mode="bilinear", align_corners=False)[:, 0])
+        fused.append(F.interpolate(scaled[:, None], list(images.shape[2:]), mode="bilinear", align_corners=False)[:, 0])
     return FUSIONS[fuse](torch.stack(fused))
 
 
@@ -124,7 +123,7 @@ def full_grad(question: Question, images: Tensor) -> Maps:
 
 def _full_gradient(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values, maps and the sum of all terms of a batch of normalised pictures."""
-    layers = []
+    layers: list[Biased] = []
 
     def recorded(leaf: Tensor) -> tuple[Tensor, list[Tensor]]:
         with BiasRecording() as recording:
@@ -150,97 +149,3 @@ def _scaled(terms: Tensor) -> Tensor:
     low, high = size.amin((2, 3), keepdim=True), size.amax((2, 3), keepdim=True)
     flat = high - low <= FLAT * high
     return torch.where(flat, 0.0, (size - low) / torch.where(flat, 1.0, high - low))
-
-
-class Concepts(NamedTuple):
-    """A picture's concepts, the one that contributes most first: non-negative maps (n, k, h, w) in the activations' unit,
-    directions (n, k, C) of length 1, by how much the target falls without each (n, k), and the share of the activations'
-    sum of squares that all of them together account for (n,)."""
-
-    maps: Tensor
-    directions: Tensor
-    scores: Tensor
-    explained: Tensor
-
-
-def concepts(question: Question, images: Tensor, components: int = 5, steps: int = 200, track: Track = iter) -> Concepts:
-    """Each picture's activations at the cut as a sum of `components` concepts: non-negative maps times directions.
-
-    A concept's score is f(A) - f(A - its part), by running the part behind the cut again.
-    """
-    activations = question.grid(question.trunk(images)).float()
-    lifted = activations.flatten(2) - activations.flatten(2).amin(2, keepdim=True).clamp(max=0)
-    directions, maps = _factorised(precise(lifted), components, steps)
-    length = directions.norm(dim=1, keepdim=True)
-    directions, maps = directions / length.clamp(min=TINY), maps * length.mT
-    residual = (precise(lifted) - directions @ maps).square().sum((1, 2))
-    explained = 1 - residual / precise(lifted).square().sum((1, 2)).clamp(min=TINY)
-    parts = (directions.mT[..., None] * maps[:, :, None]).to(activations).unflatten(3, activations.shape[2:])
-
-    def take_off(grid: Tensor, which: Tensor, way: Tensor) -> None:
-        rows = way.nonzero()[:, 0]
-        grid[rows] -= parts[which[rows], way[rows] - 1].to(grid.dtype)
-
-    values = question.tail_sweep(images, take_off, components + 1, track)
-    scores, order = (values[:, :1] - values[:, 1:]).sort(1, descending=True)
-    rows = torch.arange(len(images), device=order.device)[:, None]
-    ordered = maps.to(activations)[rows, order], directions.mT.to(activations)[rows, order]
-    return Concepts(ordered[0].unflatten(2, activations.shape[2:]), ordered[1], scores, explained.to(activations))
-
-
-def _factorised(values: Tensor, components: int, steps: int) -> tuple[Tensor, Tensor]:
-    """W (n, C, k) and H (n, k, N), non-negative, with W H near values (n, C, N): Lee & Seung's updates.
-
-    TINY stands for zero: it keeps quotients finite, and numbers out of the range in which processors are slow.
-    """
-    left, right = _start(values, components)
-    for _ in range(steps):
-        right = (right * (left.mT @ values) / (left.mT @ left @ right).clamp(min=TINY)).clamp(min=TINY)
-        left = (left * (values @ right.mT) / (left @ (right @ right.mT)).clamp(min=TINY)).clamp(min=TINY)
-    return left, right
-
-
-def _start(values: Tensor, components: int) -> tuple[Tensor, Tensor]:
-    """Where the updates start, without a draw: of each singular pair the side, positive or negative, that is stronger
-    (Boutsidis & Gallopoulos 2008), and a hundredth of the mean in place of zeros, which the updates could not leave."""
-    found = torch.linalg.svd(values, full_matrices=False)
-    left, scale, right = (part[..., :components] for part in (found.U, found.S, found.Vh.mT))
-    sides = [(left.relu(), right.relu()), ((-left).relu(), (-right).relu())]
-    strengths = [a.norm(dim=1) * b.norm(dim=1) for a, b in sides]
-    positive = (strengths[0] >= strengths[1])[:, None]
-    chosen = [torch.where(positive, a, b) for a, b in zip(*sides, strict=True)]
-    length = (scale * torch.maximum(*strengths)).sqrt()[:, None]
-    floor = 0.01 * (values.mean((1, 2), keepdim=True) / components).sqrt()
-    missing = (0, components - scale.shape[1])  # fewer channels or positions than concepts
-    filled = [torch.maximum(F.pad(length * F.normalize(part, dim=1), missing), floor) for part in chosen]
-    return filled[0], filled[1].mT
-
-
-@over_views
-def deep_feature_factorisation(
-    question: Question,
-    images: Tensor,
-    *,
-    components: Annotated[int, Range(2, 16), "concepts into which the activations are taken apart"] = 5,
-    track: Track = iter,
-) -> Maps:
-    """Deep feature factorisation: the concept in the picture that contributes most to the target.
-
-    Activations (channels, positions) = W H with W, H >= 0, least squares; map = the row of H whose part contributes most,
-    its column of W scaled to length 1. A part contributes f(A) - f(A - part), reported as `concept's contribution`; the
-    share of the activations' sum of squares that W H accounts for is `share explained`.
-    Source: Collins et al. 2018, arXiv:1806.10206. Sign: non-negative. Unit: that of the activations.
-    Deviation: each picture on its own, where the paper factorises a set together; 200 multiplicative updates from the
-    singular vectors; negative channels are lifted to zero; the paper does not choose a concept. `concepts` returns all.
-
-    Why: To see the parts a network takes a picture apart into, and which of them counted.
-    Who: Analysts who ask for concepts rather than pixels.
-    What: Activations at the cut, and the target's value without each part.
-    How: One forward pass, a factorisation, the part behind the cut for each concept; a coarse grid.
-    When: After training; where a single map is a mixture.
-    Where: Any network with feature maps; late stages.
-    Beware: The factorisation depends on the number of concepts and on its start; concepts have no names.
-    """
-    found = concepts(question, images, components, track=track)
-    facts = {"concept's contribution": found.scores[:, 0], "share explained": found.explained}
-    return Maps(found.maps[:, 0], facts=facts)

@@ -1,37 +1,37 @@
 """What all class activation maps share: a sum over channels, and the options relu, eigen and augment.
 
-A method of the family says what its channels are, once; the decorators add the options to its signature, where the page
-and the command line find them.
+A method of the family returns its channels; the decorators add the options to its signature, where the page and the
+command line read them.
 
-    @weighted_sum    a function to weighted channels (n, C, h, w), whose map is their sum: adds relu, eigen, augment
-    @over_views      a function to maps (n, h, w) or Maps of its own making: adds augment
+    @weighted_sum    a function that returns weighted channels (n, C, h, w); the map is their sum: adds relu, eigen, augment
+    @over_views      a function that returns maps (n, h, w) or Maps: adds augment
 """
 
 import functools
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import good_enough
+from xai_core.attribution.method import Maps, heatmap_of
+from xai_core.attribution.repeated_passes import good_enough
 from xai_core.explanation.question import Question
 
 Relu = Annotated[bool, "keep only the evidence for the target, as published"]
-Eigen = Annotated[bool, "the weighted channels' first principal component in place of their sum"]
+Eigen = Annotated[bool, "first principal component of the weighted channels in place of their sum"]
 Augment = Annotated[bool, "mean over the picture and its mirror image, each at brightness 0.9, 1 and 1.1"]
 
 VIEWS = [(mirrored, brightness) for mirrored in (False, True) for brightness in (1.0, 0.9, 1.1)]
-FEWEST = 4  # samples before an error is trusted
-CANCELLED = 1e-4  # a sum that is smaller than this share of its terms is rounding
+FEWEST = 4  # samples from which an error is estimated
+CANCELLED = 1e-4  # below this share of the sum of its terms' magnitudes, a sum is only rounding error
 
 
 class Replicated(NamedTuple):
-    """Weighted channels that are made from random samples, a list of them for each picture: `weighted(row, its samples)`
-    is (C, h, w)."""
+    """Weighted channels computed from random samples, of which each picture has a list: `weighted(row, samples)` returns the
+    channels (C, h, w) of one picture."""
 
     weighted: Callable[[int, list[Tensor]], Tensor]
     samples: list[list[Tensor]]
@@ -51,12 +51,13 @@ class Replicated(NamedTuple):
         """Whether the mean standard error of a picture's map is below `goal` of its range."""
         if goal == 0 or len(self.samples[row]) < FEWEST:
             return False
-        found = self.weighted(row, self.samples[row]).sum(0)
-        return good_enough(found, self.error(row, lambda channels: channels.sum(1)), goal)
+        heatmap = self.weighted(row, self.samples[row]).sum(0)
+        return good_enough(heatmap, self.error(row, lambda channels: channels.sum(1)), goal)
 
 
-def weighted_sum(channels: Callable[..., Tensor]) -> Callable[..., Tensor | Maps]:
-    """The method whose map is the sum over the weighted channels (n, C, h, w) that the function returns.
+def weighted_sum(channels: Callable[..., Tensor | Replicated]) -> Callable[..., Tensor | Maps]:
+    """The method whose map is the sum over the weighted channels (n, C, h, w) that the function returns. (`Replicated`
+    channels give a standard error as well.)
 
     relu     negative sums are set to zero
     eigen    the first principal component of the weighted channels in place of their sum. Its sign is the sum's: their
@@ -64,80 +65,81 @@ def weighted_sum(channels: Callable[..., Tensor]) -> Callable[..., Tensor | Maps
     augment  see `over_views`
     """
 
-    def one_map(found: Tensor, relu: bool, eigen: bool) -> Tensor:
-        if eigen:
-            strength = found.norm(dim=1)
-            summed = first_component(found, without_cancelled(found), strength)
-        else:
-            summed = found.sum(1)
+    def summed_up(terms: Tensor, relu: bool, eigen: bool) -> Tensor:
+        summed = first_component(terms, without_cancelled(terms), terms.norm(dim=1)) if eigen else terms.sum(1)
         return summed.relu() if relu else summed
 
     @functools.wraps(channels)
     def maps(question: Question, images: Tensor, *, relu: bool = True, eigen: bool = False, **options: Any) -> Tensor | Maps:
-        found = channels(question, images, **options)
-        if not isinstance(found, Replicated):
-            return one_map(found, relu, eigen)
-        errors = [found.error(row, lambda one: one_map(one, relu, eigen)) for row in range(len(images))]
-        samples = torch.tensor([float(len(taken)) for taken in found.samples])
-        return Maps(one_map(found.estimate(), relu, eigen), torch.stack(errors), {"samples": samples})
+        terms = channels(question, images, **options)
+        if not isinstance(terms, Replicated):
+            return summed_up(terms, relu, eigen)
+        errors = [terms.error(row, lambda replicas: summed_up(replicas, relu, eigen)) for row in range(len(images))]
+        counts = torch.tensor([float(len(samples)) for samples in terms.samples])
+        return Maps(summed_up(terms.estimate(), relu, eigen), torch.stack(errors), {"samples": counts})
 
     _declare(maps, channels, first={"relu": (Relu, True)}, last={"eigen": (Eigen, False)})
     return over_views(maps)
 
 
 def over_views(maps: Callable[..., Tensor | Maps]) -> Callable[..., Tensor | Maps]:
-    """The method with the option `augment`: the mean of its maps over six views of the picture, mirrored ones turned back.
+    """The method with the option `augment`: the mean of its maps over six views of the picture; maps of mirrored views are
+    mirrored back.
 
     Brightness multiplies pixels in [0, 1], and nothing is clipped. Facts are those of the picture itself.
     """
 
     @functools.wraps(maps)
     def run(question: Question, images: Tensor, *, augment: bool = False, **options: Any) -> Tensor | Maps:
-        found = maps(question, images, **options)
+        result = maps(question, images, **options)
         if not augment:
-            return found
-        facts = found.facts if isinstance(found, Maps) else {}
-        total = _heatmap(found)
+            return result
+        facts = result.facts if isinstance(result, Maps) else {}
+        total = heatmap_of(result)
         for mirrored, brightness in VIEWS[1:]:
             view = (images.flip(3) if mirrored else images) * brightness
-            seen = _heatmap(maps(question.changed(), view, **options))
-            total = total + (seen.flip(2) if mirrored else seen)
-        return Maps(total / len(VIEWS), facts=facts)  # errors of the views are not independent: none is given
+            heatmap = heatmap_of(maps(question.changed(), view, **options))
+            total = total + (heatmap.flip(2) if mirrored else heatmap)
+        return Maps(total / len(VIEWS), facts=facts)  # no standard error: the errors of the views are not independent
 
-    return _declare(run, maps, first={}, last={"augment": (Augment, False)})
-
-
-def _heatmap(found: Tensor | Maps) -> Tensor:
-    return found.heatmap if isinstance(found, Maps) else found
-
-
-def _declare(run: Callable, inner: Callable, first: dict, last: dict) -> Callable:
-    """Give `run` the signature of `inner` with further options {name: (annotation, default)} before and behind its own."""
-    signature = inspect.signature(inner)
-    pictures = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    own = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    options = [own_ for own_ in own if hasattr(own_.annotation, "__metadata__")]
-    added = {
-        name: inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-        for name, (annotation, default) in (first | last).items()
-    }
-    rest = [p for p in own if p not in options]  # seed, noise, track
-    ordered = [*pictures, *(added[n] for n in first), *options, *(added[n] for n in last), *rest]
-    run.__signature__ = signature.replace(parameters=ordered)
-    run.__annotations__ = {p.name: p.annotation for p in ordered} | {"return": signature.return_annotation}
+    _declare(run, maps, first={}, last={"augment": (Augment, False)})
     return run
 
 
+def _declare(
+    run: Callable[..., Any],
+    inner: Callable[..., Any],
+    first: Mapping[str, tuple[Any, Any]],
+    last: Mapping[str, tuple[Any, Any]],
+) -> None:
+    """Give `run` the signature of `inner` with further options {name: (annotation, default)} before and behind its own."""
+    signature = inspect.signature(inner)
+    positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+    options = [p for p in keywords if hasattr(p.annotation, "__metadata__")]
+    rest = [p for p in keywords if p not in options]  # seed, noise, track
+    before, behind = (
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in added.items()
+        ]
+        for added in (first, last)
+    )
+    ordered = [*positional, *before, *options, *behind, *rest]
+    run.__annotations__ = {p.name: p.annotation for p in ordered} | {"return": signature.return_annotation}
+    vars(run)["__signature__"] = signature.replace(parameters=ordered)  # what `inspect.signature` reads
+
+
 def without_cancelled(terms: Tensor) -> Tensor:
-    """sum_k terms_k, (n, h, w), and zero where the map is nowhere larger than 1e-4 of sum_k |terms_k|: only rounding is
-    left of it."""
+    """sum_k terms_k, (n, h, w); zero for a map that is nowhere larger than 1e-4 of the maximum of sum_k |terms_k|, because
+    only rounding is left of it."""
     maps = terms.sum(1)
     cancelled = maps.abs().amax((1, 2)) <= CANCELLED * terms.abs().sum(1).amax((1, 2))
     return maps.masked_fill(cancelled[:, None, None], 0.0)
 
 
 def precise(values: Tensor) -> Tensor:
-    """In float64, on the CPU where the device has none."""
+    """The values in float64; on the CPU where the device does not compute in float64."""
     return values.to("cpu" if values.device.type == "mps" else values.device, torch.float64)
 
 
@@ -158,13 +160,14 @@ def first_component(maps: Tensor, *directions: Tensor) -> Tensor:
 
 def first_coordinate(gram: Tensor) -> Tensor:
     """s u, (n, N): the first principal coordinate of a centred Gram matrix (n, N, N) with first eigenpair (s^2, u)."""
-    found = torch.linalg.eigh(gram)
-    return found.eigenvectors[..., -1] * found.eigenvalues[..., -1:].clamp(min=0).sqrt()
+    eigenvalues, eigenvectors = torch.linalg.eigh(gram)
+    coordinate: Tensor = eigenvectors[..., -1] * eigenvalues[..., -1:].clamp(min=0).sqrt()
+    return coordinate
 
 
 def oriented(projection: Tensor, *directions: Tensor) -> Tensor:
-    """(n, N) as float32 maps in the shape of the directions (n, h, w), turned over where their covariance with the first
-    direction that has any is negative."""
+    """A projection (n, N) as float32 maps in the shape of the directions (n, h, w), with the sign changed where its
+    covariance with a direction is negative. The first direction with a covariance other than 0 decides."""
     sign = torch.zeros_like(projection[:, :1])
     for direction in directions:
         flat = direction.flatten(1).to(projection)

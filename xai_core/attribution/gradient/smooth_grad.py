@@ -9,9 +9,9 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from xai_core.attribution.gradient.averaging import Moments, Points, averaged, strongest
+from xai_core.attribution.gradient.aggregate import Moments, Points, averaged, strongest
 from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import PrecisionGoal
+from xai_core.attribution.repeated_passes import PrecisionGoal
 from xai_core.core import runtime
 from xai_core.core.options import Choice, Range
 from xai_core.core.runtime import Track
@@ -23,13 +23,13 @@ Sigma = Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the pictu
 
 
 def _noisy(images: Tensor, sigma: float, seed: int, noise: Tensor | None) -> Points:
-    """x + sigma (max x - min x) e_s, with the draws e_s given in `noise` or made from the seed."""
+    """x + sigma (max x - min x) e_s, with the draws e_s from `noise`, or else from the seed."""
     shape = tuple(images.shape[1:])
     spread = sigma * (images.amax((1, 2, 3), keepdim=True) - images.amin((1, 2, 3), keepdim=True))
 
     def points(which: Tensor, step: Tensor) -> Tensor:
-        drawn = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
-        return images[which] + spread[which] * torch.stack(drawn).to(images)
+        draws = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
+        return images[which] + spread[which] * torch.stack(draws).to(images)
 
     return points
 
@@ -77,8 +77,7 @@ def smooth_grad(
     Beware: It answers for noisy pictures, which the network may never have seen.
     """
     count, points = samples if noise is None else len(noise), _noisy(images, sigma, seed, noise)
-    chosen = {"precision_goal": precision_goal, "track": track}
-    return averaged(question, images, points, count, _itself, _mean_of_strongest, **chosen)
+    return averaged(question, images, points, count, _itself, _mean_of_strongest, precision_goal=precision_goal, track=track)
 
 
 def smooth_grad_squared(
@@ -107,8 +106,9 @@ def smooth_grad_squared(
     Beware: It is the squared mean plus the variance: bright may be a strong gradient or merely a restless one.
     """
     count, points = samples if noise is None else len(noise), _noisy(images, sigma, seed, noise)
-    chosen = {"precision_goal": precision_goal, "track": track}
-    return averaged(question, images, points, count, _squares, _mean_of_strongest, **chosen)
+    return averaged(
+        question, images, points, count, _squares, _mean_of_strongest, precision_goal=precision_goal, track=track
+    )
 
 
 def var_grad(
@@ -138,8 +138,10 @@ def var_grad(
     Beware: It does not say what the gradient is: a pixel with a strong steady gradient is dark.
     """
     count, points = samples if noise is None else len(noise), _noisy(images, sigma, seed, noise)
-    chosen = {"powers": 4, "precision_goal": precision_goal, "track": track}
-    return averaged(question, images, points, count, _itself, _variance_of_strongest, **chosen)
+    return averaged(
+        question, images, points, count, _itself, _variance_of_strongest,
+        powers=4, precision_goal=precision_goal, track=track,
+    )  # fmt: skip
 
 
 def gradient_shap(
@@ -176,12 +178,12 @@ def gradient_shap(
     middle = baseline_images(images, baseline)
 
     def starts(which: Tensor, step: Tensor) -> Tensor:
-        drawn = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
-        return middle[which] + sigma * torch.stack(drawn).to(images)
+        draws = [runtime.normal_draw(seed, int(s), shape) if noise is None else noise[s] for s in step]
+        return middle[which] + sigma * torch.stack(draws).to(images)
 
     def points(which: Tensor, step: Tensor) -> Tensor:
-        drawn = [runtime.uniform_draw(seed, -1 - int(s), (1, 1, 1)) if places is None else places[s] for s in step]
-        at = torch.stack([torch.as_tensor(one).view(1, 1, 1) for one in drawn]).to(images)
+        draws = [runtime.uniform_draw(seed, -1 - int(s), (1, 1, 1)) if places is None else places[s] for s in step]
+        at = torch.stack([torch.as_tensor(draw).view(1, 1, 1) for draw in draws]).to(images)
         return torch.lerp(starts(which, step), images[which], at)
 
     def share(gradients: Tensor, which: Tensor, step: Tensor) -> Tensor:
@@ -190,5 +192,4 @@ def gradient_shap(
     def mean(moments: Moments) -> tuple[Tensor, Tensor]:
         return moments.mean, moments.error_of_mean
 
-    chosen = {"precision_goal": precision_goal, "track": track}
-    return averaged(question, images, points, count, share, mean, **chosen)
+    return averaged(question, images, points, count, share, mean, precision_goal=precision_goal, track=track)

@@ -1,4 +1,4 @@
-"""What changes when a part of the picture is taken away. No gradients: works for anything that gives a number."""
+"""Occlusion: the change of the target when a square is covered. No gradients: any model that gives a number will do."""
 
 from functools import cache
 from typing import Annotated
@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import one_by_one
+from xai_core.attribution.repeated_passes import one_by_one
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, Range
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 from xai_core.models.incremental_forward import PatchedNetwork, trusted, with_squares
 
@@ -39,7 +40,7 @@ def occlusion(
     Deviation: averaged over overlapping squares, as captum does, instead of one value at each square's centre; the last
     square of a row is moved to the edge where the stride does not divide, so that every pixel is covered.
 
-    Why: To find out what happens to the score when a part is really gone.
+    Why: To find out what happens to the score when a part is really missing.
     Who: Everyone: it is an experiment, and needs no calculus.
     What: Scores of the picture with squares covered.
     How: One forward pass for each square; a signed map as coarse as the square.
@@ -54,7 +55,7 @@ def occlusion(
         raise BadRequest(f"Steps of {stride} pixels leave gaps between windows of {window}; make the stride smaller.")
     corners = [(top, left) for top in _starts(height, window, stride) for left in _starts(width, window, stride)]
 
-    values = question.values(images)  # of all at once: the question about one picture remembers nothing
+    values = question.values(images)  # in one pass: the question about a single picture does not share this one's memory
 
     def run(question: Question, image: Tensor, row: int) -> Maps:
         scores = _covered_scores(question, image, baseline_images(image, fill), corners, window, track)
@@ -70,21 +71,22 @@ def occlusion(
 def _covered_scores(
     question: Question, image: Tensor, cover: Tensor, corners: list[tuple[int, int]], window: int, track: Track
 ) -> Tensor:
-    """The target's value of one picture with each square covered, (squares,). Where the network allows, only what a square
-    can reach is computed again; the passes that prepare and check this are not counted."""
+    """The target's value of one picture with each square covered, (squares,). Where the network allows, only the
+    activations that a square can reach are computed again; the passes that prepare and check this are not counted."""
     network = question.model.network
 
     @cache
-    def patched() -> PatchedNetwork | None:  # made in the sweep, where there is no graph and the precision is the question's
+    def patched() -> PatchedNetwork | None:  # first called in the sweep: without a graph, in the question's precision
         return trusted(network, image, cover, corners, window)
 
     def features(rows: range) -> Tensor:
         places = corners[rows.start : rows.stop]
         squares = torch.cat([cover[:, :, top : top + window, left : left + window] for top, left in places])
-        if patched():
-            return patched().features(squares, places)
+        incremental = patched()
+        if incremental:
+            return incremental.features(squares, places)
         return network.outputs(with_squares(image, squares, places)).features
 
-    outputs = question.sweep_features(features, len(corners), tuple(image.shape[2:]), track)
+    outputs = question.sweep_features(features, len(corners), size_of(image), track)
     with torch.no_grad():
         return question.target(outputs)

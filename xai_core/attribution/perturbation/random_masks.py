@@ -1,6 +1,6 @@
-"""What the target says of pictures behind random masks. No gradients: works for anything that gives a number.
+"""Methods that score randomly masked pictures: RISE and Sobol indices. No gradients: any model that gives a number will do.
 
-Maps are at the network's resolution, (n, H, W). All randomness is a pure function of the seed and the number of a mask.
+Maps are at the network's resolution, (n, H, W). A mask depends on the seed and its number alone.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xai_core.attribution.method import Maps
-from xai_core.attribution.sampling import (
+from xai_core.attribution.repeated_passes import (
     ROUND,
     PrecisionGoal,
     good_enough,
@@ -28,6 +28,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, Range
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import Target, check_length
 
@@ -38,7 +39,7 @@ Fill = Annotated[str, Choice(BASELINES), "what a hidden place shows"]
 Correction = Annotated[
     str,
     Choice(("contrast", "coverage", "published")),
-    "shown minus hidden; the mean where shown; or the published sum, which holds how often each pixel was shown",
+    "mean where shown minus mean where hidden; mean where shown; or the published sum, which includes the pixel's coverage",
 ]
 
 
@@ -66,12 +67,12 @@ def rise(
     Source: Petsiuk et al. 2018, arXiv:1806.07421. Sign: signed. Unit: the target's.
     The error is the standard error of these weighted means over the masks.
     Deviation: `published` is the paper's formula. Dividing by how often a pixel was really shown, not by how often it
-    should have been, takes the noise of the coverage times the mean of f off the map, which buries it for logits; the
-    contrast also takes off the level, so that 0 is 'no matter' and the ranking is that of `coverage`. Outside the outermost
-    cells' centres a mask keeps their value. `masks` (N, H, W) passes masks in, for every picture; a run with a precision
-    goal looks at the error every 256 masks.
+    should have been, removes the noise of the coverage times the mean of f, which drowns the map of a logit; the
+    contrast also subtracts the level, so that 0 means no effect, and the ranking is that of `coverage`. Outside the
+    outermost cells' centres a mask keeps their value. `masks` (N, H, W) passes masks in, for every picture. With a precision
+    goal the error is checked every 256 masks.
 
-    Why: To find what a score rests on where nothing but scores can be had.
+    Why: To find what a score depends on where only scores are available.
     Who: Analysts and reviewers; the map comes with its own error.
     What: Scores of the picture behind thousands of random masks.
     How: One forward pass for each mask; a smooth signed map, and a standard error for every pixel.
@@ -80,9 +81,12 @@ def rise(
     Beware: It is slow, and coarser than its cells. Differences of the order of the error are noise, and masked pictures
     are unlike those the network has learnt from.
     """
-    chosen = {"samples": samples, "grid": grid, "share": share, "fill": fill, "correction": correction}
-    given = {"precision_goal": precision_goal, "seed": seed, "masks": masks, "track": track}
-    return rise_all(question, images, [question.target], **chosen, **given)[0]
+    (maps,) = rise_all(
+        question, images, [question.target],
+        samples=samples, grid=grid, share=share, fill=fill, correction=correction,
+        precision_goal=precision_goal, seed=seed, masks=masks, track=track,
+    )  # fmt: skip
+    return maps
 
 
 def rise_all(
@@ -100,87 +104,92 @@ def rise_all(
     masks: Tensor | None = None,
     track: Track = iter,
 ) -> list[Maps]:
-    """RISE for any number of targets from the same masked passes: classes, margins and similarities alike.
+    """RISE for any number of targets (classes, margins, similarities) from the same masked passes; one Maps for each target.
 
-    The target of the question itself is not read. With a precision goal the run ends when all maps have reached it.
+    The question's own target is not used. With a precision goal the run ends when all maps have reached it.
     """
-    height, width = size = tuple(images.shape[2:])
+    height, width = size = size_of(images)
     if masks is not None and tuple(masks.shape[1:]) != size:
-        raise BadRequest(f"Masks are (N, {height}, {width}) as the pictures; these are {tuple(masks.shape)}.")
+        raise BadRequest(f"Masks must be (N, {height}, {width}), as the pictures; these are {tuple(masks.shape)}.")
     if grid > min(size):
         raise BadRequest(f"A mask of {grid} x {grid} cells is finer than a picture of {height} x {width} pixels.")
     for target in targets:
         check_length(target, len(images))
 
     @lru_cache(maxsize=1)
-    def drawn(rows: range) -> Tensor:
-        made = random_masks(seed, rows, grid, share, size, images.device) if masks is None else masks[rows.start : rows.stop]
-        return made.to(images)
+    def masks_of(rows: range) -> Tensor:
+        if masks is None:
+            return random_masks(seed, rows, grid, share, size, images.device).to(images)
+        return masks[rows.start : rows.stop].to(images)
 
     rounds = rounds_of(samples if masks is None else len(masks))
-    found = []
+    heatmaps, errors, counts = [], [], []  # of each picture: (targets, H, W) twice, and the number of masks
     for row, image in enumerate(images):
-        asked = [one_target(target, row) for target in targets]
+        own_targets = [one_target(target, row) for target in targets]
         cover = baseline_images(image[None], fill)
-        sums = _Moments(len(asked), size, image.device)
+        sums = _MaskMoments(len(own_targets), size, image.device)
 
         def pictures(rows: range, image: Tensor = image, cover: Tensor = cover) -> Tensor:
             whole = rounds[rows.start // ROUND]
-            shown = drawn(whole)[rows.start - whole.start : rows.stop - whole.start, None]
+            shown = masks_of(whole)[rows.start - whole.start : rows.stop - whole.start, None]
             return torch.lerp(cover, image, shown)
 
         for rows, outputs in sweep_rounds(question, pictures, rounds, size, track):
-            sums.add(drawn(rows), torch.stack([read(target, outputs) for target in asked]))
-            each = (sums.map(index, correction, share) for index in range(len(asked)))
-            if precision_goal and all(good_enough(*one, precision_goal) for one in each):
+            sums.add(masks_of(rows), torch.stack([read(target, outputs) for target in own_targets]))
+            each = (sums.map(index, correction, share) for index in range(len(own_targets)))
+            if precision_goal and all(good_enough(heatmap, error, precision_goal) for heatmap, error in each):
                 break
-        found.append((*sums.maps(correction, share), sums.count))
-    used = {"masks": torch.tensor([float(count) for _, _, count in found])}
-    stacked = [torch.stack(part, 1) for part in list(zip(*found, strict=True))[:2]]
-    return [Maps(maps, error, used) for maps, error in zip(*stacked, strict=True)]
+        heatmap, error = sums.maps(correction, share)
+        heatmaps.append(heatmap)
+        errors.append(error)
+        counts.append(float(sums.count))
+    facts = {"masks": torch.tensor(counts)}
+    by_target = zip(torch.stack(heatmaps, 1), torch.stack(errors, 1), strict=True)
+    return [Maps(heatmap, error, facts) for heatmap, error in by_target]
 
 
 def random_masks(seed: int, rows: range, grid: int, share: float, size: tuple[int, int], device: torch.device) -> Tensor:
     """Masks number `rows` of a seed, (len(rows), H, W) in [0, 1]: cells of ceil(side / grid) pixels, shifted at random."""
     cells = [math.ceil(side / grid) for side in size]
-    drawn = torch.stack([runtime.uniform_draw(seed, row, (grid * grid + 2,)) for row in rows])
-    shown = (drawn[:, 2:] < share).float().view(-1, 1, grid, grid).to(device)
+    draws = torch.stack([runtime.uniform_draw(seed, row, (grid * grid + 2,)) for row in rows])
+    shown = (draws[:, 2:] < share).float().view(-1, 1, grid, grid).to(device)
     stretched = F.interpolate(shown, [(grid + 1) * cell for cell in cells], mode="bilinear", align_corners=False)[:, 0]
-    shifts = (drawn[:, :2] * torch.tensor(cells)).long().tolist()
-    cut = [mask[top : top + size[0], left : left + size[1]] for mask, (top, left) in zip(stretched, shifts, strict=True)]
-    return torch.stack(cut)
+    shifts = (draws[:, :2] * torch.tensor(cells)).long().tolist()
+    height, width = size
+    masks = zip(stretched, shifts, strict=True)
+    return torch.stack([mask[top : top + height, left : left + width] for mask, (top, left) in masks])
 
 
-class _Moments:
-    """Sums over masks of M^a (f - c)^b, a and b from 0 to 2: everything that the maps and their errors are made from.
+class _MaskMoments:
+    """Sums over masks of M^a (f - c)^b, a and b from 0 to 2, from which the maps and their errors are computed.
 
-    c is the mean of the first round, so that sums of squares do not cancel. One matrix product adds a round for all targets,
-    in place; what is read is read target by target, so that beside the sums nothing grows with their number.
+    c is the mean of the first round, which avoids cancellation in sums of squares. One matrix product adds a round for all
+    targets, in place; maps are computed target by target, so that only the sums themselves grow with the number of targets.
     """
 
-    def __init__(self, targets: int, size: tuple[int, int], device: torch.device):
+    def __init__(self, targets: int, size: tuple[int, int], device: torch.device) -> None:
         self.count, self.size = 0, size
-        self.centre = None
+        self.centre = torch.zeros(targets, 1, dtype=torch.float64)
         self.masks = torch.zeros(2, math.prod(size), dtype=torch.float64)  # sums of M, M^2
         self.scores = torch.zeros(targets, 2, dtype=torch.float64)  # sums of f, f^2
         self.both = torch.zeros(2, targets * 2, math.prod(size), device=device)  # sums of M f, M f^2; M^2 f, M^2 f^2
 
     def add(self, masks: Tensor, scores: Tensor) -> None:
         """Masks (N, H, W) and scores (targets, N)."""
-        if self.centre is None:
+        if not self.count:
             self.centre = scores.mean(1, keepdim=True)
         centred = scores - self.centre
         powers = torch.stack([centred, centred**2], 1)
-        for power, seen in enumerate((masks.flatten(1), masks.flatten(1) ** 2)):
-            self.masks[power] += seen.sum(0).double().cpu()
-            self.both[power].addmm_(powers.flatten(0, 1).to(seen), seen)
+        for power, values in enumerate((masks.flatten(1), masks.flatten(1) ** 2)):
+            self.masks[power] += values.sum(0).double().cpu()
+            self.both[power].addmm_(powers.flatten(0, 1).to(values), values)
         self.scores += powers.sum(2)
         self.count += len(masks)
 
     def maps(self, correction: str, share: float) -> tuple[Tensor, Tensor]:
         """Maps and standard errors, float32 (targets, H, W)."""
-        found = [self.map(row, correction, share) for row in range(len(self.scores))]
-        return tuple(torch.stack(part) for part in zip(*found, strict=True))
+        maps, errors = zip(*(self.map(row, correction, share) for row in range(len(self.scores))), strict=True)
+        return torch.stack(maps), torch.stack(errors)
 
     def map(self, row: int, correction: str, share: float) -> tuple[Tensor, Tensor]:
         """One target's map and standard error, float32 (H, W)."""
@@ -213,17 +222,17 @@ def sobol(
     seed: int = 0,
     track: Track = iter,
 ) -> Maps:
-    """Sobol indices: the share of the score's variance that a cell has a part in, alone and with others.
+    """Sobol indices: the share of the score's variance that involves a cell, alone or together with others.
 
     Each cell of a grid is shown with a strength m in [0, 1]. map on cell i = sum_n (f(A_n) - f(C_n))^2 / (2 N V), where
     A and B are the two halves of a Sobol sequence with Owen's scrambling, C is A with column i of B, and V the variance of
     f over A and B: the total-order index by Jansen's estimator.
     Source: Fel et al. 2021, arXiv:2111.04138. Sign: non-negative. Unit: none; a share of the variance, 0 to 1, and
     indices of cells that act together sum to more than 1.
-    The error is the standard error of the quotient over the rows, on the careful side, because a Sobol sequence is more
-    even than chance.
+    The error is the standard error of the quotient over the rows. It is an upper estimate, because a Sobol sequence is more
+    even than random draws.
     Deviation: the sequence is scrambled by the seed, and the variance read from both halves. Each cell is one value,
-    without the smooth enlargement of the authors' pictures. A run with a precision goal looks at the error every 8 rows.
+    without the smooth enlargement of the authors' figures. With a precision goal the error is checked every 8 rows.
 
     Why: To see what the score's variation comes from, with interactions between places counted in.
     Who: Researchers, and reviewers who know sensitivity analysis.
@@ -231,10 +240,10 @@ def sobol(
     How: designs (grid^2 + 2) forward passes; one value for each cell, without a sign.
     When: After training; where single squares covered one at a time tell too little.
     Where: Any model that gives a number.
-    Beware: It does not tell evidence for from evidence against. With 32 designs an index is known to about half of itself:
-    look at the error.
+    Beware: It does not distinguish evidence for from evidence against. With 32 designs the error of an index is about half
+    its value: look at the error.
     """
-    size = tuple(images.shape[2:])
+    size = size_of(images)
     if grid > min(size):
         raise BadRequest(f"A grid of {grid} x {grid} cells is finer than a picture of {size[0]} x {size[1]} pixels.")
     first, second = _sobol_halves(seed, designs, grid * grid)
@@ -263,8 +272,8 @@ def sobol(
             indices, error = jansen(scores.view(-1, per_row))
             if good_enough(indices, error, precision_goal):
                 break
-        painted = [values.float()[where.cpu()][None] for values in (indices, error)]
-        return Maps(*painted, {"designs": torch.tensor([len(scores) / per_row])})
+        heatmap, spread = (values.float()[where.cpu()][None] for values in (indices, error))
+        return Maps(heatmap, spread, {"designs": torch.tensor([len(scores) / per_row])})
 
     return one_by_one(question, images, run)
 
@@ -285,8 +294,8 @@ def _sobol_halves(seed: int, rows: int, dimensions: int) -> tuple[Tensor, Tensor
     from scipy.stats import qmc
 
     sequence = qmc.Sobol(2 * dimensions, scramble=True, rng=seed)
-    drawn = torch.from_numpy(sequence.random_base2(math.ceil(math.log2(rows)))[:rows])
-    return drawn[:, :dimensions], drawn[:, dimensions:]
+    points = torch.from_numpy(sequence.random_base2(math.ceil(math.log2(rows)))[:rows])
+    return points[:, :dimensions], points[:, dimensions:]
 
 
 def _cells(length: int, count: int) -> Tensor:

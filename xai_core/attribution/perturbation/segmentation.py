@@ -1,9 +1,11 @@
-"""Superpixels: a picture cut into segments that follow its edges, and pictures with some of them covered."""
+"""Superpixels: segments of a picture that follow its edges, and pictures with some of the segments covered."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.core.errors import BadRequest
@@ -12,11 +14,11 @@ from xai_core.core.options import Choice, Range
 SEGMENTATIONS = ("quickshift", "slic", "felzenszwalb")
 
 Segmentation = Annotated[str, Choice(SEGMENTATIONS), "how the picture is cut into segments"]
-Count = Annotated[int, Range(8, 300), "about how many segments; slic only, the others find their own number"]
+Count = Annotated[int, Range(8, 300), "approximate number of segments, for slic; the others find their own number"]
 
 
 def segment(image: Tensor, kind: str, count: int) -> Tensor:
-    """The segment of each pixel of a picture (3, H, W), as (H, W) numbers 0 ... M - 1 on the CPU. Uses no random number.
+    """The segment of each pixel of a picture (3, H, W), as numbers 0 ... M - 1 (H, W) on the CPU. Uses no random number.
 
     quickshift    kernel 4, max_dist 200, ratio 0.2: the defaults of lime
     slic          `count` segments, compactness 10, sigma 1
@@ -26,31 +28,34 @@ def segment(image: Tensor, kind: str, count: int) -> Tensor:
 
     pixels = image.detach().permute(1, 2, 0).double().cpu().numpy()
     if kind == "quickshift":
-        found = segmentation.quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
+        quickshift: Callable[..., NDArray[np.int64]] = segmentation.quickshift  # scikit-image declares no types for it
+        labels = quickshift(pixels, kernel_size=4, max_dist=200, ratio=0.2, rng=0)
     elif kind == "slic":
-        found = segmentation.slic(pixels, n_segments=count, compactness=10, sigma=1, start_label=0)
+        labels = segmentation.slic(pixels, n_segments=count, compactness=10, sigma=1, start_label=0)
     else:
-        found = segmentation.felzenszwalb(pixels, scale=100, sigma=0.5, min_size=50)
-    return checked(torch.from_numpy(found))
+        labels = segmentation.felzenszwalb(pixels, scale=100, sigma=0.5, min_size=50)
+    return checked(torch.from_numpy(labels))
 
 
 def checked(segments: Tensor) -> Tensor:
-    """The segments numbered 0 ... M - 1 in the order of their labels; BadRequest for fewer than two."""
+    """The segments renumbered 0 ... M - 1 in the order of their labels. Raises BadRequest for fewer than two."""
     names, numbered = np.unique(segments.cpu().numpy(), return_inverse=True)
     if len(names) < 2:
         raise BadRequest(
-            "The picture does not come apart into at least two segments; choose another segmentation or more segments."
+            "The picture has only one segment, and at least two are needed; choose another segmentation or more segments."
         )
     return torch.from_numpy(numbered).view(segments.shape)
 
 
-def segments_of(image: Tensor, kind: str, count: int, given: Tensor | None, row: int) -> Tensor:
-    """`given` segments (n, H, W) or (H, W), else those found in the picture (3, H, W)."""
-    if given is None:
+def segments_of(image: Tensor, kind: str, count: int, parts: Tensor | None, row: int) -> Tensor:
+    """The segments `parts` (n, H, W) or (H, W) of picture number `row`; with None those found in the picture (3, H, W)."""
+    if parts is None:
         return segment(image, kind, count)
-    if given.shape[-2:] != image.shape[1:]:
-        raise BadRequest(f"Segments are {tuple(image.shape[1:])} as the picture; these are {tuple(given.shape[-2:])}.")
-    return checked(given if given.ndim == 2 else given[row])
+    if parts.shape[-2:] != image.shape[1:]:
+        raise BadRequest(
+            f"Segments must have the picture's size {tuple(image.shape[1:])}; these are {tuple(parts.shape[-2:])}."
+        )
+    return checked(parts if parts.ndim == 2 else parts[row])
 
 
 def switched(image: Tensor, cover: Tensor, segments: Tensor, on: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What segments of a picture do to the target when they are covered. Maps are (n, H, W), constant on every segment.
+"""Methods that cover superpixels: feature ablation, LIME and KernelSHAP. Maps are (n, H, W), constant on every segment.
 
-Every pixel carries the value of its whole segment, as in captum. Segments differ from picture to picture.
+Every pixel carries the value of its whole segment, as in captum. Each picture has its own segments.
 """
 
 from functools import partial
@@ -8,20 +8,24 @@ from typing import Annotated
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.attribution.method import Maps
 from xai_core.attribution.perturbation.segmentation import Count, Segmentation, mean_colours, painted, segments_of, switched
-from xai_core.attribution.sampling import ROUND, PrecisionGoal, good_enough, one_by_one, read, rounds_of, sweep_rounds
+from xai_core.attribution.repeated_passes import ROUND, PrecisionGoal, good_enough, one_by_one, read, rounds_of, sweep_rounds
 from xai_core.core import runtime
 from xai_core.core.options import Choice, Range
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import BASELINES, baseline_images
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 
 Samples = Annotated[int, Range(10, 10_000), "pictures with random segments covered"]
 Fill = Annotated[str, Choice(BASELINES), "what a covered segment shows"]
-PAIRS = 64  # pairs of coalitions between two looks at the standard error
+PAIRS = 64  # pairs of coalitions between two checks of the standard error
+Array = NDArray[np.float64]
+Shown = NDArray[np.int64]  # (samples, segments): 1 where a segment is shown
 
 
 def feature_ablation(
@@ -69,7 +73,7 @@ def lime(
     segmentation: Segmentation = "quickshift",
     segments: Count = 50,
     fill: Annotated[str, Choice(("segment mean", *BASELINES)), "what a covered segment shows"] = "segment mean",
-    kernel_width: Annotated[float, Range(0.1, 5.0, 0.05), "how fast the weight falls with the share covered"] = 0.25,
+    kernel_width: Annotated[float, Range(0.1, 5.0, 0.05), "how fast a sample's weight falls with the share covered"] = 0.25,
     precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,
     parts: Tensor | None = None,
@@ -84,8 +88,8 @@ def lime(
     The error is that of the weights over the random pictures (sandwich estimate, HC3); `fit R2` is the share of the
     target's variance that the linear model explains, weighted.
     Deviation: the target in place of a class probability; the segmentation does not depend on the seed. `parts` (n, H, W)
-    passes segments in; a run with a precision goal looks at the error every 256 samples, and ends as one that was asked
-    for no more.
+    passes segments in. With a precision goal the error is checked every 256 samples; a run that stops early equals one with
+    that number of samples.
 
     Why: To sum up in one weight for each part what the network does near this picture.
     Who: Analysts who know LIME, and readers who want few, large regions.
@@ -104,7 +108,7 @@ def lime(
         pictures = partial(_covered, image, cover, where, torch.from_numpy(shown.astype(bool)))
         scores = torch.empty(0, dtype=torch.float64)
         rounds = rounds_of(samples, ROUND if precision_goal else samples)
-        for rows, outputs in sweep_rounds(question, pictures, rounds, tuple(image.shape[2:]), track):
+        for rows, outputs in sweep_rounds(question, pictures, rounds, size_of(image), track):
             scores = torch.cat([scores, read(question.target, outputs)])
             weights, error, fit = lime_weights(shown[: rows.stop], scores.numpy(), kernel_width, seed)
             if good_enough(torch.from_numpy(weights), torch.from_numpy(error), precision_goal):
@@ -137,11 +141,11 @@ def kernel_shap(
     map on segment j = phi_j, minimising sum_S k(S) (f(S) - f(none) - sum_{j in S} phi_j)^2 over coalitions S of the M
     segments, k(S) = (M - 1) / (C(M, |S|) |S| (M - |S|)), with sum_j phi_j = f(all) - f(none) exactly.
     Source: Lundberg & Lee 2017, arXiv:1705.07874. Sign: signed. Unit: the target's.
-    Where `samples` allow all 2^M - 2 coalitions they are all asked, and the values are exact. Otherwise coalitions are drawn
-    with probability in proportion to k, each with its complement (Covert & Lee 2021, arXiv:2012.01536). The error is the
-    standard error of the regression over such pairs (HC3); it is not a number where there are fewer pairs than segments.
+    Where `samples` suffices for all 2^M - 2 coalitions, all are scored, and the values are exact. Otherwise coalitions are
+    drawn with probability in proportion to k, each with its complement (Covert & Lee 2021, arXiv:2012.01536). The error is
+    the standard error of the regression over such pairs (HC3); it is not a number where pairs are fewer than segments.
     Deviation: no feature selection. With fewer pairs than segments the shortest solution is taken. `parts` (n, H, W)
-    passes segments in; a run with a precision goal looks at the error every 64 pairs.
+    passes segments in; with a precision goal the error is checked every 64 pairs.
 
     Why: To share the score out among the parts by the one rule that treats them all alike.
     Who: Reviewers and researchers who want an axiom to hold on to.
@@ -161,13 +165,13 @@ def kernel_shap(
         pairs = 2 ** (number - 1) - 1 if exact else samples // 2
         shown, weights = _all_coalitions(number) if exact else _drawn_coalitions(seed, pairs, number)
         ends = torch.tensor([[False], [True]]).expand(2, number)
-        asked = torch.cat([ends, torch.stack([shown, ~shown], 1).flatten(0, 1)])  # none, all, then pair after pair
+        coalitions = torch.cat([ends, torch.stack([shown, ~shown], 1).flatten(0, 1)])  # none, all, then pair after pair
         rounds = [range(0, 2 + 2 * min(PAIRS, pairs))]
         rounds += [range(2 + 2 * part.start, 2 + 2 * part.stop) for part in rounds_of(pairs, PAIRS)[1:]]
-        pictures = partial(_covered, image, cover, where, asked)
+        pictures = partial(_covered, image, cover, where, coalitions)
         scores = torch.empty(0, dtype=torch.float64)
         goal = 0.0 if exact else precision_goal
-        for _, outputs in sweep_rounds(question, pictures, rounds, tuple(image.shape[2:]), track):
+        for _, outputs in sweep_rounds(question, pictures, rounds, size_of(image), track):
             scores = torch.cat([scores, read(question.target, outputs)])
             done = (len(scores) - 2) // 2
             if goal or done == pairs:
@@ -175,9 +179,8 @@ def kernel_shap(
                 if good_enough(values, error, goal):
                     break
         error = torch.zeros_like(error) if exact else error
-        facts = {"segments": number, "samples": len(scores)}
-        said = {name: torch.tensor([float(fact)]) for name, fact in facts.items()}
-        return Maps(painted(values, where), painted(error, where), said)
+        facts = {"segments": torch.tensor([float(number)]), "samples": torch.tensor([float(len(scores))])}
+        return Maps(painted(values, where), painted(error, where), facts)
 
     return one_by_one(question, images, run)
 
@@ -189,31 +192,31 @@ def _covered(image: Tensor, cover: Tensor, parts: Tensor, on: Tensor, rows: rang
 def _scores(question: Question, image: Tensor, cover: Tensor, parts: Tensor, on: Tensor, track: Track) -> Tensor:
     """The target's values of one picture with the segments of `on` (N, M) shown, float64 (N,)."""
     pictures = partial(_covered, image, cover, parts, on)
-    return read(question.target, question.sweep(pictures, len(on), tuple(image.shape[2:]), track))
+    return read(question.target, question.sweep(pictures, len(on), size_of(image), track))
 
 
-def _lime_draws(seed: int, samples: int, number: int) -> np.ndarray:
-    """What LimeImageExplainer(random_state=seed) draws: (samples, number) of 0 and 1, the first row all ones."""
+def _lime_draws(seed: int, samples: int, number: int) -> Shown:
+    """The draws of LimeImageExplainer(random_state=seed): (samples, number) of 0 and 1, the first row all ones."""
     draw = np.random.RandomState(seed % 2**32)
-    draw.randint(0, high=1000)  # there, the seed of the segmentation
-    shown = draw.randint(0, 2, samples * number).reshape(samples, number)
+    draw.randint(0, high=1000)  # LIME draws the seed of its segmentation first
+    shown: Shown = draw.randint(0, 2, samples * number).reshape(samples, number)
     shown[0] = 1
     return shown
 
 
-def lime_weights(shown: np.ndarray, scores: np.ndarray, width: float, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+def lime_weights(shown: Shown, scores: Array, width: float, seed: int) -> tuple[Array, Array, float]:
     """The weights of the linear model, their standard errors, both (M,), and the weighted R^2 of the fit."""
     import sklearn.metrics
     from lime.lime_base import LimeBase
 
     near = sklearn.metrics.pairwise_distances(shown, shown[:1], metric="cosine").ravel()
     base = LimeBase(lambda distance: np.sqrt(np.exp(-(distance**2) / width**2)), random_state=seed % 2**32)
-    intercept, found, fit, _ = base.explain_instance_with_data(shown, scores[:, None], near, 0, 100_000)
+    intercept, coefficients, fit, _ = base.explain_instance_with_data(shown, scores[:, None], near, 0, 100_000)
     weights = np.zeros(shown.shape[1])
-    for place, weight in found:
-        weights[place] = weight
+    for segment, weight in coefficients:
+        weights[segment] = weight
     importance = base.kernel_fn(near)
-    centred = shown - np.average(shown, axis=0, weights=importance)
+    centred = shown.astype(np.float64) - np.average(shown, axis=0, weights=importance)
     inverse = np.linalg.inv(centred.T @ (importance[:, None] * centred) + np.eye(len(weights)))
     residuals = scores - intercept - shown @ weights
     return weights, _sandwich(centred, importance, residuals, inverse), float(fit)
@@ -240,11 +243,12 @@ def shapley_regression(shown: Tensor, weights: Tensor, scores: Tensor) -> tuple[
     return values, torch.from_numpy(_sandwich(regressors, weights.numpy(), residuals, inverse @ inverse.T))
 
 
-def _sandwich(regressors: np.ndarray, weights: np.ndarray, residuals: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+def _sandwich(regressors: Array, weights: Array, residuals: Array, inverse: Array) -> Array:
     """Standard errors of weighted regression coefficients by White's sandwich with residuals / (1 - leverage), HC3."""
     spread = regressors @ inverse
     leverage = np.clip(weights * (spread * regressors).sum(1), 0, 1 - 1e-6)
-    return np.sqrt(((spread * (weights * residuals / (1 - leverage))[:, None]) ** 2).sum(0))
+    errors: Array = np.sqrt(((spread * (weights * residuals / (1 - leverage))[:, None]) ** 2).sum(0))
+    return errors
 
 
 def _all_coalitions(number: int) -> tuple[Tensor, Tensor]:
@@ -258,11 +262,11 @@ def _all_coalitions(number: int) -> tuple[Tensor, Tensor]:
 
 
 def _drawn_coalitions(seed: int, pairs: int, number: int) -> tuple[Tensor, Tensor]:
-    """Coalitions (P, M) drawn in proportion to the Shapley kernel, all of weight 1; pair j is a function of (seed, j)."""
-    drawn = torch.stack([runtime.uniform_draw(seed, pair, (number + 1,)) for pair in range(pairs)])
+    """Coalitions (P, M) drawn in proportion to the Shapley kernel, all of weight 1. Pair j depends on (seed, j) alone."""
+    draws = torch.stack([runtime.uniform_draw(seed, pair, (number + 1,)) for pair in range(pairs)])
     sizes = torch.arange(1, number, dtype=torch.float64)
     chance = 1 / (sizes * (number - sizes))
     steps = (chance.cumsum(0) / chance.sum())[:-1].contiguous()
-    size = 1 + torch.searchsorted(steps, drawn[:, 0].double(), right=True)
-    rank = drawn[:, 1:].argsort(1).argsort(1)
+    size = 1 + torch.searchsorted(steps, draws[:, 0].double(), right=True)
+    rank = draws[:, 1:].argsort(1).argsort(1)
     return rank < size[:, None], torch.ones(pairs, dtype=torch.float64)

@@ -1,12 +1,12 @@
-"""What methods that ask about many changed pictures have in common.
+"""Many passes for one picture: in rounds, one picture after the other, until a standard error is small enough.
 
-Each picture is asked about alone: the passes fill the inner batches anyway, pictures may need different numbers of them,
-and the map cannot depend on what else is in the call.
+Each picture is handled on its own. The passes of one picture fill the inner batches anyway, pictures may need different
+numbers of passes, and the map cannot depend on what else is in the call.
 """
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,28 +19,29 @@ from xai_core.explanation.question import Question
 from xai_core.explanation.targets import Target, check_length
 from xai_core.models.outputs import Outputs
 
-ROUND = 256  # passes between two looks at the standard error: fixed, so that where a run ends depends on no batch size
+Item = TypeVar("Item")
+ROUND = 256  # passes between two checks of the standard error; fixed, so that a run's end does not depend on batch sizes
 
 PrecisionGoal = Annotated[
-    float, Range(0.0, 0.5, 0.01), "stop when the mean standard error is below this share of the map's range; 0 is never"
+    float, Range(0.0, 0.5, 0.01), "stop when the mean standard error is below this share of the map's range; 0: never"
 ]
 
 
 def one_target(target: Target, row: int) -> Target:
-    """The target of one picture; a target with a single value is everybody's."""
+    """The target of one picture; a target with a single value serves every picture."""
     return target.select([0 if len(target) == 1 else row])
 
 
 def one_by_one(question: Question, images: Tensor, run: Callable[[Question, Tensor, int], Maps]) -> Maps:
-    """`run(question, picture (1, 3, H, W), its number)` for each picture, put together again."""
+    """`run(question, picture (1, 3, H, W), its number)` for each picture; the results are concatenated."""
     check_length(question.target, len(images))
-    asked = [question.select([0 if len(question.target) == 1 else row]) for row in range(len(images))]
-    found = [run(one, images[row : row + 1], row) for row, one in enumerate(asked)]
-    errors = [maps.error for maps in found]
+    questions = [question.select([0 if len(question.target) == 1 else row]) for row in range(len(images))]
+    results = [run(own, images[row : row + 1], row) for row, own in enumerate(questions)]
+    errors = [maps.error for maps in results if maps.error is not None]
     return Maps(
-        torch.cat([maps.heatmap for maps in found]),
-        None if any(error is None for error in errors) else torch.cat(errors),
-        {name: torch.cat([maps.facts[name] for maps in found]) for name in found[0].facts},
+        torch.cat([maps.heatmap for maps in results]),
+        torch.cat(errors) if len(errors) == len(results) else None,
+        {name: torch.cat([maps.facts[name] for maps in results]) for name in results[0].facts},
     )
 
 
@@ -50,13 +51,13 @@ def rounds_of(total: int, length: int = ROUND) -> list[range]:
 
 
 def one_bar(track: Track, total: int) -> Track:
-    """A `track` for several loops that have `total` batches together: all report to one bar."""
+    """A `track` for several loops with `total` batches in all, which report to one progress bar."""
     steps = iter(track(range(total)))
     next(steps, None)
 
-    def report(batches: Iterable) -> Iterator:
-        for one in batches:
-            yield one
+    def report(batches: Iterable[Item]) -> Iterator[Item]:
+        for batch in batches:
+            yield batch
             next(steps, None)
 
     return report
@@ -69,20 +70,20 @@ def sweep_rounds(
     size: tuple[int, int],
     track: Track,
 ) -> Iterator[tuple[range, Outputs]]:
-    """Each round with the outputs of its pictures, as `question.sweep` gives them. All rounds report to one `track`; the
-    caller may stop after any."""
+    """Each round with the outputs of its pictures, computed by `question.sweep`. All rounds report to one `track`; the
+    caller may stop after any round. `size` is (height, width)."""
     batch = runtime.inner_batch(size[0] * size[1], question.model.device)
     report = one_bar(track, sum(math.ceil(len(rows) / batch) for rows in rounds))
     for rows in rounds:
 
-        def shifted(part: range, first: int = rows.start) -> Tensor:
+        def of_round(part: range, first: int = rows.start) -> Tensor:
             return pictures(range(first + part.start, first + part.stop))
 
-        yield rows, question.sweep(shifted, len(rows), size, report)
+        yield rows, question.sweep(of_round, len(rows), size, report)
 
 
 def read(target: Target, outputs: Outputs) -> Tensor:
-    """The values of a target with a single value, float64 on the CPU: what sums and regressions are made from."""
+    """The values (n,) of a target with a single value, float64 on the CPU, for sums and regressions."""
     with torch.no_grad():
         return target(outputs).double().cpu()
 

@@ -1,7 +1,7 @@
-"""Gradients at many points for each picture: summed along a path, or averaged over random draws with their standard error.
+"""Gradients at many points for each picture: summed along a path, or averaged over random draws with a standard error.
 
-The points of all pictures share the inner batches. A picture's sum depends on its own points only, and a run that stops at
-a requested precision looks at it after fixed numbers of samples, so that batching changes nothing.
+The points of all pictures share the inner batches. A picture's sum depends on its own points only, and the standard error
+is compared with a precision goal after fixed numbers of samples, so that the result does not depend on the batching.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from xai_core.explanation.question import Question, unravel
 
 Points = Callable[[Tensor, Tensor], Tensor]  # (which picture, which step), both (b,) -> pictures (b, 3, H, W)
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]  # (gradients (b, 3, H, W), which, step) -> what is summed (b, ...)
-ROUND = 8  # samples between two looks at the standard error
+ROUND = 8  # samples between two checks of the standard error
 
 
 def each_gradient(
@@ -28,7 +28,7 @@ def each_gradient(
     track: Track = iter,
     only: Tensor | None = None,
 ) -> None:
-    """`take(gradients, which, step)` for every step of every picture (of those in `only`), in inner batches."""
+    """Call `take(gradients, which, step)` for every step of every picture (of those in `only`), in inner batches."""
     pictures = torch.arange(len(images)) if only is None else only
 
     def part(rows: range) -> None:
@@ -52,21 +52,21 @@ def summed(question: Question, images: Tensor, points: Points, steps: int, term:
 
 
 class Moments:
-    """Mean, variance and fourth moment of what was taken for each of n pictures; `count` is (n,).
+    """Mean, variance and fourth moment of each picture's samples; `count` (n,) is their number.
 
-    Powers are summed of the difference to the picture's first sample, so that nothing cancels: what never changes has
-    variance zero exactly.
+    Summed are powers of the difference to the picture's first sample, which avoids cancellation: equal samples have a
+    variance of exactly zero.
     """
 
-    def __init__(self, pictures: int, powers: int = 2):
+    def __init__(self, pictures: int, powers: int = 2) -> None:
         self.count = torch.zeros(pictures, dtype=torch.long)
         self._powers = powers
-        self._first: Tensor | None = None
+        self._first = torch.empty(0)  # each picture's first sample, (n, ...); empty until samples come
         self._sums: list[Tensor] = []
 
     def take(self, samples: Tensor, which: Tensor, step: Tensor) -> None:
-        """Samples (b, ...) number `step` (b,) of pictures `which` (b,); a picture's number 0 comes first."""
-        if self._first is None:
+        """Add samples (b, ...) with numbers `step` (b,) of pictures `which` (b,). A picture's number 0 must come first."""
+        if not self._sums:
             self._first = samples.new_zeros(len(self.count), *samples.shape[1:])
             self._sums = [torch.zeros_like(self._first) for _ in range(self._powers)]
         begins, where = (step == 0).to(samples.device), which.to(samples.device)
@@ -107,7 +107,7 @@ class Moments:
 
 
 def strongest(maps: Tensor, errors: Tensor) -> tuple[Tensor, Tensor]:
-    """Of (n, 3, H, W) the largest magnitude over RGB, (n, H, W), and the error of that channel."""
+    """The largest magnitude over RGB of maps (n, 3, H, W), as (n, H, W), and the error of the channel that has it."""
     channel = maps.abs().argmax(1, keepdim=True)
     return maps.gather(1, channel)[:, 0].abs(), errors.gather(1, channel)[:, 0]
 
@@ -124,12 +124,13 @@ def averaged(
     precision_goal: float = 0.0,
     track: Track = iter,
 ) -> Maps:
-    """What `read` makes of the moments of `term` over `count` samples of each picture: maps with their standard errors.
+    """Maps and standard errors that `read` computes from the moments of `term` over `count` samples of each picture.
 
     With `precision_goal` a picture gets no more samples once the mean standard error of its map is at most that share of
-    the map's range; looked at after every 8. Facts: `samples` used, and the `relative error` reached in this sense.
+    the map's range, checked after every 8 samples. Facts: the `samples` used, and the `relative error` reached (the mean
+    standard error as a share of the map's range).
     """
-    moments, going = Moments(len(images), powers), torch.arange(len(images))
+    moments, unfinished = Moments(len(images), powers), torch.arange(len(images))
 
     def take(gradients: Tensor, which: Tensor, step: Tensor) -> None:
         moments.take(term(gradients, which, step), which, step)
@@ -137,9 +138,9 @@ def averaged(
     if not precision_goal:
         each_gradient(question, images, points, range(count), take, track)
     for start in track(range(0, count, ROUND)) if precision_goal else ():
-        if len(going):
-            each_gradient(question, images, points, range(start, min(start + ROUND, count)), take, only=going)
-            going = going[(_relative(*read(moments)).cpu() > precision_goal)[going]]
+        if len(unfinished):
+            each_gradient(question, images, points, range(start, min(start + ROUND, count)), take, only=unfinished)
+            unfinished = unfinished[(_relative(*read(moments)).cpu() > precision_goal)[unfinished]]
     maps, errors = read(moments)
     return Maps(maps, errors, {"samples": moments.count, "relative error": _relative(maps, errors)})
 
