@@ -37,7 +37,7 @@ def test_two_pictures_can_be_compared():
 def test_each_similarity_is_explained(measure):
     app = opened(PAIRS, similarity=measure, pair_methods="Grad-CAM for similarity")
     assert not app.error
-    assert {"InfoNCE": "InfoNCE against 7 negatives", "Nearer than": "less that to a negative"}[measure] in text(app)
+    assert {"InfoNCE": "InfoNCE against 7 negatives", "Nearer than": "minus that to a negative"}[measure] in text(app)
 
 
 @pytest.mark.parametrize("section", ["Metrics", "Networks", "Invariance", "Download"])

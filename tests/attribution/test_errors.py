@@ -98,7 +98,7 @@ def test_network_with_a_fixed_size_says_which(method):
 def test_convolutional_networks_take_a_single_pixel(name, method):
     """Methods that take a picture apart into regions refuse it in one sentence, as those that need attention do."""
     refusals = {
-        "perturbation": r"at least two are needed|is finer than a picture",
+        "perturbation": r"cannot be divided|is finer than a picture",
         "attention": "needs .* It has no attention",
     }
     if METHODS[method].family in refusals:

@@ -241,7 +241,7 @@ def test_what_cannot_be_cut_up_is_refused():
         superpixels.lime(question, black, segmentation="felzenszwalb")
     with pytest.raises(BadRequest, match="at least two segments"):
         superpixels.kernel_shap(question, pictures(1, 48), parts=torch.full((48, 48), 7))
-    with pytest.raises(BadRequest, match=r"\(48, 48\) as the picture"):
+    with pytest.raises(BadRequest, match=r"must have the picture's size \(48, 48\)"):
         superpixels.feature_ablation(question, pictures(1, 48), parts=blocks(20, 2))
     with pytest.raises(BadRequest, match="at least two regions"):
         xrai.xrai(question, black, steps=5)

@@ -242,7 +242,7 @@ def test_nothing_matters_outside_the_quadrant_that_the_network_reads():
 
 def test_what_cannot_be_asked():
     question, image = ask(small("custom").model, MARGIN), pictures(1, 12)
-    with pytest.raises(BadRequest, match=r"Masks are \(N, 12, 12\)"):
+    with pytest.raises(BadRequest, match=r"Masks must be \(N, 12, 12\)"):
         random_masks.rise(question, image, masks=torch.ones(4, 10, 10))
     with pytest.raises(BadRequest, match="finer than a picture"):
         random_masks.rise(question, image, grid=13)

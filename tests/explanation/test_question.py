@@ -163,7 +163,7 @@ def test_wrong_number_of_values_is_refused_even_where_inner_batches_would_fit(re
     """Ten pictures in inner batches of five, five values: each inner batch alone would look right."""
     model = small("custom").model
     question = ask(model, ClassLogit((0, 1, 2, 3, 4)))
-    with pytest.raises(BadRequest, match="holds 5 values, but there are 10 pictures"):
+    with pytest.raises(BadRequest, match="holds 5 values for 10 pictures"):
         getattr(question, read)(pictures(10, 224))
 
 
@@ -178,9 +178,9 @@ def test_impossible_classes_are_refused():
         ClassMargin((1, 2), (3, 2))
     with pytest.raises(BadRequest, match="2 classes have 1 rivals"):
         ClassMargin((1, 2), (3,))
-    with pytest.raises(BadRequest, match="one embedding a row"):
+    with pytest.raises(BadRequest, match="one embedding in each row"):
         SimilarityTo(torch.zeros(4))
-    with pytest.raises(BadRequest, match="The reference has 5 dimensions, this model's embedding 4"):
+    with pytest.raises(BadRequest, match="The reference has 5 dimensions and this model's embedding 4"):
         ask(model, SimilarityTo(torch.ones(1, 5))).scores(images)
 
 

@@ -105,7 +105,7 @@ def _candidates(image: Tensor, scales: Sequence[int] = SCALES) -> NDArray[np.boo
         names = torch.unique(parts)
         masks.append(_widened(parts == names[:, None, None], round(5 * min(size) / SIDE)).numpy())
     if all(len(regions) == 1 for regions in masks):
-        raise BadRequest("The picture has only one region, and at least two are needed: XRAI cannot rank it.")
+        raise BadRequest("The picture cannot be divided into at least two regions, so that XRAI has nothing to rank.")
     return np.concatenate(masks)
 
 

@@ -1,4 +1,4 @@
-"""What is taken away: the raw map, the settings, the pictures. The page and the command line write the same bytes."""
+"""Serialise explanations to PNG, NPZ and JSON. The page and the command line write the same bytes."""
 
 import io
 import json
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from xai_core.core.errors import XaiError
@@ -15,20 +16,20 @@ from xai_core.explanation.result import Explanation
 
 
 def json_text(explanation: Explanation) -> str:
-    """Every setting and fact of an explanation, but for the map itself. What is no number (NaN) becomes null."""
+    """All settings and facts of an explanation without its map, as JSON. NaN and infinity become null."""
     return strict_json(explanation.settings())
 
 
 def strict_json(value: Any) -> str:
-    """JSON that any reader takes: what is no number (NaN, infinity) becomes null, an error its sentence."""
+    """Standard JSON: NaN and infinity become null, arrays lists, and an error its message."""
     return json.dumps(_strict(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _strict(one) for name, one in value.items()}
+        return {name: _strict(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_strict(one) for one in value]
+        return [_strict(part) for part in value]
     if isinstance(value, np.ndarray):
         return _strict(value.tolist())
     if isinstance(value, XaiError):
@@ -39,7 +40,7 @@ def _strict(value: Any) -> Any:
 def npz_bytes(explanation: Explanation) -> bytes:
     """`heatmap` (raw, native grid), `input` (at the network's resolution), `error` where there is one, `settings`
     (JSON). Opens with `numpy.load(file)`, without pickle."""
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "heatmap": explanation.heatmap,
         "input": explanation.to_input(),
         "box": np.array(explanation.box),
@@ -47,13 +48,17 @@ def npz_bytes(explanation: Explanation) -> bytes:
     }
     if explanation.error is not None:
         arrays["error"] = explanation.error
+    return _npz(arrays)
+
+
+def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
 def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
-    """The picture as PNG; the settings travel inside, as the text entry `xai_core`."""
+    """The picture as PNG, with the settings in its text entry `xai_core`."""
     notes = PngImagePlugin.PngInfo()
     notes.add_itxt("xai_core", json_text(explanation))
     buffer = io.BytesIO()
@@ -62,21 +67,19 @@ def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
 
 
 def npz_of_many(explanations: Mapping[str, Explanation]) -> bytes:
-    """The raw maps of several explanations, each under its method's id; opens without pickle."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{name: one.heatmap for name, one in explanations.items()})
-    return buffer.getvalue()
+    """The raw maps of several explanations, each under its method's id, as NPZ; opens without pickle."""
+    return _npz({name: explanation.heatmap for name, explanation in explanations.items()})
 
 
 def manifest(results: Mapping[str, Explanation | XaiError], checks: Mapping[str, Mapping[str, Any]] | None = None) -> str:
-    """The settings of several explanations, and the reasons of those that failed, as JSON.
+    """The settings of several explanations, and the error messages of those that failed, as JSON.
 
-    `checks` holds what else is known of a method's map, by the method's id: it is written as the entry `checks`.
+    `checks` are results of sanity checks by the method's id; they are written as the entry `checks` of the method.
     """
-    said = {
-        name: {"error": str(one)} if isinstance(one, XaiError) else json.loads(json_text(one))
-        for name, one in results.items()
+    entries = {
+        name: {"error": str(result)} if isinstance(result, XaiError) else json.loads(json_text(result))
+        for name, result in results.items()
     }
-    for name, found in (checks or {}).items():
-        said[name]["checks"] = _strict(found)
-    return strict_json(said)
+    for name, values in (checks or {}).items():
+        entries[name]["checks"] = _strict(values)
+    return strict_json(entries)

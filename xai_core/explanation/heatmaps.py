@@ -1,12 +1,15 @@
-"""What can be said of a map (h, w) alone: its resolution, its range, its health."""
+"""Properties of a map (h, w) alone: other resolutions, ranges of values, health checks, and where its evidence lies."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+
+Floats = NDArray[np.floating[Any]]  # maps of any size: float32 as methods give them, or float64
 
 RANGE_MODES = {
     "symmetric": "minus to plus the largest magnitude, zero in the middle",
@@ -24,13 +27,14 @@ def size_of(pictures: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def resize(heatmap: NDArray, size: tuple[int, int], smooth: bool = True) -> NDArray:
-    """The map at (height, width): bilinear between cell centres, or every cell as the block it is."""
-    mode = {"mode": "bilinear", "align_corners": False} if smooth else {"mode": "nearest-exact"}
-    return F.interpolate(torch.tensor(heatmap)[None, None], size=size, **mode)[0, 0].numpy()
+def resize(heatmap: Floats, size: tuple[int, int], smooth: bool = True) -> Floats:
+    """The map at (height, width) `size`: bilinear between cell centres; without `smooth` every cell is a block."""
+    mode, corners = ("bilinear", False) if smooth else ("nearest-exact", None)
+    resized: Floats = F.interpolate(torch.tensor(heatmap)[None, None], size, mode=mode, align_corners=corners)[0, 0].numpy()
+    return resized
 
 
-def window(heatmap: NDArray, part: tuple[float, float, float, float], size: tuple[int, int], smooth: bool = True) -> NDArray:
+def window(heatmap: Floats, part: tuple[float, float, float, float], size: tuple[int, int], smooth: bool = True) -> Floats:
     """A part of the map, (left, top, right, bottom) as shares of its width and height, at (height, width) `size`."""
     left, top, right, bottom = part
     down = 2 * (top + (bottom - top) * (torch.arange(size[0]) + 0.5) / size[0]) - 1
@@ -38,32 +42,40 @@ def window(heatmap: NDArray, part: tuple[float, float, float, float], size: tupl
     places = torch.stack([across.expand(size), down[:, None].expand(size)], dim=-1)
     mode = "bilinear" if smooth else "nearest"
     values = torch.tensor(heatmap)[None, None].float()
-    return F.grid_sample(values, places[None], mode=mode, padding_mode="border", align_corners=False)[0, 0].numpy()
+    sampled: Floats = F.grid_sample(values, places[None], mode, padding_mode="border", align_corners=False)[0, 0].numpy()
+    return sampled
 
 
-def block_means(heatmap: NDArray, rows: int, columns: int) -> NDArray:
-    """The map on a coarser grid (rows, columns): each cell the mean of what it covers."""
-    return F.adaptive_avg_pool2d(torch.tensor(heatmap)[None], (rows, columns))[0].numpy()
+def block_means(heatmap: Floats, rows: int, columns: int) -> Floats:
+    """The map on a coarser grid (rows, columns): each cell is the mean of the area that it covers."""
+    means: Floats = F.adaptive_avg_pool2d(torch.tensor(heatmap)[None], (rows, columns))[0].numpy()
+    return means
 
 
 def value_range(
-    heatmap: NDArray, mode: str, clip: float = 100.0, custom: tuple[float, float] | None = None
+    heatmap: Floats, mode: str, clip: float = 100.0, custom: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """(low, high): the values at the two ends of the colour scale. `clip` is the percentile of |value| that is taken
-    for the largest magnitude; 100 clips nothing. NaN (outside the crop) is left out. Never empty: low < high."""
+    """(low, high): the values at the two ends of the colour scale; always low < high.
+
+    mode    one of RANGE_MODES
+    clip    the percentile of |value| that is used as the largest magnitude; 100 clips nothing
+    custom  the limits of the mode "custom"
+
+    NaN (outside the crop) is left out.
+    """
     values = heatmap[np.isfinite(heatmap)]
     largest = 0.0
     if values.any():
-        largest = np.percentile(np.abs(values), clip) or np.abs(values).max()
-    low, high = np.clip((values.min(initial=0.0), values.max(initial=0.0)), -largest, largest)
+        largest = float(np.percentile(np.abs(values), clip) or np.abs(values).max())
+    low, high = (float(limit) for limit in np.clip((values.min(initial=0), values.max(initial=0)), -largest, largest))
     smaller = min(-low, high) or largest
     limits = {
         "symmetric": (-largest, largest),
         "positive": (0.0, high),
         "negative": (low, 0.0),
         "smaller side": (-smaller, smaller),
-        "full": np.clip((values.min(), values.max()), -largest, largest) if values.size else (0.0, 0.0),
-        "custom": custom,
+        "full": tuple(np.clip((values.min(), values.max()), -largest, largest)) if values.size else (0.0, 0.0),
+        "custom": custom or (0.0, 0.0),
     }[mode]
     low, high = (float(limit) for limit in limits)
     if low < high:
@@ -71,22 +83,22 @@ def value_range(
     return {"symmetric": (-1.0, 1.0), "smaller side": (-1.0, 1.0), "negative": (low - 1, low)}.get(mode, (low, low + 1))
 
 
-def sensible_ranges(heatmap: NDArray, signed: bool) -> list[str]:
-    """The range modes that make sense for a map, the one to start with first."""
+def sensible_ranges(heatmap: Floats, signed: bool) -> list[str]:
+    """The modes of RANGE_MODES that suit a map; the first is the default."""
     if not signed:
         return ["positive", "full", "custom"]
     both = bool((heatmap > 0).any() and (heatmap < 0).any())
     return ["symmetric", "positive", "negative", *(["smaller side"] if both else []), "custom"]
 
 
-def health(heatmap: NDArray) -> list[str]:
-    """What is wrong with a map, in sentences; an empty list for a healthy one."""
+def health(heatmap: Floats) -> list[str]:
+    """Sentences on what is wrong with a map; an empty list for a healthy one."""
     if not np.isfinite(heatmap).all():
-        return ["The map holds values that are not numbers: the computation broke down and must not be read."]
+        return ["The map holds values that are not numbers: the computation failed, and the map must not be read."]
     if not heatmap.any():
         return [
             "The map is zero everywhere: no evidence was found. Behind the last block of a transformer no gradient "
-            "reaches the patches, and a CAM keeps nothing where all evidence is negative; try another cut."
+            "reaches the patches, and a CAM is empty where all evidence is negative; try another cut."
         ]
     if np.ptp(heatmap) <= 1e-6 * np.abs(heatmap).max():
         return ["The map is the same everywhere: it prefers no place."]
@@ -94,8 +106,8 @@ def health(heatmap: NDArray) -> list[str]:
     return [sentence for check in checks if (sentence := check(heatmap))]
 
 
-def _border(heatmap: NDArray) -> str:
-    """Most of the map in a frame as wide as a fourteenth of the picture (at least one cell)."""
+def _border(heatmap: Floats) -> str:
+    """Whether most of the map lies in a frame as wide as a fourteenth of the picture (at least one cell)."""
     magnitude = np.abs(heatmap)
     down, across = (max(1, length // 14) for length in heatmap.shape)
     inner = magnitude[down:-down, across:-across]
@@ -104,31 +116,31 @@ def _border(heatmap: NDArray) -> str:
     return ""
 
 
-def _concentration(heatmap: NDArray) -> str:
-    """Nearly all of a fine map in a few pixels."""
+def _concentration(heatmap: Floats) -> str:
+    """Whether nearly all of a fine map lies in a few pixels."""
     largest_first = np.sort(np.abs(heatmap), axis=None)[::-1]
     few = heatmap.size // 100
     if few and largest_first[:few].sum() > 0.99 * largest_first.sum():
         return (
-            "Over 99% of the map lies in 1% of its cells: a few pixels stand out and the rest looks empty, whatever it "
-            "holds. Clip the colour range, or ask a method that averages over noise or over larger parts."
+            "Over 99% of the map lies in 1% of its cells: a few pixels stand out, and the rest looks empty even where it is "
+            "not. Clip the colour range, or choose a method that averages over noise or over larger parts."
         )
     return ""
 
 
-def _saturation(heatmap: NDArray) -> str:
-    """Many cells cut off at one value, and the others all different (unlike a map that gives each region one value)."""
-    nothing = 1e-6 * np.abs(heatmap).max()  # many cells at zero are no fault, nor at what rounding leaves of it
+def _saturation(heatmap: Floats) -> str:
+    """Whether many cells are cut off at one value while the others differ (unlike a map with one value a region)."""
+    nothing = 1e-6 * np.abs(heatmap).max()  # many cells at zero, or at rounding errors of it, are no fault
     for limit, side in ((heatmap.max(), "above"), (heatmap.min(), "below")):
         others = heatmap[(heatmap != limit) & (np.abs(heatmap) > nothing)]
         cut_off = np.count_nonzero(heatmap == limit) > heatmap.size / 10
         if abs(limit) > nothing and cut_off and others.size > heatmap.size / 10 and len(np.unique(others)) > others.size / 2:
-            return f"Over a tenth of the cells are cut off at {limit:.3g}: the map says nothing of what lies {side} it."
+            return f"Over a tenth of the cells are cut off at {limit:.3g}: the map does not show differences {side} it."
     return ""
 
 
-def centre_of_mass_words(heatmap: NDArray) -> str:
-    """Where most of the positive evidence lies, by ninths of the picture, in words: 'upper left (62% of it)'."""
+def centre_of_mass_words(heatmap: Floats) -> str:
+    """The ninth of the picture that holds most of the positive evidence, in words: 'upper left (62% of it)'."""
     positive = np.clip(np.where(np.isfinite(heatmap), heatmap, 0), 0, None)
     if not positive.any():
         return "nowhere"

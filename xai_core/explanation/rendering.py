@@ -1,4 +1,4 @@
-"""From raw maps to honest pictures: colours with a stated scale, overlays, and figures that carry their caption.
+"""Pictures of maps: colours with a stated scale, overlays, and figures that contain their caption.
 
 Signed maps get a diverging palette whose neutral colour is always zero; unsigned maps a perceptually uniform one.
 """
@@ -16,19 +16,20 @@ from torch import Tensor
 
 from xai_core.data.image_io import open_picture
 from xai_core.explanation import heatmaps
+from xai_core.explanation.heatmaps import Floats
 from xai_core.explanation.result import Explanation
 
 PALETTES = {
     "diverging": {"red-blue": "RdBu_r", "brown-teal": "BrBG_r", "warm-cool": "coolwarm"},
     "sequential": {"viridis": "viridis", "cividis": "cividis", "magma": "magma", "inferno": "inferno"},
 }
-MAX_TALL = 3  # heights of a figure's picture in widths: a strip one pixel wide would become a tower
+MAX_TALL = 3  # height of a figure's picture at most, in widths: very narrow pictures would become too tall
 Picture = Image.Image | Tensor | str
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How values become colours: the limits, the palette, and how the limits were found, in words."""
+    """How values become colours: the limits, the palette, and a description of the limits in words."""
 
     low: float
     high: float
@@ -36,18 +37,18 @@ class Scale:
     signed: bool
     words: str
 
-    def position(self, values: NDArray) -> NDArray:
-        """Where values lie on the palette, in [0, 1]; zero of a signed map is always in its middle."""
+    def position(self, values: Floats) -> Floats:
+        """Positions of values on the palette, in [0, 1]; zero of a signed map is always in the middle."""
         values = np.clip(values, self.low, self.high)
         if self.signed:
             return 0.5 + 0.5 * values / max(abs(self.low), abs(self.high))
         return (values - self.low) / (self.high - self.low)
 
-    def strength(self, values: NDArray) -> NDArray:
-        """How far values are from nothing, in [0, 1]: what an overlay's opacity grows with."""
+    def strength(self, values: Floats) -> Floats:
+        """Distance of values from zero (of an unsigned map: from the lower limit), in [0, 1], for an overlay's opacity."""
         return np.abs(2 * self.position(values) - 1) if self.signed else self.position(values)
 
-    def colours(self, values: NDArray) -> NDArray[np.uint8]:
+    def colours(self, values: Floats) -> NDArray[np.uint8]:
         """RGB (h, w, 3); NaN (outside the crop) is mid-grey."""
         names = PALETTES["diverging" if self.signed else "sequential"]
         rgba = matplotlib.colormaps[names[self.palette]](self.position(np.nan_to_num(values)), bytes=True)
@@ -71,16 +72,16 @@ def scale_of(
     By default signed maps are symmetric about zero and unsigned ones start at zero; maps with more than 64 cells a side
     are clipped at the 99th percentile of their magnitude, because single pixels would otherwise use up the whole scale.
     """
-    signed = any(one.signed for one in explanations)
-    values = np.concatenate([one.heatmap.ravel() for one in explanations])
+    signed = any(explanation.signed for explanation in explanations)
+    values = np.concatenate([explanation.heatmap.ravel() for explanation in explanations])
     mode = mode or ("custom" if custom else "symmetric" if signed else "positive")
     if clip is None:
-        clip = 99.0 if max(max(one.heatmap.shape) for one in explanations) > 64 else 100.0
+        clip = 99.0 if max(max(explanation.heatmap.shape) for explanation in explanations) > 64 else 100.0
     low, high = heatmaps.value_range(values, mode, clip, custom)
     if signed:
         low, high = min(low, 0.0), max(high, 0.0)  # else zero would be drawn in the colour of the nearer limit
     known = PALETTES["diverging" if signed else "sequential"]
-    found = {
+    limits = {
         "symmetric": "symmetric about zero",
         "positive": "from zero to the maximum",
         "negative": "from the minimum to zero",
@@ -90,7 +91,7 @@ def scale_of(
     }[mode]
     clipped = f", clipped at the {clip:g}th percentile of the magnitude" if clip < 100 and mode != "custom" else ""
     shared = f"one scale shared by {len(explanations)} maps" if len(explanations) > 1 else "this map's own scale"
-    words = f"{found}{clipped}; {shared}, {low:.3g} to {high:.3g}"
+    words = f"{limits}{clipped}; {shared}, {low:.3g} to {high:.3g}"
     return Scale(low, high, palette if palette in known else next(iter(known)), signed, words)
 
 
@@ -103,11 +104,11 @@ def to_pil(image: Picture) -> Image.Image:
 
 
 def encoded(drawn: Image.Image, kind: str = "JPEG") -> bytes:
-    """A picture for a page that shows it now: ten times as quickly as a small PNG. JPEG loses nothing that is seen (no
-    colour is subsampled); a map on its native grid, whose edges are sharp, wants "PNG"."""
-    how = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
+    """A picture as bytes for display on a page, ten times as fast as the smallest PNG. "JPEG" has no visible loss (colours
+    are not subsampled); use "PNG" for a map on its native grid, whose edges are sharp."""
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
     buffer = io.BytesIO()
-    drawn.save(buffer, kind, **how)
+    drawn.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -131,10 +132,9 @@ def overlay(
 ) -> Image.Image:
     """The map over its picture, as an RGB picture of (width, height) `size` (default: the picture's own).
 
-    The picture is drawn in grey, so that every colour is the map's. A place is the more opaque the further its value is
-    from nothing: `opacity` at the end of the scale, none at nothing, by the square root between. Places below
-    `threshold`, a share of the scale in [0, 1], show the picture alone. What the network did not see (outside its
-    crop) is drawn pale.
+    The picture is drawn in grey, so that every colour belongs to the map. The opacity grows with the square root of the
+    value's distance from zero, from 0 to `opacity` at the end of the scale. Places below `threshold`, a share of the scale
+    in [0, 1], show the picture alone. What the network did not see (outside its crop) is drawn pale.
     """
     scale = scale or scale_of(explanation)
     picture = to_pil(image)
@@ -149,19 +149,20 @@ def overlay(
 
 
 def seen(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:
-    """The part of the picture that the network saw, `width` pixels wide, and the explanation as one of that part."""
+    """The explanation in coordinates of the part that the network saw, and that part of the picture, `width` pixels wide."""
     picture = to_pil(image)
     left, top, right, bottom = explanation.box
     inside = max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)
     factor = width / (inside[2] - inside[0])
     size = width, max(1, round((inside[3] - inside[1]) * factor))
-    box = tuple((edge - start) * factor for edge, start in zip(explanation.box, inside[:2] * 2, strict=True))
+    left, right = ((edge - inside[0]) * factor for edge in (left, right))
+    top, bottom = ((edge - inside[1]) * factor for edge in (top, bottom))
     part = picture.resize(size, Image.Resampling.BICUBIC, box=inside)
-    return replace(explanation, box=box, picture_size=size), part
+    return replace(explanation, box=(left, top, right, bottom), picture_size=size), part
 
 
 def with_bar(drawn: Image.Image, scale: Scale) -> Image.Image:
-    """A drawn map with its colours in a strip below it, from the lower limit to the upper one; see-through between."""
+    """A drawn map with a colour bar below it, from the lower limit to the upper one; the gap between is transparent."""
     gap, height = drawn.height // 40, drawn.height // 24
     both = Image.new("RGBA", (drawn.width, drawn.height + gap + height))
     both.paste(drawn, (0, 0))
@@ -171,7 +172,7 @@ def with_bar(drawn: Image.Image, scale: Scale) -> Image.Image:
 
 
 def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
-    """A drawn map with its colour bar and caption in one picture, so that it does not travel without them."""
+    """A drawn map with its colour bar and caption in one picture, `width` + 24 pixels wide."""
     factor = min(width / drawn.width, MAX_TALL * width / drawn.height)
     size = max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))
     height = size[1]
@@ -194,24 +195,26 @@ def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) 
     font = ImageFont.load_default(15)
     lines = {name: textwrap.wrap(name, width // 8) for name in drawn}
     top = 20 * max(map(len, lines.values())) + 8
-    heights = [round(one.height * width / one.width) for one in drawn.values()]
+    heights = [round(picture.height * width / picture.width) for picture in drawn.values()]
     height = max(heights) + top + 12
     rows = -(-len(drawn) // columns)
     page = Image.new("RGB", (columns * (width + 12) + 12, rows * height + 12), "white")
     pen = ImageDraw.Draw(page)
-    for number, (name, one) in enumerate(drawn.items()):
+    for number, (name, picture) in enumerate(drawn.items()):
         left, upper = 12 + number % columns * (width + 12), 12 + number // columns * height
         for line, words in enumerate(lines[name]):
             pen.text((left, upper + 20 * line), words, "black", font)
-        page.paste(one.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
+        page.paste(picture.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
     return page
 
 
 def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Image.Image:
-    """One picture as several methods explain it, beside the picture itself; each with its own scale in words."""
-    one = explanations[0]
-    drawn = {f"{one.target} = {one.target_value:.4g}, {one.model} ({one.weights})": to_pil(image)}
-    return sheet(drawn | {f"{found.title}: {scale_of(found).words}": overlay(found, image) for found in explanations})
+    """The maps of several methods for one picture, beside the picture itself; each with its own scale, stated in words."""
+    first = explanations[0]
+    drawn = {f"{first.target} = {first.target_value:.4g}, {first.model} ({first.weights})": to_pil(image)}
+    for explanation in explanations:
+        drawn[f"{explanation.title}: {scale_of(explanation).words}"] = overlay(explanation, image)
+    return sheet(drawn)
 
 
 def duration(seconds: float) -> str:
@@ -222,28 +225,30 @@ def duration(seconds: float) -> str:
 
 
 def caption(explanation: Explanation, scale: Scale) -> str:
-    """What was asked, of whom, how, and how the colours are to be read: one paragraph of plain text."""
-    one = explanation
-    options = ", ".join(f"{name} {value}" for name, value in one.options.items())
-    where = f" at {one.cut}" if one.cut else ""
-    rows, columns = one.heatmap.shape
-    facts = "".join(f" {name[0].upper()}{name[1:]}: {_fact(name, value)}." for name, value in one.facts.items())
+    """Target, model, method and settings of a map, and how to read its colours: one paragraph of plain text."""
+    options = ", ".join(f"{name} {value}" for name, value in explanation.options.items())
+    where = f" at {explanation.cut}" if explanation.cut else ""
+    rows, columns = explanation.heatmap.shape
+    facts = "".join(f" {name[0].upper()}{name[1:]}: {_fact(name, value)}." for name, value in explanation.facts.items())
+    model = f"{explanation.model} ({explanation.weights}){where}"
+    method = f"{explanation.title}{f' ({options})' if options else ''}"
+    cost = f"{explanation.passes}; {duration(explanation.seconds)}"
     return (
-        f"Target: {one.target} = {one.target_value:.4g}. Model: {one.model} ({one.weights}){where}. "
-        f"Method: {one.title}{f' ({options})' if options else ''}, {one.precision} precision, seed {one.seed}. "
-        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {one.passes}; {duration(one.seconds)}.{facts}"
+        f"Target: {explanation.target} = {explanation.target_value:.4g}. Model: {model}. "
+        f"Method: {method}, {explanation.precision} precision, seed {explanation.seed}. "
+        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {cost}.{facts}"
     )
 
 
 def _fact(name: str, value: float) -> str:
-    """Shares in percent, counts as they are, everything else in the target's unit."""
+    """Shares in percent, counts as whole numbers, everything else in the target's unit."""
     if any(word in name for word in ("gap", "share", "error", "R2")):
         return f"{value:.2%}"
     return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 def alt_text(explanation: Explanation, what: str) -> str:
-    """For those who do not see the picture: what it is of, and where the evidence lies."""
+    """Alternative text for screen readers: what the picture shows, and where the evidence lies."""
     place = heatmaps.centre_of_mass_words(explanation.heatmap)
     trouble = " ".join(explanation.health)
     return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()

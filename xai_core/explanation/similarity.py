@@ -1,7 +1,7 @@
-"""How alike two embeddings are: the scalars that a contrastive model can be asked about.
+"""Measures of similarity between two embeddings: the scalars that explanations of a contrastive model are about.
 
-Each is a small frozen record, called with embeddings (n, E) and (n, E); the value (n,) is differentiable in both and does
-not change when the two are exchanged.
+Each is a small frozen record that is called with embeddings (n, E) and (n, E). The value (n,) is differentiable in both,
+and symmetric in them.
 """
 
 from dataclasses import dataclass
@@ -17,31 +17,33 @@ from xai_core.core.errors import BadRequest
 
 @runtime_checkable
 class Similarity(Protocol):
-    """One number for each pair of rows, the larger the more alike."""
+    """One number for each pair of rows; larger means more similar."""
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor: ...
 
     @property
     def words(self) -> str:
-        """What is measured, for people."""
+        """The measure's name in sentences."""
         ...
 
     @property
     def key(self) -> str:
-        """What is measured, for `run_key()`."""
+        """The measure and everything it depends on, for `run_key()`."""
         ...
 
 
-def _digest(*held: Tensor) -> str:
-    return " ".join(array_digest(one.detach().float().cpu().numpy())[:16] for one in held)
+def _digest(references: Tensor) -> str:
+    return array_digest(references.detach().float().cpu().numpy())[:16]
 
 
-def _check(name: str, held: Tensor, embeddings: Tensor) -> Tensor:
-    if held.ndim != 2 or held.shape[1] != embeddings.shape[1]:
+def _checked(name: str, references: Tensor, embeddings: Tensor) -> Tensor:
+    """The reference embeddings (k, E) as constants, where they fit the model's embeddings."""
+    if references.ndim != 2 or references.shape[1] != embeddings.shape[1]:
         raise BadRequest(
-            f"{name} are (k, {embeddings.shape[1]}), one embedding of this model a row; these are {tuple(held.shape)}."
+            f"{name} must be (k, {embeddings.shape[1]}), with one embedding of this model in each row; "
+            f"these are {tuple(references.shape)}."
         )
-    return held.detach().to(embeddings)
+    return references.detach().to(embeddings)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class DotProduct:
 
 @dataclass(frozen=True, eq=False)
 class InfoNCE:
-    """Minus the contrastive loss of the pair among negatives (k, E), at most 0:
+    """Minus the contrastive loss of the pair among negatives (k, E); at most 0:
 
     mean over the two anchors a of log( exp(cos(a, other) / t) / (exp(cos(a, other) / t) + sum_k exp(cos(a, n_k) / t)) ).
     Source: van den Oord et al. 2018, arXiv:1807.03748, in SimCLR's symmetric form (Chen et al. 2020, arXiv:2002.05709).
@@ -86,22 +88,23 @@ class InfoNCE:
         return f"infonce {self.temperature:g} {_digest(self.negatives)}"
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        negatives = F.normalize(_check("Negatives", self.negatives, first), dim=1)
+        negatives = F.normalize(_checked("Negatives", self.negatives, first), dim=1)
         pair = F.cosine_similarity(first, second, dim=1)[:, None]
 
-        def among(anchor: Tensor) -> Tensor:
+        def log_probability(anchor: Tensor) -> Tensor:
             others = F.normalize(anchor, dim=1) @ negatives.T
             return (torch.cat([pair, others], 1) / self.temperature).log_softmax(1)[:, 0]
 
-        return (among(first) + among(second)) / 2
+        return (log_probability(first) + log_probability(second)) / 2
 
 
 @dataclass(frozen=True, eq=False)
 class CrossCorrelation:
-    """The pair's share in the diagonal of Barlow Twins' cross-correlation matrix: mean over dimensions of the product of the
-    two embeddings, each dimension standardised by its mean and standard deviation over a bank (k, E) of other pictures.
+    """The pair's contribution to the diagonal of Barlow Twins' cross-correlation matrix: the mean over dimensions of the
+    product of the two embeddings, each dimension standardised by its mean and standard deviation over a bank (k, E) of
+    other pictures.
 
-    Over the bank itself the mean is 1 for a pair of equal embeddings; 0 is no correlation.
+    For pairs of equal embeddings from the bank the value is 1 on average; 0 means no correlation.
     Source: Zbontar et al. 2021, arXiv:2103.03230, where the batch is the bank.
     """
 
@@ -116,30 +119,30 @@ class CrossCorrelation:
         return f"correlation {_digest(self.bank)}"
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        bank = _check("The embeddings of a bank", self.bank, first)
+        bank = _checked("The embeddings of a bank", self.bank, first)
         if len(bank) < 2:
-            raise BadRequest("A bank needs two embeddings or more: of one there is no standard deviation.")
+            raise BadRequest("A bank needs at least two embeddings: a single one has no standard deviation.")
         mean, deviation = bank.mean(0), bank.std(0, correction=0).clamp(min=1e-6)
         return (((first - mean) / deviation) * ((second - mean) / deviation)).mean(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """How much nearer the two are to each other than to a hard negative (1, E): the mean of both views' margins,
+    """How much more similar the two are to each other than to a hard negative (1, E): the mean of both views' margins,
 
-    cos(a, b) - (cos(a, n) + cos(b, n)) / 2, in [-2, 2]: 'why is this one nearer than that one?'
+    cos(a, b) - (cos(a, n) + cos(b, n)) / 2, in [-2, 2]. It answers 'why is this one nearer than that one?'
     """
 
     negative: Tensor
 
-    words = "cosine similarity, less that to a negative"
+    words = "cosine similarity minus that to a negative"
 
     @property
     def key(self) -> str:
         return f"contrast {_digest(self.negative)}"
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
-        negative = _check("Negatives", self.negative, first)
+        negative = _checked("Negatives", self.negative, first)
         to_negative = F.cosine_similarity(first, negative, dim=1) + F.cosine_similarity(second, negative, dim=1)
         return F.cosine_similarity(first, second, dim=1) - to_negative / 2
 

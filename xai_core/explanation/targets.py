@@ -1,12 +1,11 @@
-"""What is explained: small frozen records that read one number per picture from a network's outputs.
+"""Targets: small frozen records that read one number per picture from a network's outputs, which is then explained.
 
-A target holds one value per picture (a class, a pair of classes, an embedding). Called with n pictures it wants n
-values; `rows` selects others, so that an inner batch may ask about the same picture many times. A single value
-serves any number of pictures.
+A target holds one value per picture (a class, a pair of classes, an embedding). Called with n pictures it needs n values;
+`rows` selects others, so that an inner batch may repeat a picture. A single value serves any number of pictures.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -33,7 +32,7 @@ class Target(Protocol):
         ...
 
     def label(self, row: int, class_name: ClassName) -> str:
-        """What is asked of one picture, for people."""
+        """What is asked of one picture, in words."""
         ...
 
     def key(self, row: int) -> str:
@@ -41,34 +40,34 @@ class Target(Protocol):
         ...
 
 
-def check_length(held: Target | Sequence[int], n: int) -> None:
+def check_length(values: Target | Sequence[int], n: int) -> None:
     """Raises BadRequest unless there is one value for each of n pictures, or one for all."""
-    if len(held) not in (1, n):
-        raise BadRequest(f"The target holds {len(held)} values, but there are {n} pictures.")
+    if len(values) not in (1, n):
+        raise BadRequest(f"The target holds {len(values)} values for {n} pictures; give one for each, or one for all.")
 
 
-def _values(held: Sequence[int], n: int, rows: Tensor | None, like: Tensor) -> Tensor:
-    """The held value of each of n rows as an index tensor; lengths must fit exactly, but one value serves all."""
-    values = torch.tensor(held, device=like.device)
+def _indices(numbers: Sequence[int], n: int, rows: Tensor | None, like: Tensor) -> Tensor:
+    """The number of each of n rows as an index tensor (n,): one for all, `rows` of them, or exactly n."""
+    values = torch.tensor(numbers, device=like.device)
     if len(values) == 1:
         return values.expand(n)
     if rows is not None:
         return values[rows.to(values.device)]
-    check_length(held, n)
+    check_length(numbers, n)
     return values
 
 
 def _pick(scores: Tensor, classes: Sequence[int], rows: Tensor | None) -> Tensor:
-    wanted = _values(classes, len(scores), rows, scores)
+    own = _indices(classes, len(scores), rows, scores)
     unknown = [index for index in classes if not 0 <= index < scores.shape[1]]
     if unknown:
         raise BadRequest(f"There is no class {unknown[0]}; this model's classes are 0 to {scores.shape[1] - 1}.")
-    return scores.gather(1, wanted[:, None])[:, 0]
+    return scores.gather(1, own[:, None])[:, 0]
 
 
 @dataclass(frozen=True)
 class ClassLogit:
-    """The logit of a class: the score before the softmax, in the network's own unit."""
+    """The logit of a class: the score before the softmax, unbounded."""
 
     classes: tuple[int, ...]
 
@@ -90,7 +89,7 @@ class ClassLogit:
 
 @dataclass(frozen=True)
 class ClassProbability:
-    """The softmax probability of a class, in [0, 1]. Also falls where another class rises."""
+    """The softmax probability of a class, in [0, 1]. It also falls where the logit of another class rises."""
 
     classes: tuple[int, ...]
 
@@ -112,12 +111,12 @@ class ClassProbability:
 
 @dataclass(frozen=True)
 class ClassMargin:
-    """logit of a class minus logit of its rival: 'why this and not that'. Positive where the class is ahead."""
+    """The logit of a class minus the logit of its rival: 'why this and not that'. Positive where the class is ahead."""
 
     classes: tuple[int, ...]
     rivals: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.classes) != len(self.rivals):
             raise BadRequest(f"{len(self.classes)} classes have {len(self.rivals)} rivals; each needs one.")
         if any(a == b for a, b in zip(self.classes, self.rivals, strict=True)):
@@ -141,8 +140,8 @@ class ClassMargin:
 
 @dataclass(frozen=True)
 class ClassContrast:
-    """logit of a class minus `strength` times the mean logit of its look-alikes, weighted by their probabilities: 'why
-    this and not those like it'. Weights are part of the function: gradients pass through them."""
+    """The logit of a class minus `strength` times the mean logit of similar classes, weighted by their probabilities: 'why
+    this and not those like it'. The weights are part of the function: gradients pass through them."""
 
     classes: tuple[int, ...]
     similar: tuple[tuple[int, ...], ...]
@@ -150,7 +149,7 @@ class ClassContrast:
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
         own = _pick(outputs.logits, self.classes, rows)
-        which = _values(range(len(self.similar)), len(own), rows, own)
+        which = _indices(range(len(self.similar)), len(own), rows, own)
         others = outputs.logits.gather(1, torch.tensor(self.similar, device=own.device)[which])
         return own - self.strength * (others.softmax(1) * others).sum(1)
 
@@ -172,16 +171,15 @@ class ClassContrast:
 
 def against_similar(target: Target, outputs: Outputs, count: int, strength: float) -> ClassContrast:
     """The target's class against the `count` classes whose logits are nearest to its own in each picture, or against its
-    rival where it has one. Raises BadRequest where there is no class, or no other."""
-    classes, rivals = getattr(target, "classes", None), getattr(target, "rivals", None)
-    logits = outputs.logits if classes else None
-    if classes is None or logits.shape[1] < 2:
-        raise BadRequest("Only a class can be set against similar classes; ask about a class, of a model with several.")
-    each = len(logits) // len(classes)
-    classes, rivals = classes * each, rivals and rivals * each
-    if rivals:
-        return ClassContrast(classes, tuple((rival,) for rival in rivals), strength)
-    own = _values(classes, len(logits), None, logits)[:, None]
+    rival where it has one. Raises BadRequest where the target has no class, or the model no other class."""
+    if not isinstance(target, ClassLogit | ClassProbability | ClassMargin | ClassContrast) or outputs.logits.shape[1] < 2:
+        raise BadRequest("Only a class can be compared with similar classes: choose a class of a model with at least two.")
+    logits = outputs.logits
+    each = len(logits) // len(target)
+    classes = target.classes * each
+    if isinstance(target, ClassMargin):
+        return ClassContrast(classes, tuple((rival,) for rival in target.rivals * each), strength)
+    own = _indices(classes, len(logits), None, logits)[:, None]
     distance = (logits - logits.gather(1, own)).abs().scatter(1, own, float("inf"))
     nearest = distance.topk(min(count, logits.shape[1] - 1), largest=False).indices
     return ClassContrast(classes, tuple(map(tuple, nearest.tolist())), strength)
@@ -189,20 +187,22 @@ def against_similar(target: Target, outputs: Outputs, count: int, strength: floa
 
 @dataclass(frozen=True, eq=False)
 class SimilarityTo:
-    """How alike a picture's embedding is to a reference embedding (n, E) or (1, E): by default the cosine, in [-1, 1].
+    """The similarity of a picture's embedding to a reference embedding (n, E) or (1, E): by default the cosine, in [-1, 1].
 
-    The only question a network without classes answers. The reference is a constant: no gradient flows into it.
+    For a network without classes, targets of this kind are the only ones. No gradient flows into the reference.
     """
 
     reference: Tensor
     similarity: Similarity = COSINE
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.reference.ndim != 2:
-            raise BadRequest(f"A reference is (n, E), one embedding a row; this one is {tuple(self.reference.shape)}.")
+            raise BadRequest(
+                f"A reference must be (n, E), with one embedding in each row; this one is {tuple(self.reference.shape)}."
+            )
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
-        return self.similarity(outputs.embedding, _reference(self.reference, outputs.embedding, rows))
+        return self.similarity(outputs.embedding, _constant(self.reference, outputs.embedding, rows))
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -211,12 +211,12 @@ class SimilarityTo:
         return replace(self, reference=self.reference[list(rows)])
 
     def label(self, row: int, class_name: ClassName) -> str:
-        how = "similarity" if self.similarity == COSINE else self.similarity.words
-        return f"{how} to the reference"
+        measure = "similarity" if self.similarity == COSINE else self.similarity.words
+        return f"{measure} to the reference"
 
     def key(self, row: int) -> str:
-        how = "" if self.similarity == COSINE else f" {self.similarity.key}"
-        return f"similarity {_digest(self.reference[row])}{how}"
+        measure = "" if self.similarity == COSINE else f" {self.similarity.key}"
+        return f"similarity {_digest(self.reference[row])}{measure}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,17 +227,17 @@ class SimilarityMargin:
     reference: Tensor
     rival: Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.reference.ndim != 2 or self.reference.shape != self.rival.shape:
             raise BadRequest(
-                "Reference and rival are (n, E) both, one embedding a row; "
+                "Reference and rival must both be (n, E), with one embedding in each row; "
                 f"these are {tuple(self.reference.shape)} and {tuple(self.rival.shape)}."
             )
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
         own = outputs.embedding
-        nearer, further = (_reference(held, own, rows) for held in (self.reference, self.rival))
-        return COSINE(own, nearer) - COSINE(own, further)
+        reference, rival = (_constant(embeddings, own, rows) for embeddings in (self.reference, self.rival))
+        return COSINE(own, reference) - COSINE(own, rival)
 
     def __len__(self) -> int:
         return len(self.reference)
@@ -252,11 +252,14 @@ class SimilarityMargin:
         return f"similarity margin {_digest(self.reference[row])} {_digest(self.rival[row])}"
 
 
-def _reference(held: Tensor, embedding: Tensor, rows: Tensor | None) -> Tensor:
-    """The held embedding of each row, as a constant."""
-    if embedding.shape[1] != held.shape[1]:
-        raise BadRequest(f"The reference has {held.shape[1]} dimensions, this model's embedding {embedding.shape[1]}.")
-    return held.detach().to(embedding)[_values(range(len(held)), len(embedding), rows, embedding)]
+def _constant(references: Tensor, embedding: Tensor, rows: Tensor | None) -> Tensor:
+    """The reference embedding of each row, as a constant."""
+    if embedding.shape[1] != references.shape[1]:
+        raise BadRequest(
+            f"The reference has {references.shape[1]} dimensions and this model's embedding {embedding.shape[1]}; "
+            "embed the reference with this model."
+        )
+    return references.detach().to(embedding)[_indices(range(len(references)), len(embedding), rows, embedding)]
 
 
 def _digest(embedding: Tensor) -> str:
@@ -265,13 +268,14 @@ def _digest(embedding: Tensor) -> str:
 
 @dataclass(frozen=True)
 class PairProbability(ClassMargin):
-    """The probability of a class among itself and its rival, in [0, 1]: sigmoid of the margin."""
+    """The probability of a class against its rival alone, in [0, 1]: the sigmoid of the margin."""
 
     def __call__(self, outputs: Outputs, rows: Tensor | None = None) -> Tensor:
         return super().__call__(outputs, rows).sigmoid()
 
     def select(self, rows: Sequence[int]) -> "PairProbability":
-        return PairProbability(*astuple(super().select(rows)))
+        margin = super().select(rows)
+        return PairProbability(margin.classes, margin.rivals)
 
     def label(self, row: int, class_name: ClassName) -> str:
         return f"probability of {class_name(self.classes[row])} and not {class_name(self.rivals[row])}"
@@ -281,15 +285,19 @@ class PairProbability(ClassMargin):
 
 
 def confidence(target: Target) -> Target:
-    """The same question on a scale from 0 to 1, where it has one: a class's softmax probability, for a margin the
-    probability among the two. Any other target is its own."""
+    """The target on a scale from 0 to 1, where it has one: a class's softmax probability, or for a margin the probability
+    against the rival. Any other target is returned as it is."""
     if isinstance(target, ClassLogit):
         return ClassProbability(target.classes)
     return PairProbability(target.classes, target.rivals) if type(target) is ClassMargin else target
 
 
 def target_of_key(key: str) -> Target | None:
-    """The class target that has this key; None for a key that does not hold all of its target (similarity)."""
+    """The class target that has this key; None where the key does not hold the whole target (similarity)."""
     kind, *numbers = key.split()
-    made = {"logit": ClassLogit, "probability": ClassProbability, "margin": ClassMargin}.get(kind)
-    return made(*((int(number),) for number in numbers)) if made else None
+    targets: dict[str, Callable[..., Target]] = {
+        "logit": ClassLogit,
+        "probability": ClassProbability,
+        "margin": ClassMargin,
+    }
+    return targets[kind](*((int(number),) for number in numbers)) if kind in targets else None

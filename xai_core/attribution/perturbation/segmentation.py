@@ -42,7 +42,7 @@ def checked(segments: Tensor) -> Tensor:
     names, numbered = np.unique(segments.cpu().numpy(), return_inverse=True)
     if len(names) < 2:
         raise BadRequest(
-            "The picture has only one segment, and at least two are needed; choose another segmentation or more segments."
+            "The picture cannot be divided into at least two segments; choose another segmentation or more segments."
         )
     return torch.from_numpy(numbered).view(segments.shape)
 
