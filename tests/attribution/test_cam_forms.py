@@ -58,7 +58,7 @@ class TestCam:
     def test_needs_mean_pooling_and_one_linear_layer(self, pool, classify):
         model = ExplainableModel.from_stages([("only", nn.Conv2d(3, 6, 3))], pool, classify=classify)
         assert METHODS["cam"].misfit(model) == (
-            "CAM needs one linear layer right behind global average pooling, which this model has not got."
+            "CAM needs one linear layer right behind global average pooling, which this model does not have."
         )
         assert METHODS["cam"].misfit(averaged()) is None
 
