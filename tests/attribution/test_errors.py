@@ -55,7 +55,7 @@ REFUSED = {  # what is wrong -> (error, what the sentence says, the call)
     ),
     "number of values": (
         BadRequest,
-        "holds 2 values, but there are 3 pictures",
+        "holds 2 values for 3 pictures",
         lambda m: explain(m, list(pictures(3, 48)), "saliency", target=ClassMargin((1, 2), (3, 4))),
     ),
     "integers": (BadRequest, "float", lambda m: explain(m, (one() * 255).to(torch.uint8), "saliency")),

@@ -59,7 +59,7 @@ def test_views_are_drawn_again_from_seed_and_number():
     assert torch.equal(first[2], draw_view(picture, Augmentation(), 3, 2).pixels)
     assert not torch.equal(first[0], first[1]) and not torch.equal(first, draw_views(picture, Augmentation(), 4, 4))
     whole = draw_view(picture, Augmentation(crop=1, flip=False, jitter=0, greyscale=0, blur=0), 0, 0)
-    assert torch.equal(whole.pixels, picture) and whole.box == (0, 0, 48, 48) and whole.done == ()
+    assert torch.equal(whole.pixels, picture) and whole.box == (0, 0, 48, 48) and whole.transforms == ()
     with pytest.raises(BadRequest, match="recipe"):
         Augmentation(crop=0)
 

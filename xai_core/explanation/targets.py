@@ -173,7 +173,7 @@ def against_similar(target: Target, outputs: Outputs, count: int, strength: floa
     """The target's class against the `count` classes whose logits are nearest to its own in each picture, or against its
     rival where it has one. Raises BadRequest where the target has no class, or the model no other class."""
     if not isinstance(target, ClassLogit | ClassProbability | ClassMargin | ClassContrast) or outputs.logits.shape[1] < 2:
-        raise BadRequest("Only a class can be compared with similar classes: ask about a class, of a model with at least two.")
+        raise BadRequest("Only a class can be compared with similar classes: ask about a class of a model with several.")
     logits = outputs.logits
     each = len(logits) // len(target)
     classes = target.classes * each

@@ -1,43 +1,44 @@
-"""Augmentation of contrastive training: transforms of tensors (n, 3, H, W) with a seed, and views cut from a picture.
+"""Augmentations of contrastive training: transforms of pictures (n, 3, H, W), and random views of a picture.
 
-A transform takes pictures and a strength in [0, 1] (1 is the most that training uses); it is torchvision's, and the same
-function for equal seeds. A view is a function of (picture, augmentation, seed, number): drawn again, it is the same.
+A transform takes pictures, a strength in [0, 1] (1 is the strongest that training uses) and a seed; equal seeds give equal
+results. The operations are torchvision's. A view depends on (picture, augmentation, seed, number) alone.
 """
 
 from collections.abc import Callable
-
-import numpy as np
-import torch
-from torch import Tensor
-
-from xai_core.core import torchvision_compat
-from xai_core.core.errors import UnknownName
-
-torchvision_compat.ensure_importable()
-
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+import numpy as np
+import torch
 import torch.nn.functional as F
+from torch import Tensor
+
+from xai_core.core import torchvision_compat
+from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.explanation.heatmaps import size_of
+
+torchvision_compat.ensure_importable()
+
 from torchvision.transforms import functional as tv
 
-from xai_core.core.errors import BadRequest
-
 BLUR_KERNEL, BLUR_SIGMA = 11, 5.0
+Box = tuple[float, float, float, float]
 
 
 def blurred(pictures: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
-    """(..., H, W) after a Gaussian of 11 pixels (or as far as a smaller picture allows), the edge mirrored."""
+    """Pictures (..., H, W) blurred by a Gaussian of 11 pixels (fewer for smaller pictures), with mirrored edges."""
     kernel = min(BLUR_KERNEL, *(2 * side - 1 for side in pictures.shape[-2:]))
-    return tv.gaussian_blur(pictures, [kernel, kernel], [sigma, sigma])
+    result: Tensor = tv.gaussian_blur(pictures, [kernel, kernel], [sigma, sigma])
+    return result
 
 
 def _jitter(pictures: Tensor, strength: float, seed: int) -> Tensor:
-    """Brightness, contrast, saturation by up to 0.8 and hue by up to 0.2, as SimCLR; scaled with the strength."""
+    """Brightness, contrast and saturation changed by up to 0.8 and hue by up to 0.2, as in SimCLR, times the strength."""
     draw = np.random.default_rng(seed)
     brightness, contrast, saturation = (max(0.0, 1 + 0.8 * strength * draw.uniform(-1, 1)) for _ in range(3))
-    found = tv.adjust_saturation(tv.adjust_contrast(tv.adjust_brightness(pictures, brightness), contrast), saturation)
-    return tv.adjust_hue(found.clamp(0, 1), 0.2 * strength * draw.uniform(-1, 1))
+    pictures = tv.adjust_saturation(tv.adjust_contrast(tv.adjust_brightness(pictures, brightness), contrast), saturation)
+    jittered: Tensor = tv.adjust_hue(pictures.clamp(0, 1), 0.2 * strength * draw.uniform(-1, 1))
+    return jittered
 
 
 def _blur(pictures: Tensor, strength: float, seed: int) -> Tensor:
@@ -49,7 +50,7 @@ def _grey(pictures: Tensor, strength: float, seed: int) -> Tensor:
 
 
 def _solarise(pictures: Tensor, strength: float, seed: int) -> Tensor:
-    """What is brighter than a threshold is inverted: from white (nothing) to middle grey, as in training, at strength 1."""
+    """Invert values above a threshold: 1 (no change) at strength 0, falling to 0.5, as in training, at strength 1."""
     return tv.solarize(pictures, 1 - 0.5 * strength) if strength else pictures
 
 
@@ -74,17 +75,16 @@ def transformed(pictures: Tensor, name: str, seed: int = 0, strength: float = 1.
     return TRANSFORMS[name](pictures, strength, seed).clamp(0, 1)
 
 
-Box = tuple[float, float, float, float]
-
-
 @dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a view, in this order; strengths in [0, 1], 0 is never.
+    """The random changes of a view, in this order; strengths are in [0, 1], 0 switches a transform off.
 
-    crop        the smallest area of a random crop, as a share of the picture; 1 is no crop. Aspect 3/4 to 4/3, as training
-    flip        mirrored left to right, half of the time
-    jitter, greyscale, blur, solarise    strengths of these transforms; each happens with the probability of SimCLR or BYOL
-    always      each transform that has a strength happens to every view, whatever its probability
+    crop        smallest area of a random crop, as a share of the picture; 1 is no crop. Aspect 3/4 to 4/3, as in training
+    flip        whether half of the views are mirrored left to right
+    jitter, greyscale, blur, solarise    strengths of these transforms, each applied with its probability in SimCLR or BYOL
+    always      whether each transform with a strength is applied to every view
+
+    Raises BadRequest for values out of range.
     """
 
     crop: float = 0.2
@@ -95,16 +95,16 @@ class Augmentation:
     solarise: float = 0.0
     always: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0.01 <= self.crop <= 1 or not all(0 <= getattr(self, name) <= 1 for name, _ in _CHANCES.values()):
-            raise BadRequest("A recipe's crop is from 0.01 to 1, its strengths from 0 to 1.")
+            raise BadRequest("An augmentation's crop must be from 0.01 to 1, and its strengths from 0 to 1.")
 
     @property
     def key(self) -> str:
         return " ".join(f"{name} {value}" for name, value in asdict(self).items())
 
 
-_CHANCES = {  # transform -> (its strength in the recipe, its probability in training)
+_CHANCES = {  # transform: the name of its strength in an Augmentation, its probability in training
     "colour jitter": ("jitter", 0.8),
     "greyscale": ("greyscale", 0.2),
     "blur": ("blur", 0.5),
@@ -113,43 +113,47 @@ _CHANCES = {  # transform -> (its strength in the recipe, its probability in tra
 
 
 class View(NamedTuple):
-    """One view: pixels (3, H, W) in [0, 1]; where they lie in the picture, (left, top, right, bottom) in its pixels (the box
-    before mirroring); whether they are mirrored; and what else happened."""
+    """A random view of a picture.
+
+    pixels      (3, H, W) in [0, 1]
+    box         the part of the picture that it shows, (left, top, right, bottom) in the picture's pixels, before mirroring
+    mirrored    whether it is mirrored left to right
+    transforms  the names of the transforms that were applied
+    """
 
     pixels: Tensor
     box: Box
     mirrored: bool
-    done: tuple[str, ...]
+    transforms: tuple[str, ...]
 
 
 def draw_view(picture: Tensor, recipe: Augmentation, seed: int, number: int, size: tuple[int, int] | None = None) -> View:
     """View `number` of seed `seed` of a picture (3, H, W) in [0, 1], at (height, width) `size` (None: the picture's)."""
     draw = np.random.default_rng((seed, number))
-    box = _crop(draw, picture.shape[1:], recipe.crop)
-    left, top, right, bottom = box
-    size = size or tuple(picture.shape[1:])
+    left, top, right, bottom = _crop(draw, size_of(picture), recipe.crop)
     part = picture[None, :, top:bottom, left:right]
-    pixels = F.interpolate(part, size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    pixels = F.interpolate(part, size or size_of(picture), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     mirrored = bool(recipe.flip and draw.random() < 0.5)
     if mirrored:
         pixels = pixels.flip(-1)
-    done = []
-    for name, (strength, chance) in _CHANCES.items():
-        happens, within = draw.random() < chance, int(draw.integers(2**31))
-        strength = getattr(recipe, strength)
-        if strength and (happens or recipe.always):
-            pixels = TRANSFORMS[name](pixels, strength, within).clamp(0, 1)
-            done.append(name)
-    return View(pixels[0], tuple(map(float, box)), mirrored, tuple(done))
+    transforms = []
+    for name, (field, chance) in _CHANCES.items():
+        chosen, transform_seed = draw.random() < chance, int(draw.integers(2**31))
+        strength = getattr(recipe, field)
+        if strength and (chosen or recipe.always):
+            pixels = TRANSFORMS[name](pixels, strength, transform_seed).clamp(0, 1)
+            transforms.append(name)
+    return View(pixels[0], (float(left), float(top), float(right), float(bottom)), mirrored, tuple(transforms))
 
 
 def draw_views(picture: Tensor, recipe: Augmentation, seed: int, count: int) -> Tensor:
-    """So many views (count, 3, H, W) of a picture."""
+    """Views number 0 ... count - 1 of a picture (3, H, W), as (count, 3, H, W)."""
     return torch.stack([draw_view(picture, recipe, seed, number).pixels for number in range(count)])
 
 
 def _crop(draw: np.random.Generator, size: tuple[int, int], smallest: float) -> tuple[int, int, int, int]:
-    """As RandomResizedCrop: area uniform from `smallest` to 1, aspect log-uniform from 3/4 to 4/3; ten tries, then all."""
+    """(left, top, right, bottom) as by RandomResizedCrop: area uniform from `smallest` to 1, aspect log-uniform from 3/4 to
+    4/3; the whole picture where ten tries give no crop that fits."""
     height, width = size
     for _ in range(10 if smallest < 1 else 0):
         area = draw.uniform(smallest, 1) * height * width

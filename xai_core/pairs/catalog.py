@@ -1,6 +1,8 @@
-"""The methods for pairs. To add one: a function in its family's file, and an entry here."""
+"""The table of methods for pairs. To add one: write a function in its family's file, and add an entry here."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from xai_core.core.errors import UnknownName
 from xai_core.pairs.method import PairMethod
@@ -11,15 +13,17 @@ CUT = frozenset({"cut"})
 GUIDED = {"guided": True}
 
 
-def windows(options):
-    return 2 * max(1, (224 - options["window"]) // options["stride"] + 1) ** 2
+def windows(options: Mapping[str, Any]) -> int:
+    """The positions of a window in both views of 224 x 224 pixels."""
+    positions: int = 2 * max(1, (224 - options["window"]) // options["stride"] + 1) ** 2
+    return positions
 
 
-def of_samples(options):
+def of_samples(options: Mapping[str, Any]) -> tuple[int, int]:
     return 2 * options["samples"], 2 * options["samples"]
 
 
-def _interaction(id: str, title: str, **fixed) -> PairMethod:
+def _interaction(id: str, title: str, **fixed: Any) -> PairMethod:
     return PairMethod(id, title, "cam", cam.interaction_cam, UNSIGNED, lambda o: (2, 0), CUT, fixed=fixed)
 
 
@@ -91,23 +95,23 @@ PAIR_METHODS = {
     )
 }  # fmt: skip
 
-CLASS = "class:"
-_ALIASES = {"_raw": {}, "_blurred": {"blur": True}}  # endings by which the published results are called
+CLASS = "class:"  # before the name of a method for classes that is applied to a pair
+_ENDINGS: dict[str, dict[str, Any]] = {"": {}, "_raw": {}, "_blurred": {"blur": True}}  # of names in the published results
 
 
-def find_pair_method(name: str) -> tuple[PairMethod, dict]:
-    """A method by its id or title, however it is spelt, and the options that its name implies: `input_x_gradient_blurred` is
-    `input_x_gradient` with blur. Raises UnknownName."""
+def find_pair_method(name: str) -> tuple[PairMethod, dict[str, Any]]:
+    """The method of this id or title, whatever its case and punctuation, and the options that its name implies:
+    `input_x_gradient_blurred` is `input_x_gradient` with blur. Raises UnknownName."""
 
     def plain(text: str) -> str:
         return re.sub(r"[^a-z0-9]", "", text.lower())
 
-    for ending, implied in {"": {}, **_ALIASES}.items():
+    for ending, implied in _ENDINGS.items():
         if not name.endswith(ending):
             continue
         stem = plain(name.removesuffix(ending) if ending else name)
         for method in PAIR_METHODS.values():
-            fits = all(option in {one.name for one in method.options()} for option in implied)
+            fits = implied.keys() <= {option.name for option in method.options()}
             if fits and stem in (plain(method.id), plain(method.title)):
                 return method, dict(implied)
     raise UnknownName("method for pairs", name, [*PAIR_METHODS, f"{CLASS}NAME"])

@@ -1,10 +1,10 @@
-"""The question about a pair: how alike does this model find two views, and what of each view makes it so?"""
+"""The question about a pair of views: how similar are their embeddings, and what in each view makes them so?"""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import NamedTuple
+from functools import cached_property, reduce
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,27 +17,29 @@ from xai_core.explanation.question import Tally
 from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel
 
-Mode = Callable[[], AbstractContextManager]
+Mode = Callable[[], AbstractContextManager[Any]]
 
 
 class PlainLayout(TorchFunctionMode):
-    """Inside a `with`, convolutions run on plainly laid out tensors, channel after channel, as in code that knows of no
-    other layout. Values differ by rounding only; but where a unit stands at zero within rounding, its gradient is all or
-    nothing, and an average over few noisy copies then differs visibly from what others publish."""
+    """Inside a `with`, convolutions run on contiguous tensors (channel after channel in memory) instead of the project's
+    channels-last layout. Values differ by rounding only; but where a unit is zero within rounding, its gradient is either
+    passed or not, and an average over few noisy copies then differs visibly from published results."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if getattr(function, "__name__", "") == "conv2d":
-            args = tuple(_plain(one) for one in args)
+            args = tuple(_contiguous(argument) for argument in args)
         return function(*args, **(kwargs or {}))
 
 
-def _plain(given):
-    """A tensor with its dimensions in order in memory, those of size 1 too; anything else as it is."""
-    if not isinstance(given, Tensor) or given.ndim != 4:
-        return given
-    _, channels, height, width = given.shape
-    ordered = given.stride() == (channels * height * width, height * width, width, 1)
-    return given if ordered else given.clone(memory_format=torch.contiguous_format)
+def _contiguous(argument: Any) -> Any:
+    """A tensor (n, C, h, w) with strides in the order of its dimensions, also those of size 1; anything else unchanged."""
+    if not isinstance(argument, Tensor) or argument.ndim != 4:
+        return argument
+    _, channels, height, width = argument.shape
+    ordered = argument.stride() == (channels * height * width, height * width, width, 1)
+    return argument if ordered else argument.clone(memory_format=torch.contiguous_format)
 
 
 class PairAtCut(NamedTuple):
@@ -50,10 +52,10 @@ class PairAtCut(NamedTuple):
 
 @dataclass(frozen=True)
 class PairQuestion:
-    """'Why does this model find these two views alike?'
+    """'Why does this model find these two views similar?'
 
-    Belongs to one call in one thread; remembers the embeddings and the gradient at the cut, which all methods share. Views
-    are (2, 3, H, W), as the network sees them, on the model's device. Float32 throughout.
+    Belongs to one call in one thread. It keeps the embeddings and the gradient at the cut, which all methods share. Views
+    are (2, 3, H, W), as the network sees them, on the model's device. All is computed in float32.
     """
 
     model: ExplainableModel
@@ -64,7 +66,7 @@ class PairQuestion:
 
     def embed(self, pictures: Callable[[range], Tensor], total: int, track: Track = iter) -> Tensor:
         """Embeddings (total, E) of pictures made a few at a time by `pictures(rows)`; no graph."""
-        return runtime.joined(self.each_embedding(pictures, lambda found, rows: found, total, 1, track))
+        return runtime.joined(self.each_embedding(pictures, lambda embeddings, rows: embeddings, total, 1, track))
 
     def each_embedding(
         self,
@@ -76,14 +78,14 @@ class PairQuestion:
     ) -> list[Tensor]:
         """`read(embeddings, rows)` of each inner batch, where each of `total` rows stands for `ways` pictures in sequence.
 
-        Embeddings are forgotten after they were read: heads of 8,192 dimensions would else fill the memory.
+        Embeddings are not kept: those of heads with 8,192 dimensions would fill the memory.
         """
 
         def part(rows: range) -> Tensor:
             with torch.no_grad():
-                found = read(self._embedding(pictures(rows)), rows)
+                values = read(self._embedding(pictures(rows)), rows)
             self.tally.forward += ways * len(rows)
-            return found
+            return values
 
         return runtime.each_batch(part, total, self._batch(ways), track)
 
@@ -96,14 +98,14 @@ class PairQuestion:
 
     @cached_property
     def embeddings(self) -> Tensor:
-        """Of the two views, (2, E), without a graph."""
+        """The embeddings of the two views, (2, E), without a graph."""
         if "at_cut" in vars(self):
             return self.at_cut.embeddings
         return self.embed(lambda rows: self.views[rows.start : rows.stop], 2)
 
     @cached_property
     def value(self) -> float:
-        """How alike the two views are."""
+        """The similarity of the two views."""
         with torch.no_grad():
             return float(self.similarity(self.embeddings[:1], self.embeddings[1:]))
 
@@ -119,8 +121,8 @@ class PairQuestion:
 
         def of_pairs(pairs: Tensor) -> Tensor:
             with PlainLayout():
-                found = self._embedding(pairs.flatten(0, 1), mode)
-            return self.similarity(found[0::2], found[1::2])
+                embeddings = self._embedding(pairs.flatten(0, 1), mode)
+            return self.similarity(embeddings[0::2], embeddings[1::2])
 
         def part(rows: range) -> Tensor:
             gradient = value_and_gradient(of_pairs, points(rows))[1]
@@ -128,17 +130,19 @@ class PairQuestion:
             self.tally.backward += 2 * len(rows)
             return gradient.sum(0)
 
-        return sum(runtime.each_batch(part, total, self._batch(2, graph=True), track)) / total
+        sums = runtime.each_batch(part, total, self._batch(2, graph=True), track)
+        return reduce(torch.add, sums) / total
 
     @cached_property
     def at_cut(self) -> PairAtCut:
         """One trunk pass, and one tail forward and back, for both views."""
-        network, held = self.model.network, []
+        network = self.model.network
+        embeddings: list[Tensor] = []
 
         def tail(activations: Tensor) -> Tensor:
-            found = network.tail(activations, self.cut).embedding
-            held.append(found.detach())
-            return self.similarity(found[:1], found[1:])
+            both = network.tail(activations, self.cut).embedding
+            embeddings.append(both.detach())
+            return self.similarity(both[:1], both[1:])
 
         with runtime.autocast("exact", self.model.device), PlainLayout():
             with torch.no_grad():
@@ -146,5 +150,6 @@ class PairQuestion:
             _, gradient = value_and_gradient(tail, activations)
         self.tally.forward += 2
         self.tally.tail += 2
-        grids = (network.grid(found, self.cut).float() for found in (activations, gradient))
-        return PairAtCut(*grids, held[0])
+        return PairAtCut(
+            network.grid(activations, self.cut).float(), network.grid(gradient, self.cut).float(), embeddings[0]
+        )

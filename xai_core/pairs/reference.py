@@ -1,4 +1,4 @@
-"""What a pair's similarity is worth: among random pairs, and as an augmentation grows stronger."""
+"""References for a pair's similarity: those of random pairs, and of a picture with ever stronger augmentations."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -21,13 +21,13 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class RandomPairs(NamedTuple):
-    """Similarities of pairs of views that were drawn at random: of one picture, and of two different ones."""
+    """Similarities of randomly drawn pairs of views: of the same picture, and of two different pictures."""
 
     same: NDArray[np.float64]
     different: NDArray[np.float64]
 
     def below(self, value: float, same: bool = False) -> float:
-        """The share of pairs of different pictures (or of one picture) that are less alike than `value`."""
+        """The share of pairs of different pictures (or of the same) with a similarity below `value`, in [0, 1]."""
         return float(((self.same if same else self.different) < value).mean())
 
 
@@ -43,27 +43,28 @@ def random_pairs(
 ) -> RandomPairs:
     """Similarities of all pairs among `each` views of every picture (3, h, w), drawn at the model's input size.
 
-    One forward pass for each view. There is no value of `same` with one view each, and none of `different` with one picture.
+    One forward pass for each view. `same` is empty with one view of each picture, `different` with a single picture.
     """
     side, total = model.recipe.input_size, len(pictures) * each
 
     def view(number: int) -> Tensor:
         return draw_view(pictures[number // each], recipe, seed, number % each, (side, side)).pixels
 
-    def shown(rows: range) -> Tensor:
+    def views(rows: range) -> Tensor:
         return torch.stack([view(number) for number in rows]).to(model.device)
 
     empty = torch.zeros(2, 3, side, side, device=model.device)
-    found = PairQuestion(model, empty, similarity).embed(shown, total, track)
+    pair = PairQuestion(model, empty, similarity)
+    embeddings = pair.embed(views, total, track)
     first, second = torch.triu_indices(total, total, 1)
-    values = PairQuestion(model, empty, similarity).alike(found[first], found[second]).double().cpu().numpy()
+    values = pair.alike(embeddings[first], embeddings[second]).double().cpu().numpy()
     same = (first // each == second // each).numpy()
     return RandomPairs(values[same], values[~same])
 
 
 def changed(picture: Tensor, name: str, strength: float, seed: int) -> Tensor:
-    """A picture (3, H, W) after one augmentation of a strength in [0, 1]; a crop keeps the middle 1 - 0.9 strength of its
-    area, at the picture's size."""
+    """A picture (3, H, W) after one augmentation of a strength in [0, 1]. A crop keeps the middle 1 - 0.9 strength of the
+    area, enlarged to the picture's size."""
     if name != CROP:
         return transformed(picture[None], name, seed, strength)[0]
     height, width = picture.shape[1:]
@@ -84,15 +85,15 @@ def similarity_by_strength(
     similarity: Similarity = COSINE,
     track: Track = iter,
 ) -> list[dict[str, float | str]]:
-    """How alike a picture (3, H, W) is to itself after each augmentation: rows (augmentation, strength, similarity)."""
+    """The similarity of a picture (3, H, W) to its augmented versions: rows (augmentation, strength, similarity)."""
     pair = ask_pair(model, picture, picture, similarity=similarity)
     cases = [(name, strength) for name in names for strength in strengths]
     own = pair.views[0]
 
-    def shown(rows: range) -> Tensor:
+    def views(rows: range) -> Tensor:
         return torch.stack([changed(own, *cases[number], seed) for number in rows])
 
-    values = pair.alike(pair.embeddings[:1], pair.embed(shown, len(cases), track)).tolist()
+    values = pair.alike(pair.embeddings[:1], pair.embed(views, len(cases), track)).tolist()
     return [
         {"augmentation": name, "strength": strength, "similarity": value}
         for (name, strength), value in zip(cases, values, strict=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET, picture_layer
-from xai_core.pairs.metrics import Metric, Row
+from xai_core.pairs.metrics import PairMetric, Row
 from xai_core.pairs.reference import RandomPairs
 
 FRAME, LEGEND = 20, 107  # pixels of a chart's height beside the picture: without a legend, and with one
@@ -121,7 +121,7 @@ def _sized(layers: Sequence[alt.Chart], view: Image.Image, side: int, below: int
     return chart
 
 
-def metric_bars(rows: Sequence[Row], metric: Metric, titles: dict[str, str]) -> alt.LayerChart:
+def metric_bars(rows: Sequence[Row], metric: PairMetric, titles: dict[str, str]) -> alt.LayerChart:
     """One metric of several methods: bars for the value of both views, dots for each view. Controls are grey.
 
     `titles` maps the methods' ids to their titles.

@@ -83,7 +83,9 @@ def views(model: ExplainableModel, chosen: Chosen, how: Augmentation, seed: int)
     """Views 0 and 1 of a picture, at the model's input size."""
     whole, side = tensor(chosen.picture), model.recipe.input_size
     first, second = (draw_view(whole, how, seed, number, (side, side)) for number in (0, 1))
-    done = tuple(", ".join((*(["flipped"] if one.mirrored else []), *one.done)) or "cropped only" for one in (first, second))
+    done = tuple(
+        ", ".join((*(["flipped"] if one.mirrored else []), *one.transforms)) or "cropped only" for one in (first, second)
+    )
     geometry = Geometry.of(first, second)
     return Two(first.pixels, second.pixels, geometry, done, rendering.to_pil(whole), f"{chosen.name}-views-{seed}")
 

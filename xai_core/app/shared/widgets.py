@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.shared import cache, loaded_models, network_outputs, session
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.method import Method
+from xai_core.attribution.method import Method, MethodRecord
 from xai_core.core import runtime
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable
@@ -248,7 +248,7 @@ def method_title(method: str) -> str:
     return METHODS[method].title
 
 
-def control(method: Method, option: Option) -> Any:
+def control(method: MethodRecord, option: Option) -> Any:
     """The widget of one option; its key is the method's id and the option's name."""
     label = option.name.replace("_", " ").capitalize()
     common = {"key": f"{method.id}.{option.name}", "help": option.help or None, **LINK}

@@ -25,25 +25,24 @@ SigmaRule = Annotated[str, Choice(("paper", "code")), "noise of sigma x range, o
 def _mean_gradient(
     pair: PairQuestion, points: Callable[[range], Tensor], total: int, guided: bool, scope: str, track: Track = iter
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The mean gradient (2, 3, H, W), and how many activations were guided in each pass."""
+    """The mean gradient (2, 3, H, W), and the number of activations guided in each pass."""
     if not guided:
         return pair.mean_gradient(points, total, track=track), {}
-    entered: list[function_overrides.Substitution] = []
+    modes: list[function_overrides.Substitution] = []
 
     def mode() -> function_overrides.Substitution:
-        entered.append({"all": function_overrides.GuidedReLUs, "modules": function_overrides.GuidedModules}[scope]())
-        return entered[-1]
+        modes.append(function_overrides.GuidedReLUs() if scope == "all" else function_overrides.GuidedModules())
+        return modes[-1]
 
     gradient = pair.mean_gradient(points, total, mode, track)
-    count = entered[-1].substituted
+    count = modes[-1].substituted
     if scope == "all" and not count:
-        raise BadRequest("0 activations were guided: this network has no ReLU, so that the map would be the plain gradient.")
+        raise BadRequest("0 activations were guided: this network has no ReLU; choose the method that is not guided.")
     return gradient, {"activations guided": torch.tensor([count, count])}
 
 
-def _shown(found: tuple[Tensor, dict[str, Tensor]], pictures: Tensor, blur: bool) -> Maps:
-    """max over channels of |x g|, (2, H, W), blurred if wanted."""
-    gradient, facts = found
+def _strongest(gradient: Tensor, facts: dict[str, Tensor], pictures: Tensor, blur: bool) -> Maps:
+    """max over channels of |x g|, (2, H, W); with `blur` smoothed."""
     maps = (pictures * gradient).abs().amax(1)
     return Maps(blurred(maps) if blur else maps, facts=facts)
 
@@ -57,7 +56,7 @@ def input_x_gradient(pair: PairQuestion, *, guided: Guided = False, guided_scope
     Source: Sammani et al. 2022, arXiv:2206.09753; guided: Springenberg et al. 2014, arXiv:1412.6806. Sign: non-negative.
     Unit: the similarity's.
 
-    Why: To see which pixels of each view the similarity rests on, at full resolution.
+    Why: To see which pixels of each view the similarity depends on, at full resolution.
     Who: Developers and researchers; the baseline of gradient methods.
     What: Pixels and the gradient of the similarity to them.
     How: One forward and one backward pass of each view; fine, noisy maps without a sign.
@@ -65,19 +64,19 @@ def input_x_gradient(pair: PairQuestion, *, guided: Guided = False, guided_scope
     Where: Any differentiable encoder; guided where there are ReLUs or relatives.
     Beware: Dark pixels get little whatever they mean. Guided maps show edges whatever the network has learnt.
     """
-    found = _mean_gradient(pair, lambda rows: pair.views[None], 1, guided, guided_scope)
-    return _shown(found, pair.views, blur)
+    gradient, facts = _mean_gradient(pair, lambda rows: pair.views[None], 1, guided, guided_scope)
+    return _strongest(gradient, facts, pair.views, blur)
 
 
-def _draws(pair: PairQuestion, count: int, sigma: float, rule: str, seed: int, given: Tensor | None) -> Tensor:
-    """Noise (count, 3, H, W) that is added to pictures: as given, or normal draws of one generator in sequence."""
+def _draws(pair: PairQuestion, count: int, sigma: float, rule: str, seed: int, noise: Tensor | None) -> Tensor:
+    """Noise (count, 3, H, W) to add to pictures: `noise` itself, or normal draws of one generator in sequence."""
     shape = tuple(pair.views.shape[1:])
-    if given is not None:
-        noise = tensor_of(given).to(pair.views)
+    if noise is not None:
+        noise = tensor_of(noise).to(pair.views)
         noise = noise.flatten(0, 1) if noise.ndim == 5 else noise
         if noise.ndim != 4 or noise.shape[1:] != shape:
             raise BadRequest(
-                f"Noise is (draws, {', '.join(map(str, shape))}), as it is added; this is {tuple(noise.shape)}."
+                f"Noise must be (draws, {', '.join(map(str, shape))}), as it is added; this is {tuple(noise.shape)}."
             )
         return noise
     spread = float(pair.views[0].max() - pair.views[0].min())
@@ -116,14 +115,15 @@ def smooth_grad(
     How: As many forward and backward passes of each view as samples; fine maps without a sign.
     When: After training; where input x gradient is too noisy to read.
     Where: Any differentiable encoder.
-    Beware: The same noise in both views is itself something that they share.
+    Beware: The same noise in both views is itself something that the views have in common.
     """
     draws = _draws(pair, samples, sigma, sigma_rule, seed, noise)
 
     def points(rows: range) -> Tensor:
         return pair.views + draws[rows.start : rows.stop, None]
 
-    return _shown(_mean_gradient(pair, points, len(draws), guided, guided_scope, track), pair.views, blur)
+    gradient, facts = _mean_gradient(pair, points, len(draws), guided, guided_scope, track)
+    return _strongest(gradient, facts, pair.views, blur)
 
 
 def averaged_transforms(
@@ -155,19 +155,21 @@ def averaged_transforms(
     How: Nine forward and backward passes of each view; fine maps without a sign.
     When: After training; for a picture and its transform without a crop.
     Where: Any differentiable encoder.
-    Beware: Between two different crops the path leads through double exposures; the map of view 2 lies on its last point.
+    Beware: Between two different crops the path consists of double exposures; the map of view 2 is that of its last point.
     """
     if path is None:
         inside = float(pair.views[0].min()) >= -1e-6 and float(pair.views[0].max()) <= 1 + 1e-6
         if transform != "second view" and not inside:
-            raise BadRequest("Transforms are of pictures in [0, 1]; for normalised views give the second view, or a path.")
+            raise BadRequest(
+                "Transforms need pictures in [0, 1]; for normalised views choose the second view, or pass a path."
+            )
         end = pair.views[1] if transform == "second view" else transformed(pair.views[:1], transform, seed)[0]
         lambdas = torch.linspace(1.0, 0.1, 10, device=pair.views.device)[:, None, None, None]
         path = lambdas * pair.views[0] + (1 - lambdas) * end
     path = tensor_of(path).to(pair.views)
     path = path.flatten(0, 1) if path.ndim == 5 else path
     if path.ndim != 4 or len(path) < 2 or path.shape[1:] != pair.views.shape[1:]:
-        raise BadRequest(f"A path is (points, {', '.join(map(str, pair.views.shape[1:]))}), two points at least.")
+        raise BadRequest(f"A path must be (points, {', '.join(map(str, pair.views.shape[1:]))}), with at least two points.")
     start, behind = path[0], path[1:]
     if noisy or noise is not None:
         draws = _draws(pair, len(behind), sigma, sigma_rule, seed, noise)
@@ -178,5 +180,5 @@ def averaged_transforms(
     def points(rows: range) -> Tensor:
         return torch.stack([start.expand(len(rows), -1, -1, -1), behind[rows.start : rows.stop]], 1)
 
-    found = _mean_gradient(pair, points, len(behind), guided, guided_scope, track)
-    return _shown(found, torch.stack([start, behind[-1]]), blur)
+    gradient, facts = _mean_gradient(pair, points, len(behind), guided, guided_scope, track)
+    return _strongest(gradient, facts, torch.stack([start, behind[-1]]), blur)
