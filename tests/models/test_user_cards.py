@@ -119,9 +119,9 @@ def test_a_resnet_without_classes(folder, network):
     assert not model.has_classifier and model.outputs(IMAGES).embedding.shape == (2, 512)
 
 
-def test_the_card_in_the_readme(folder):
+def test_the_card_in_the_documentation(folder):
     """It works as it stands, for a file as torch.nn.DataParallel makes one."""
-    text = (Path(__file__).parents[2] / "README.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "own-checkpoint.md").read_text()
     (folder / "scenes.toml").write_text(text.split("```toml\n")[1].split("```")[0])
     state = torchvision.models.resnet50(num_classes=6).state_dict()
     torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}}, folder / "scenes.pth")
