@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -13,6 +15,7 @@ from small_models import pair
 from xai_core.__main__ import main
 from xai_core.analysis import predict, prefetch
 from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
+from xai_core.core import part_store
 from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.datasets import open_dataset
 from xai_core.data.label_matching import match_classes
@@ -99,7 +102,10 @@ def test_parts_of_another_question_are_not_taken(model, folder, tmp_path, parts)
     running = classify(model, dataset, out)
     next(running), next(running)
     running.close()
+    (tmp_path / ".p.parquet.parts" / "job.json").touch()  # of an earlier version
     assert next(iter(classify(model, dataset, out, embeddings=True))).done == 0
+    list(classify(model, dataset, out))
+    assert list(tmp_path.iterdir()) == [out]
 
 
 def test_a_damaged_part_is_made_again(model, folder, tmp_path, parts):
@@ -108,9 +114,36 @@ def test_a_damaged_part_is_made_again(model, folder, tmp_path, parts):
     for _ in range(3):
         next(running)
     running.close()
-    (tmp_path / ".p.parquet.parts" / "000000.parquet").write_bytes(b"PAR1 cut")
-    list(classify(model, dataset, out))
+    stored = part_store.find_parts(tmp_path / ".p.parquet.parts" / "parts")
+    assert len(stored) == 2
+    stored[0].write_bytes(b"PAR1 cut")
+    again = list(classify(model, dataset, out))
+    assert again[0].done == 8, "the second part is intact"
     assert len(read_predictions(out)) == 28
+    list(classify(model, dataset, tmp_path / "whole.parquet"))
+    pd.testing.assert_frame_equal(read_predictions(out), read_predictions(tmp_path / "whole.parquet"))
+    assert settings_of(out) == settings_of(tmp_path / "whole.parquet")
+
+
+def test_two_processes_do_not_write_the_same_file(model, folder, tmp_path, parts, monkeypatch):
+    monkeypatch.setattr(part_store, "WAIT_SECONDS", 0.0)
+    dataset, out = open_dataset(folder), tmp_path / "p.parquet"
+    running = classify(model, dataset, out)
+    next(running)
+    with pytest.raises(BadRequest, match=r"Another process is writing .*p\.parquet"):
+        next(classify(model, dataset, out))
+    list(running)
+    assert next(classify(model, dataset, out)).done == 30
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    """Its settings lie in the metadata under one entry; it is built here by hand."""
+    row = {"path": "a/1.png", "label": "a", "true": "a", "true_index": 0, "predicted": "b", "predicted_index": 1}
+    settings = {"model": "small", "unmatched": {}, "unreadable": [["a/2.png", "no picture"]]}
+    table = pa.Table.from_pylist([row, row | {"true": None, "true_index": -1}])
+    file = tmp_path / "old.parquet"
+    pq.write_table(table.replace_schema_metadata({b"xai_core": json.dumps(settings)}), file)
+    assert settings_of(file) == settings and len(judged(read_predictions(file))) == 1
 
 
 def test_what_is_there_already_is_not_computed_again(model, folder, tmp_path, monkeypatch):
@@ -146,7 +179,7 @@ def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
 
 
 def test_progress_is_in_words():
-    step = predict.Progress(1234, 10000, (("a", "b"),), 45.67, 192.0)
+    step = predict.ClassificationProgress(1234, 10000, (("a", "b"),), 45.67, 192.0)
     assert step.in_words() == "1,234 of 10,000 pictures, 45.7 a second, about 3 min left; 1 could not be read"
 
 

@@ -1,4 +1,4 @@
-"""A model's predictions for a whole dataset, in constant memory: the command line and the pages share this one engine.
+"""A model's predictions for a whole dataset, in constant memory: the engine of the command `classify` and of the pages.
 
 Predictions are one Parquet file, a row for each picture that could be read, in the dataset's order:
 
@@ -12,13 +12,13 @@ Predictions are one Parquet file, a row for each picture that could be read, in 
     top5, top5_probability       lists of the five most probable classes (fewer where the model has fewer)
     embedding           list of float32, if asked for: the projection head's output, or the pooled features
 
-The file's metadata (`settings`) name the model, its weights and classes, what matched, and each file that could not be read.
+The file's metadata (`settings_of`) name the model, its weights and classes, which labels matched, and each file that could
+not be read. Until the file is complete, its rows are in a folder of parts beside it: see `xai_core.core.part_store`.
 """
 
 import json
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,11 @@ import pyarrow.parquet as pq
 import torch
 
 from xai_core.analysis.prefetch import Decoder, Unreadable
-from xai_core.core import runtime
-from xai_core.core.cache_key import bytes_digest
+from xai_core.core import part_store, runtime
 from xai_core.core.errors import BadRequest, NoClassifier, XaiError
-from xai_core.core.files import write_atomically
+from xai_core.core.part_store import PARTS
 from xai_core.core.version import __version__
-from xai_core.data.datasets import Dataset
+from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import Matching, match_classes
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.rendering import duration
@@ -47,9 +46,9 @@ ENTRY = b"xai_core"  # of a Parquet file's metadata
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is: pictures `done` of `total`, those among them that could not be read, pictures per second, and the
-    seconds that are left (None before anything was measured)."""
+class ClassificationProgress:
+    """How many pictures of `total` are `done`, which of them could not be read, the `rate` in pictures per second, and the
+    seconds that are `left` (None before anything was measured)."""
 
     done: int
     total: int
@@ -58,12 +57,13 @@ class Progress:
     left: float | None = None
 
     def in_words(self) -> str:
-        said = f"{self.done:,} of {self.total:,} pictures"
+        """'1,234 of 10,000 pictures, 45.7 a second, about 3 min left; 1 could not be read'."""
+        words = f"{self.done:,} of {self.total:,} pictures"
         if self.rate:
-            said += f", {self.rate:.3g} a second"
+            words += f", {self.rate:.3g} a second"
         if self.left is not None and self.done < self.total:
-            said += f", about {duration(self.left)} left"
-        return f"{said}; {len(self.unreadable):,} could not be read" if self.unreadable else said
+            words += f", about {duration(self.left)} left"
+        return f"{words}; {len(self.unreadable):,} could not be read" if self.unreadable else words
 
 
 def classify(
@@ -74,13 +74,13 @@ def classify(
     matching: Matching | None = None,
     embeddings: bool = False,
     precision: str = "exact",
-) -> Iterator[Progress]:
+) -> Generator[ClassificationProgress, None, None]:
     """Write the predictions of a model for a dataset to `out` (.parquet, or .csv without the lists' types and settings).
 
-    Yields how far it is after every inner batch; stop iterating to cancel. What was done until then is kept in parts
-    beside `out`: the same call goes on there. Where `out` holds this very result already, nothing is computed. Decoding
-    runs beside inference; at most three inner batches are in memory. Raises NoClassifier, BadRequest, OutOfMemory; files
-    that cannot be read are listed and skipped.
+    Yields the progress after every inner batch; stop iterating to cancel. What was done until then is kept in parts beside
+    `out`, and the same call resumes from them. If `out` holds this very result already, nothing is computed. Pictures are
+    decoded beside inference; at most three inner batches are in memory. Raises NoClassifier, OutOfMemory, and BadRequest for
+    another suffix and where another process is writing the same file; files that cannot be read are listed and skipped.
     """
     if not model.has_classifier:
         raise NoClassifier(f"{model.title} has no classifier: it cannot be asked which class a picture is of.")
@@ -103,35 +103,56 @@ def classify(
         "version": __version__,
     }
     total = len(dataset.samples)
-    if out.suffix == ".parquet" and (known := _settings_if_same(out, settings)):
-        yield Progress(total, total, tuple(map(tuple, known["unreadable"])))
+    unreadable = _unreadable_if_complete(out, settings)
+    if unreadable is not None:
+        yield ClassificationProgress(total, total, unreadable)
         return
-    parts = out.parent / f".{out.name}.parts"
-    done, unreadable = _resumed(parts, settings)
-    began, already = time.monotonic(), done
-    yield Progress(done, total, tuple(unreadable))
-    rows: list[dict[str, Any]] = []
-    found: list[Unreadable] = []  # of the part that is being made
+    folder = out.parent / f".{out.name}.parts"
+    with part_store.locked(folder, f"Another process is writing {out}: wait for it, or give another file."):
+        _prepare(folder, settings)
+        yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
+        _join(_stored(folder, total), out, settings, embeddings)
+        part_store.clear(folder)
+
+
+def _classify_missing(
+    model: ExplainableModel, dataset: Dataset, folder: Path, matching: Matching, embeddings: bool, precision: str
+) -> Generator[ClassificationProgress, None, None]:
+    """Write a part for each chunk of pictures that has none."""
+    total = len(dataset.samples)
+    stored = _stored(folder, total)
+    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
+    unreadable = [file for _, failures in stored.values() for file in failures]
+    already = done = total - sum(map(len, missing))
+    began = time.monotonic()
+    yield ClassificationProgress(done, total, tuple(unreadable))
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
-    with Decoder(model, dataset, dataset.samples[done:], ahead=2 * size) as decoder:
-        while done < total:
-            room = min(size, PART - done % PART, total - done)
-            read = [(sample, shown) for sample, shown in decoder.take(room) if isinstance(shown, Prepared)]
-            rows += _rows(model, read, matching, embeddings, precision)
-            found += decoder.unreadable()
-            done += room
-            if done % PART == 0 or done == total:
-                number = (done - 1) // PART
-                _write_part(parts / f"{number:06d}.parquet", rows, found, embeddings)
-                unreadable, rows, found = unreadable + found, [], []
-            rate = (done - already) / max(time.monotonic() - began, 1e-9)
-            yield Progress(done, total, (*unreadable, *found), rate, (total - done) / rate)
-    _join(sorted(parts.glob("*.parquet")), out, {**settings, "unreadable": unreadable}, embeddings)
-    shutil.rmtree(parts, ignore_errors=True)
+    samples = [dataset.samples[place] for chunk in missing for place in chunk]
+    with Decoder(model, dataset, samples, ahead=2 * size) as decoder:
+        for chunk in missing:
+            rows: list[dict[str, Any]] = []
+            failures: list[Unreadable] = []
+            for start in range(chunk.start, chunk.stop, size):
+                batch = decoder.take(min(size, chunk.stop - start))
+                read = [(sample, picture) for sample, picture in batch if isinstance(picture, Prepared)]
+                rows += _rows(model, read, matching, embeddings, precision)
+                failures += decoder.unreadable()
+                done += len(batch)
+                if start + size >= chunk.stop:
+                    _write_part(folder, chunk, rows, failures, embeddings)
+                rate = (done - already) / max(time.monotonic() - began, 1e-9)
+                yield ClassificationProgress(done, total, (*unreadable, *failures), rate, (total - done) / rate)
+            unreadable += failures
 
 
-def _rows(model: ExplainableModel, read, matching: Matching, embeddings: bool, precision: str) -> list[dict[str, Any]]:
+def _rows(
+    model: ExplainableModel,
+    read: Sequence[tuple[Labelled, Prepared]],
+    matching: Matching,
+    embeddings: bool,
+    precision: str,
+) -> list[dict[str, Any]]:
     """The table's rows of pictures that were read."""
 
     def run(rows: range) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -141,9 +162,8 @@ def _rows(model: ExplainableModel, read, matching: Matching, embeddings: bool, p
             probabilities = outputs.logits.double().softmax(1).cpu()
             return probabilities, outputs.embedding.float().cpu() if embeddings else None
 
-    found = runtime.each_batch(run, len(read), max(len(read), 1))
     rows, start = [], 0
-    for probabilities, vectors in found:
+    for probabilities, vectors in runtime.each_batch(run, len(read), max(len(read), 1)):
         best = probabilities.topk(min(TOP, probabilities.shape[1]))
         for place in range(len(probabilities)):
             sample = read[start + place][0]
@@ -185,42 +205,55 @@ def _schema(embeddings: bool) -> pa.Schema:
     return pa.schema(fields | ({"embedding": pa.list_(number)} if embeddings else {}))
 
 
-def _write_part(path: Path, rows: list[dict[str, Any]], unreadable: list[Unreadable], embeddings: bool) -> None:
-    schema = _schema(embeddings).with_metadata({ENTRY: json.dumps(unreadable)})
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(rows, schema), sink)
-    write_atomically(path, sink.getvalue().to_pybytes())
+def _chunks(total: int) -> list[range]:
+    """The pictures of each part, by their places in the dataset."""
+    return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
 
 
-def _resumed(parts: Path, settings: dict[str, Any]) -> tuple[int, list[Unreadable]]:
-    """(pictures that earlier parts hold, those of them that could not be read); parts of another run are removed."""
-    job, same = parts / "job.json", bytes_digest(json.dumps(settings, sort_keys=True).encode())
-    if not job.exists() or job.read_text() != same:
-        shutil.rmtree(parts, ignore_errors=True)
-        write_atomically(job, same.encode())
-        return 0, []
-    unreadable: list[Unreadable] = []
-    made = len(list(parts.glob("*.parquet")))
-    for number in range(made):
-        try:
-            unreadable += map(tuple, json.loads(pq.read_schema(parts / f"{number:06d}.parquet").metadata[ENTRY]))
-        except (OSError, pa.ArrowException):  # damaged: made again
-            return number * PART, unreadable
-    return min(made * PART, settings["pictures"]), unreadable
+def _write_part(
+    folder: Path, chunk: range, rows: list[dict[str, Any]], unreadable: list[Unreadable], embeddings: bool
+) -> None:
+    entry = {"start": chunk.start, "stop": chunk.stop, "unreadable": unreadable}
+    schema = _schema(embeddings).with_metadata({ENTRY: json.dumps(entry)})
+    part_store.write_part(folder / PARTS, pa.Table.from_pylist(rows, schema))
 
 
-def _join(parts: Sequence[Path], out: Path, settings: dict[str, Any], embeddings: bool) -> None:
-    """The parts as one file, a part at a time in memory. It appears when it is whole."""
+def _prepare(folder: Path, settings: dict[str, Any]) -> None:
+    """Make the parts' folder ready: parts with other settings are removed, damaged ones are put aside."""
+    try:
+        same = part_store.read_manifest(folder) == settings
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        part_store.clear(folder)
+        part_store.write_manifest(folder, settings)
+    part_store.repair(folder)
+
+
+def _stored(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable]]]:
+    """The part of each stored chunk, and its files that could not be read, in the dataset's order."""
+    stored = {}
+    for part in part_store.intact_parts(folder / PARTS):
+        entry = part_store.read_metadata(part, ENTRY)
+        stored[range(entry["start"], entry["stop"])] = part, [(name, reason) for name, reason in entry["unreadable"]]
+    return {chunk: stored[chunk] for chunk in _chunks(total) if chunk in stored}
+
+
+def _join(stored: dict[range, tuple[Path, list[Unreadable]]], out: Path, settings: dict[str, Any], embeddings: bool) -> None:
+    """Write the parts as one file, with one part at a time in memory. The file appears when it is complete."""
     unfinished = out.with_name(f".{out.name}.unfinished")
+    parts = [part for part, _ in stored.values()]
     try:
         if out.suffix == ".csv":
             for number, part in enumerate(parts):
                 table = pd.read_parquet(part)
                 for name in table.columns.intersection(["top5", "top5_probability", "embedding"]):
-                    table[name] = [json.dumps(np.asarray(one).tolist()) for one in table[name]]
+                    table[name] = [json.dumps(np.asarray(values).tolist()) for values in table[name]]
                 table.to_csv(unfinished, mode="a" if number else "w", header=not number, index=False)
         else:
-            schema = _schema(embeddings).with_metadata({ENTRY: json.dumps(settings)})
+            unreadable = [file for _, failures in stored.values() for file in failures]
+            entry = json.dumps({**settings, "unreadable": unreadable})
+            schema = _schema(embeddings).with_metadata({ENTRY: entry})
             with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
                 for part in parts:
                     writer.write_table(pq.read_table(part).replace_schema_metadata(schema.metadata))
@@ -231,28 +264,35 @@ def _join(parts: Sequence[Path], out: Path, settings: dict[str, Any], embeddings
         unfinished.unlink(missing_ok=True)
 
 
-def _settings_if_same(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unreadable, ...] | None:
+    """The files that could not be read, where `out` is a complete Parquet file with these settings; else None."""
     try:
-        known = settings_of(out)
+        stored = settings_of(out) if out.suffix == ".parquet" else {}
     except BadRequest:
         return None
-    return known if {name: known.get(name) for name in settings} == settings else None
+    same = {name: stored.get(name) for name in settings} == settings
+    return tuple((name, reason) for name, reason in stored["unreadable"]) if same else None
 
 
 def settings_of(path: Path) -> dict[str, Any]:
-    """What a file of predictions says of itself. Raises BadRequest where it is none."""
+    """The settings that a file of predictions was made with, and its `unreadable` files with the reasons, as `classify`
+    wrote them. Raises BadRequest where the file is none."""
     try:
-        return json.loads((pq.read_schema(path).metadata or {})[ENTRY])
-    except (OSError, pa.ArrowException, KeyError, ValueError):
-        raise BadRequest(f"{path} is no file of predictions; write one with: python -m xai_core classify.") from None
+        settings = part_store.read_metadata(path, ENTRY)
+    except (OSError, pa.ArrowException, ValueError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise BadRequest(f"{path} is no file of predictions; write one with: python -m xai_core classify.")
+    return settings
 
 
 def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The table of a file of predictions, or some of its columns. Raises BadRequest."""
+    """The table of a file of predictions, or some of its columns. Raises BadRequest where the file is none."""
     settings_of(path)
-    return pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+    table: pd.DataFrame = pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+    return table
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a true class, as `confusion` reads them."""
+    """The rows that have a true class: what the functions of `confusion` take."""
     return table[table["true_index"] >= 0]

@@ -1,4 +1,4 @@
-"""A dataset's pictures as a model sees them, decoded by threads while something else goes on."""
+"""A dataset's pictures, decoded and prepared for a model by threads while the network is at work."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ Unreadable = tuple[str, str]  # name, reason
 
 
 class Decoder:
-    """Pictures decoded by threads, in order, at most `ahead` of what was taken."""
+    """Prepares pictures in threads, in order, at most `ahead` pictures before they are taken. Use it in a `with` block."""
 
     def __init__(self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int):
-        self.prepare, self.left, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
+        self.prepare, self.samples, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
         self.pool = ThreadPoolExecutor(min(4, runtime.available_cpus()), thread_name_prefix="decoding")
-        self.waiting: deque[tuple[Labelled, Future]] = deque()
+        self.waiting: deque[tuple[Labelled, Future[Prepared | BadPicture]]] = deque()
         self.failed: list[Unreadable] = []
 
     def __enter__(self) -> "Decoder":
@@ -30,22 +30,23 @@ class Decoder:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
     def take(self, count: int) -> list[tuple[Labelled, Prepared | BadPicture]]:
+        """The next `count` samples, each with its prepared picture or the reason why it cannot be read."""
         self._fill()
-        taken = []
+        batch = []
         for _ in range(count):
             sample, future = self.waiting.popleft()
-            taken.append((sample, future.result()))
+            batch.append((sample, future.result()))
             self._fill()
-        self.failed += [(sample.name, str(shown)) for sample, shown in taken if isinstance(shown, BadPicture)]
-        return taken
+        self.failed += [(sample.name, str(picture)) for sample, picture in batch if isinstance(picture, BadPicture)]
+        return batch
 
     def unreadable(self) -> list[Unreadable]:
-        """Those since the last call."""
-        found, self.failed = self.failed, []
-        return found
+        """The pictures taken since the last call that could not be read."""
+        failed, self.failed = self.failed, []
+        return failed
 
     def _fill(self) -> None:
-        while len(self.waiting) < self.ahead and (sample := next(self.left, None)) is not None:
+        while len(self.waiting) < self.ahead and (sample := next(self.samples, None)) is not None:
             self.waiting.append((sample, self.pool.submit(self.prepare, sample.name)))
 
 

@@ -12,6 +12,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -165,9 +166,9 @@ def repair(folder: Path) -> tuple[str, ...]:
 
 
 def clear(folder: Path) -> None:
-    """Remove the manifest and all tables of a folder that the caller has locked."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for table in folder.glob("*/"):
-        for file in table.iterdir():
-            file.unlink()
-        table.rmdir()
+    """Remove everything but the lock from a folder that the caller has locked."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()

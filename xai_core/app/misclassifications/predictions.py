@@ -1,5 +1,6 @@
 """Data of the misclassification page: a dataset, a model's predictions for it, and the filters."""
 
+import contextlib
 import io
 import tempfile
 from collections.abc import Hashable, Mapping
@@ -105,8 +106,10 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     with progress.bar(file.stem) as bar:
 
         def work(track: Track) -> None:
-            for step in classify(model, dataset, file, embeddings=True):
-                bar.progress(step.done / step.total, text=step.in_words())
+            # Closed at once when the visitor cancels: the generator holds the lock on the file.
+            with contextlib.closing(classify(model, dataset, file, embeddings=True)) as steps:
+                for step in steps:
+                    bar.progress(step.done / step.total, text=step.in_words())
 
         turns.in_turn(work, bar, "Classifying")
     return True
