@@ -9,18 +9,19 @@ from xai_core.core import settings
 
 
 def add_to(commands: Commands) -> None:
-    """Add the command `app`."""
+    """Add the command `app`. Its parser sets `takes_more`: arguments that it does not know reach it as `args.more`."""
     command = commands.add_parser(
         "app",
-        help="serve the dashboard; takes every option of `streamlit run`, such as --server.headless true",
+        help="serve the dashboard",
+        epilog="Every option of `streamlit run` may follow, such as --server.headless true.",
         allow_abbrev=False,
     )
     command.add_argument("--port", type=int, help="(default: 8501, or the next one that is free)")
     command.set_defaults(run=_app, takes_more=True)
 
 
-def _app(given: argparse.Namespace) -> None:
-    """Run Streamlit in this process, so that signals reach it."""
-    port = [] if given.port is None else [f"--server.port={given.port}"]
-    sys.argv = ["streamlit", "run", str(settings.RESOURCES / "Home.py"), *port, *given.more]
+def _app(args: argparse.Namespace) -> None:
+    """Run Streamlit in this process, so that it gets the signals that are meant for it."""
+    port = [] if args.port is None else [f"--server.port={args.port}"]
+    sys.argv = ["streamlit", "run", str(settings.RESOURCES / "Home.py"), *port, *args.more]
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)

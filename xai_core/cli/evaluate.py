@@ -1,21 +1,31 @@
-"""`python -m xai_core evaluate`: metrics of methods on many pictures, stored so that the work can be gone on with."""
+"""`xai-core evaluate`: metrics of methods on many pictures, stored so that the work can be resumed."""
+
+from __future__ import annotations
 
 import argparse
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from xai_core.cli import arguments
+from xai_core.cli.arguments import Commands
 from xai_core.core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from xai_core.data.datasets import Dataset
+    from xai_core.evaluation.store import Run
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 QUICK, ALL = "quick", "all"
 
 
-def add_to(parsers) -> None:
-    command = parsers.add_parser(
+def add_to(commands: Commands) -> None:
+    """Add the command `evaluate`."""
+    command = commands.add_parser(
         "evaluate",
-        help="measure methods on many pictures; goes on where it was when called again",
-        epilog="Stop it with Ctrl+C whenever you like: the same command goes on.",
+        help="measure methods on many pictures; called again, it goes on where it was stopped",
+        epilog="Ctrl+C stops it; the same command goes on.",
     )
     command.add_argument(
         "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP or table of them, or samples"
@@ -26,8 +36,8 @@ def add_to(parsers) -> None:
         "--metrics",
         help="ids with commas between, 'quick' (default), variants as deletion@blur+steps=32; --mosaics brings localisation",
     )
-    command.add_argument("--images", type=int, metavar="N", help="draw so many pictures at random (default: all)")
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--images", type=int, metavar="N", help="how many pictures, drawn by the seed (default: all)")
+    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
     command.add_argument("--target", help="predicted (default), label (the subfolder's; default with --mosaics), or a class")
     command.add_argument("--boxes", type=Path, metavar="FILE", help="CSV with the columns picture, left, top, right, bottom")
     command.add_argument(
@@ -36,44 +46,38 @@ def add_to(parsers) -> None:
         metavar="N",
         help="instead of pictures, N mosaics of four pictures of different labels, drawn by the seed: the box is known",
     )
-    command.add_argument("--precision", default="exact", help="exact or fast")
-    command.add_argument("--budget", type=float, metavar="SECONDS", help="begin no further picture after so long")
+    arguments.add_precision(command)
+    command.add_argument("--budget", type=float, metavar="SECONDS", help="time after which no further picture is begun")
     command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
-    command.add_argument("--dry-run", action="store_true", help="only say how many passes and how long")
-    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder, or a run to go on with")
+    command.add_argument("--dry-run", action="store_true", help="only print how many passes it takes, and how long")
+    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder, or that of a run to resume")
     command.set_defaults(run=_evaluate)
 
 
-def _evaluate(given: argparse.Namespace) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
     from xai_core.evaluation.planner import LABEL, PREDICTED
     from xai_core.evaluation.runner import evaluate
+    from xai_core.evaluation.store import Run
 
-    asked = {name: getattr(given, name) for name in ("seed", "precision", "budget")}
-    if given.mosaics is None:
-        boxes = _boxes(given.boxes) if given.boxes else None
-        images, target, metrics = given.data, given.target or PREDICTED, _metrics(given.metrics or QUICK, bool(boxes))
+    images: str | Dataset
+    if args.mosaics is None:
+        boxes = _boxes(args.boxes) if args.boxes else None
+        images, target, metrics = args.data, args.target or PREDICTED, _metrics(args.metrics or QUICK, bool(boxes))
     else:
-        (images, boxes), target, metrics = _mosaics(given), LABEL, [*_localisation(), *_metrics(given.metrics or "", True)]
+        images, boxes = _mosaics(args)
+        target, metrics = LABEL, [*_localisation(), *_metrics(args.metrics or "", True)]
     try:
-        found = evaluate(
-            _listed(given.models), _methods(given.methods), metrics, images, given.out, target=target,
-            count=given.images, boxes=boxes, thumbnails=not given.no_thumbnails, dry=given.dry_run, say=_say,
-            track=arguments.bar, **asked,
+        result = evaluate(
+            arguments.names(args.models), _methods(args.methods), metrics, images, args.out, target=target,
+            count=args.images, boxes=boxes, thumbnails=not args.no_thumbnails, dry=args.dry_run, say=arguments.say,
+            track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise BadRequest("Stopped. What was measured is stored; the same command goes on.") from None
-    if given.dry_run:
-        _say(str(found))
+    if isinstance(result, Run):
+        _summarise(result)
     else:
-        _summarise(found)
-
-
-def _say(words: str) -> None:
-    print(words, flush=True)
-
-
-def _listed(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+        arguments.say(str(result))
 
 
 def _methods(text: str) -> list[str]:
@@ -81,7 +85,7 @@ def _methods(text: str) -> list[str]:
     from xai_core.evaluation.planner import quick_methods
 
     every = [name for name, method in METHODS.items() if method.family != "control"]  # these come by themselves
-    return {QUICK: quick_methods(), ALL: every}.get(text) or _listed(text)
+    return {QUICK: quick_methods(), ALL: every}.get(text) or arguments.names(text)
 
 
 def _metrics(text: str, boxes: bool) -> list[str]:
@@ -89,7 +93,7 @@ def _metrics(text: str, boxes: bool) -> list[str]:
     from xai_core.metrics.catalog import QUICK as QUICK_METRICS
 
     quick = [name for name in QUICK_METRICS if boxes or "box" not in METRICS[name].needs]
-    return [one for name in _listed(text) for one in (quick if name == QUICK else [name])]
+    return [one for name in arguments.names(text) for one in (quick if name == QUICK else [name])]
 
 
 def _localisation() -> list[str]:
@@ -100,58 +104,58 @@ def _localisation() -> list[str]:
     return [strict.get(name, name) for name, metric in METRICS.items() if "box" in metric.needs]
 
 
-def _mosaics(given: argparse.Namespace) -> Any:
-    """The mosaics and their boxes, where nothing else was asked that does not go with them."""
+def _mosaics(args: argparse.Namespace) -> tuple[Dataset, dict[str, list[Box]]]:
+    """The mosaics and their boxes by name. Raises BadRequest where another argument contradicts `--mosaics`."""
     from xai_core.data.mosaics import mosaic_set
     from xai_core.evaluation.planner import LABEL
 
-    if given.boxes:
+    if args.boxes:
         raise BadRequest("Mosaics have boxes of their own: give --mosaics or --boxes, not both.")
-    if given.images is not None:
+    if args.images is not None:
         raise BadRequest("--mosaics says how many are drawn from all pictures: leave --images out.")
-    if given.target not in (None, LABEL):
-        raise BadRequest(f"A mosaic is asked about its label, the class of the part in its box, not '{given.target}'.")
-    return mosaic_set(given.data, given.mosaics, given.seed)
+    if args.target not in (None, LABEL):
+        raise BadRequest(f"A mosaic is asked about its label, the class of the part in its box, not '{args.target}'.")
+    return mosaic_set(args.data, args.mosaics, args.seed)
 
 
-def _boxes(path: Path) -> dict[str, list[tuple[float, ...]]]:
-    """Boxes by the picture's name within the set; several lines of one picture are several boxes."""
-    found: dict[str, list[tuple[float, ...]]] = {}
+def _boxes(path: Path) -> dict[str, list[Box]]:
+    """Boxes by the picture's name within the dataset; several lines of one picture are several boxes."""
+    boxes: dict[str, list[Box]] = {}
     try:
         with path.open(newline="") as file:
             for line in csv.DictReader(file):
-                box = tuple(float(line[side]) for side in ("left", "top", "right", "bottom"))
-                found.setdefault(line["picture"], []).append(box)
+                box = float(line["left"]), float(line["top"]), float(line["right"]), float(line["bottom"])
+                boxes.setdefault(line["picture"], []).append(box)
     except OSError as error:
         raise BadRequest(f"Cannot read {path}: {error.strerror or error}.") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise BadRequest(
             f"{path} is no table of boxes: it needs the columns picture, left, top, right, bottom ({error})."
         ) from None
-    return found
+    return boxes
 
 
-def _summarise(run: Any) -> None:
-    """Means with intervals, best method first; a method that does not beat the controls is marked."""
+def _summarise(run: Run) -> None:
+    """Print means with intervals, best method first; a method that does not beat the controls is marked."""
     from xai_core.evaluation import significance, summary
 
-    frame, metrics = run.table(), run.manifest["metrics"]
-    if not len(frame):
-        _say("Nothing is measured yet.")
+    table, metrics = run.table(), run.manifest["metrics"]
+    if not len(table):
+        arguments.say("Nothing is measured yet.")
         return
-    lines = summary.summary(frame, metrics)
-    for (model, metric), rows in lines.groupby(["model", "metric"], sort=False):
-        about = metrics[metric]
-        better = f" ({about['direction']} is better)" if about["direction"] else ""
-        _say(f"\n{about['title']}{better}, {model}")
-        for row in rows.sort_values("rank").itertuples():
-            why = "" if row.n > 1 else significance.ONE_PICTURE if row.n else "no value"
-            mark = "" if row.beats is not False else "   does not beat the controls"
-            estimate = significance.Estimate(row.mean, row.low, row.high, row.n, why)
-            _say(f"  {row.method:<30}{estimate!s:<22} n = {row.n}{mark}")
+    means = summary.summary(table, metrics)
+    for names, rows in means.groupby(["model", "metric"], sort=False):
+        model, metric = map(str, names)
+        title, direction = metrics[metric]["title"], metrics[metric]["direction"]
+        arguments.say(f"\n{title}{f' ({direction} is better)' if direction else ''}, {model}")
+        for row in rows.sort_values("rank").to_dict("records"):
+            why = "" if row["n"] > 1 else significance.ONE_PICTURE if row["n"] else "no value"
+            mark = "" if row["beats"] is not False else "   does not beat the controls"
+            estimate = significance.Estimate(row["mean"], row["low"], row["high"], row["n"], why)
+            arguments.say(f"  {row['method']:<30}{estimate!s:<22} n = {row['n']}{mark}")
         methods = [name for name in rows.method if not summary.is_control(name)]
-        if about["direction"] and len(methods) > 1:
-            best = list(rows[~rows.control].sort_values("rank").method[:2])
-            (pair,) = significance.differences(summary.values(frame, model, metric), about["direction"], [tuple(best)])
-            _say(f"  {significance.in_words(pair)}")
-    _say(f"\n{run.folder}")
+        if direction and len(methods) > 1:
+            first, second = rows[~rows.control].sort_values("rank").method[:2]
+            (difference,) = significance.differences(summary.values(table, model, metric), direction, [(first, second)])
+            arguments.say(f"  {significance.in_words(difference)}")
+    arguments.say(f"\n{run.folder}")

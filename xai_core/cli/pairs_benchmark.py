@@ -1,64 +1,68 @@
-"""`python -m xai_core pairs-benchmark`: the table of the pairs paper for any model and any folder of pictures."""
+"""`xai-core pairs-benchmark`: the table of the pairs paper (arXiv:2206.09753) for any model and any pictures."""
 
 import argparse
 from pathlib import Path
 
 from xai_core.cli import arguments
+from xai_core.cli.arguments import Commands
 from xai_core.core.errors import BadRequest
 
 
-def add_to(parsers) -> None:
-    ours = parsers.add_parser("pairs-benchmark", help="how faithful methods for pairs are, over many pictures")
-    ours.add_argument("--model", required=True, help="see: models")
-    ours.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
-    ours.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
-    ours.add_argument("--images", type=int, default=100, metavar="N", help="how many of them, drawn by the seed")
-    ours.add_argument("--seed", type=int, default=0)
-    ours.add_argument("--methods", default="all", help="ids with commas between, or all sixteen of the paper (default)")
-    ours.add_argument("--metrics", default="all", help="of SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS, with commas between")
-    ours.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")
-    ours.add_argument("--pixel-space", action="store_true", help="work in [0, 1], not behind the normalisation as published")
-    ours.add_argument("--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md comes beside it")
-    ours.set_defaults(run=_benchmark)
+def add_to(commands: Commands) -> None:
+    """Add the command `pairs-benchmark`."""
+    command = commands.add_parser("pairs-benchmark", help="measure how faithful methods for pairs are, over many pictures")
+    command.add_argument("--model", required=True, help="id of a model, see: models")
+    arguments.add_weights(command)
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
+    command.add_argument("--images", type=int, default=100, metavar="N", help="how many of them, drawn by the seed")
+    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument("--methods", default="all", help="ids with commas between, or all sixteen of the paper (default)")
+    command.add_argument("--metrics", default="all", help="of SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS, with commas between")
+    command.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")
+    command.add_argument(
+        "--pixel-space", action="store_true", help="work in [0, 1], not behind the normalisation as published"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md is written beside it")
+    command.set_defaults(run=_benchmark)
 
 
-def _benchmark(given: argparse.Namespace) -> None:
+def _benchmark(args: argparse.Namespace) -> None:
     from xai_core.data.datasets import open_dataset
     from xai_core.models.loading import load_model
     from xai_core.pairs import benchmark
     from xai_core.pairs.catalog import find_pair_method
     from xai_core.pairs.metrics import PAIR_METRICS, find_metrics
 
-    if given.out.suffix != ".csv":
-        raise BadRequest(f"The table is a file .csv, not {given.out.name}.")
-    if given.step < 1:
-        raise BadRequest(f"A step is at least one pixel, not {given.step}.")
+    if args.out.suffix != ".csv":
+        raise BadRequest(f"The table is a file .csv, not {args.out.name}.")
+    if args.step < 1:
+        raise BadRequest(f"A step is at least one pixel, not {args.step}.")
     methods = list(benchmark.PUBLISHED.values())
-    if given.methods != "all":
-        methods = [find_pair_method(name.strip())[0].id for name in given.methods.split(",")]
-    metrics = list(PAIR_METRICS) if given.metrics == "all" else find_metrics(given.metrics.split(","))
-    dataset = open_dataset(given.data)
-    names = benchmark.chosen_pictures(dataset, given.images, given.seed)
-    model = load_model(given.model, given.weights)
+    if args.methods != "all":
+        methods = [find_pair_method(name.strip())[0].id for name in args.methods.split(",")]
+    metrics = list(PAIR_METRICS) if args.metrics == "all" else find_metrics(args.metrics.split(","))
+    dataset = open_dataset(args.data)
+    names = benchmark.chosen_pictures(dataset, args.images, args.seed)
+    model = load_model(args.model, args.weights)
     misfits = {name: find_pair_method(name)[0].misfit(model) for name in methods}
     for misfit in filter(None, misfits.values()):
         print(f"left out: {misfit}")
     plan = benchmark.Plan(
-        tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=given.seed, step=given.step,
-        normalised=not given.pixel_space,
+        tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=args.seed, step=args.step,
+        normalised=not args.pixel_space,
     )  # fmt: skip
-    parts = given.out.with_name(f"{given.out.name}.parts")
-    found, failed = benchmark.run(model, dataset, names, plan, parts, arguments.bar)
-    for line in failed:
+    parts = args.out.with_name(f"{args.out.name}.parts")
+    rows, failures = benchmark.run(model, dataset, names, plan, parts, arguments.bar)
+    for line in failures:
         print(f"left out: {line}")
-    if not found:
+    if not rows:
         raise BadRequest("No picture could be measured.")
-    lines = benchmark.table(found, model.id)
-    for name in sorted(set(plan.methods) - {line["method"] for line in lines}):
+    table = benchmark.table(rows, model.id)
+    for name in sorted(set(plan.methods) - {line["method"] for line in table}):
         print(f"left out: {name} does not fit this network on any picture")
     space = "behind the normalisation" if plan.normalised and model.network.normalise else "in pixel space"
-    said = f"{model.title}, {len(found)} pictures of {dataset.title}, seed {given.seed}, {space}."
-    markdown = benchmark.as_markdown(lines, said)
+    heading = f"{model.title}, {len(rows)} pictures of {dataset.title}, seed {args.seed}, {space}."
+    markdown = benchmark.as_markdown(table, heading)
     print(markdown)
-    files = {given.out.name: benchmark.as_csv(lines).encode(), given.out.with_suffix(".md").name: markdown.encode()}
-    arguments.write(files, given.out.parent)
+    files = {args.out.name: benchmark.as_csv(table).encode(), args.out.with_suffix(".md").name: markdown.encode()}
+    arguments.write(files, args.out.parent)

@@ -1,53 +1,60 @@
-"""`python -m xai_core train`: train one of the plans on a labelled folder or a ZIP of one."""
+"""`xai-core train`: train one of the plans on labelled pictures."""
 
 import argparse
 from pathlib import Path
 
 from xai_core.cli import arguments
+from xai_core.cli.arguments import Commands
 from xai_core.core import settings
 from xai_core.core.errors import UnknownName
 from xai_core.training.plans import PLANS
 
 
-def add_to(parsers) -> None:
-    train = parsers.add_parser("train", help="train a small network on labelled pictures; goes on where it was stopped")
-    train.add_argument("plan", metavar="PLAN", help=f"one of {', '.join(PLANS)}")
-    train.add_argument(
+def add_to(commands: Commands) -> None:
+    """Add the command `train`."""
+    command = commands.add_parser(
+        "train", help="train a small network on labelled pictures; called again, it goes on where it was stopped"
+    )
+    command.add_argument("plan", metavar="PLAN", help=f"one of {', '.join(PLANS)}")
+    command.add_argument(
         "--train", type=Path, required=True, metavar="DATA", help="a folder with one subfolder for each class, or a ZIP"
     )
-    train.add_argument("--test", type=Path, required=True, metavar="DATA", help="of the same classes: recorded only")
-    train.add_argument("--out", type=Path, metavar="DIR", help="for weights and card (default: weights/)")
-    train.add_argument("--runs", type=Path, metavar="DIR", help="for the run's record (default: data/runs/)")
-    train.add_argument("--state", type=Path, metavar="DIR", help="to go on from (default: out/training/PLAN)")
-    train.add_argument("--cache", type=Path, metavar="DIR", help="for decoded pictures (default: the temporary folder)")
-    train.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--finish", action="store_true", help="take no further epoch: write the best of those that were")
-    train.set_defaults(run=_train)
+    command.add_argument(
+        "--test", type=Path, required=True, metavar="DATA", help="pictures of the same classes; they are only recorded"
+    )
+    command.add_argument("--out", type=Path, metavar="DIR", help="for weights and card (default: weights/)")
+    command.add_argument("--runs", type=Path, metavar="DIR", help="for the record of the training (default: data/runs/)")
+    command.add_argument("--state", type=Path, metavar="DIR", help="for resuming (default: out/training/PLAN)")
+    command.add_argument("--cache", type=Path, metavar="DIR", help="for decoded pictures (default: the temporary folder)")
+    command.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
+    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument(
+        "--finish", action="store_true", help="train no further epoch: write the best network of those there are"
+    )
+    command.set_defaults(run=_train)
 
 
-def _train(given: argparse.Namespace) -> None:
-    if given.plan not in PLANS:
-        raise UnknownName("plan", given.plan, PLANS)
+def _train(args: argparse.Namespace) -> None:
+    if args.plan not in PLANS:
+        raise UnknownName("plan", args.plan, PLANS)
     from xai_core.data.datasets import open_dataset, with_classes
+    from xai_core.training.export import write_model
     from xai_core.training.run import train_plan
 
-    plan = PLANS[given.plan]
-    train, test = (with_classes(open_dataset(data)) for data in (given.train, given.test))
+    plan = PLANS[args.plan]
+    train, test = (with_classes(open_dataset(data)) for data in (args.train, args.test))
     net, state, parts = train_plan(
         plan,
         train,
         test,
-        state=given.state or settings.storage() / "out" / "training" / plan.id,
-        run=(given.runs or settings.trainings_folder()) / f"{plan.id}.parquet",
-        seed=given.seed,
-        epochs=given.epochs,
-        more=not given.finish,
-        cache=given.cache,
-        say=lambda line: print(line, flush=True),
+        state=args.state or settings.storage() / "out" / "training" / plan.id,
+        run=(args.runs or settings.trainings_folder()) / f"{plan.id}.parquet",
+        seed=args.seed,
+        epochs=args.epochs,
+        more=not args.finish,
+        cache=args.cache,
+        say=arguments.say,
         track=arguments.bar,
     )
-    from xai_core.training.export import write_model
-
-    for path in write_model(net, plan, state, parts, train, test, given.out or settings.weights_folder()):
+    for path in write_model(net, plan, state, parts, train, test, args.out or settings.weights_folder()):
         print(path)

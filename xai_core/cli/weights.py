@@ -1,10 +1,12 @@
-"""`python -m xai_core weights`: what is on this machine, fetch it, check it, take in a file that came by hand."""
+"""`xai-core weights`: list, fetch, verify and import the files of models."""
 
 import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
+from xai_core.cli.arguments import Commands
 from xai_core.core import settings
 from xai_core.core.errors import WeightsUnavailable, XaiError
 from xai_core.models.card import Card, Checkpoint, File
@@ -12,26 +14,25 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import broken_cards, cards, find_card
 
 
-def add_to(commands) -> None:
-    """The command `weights` with its own commands, beside the others."""
-    ours = commands.add_parser("weights", help="list, fetch, verify and import weights").add_subparsers(
-        required=True, metavar="COMMAND"
-    )
-    ours.add_parser("list", help="every file, and where it is").set_defaults(run=_list)
+def add_to(commands: Commands) -> None:
+    """Add the command `weights`, which has commands of its own."""
+    group = commands.add_parser("weights", help="list, fetch, verify and import the files of models")
+    actions = group.add_subparsers(required=True, metavar="COMMAND")
+    actions.add_parser("list", help="every file, and where it is").set_defaults(run=_list)
     for name, run, help in (
         ("fetch", _fetch, "download a model's weights"),
         ("verify", _verify, "check what is here: checksums, and that each file fits its network exactly"),
         ("import", _import, "check a file that came by hand, and copy it into place"),
     ):
-        command = ours.add_parser(name, help=help)
-        command.add_argument("id", metavar="ID", nargs="?" if name == "verify" else None, help="see: models")
+        command = actions.add_parser(name, help=help)
+        command.add_argument("id", metavar="ID", nargs="?" if name == "verify" else None, help="id of a model, see: models")
         command.add_argument("--weights", help="one of the model's checkpoints (default: its first)")
         if name == "import":
             command.add_argument("file", metavar="FILE", type=Path)
         command.set_defaults(run=run)
 
 
-def _list(given: argparse.Namespace) -> None:
+def _list(args: argparse.Namespace) -> None:
     for card in cards().values():
         for checkpoint in card.checkpoints:
             for file in checkpoint.files:
@@ -52,20 +53,20 @@ def _checkpoint(card: Card, name: str | None) -> Checkpoint:
     return checkpoint_of(card, name)
 
 
-def _fetch(given: argparse.Namespace) -> None:
-    card = find_card(given.id)
-    checkpoint = _checkpoint(card, given.weights)
+def _fetch(args: argparse.Namespace) -> None:
+    card = find_card(args.id)
+    checkpoint = _checkpoint(card, args.weights)
     with _bars() as progress:
-        found = locate.obtain(card, checkpoint, progress)
-    print(*(path for path, _ in found), sep="\n")
+        files = locate.obtain(card, checkpoint, progress)
+    print(*(path for path, _ in files), sep="\n")
 
 
 @contextmanager
 def _bars() -> Iterator[Callable[[str, float, float], None]]:
-    """A progress bar for each file, silent where nobody watches."""
+    """A progress bar for each file, where the standard error is a terminal."""
     from tqdm import tqdm
 
-    bars: dict[str, tqdm] = {}
+    bars: dict[str, tqdm[NoReturn]] = {}
 
     def progress(name: str, here: float, total: float) -> None:
         bar = bars.setdefault(name, tqdm(desc=name, unit="MB", bar_format=BAR, disable=None))
@@ -80,13 +81,15 @@ def _bars() -> Iterator[Callable[[str, float, float], None]]:
 BAR = "{desc} {percentage:3.0f}%|{bar}| {n:.0f} of {total:.0f} MB, {remaining} left"
 
 
-def _verify(given: argparse.Namespace) -> None:
-    chosen = [find_card(given.id)] if given.id else list(cards().values())
-    wanted = [(card, one) for card in chosen for one in card.checkpoints if given.weights in (None, one.id)]
-    here = [(card, one) for card, one in wanted if locate.find(one)]
+def _verify(args: argparse.Namespace) -> None:
+    chosen = [find_card(args.id)] if args.id else list(cards().values())
+    wanted = [
+        (card, checkpoint) for card in chosen for checkpoint in card.checkpoints if args.weights in (None, checkpoint.id)
+    ]
+    here = [(card, checkpoint) for card, checkpoint in wanted if locate.find(checkpoint)]
     if not here:
-        raise WeightsUnavailable(f"No weights of {given.id or 'any model'} are on this machine.")
-    wrong = [f"{card.id} {one.id}" for card, one in here if not _is_right(card, one)]
+        raise WeightsUnavailable(f"No weights of {args.id or 'any model'} are on this machine.")
+    wrong = [f"{card.id} {checkpoint.id}" for card, checkpoint in here if not _is_right(card, checkpoint)]
     if wrong:
         raise WeightsUnavailable(f"{len(wrong)} of {len(here)} checkpoints cannot be used: {', '.join(wrong)}.")
 
@@ -104,8 +107,8 @@ def _is_right(card: Card, checkpoint: Checkpoint) -> bool:
     return True
 
 
-def _import(given: argparse.Namespace) -> None:
+def _import(args: argparse.Namespace) -> None:
     from xai_core.models import import_file
 
-    card = find_card(given.id)
-    print(import_file.import_file(card, _checkpoint(card, given.weights), given.file))
+    card = find_card(args.id)
+    print(import_file.import_file(card, _checkpoint(card, args.weights), args.file))

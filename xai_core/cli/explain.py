@@ -1,0 +1,41 @@
+"""`xai-core explain`: one explanation of one picture."""
+
+import argparse
+from pathlib import Path
+
+from xai_core.cli import arguments
+from xai_core.cli.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command `explain`."""
+    command = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
+    command.add_argument("--method", default="grad_cam", help="id of a method, see: methods")
+    command.add_argument("--cut", help="layer that CAMs read (default: the model's)")
+    command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
+    arguments.add_query(command)
+    command.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace) -> None:
+    from xai_core.attribution.explain import explain_methods
+    from xai_core.explanation import export, rendering
+
+    options = arguments.options(args.option)
+    query = arguments.query(args)
+    _, explanation = next(
+        iter(
+            explain_methods(
+                query.model, query.picture, {args.method: options}, target=query.target, rival=query.rival, cut=args.cut,
+                precision=query.precision, seed=query.seed, track=arguments.bar,
+            )
+        )
+    )  # fmt: skip
+    stem = f"{Path(args.image).stem}_{explanation.method}"
+    files = {
+        f"{stem}_overlay.png": export.png_bytes(rendering.overlay(explanation, query.picture), explanation),
+        f"{stem}.npz": export.npz_bytes(explanation),
+        f"{stem}.json": export.json_text(explanation).encode(),
+    }
+    cautions = [f"Caution: {problem}" for problem in explanation.health]
+    arguments.write(files, args.out, rendering.caption(explanation, rendering.scale_of(explanation)), *cautions)
