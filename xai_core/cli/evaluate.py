@@ -13,7 +13,7 @@ from xai_core.core.errors import BadRequest
 
 if TYPE_CHECKING:
     from xai_core.data.datasets import Dataset
-    from xai_core.evaluation.store import Run
+    from xai_core.evaluation.store import EvaluationRun
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
@@ -57,7 +57,7 @@ def add_to(commands: Commands) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from xai_core.evaluation.planner import LABEL, PREDICTED
     from xai_core.evaluation.runner import evaluate
-    from xai_core.evaluation.store import Run
+    from xai_core.evaluation.store import EvaluationRun
 
     images: str | Dataset
     if args.mosaics is None:
@@ -74,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         )  # fmt: skip
     except KeyboardInterrupt:
         raise BadRequest("Stopped. What was measured is stored; the same command goes on.") from None
-    if isinstance(result, Run):
+    if isinstance(result, EvaluationRun):
         _summarise(result)
     else:
         arguments.say(str(result))
@@ -135,7 +135,7 @@ def _boxes(path: Path) -> dict[str, list[Box]]:
     return boxes
 
 
-def _summarise(run: Run) -> None:
+def _summarise(run: EvaluationRun) -> None:
     """Print means with intervals, best method first; a method that does not beat the controls is marked."""
     from xai_core.evaluation import significance, summary
 

@@ -43,7 +43,10 @@ def _measure(args: argparse.Namespace) -> None:
     metrics, box = _metrics(args.metric, args.option), _box(args.box)
     methods: Metrics = {find_method(name.strip()).id: {} for name in args.method.split(",")}
     query = arguments.query(args)
-    question, pixels = ask(query.model, query.picture, query.target, query.rival, query.precision)
+    active = request_for(
+        query.model, [query.picture], target=query.target, rival=query.rival, precision=query.precision, seed=query.seed
+    ).activate()
+    question, pixels = active.question, active.images
     print(f"{question.target.label(0, query.model.class_name)} = {float(question.values(pixels)):.4g}")
     arguments.say(f"about {total_passes(metrics, methods):,} passes, beside those for the maps")
     maps = {}
@@ -95,7 +98,7 @@ def _write(image: str, folder: Path, rows: Rows, metrics: Mapping[str, Mapping[s
     stem = f"{Path(image).stem}_metrics"
     files = {
         f"{stem}.csv": tables.table(rows, metrics).to_csv(index=False).encode(),
-        f"{stem}.json": export.strict_json(tables.described(rows, metrics)).encode(),
+        f"{stem}.json": export.strict_json(tables.records(rows, metrics)).encode(),
     }
     arguments.write(files, folder)
 
