@@ -36,7 +36,7 @@ def add_to(commands: Commands) -> None:
 
 def _measure(args: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import find_method
-    from xai_core.attribution.explain import attempt_methods
+    from xai_core.attribution.explain import attempt_methods, request_for
     from xai_core.explanation.result import Explanation
     from xai_core.metrics.measure import measure_all, total_passes
 
