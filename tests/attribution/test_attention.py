@@ -144,7 +144,7 @@ def test_class_token_attention_of_class_attention_blocks(family, drop):
         ("cait", "mixed after the softmax"),
     ],
 )
-def test_where_a_method_is_not_defined_it_says_why(method, family, reason):
+def test_networks_without_the_attention_that_a_method_needs_are_refused(method, family, reason):
     misfit = METHODS[method].misfit(pair(family).model)
     if method == "cls_attention" and family in ("xcit", "cait"):
         assert misfit is None
@@ -152,7 +152,7 @@ def test_where_a_method_is_not_defined_it_says_why(method, family, reason):
         assert reason in misfit and misfit.endswith(".") and not misfit.endswith("..")
 
 
-def test_only_methods_with_gradients_know_the_target(vit, seen):
+def test_only_gradient_methods_depend_on_the_target(vit, seen):
     for method in ROLLOUTS:
         one, other = (explain(vit.model, seen[0][0], method, target=k).heatmap for k in (3, 8))
         assert (difference(one, other) > 1e-3) == (method != "attention_rollout")

@@ -33,7 +33,7 @@ class TestFullGrad:
         found = METHODS["full_grad"](ask(pair("resnet", "resnet18", 64).model, ClassLogit((1,))), pictures(1, 64))
         assert found.facts["completeness gap"].max() < 1e-3
 
-    def test_says_how_much_is_missing_where_the_network_is_not_linear_in_pieces(self):
+    def test_reports_the_completeness_gap_of_networks_that_are_not_piecewise_linear(self):
         for name in ("efficientnet", "vit"):
             found = small(name)
             said = METHODS["full_grad"](ask(found.model, ClassLogit((1,))), pictures(1, found.side)).facts
@@ -113,7 +113,7 @@ class TestSeveralLayers:
         close(run("refine_cam", ask(model, target), images, **given), together(torch.stack(maps), 0))
         close(run("refine_cam", ask(model, target), images, layers=1, **given), maps[1])
 
-    def test_layers_are_the_ends_of_resolutions(self):
+    def test_layers_are_the_last_cuts_of_each_resolution(self):
         def cuts(name):
             found = small(name)
             return multi_layer._cuts(ask(found.model, ClassLogit((1,))), pictures(1, found.side))
@@ -123,7 +123,7 @@ class TestSeveralLayers:
 
 
 class TestConcepts:
-    def test_known_parts_are_found_and_the_one_that_counts_comes_first(self):
+    def test_known_concepts_are_found_and_the_most_important_comes_first(self):
         """Three patches of light in three channels; the classifier reads the second channel only."""
         images = torch.zeros(1, 3, 9, 9)
         images[0, 0, :3], images[0, 1, 3:6], images[0, 2, 6:] = 0.9, 0.6, 0.3
@@ -140,7 +140,7 @@ class TestConcepts:
         close(method.heatmap[0], images[0, 1], 1e-3)
         assert method.facts["concept's contribution"].item() == pytest.approx(0.4, abs=1e-3)
 
-    def test_is_the_same_each_time_and_each_part_is_non_negative(self):
+    def test_is_deterministic_and_non_negative(self):
         found = small("custom")
         images = pictures(2, found.side)
         first, again = (concepts.concepts(ask(found.model, ClassLogit((1, 2))), images) for _ in range(2))

@@ -168,7 +168,7 @@ def test_every_option_takes_the_ends_of_its_range(method):
 FAST = [(name, family) for name, method in METHODS.items() for family in sorted(method.fast)]
 
 
-def test_everywhere_is_every_family():
+def test_everywhere_names_every_family():
     """A new family is decided upon: what is not measured on it leaves EVERYWHERE."""
     assert {*FAMILIES, "custom"} == EVERYWHERE
 

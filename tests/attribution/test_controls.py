@@ -60,5 +60,5 @@ def test_no_network_and_no_target_changes_a_control(method):
     assert all(np.array_equal(maps[0], one) for one in maps)
 
 
-def test_there_are_four():
+def test_there_are_four_controls():
     assert CONTROLS == ["random_map", "centre_gaussian", "edge_detector", "uniform_map"]

@@ -109,12 +109,12 @@ def test_convolutional_networks_take_a_single_pixel(name, method):
     assert found.heatmap.shape == (1, 1)
 
 
-def test_nothing_asked_is_nothing_found():
+def test_no_pictures_give_no_explanations():
     assert explain(small("custom").model, [], "saliency") == []
     assert explain(small("custom").model, torch.zeros(0, 3, 48, 48), "saliency") == []
 
 
-def test_every_error_is_drawn_in_its_file():
+def test_every_error_is_named_in_the_docstring_of_its_module():
     for name, kind in vars(errors).items():
         if isinstance(kind, type) and issubclass(kind, XaiError):
             assert name in errors.__doc__
@@ -144,7 +144,7 @@ def scarce(limit, name="custom"):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("asked", ["given", "predicted"])
-def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
+def test_out_of_memory_leads_to_smaller_batches(method, asked):
     name = fitting(method)
     model, seen = scarce(2, name)
     images = list(pictures(6, small(name).side))
@@ -160,7 +160,7 @@ def test_out_of_memory_is_answered_with_smaller_batches(method, asked):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("target", [None, 1])
-def test_not_even_one_picture_fits(method, target):
+def test_a_single_picture_that_does_not_fit_into_memory_is_refused(method, target):
     model = scarce(0, fitting(method))[0]
     if METHODS[method].misfit(model):
         return  # `cam` cannot be asked of this network at all

@@ -24,7 +24,7 @@ def on_cpu():
 
 
 @pytest.mark.parametrize("method", [id for id, method in METHODS.items() if method.family != "attention"])
-def test_the_map_is_the_cpus(method, on_gpu, on_cpu):
+def test_the_map_equals_that_of_the_cpu(method, on_gpu, on_cpu):
     options = SLOW_ON_THE_CPU.get(method, CHEAP.get(method, {}))
     maps = [explain(model, load_sample("rocket"), method, target=657, **options).heatmap for model in (on_gpu, on_cpu)]
     assert spearman(*maps) >= 0.999

@@ -191,7 +191,7 @@ def test_moments_are_those_of_numpy():
 
 
 @pytest.mark.parametrize("method", NOISY)
-def test_a_run_stops_at_the_precision_that_was_asked_for(method):
+def test_sampling_stops_at_the_precision_goal(method):
     """The same map as with so many samples, to rounding; each picture stops for itself, whatever else is in the call."""
     model, side, goal = custom().model, 48, 0.04 if method == "var_grad" else 0.025
     images, target = pictures(3, side), ClassLogit((1, 2, 3))

@@ -22,7 +22,7 @@ def test_every_method_has_an_oracle(method):
     assert method in {*CASES, *CLOSED_FORMS}
 
 
-def test_what_is_said_of_oracles_is_said_of_methods_and_of_tests_that_are_there():
+def test_the_list_of_oracles_names_existing_methods_and_tests():
     assert {*CASES, *CLOSED_FORMS, *NOT_ORACLES} <= {*METHODS}
     for _, test in CLOSED_FORMS.values():
         file, name = test.split("::")

@@ -131,7 +131,7 @@ def test_kernel_shap_sums_to_the_change_however_few_the_samples(samples):
     assert found.error.isnan().any() == (samples < 32), "too few pairs to tell"
 
 
-def test_kernel_shap_error_is_what_its_values_are_off_by():
+def test_kernel_shap_standard_error_matches_the_distance_to_exact_values():
     model, image, parts = small("custom").model, pictures(1, 48), blocks(48, 3)
     exact = superpixels.kernel_shap(ask(model, MARGIN), image, parts=parts).heatmap
     z = []
@@ -235,7 +235,7 @@ def test_widened_masks_reach_the_radius_and_no_further():
     assert torch.equal(xrai._widened(mask, 5)[0], (rows - 7) ** 2 + (columns - 7) ** 2 <= 25)
 
 
-def test_what_cannot_be_cut_up_is_refused():
+def test_pictures_with_fewer_than_two_segments_are_refused():
     question, black = ask(small("custom").model, MARGIN), torch.zeros(1, 3, 48, 48)
     with pytest.raises(BadRequest, match="at least two segments"):
         superpixels.lime(question, black, segmentation="felzenszwalb")

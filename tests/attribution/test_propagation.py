@@ -186,7 +186,7 @@ class TestInPlace:
 
 class TestGuided:
     @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
-    def test_captum_to_the_last_bit(self, method):
+    def test_equals_captum_bit_for_bit(self, method):
         case = oracles.guided(method)
         assert torch.equal(*case.maps())
         assert METHODS[method](case.question, case.images).facts["activations guided"].tolist() == [3, 3]
@@ -196,7 +196,7 @@ class TestGuided:
 
     @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
     @pytest.mark.parametrize("spelling", SPELLINGS)
-    def test_relu_in_every_spelling(self, spelling, method):
+    def test_every_way_to_call_relu_is_guided(self, spelling, method):
         images = pictures(2, SIDE)
         expected = run(method, of(nn.ReLU()), images)
         found = run(method, of(SPELLINGS[spelling]), images)
@@ -204,7 +204,7 @@ class TestGuided:
         assert found.facts["activations guided"].tolist() == [1, 1]
 
     @pytest.mark.parametrize("relative", RELATIVES)
-    def test_relatives_of_relu(self, relative):
+    def test_activations_similar_to_relu_are_guided(self, relative):
         """g_in = ReLU(g_out) [x > 0] a'(x), by hand."""
         function, slope = RELATIVES[relative]
         values = torch.linspace(-8, 8, 97).repeat(2, 1)
@@ -230,11 +230,11 @@ class TestGuided:
 
     @pytest.mark.parametrize("function", [torch.tanh, F.hardtanh, lambda x: x.clamp(min=-1), lambda x: x])
     @pytest.mark.parametrize("method", ["guided_backprop", "deconvnet", "guided_grad_cam"])
-    def test_a_network_without_any_is_refused(self, method, function):
+    def test_a_network_without_activations_is_refused(self, method, function):
         with pytest.raises(BadRequest, match="0 activations were guided"):
             explain(of(function), pictures(1, SIDE)[0], method, target=1)
 
-    def test_what_does_not_depend_on_the_picture_is_left_alone(self):
+    def test_calls_that_do_not_depend_on_the_picture_are_unchanged(self):
         constant = torch.ones(1, 6, 1, 1)
         with pytest.raises(BadRequest, match="0 activations"):
             explain(of(lambda x: x * constant.relu()), pictures(1, SIDE)[0], "guided_backprop", target=1)
@@ -317,7 +317,7 @@ class TestDeepLift:
         assert facts["completeness gap"].max() < (2e-2 if (name, kind) == ("xcit", "probability") else 1e-3)
 
     @pytest.mark.parametrize("scale", [1e-3, 1.0, 40.0])
-    def test_softmax_is_complete_however_far_apart(self, scale):
+    def test_softmax_is_complete_for_distant_logits(self, scale):
         both = (scale * torch.randn(4, 7, generator=torch.Generator().manual_seed(3))).requires_grad_()
         value = deeplift.softmax(both * 1, 1)
         torch.testing.assert_close(value, both.softmax(1))
@@ -335,7 +335,7 @@ class TestDeepLift:
         (slopes,) = torch.autograd.grad(value[0].sum(), both)
         torch.testing.assert_close(slopes[0] * (both[0] - both[1]), value[0] - value[1])
 
-    def test_a_picture_beside_itself_gets_the_derivative(self):
+    def test_equal_picture_and_baseline_give_the_gradient(self):
         """Where nothing differs the slopes are the derivatives, and the map is zero."""
         model, _ = convolutional()
         flat = torch.full((1, 3, SIDE, SIDE), 0.5)

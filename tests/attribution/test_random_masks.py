@@ -128,7 +128,7 @@ def test_rise_error_shrinks_with_the_root_of_the_number_and_is_the_spread_over_s
         (superpixels.lime, {"samples": 4000, "segments": 20}, "samples"),
     ],
 )
-def test_a_run_ends_where_its_map_is_precise_enough(method, options, counted):
+def test_rise_stops_at_the_precision_goal(method, options, counted):
     question, image = ask(small("custom").model, MARGIN), pictures(1, 32)
     used = []
     goals = {random_masks.rise: (0.3, 0.03), random_masks.sobol: (0.2, 0.08), superpixels.lime: (0.3, 0.0015)}
@@ -240,7 +240,7 @@ def test_nothing_matters_outside_the_quadrant_that_the_network_reads():
     assert strength[:14, :14].min() > 2 * max(strength[20:].abs().max(), strength[:, 20:].abs().max())
 
 
-def test_what_cannot_be_asked():
+def test_masks_and_grids_that_do_not_fit_are_refused():
     question, image = ask(small("custom").model, MARGIN), pictures(1, 12)
     with pytest.raises(BadRequest, match=r"Masks must be \(N, 12, 12\)"):
         random_masks.rise(question, image, masks=torch.ones(4, 10, 10))

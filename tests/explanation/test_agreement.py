@@ -82,7 +82,7 @@ def test_consensus_is_the_mean_rank_and_dissent_its_spread():
     assert dissent.argmax() in (0, 783) and dissent.max() == pytest.approx(0.5)
 
 
-def test_a_constant_map_has_no_say_in_the_consensus():
+def test_constant_maps_are_left_out_of_the_consensus():
     a = random_map(1)
     np.testing.assert_array_equal(consensus([made(a), made(np.zeros_like(a))])[0], consensus([made(a)])[0])
     with pytest.raises(BadRequest):
@@ -94,7 +94,7 @@ def test_maps_of_different_pictures_are_refused():
         agreement([made(random_map(1)), made(random_map(2), picture="another")])
 
 
-def test_a_failing_method_yields_its_reason_and_the_rest_goes_on(lite0, monkeypatch):
+def test_a_failing_method_yields_its_error_and_the_others_run(lite0, monkeypatch):
     def broken(question, images):
         raise BadRequest("It broke.")
 

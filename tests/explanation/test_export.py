@@ -56,7 +56,7 @@ def test_json_holds_every_setting(found):
     assert json_text(found) == json_text(found)
 
 
-def test_json_takes_what_is_no_number():
+def test_json_writes_nan_and_infinity_as_null():
     """Strict readers, browsers among them, refuse NaN and Infinity."""
 
     def refuse(word):
@@ -161,7 +161,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_places_that_take_no_file(tmp_path):
+def test_paths_that_cannot_be_written_are_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "below.json", tmp_path / "folder", tmp_path / ("long" * 100)):

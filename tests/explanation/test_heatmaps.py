@@ -43,7 +43,7 @@ NAN, BOTH = np.nan, [[-2, 0, 4]]
         ([[0] * 99 + [7]], "symmetric", {"clip": 50}, (-7, 7)),
     ],
 )
-def test_the_two_ends_of_the_colour_scale(values, mode, options, expected):
+def test_the_colour_scale_has_the_limits_of_its_mode(values, mode, options, expected):
     assert heatmaps.value_range(np.array(values, np.float32), mode, **options) == pytest.approx(expected)
 
 
@@ -63,7 +63,7 @@ def test_the_colour_scale_is_never_empty(values, mode):
         ([[0, 2]], False, "positive", "full", "symmetric"),
     ],
 )
-def test_ranges_that_make_sense(values, signed, first, has, lacks):
+def test_range_modes_fit_the_sign_of_a_map(values, signed, first, has, lacks):
     offered = heatmaps.sensible_ranges(np.array(values, np.float32), signed)
     assert offered[0] == first and has in offered and lacks not in offered
     assert set(offered) <= set(heatmaps.RANGE_MODES)
@@ -94,11 +94,11 @@ REGIONS = np.repeat(np.arange(1.0, 7), 150).reshape(30, 30)  # one value for eac
         (RAMP.clip(-0.5, 0.5), "cut off"),
     ],
 )
-def test_sick_maps_are_named(heatmap, says):
+def test_faulty_maps_are_reported(heatmap, says):
     assert [says in sentence for sentence in heatmaps.health(heatmap)] == [True]
 
 
-def test_healthy_maps_are_not_accused():
+def test_healthy_maps_are_not_reported():
     plain = [np.arange(49.0).reshape(7, 7), np.eye(14), -np.eye(3), np.eye(7)[:1], 1 - FRAME, REGIONS, FEW + 0.01]
     for heatmap in (*plain, RAMP, RAMP.clip(0), RAMP.clip(1e-9)):
         assert heatmaps.health(heatmap) == []

@@ -49,7 +49,7 @@ def test_every_family_has_a_small_network():
     assert set(ARCHITECTURES) == set(FAMILIES)
 
 
-def test_law_at_every_cut(network):
+def test_the_tail_of_the_trunk_equals_the_question_at_every_cut(network):
     images, target = pictures(2, network.side), ClassMargin((1, 2), (3, 4))
     with torch.no_grad():
         whole = ask(network.model, target)(images)
@@ -60,7 +60,7 @@ def test_law_at_every_cut(network):
             assert question.grid(activations).ndim == 4
 
 
-def test_every_way_to_the_number_gives_the_same(network):
+def test_every_way_to_compute_the_target_gives_the_same_value(network):
     images = pictures(2, network.side)
     question = ask(network.model, ClassMargin((1, 2), (3, 4)))
     whole, at = question(images), question.at_cut(images)
@@ -71,7 +71,7 @@ def test_every_way_to_the_number_gives_the_same(network):
         assert difference(at.values, whole) <= 1e-5
 
 
-def test_chain_equals_the_library(network):
+def test_the_chain_of_stages_equals_the_library_module(network):
     images = pictures(2, network.side)
     with torch.no_grad():
         expected = network.plain(images)
@@ -119,7 +119,7 @@ def test_grid_shows_the_right_place_at_every_cut(network, row, column):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_targets_are_the_plain_numbers(name):
+def test_targets_equal_plain_formulas(name):
     model, plain, side, _ = small(name)
     images = pictures(3, side)
     asked = targets(small(name), 3)
@@ -184,7 +184,7 @@ def test_impossible_classes_are_refused():
         ask(model, SimilarityTo(torch.ones(1, 5))).scores(images)
 
 
-def test_no_classifier_is_one_clear_error():
+def test_a_model_without_classifier_refuses_class_targets():
     model, images = ExplainableModel.from_stages([("pixels", nn.Identity())], nn.Flatten()), pictures(1, 8)
     for ask_it in (
         lambda: explain(model, images[0], "saliency"),
@@ -248,7 +248,7 @@ def test_methods_share_one_trunk_pass_with_the_search_for_the_class():
     assert [(one.passes.forward, one.passes.tail) for one in found.values()] == [(1, 2), (0, 0), (0, 0)]
 
 
-def test_select_keeps_the_question_and_forgets_the_pictures():
+def test_select_keeps_the_target_and_clears_the_memory():
     model, _, side, _ = small("custom")
     question, images = ask(model, ClassLogit((1, 2, 3))), pictures(3, side)
     question.at_cut(images)

@@ -94,7 +94,7 @@ def test_a_scale_can_be_shared():
     assert mixed.signed and (mixed.low, mixed.high) == (-5, 5)
 
 
-def test_the_words_say_how_the_colours_were_found():
+def test_the_words_name_the_limits_of_the_colours():
     fine = np.zeros((80, 80), np.float32)
     fine[0, 0], fine[1:3] = 1000, 1
     said = {mode: scale_of(made(BOTH), mode=mode, custom=(-1, 3)).words for mode in heatmaps.RANGE_MODES}
@@ -196,7 +196,7 @@ def test_a_figure_of_a_strip_stays_small(size):
     assert sheet.width == 744 and sheet.height < 4 * 744
 
 
-def test_a_caption_tells_all():
+def test_a_caption_names_target_model_method_and_settings():
     found = made(BOTH, facts={"completeness gap": 0.0123, "samples": 2560.0}, passes=Passes(forward=52, backward=50, tail=1))
     said = caption(found, scale_of(found))
     for words in (
@@ -211,13 +211,13 @@ def test_a_caption_tells_all():
 
 
 @pytest.mark.parametrize(("cell", "place"), [((0, 0), "upper left"), ((4, 4), "centre"), ((8, 4), "lower middle")])
-def test_the_alternative_text_says_where(cell, place):
+def test_the_alternative_text_names_the_place_of_the_evidence(cell, place):
     said = alt_text(made(one_cell(*cell, side=9)), "Overlay")
     assert said.startswith("Overlay: Some-Method for the logit of tabby") and f"evidence: {place} (100%" in said
     assert "nowhere. The map is zero everywhere" in alt_text(made(np.zeros((9, 9))), "Map")
 
 
-def test_an_unknown_palette_is_the_first_one():
+def test_an_unknown_palette_falls_back_to_the_first():
     """The palette of a signed map is asked of one without a sign where the two are shown side by side."""
     assert scale_of(made(BOTH), palette="viridis").palette == next(iter(rendering.PALETTES["diverging"]))
 

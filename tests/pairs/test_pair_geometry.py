@@ -60,7 +60,7 @@ def test_views_are_drawn_again_from_seed_and_number():
     assert not torch.equal(first[0], first[1]) and not torch.equal(first, draw_views(picture, Augmentation(), 4, 4))
     whole = draw_view(picture, Augmentation(crop=1, flip=False, jitter=0, greyscale=0, blur=0), 0, 0)
     assert torch.equal(whole.pixels, picture) and whole.box == (0, 0, 48, 48) and whole.transforms == ()
-    with pytest.raises(BadRequest, match="recipe"):
+    with pytest.raises(BadRequest, match="augmentation's crop"):
         Augmentation(crop=0)
 
 
@@ -81,7 +81,7 @@ def test_the_overlap_of_two_boxes_is_its_area():
     assert mirrored.overlap(2, (40, 60))[:, 30:].all()
 
 
-def test_places_are_matched_where_they_are(places):
+def test_cells_are_matched_with_the_cells_of_the_same_place(places):
     first, second = (draw_view(coordinates(), CROPS, 1, number, (64, 64)) for number in (0, 1))
     geometry = Geometry.of(first, second)
     pair = ask_pair(places, first.pixels, second.pixels)
@@ -119,7 +119,7 @@ def embeddings(n, seed=0):
     return torch.randn(n, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_similarities_are_their_formulas():
+def test_similarities_equal_their_formulas():
     a, b, others = embeddings(3, 1), embeddings(3, 2), embeddings(7, 3)
     unit = [one / one.norm(dim=1, keepdim=True) for one in (a, b, others)]
     cosine = (unit[0] * unit[1]).sum(1)
@@ -154,15 +154,15 @@ def test_similarities_can_be_explained(similarity):
     assert by_class.target_value == pytest.approx(one.target_value, rel=1e-4)
 
 
-def test_wrong_embeddings_are_refused():
+def test_embeddings_of_other_sizes_are_refused():
     a, b = embeddings(2, 1), embeddings(2, 2)
-    with pytest.raises(BadRequest, match="Negatives are"):
+    with pytest.raises(BadRequest, match="Negatives must be"):
         InfoNCE(torch.zeros(3, 4))(a, b)
     with pytest.raises(BadRequest, match="two embeddings"):
         CrossCorrelation(torch.zeros(1, 5))(a, b)
 
 
-def test_nearer_to_this_one_than_to_that_one():
+def test_a_similarity_margin_is_the_difference_of_two_similarities():
     a, near, far = embeddings(2, 1), embeddings(2, 2), embeddings(2, 3)
     outputs = Outputs(a)
     margin = SimilarityMargin(near, far)

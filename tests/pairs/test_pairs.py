@@ -77,7 +77,7 @@ def test_every_method_on_every_kind_of_network(network, method):
 
 
 @pytest.mark.parametrize("method", PAIR_METHODS.values(), ids=lambda method: method.id)
-def test_every_method_says_what_it_is(method):
+def test_every_method_is_documented(method):
     assert method.card.keys() == {"Why", "Who", "What", "How", "When", "Where", "Beware"}
     assert "arXiv" in method.source and method.options() is not None
     assert find_pair_method(method.title)[0] is method
@@ -85,7 +85,7 @@ def test_every_method_says_what_it_is(method):
     assert forward >= 2 and backward >= 0
 
 
-def test_what_lies_outside_the_quarter_that_is_seen_has_no_say(corner):
+def test_maps_are_zero_outside_the_quarter_that_the_network_reads(corner):
     first, second = views(64)
     drops = explain_pair(corner, first, second, "conditional_occlusion", window=16, stride=16)
     for one in drops:
@@ -95,7 +95,7 @@ def test_what_lies_outside_the_quarter_that_is_seen_has_no_say(corner):
         assert not one.heatmap[32:].any() and not one.heatmap[:, 32:].any() and one.heatmap[:32, :32].all()
 
 
-def test_windows_that_do_not_fit_evenly_leave_a_rest(corner):
+def test_windows_that_do_not_fit_evenly_leave_a_remainder(corner):
     first, second = views(70, 50)
     one, _ = explain_pair(corner, first, second, "conditional_occlusion", window=20, stride=12)
     assert one.heatmap.shape == ((70 - 20) // 12 + 1, (50 - 20) // 12 + 1)
@@ -170,7 +170,7 @@ def test_normalised_space_is_the_same_question_with_another_zero():
 
 
 @pytest.mark.parametrize(("method", "options"), [("pixel_invariance", {}), ("averaged_transforms", {"transform": "blur"})])
-def test_what_is_drawn_from_pictures_is_refused_for_normalised_views(method, options):
+def test_random_augmentations_are_refused_for_normalised_views(method, options):
     model, side = small("custom").model, small("custom").side
     normalised = [model.network.normalise(view) for view in views(side)]
     with pytest.raises(BadRequest, match=r"in \[0, 1\]"):
@@ -242,7 +242,7 @@ def test_rows_of_every_metric_and_control(corner):
     assert math.isnan(values["mine"]) and values["class:random_map"] == 0 and values["grad_cam"] > 0
 
 
-def test_what_cannot_be_measured_is_no_number():
+def test_undefined_metrics_are_nan():
     """Opposite embeddings have nothing to lose; a map without a preference dims nothing in particular."""
     model = ExplainableModel.from_stages([("same", nn.Identity())], lambda seen: seen.mean((2, 3)) - 0.5)
     dark, light = torch.full((1, 3, 32, 32), 0.1), torch.full((1, 3, 32, 32), 0.9)
@@ -260,7 +260,7 @@ def test_what_cannot_be_measured_is_no_number():
     assert not math.isnan(rows["CI", 1])
 
 
-def test_a_method_that_fails_leaves_the_others():
+def test_a_failing_method_does_not_stop_the_others():
     model, side = small("vit").model, small("vit").side
     found = dict(explain_pair_methods(model, *views(side), {"smooth_grad_guided": {"samples": 2}, "grad_cam": {}}))
     assert isinstance(found["smooth_grad_guided"], BadRequest) and found["grad_cam"][0].heatmap.any()
@@ -270,9 +270,9 @@ def test_a_method_that_fails_leaves_the_others():
     ("method", "options", "said"),
     [
         ("conditional_occlusion", {"window": 60}, "does not fit"),
-        ("smooth_grad", {"noise": torch.zeros(2, 3, 8, 8)}, "Noise is"),
-        ("pairwise_occlusion", {"erased": (np.ones((3, 4, 4)), np.ones((3, 4, 4)))}, "Erased are"),
-        ("averaged_transforms", {"path": torch.zeros(1, 3, 48, 48)}, "A path is"),
+        ("smooth_grad", {"noise": torch.zeros(2, 3, 8, 8)}, "Noise must be"),
+        ("pairwise_occlusion", {"erased": (np.ones((3, 4, 4)), np.ones((3, 4, 4)))}, "`erased` must be"),
+        ("averaged_transforms", {"path": torch.zeros(1, 3, 48, 48)}, "A path must be"),
         ("averaged_transforms", {"noise": torch.zeros(4, 3, 48, 48)}, "4 draws of noise for 9 points"),
         ("interaction_cam_mean", {"reduction": "max"}, "no option 'reduction'"),
         ("pixel_invariance", {"similarities": torch.zeros(3)}, "do not fit"),
@@ -280,7 +280,7 @@ def test_a_method_that_fails_leaves_the_others():
         ("grad_cam", {"seed": "one"}, "A seed is"),
     ],
 )
-def test_mistakes_are_one_sentence(method, options, said):
+def test_wrong_arguments_are_refused_in_one_sentence(method, options, said):
     model, side = small("custom").model, small("custom").side
     with pytest.raises(BadRequest, match=said) as caught:
         explain_pair(model, *views(side), method, **options)
