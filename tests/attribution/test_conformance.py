@@ -2,9 +2,10 @@
 
 Maps of one call: a batch equals one by one, and the same seed the same map, to 1e-5 of the largest value. Kernels round
 differently for other batch sizes, and a ReLU unit that is nearly zero may then change sides, which moves single pixels of
-a ResNet's gradient by up to 5%: there a rank correlation of 0.999 will do. Untrained networks find any two pictures alike,
-to 0.999: maps of a similarity are held to 1e-5 of the similarity, of which they are small differences. In batches of one
-size, what the other pictures are changes no bit. `fast` precision, where it is offered, keeps Spearman at 0.98 to `exact`.
+a ResNet's gradient by up to 5%: there a rank correlation of 0.999 is required. For untrained networks any two pictures have
+a similarity of 0.999: maps of a similarity, which are small differences of it, are compared with 1e-5 of the similarity.
+The weights of Ablation-CAM are small differences of logits: `ablation_rounding` derives what that does to a map. In batches
+of one size, the other pictures of a batch change no bit. `fast` precision, where it is offered, keeps Spearman at 0.98.
 """
 
 import pickle
@@ -13,7 +14,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from small_models import CHEAP, NAMES, TARGETS, difference, pair, pictures, refused, small, spearman, targets
+from small_models import CHEAP, NAMES, TARGETS, ask, difference, pair, pictures, refused, small, spearman, targets
 
 from xai_core.attribution.catalog import EVERYWHERE, METHODS
 from xai_core.attribution.explain import explain
@@ -31,6 +32,7 @@ ASKED = [
     for kind in TARGETS
     if (name == "custom" or kind in ("logit", "similarity")) and not refused(method, name, kind)
 ]
+TAIL_AGAIN = ("vit", "xcit", "cait")  # where Ablation-CAM runs the tail again, in float32, for each channel
 every_method = pytest.mark.parametrize("method", METHODS)
 every_fitting_method = pytest.mark.parametrize(("method", "name"), FITTING)
 
@@ -48,6 +50,24 @@ def explained(method, name, kind):
     """Three different pictures, each with its own target, in one call."""
     found = small(name)
     return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
+
+
+def ablation_rounding(model, image, target):
+    """How far float32 rounding moves an Ablation-CAM map of a logit, whose weights are small differences of logits. (Where
+    only pooling follows the cut, they are computed in float64, and the usual tolerance holds.)
+
+    map = sum_k (f_0 - f_k) A_k, with f_k the logit without channel k. A logit is a sum of products x_i w_i and a bias. In
+    another batch size, or with another number of threads, a kernel adds them in another order, and two results differ by
+    about the rounding unit of float32, eps = 2^-23, of S = sum_i |x_i w_i| + |b|. The errors of the C + 1 logits are
+    independent. That of f_0 is multiplied by sum_k A_k and that of each f_k by its A_k, so that at a position they add up to
+    eps S sqrt((sum_k A_k)^2 + sum_k A_k^2).
+    """
+    question, (index,) = ask(model, target), target.classes
+    features, classify = question.outputs_at_cut(image).features[0], model.network.classify
+    activations = question.grid(question.trunk(image))[0]
+    size = (features * classify.weight[index]).abs().sum() + classify.bias[index].abs()
+    spread = (activations.sum(0) ** 2 + (activations**2).sum(0)).sqrt().max()
+    return float(torch.finfo(torch.float32).eps * size * spread)
 
 
 @pytest.mark.parametrize(("method", "name", "kind"), ASKED)
@@ -84,7 +104,11 @@ class TestEveryMap:
             alone = ask_why(found.model, images[row], method, target=asked.select([row]))
             flipped = name == "resnet" and spearman(together.heatmap, alone.heatmap) >= 0.999
             unit = abs(alone.target_value) if kind == "similarity" else 0.0
-            assert difference(together.heatmap, alone.heatmap, unit) <= 1e-5 or flipped
+            tolerance = 1e-5
+            if (method, kind) == ("ablation_cam", "logit") and name in TAIL_AGAIN:
+                rounding = ablation_rounding(found.model, images[row : row + 1], asked.select([row]))
+                tolerance = max(tolerance, rounding / np.abs(alone.heatmap).max())
+            assert difference(together.heatmap, alone.heatmap, unit) <= tolerance or flipped
             assert together.key == alone.key
 
     def test_other_pictures_of_the_batch_change_no_bit(self, method, name, kind):

@@ -226,13 +226,13 @@ def test_what_the_network_saw_and_the_map_over_it_alone():
     """The middle of a landscape, and a map whose cells fall on it as they fall on the whole."""
     picture = Image.fromarray(np.arange(100 * 200 * 3, dtype=np.uint32).reshape(100, 200, 3).astype(np.uint8))
     explanation = made(one_cell(0, 1), **LANDSCAPE)
-    part_of, part = rendering.seen(explanation, picture, 100)
+    part_of, part = rendering.seen_part(explanation, picture, 100)
     assert part.size == part_of.picture_size == (100, 100) and part_of.box == (0, 0, 100, 100)
     np.testing.assert_array_equal(np.asarray(part), np.asarray(picture)[:, 50:150])
     scale = rendering.scale_of(explanation)
     whole = np.asarray(rendering.overlay(explanation, picture, scale))
     np.testing.assert_array_equal(np.asarray(rendering.overlay(part_of, part, scale)), whole[:, 50:150])
-    assert rendering.seen(explanation, picture, 30)[1].size == (30, 30)
+    assert rendering.seen_part(explanation, picture, 30)[1].size == (30, 30)
 
 
 def test_a_bar_below_a_map_runs_from_the_lower_to_the_upper_limit():

@@ -71,9 +71,9 @@ def _without_weakest(fused: Tensor, share: float) -> Tensor:
     if not count:
         return fused
     weakest = flat.topk(count, 1, largest=False).indices
-    kept = torch.ones_like(flat).scatter(1, weakest, 0).view_as(fused)
-    kept[:, :, 0] = 1
-    return fused * kept
+    mask = torch.ones_like(flat).scatter(1, weakest, 0).view_as(fused)
+    mask[:, :, 0] = 1
+    return fused * mask
 
 
 def gradient_rollout(question: Question, images: Tensor) -> Tensor:

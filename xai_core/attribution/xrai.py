@@ -75,7 +75,7 @@ def rank_regions(density: Values, candidates: NDArray[np.bool_], least: int) -> 
     """The map (H, W), and the number of candidate regions (S, H, W) that were used."""
     values, masks = density.ravel(), candidates.reshape(len(candidates), -1)
     sums, counts = masks @ values, masks.sum(1)
-    free, ranked, taken = np.ones(values.size, bool), np.zeros_like(values), 0
+    free, ranked, count = np.ones(values.size, bool), np.zeros_like(values), 0
     while (counts >= least).any():
         means = np.where(counts >= least, sums / np.maximum(counts, 1), -np.inf)
         best = int(means.argmax())
@@ -83,10 +83,10 @@ def rank_regions(density: Values, candidates: NDArray[np.bool_], least: int) -> 
         ranked[new] = values[new].mean()
         free[new] = False
         columns = masks[:, new]
-        sums, counts, taken = sums - columns @ values[new], counts - columns.sum(1), taken + 1
+        sums, counts, count = sums - columns @ values[new], counts - columns.sum(1), count + 1
     if free.any():
         ranked[free] = values[free].mean()
-    return ranked.reshape(density.shape), taken
+    return ranked.reshape(density.shape), count
 
 
 def _candidates(image: Tensor, scales: Sequence[int] = SCALES) -> NDArray[np.bool_]:

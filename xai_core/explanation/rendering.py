@@ -103,12 +103,12 @@ def to_pil(image: Picture) -> Image.Image:
     return image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
 
 
-def encoded(drawn: Image.Image, kind: str = "JPEG") -> bytes:
+def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
     """A picture as bytes for display on a page, ten times as fast as the smallest PNG. "JPEG" has no visible loss (colours
     are not subsampled); use "PNG" for a map on its native grid, whose edges are sharp."""
     options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
     buffer = io.BytesIO()
-    drawn.save(buffer, kind, **options)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -148,7 +148,7 @@ def overlay(
     return Image.fromarray(np.where(seen, mixed, 0.25 * grey + 180).round().astype(np.uint8))
 
 
-def seen(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:
+def seen_part(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:
     """The explanation in coordinates of the part that the network saw, and that part of the picture, `width` pixels wide."""
     picture = to_pil(image)
     left, top, right, bottom = explanation.box
@@ -161,25 +161,25 @@ def seen(explanation: Explanation, image: Picture, width: int) -> tuple[Explanat
     return replace(explanation, box=(left, top, right, bottom), picture_size=size), part
 
 
-def with_bar(drawn: Image.Image, scale: Scale) -> Image.Image:
+def with_bar(rendered: Image.Image, scale: Scale) -> Image.Image:
     """A drawn map with a colour bar below it, from the lower limit to the upper one; the gap between is transparent."""
-    gap, height = drawn.height // 40, drawn.height // 24
-    both = Image.new("RGBA", (drawn.width, drawn.height + gap + height))
-    both.paste(drawn, (0, 0))
-    bar = scale.colours(np.linspace(scale.low, scale.high, drawn.width)[None].repeat(height, 0))
-    both.paste(Image.fromarray(bar), (0, drawn.height + gap))
+    gap, height = rendered.height // 40, rendered.height // 24
+    both = Image.new("RGBA", (rendered.width, rendered.height + gap + height))
+    both.paste(rendered, (0, 0))
+    bar = scale.colours(np.linspace(scale.low, scale.high, rendered.width)[None].repeat(height, 0))
+    both.paste(Image.fromarray(bar), (0, rendered.height + gap))
     return both
 
 
-def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
+def figure(explanation: Explanation, rendered: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
     """A drawn map with its colour bar and caption in one picture, `width` + 24 pixels wide."""
-    factor = min(width / drawn.width, MAX_TALL * width / drawn.height)
-    size = max(1, round(drawn.width * factor)), max(1, round(drawn.height * factor))
+    factor = min(width / rendered.width, MAX_TALL * width / rendered.height)
+    size = max(1, round(rendered.width * factor)), max(1, round(rendered.height * factor))
     height = size[1]
     font, small = ImageFont.load_default(17), ImageFont.load_default(14)
     lines = textwrap.wrap(caption(explanation, scale), width // 8)
     sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
-    sheet.paste(drawn.resize(size, Image.Resampling.LANCZOS), (12, 12))
+    sheet.paste(rendered.resize(size, Image.Resampling.LANCZOS), (12, 12))
     bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
     sheet.paste(Image.fromarray(bar), (12, height + 20))
     pen = ImageDraw.Draw(sheet)
@@ -190,17 +190,17 @@ def figure(explanation: Explanation, drawn: Image.Image, scale: Scale, width: in
     return sheet
 
 
-def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
+def sheet(pictures: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
     """Several drawn maps in one picture, in a grid, each under its name."""
     font = ImageFont.load_default(15)
-    lines = {name: textwrap.wrap(name, width // 8) for name in drawn}
+    lines = {name: textwrap.wrap(name, width // 8) for name in pictures}
     top = 20 * max(map(len, lines.values())) + 8
-    heights = [round(picture.height * width / picture.width) for picture in drawn.values()]
+    heights = [round(picture.height * width / picture.width) for picture in pictures.values()]
     height = max(heights) + top + 12
-    rows = -(-len(drawn) // columns)
+    rows = -(-len(pictures) // columns)
     page = Image.new("RGB", (columns * (width + 12) + 12, rows * height + 12), "white")
     pen = ImageDraw.Draw(page)
-    for number, (name, picture) in enumerate(drawn.items()):
+    for number, (name, picture) in enumerate(pictures.items()):
         left, upper = 12 + number % columns * (width + 12), 12 + number // columns * height
         for line, words in enumerate(lines[name]):
             pen.text((left, upper + 20 * line), words, "black", font)
@@ -211,10 +211,10 @@ def sheet(drawn: Mapping[str, Image.Image], columns: int = 4, width: int = 300) 
 def sheet_of_methods(explanations: Sequence[Explanation], image: Picture) -> Image.Image:
     """The maps of several methods for one picture, beside the picture itself; each with its own scale, stated in words."""
     first = explanations[0]
-    drawn = {f"{first.target} = {first.target_value:.4g}, {first.model} ({first.weights})": to_pil(image)}
+    pictures = {f"{first.target} = {first.target_value:.4g}, {first.model} ({first.weights})": to_pil(image)}
     for explanation in explanations:
-        drawn[f"{explanation.title}: {scale_of(explanation).words}"] = overlay(explanation, image)
-    return sheet(drawn)
+        pictures[f"{explanation.title}: {scale_of(explanation).words}"] = overlay(explanation, image)
+    return sheet(pictures)
 
 
 def duration(seconds: float) -> str:

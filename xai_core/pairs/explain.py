@@ -249,7 +249,7 @@ def _chosen(
     misfit = method.misfit(model)
     if misfit:
         raise BadRequest(misfit)
-    given, passed = method.given({**usual_options(model, method.id), **implied, **options})
+    given, passed = method.split({**usual_options(model, method.id), **implied, **options})
     return method, method.checked(given), passed
 
 

@@ -47,7 +47,7 @@ class PairMethod(MethodRecord):
                 raise UnknownName("option", name, [option.name for option in self.options()] or ["(this method has none)"])
         return check_options(self.run, {**values, **self.fixed})
 
-    def given(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def split(self, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """(options, RANDOM_INPUTS that were passed in), by the parameters of the function."""
         accepted = {name for name in RANDOM_INPUTS if name in inspect.signature(self.run).parameters}
         inputs = {name: value for name, value in arguments.items() if name in accepted and value is not None}

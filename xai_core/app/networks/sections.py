@@ -182,7 +182,7 @@ def downloads(found: Answers, chosen: Chosen, asked: Asked) -> None:
         drawn = {}
         for title, one in maps.items():
             scale = rendering.scale_of(one)
-            part_of, part = rendering.seen(one, chosen.picture, 600)
+            part_of, part = rendering.seen_part(one, chosen.picture, 600)
             words = f"{title}: {one.target} = {one.target_value:.3g}. {scale.words}"
             drawn[words] = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
         return export.png_bytes(

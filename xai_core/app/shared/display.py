@@ -35,7 +35,7 @@ def map_picture(
     width: int | Literal["stretch"] = TILE,
 ) -> None:
     """A map over the part of the picture that the network saw, with its colour bar below."""
-    explanation, part = rendering.seen(explanation, chosen.picture, 2 * TILE)
+    explanation, part = rendering.seen_part(explanation, chosen.picture, 2 * TILE)
     image = rendering.with_bar(rendering.overlay(explanation, part, scale, smooth=smooth), scale)
     st.image(rendering.encoded(image, "PNG"), width=width, output_format="PNG", alt=alt)
 

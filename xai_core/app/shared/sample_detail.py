@@ -118,7 +118,7 @@ def _run(model: ExplainableModel, chosen: Chosen, target: Target, method: str) -
 
 
 def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
-    part_of, part = rendering.seen(result, chosen.picture, 2 * WIDTH)
+    part_of, part = rendering.seen_part(result, chosen.picture, 2 * WIDTH)
     drawn = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
     st.image(rendering.encoded(drawn, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
     place = heatmaps.centre_of_mass_words(result.heatmap)

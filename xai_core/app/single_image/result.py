@@ -73,7 +73,7 @@ def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
         with st.container(width=shown.width):
             st.markdown("**Input** – what the network saw")
             st.image(
-                rendering.encoded(rendering.seen(found, chosen.picture, 2 * found.input_size[1])[1]),
+                rendering.encoded(rendering.seen_part(found, chosen.picture, 2 * found.input_size[1])[1]),
                 width="stretch",
                 output_format="JPEG",
                 alt=f"{chosen.name}: the part of it the network saw",

@@ -55,16 +55,16 @@ def score_cam(
     tried = torch.arange(count, device=activations.device).expand(n, count)
     if channels < count:
         tried = activations.flatten(2).var(2, correction=0).topk(channels).indices
-    kept, cover, size = tried.shape[1], baseline_images(images, fill), size_of(images)
+    ways, cover, size = tried.shape[1], baseline_images(images, fill), size_of(images)
 
     def pictures(rows: range) -> Tensor:
-        which, number = (index.to(images.device) for index in unravel(rows, kept))
+        which, number = (index.to(images.device) for index in unravel(rows, ways))
         masks = _masks(activations[which, tried[which, number]], size)
         return torch.lerp(cover[which], images[which], masks[:, None])
 
-    outputs = question.sweep(pictures, n * kept, size, track)
+    outputs = question.sweep(pictures, n * ways, size, track)
     with torch.no_grad():
-        scores = question.target(outputs, torch.arange(n).repeat_interleave(kept)).view(n, kept)
+        scores = question.target(outputs, torch.arange(n).repeat_interleave(ways)).view(n, ways)
     weights = torch.zeros_like(activations[:, :, 0, 0]).scatter(1, tried, scores.float().softmax(1))
     return weights[..., None, None] * activations
 

@@ -192,9 +192,9 @@ def _step(
     low, high = (begin + way * min(max(bound, 0.0), 1.0) for bound in bounds)
     behind = (at - begin).abs() < (low - begin).abs()
     at = torch.where(behind, low, at)
-    wanted, whole = left * way.abs().sum(), float(way.abs().sum())
+    remaining, whole = left * way.abs().sum(), float(way.abs().sum())
     slopes = slopes.masked_fill((high - at).abs() <= 1e-12, math.inf)
-    while (gap := float((end - at).abs().sum() - wanted)) > 1e-9 * whole:
+    while (gap := float((end - at).abs().sum() - remaining)) > 1e-9 * whole:
         threshold = slopes.kthvalue(1 + int(fraction * (len(slopes) - 1))).values
         chosen = (slopes <= threshold) & slopes.isfinite()
         room = float((high - at).abs()[chosen].sum())
