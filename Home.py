@@ -1,4 +1,4 @@
-"""Home: what each page answers, how far to trust a map, and what is ready. Loads no torch, so that it is there at once."""
+"""Home: what each page answers, how far to trust a map, which models are ready. Imports no torch, so that it opens fast."""
 
 import streamlit as st
 
@@ -8,8 +8,8 @@ from xai_core.app.shared import page_setup
 page_setup.page("Home")
 st.title("Why did the model decide this?")
 st.markdown(
-    "Ask an image classifier where it looked, whether it would change its mind, and what differs between networks and "
-    "methods. Everything below runs on this machine, with pictures and a model that came with the installation."
+    "Ask an image classifier where it looked, what would change its decision, and what differs between networks and "
+    "methods. Everything runs on this machine, with pictures and a model that come with the installation."
 )
 st.page_link(
     "pages/1_Single_image.py",

@@ -1,18 +1,19 @@
-"""One picture, one question: where did the network look?"""
+"""One picture, one target, one method: where did the network look?"""
 
 import streamlit as st
 
 from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
 from xai_core.app.single_image import result
+from xai_core.attribution.explain import request_for, with_method
 
 page_setup.page("Single image")
 by_link = session.opened_by_link()
 session.take_over()
 st.title("Explain one picture")
-say = st.container()
+messages = st.container()
 with st.sidebar:
-    chosen = widgets.picture(say)
-    model = widgets.model(say)
+    chosen = widgets.picture(messages)
+    model = widgets.model(messages)
 if chosen is None:
     st.stop()
 
@@ -20,8 +21,8 @@ with display.errors():
     prepared = model.prepare(chosen.picture)
     ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
-        target = widgets.question(model, ranked, chosen.true_class, say)
-        method = widgets.method(model)
+        target = widgets.question(model, ranked, chosen.true_class, messages)
+        settings = widgets.method(model)
     result.heading(model.title, ranked)
     if chosen.remark:
         st.caption(chosen.remark)
@@ -30,14 +31,18 @@ with display.errors():
     if target is None:
         st.stop()
 
-    st.markdown(f"#### Why? {method.method.title} for the {target.label(0, model.class_name)}")
-    misfit = method.method.misfit(model)
+    method = settings.method
+    st.markdown(f"#### Why? {method.title} for the {target.label(0, model.class_name)}")
+    misfit = method.misfit(model)
     if misfit:
         st.info(f"{misfit} Choose another method or another model.")
         st.stop()
-    run = explanations.Run(model, chosen.picture, prepared, target, *method)
-    found = explanations.find(run)
-    if found is None and progress.should_start(run.key, run.estimate, at_once=by_link):
-        with progress.bar(run.key) as bar:
-            found = explanations.compute(run, bar)
-    result.show(found, chosen, method.method)
+    question = request_for(
+        model, [prepared], target=target, cut=settings.cut, precision=settings.precision, seed=settings.seed
+    )
+    request = with_method(question, method.id, settings.options)
+    explanation = explanations.find(request)
+    if explanation is None and progress.should_start(request.key, explanations.estimate(request), at_once=by_link):
+        with progress.bar(request.key) as bar:
+            explanation = explanations.compute(request, bar)
+    result.show(explanation, chosen, method)

@@ -1,51 +1,56 @@
-"""One picture, one question, many methods: where do they agree, and does each pass its sanity check?"""
+"""One picture, one target, many methods: where do they agree, and which of them pass the sanity check?"""
 
 import streamlit as st
 
 from xai_core.app.methods import sections, tiles
 from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
+from xai_core.explanation.request import joint_key
 
 page_setup.page("Method comparison")
 by_link = session.opened_by_link()
 st.title("Compare methods")
-st.markdown("One picture, one question, several methods. Where they agree, trust grows; where they differ, look closer.")
-say = st.container()
+st.markdown(
+    "One picture, one target, several methods. Where methods that work differently agree, a map deserves more trust; where "
+    "they differ, look closer."
+)
+messages = st.container()
 with st.sidebar:
-    chosen = widgets.picture(say)
-    model = widgets.model(say)
+    chosen = widgets.picture(messages)
+    model = widgets.model(messages)
 if chosen is None:
     st.stop()
 
 with display.errors():
-    ranked = network_outputs.ranked(model, model.prepare(chosen.picture))
+    prepared = model.prepare(chosen.picture)
+    ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
-        target = widgets.question(model, ranked, chosen.true_class, say)
-        names = widgets.methods(model)
-        how = tiles.view()
+        target = widgets.question(model, ranked, chosen.true_class, messages)
+        methods = widgets.methods(model)
+        view = tiles.view()
     if target is None:
         st.stop()
-    if not names:
+    if not methods:
         st.info("Choose at least one method on the left.")
         st.stop()
 
     st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
-    runs = explanations.runs(model, chosen, target, names)
-    seconds = sum(run.estimate for run in runs if explanations.find(run) is None)
-    name = explanations.name_of("comparison", runs)
+    requests = explanations.requests(model, prepared, target, methods)
+    name = joint_key("method comparison", requests)
+    seconds = explanations.missing_seconds(requests)
     now = progress.should_start(name, seconds, at_once=by_link, button="Compare")
-    found = tiles.tiles(runs, chosen, how, name, now)
-    if found and not how.blind:
+    maps = tiles.tiles(requests, chosen, view, name, now)
+    if maps and not view.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)
-        if section in ("Agreement", "Consensus") and len(found) < 2:
-            st.info("Choose two methods or more to see how far they agree.")
+        if section in ("Agreement", "Consensus") and len(maps) < 2:
+            st.info("Choose at least two methods to see how far they agree.")
         elif section == "Agreement":
-            sections.agreement(found)
+            sections.agreement(maps)
         elif section == "Consensus":
-            sections.consensus(found, chosen)
+            sections.consensus(maps, chosen)
         elif section == "Sanity check":
-            sections.sanity(runs, found, chosen)
+            sections.sanity(requests, maps, chosen)
         elif section == "Layers":
-            sections.layers(model, chosen, target)
+            sections.layers(model, prepared, target, chosen)
         else:
-            sections.downloads(runs, found, chosen)
+            sections.downloads(requests, maps, chosen)

@@ -1,57 +1,58 @@
-"""Two views, and why a network finds them alike: the question of contrastive learning."""
+"""Two views, and why a network finds them similar: the question of contrastive learning."""
 
 import streamlit as st
 
 from xai_core.app.pairs import sections, synthesis, tiles, views
 from xai_core.app.shared import display, page_setup, session, widgets
+from xai_core.pairs.augment import Augmentation
 
 page_setup.page("Pairs")
 by_link = session.opened_by_link()
-st.title("Why are these two alike?")
+st.title("Why are these two similar?")
 st.markdown(
-    "A network that learned without classes knows only which views belong together. Each map shows what in one view makes "
-    "it alike to the other."
+    "A network that was trained without classes only learned which views come from the same picture. Each map shows which "
+    "parts of one view make it similar to the other."
 )
-say = st.container()
+messages = st.container()
+augmentation, seed, other = Augmentation(), 0, None
 with st.sidebar:
-    kind = views.source()
-    chosen = widgets.picture(say)
-    if kind == views.VIEWS:
-        how, seed = views.recipe()
-        other = None
+    source = views.source()
+    chosen = widgets.picture(messages)
+    if source == views.VIEWS:
+        augmentation, seed = views.recipe()
     else:
-        how, seed = views.Augmentation(), 0
-        other = views.second_picture(say)
-    model = widgets.model(say)
-if chosen is None or (kind == views.PICTURES and other is None):
+        other = views.second_picture(messages)
+    model = widgets.model(messages)
+if chosen is None or (source == views.PICTURES and other is None):
     st.stop()
 
 with display.errors():
-    two = views.two_pictures(model, chosen, other) if other else views.views(model, chosen, how, seed)
+    pair = views.two_pictures(model, chosen, other) if other else views.two_views(model, chosen, augmentation, seed)
     with st.sidebar:
-        measured = tiles.measure(model, two.name)
-        asked = tiles.methods(model, measured)
-        smooth = st.segmented_control(
+        similarity = tiles.choose_similarity(model, pair.name)
+        settings = tiles.settings(model, similarity)
+        resolution = st.segmented_control(
             "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", **widgets.LINK
         )
-    views.source_and_views(two)
-    tiles.heading(model, two, measured, how)
-    if not asked.methods:
+    smooth = resolution == "Smooth"
+    views.show(pair)
+    tiles.heading(model, pair, similarity, augmentation)
+    if not settings.methods:
         st.info("Choose at least one method on the left.")
         st.stop()
-    found = tiles.explained(model, two, asked, by_link)
-    tiles.tiles(found, two, smooth == "Smooth")
+    results = tiles.results(model, pair, settings, by_link)
+    tiles.tiles(results, pair, smooth)
     names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
     section = st.segmented_control("More", names, default=names[0], required=True, key="more", **widgets.LINK)
     if section == "Matching patches":
-        sections.matching(model, two, asked)
+        sections.matching(model, pair, settings)
     elif section == "Metrics":
-        sections.metrics(model, two, asked, found)
+        sections.metrics(model, pair, settings, results)
     elif section == "Networks":
-        sections.networks(two, asked, smooth == "Smooth")
+        sections.networks(pair, settings, smooth)
     elif section == "Invariance":
-        sections.invariance(model, two, asked, smooth == "Smooth")
+        sections.invariance(model, pair, settings, smooth)
     elif section == "Synthesis":
-        synthesis.section(model, two)
+        synthesis.section(model, pair)
     else:
-        sections.downloads(two, asked, found)
+        sections.downloads(pair, settings, results)

@@ -44,7 +44,7 @@ def test_from_the_matrix_to_the_reason():
 
 def test_a_right_answer_has_one_reason():
     app = opened(PAGE, which="Right")
-    assert "(rightly)" in text(app) and "and not" not in text(app).split("Top five")[-1]
+    assert "(correct)" in text(app) and "and not" not in text(app).split("Top five")[-1]
 
 
 def test_filters_may_leave_nothing():
@@ -76,7 +76,7 @@ def test_two_datasets_of_one_title_share_no_predictions_thumbnails_or_notes():
     assert clusters.key_of(model, first, ["a"], "grad_cam", "true") != clusters.key_of(
         model, second, ["a"], "grad_cam", "true"
     )
-    pictures = [display._thumbnail(one.digest, "tabby/0.png", one) for one in (first, second)]
+    pictures = [display.small_picture(one, "tabby/0.png") for one in (first, second)]
     assert pictures[0].tobytes() != pictures[1].tobytes()
     notes.put(first, "tabby/0.png", notes.note("mine"))
     assert notes.load(first) and not notes.load(second)

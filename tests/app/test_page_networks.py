@@ -41,8 +41,8 @@ def test_each_section_opens(section):
 
 def test_many_pictures_become_a_table():
     app = opened(MODELS, more="Many pictures")
-    if app.button and any(one.label == "Ask all" for one in app.button):
-        next(one for one in app.button if one.label == "Ask all").click().run()
+    if app.button and any(one.label == "Compute the table" for one in app.button):
+        next(one for one in app.button if one.label == "Compute the table").click().run()
     (table,) = app.dataframe
     assert len(table.value) == 8 and "map agreement" in table.value
     assert list(table.value["map agreement"]) == sorted(table.value["map agreement"])
@@ -62,7 +62,7 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_DATA", str(tmp_path))
     app = opened(MODELS, more="Many pictures", many="mine")
     for one in app.button:
-        if one.label == "Ask all":
+        if one.label == "Compute the table":
             one.click().run()
             break
     (table,) = app.dataframe

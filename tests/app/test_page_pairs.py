@@ -69,7 +69,7 @@ def test_pictures_are_synthesised(what):
     if button:
         button[0].click().run()
     assert not app.exception and not app.error and len(app.image) > (0 if not button else before)
-    assert {"Feature visualisation": "of 2 steps", "Model difference": "relative distance"}[what] in text(app)
+    assert {"Feature visualisation": "after 2 steps", "Model difference": "Relative distance"}[what] in text(app)
 
 
 def test_a_patch_is_chosen_by_numbers_or_by_a_click():

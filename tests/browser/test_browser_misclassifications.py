@@ -15,7 +15,7 @@ def test_from_a_cell_to_the_reason_and_on(visit):
     choose(page, "True class", "moped")
     choose(page, "Predicted class", "moped")
     settled(page)
-    expect(page.get_by_text("(rightly)").first).to_be_visible()
+    expect(page.get_by_text("(correct)").first).to_be_visible()
     choose(page, "True class", "tabby, tabby cat")
     choose(page, "Predicted class", "Egyptian cat")
     settled(page)

@@ -1,10 +1,13 @@
-"""What Home shows. Imports no torch: the page is there before the first model is loaded."""
+"""The sections of the page Home. Imports no torch, so that the page opens before the first model is loaded."""
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.app.shared import loaded_models
 from xai_core.core import settings
@@ -21,55 +24,55 @@ PAGES = {
     SINGLE: (
         "Single image",
         ":material/image_search:",
-        "Why this class? Why this and not that? Any method, any layer, the raw values under your pointer, and a link or "
-        "file that reproduces what you see.",
+        "Why this class, and why not another? Any method and any layer, with the raw values under your pointer and a "
+        "link or file that reproduces what you see.",
     ),
     METHODS: (
         "Method comparison",
         ":material/grid_view:",
-        "Do the methods agree on one picture, where do they not, and which of them pass the sanity check? Also one method "
-        "over all layers, and a blind vote.",
+        "Where do the methods agree on one picture, where do they differ, and which pass the sanity check? Also one method "
+        "at all layers, and a blind vote.",
     ),
     MODELS: (
         "Model comparison",
         ":material/compare:",
-        "Do several networks say the same, and look at the same places? One picture or many; supervised, self-supervised "
-        "and untrained ones side by side.",
+        "Do several networks predict the same and look at the same places? One picture or many; supervised, self-supervised "
+        "and untrained networks side by side.",
     ),
     METRICS: (
         "Faithfulness metrics",
         ":material/rule_settings:",
-        "Which of these maps tells the truth about the model? Every metric beside maps that know nothing, on one picture or "
-        "on many, with intervals, and a test of the metric itself on this very model.",
+        "Which maps are faithful to the model? Every metric is compared with control maps that do not depend on the model, "
+        "on one picture or on many, with intervals. A self-test checks the metric itself on this model.",
     ),
     PAIRS: (
         "Pairs",
         ":material/join_inner:",
-        "Why does a network find two views alike? For networks that learned without classes: maps for both views, matching "
+        "Why does a network find two views similar? For networks trained without classes: maps for both views, matching "
         "patches, and how faithful each method is.",
     ),
     MISSES: (
         "Misclassifications",
         ":material/rule:",
-        "Which of your labelled pictures does the model get wrong, which classes does it confuse, why this and not that, "
-        "and is it right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+        "Which of your labelled pictures does the model get wrong, which classes does it confuse, and why? Is it sometimes "
+        "right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
     ),
     EVOLUTION: (
         "Training evolution",
         ":material/timeline:",
-        "How did each sample's prediction move over the epochs? What was known early, forgotten, or never got; one run, or "
-        "two over each other, also while they are being written.",
+        "How did the prediction for each sample change over the epochs? Which samples were learned early, forgotten or "
+        "never learned? One run or two together, also while they are being recorded.",
     ),
     REPORT: (
         "Report",
         ":material/description:",
-        "Which model, which data, and what each method can and cannot tell: cards and one table, as Markdown or PDF.",
+        "Which model, which data, and what each method can and cannot show: cards and one table, as Markdown or PDF.",
     ),
 }
 
 
 def pages() -> None:
-    """What each page answers."""
+    """Links to the pages, with what each answers."""
     st.subheader("What you can ask")
     for page, (label, icon, words) in PAGES.items():
         with st.container(border=True):
@@ -79,117 +82,115 @@ def pages() -> None:
 
 EXAMPLES = {
     "Do six methods agree about the astronaut?": (METHODS, {"picture": "Astronaut"}),
-    "A cat of three names: why *tiger cat* and not *tabby*?": (SINGLE, {
+    "Three classes fit this cat: why *tiger cat* and not *tabby*?": (SINGLE, {
         "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
         "b": "tabby, tabby cat (281)",
     }),
-    "What would go if parts of the coffee were covered?": (SINGLE, {
+    "Which parts of the coffee matter? Cover them one by one": (SINGLE, {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
-    "What does training change? Beside an untrained twin": (MODELS, {"picture": "Rocket"}),
-    "Which pictures did a network forget again?": (EVOLUTION, {
+    "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "Which pictures did a network learn and forget?": (EVOLUTION, {
         "which": "Forgotten: right before, wrong at the end",
     }),
-    "What do two views of the astronaut share?": (PAIRS, {"picture": "Astronaut"}),
-    "What is the same map worth on its native grid?": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
+    "What makes two views of the astronaut similar?": (PAIRS, {"picture": "Astronaut"}),
+    "How coarse is a map really? The native grid": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
 
 
 def examples() -> None:
-    """Deep links: each opens a page with everything chosen."""
+    """Links that open a page with all settings chosen."""
     st.subheader("Examples")
     for label, (page, query) in EXAMPLES.items():
         st.page_link(page, label=label, icon=":material/arrow_forward:", query_params=query)
 
 
 def limits() -> None:
-    """What a saliency map is not, in plain words."""
+    """The limits of saliency maps, in plain words."""
     st.subheader("How far to trust a map")
     st.markdown(
-        "- A map says what **this network** used, not what is in the picture, nor what a person would look at.\n"
-        "- A map that looks right is **no proof**: some methods draw the same outline whatever the network learned.\n"
-        "- Most maps are **coarse**: a 7 x 7 grid smoothed to the size of the picture. Look at the native grid before "
-        "you believe an edge.\n"
+        "- A map shows what **this network** used, not what is in the picture, and not what a person would look at.\n"
+        "- A map that looks right is **no proof**: some methods draw the same outlines whatever the network has learned.\n"
+        "- Most maps are **coarse**: a 7 x 7 grid, smoothed to the size of the picture. Look at the native grid before "
+        "you trust an edge.\n"
         "- The **question** matters: a class, its probability, and 'A and not B' have different maps.\n"
-        "- Methods **disagree**. Where two that work differently (a gradient, and covering parts) agree, trust grows."
+        "- Methods **disagree**. A map deserves more trust where methods that work differently agree, for example a "
+        "gradient and occlusion."
     )
 
 
 def status() -> None:
-    """Device, models, memory: what is ready now."""
+    """The device, the memory, and which models are ready."""
     st.subheader("Status")
     torch = sys.modules.get("torch")
     with st.container(border=True):
         if torch is None:
-            st.markdown("**Device**: found when the first model is loaded")
+            st.markdown("**Device**: detected when the first model is loaded")
         else:
             from xai_core.core import runtime
 
             st.markdown(f"**Device**: {runtime.device()}")
-        resident = resident_megabytes()
-        if resident:
-            st.markdown(f"**Memory of this process**: {resident:,.0f} MB")
-        held = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded_models.in_memory())
-        st.markdown(f"**Models in memory**: {held or 'none yet'}; {loaded_models.budget() / 1e9:g} GB at most")
-        states = [(card, one, locate.find(one)) for card in cards().values() for one in card.checkpoints]
-        for card, checkpoint, found in states:
-            if found:
+        st.markdown(f"**Memory of this process**: {resident_megabytes():,.0f} MB")
+        loaded = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded_models.in_memory())
+        st.markdown(f"**Models in memory**: {loaded or 'none yet'}; at most {loaded_models.budget() / 1e9:g} GB")
+        checkpoints = [(card, checkpoint) for card in cards().values() for checkpoint in card.checkpoints]
+        missing = [(card, checkpoint) for card, checkpoint in checkpoints if not locate.find(checkpoint)]
+        for card, checkpoint in checkpoints:
+            if (card, checkpoint) not in missing:
                 st.markdown(f":material/check_circle: **{_name(card, checkpoint)}**: ready")
-        with st.expander("Models whose weights are not here yet"):
-            for card, checkpoint, found in states:
-                if not found:
-                    by_hand = not all(file.url for file in checkpoint.files)
-                    how = "put into `weights/` by hand" if by_hand else "fetched when first chosen"
-                    icon = "file_open" if by_hand else "cloud_download"
-                    st.markdown(f":material/{icon}: **{_name(card, checkpoint)}**: {how} ({checkpoint.megabytes} MB)")
+        with st.expander("Models whose weights are not on this machine yet"):
+            for card, checkpoint in missing:
+                by_hand = not all(file.url for file in checkpoint.files)
+                how = "put the file into `weights/` yourself" if by_hand else "downloaded when first chosen"
+                icon = "file_open" if by_hand else "cloud_download"
+                st.markdown(f":material/{icon}: **{_name(card, checkpoint)}**: {how} ({checkpoint.megabytes} MB)")
         for problem in broken_cards().values():
             st.markdown(f":material/error: {problem}")
 
 
 def bring() -> None:
-    """Take in a model of one's own: only where XAI_MODEL_UPLOADS=1 says that visitors may (private deployments)."""
+    """Upload of a model; shown only if XAI_MODEL_UPLOADS=1 allows it (private deployments)."""
     if not settings.MODEL_UPLOADS.value():
         return
-    st.subheader("Bring a model")
+    st.subheader("Add a model")
     st.markdown(
-        "Its card, `NAME.toml` (the README shows one), with the checkpoint that the card names and, if it names one, "
-        "the list of classes. The checkpoint must fit its network exactly; nothing in it is run."
+        "Upload its card, `NAME.toml` (the documentation shows one), the checkpoint that the card names and, if the card "
+        "names one, the list of classes. The checkpoint must fit its network exactly; no code in it is executed."
     )
     files = st.file_uploader(
         "Card and checkpoint", type=["toml", "safetensors", "pth", "pt", "tar", "txt"], accept_multiple_files=True,
         max_upload_size=LARGEST, key="bring",
     )  # fmt: skip
-    if files and st.button("Take it in", type="primary"):
+    if files and st.button("Add the model", type="primary"):
         try:
             with st.spinner("Checking the checkpoint against its network"):
-                st.success(f"Here it is, ready to be chosen on every page: **{_taken_in(files)}**.")
+                st.success(f"The model **{_imported(files)}** was added and can be chosen on every page.")
         except XaiError as error:
             st.error(str(error))
 
 
-LARGEST = 2000  # MB of an uploaded checkpoint
+LARGEST = 2000  # MB: largest checkpoint that can be uploaded
 
 
-def _taken_in(files) -> str:
-    """The id of the model in these uploads."""
+def _imported(files: Sequence[UploadedFile]) -> str:
+    """Import an uploaded model; returns its id. Raises XaiError."""
     from xai_core.models.import_file import import_own
 
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / Path(file.name).name for file in files]
         for path, file in zip(paths, files, strict=True):
             path.write_bytes(file.getbuffer())
-        found = [path for path in paths if path.suffix == ".toml"]
-        if len(found) != 1:
-            raise BadRequest("Give one card, a file NAME.toml, with the files it names.")
-        return import_own(found[0])
+        card_files = [path for path in paths if path.suffix == ".toml"]
+        if len(card_files) != 1:
+            raise BadRequest("Upload one card, a file NAME.toml, together with the files that it names.")
+        return import_own(card_files[0])
 
 
 def _name(card: Card, checkpoint: Checkpoint) -> str:
     return f"{card.title} {checkpoint.id}" if len(card.checkpoints) > 1 else card.title
 
 
-def resident_megabytes() -> float | None:
-    """Memory that this process holds, in MB; None where the system does not say (no /proc)."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * 4096 / 1e6 if statm.exists() else None
+def resident_megabytes() -> float:
+    """Memory that this process holds, in MB."""
+    return float(psutil.Process().memory_info().rss / 1e6)

@@ -14,6 +14,7 @@ from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.options import options_of
+from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import METRICS, QUICK
@@ -63,13 +64,13 @@ def page(by_link: bool) -> None:
     if box is not None and not any("box" in METRICS[name].needs for name in metrics):
         metrics[BOX_METRIC] = {}
     asked = Asked(model, chosen, target, metrics, box, seed)
-    runs = explanations.runs(model, chosen, target, names)
+    runs = explanations.requests(model, model.prepare(chosen.picture), target, names)
     slot = st.empty()
     shown = _shown(runs, chosen, slot)
     found = _measured(asked, runs, by_link)
     for run in runs:
         if isinstance(explanations.find(run), XaiError):
-            st.error(f"{run.method.title}: {explanations.find(run)}")
+            st.error(f"{widgets.method_title(run.method)}: {explanations.find(run)}")
     maps = _known(runs)
     if len(maps) > shown:
         image_results.tiles(maps, chosen, slot)
@@ -80,15 +81,19 @@ def page(by_link: bool) -> None:
         image_results.downloads(asked, found)
 
 
-def _known(runs: Sequence[explanations.Run]) -> dict[str, Explanation]:
-    return {run.method.id: explanations.find(run) for run in runs if isinstance(explanations.find(run), Explanation)}
+def _known(runs: Sequence[Request]) -> dict[str, Explanation]:
+    return {run.method: explanations.find(run) for run in runs if isinstance(explanations.find(run), Explanation)}
 
 
-def _shown(runs: Sequence[explanations.Run], chosen: Chosen, slot: DeltaGenerator) -> int:
+def _shown(runs: Sequence[Request], chosen: Chosen, slot: DeltaGenerator) -> int:
     """Show the maps that are to be measured, in `slot`, made now where that is quick; how many there are. The others come
     with the measuring."""
-    name = explanations.name_of("measured", runs)
-    quick = [run for run in runs if explanations.find(run) is None and run.estimate < progress.AT_ONCE_SECONDS / len(runs)]
+    name = joint_key("measured", runs)
+    quick = [
+        run
+        for run in runs
+        if explanations.find(run) is None and explanations.estimate(run) < progress.AT_ONCE_SECONDS / len(runs)
+    ]
     list(explanations.compute_each(quick, name, not session.cancelled(name), slot))
     maps = _known(runs)
     image_results.tiles(maps, chosen, slot)
@@ -109,7 +114,7 @@ def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
             options = options_of(METRICS[name].run)
             if options:
                 st.markdown(f"**{METRICS[name].title}**")
-            metrics[name] = {option.name: widgets.control(METRICS[name], option) for option in options}
+            metrics[name] = {option.name: widgets.control(name, option) for option in options}
     return metrics, int(seed)
 
 
@@ -121,26 +126,26 @@ def _key(asked: Asked, of: str, metric: str) -> str:
     return f"measured {bytes_digest(json.dumps(parts).encode())}"
 
 
-def _of(asked: Asked, name: str, runs: Sequence[explanations.Run]) -> str:
+def _of(asked: Asked, name: str, runs: Sequence[Request]) -> str:
     """What names a map: a method's run key, or for a control the picture and the question."""
     for run in runs:
-        if run.method.id == name:
+        if run.method == name:
             return run.key
     prepared = asked.model.prepare(asked.chosen.picture)
     return f"{name} {asked.model.id} {asked.model.fingerprint} {prepared.digest} {asked.target.key(0)}"
 
 
-def _measured(asked: Asked, runs: Sequence[explanations.Run], by_link: bool) -> dict[tuple[str, str], Measurement]:
+def _measured(asked: Asked, runs: Sequence[Request], by_link: bool) -> dict[tuple[str, str], Measurement]:
     """What is known, after measuring what is not, where that was wanted."""
-    names = [*CONTROLS, *(run.method.id for run in runs if not isinstance(explanations.find(run), XaiError))]
+    names = [*CONTROLS, *(run.method for run in runs if not isinstance(explanations.find(run), XaiError))]
     keys = {(name, metric): _key(asked, _of(asked, name, runs), metric) for name in names for metric in asked.metrics}
     missing = {pair for pair, key in keys.items() if cache.get(key) is None}
     wanted = {metric: options for metric, options in asked.metrics.items() if any(m == metric for _, m in missing)}
-    unmeasured = [run for run in runs if any(name == run.method.id for name, _ in missing)]
+    unmeasured = [run for run in runs if any(name == run.method for name, _ in missing)]
     controls = any(name in CONTROLS for name, _ in missing)
-    passes = total_passes(wanted, {run.method.id: run.options for run in unmeasured}, controls) if wanted else 0
+    passes = total_passes(wanted, {run.method: run.options for run in unmeasured}, controls) if wanted else 0
     seconds = passes * network_outputs.pass_seconds(asked.model.id)
-    seconds += sum(run.estimate for run in runs if explanations.find(run) is None)
+    seconds += explanations.missing_seconds(runs)
     name = f"measuring {bytes_digest(' '.join(keys.values()).encode())[:12]}"
     now = progress.should_start(name, seconds if missing else 0, at_once=by_link, button="Measure")
     slot = st.empty()
@@ -169,8 +174,8 @@ def _measure(asked: Asked, runs, wanted, missing, keys, name: str, slot) -> None
     with progress.bar(name, slot) as bar:
         for run in runs:
             result = explanations.find(run) or explanations.compute(run, bar)
-            if isinstance(result, Explanation) and any((run.method.id, metric) in missing for metric in wanted):
-                maps[run.method.id] = result
+            if isinstance(result, Explanation) and any((run.method, metric) in missing for metric in wanted):
+                maps[run.method] = result
         turns.in_turn(work, bar, "Measuring")
 
 

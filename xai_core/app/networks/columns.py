@@ -1,6 +1,6 @@
-"""What the model-comparison page is made of: the choice of networks, one column for each, and where they differ."""
+"""The upper part of the page Model comparison: the question, the networks' answers, and a column for each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +9,10 @@ import streamlit as st
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, turns
-from xai_core.app.shared.network_choice import Network
-from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.app.shared.network_choice import UNTRAINED, Network
+from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
-from xai_core.core.cache_key import array_digest, run_key
-from xai_core.core.options import check_options
+from xai_core.core.cache_key import array_digest, run_key, text_digest
 from xai_core.core.runtime import Track
 from xai_core.data.label_matching import first_name
 from xai_core.data.samples import SAMPLES
@@ -22,12 +21,17 @@ from xai_core.explanation.result import Explanation
 from xai_core.models.loading import imagenet_classes
 from xai_core.models.zoo.catalog import find_card
 
-COLUMN = 230  # pixels; five fit on a laptop's screen
+COLUMN = 230  # pixels: width of a column; five fit on a laptop's screen
+LOADING_SECONDS = 0.5  # assumed for loading one network
 
 
-class Asked(NamedTuple):
-    """What all networks are asked: a method with its defaults; a class by its WordNet id and its name, a picture to
-    resemble, or neither."""
+class NetworkQuestion(NamedTuple):
+    """What all networks are asked, with a method's default options.
+
+    target     the WordNet id of a class; None: each network's own top class
+    reference  the sample to which the similarity is explained; None: a class is explained
+    words      the question for the heading
+    """
 
     method: str
     target: str | None
@@ -35,57 +39,68 @@ class Asked(NamedTuple):
     words: str
 
 
-OWN_TOP, SHARED, SIMILAR = "Own top class", "One class", "Similarity"
+OWN_TOP, ONE_CLASS, SIMILAR = "Own top class", "One class", "Similarity"
 QUESTION = (
-    "Own top class: why each network says what it says. One class: the same for all, found by its name in each network's "
-    "list. Similarity: why the picture resembles another one; networks without classes can answer that too."
+    "Own top class: why each network predicts what it predicts. One class: the same class for all, found by name in each "
+    "network's list of classes. Similarity: why the picture is similar to another one; networks without classes can answer "
+    "this too."
 )
 
 
-def question() -> Asked:
-    method = st.selectbox("Method", METHODS, format_func=lambda id: METHODS[id].title, key="method", **LINK)
+def question() -> NetworkQuestion:
+    """The question, from the controls in the sidebar."""
+    method = st.selectbox("Method", list(METHODS), format_func=method_title, key="method", **LINK)
     st.caption(METHODS[method].card["Why"])
     kind = st.segmented_control(
-        "Question", [OWN_TOP, SHARED, SIMILAR], default=OWN_TOP, required=True, key="ask", width="stretch", help=QUESTION,
+        "Question", [OWN_TOP, ONE_CLASS, SIMILAR], default=OWN_TOP, required=True, key="ask", width="stretch", help=QUESTION,
         **LINK,
     )  # fmt: skip
-    if kind == SHARED:
+    if kind == ONE_CLASS:
         names, wnids = imagenet_classes()
         index = st.selectbox(
             "Class", range(len(names)), 281, format_func=lambda index: f"{names[index]} ({index})", key="class", **LINK
         )
-        return Asked(method, wnids[index], None, first_name(names[index]))
+        return NetworkQuestion(method, wnids[index], None, first_name(names[index]))
     if kind == SIMILAR:
-        other = st.selectbox("Similar to", SAMPLES, format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
-        return Asked(method, None, other, f"similarity to {SAMPLES[other].title}")
-    return Asked(method, None, None, "each network's own top class")
+        sample = st.selectbox("Similar to", list(SAMPLES), format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
+        return NetworkQuestion(method, None, sample, f"similarity to {SAMPLES[sample].title}")
+    return NetworkQuestion(method, None, None, "each network's own top class")
 
 
-def key(network: Network, chosen: Chosen, asked: Asked) -> str:
-    """Names an answer without loading the network."""
-    return "answer " + run_key(
+def _key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
+    """The key of an answer; it is made without loading the network."""
+    return run_key(
         picture=array_digest(np.asarray(chosen.picture)),
         model=network.id,
         weights=network.checkpoint,
         cut="",
-        target=f"{asked.target} {asked.reference}",
-        method=asked.method,
-        version=METHODS[asked.method].version,
+        target=f"answer {question.target} {question.reference}",
+        method=question.method,
+        version=METHODS[question.method].version,
         options={},
         seed=0,
         precision="exact",
     )
 
 
-def known(chosen: Chosen, wanted: Sequence[Network], asked: Asked) -> dict[Network, Answer]:
-    """The answers that are there already."""
-    held = {network: cache.get(key(network, chosen, asked)) for network in wanted}
-    return {network: answer for network, answer in held.items() if answer is not None}
+def stored_answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion) -> dict[Network, Answer]:
+    """The answers that were computed before."""
+    answers = {network: cache.get(_key(network, chosen, question)) for network in networks}
+    return {network: answer for network, answer in answers.items() if answer is not None}
 
 
-def ask(chosen: Chosen, missing: Sequence[Network], asked: Asked, name: str) -> None:
-    """Ask each network in turn; what is done when the visitor cancels is kept."""
-    reference = cache.sample(asked.reference) if asked.reference else None
+def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion, by_link: bool) -> dict[Network, Answer]:
+    """The answers that are stored, after computing the missing ones if that is quick or the visitor starts it."""
+    missing = [network for network in networks if network not in stored_answers(chosen, networks, question)]
+    name = text_digest(" ".join(_key(network, chosen, question) for network in networks))
+    if missing and progress.should_start(name, _estimate(missing, question), by_link, button="Compare"):
+        _compute(chosen, missing, question, name)
+    return stored_answers(chosen, networks, question)
+
+
+def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuestion, name: str) -> None:
+    """Ask each network in turn. Answers that are ready when the visitor cancels stay stored."""
+    reference = cache.sample(question.reference) if question.reference else None
     with progress.bar(name) as bar:
         for network in missing:
             bar.progress(0.0, text=f"{network.title}: loading")
@@ -93,53 +108,71 @@ def ask(chosen: Chosen, missing: Sequence[Network], asked: Asked, name: str) -> 
             def work(track: Track, network: Network = network) -> Answer:
                 return next(
                     compare_models.ask_models(
-                        [network.id], chosen.picture, asked.method,
+                        [network.id], chosen.picture, question.method,
                         load=lambda id: loaded_models.model(id, network.checkpoint),
-                        target=asked.target, reference=reference, track=track,
+                        target=question.target, reference=reference, track=track,
                     )
                 )  # fmt: skip
 
-            cache.put(key(network, chosen, asked), turns.in_turn(work, bar, network.title))
+            cache.put(_key(network, chosen, question), turns.in_turn(work, bar, network.title))
 
 
-def columns(found: dict[Network, Answer], chosen: Chosen, common: bool, smooth: bool) -> None:
-    """One column for each network: supervised ones first, then self-supervised, then untrained."""
-    maps = [one.explanation for one in found.values() if isinstance(one.explanation, Explanation)]
-    tops = [one.predictions[0].name for one in found.values() if one.predictions]
-    usual = max(tops, key=tops.count) if tops else None
-    usual = usual if tops.count(usual) > len(tops) / 2 else None
+def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:
+    """Estimated seconds to load these networks and compute their maps."""
+    forward, backward = METHODS[question.method].usual_cost
+    passes = forward + 2 * backward
+    return sum(LOADING_SECONDS + passes * network_outputs.pass_seconds(network.id) for network in missing)
+
+
+def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: bool, smooth: bool) -> None:
+    """One column for each network, in the order of the answers."""
+    maps = [answer.explanation for answer in answers.values() if isinstance(answer.explanation, Explanation)]
+    majority = _majority([answer.predictions[0].name for answer in answers.values() if answer.predictions])
     with st.container(horizontal=True, gap="small"):
-        for network, answer in found.items():
+        for network, answer in answers.items():
             with st.container(border=True, width=COLUMN + 34):
-                _column(network, answer, maps, chosen, common, smooth, usual)
+                st.markdown(f"**{network.title}**")
+                untrained = network.group == UNTRAINED
+                words = "Untrained: random weights" if untrained else find_card(network.id).supervision.capitalize()
+                st.caption(f"{words}. {answer.nbytes / 1e6:.0f} MB of weights.")
+                _map(answer, network.title, maps if common_scale else [], chosen, smooth)
+                _predictions(answer, majority)
 
 
-def _column(network, answer: Answer, maps, chosen: Chosen, common: bool, smooth: bool, usual: str | None) -> None:
-    st.markdown(f"**{network.title}**")
-    trained = find_card(network.id).supervision.capitalize() if network.group != "Untrained" else "Untrained: random weights"
-    st.caption(f"{trained}. {answer.nbytes / 1e6:.0f} MB of weights.")
-    if not isinstance(answer.explanation, Explanation):
-        st.error(str(answer.explanation))
-    else:
-        one = answer.explanation
-        alike = [other for other in maps if other.signed == one.signed] if common else [one]
-        scale = rendering.scale_of(*alike)
-        display.map_picture(one, chosen, scale, smooth, rendering.alt_text(one, f"Overlay: {network.title}"), COLUMN)
-        words = f"{scale.words[0].upper()}{scale.words[1:]}"
-        rows, cells = one.heatmap.shape
-        st.caption(
-            f"{one.target} = {one.target_value:.3g}. {rows} x {cells} cells. {words}. Passes: {one.passes}; "
-            f"{rendering.duration(one.seconds)}."
-        )
-        for trouble in one.health:
-            st.warning(trouble)
+def _majority(tops: Sequence[str]) -> str | None:
+    """The top class of more than half of the networks; None if there is none."""
+    return next((name for name in tops if tops.count(name) > len(tops) / 2), None)
+
+
+def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen, smooth: bool) -> None:
+    """The map of one network, on one scale with those of `maps` that have the same sign."""
+    explanation = answer.explanation
+    if not isinstance(explanation, Explanation):
+        st.error(str(explanation))
+        return
+    same_sign = [other for other in maps if other.signed == explanation.signed] or [explanation]
+    scale = rendering.scale_of(*same_sign)
+    alt = rendering.alt_text(explanation, f"Overlay: {title}")
+    display.map_picture(explanation, chosen, scale, smooth, alt, COLUMN)
+    words = f"{scale.words[0].upper()}{scale.words[1:]}"
+    height, width = explanation.heatmap.shape
+    st.caption(
+        f"{explanation.target} = {explanation.target_value:.3g}. {height} x {width} cells. {words}. "
+        f"Passes: {explanation.passes}; {rendering.duration(explanation.seconds)}."
+    )
+    for problem in explanation.health:
+        st.warning(problem)
+
+
+def _predictions(answer: Answer, majority: str | None) -> None:
+    """The most probable classes of one network; a badge marks a top class other than the majority's."""
     if answer.predictions:
-        lines = [f"{one.probability:.1%} {first_name(one.name)}" for one in answer.predictions]
-        other = usual is not None and answer.predictions[0].name != usual
-        mark = " :orange-badge[unlike most]" if other else ""
-        st.markdown(f"**{lines[0]}**{mark}  \n" + "  \n".join(lines[1:]))
+        lines = [f"{prediction.probability:.1%} {first_name(prediction.name)}" for prediction in answer.predictions]
+        differs = majority is not None and answer.predictions[0].name != majority
+        badge = " :orange-badge[unlike most]" if differs else ""
+        st.markdown(f"**{lines[0]}**{badge}  \n" + "  \n".join(lines[1:]))
     elif isinstance(answer.explanation, Explanation):
-        st.caption("No classes: this network only says how alike pictures are.")
+        st.caption("This network has no classes: it can only compare pictures.")
 
 
 def view() -> tuple[bool, bool]:
@@ -154,13 +187,6 @@ def view() -> tuple[bool, bool]:
 
 
 SCALE = (
-    "Common: the same colour is the same amount of evidence in every network, in units of its own score. Networks whose "
-    "scores are larger then look stronger; choose 'Each its own' to compare places only."
+    "Common: one colour is the same amount of evidence in every network, in units of its own score. Networks with larger "
+    "scores then look stronger; choose 'Each its own' to compare only where the evidence lies."
 )
-
-
-def estimate(missing: Sequence[Network], asked: Asked) -> float:
-    """Seconds to ask these networks: loading, and the method's passes."""
-    method = METHODS[asked.method]
-    forward, backward = method.cost(check_options(method.run, {}))
-    return sum(0.5 + (forward + 2 * backward) * network_outputs.pass_seconds(network.id) for network in missing)

@@ -1,23 +1,28 @@
-"""What stands under the columns of the model-comparison page: agreement, differences, many pictures, downloads."""
+"""The sections under the columns of the page Model comparison: agreement, difference, many pictures, downloads."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 from PIL import Image
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
-from xai_core.app.networks.columns import COLUMN, Asked
+from xai_core.app.networks.columns import COLUMN, NetworkQuestion
 from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, session, turns
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
+from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadPicture
+from xai_core.core.runtime import Track
 from xai_core.data import datasets
 from xai_core.data.image_io import SUFFIXES
 from xai_core.data.samples import SAMPLES
@@ -29,13 +34,18 @@ MOST_PICTURES = 200
 Answers = Mapping[Network, Answer]
 
 
-def _maps(found: Answers) -> dict[Network, Explanation]:
-    return {one: answer.explanation for one, answer in found.items() if isinstance(answer.explanation, Explanation)}
+def _maps(answers: Answers) -> dict[str, Explanation]:
+    """The maps of the networks that gave one, by the networks' titles."""
+    return {
+        network.title: answer.explanation
+        for network, answer in answers.items()
+        if isinstance(answer.explanation, Explanation)
+    }
 
 
-def agreement(found: Answers) -> None:
-    """How far maps agree, and how far predictions do."""
-    maps = _maps(found)
+def agreement(answers: Answers) -> None:
+    """Agreement of the maps, and of the predictions."""
+    maps = _maps(answers)
     measure = st.segmented_control(
         "Measure of the maps", map_agreement.MEASURES, default="spearman", required=True,
         format_func=lambda id: map_agreement.MEASURES[id][0], key="measure", **LINK,
@@ -44,38 +54,38 @@ def agreement(found: Answers) -> None:
     with first:
         st.markdown("**Maps**")
         if len(maps) < 2:
-            st.info("Two networks with a map are needed.")
+            st.info("This needs two networks with a map.")
         else:
             matrix = map_agreement.agreement(list(maps.values()), measure)
-            _matrix(matrix, [one.title for one in maps], map_agreement.MEASURES[measure][0])
+            _matrix(matrix, list(maps), map_agreement.MEASURES[measure][0])
             st.caption(
                 f"On {map_agreement.GRID} x {map_agreement.GRID} cells of the part of the picture that all of them saw. "
                 "Supervised networks come first, then self-supervised, then untrained ones."
             )
     with second:
         st.markdown("**Predictions**")
-        same = compare_models.same_top(list(found.values()))
+        same = compare_models.same_top(list(answers.values()))
         if np.isnan(same):
-            st.info("Two networks with classes are needed.")
+            st.info("This needs two networks with classes.")
         else:
-            shared = compare_models.shared_top(list(found.values()))
-            _matrix(shared, [one.title for one in found], "Share of the five most probable classes in common")
-            st.caption(f"Pairs with the same first guess: {same:.0%}. Classes are matched by name.")
+            shared = compare_models.shared_top(list(answers.values()))
+            _matrix(shared, [network.title for network in answers], "Share of the five most probable classes in common")
+            st.caption(f"Pairs of networks with the same top class: {same:.0%}. Classes are matched by name.")
 
 
-def _matrix(matrix: np.ndarray, names: Sequence[str], said: str) -> None:
-    chart = common.agreement_matrix(matrix, names, said)
+def _matrix(matrix: NDArray[np.floating], names: Sequence[str], measure: str) -> None:
+    chart = common.agreement_matrix(matrix, names, measure)
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     pairs = pairs[np.isfinite(pairs)]
-    reach = f"{pairs.min():.2f} to {pairs.max():.2f}" if len(pairs) else "nothing to compare"
-    st.altair_chart(chart, width="content", alt=f"{said} of {', '.join(names)}: {reach}.")
+    values = f"{pairs.min():.2f} to {pairs.max():.2f}" if len(pairs) else "nothing to compare"
+    st.altair_chart(chart, width="content", alt=f"{measure} of {', '.join(names)}: {values}.")
 
 
-def difference(found: Answers, chosen: Chosen) -> None:
-    """Where one network looks and another does not."""
-    maps = {one.title: explanation for one, explanation in _maps(found).items()}
+def difference(answers: Answers, chosen: Chosen) -> None:
+    """The difference of the maps of two networks."""
+    maps = _maps(answers)
     if len(maps) < 2:
-        st.info("Two networks with a map are needed.")
+        st.info("This needs two networks with a map.")
         return
     with st.container(horizontal=True):
         first = st.selectbox("First", list(maps), 0, key="first", width=320, **LINK)
@@ -83,128 +93,139 @@ def difference(found: Answers, chosen: Chosen) -> None:
     if first == second:
         st.info("Choose two different networks.")
         return
-    apart = compare_models.difference(maps[first], maps[second])
-    scale = rendering.scale_of(apart, clip=100.0)
-    alt = f"{first} minus {second}: {rendering.alt_text(apart, 'difference')}"
-    display.map_picture(apart, chosen, scale, True, alt, 2 * COLUMN)
+    difference_map = compare_models.difference(maps[first], maps[second])
+    scale = rendering.scale_of(difference_map, clip=100.0)
+    alt = f"{first} minus {second}: {rendering.alt_text(difference_map, 'difference')}"
+    display.map_picture(difference_map, chosen, scale, True, alt, 2 * COLUMN)
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
     st.caption(
-        f"Warm: {first} puts more weight there; cool: {second} does. Each map is divided by its largest magnitude first, "
-        f"because their units differ. Scale symmetric about zero, {scale.low:.2g} to {scale.high:.2g}, over the part both "
-        f"saw. Rank correlation of the two maps: {rho:.2f}."
+        f"Warm: {first} puts more weight there; cool: {second} does. Each map is first divided by its largest magnitude, "
+        f"because their units differ. The scale is symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that "
+        f"both networks saw is shown. Rank correlation of the two maps: {rho:.2f}."
     )
 
 
-def pictures(wanted: Sequence[Network], asked: Asked) -> None:
-    """The same question for many pictures, as a table: the one on which networks differ most comes first."""
-    chosen = _many()
-    if not chosen:
+def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
+    """The same question about many pictures, as a table. The picture on which the networks differ most comes first."""
+    sources = _many()
+    if not sources:
         return
-    name = f"table {sorted(chosen)} {wanted} {asked}"
+    method = METHODS[question.method]
+    name = text_digest(f"table of networks {_digests(sources)} {networks} {question} {method.version}")
     rows = cache.get(name)
-    forward, backward = METHODS[asked.method].usual_cost
-    seconds = sum(len(chosen) * (1 + forward + 2 * backward) * network_outputs.pass_seconds(one.id) for one in wanted)
-    if rows is None and progress.should_start(name, seconds, button="Ask all"):
+    forward, backward = method.usual_cost
+    passes = len(sources) * (1 + forward + 2 * backward)
+    seconds = sum(passes * network_outputs.pass_seconds(network.id) for network in networks)
+    if rows is None and progress.should_start(name, seconds, button="Compute the table"):
         with progress.bar(name) as bar:
-            rows = turns.in_turn(lambda track: _table(wanted, chosen, asked, track), bar, "Pictures")
+            rows = turns.in_turn(lambda track: _table(networks, sources, question, track), bar, "Pictures")
             cache.put(name, rows)
     if rows is None:
         return
     table = pd.DataFrame(rows)
-    percent = {name: st.column_config.NumberColumn(format="percent") for name in table if name.endswith("probability")}
-    st.dataframe(table, hide_index=True, column_config=percent | {"map agreement": _NUMBER, "same top class": _PERCENT})
-    st.caption("Map agreement: mean rank correlation over all pairs of networks. Click a heading to sort by it.")
+    columns = {name: _PERCENT for name in map(str, table) if name.endswith("probability")}
+    columns |= {"map agreement": _NUMBER, "same top class": _PERCENT}
+    st.dataframe(table, hide_index=True, column_config=columns)
+    st.caption("Map agreement: mean rank correlation over all pairs of networks. Click a column heading to sort by it.")
     display.downloads({"Table (CSV)": ("networks.csv", "text/csv", table.to_csv(index=False))})
-
-
-BUNDLED, YOURS = "The bundled photographs", "Your pictures"
-
-
-def _many() -> dict[str, Image.Image | Path]:
-    """The pictures to ask about, by name: the samples, an upload, or a folder under `data/`."""
-    folders = {name: path for name, path in datasets.offered().items() if path.is_dir()}
-    source = st.selectbox(
-        "Pictures", [BUNDLED, *folders, YOURS], key="many", width=420,
-        help="Folders under `data/` (XAI_DATA names others) are listed here.", **LINK,
-    )  # fmt: skip
-    if source == BUNDLED:
-        return {one.title: cache.sample(id) for id, one in SAMPLES.items()}
-    if source == YOURS:
-        files = st.file_uploader(
-            f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
-        )
-        found, unreadable = _opened((files or [])[:MOST_PICTURES])
-        for line in unreadable:
-            st.warning(line)
-        return found
-    dataset = datasets.open_folder(folders[source])
-    if len(dataset.samples) > MOST_PICTURES:
-        st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
-    step = max(1, len(dataset.samples) // MOST_PICTURES)
-    return {one.name: folders[source] / one.name for one in dataset.samples[::step][:MOST_PICTURES]}
 
 
 _NUMBER = st.column_config.NumberColumn(format="%.2f")
 _PERCENT = st.column_config.NumberColumn(format="percent")
+BUNDLED, YOURS = "The bundled photographs", "Your pictures"
+Source = Image.Image | Path
 
 
-def _opened(files) -> tuple[dict[str, Image.Image], list[str]]:
-    """Pictures by name, and a line for each file that is none."""
-    found, unreadable = {}, []
+def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:
+    """The name and a digest of each picture: of its pixels, or of its file's path, size and time."""
+    digests = []
+    for name, source in sorted(sources.items()):
+        if isinstance(source, Path):
+            status = source.stat()
+            digests.append((name, text_digest(f"{source} {status.st_size} {status.st_mtime_ns}")))
+        else:
+            digests.append((name, array_digest(np.asarray(source))))
+    return digests
+
+
+def _many() -> dict[str, Source]:
+    """The pictures of the table, by name: the samples, uploads, or a folder under `data/`."""
+    folders = {name: path for name, path in datasets.offered().items() if path.is_dir()}
+    choice = st.selectbox(
+        "Pictures", [BUNDLED, *folders, YOURS], key="many", width=420,
+        help="Folders under `data/`, and under the folders named by XAI_DATA, are listed here.", **LINK,
+    )  # fmt: skip
+    if choice == BUNDLED:
+        return {sample.title: cache.sample(id) for id, sample in SAMPLES.items()}
+    if choice == YOURS:
+        files = st.file_uploader(
+            f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
+        )
+        return _opened((files or [])[:MOST_PICTURES])
+    dataset = datasets.open_folder(folders[choice])
+    if len(dataset.samples) > MOST_PICTURES:
+        st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
+    step = max(1, len(dataset.samples) // MOST_PICTURES)
+    return {sample.name: folders[choice] / sample.name for sample in dataset.samples[::step][:MOST_PICTURES]}
+
+
+def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:
+    """The uploaded pictures, by name. A warning names each file that is no picture."""
+    pictures: dict[str, Source] = {}
     for file in files:
-        data = file.getvalue()
         try:
-            found[file.name] = session.decoded(data)
+            pictures[file.name] = session.decoded(file.getvalue())
         except BadPicture as error:
-            unreadable.append(f"{file.name}: {error}")
-    return found, unreadable
+            st.warning(f"{file.name}: {error}")
+    return pictures
 
 
-def _table(wanted: Sequence[Network], every: Mapping[str, Image.Image | Path], asked: Asked, track) -> list[dict]:
-    """`compare_on`, with networks told apart by their titles (two checkpoints of one model are two networks)."""
-    by_title = {one.title: one for one in wanted}
-    reference = cache.sample(asked.reference) if asked.reference else None
+def _table(
+    networks: Sequence[Network], sources: Mapping[str, Source], question: NetworkQuestion, track: Track
+) -> list[dict[str, Any]]:
+    """`compare_on`, with networks named by their titles, since two checkpoints of one model are two networks."""
+    by_title = {network.title: network for network in networks}
+    reference = cache.sample(question.reference) if question.reference else None
     return compare_models.compare_on(
-        list(by_title), every, asked.method,
+        list(by_title), sources, question.method,
         load=lambda title: loaded_models.model(by_title[title].id, by_title[title].checkpoint),
-        target=asked.target, reference=reference, track=track,
+        target=question.target, reference=reference, track=track,
     )  # fmt: skip
 
 
-def downloads(found: Answers, chosen: Chosen, asked: Asked) -> None:
-    """Everything on the page: one sheet, the raw maps, the predictions and settings."""
-    maps = {one.title: explanation for one, explanation in _maps(found).items()}
+def downloads(answers: Answers, chosen: Chosen, question: NetworkQuestion) -> None:
+    """All answers of the page: one sheet, the raw maps, the predictions and settings."""
+    maps = _maps(answers)
     if not maps:
         st.info("There is no map to download.")
         return
 
     def sheet() -> bytes:
-        drawn = {}
-        for title, one in maps.items():
-            scale = rendering.scale_of(one)
-            part_of, part = rendering.seen_part(one, chosen.picture, 600)
-            words = f"{title}: {one.target} = {one.target_value:.3g}. {scale.words}"
-            drawn[words] = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
-        return export.png_bytes(
-            rendering.sheet({f"Input, {asked.words}": chosen.picture} | drawn), next(iter(maps.values()))
-        )
+        panels = {f"Input, {question.words}": chosen.picture}
+        for title, explanation in maps.items():
+            scale = rendering.scale_of(explanation)
+            part_of, part = rendering.seen_part(explanation, chosen.picture, 600)
+            words = f"{title}: {explanation.target} = {explanation.target_value:.3g}. {scale.words}"
+            panels[words] = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
+        return export.png_bytes(rendering.sheet(panels), next(iter(maps.values())))
 
     def settings() -> str:
-        said = {
-            one.title: {
+        described = {
+            network.title: {
                 "predictions": [prediction._asdict() for prediction in answer.predictions],
                 "explanation": answer.explanation.settings()
                 if isinstance(answer.explanation, Explanation)
                 else str(answer.explanation),
             }
-            for one, answer in found.items()
+            for network, answer in answers.items()
         }
-        return json.dumps(said, indent=2, default=str)
+        return json.dumps(described, indent=2, default=str)
 
-    stem = f"{chosen.name}_networks_{asked.method}"
-    kinds = {
-        "One sheet (PNG)": (f"{stem}.png", "image/png", sheet),
-        "Raw maps (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_of_many(maps)),
-        "Predictions and settings (JSON)": (f"{stem}.json", "application/json", settings),
-    }
-    display.downloads(kinds)
+    stem = f"{chosen.name}_networks_{question.method}"
+    display.downloads(
+        {
+            "One sheet (PNG)": (f"{stem}.png", "image/png", sheet),
+            "Raw maps (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_of_many(maps)),
+            "Predictions and settings (JSON)": (f"{stem}.json", "application/json", settings),
+        }
+    )

@@ -7,6 +7,7 @@ from typing import Literal
 import streamlit as st
 from PIL import Image
 
+from xai_core.app.shared import session
 from xai_core.app.shared.widgets import Chosen
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
@@ -41,22 +42,22 @@ def map_picture(
 
 
 def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
-    """A small version of a dataset's picture; a short text if it cannot be read any more."""
-    small = _thumbnail(dataset.digest, path, dataset)
-    if small is None:
-        st.caption("This file can no longer be read.")
-    else:
-        st.image(small, alt=alt)
-
-
-@st.cache_data(max_entries=2000, show_spinner=False)
-def _thumbnail(dataset_digest: str, path: str, _dataset: Dataset) -> Image.Image | None:
+    """Show a small version of a dataset's picture; a short text if it cannot be read any more."""
     try:
-        picture = _dataset.open(path)
+        st.image(small_picture(dataset, path), alt=alt)
     except BadPicture:
-        return None
-    picture.thumbnail((THUMBNAIL, THUMBNAIL))
-    return picture
+        st.caption("This file can no longer be read.")
+
+
+def small_picture(dataset: Dataset, path: str) -> Image.Image:
+    """A dataset's picture with no side longer than THUMBNAIL, held in the session. Raises BadPicture."""
+
+    def make() -> Image.Image:
+        picture = dataset.open(path)
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        return picture
+
+    return session.picture(f"thumbnail {dataset.content(path)}", make)
 
 
 File = tuple[str, str, Callable[[], bytes | str] | bytes | str]

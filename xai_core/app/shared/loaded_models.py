@@ -1,13 +1,13 @@
-"""The models in memory, shared by all sessions and bounded by bytes: the least recently used goes first.
+"""The models in memory, shared by all sessions and bounded by bytes: the least recently used one is removed first.
 
-Imports no torch until a model is wanted, so that Home can say at once what is loaded.
+Imports no torch before a model is loaded, so that Home can list the loaded models at once.
 """
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import cachetools
 import streamlit as st
@@ -30,7 +30,7 @@ def budget() -> int:
 
 @dataclass
 class _Loaded:
-    models: cachetools.LRUCache = field(
+    models: cachetools.LRUCache[tuple[str, str], ExplainableModel] = field(
         default_factory=lambda: cachetools.LRUCache(budget(), lambda model: min(model.nbytes, budget()))
     )
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -42,9 +42,9 @@ def _loaded() -> _Loaded:
 
 
 def fetch(card: Card, checkpoint: Checkpoint) -> None:
-    """Download what is missing of a model's weights, with a bar. Raises WeightsUnavailable.
+    """Download the missing files of a model's weights, with a progress bar. Raises WeightsUnavailable.
 
-    A page that goes on to something else stops it; what has come is kept.
+    The download stops when the page is run again; the next one continues with the part that is there.
     """
     if locate.find(checkpoint):
         return
@@ -60,25 +60,25 @@ def fetch(card: Card, checkpoint: Checkpoint) -> None:
 
 
 def model(id: str, checkpoint: str) -> ExplainableModel:
-    """A model of the catalogue, from memory or loaded now. One loads at a time; room is made before, not after.
+    """A model of the catalogue, from memory or loaded now. Raises WeightsUnavailable, BadCard.
 
-    Raises WeightsUnavailable, BadCard.
+    One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading.
     """
     from xai_core.models.loading import load_model
 
-    held = _loaded()
-    with held.lock:
-        found = held.models.get((id, checkpoint))
-        if found is None:
-            expected = min(1e6 * find_card(id).checkpoints[0].megabytes, held.models.maxsize)
-            while held.models.currsize + expected > held.models.maxsize:
-                held.models.popitem()
-            held.models[id, checkpoint] = found = load_model(id, checkpoint, half=settings.HALF.value())
-        return found
+    loaded = _loaded()
+    with loaded.lock:
+        model = loaded.models.get((id, checkpoint))
+        if model is None:
+            expected = min(1e6 * find_card(id).checkpoints[0].megabytes, loaded.models.maxsize)
+            while loaded.models.currsize + expected > loaded.models.maxsize:
+                loaded.models.popitem()
+            loaded.models[id, checkpoint] = model = load_model(id, checkpoint, half=settings.HALF.value())
+        return model
 
 
-def in_memory() -> list[tuple[str, str, Any]]:
-    """(id, checkpoint, bytes) of what is loaded now."""
-    held = _loaded()
-    with held.lock:
-        return [(id, checkpoint, one.nbytes) for (id, checkpoint), one in held.models.items()]
+def in_memory() -> list[tuple[str, str, int]]:
+    """(id, checkpoint, bytes) of each loaded model."""
+    loaded = _loaded()
+    with loaded.lock:
+        return [(id, checkpoint, model.nbytes) for (id, checkpoint), model in loaded.models.items()]

@@ -6,14 +6,16 @@ import streamlit as st
 
 from xai_core.app.shared import loaded_models
 from xai_core.app.shared.widgets import LINK
+from xai_core.models.card import Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards, find_card
 
 MOST = 6
+GROUPS = SUPERVISED, SELF_SUPERVISED, UNTRAINED = "Supervised", "Self-supervised", "Untrained"
 
 
 class Network(NamedTuple):
-    """A choice: a model of the catalogue with one of its checkpoints, or its untrained twin."""
+    """A model of the catalogue with one of its checkpoints, or its untrained twin."""
 
     id: str
     checkpoint: str
@@ -27,46 +29,60 @@ class Network(NamedTuple):
 
     @property
     def ready(self) -> bool:
-        found = [one for one in find_card(self.id).checkpoints if one.id == self.checkpoint]
-        return not found or locate.find(found[0]) is not None
+        """Whether its weights are on this machine."""
+        if self.checkpoint == loaded_models.RANDOM:
+            return True
+        return locate.find(self._card_checkpoint) is not None
+
+    @property
+    def megabytes(self) -> int:
+        """Size of the checkpoint's files in MB; 0 for an untrained twin."""
+        return 0 if self.checkpoint == loaded_models.RANDOM else self._card_checkpoint.megabytes
+
+    @property
+    def _card_checkpoint(self) -> Checkpoint:
+        return next(checkpoint for checkpoint in find_card(self.id).checkpoints if checkpoint.id == self.checkpoint)
 
     @property
     def group(self) -> str:
-        """What the columns are grouped by."""
+        """One of GROUPS."""
         if self.checkpoint == loaded_models.RANDOM:
-            return "Untrained"
-        return "Self-supervised" if "self-supervised" in find_card(self.id).supervision else "Supervised"
+            return UNTRAINED
+        return SELF_SUPERVISED if "self-supervised" in find_card(self.id).supervision else SUPERVISED
 
 
 def choices() -> list[Network]:
     """Every checkpoint of every model, then the untrained twins."""
-    every = [Network(card.id, one.id) for card in cards().values() for one in card.checkpoints]
-    return every + [Network(card.id, loaded_models.RANDOM) for card in cards().values()]
+    trained = [Network(card.id, checkpoint.id) for card in cards().values() for checkpoint in card.checkpoints]
+    return trained + [Network(card.id, loaded_models.RANDOM) for card in cards().values()]
 
 
 def choose() -> list[Network]:
-    """The networks to compare, grouped: supervised, self-supervised, untrained."""
-    every = choices()
-    ready = [one for one in every if one.ready and one.checkpoint != loaded_models.RANDOM]
-    alike = [one for one in ready if find_card(one.id).classes == find_card(ready[0].id).classes]
-    default = [*alike[:2], Network(ready[0].id, loaded_models.RANDOM)] if ready else []
-    by_title = {one.title: one for one in every}
-    chosen = st.multiselect(
-        f"Networks (2 to {MOST})", list(by_title), [one.title for one in default], max_selections=MOST, key="networks",
-        help=CHOICE, **LINK,
+    """The networks to compare, in the order of GROUPS."""
+    by_title = {network.title: network for network in choices()}
+    titles = st.multiselect(
+        f"Networks (2 to {MOST})", list(by_title), [network.title for network in _default()], max_selections=MOST,
+        key="networks", help=CHOICE, **LINK,
     )  # fmt: skip
-    missing = [one for one in map(by_title.get, chosen) if not one.ready]
+    networks = [by_title[title] for title in titles]
+    missing = [f"{network.title} ({network.megabytes} MB)" for network in networks if not network.ready]
     if missing:
-        st.caption("To be fetched first: " + ", ".join(f"{one.title} ({_megabytes(one)} MB)" for one in missing))
-    order = ("Supervised", "Self-supervised", "Untrained")
-    return sorted(map(by_title.get, chosen), key=lambda one: order.index(one.group))
+        st.caption("To be downloaded first: " + ", ".join(missing))
+    return sorted(networks, key=lambda network: GROUPS.index(network.group))
+
+
+def _default() -> list[Network]:
+    """Two networks with the same classes whose weights are here, and the untrained twin of the first."""
+    ready = [network for network in choices() if network.ready and network.group != UNTRAINED]
+    if not ready:
+        return []
+    classes = find_card(ready[0].id).classes
+    comparable = [network for network in ready if find_card(network.id).classes == classes]
+    return [*comparable[:2], Network(ready[0].id, loaded_models.RANDOM)]
 
 
 CHOICE = (
-    "Networks are loaded in turn; the least recently used one leaves when memory is short. An untrained twin has the same "
-    "layers with random weights: what its map shares with the trained one comes from the architecture and the picture."
+    "Networks are loaded one after the other; when memory is short, the least recently used one is removed. An untrained "
+    "twin has the same layers with random weights: what its map shares with that of the trained network comes from the "
+    "architecture and the picture."
 )
-
-
-def _megabytes(network: Network) -> int:
-    return next(one.megabytes for one in find_card(network.id).checkpoints if one.id == network.checkpoint)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from xai_core.app.shared import cache
 from xai_core.data.preprocessing import Prepared
+from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel, Prediction
 
 UNMEASURED_SECONDS = 0.1  # assumed for one pass of a model that has not run in this process
@@ -42,9 +43,8 @@ def note_pass_seconds(model: str, seconds: float) -> None:
 
 def logits(model: ExplainableModel, prepared: Prepared) -> NDArray[np.float32]:
     """The model's logits for a picture, shape (K,). Also records the time of one pass."""
-    return cache.get_or_compute(
-        f"logits {model.id} {model.fingerprint} {prepared.digest}", lambda: _timed_logits(model, prepared)
-    )
+    request = Request(model, (prepared,), target=None, method="logits")
+    return cache.get_or_compute(request.key, lambda: _timed_logits(model, prepared))
 
 
 def _timed_logits(model: ExplainableModel, prepared: Prepared) -> NDArray[np.float32]:
@@ -67,5 +67,5 @@ def ranked(model: ExplainableModel, prepared: Prepared) -> list[Prediction]:
 def embedding(model: ExplainableModel, picture: Image.Image) -> torch.Tensor:
     """The embedding of a picture, shape (1, E)."""
     prepared = model.prepare(picture)
-    key = f"embedding {model.id} {model.fingerprint} {prepared.digest}"
-    return torch.from_numpy(cache.get_or_compute(key, lambda: model.embed(prepared.pixels).cpu().numpy()))
+    request = Request(model, (prepared,), target=None, method="embedding")
+    return torch.from_numpy(cache.get_or_compute(request.key, lambda: model.embed(prepared.pixels).cpu().numpy()))

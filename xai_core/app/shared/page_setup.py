@@ -1,4 +1,4 @@
-"""What every page starts with. Imports no torch."""
+"""The first call of every page. Imports no torch."""
 
 import streamlit as st
 from altair.utils import schemapi
@@ -6,13 +6,13 @@ from altair.utils import schemapi
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 
-# Every part of a chart would be checked against Vega-Lite's schema as it is made; the tests do that, and Streamlit once
-# more with the whole chart. On a page it is most of the time between two results.
+# Altair would validate every part of a chart as it is created, which takes most of the time between two results. The tests
+# validate the charts, and Streamlit validates each whole chart.
 schemapi.disable_debug_mode()
 
-# Streamlit cuts off a chart that is wider than the window; here one can move it sideways.
+# Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways.
 WIDE_CHARTS = '<style>[data-testid="stVegaLiteChart"] { overflow: auto hidden; }</style>'
-ICON = settings.RESOURCES / "docs" / "icon.png"  # a file of ours: Streamlit fetches named icons from elsewhere
+ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
 def page(title: str) -> None:

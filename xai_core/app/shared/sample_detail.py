@@ -1,11 +1,15 @@
-"""One sample: why the predicted class, why not the true one, what tips the scales; and its nearest correct neighbours."""
+"""One sample of a dataset: maps of its predicted class, true class and their margin; its nearest neighbours; its note."""
+
+from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from xai_core.app.shared import display, explanations, progress, session
 from xai_core.app.shared.widgets import LINK, MARGIN, OWN, Chosen
@@ -14,7 +18,9 @@ from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
+from xai_core.data.preprocessing import Prepared
 from xai_core.explanation import heatmaps, rendering
+from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import ClassLogit, ClassMargin, Target
 from xai_core.models.explainable import ExplainableModel
@@ -24,81 +30,84 @@ from xai_core.review.notes import Note
 
 NEAREST = 5
 SINGLE = "pages/1_Single_image.py"
-WIDTH = 220
+WIDTH = 220  # pixels: width of a map
+Embeddings = NDArray[np.floating]
 
 
-def show(kept: pd.DataFrame, row: pd.Series, dataset: Dataset, model: ExplainableModel) -> None:
-    """Everything about one sample, below the gallery."""
+def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: ExplainableModel) -> None:
+    """Everything about the sample `row`; `rows` are the samples among which its neighbours are found."""
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
     except BadPicture as error:
         st.error(f"{row['path']}: {error}")
         return
-    right = row["true"] == row["predicted"]
+    right = bool(row["true"] == row["predicted"])
     st.subheader(f"{row['path']}")
-    said = ", ".join(
+    top_five = ", ".join(
         f"{first_name(name)} {share:.1%}" for name, share in zip(row["top5"], row["top5_probability"], strict=True)
     )
-    verdict = "rightly" if right else f"but it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
-    st.markdown(f"Called **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {said}.")
+    verdict = "correct" if right else f"wrong: it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
+    st.markdown(f"Predicted **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
     explained(row, chosen, dataset, model)
     neighbours, words = st.columns([1.6, 1])
     with neighbours:
-        _nearest(kept, row, dataset)
+        _nearest(rows, row, dataset)
     with words:
         note_form(dataset, row["path"])
 
 
-def _targets(row: pd.Series, right: bool) -> dict[str, Target]:
-    """What is asked: both classes and their margin; of a right answer, its class and its margin over the next."""
-    said, true = int(row["predicted_index"]), int(row["true_index"])
+def _targets(row: pd.Series[Any], right: bool) -> dict[str, Target]:
+    """The targets of the maps, by their headings: both classes and their margin; if they are one class, that class alone."""
+    predicted, true = int(row["predicted_index"]), int(row["true_index"])
     name, other = first_name(row["predicted"]), first_name(row["true"])
     if right:
-        return {f"Why {name} (rightly)": ClassLogit((said,))}
+        return {f"Why {name} (correct)": ClassLogit((predicted,))}
     return {
-        f"Why {name} (predicted)": ClassLogit((said,)),
+        f"Why {name} (predicted)": ClassLogit((predicted,)),
         f"Why {other} (true)": ClassLogit((true,)),
-        f"Why {name} and not {other}": ClassMargin((said,), (true,)),
+        f"Why {name} and not {other}": ClassMargin((predicted,), (true,)),
     }
 
 
-def explained(row: pd.Series, chosen: Chosen, dataset: Dataset, model: ExplainableModel) -> None:
-    """The maps of the predicted class, the true one, and their margin, side by side; and a way to the single-image page.
+def explained(row: pd.Series[Any], chosen: Chosen, dataset: Dataset, model: ExplainableModel) -> None:
+    """Maps of the predicted class, the true class and their margin side by side, and a button to the single-image page.
 
-    `row` holds `path`, and of `predicted` and `true` the class's name and, as `..._index`, its number in the model.
+    `row` holds `path`, the names of the classes as `predicted` and `true`, and their indices in the model as
+    `predicted_index` and `true_index`.
     """
-    right = row["true"] == row["predicted"]
+    right = bool(row["true"] == row["predicted"])
     _explanations(row, right, chosen, model)
     with st.container(horizontal=True):
         st.button(
-            "Open on the single-image page", icon=":material/open_in_new:", key="to single",
+            "Open on the page Single image", icon=":material/open_in_new:", key="to single",
             on_click=_hand_over, args=(row, right, dataset, model),
         )  # fmt: skip
     if st.session_state.pop("to single image", False):
         st.switch_page(SINGLE, query_params={})  # without this, Streamlit refuses to leave bound settings behind
 
 
-def _explanations(row: pd.Series, right: bool, chosen: Chosen, model: ExplainableModel) -> None:
+def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: ExplainableModel) -> None:
     fitting = [id for id, method in METHODS.items() if method.misfit(model) is None]
     method = st.selectbox(
         "Method", fitting, fitting.index("hires_cam") if "hires_cam" in fitting else 0,
         format_func=lambda id: METHODS[id].title, key="method", **LINK,
     )  # fmt: skip
-    wanted = {words: _run(model, chosen, target, method) for words, target in _targets(row, right).items()}
-    every = list(wanted.values())
-    name = explanations.name_of("drawer", every)
-    now = progress.should_start(name, sum(run.estimate for run in every if explanations.find(run) is None))
-    found = {run.key: result for run, result in explanations.compute_each(every, name, now, st.empty())}
-    maps = [one for one in found.values() if isinstance(one, Explanation)]
-    signed = [one for one in maps if one.signed] or maps
+    prepared = model.prepare(chosen.picture)
+    requests = {heading: _request(model, prepared, target, method) for heading, target in _targets(row, right).items()}
+    name = joint_key("sample detail", requests.values())
+    now = progress.should_start(name, explanations.missing_seconds(list(requests.values())))
+    computed = explanations.compute_each(list(requests.values()), name, now, st.empty())
+    results = {request.key: result for request, result in computed}
+    maps = [result for result in results.values() if isinstance(result, Explanation)]
+    signed = [explanation for explanation in maps if explanation.signed] or maps
     with st.container(horizontal=True, gap="small"):
         with st.container(width=WIDTH):
             st.markdown("**The picture**")
             st.image(chosen.picture, alt=f"{row['path']}, the whole picture")
-        for words, run in wanted.items():
+        for heading, request in requests.items():
             with st.container(width=WIDTH):
-                st.markdown(f"**{words}**")
-                result = found.get(run.key)
+                st.markdown(f"**{heading}**")
+                result = results.get(request.key)
                 if isinstance(result, XaiError):
                     st.error(str(result))
                 elif result is not None:
@@ -106,31 +115,31 @@ def _explanations(row: pd.Series, right: bool, chosen: Chosen, model: Explainabl
     if maps:
         scale = rendering.scale_of(*signed)
         st.caption(
-            f"{METHODS[method].title}, values in logits. Colours: {scale.words}. The difference of the two classes' maps "
-            "is that of the margin where the method is linear in the target, as HiResCAM is."
+            f"{METHODS[method].title}, values in logits. Colours: {scale.words}. If the method is linear in the target, as "
+            "HiResCAM is, the map of the margin is the difference of the maps of the two classes."
         )
 
 
-def _run(model: ExplainableModel, chosen: Chosen, target: Target, method: str) -> explanations.Run:
-    """With the evidence against the target, where the method can show it: only so are three maps one story."""
-    run = explanations.runs(model, chosen, target, [method])[0]
-    return replace(run, options=run.options | {"relu": False}) if "relu" in run.options else run
+def _request(model: ExplainableModel, prepared: Prepared, target: Target, method: str) -> Request:
+    """The request for one map, with evidence against the target if the method can show it, so that maps are comparable."""
+    (request,) = explanations.requests(model, prepared, target, [method])
+    return replace(request, options={**request.options, "relu": False}) if "relu" in request.options else request
 
 
 def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
     part_of, part = rendering.seen_part(result, chosen.picture, 2 * WIDTH)
-    drawn = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
-    st.image(rendering.encoded(drawn, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
+    image = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
+    st.image(rendering.encoded(image, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
     place = heatmaps.centre_of_mass_words(result.heatmap)
     st.caption(f"{result.target} = {result.target_value:.3g}. Most evidence for it: {place}.")
-    for trouble in result.health:
-        st.warning(trouble)
+    for problem in result.health:
+        st.warning(problem)
 
 
-def _hand_over(row: pd.Series, right: bool, dataset: Dataset, model: ExplainableModel) -> None:
-    """Keep the picture as if it had been uploaded, and ask the same question of it on the other page."""
-    given = dataset.read(row["path"])
-    data = given if isinstance(given, bytes) else Path(given).read_bytes()
+def _hand_over(row: pd.Series[Any], right: bool, dataset: Dataset, model: ExplainableModel) -> None:
+    """Store the picture as the session's upload, and pass the same question to the page Single image."""
+    content = dataset.read(row["path"])
+    data = content if isinstance(content, bytes) else Path(content).read_bytes()
     session.keep_upload(bytes_digest(data), data, not_the_linked=False)
     method = st.session_state["method"]
     settings = {
@@ -146,11 +155,11 @@ def _hand_over(row: pd.Series, right: bool, dataset: Dataset, model: Explainable
     st.session_state["to single image"] = True
 
 
-def _nearest(kept: pd.DataFrame, row: pd.Series, dataset: Dataset) -> None:
-    """The pictures that the network finds most alike among those it gets right."""
+def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset) -> None:
+    """The correctly classified pictures whose embeddings are most similar to this one's."""
     st.markdown("**Nearest correctly classified pictures**")
-    right = kept[(kept["true"] == kept["predicted"]) & (kept["path"] != row["path"])]
-    if "embedding" not in kept or not len(right):
+    right = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != row["path"])]
+    if "embedding" not in rows or not len(right):
         st.caption("None among the pictures that pass the filters.")
         return
     near = nearest(np.asarray(row["embedding"]), np.stack(right["embedding"].to_list()))[:NEAREST]
@@ -159,18 +168,19 @@ def _nearest(kept: pd.DataFrame, row: pd.Series, dataset: Dataset) -> None:
         for place in near:
             other = right.iloc[place]
             with st.container(width=110):
-                display.thumbnail(dataset, other["path"], f"{other['path']}, rightly called {other['true']}")
+                display.thumbnail(dataset, other["path"], f"{other['path']}, correctly predicted as {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
                 st.caption(f"{first_name(other['true'])}, cosine {cosine:.2f}")
 
 
-def nearest(own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Places of the others (n, E) in falling order of their cosine to one embedding (E,)."""
+def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:
+    """Indices of `others` (n, E), sorted by falling cosine to the embedding `own` (E,)."""
     return np.argsort(-_cosine(own, others), kind="stable")
 
 
-def _cosine(own: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return others @ own / (np.linalg.norm(others, axis=1) * np.linalg.norm(own)).clip(min=1e-12)
+def _cosine(own: Embeddings, others: Embeddings) -> Embeddings:
+    cosines: Embeddings = others @ own / (np.linalg.norm(others, axis=1) * np.linalg.norm(own)).clip(min=1e-12)
+    return cosines
 
 
 def note_form(dataset: Dataset, path: str) -> None:

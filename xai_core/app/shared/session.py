@@ -1,10 +1,10 @@
-"""What one visitor's session holds beside its widgets, by name.
+"""What one visitor's session holds beside its widgets: the upload, messages, cancelled work.
 
-Widgets keep their own state: each has `bind="query-params"`, so that the address of the page is a link to what it shows.
+Widgets hold their own state: each has `bind="query-params"`, so that the address of the page is a link to what it shows.
 """
 
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import cachetools
@@ -14,14 +14,17 @@ from PIL import Image
 from xai_core.core.cache_key import bytes_digest
 from xai_core.data.image_io import open_picture
 
-DECODED_BYTES = 128 * 2**20  # decoded uploads that one session holds
+PICTURE_BYTES = 128 * 2**20  # decoded pictures that one session holds
+MOST_RESULTS = 64  # results with parts of pictures that one session holds
 UPLOAD = "upload"  # also the name of the upload's SHA-256 in the address
 RETRY_SECONDS = 120
 
 
 class Upload(NamedTuple):
-    """A picture the visitor brought: its SHA-256, its bytes (which stay in this session), and whether a link that was
-    opened here asked for another one."""
+    """The picture that the visitor uploaded: its SHA-256 and its bytes.
+
+    `not_the_linked`: the session was opened by a link that was made with another picture.
+    """
 
     digest: str
     data: bytes
@@ -29,100 +32,134 @@ class Upload(NamedTuple):
 
 
 def upload() -> Upload | None:
-    return st.session_state.get("uploaded")
+    """The session's uploaded picture; None if there is none."""
+    upload: Upload | None = st.session_state.get("uploaded")
+    return upload
 
 
 def keep_upload(digest: str, data: bytes, not_the_linked: bool) -> None:
+    """Store a picture as the session's upload, in place of the one before."""
     st.session_state["uploaded"] = Upload(digest, data, not_the_linked)
 
 
-def decoded(data: bytes) -> Image.Image:
-    """The picture in an uploaded file, decoded once in this session. Raises BadPicture.
+def picture(key: str, make: Callable[[], Image.Image]) -> Image.Image:
+    """The picture that this session holds under `key`; if there is none, it is made now and held.
 
-    It is held in the session's own state: no other visitor can reach it, and it is gone when the session ends.
+    Pictures that come from uploads are held here and nowhere else: no other visitor can reach them, and they are gone when
+    the session ends. The least recently used ones leave when PICTURE_BYTES are exceeded.
     """
-    pictures = st.session_state.setdefault("decoded", cachetools.LRUCache(DECODED_BYTES, _picture_bytes))
-    digest = bytes_digest(data)
-    if digest in pictures:
-        picture: Image.Image = pictures[digest]
-        return picture
-    picture = open_picture(data)
-    if _picture_bytes(picture) <= DECODED_BYTES:
-        pictures[digest] = picture
-    return picture
+    pictures: cachetools.LRUCache[str, Image.Image] = st.session_state.setdefault(
+        "pictures", cachetools.LRUCache(PICTURE_BYTES, _picture_bytes)
+    )
+    held = pictures.get(key)
+    if held is not None:
+        return held
+    made = make()
+    if _picture_bytes(made) <= PICTURE_BYTES:
+        pictures[key] = made
+    return made
+
+
+def decoded(data: bytes) -> Image.Image:
+    """The picture in an uploaded file, decoded once in this session. Raises BadPicture."""
+    return picture(bytes_digest(data), lambda: open_picture(data))
 
 
 def _picture_bytes(picture: Image.Image) -> int:
     return picture.width * picture.height * len(picture.getbands())
 
 
+def get(key: str) -> Any:
+    """A result that this session alone holds, because it shows parts of a picture; None if there is none."""
+    return _results().get(key)
+
+
+def put(key: str, result: Any) -> None:
+    """Hold a result in this session alone. The least recently used ones leave when there are more than MOST_RESULTS."""
+    _results()[key] = result
+
+
+def _results() -> cachetools.LRUCache[str, Any]:
+    results: cachetools.LRUCache[str, Any] = st.session_state.setdefault("results", cachetools.LRUCache(MOST_RESULTS))
+    return results
+
+
 def hand_over(settings: dict[str, tuple[Any, str]]) -> None:
-    """What the widgets of the page that is opened next are set to, by their keys: the value, and how the address says it.
-    (A link inside a session would lose the settings that both pages have.)"""
+    """Pass settings to the page that is opened next: by each widget's key its value and its text in the address.
+
+    (With a link inside a session Streamlit drops the settings that both pages have.)
+    """
     st.session_state["handed over"] = settings
 
 
 def take_over() -> None:
-    """Set this page's widgets as the page before said, and its address too; before any is made."""
+    """Apply settings handed over by the previous page. Call before creating widgets."""
     settings = st.session_state.pop("handed over", {})
     for name, (value, words) in settings.items():
         st.session_state[name] = value
         st.query_params[name] = words
 
 
-def keep_among(key: str, options: Container, otherwise: Any) -> None:
-    """Before a widget whose options changed is made: what it holds stays if it is still one of them.
+def keep_among(key: str, options: Container[Any], otherwise: Any) -> None:
+    """Set a widget to `otherwise` if its value is no longer among its options. Call before creating the widget.
 
-    It is written, not forgotten: of a key that is popped the browser goes on to show the old value."""
+    The value is overwritten and not removed: for a removed key the browser still shows the old value.
+    """
     if key in st.session_state and st.session_state[key] not in options:
         st.session_state[key] = otherwise
 
 
 def complain(message: str) -> None:
-    """Say something in the next run, once."""
+    """Store a message that the next run of the page shows once."""
     st.session_state["complaint"] = message
 
 
 def complaint() -> str | None:
-    return st.session_state.pop("complaint", None)
+    """The message of `complain`, which is removed by reading it; None if there is none."""
+    message: str | None = st.session_state.pop("complaint", None)
+    return message
 
 
 def opened_by_link() -> bool:
-    """Whether this is the first run of a session whose address carries settings: a link someone was sent."""
+    """Whether this is the first run of a session and the page's address holds settings."""
     first = "visited" not in st.session_state
     st.session_state["visited"] = True
     return first and bool(st.query_params)
 
 
 def cancelled(key: str) -> bool:
-    """Whether the visitor cancelled this very run, and has not asked for it again."""
-    return st.session_state.get("cancelled") == key
+    """Whether the visitor cancelled the work named `key` and has not started it again."""
+    return bool(st.session_state.get("cancelled") == key)
 
 
 def cancel(key: str | None) -> None:
+    """Mark the work named `key` as cancelled; None: no work is cancelled."""
     st.session_state["cancelled"] = key
 
 
 def planned(key: str) -> bool:
-    """Whether the visitor has asked for this very plan."""
-    return st.session_state.get("planned") == key
+    """Whether the visitor requested the plan named `key`."""
+    return bool(st.session_state.get("planned") == key)
 
 
 def plan(key: str | None) -> None:
-    """Ask for a plan, or for none; what was cancelled before no longer counts."""
+    """Request the plan named `key` (None: no plan) and forget what was cancelled."""
     cancel(None)
     st.session_state["planned"] = key
 
 
 def failure(name: str) -> str | None:
-    """Why a model could not be loaded, where that was tried a moment ago."""
+    """Why loading a model failed, if that was less than RETRY_SECONDS ago."""
+    message: str | None
     message, when = st.session_state.get("failures", {}).get(name, (None, 0.0))
     return message if time.time() - when < RETRY_SECONDS else None
 
 
 def remember_failure(name: str, message: str) -> None:
+    """Store why loading a model failed."""
     st.session_state.setdefault("failures", {})[name] = (message, time.time())
 
 
 def forget_failures() -> None:
+    """Let every model be tried again."""
     st.session_state.pop("failures", None)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import streamlit as st
 from PIL import Image
 
 from xai_core.app.charts import common
-from xai_core.app.shared import display
+from xai_core.app.shared.display import downloads
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.method import Method
 from xai_core.core.errors import XaiError
@@ -17,91 +17,94 @@ from xai_core.explanation import export, heatmaps, rendering
 from xai_core.explanation.result import Explanation
 from xai_core.models.explainable import Prediction
 
-FIGURE = 960  # pixels of the downloaded picture's longer side
-SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels of a panel's width
+FIGURE = 960  # pixels: longer side of the downloaded picture
+SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels: width of a panel
 
 
 def heading(title: str, ranked: list[Prediction]) -> None:
-    """What the network says, or that it says nothing."""
+    """The most probable class, or that the network has no classes."""
     if ranked:
         st.markdown(f"#### {title} says **{first_name(ranked[0].name)}**, {ranked[0].probability:.0%}")
     else:
-        st.markdown(f"#### {title} names no classes")
+        st.markdown(f"#### {title} has no classes")
 
 
-def predictions(ranked: list[Prediction], asked: int | None, on_pick) -> None:
-    """The top classes as bars; a click on one asks about it (the select box 'Any class' does the same by keyboard)."""
+def predictions(ranked: list[Prediction], explained: int | None, on_pick: Callable[[], None]) -> None:
+    """The top classes as bars. A click on one calls `on_pick` (by keyboard, the select box of classes does the same)."""
     top = tuple(ranked[:5])
-    said = ", ".join(f"{first_name(one.name)} {one.probability:.0%}" for one in top)
+    words = ", ".join(f"{first_name(prediction.name)} {prediction.probability:.0%}" for prediction in top)
     st.vega_lite_chart(
-        _bars(top, asked),
+        _bars(top, explained),
         key="bars",
         on_select=on_pick,
         selection_mode="pick",
-        alt=f"The five most probable classes: {said}.",
+        alt=f"The five most probable classes: {words}.",
     )
 
 
 @lru_cache(64)
-def _bars(top: tuple[Prediction, ...], asked: int | None) -> dict:
-    """The same for every method, and slower to make than to show."""
-    return common.spec(common.prediction_bars(top, asked))
+def _bars(top: tuple[Prediction, ...], explained: int | None) -> dict[str, Any]:
+    """The chart is the same for every method, and takes longer to build than to show."""
+    return common.spec(common.prediction_bars(top, explained))
 
 
-def show(found: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
-    """A result, the reason why there is none, or nothing while nothing was asked."""
-    if isinstance(found, XaiError):
-        st.error(str(found))
-    elif found is not None:
-        explanation(found, chosen, method)
+def show(result: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
+    """An explanation, or the error that it ended with; nothing if it was not computed."""
+    if isinstance(result, XaiError):
+        st.error(str(result))
+    elif result is not None:
+        _explanation(result, chosen, method)
 
 
 @st.fragment
-def explanation(found: Explanation, chosen: Chosen, method: Method) -> None:
-    """Input, map and overlay with their display controls; changing these computes nothing anew."""
-    for trouble in found.health:
-        st.warning(trouble)
+def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> None:
+    """Input, map and overlay with their display controls. Changing these draws the map again but does not recompute it."""
+    for problem in explanation.health:
+        st.warning(problem)
     panels = st.container(horizontal=True, gap="small")
-    shown = _display(found)
+    display = _display_controls(explanation)
 
-    def drawn(width: int) -> Image.Image:
-        size = _fitted(chosen.picture.size, width)
-        options = {"opacity": shown.opacity, "threshold": shown.threshold, "smooth": shown.smooth}
-        return rendering.overlay(found, chosen.picture, shown.scale, size=size, **options)
+    def overlay(longest: int) -> Image.Image:
+        return rendering.overlay(
+            explanation, chosen.picture, display.scale, size=_fitted(chosen.picture.size, longest),
+            opacity=display.opacity, threshold=display.threshold, smooth=display.smooth,
+        )  # fmt: skip
 
     with panels:
-        with st.container(width=shown.width):
+        with st.container(width=display.width):
             st.markdown("**Input** – what the network saw")
             st.image(
-                rendering.encoded(rendering.seen_part(found, chosen.picture, 2 * found.input_size[1])[1]),
+                rendering.encoded(rendering.seen_part(explanation, chosen.picture, 2 * explanation.input_size[1])[1]),
                 width="stretch",
                 output_format="JPEG",
-                alt=f"{chosen.name}: the part of it the network saw",
+                alt=f"{chosen.name}: the part that the network saw",
             )
-        with st.container(width=shown.width):
-            st.markdown("**Map** – point at it to read values")
+        with st.container(width=display.width):
+            st.markdown("**Map** – point at a cell to read its value")
             st.vega_lite_chart(
-                common.spec(common.readable_map(found, _map(found, shown.scale, shown.smooth), shown.scale, shown.width)),
+                common.spec(
+                    common.readable_map(explanation, _map_image(explanation, display), display.scale, display.width)
+                ),
                 width="content",
-                alt=rendering.alt_text(found, "Map"),
+                alt=rendering.alt_text(explanation, "Map"),
                 key="map",
             )
-        with st.container(width=shown.width):
+        with st.container(width=display.width):
             st.markdown("**Overlay** – on the whole picture")
-            kind = "JPEG" if shown.smooth else "PNG"
+            kind: Literal["JPEG", "PNG"] = "JPEG" if display.smooth else "PNG"
             st.image(
-                rendering.encoded(drawn(2 * shown.width), kind),
+                rendering.encoded(overlay(2 * display.width), kind),
                 width="stretch",
                 output_format=kind,
-                alt=rendering.alt_text(found, "Overlay"),
+                alt=rendering.alt_text(explanation, "Overlay"),
             )
-    st.caption(rendering.caption(found, shown.scale))
-    _reading(found, method)
-    _downloads(found, drawn, shown.scale, chosen.name)
+    st.caption(rendering.caption(explanation, display.scale))
+    _reading(explanation, method)
+    _downloads(explanation, overlay, display.scale, chosen.name)
 
 
 class Display(NamedTuple):
-    """How a map is to be shown."""
+    """How a map is drawn; `width` is that of a panel in pixels."""
 
     scale: rendering.Scale
     opacity: float
@@ -110,9 +113,8 @@ class Display(NamedTuple):
     width: int
 
 
-def _display(found: Explanation) -> Display:
-    """The display controls; none of them computes anything of the map anew."""
-    kind = "diverging" if found.signed else "sequential"
+def _display_controls(explanation: Explanation) -> Display:
+    kind = "diverging" if explanation.signed else "sequential"
     first, second, third, fourth = st.columns([1, 1, 1, 1.2])
     opacity = first.slider("Opacity", 0.0, 1.0, 0.8, 0.05, key="opacity", **LINK)
     threshold = second.slider(
@@ -122,10 +124,10 @@ def _display(found: Explanation) -> Display:
         0.0,
         0.05,
         key="threshold",
-        help="As a share of the colour scale; overlay only.",
+        help="Hides the overlay where the map is weaker than this share of the colour scale.",
         **LINK,
     )
-    modes = heatmaps.sensible_ranges(found.heatmap, found.signed)
+    modes = heatmaps.sensible_ranges(explanation.heatmap, explanation.signed)
     mode = third.selectbox(
         "Colour range", modes, format_func=str.capitalize, key=f"range-{kind}", help=_ranges(modes), **LINK
     )
@@ -136,7 +138,7 @@ def _display(found: Explanation) -> Display:
     with st.expander("More display settings"):
         size = st.segmented_control("Size", SIZES, default="Medium", required=True, key="size", **LINK)
         palette = st.selectbox("Palette", rendering.PALETTES[kind], key=f"palette-{kind}", **LINK)
-        fine = max(found.heatmap.shape) > 64
+        fine = max(explanation.heatmap.shape) > 64
         clip = st.slider(
             "Clip at percentile",
             90.0,
@@ -147,52 +149,54 @@ def _display(found: Explanation) -> Display:
             **LINK,
         )
         if mode == "custom":
-            reach = float(abs(found.heatmap).max()) or 1.0
-            low = st.number_input("Lower limit", value=-reach if found.signed else 0.0, format="%.4g", key="low", **LINK)
+            reach = float(abs(explanation.heatmap).max()) or 1.0
+            low = st.number_input(
+                "Lower limit", value=-reach if explanation.signed else 0.0, format="%.4g", key="low", **LINK
+            )
             high = st.number_input("Upper limit", value=reach, format="%.4g", key="high", **LINK)
             custom = (low, high)
             if low >= high:
-                st.info("The lower limit must be below the upper one; showing the map's own range.")
+                st.info("The lower limit must be below the upper limit. The map is shown with its own range.")
                 mode, custom = modes[0], None
-    scale = rendering.scale_of(found, mode=mode, clip=clip, palette=palette, custom=custom)
+    scale = rendering.scale_of(explanation, mode=mode, clip=clip, palette=palette, custom=custom)
     return Display(scale, opacity, threshold, smooth == "Smooth", SIZES[size])
 
 
-GRID = "The native grid is what the method computed; smooth interpolates between its cells, for the eye only."
+GRID = "Native grid: the cells that the method computed. Smooth: interpolated between these cells, for display only."
 
 
 def _ranges(modes: list[str]) -> str:
     return "  \n".join(f"**{mode.capitalize()}**: {heatmaps.RANGE_MODES[mode]}." for mode in modes)
 
 
-def _reading(found: Explanation, method: Method) -> None:
-    with st.expander("What to read into this, and what not", icon=":material/menu_book:"):
+def _reading(explanation: Explanation, method: Method) -> None:
+    with st.expander("How to read this map", icon=":material/menu_book:"):
         sign = (
-            "Warm colours speak for the target, cool ones against it; pale is neither."
-            if found.signed
-            else "Only how much, never for or against: this map has no sign."
+            "Warm colours are evidence for the target, cool colours evidence against it; pale cells are neither."
+            if explanation.signed
+            else "This map has no sign: it shows how much a cell matters, not whether it speaks for or against the target."
         )
         card = "\n\n".join(f"**{question}**: {answer}" for question, answer in method.card.items())
         st.markdown(
             f"{card}\n\n**Colours**: {sign}\n\n"
-            "**Always:** it shows what this network used, not what is in the picture, and not what a person would use. "
-            "A plausible map is no proof that the map is right: compare methods, change the target, and look at the "
-            "native grid before you believe an edge."
+            "**For every map**: it shows what this network used, not what is in the picture, and not what a person would "
+            "use. A plausible map can be wrong: compare methods, change the target, and look at the native grid before you "
+            "trust an edge."
         )
         st.code(method.definition, language=None, wrap_lines=True)
 
 
-def _downloads(found: Explanation, drawn: Callable[[int], Image.Image], scale: rendering.Scale, name: str) -> None:
-    stem = f"{name}_{found.model}_{found.method}"
-    st.caption("To share exactly this view, copy the address of this page; to keep it, download:")
-    display.downloads(
+def _downloads(explanation: Explanation, overlay: Callable[[int], Image.Image], scale: rendering.Scale, name: str) -> None:
+    stem = f"{name}_{explanation.model}_{explanation.method}"
+    st.caption("To share this view, copy the address of this page. To keep it, download:")
+    downloads(
         {
             "Picture with caption (PNG)": (
                 f"{stem}.png", "image/png",
-                lambda: export.png_bytes(rendering.figure(found, drawn(FIGURE), scale), found),
+                lambda: export.png_bytes(rendering.figure(explanation, overlay(FIGURE), scale), explanation),
             ),
-            "Raw map (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_bytes(found)),
-            "Settings (JSON)": (f"{stem}.json", "application/json", lambda: export.json_text(found)),
+            "Raw map (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_bytes(explanation)),
+            "Settings (JSON)": (f"{stem}.json", "application/json", lambda: export.json_text(explanation)),
         }
     )  # fmt: skip
 
@@ -202,7 +206,8 @@ def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _map(found: Explanation, scale: rendering.Scale, smooth: bool) -> Image.Image:
-    """The network's crop alone, at twice its resolution."""
-    height, width = found.input_size
-    return Image.fromarray(scale.colours(heatmaps.resize(found.heatmap, (2 * height, 2 * width), smooth)))
+def _map_image(explanation: Explanation, display: Display) -> Image.Image:
+    """The map without the picture, at twice the network's resolution."""
+    height, width = explanation.input_size
+    cells = heatmaps.resize(explanation.heatmap, (2 * height, 2 * width), display.smooth)
+    return Image.fromarray(display.scale.colours(cells))
