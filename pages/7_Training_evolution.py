@@ -1,4 +1,4 @@
-"""One training: how each sample's prediction moved over the epochs."""
+"""One training: how each sample's prediction changed over the epochs."""
 
 import streamlit as st
 
@@ -8,16 +8,17 @@ from xai_core.app.shared import display, page_setup
 page_setup.page("Training evolution")
 st.title("Training evolution")
 st.markdown(
-    "How each sample's prediction moved while the network learned: what it knew early, what it forgot, what it never got."
+    "How each sample's prediction changed during training: which samples were learned early, which were forgotten, and "
+    "which were never right."
 )
 with display.errors():
     with st.sidebar:
-        chosen = overview.runs()
+        chosen = overview.choose()
     if chosen is None:
-        overview.nothing_yet()
+        overview.no_runs()
         st.stop()
     with st.sidebar:
-        view = selection.view(chosen.run, chosen.other)
+        view = selection.select(chosen.run, chosen.other)
     overview.facts(view)
     overview.detail(view, *overview.overview(view))
     sections.more(view)

@@ -33,9 +33,9 @@ def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
     recorded(folder / "runs" / "first.parquet")
     app = opened(PAGE)
     said = text(app)
-    assert "300 samples in" in said and "rows of up to 2" in said and "fainter where fewer agree" in said
+    assert "300 samples in" in said and "rows of up to 2" in said and "paler where fewer agree" in said
     assert [one.value for one in app.metric][:2] == ["300", "100.0%"]
-    assert "The 2 samples of this row" in said and "taken for" in said
+    assert "The 2 samples of this row" in said and "predicted as" in said
     first = app.selectbox(key="first.sample").value
     app.selectbox(key="first.row").select_index(3).run()
     assert not app.exception and app.selectbox(key="first.sample").value != first
@@ -69,7 +69,7 @@ def test_rows_are_grouped_by_what_is_counted(folder, by):
 def test_filters_that_leave_nothing_say_so(folder):
     recorded(folder / "runs" / "first.parquet", samples=20)
     app = opened(PAGE, which="Wrong at the end")
-    assert "No sample fits these filters" in app.error[0].value
+    assert "No sample passes these filters" in app.error[0].value
 
 
 def test_two_hundred_classes_are_shown_as_right_or_wrong(folder):

@@ -48,7 +48,7 @@ def test_after_a_filter_the_boxes_say_what_is_shown(visit):
     settled(page)
     row, sample = value(page, "Row"), value(page, "Sample")
     assert row == "buildings 1–2" and before[0] != row and before[1] != sample
-    expect(page.get_by_text(f"{sample}: buildings, at the end taken for")).to_be_visible()
+    expect(page.get_by_text(f"{sample}: buildings, predicted as")).to_be_visible()
 
 
 def test_a_run_that_is_being_written_grows_before_one_s_eyes(visit, more_data):

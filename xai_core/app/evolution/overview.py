@@ -1,18 +1,20 @@
-"""The page of a training: which runs, which samples and epochs, the picture of them, and the way down to one sample."""
+"""The upper part of the training page: the choice of runs, the figures, the heatmap of all samples and that of one row."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution import sections
-from xai_core.app.evolution.selection import DIFFER, VERDICT, View
+from xai_core.app.evolution.selection import DIFFER, VERDICT, EvolutionView
 from xai_core.app.shared import session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.cache_key import bytes_digest
-from xai_core.training.dynamics import readers as recorded
+from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import Groups, Run, grouped, rows_of, verdicts
 
 UPLOADED, NONE = "Uploaded file", "None"
@@ -21,27 +23,26 @@ LIVE_SECONDS = 3
 
 @st.cache_data(max_entries=4, show_spinner="Reading the run")
 def _read(name: str, digest: str, _data: bytes) -> Run:
-    return recorded.read_run(_data, name)
+    return readers.read_run(_data, name)
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """The run, and the second one if there is any; the file of the first where it can be read again."""
+class ChosenRuns:
+    """The run that is shown, and the second one, if any."""
 
     run: Run
     other: Run | None
-    file: Path | None
 
 
-def runs() -> Chosen | None:
-    """The controls that choose a run; None where there is none to show."""
-    offered = recorded.offered_runs()
+def choose() -> ChosenRuns | None:
+    """The controls that choose a run and a second one; None where there is no run. Raises BadRequest for a damaged file."""
+    offered = readers.offered_runs()
     st.file_uploader(
         "Open a run",
         type=["parquet", "csv", "json"],
         key="run_file",
-        help="What RunRecorder writes (Parquet or CSV), a table with a column for each epoch, or InstanceFlow's JSON. It "
-        "stays in this session's memory.",
+        help="A file that RunRecorder wrote (Parquet or CSV), a table with one column for each epoch, or InstanceFlow's "
+        "JSON. It is held in the server's memory, and no other visitor can see it.",
         on_change=_take_upload,
     )
     upload = st.session_state.get("run_file")
@@ -51,20 +52,25 @@ def runs() -> Chosen | None:
     longest = max(offered, key=lambda name: offered[name].stat().st_size, default=UPLOADED)  # has most to show
     name = st.selectbox("Run", names, names.index(longest), key="run", **LINK)
     file = offered.get(name)
-    run = _opened(upload.name, upload.getvalue()) if file is None else _opened(file.name, file.read_bytes())
+    if file is not None:
+        run = _opened(file.name, file.read_bytes())
+    elif upload is not None:
+        run = _opened(upload.name, upload.getvalue())
+    else:
+        return None
     other = None
-    rest = [NONE, *(one for one in offered if one != name)]
+    rest = [NONE, *(title for title in offered if title != name)]
     if len(rest) > 1:
-        second = st.selectbox("Second run", rest, key="second", help="Overlaid: its curves dashed.", **LINK)
+        second = st.selectbox("Second run", rest, key="second", help="Its curves are dashed.", **LINK)
         if second != NONE:
             other = _opened(offered[second].name, offered[second].read_bytes())
-    if file is not None and st.toggle("Live", key="live", help="Reads the run again while it is being written.", **LINK):
+    if file is not None and st.toggle("Live", key="live", help="Reads the file again when it has changed.", **LINK):
         _watch(file, file.stat().st_mtime_ns)
-    return Chosen(run, other, file)
+    return ChosenRuns(run, other)
 
 
 def _take_upload() -> None:
-    """A new file is shown at once; one that was taken away is no longer chosen."""
+    """Show a new file at once; a file that was removed is no longer chosen."""
     if st.session_state["run_file"]:
         st.session_state["run"] = UPLOADED
     elif st.session_state.get("run") == UPLOADED:
@@ -77,17 +83,18 @@ def _opened(name: str, data: bytes) -> Run:
 
 @st.fragment(run_every=LIVE_SECONDS)
 def _watch(file: Path, seen: int) -> None:
-    """Look at the file every few seconds; the page runs again when it was written."""
+    """Look at the file every few seconds; run the page again when it has changed."""
     now = file.stat().st_mtime_ns if file.exists() else seen
-    st.caption(f":material/sync: read every {LIVE_SECONDS} s while it is written")
+    st.caption(f":material/sync: checked for changes every {LIVE_SECONDS} s")
     if now != seen:
         st.rerun()
 
 
-def nothing_yet() -> None:
+def no_runs() -> None:
+    """How to record a run, where there is none."""
     st.info(
-        "There is no recorded run yet. Upload one on the left, or put files into data/runs/. "
-        "In your training, once an epoch:"
+        "There is no recorded run yet. Upload one on the left, or put files into data/runs/. To record a training, call "
+        "this once in every epoch:"
     )
     st.code(
         'recorder = RunRecorder("data/runs/mine.parquet", classes=names)\n'
@@ -96,32 +103,32 @@ def nothing_yet() -> None:
     )
 
 
-def facts(found: View) -> None:
-    """What the run is, and its figures at the end of the chosen epochs."""
-    st.caption(f"**{found.whole.title}**: {found.whole.in_words()}")
-    table = found.table
+def facts(view: EvolutionView) -> None:
+    """The run in words, and its figures at the end of the chosen epochs."""
+    st.caption(f"**{view.whole.title}**: {view.whole.in_words()}")
+    table = view.table
     columns = st.columns(4)
-    right = float((found.run.last == found.run.true).mean())
-    columns[0].metric("Samples shown", f"{len(table):,}", help=f"of {len(found.whole.samples):,}")
-    columns[1].metric(f"Right at epoch {found.run.epochs[-1]}", f"{right:.1%}")
-    columns[2].metric("Changes a sample", f"{table['changes'].mean():.2f}", help="mean number of changed predictions")
+    right = float((view.run.last == view.run.true).mean())
+    columns[0].metric("Samples shown", f"{len(table):,}", help=f"of {len(view.whole.samples):,}")
+    columns[1].metric(f"Right at epoch {view.run.epochs[-1]}", f"{right:.1%}")
+    columns[2].metric("Changes per sample", f"{table['changes'].mean():.2f}", help="Mean number of changed predictions.")
     never = float((table["misclassification"] == 1).mean())
-    columns[3].metric("Never right", f"{never:.1%}", help="in none of the chosen epochs")
+    columns[3].metric("Never right", f"{never:.1%}", help="Wrong in all of the chosen epochs.")
 
 
-def overview(found: View) -> tuple[int, int]:
-    """The picture of all samples; returns which of them, from and to, are shown one by one below: those of one row."""
-    run = found.run
-    groups = grouped(run, rows_of(len(run.samples), charts.ROWS, found.kinds))
+def overview(view: EvolutionView) -> tuple[int, int]:
+    """The heatmap of all samples; returns the range of those that are shown one by one below: the samples of one row."""
+    run = view.run
+    groups = grouped(run, rows_of(len(run.samples), charts.ROWS, view.groups))
     sizes = np.diff(groups.starts)
-    names = _names(found, groups)
-    _draw(found, groups, names, "overview")
+    names = _names(view, groups)
+    _draw(view, groups, names, "overview")
     if sizes.max() == 1:
         return 0, len(run.samples)
     st.caption(
-        f"{len(run.samples):,} samples in {len(sizes)} rows of up to {sizes.max()}, neighbours in this order. The colour is "
-        "what most samples of a row are, fainter where fewer agree; the bars are means. Click a row, or choose it here, to "
-        "see its samples one by one."
+        f"{len(run.samples):,} samples in {len(sizes)} rows of up to {sizes.max()} neighbours in this order. A row has the "
+        "colour of most of its samples, paler where fewer agree; bars are means. Click a row, or choose it here, to see its "
+        "samples one by one."
     )
     key = f"{run.title}.row"
     session.keep_among(key, names, names[0])
@@ -129,86 +136,92 @@ def overview(found: View) -> tuple[int, int]:
     return int(groups.starts[row]), int(groups.starts[row + 1])
 
 
-def _names(found: View, groups: Groups) -> list[str]:
-    """What rows are called: by their sample, or by their group and places in the order."""
+def _names(view: EvolutionView, groups: Groups) -> list[str]:
+    """Names of the rows: their sample, or their group and its places in the order."""
     sizes = np.diff(groups.starts)
     if (sizes == 1).all():
-        return found.run.samples.tolist()
+        return [str(sample) for sample in view.run.samples]
     places = [
         f"{low + 1}–{low + size}" if size > 1 else f"{low + 1}" for low, size in zip(groups.starts, sizes, strict=False)
     ]
-    return [f"{found.kinds[low]} {place}".strip() for low, place in zip(groups.starts, places, strict=False)]
+    return [f"{view.groups[low]} {place}".strip() for low, place in zip(groups.starts, places, strict=False)]
 
 
-def _draw(found: View, groups: Groups, names: list[str], key: str) -> None:
-    """The heatmap with its bars and curves. A click writes the row into the select box of the same name."""
-    run, table = found.run, found.table
-    starts, sizes = groups.starts[:-1], np.diff(groups.starts)
-    alone = bool((sizes == 1).all())
-
-    def means(column: str) -> np.ndarray:
-        return np.add.reduceat(table[column].fillna(0).to_numpy(float), starts) / sizes
-
-    def shares(title: str, column: str) -> charts.Bars:
-        return charts.Bars(title, means(column), [f"{mean:.1%} of the epochs" for mean in means(column)])
-
-    counts = means("distinct")
-    said = [f"{count:.3g} of {len(run.classes)} classes ({count / len(run.classes):.1%})" for count in counts]
-    distinct = charts.Bars("variability", counts, said, top=max(2.0, float(np.ceil(counts.max()))), form="d")
-    bars = [shares("frequency", "frequency"), distinct, shares("wrong", "misclassification")]
-    if found.colour == DIFFER:
-        cells, colours = charts.cells_of_two(run, found.other, groups, names), charts.STATES
-    elif found.colour == VERDICT:
-        judged = verdicts(run)
-        cells, colours = (
-            charts.cells_of_classes(judged, grouped(judged, groups.starts), names, charts.VERDICTS),
-            charts.VERDICTS,
-        )
-    else:
-        colours = charts.colours_of(run)
-        cells = charts.cells_of_classes(run, groups, names, colours)
+def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> None:
+    """The heatmap with its bars and curves. A click chooses the row in the select box below."""
+    run = view.run
+    single = bool((np.diff(groups.starts) == 1).all())
+    cells, colours = _cells(view, groups, names)
     colours = {name: colour for name, colour in colours.items() if name in set(cells["colour"])}
-    both = [run] + ([found.second] if found.second is not None else [])
-    drawn = charts.heatmap(
+    both = [run] + ([view.second] if view.second is not None else [])
+    chart = charts.heatmap(
         cells,
         colours,
-        bars,
+        _bars(view, groups),
         [charts.curves(both, "accuracy"), charts.curves(both, "loss")],
-        text_title="confidence" if alone and found.colour != DIFFER else "share of the row",
+        text_title="confidence" if single and view.colour != DIFFER else "share of the row",
         width=560,
     )
     st.altair_chart(
-        drawn,
+        chart,
         key=f"{key}_chart",
-        on_select=lambda: _take_row(f"{key}_chart", run.title, names, alone),
+        on_select=lambda: _take_row(f"{key}_chart", run.title, names, single),
         selection_mode="row",
-        alt=f"Predicted classes of {len(run.samples):,} samples over {len(run.epochs)} epochs, with how often they changed, "
-        "how many classes they were given and how often they were wrong. The select box below chooses a row.",
+        alt=f"Predicted classes of {len(run.samples):,} samples over {len(run.epochs)} epochs, with the frequency of "
+        "changes, the number of different classes and the share of wrong epochs. The select box below chooses a row.",
     )
 
 
-def _take_row(chart: str, title: str, names: list[str], alone: bool) -> None:
-    """A click on a row chooses it; on one that is a single sample, the sample."""
-    picked = st.session_state[chart]["selection"].get("row")
-    if picked:
-        row = int(picked[0]["row"])
-        st.session_state[f"{title}.sample" if alone else f"{title}.row"] = names[row]
+def _cells(view: EvolutionView, groups: Groups, names: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The cells of the heatmap and the colours of their values."""
+    if view.colour == DIFFER and view.other is not None:
+        return charts.cells_of_two(view.run, view.other, groups, names), charts.STATES
+    if view.colour == VERDICT:
+        judged = verdicts(view.run)
+        cells = charts.cells_of_classes(judged, grouped(judged, groups.starts), names, charts.VERDICTS)
+        return cells, charts.VERDICTS
+    colours = charts.colours_of(view.run)
+    return charts.cells_of_classes(view.run, groups, names, colours), colours
 
 
-def detail(found: View, low: int, high: int) -> None:
-    """Some of the samples one by one, and the one that is chosen."""
-    names = found.run.samples[low:high].tolist()
-    if high - low < len(found.run.samples):
+def _bars(view: EvolutionView, groups: Groups) -> list[charts.Bars]:
+    """The measures beside the heatmap: means over the samples of each row."""
+    classes, sizes = len(view.run.classes), np.diff(groups.starts)
+
+    def means(column: str) -> NDArray[np.float64]:
+        sums = np.add.reduceat(view.table[column].fillna(0).to_numpy(float), groups.starts[:-1])
+        return sums / sizes
+
+    def shares(title: str, column: str) -> charts.Bars:
+        return charts.Bars(title, means(column).tolist(), [f"{mean:.1%} of the epochs" for mean in means(column)])
+
+    counts = means("distinct")
+    texts = [f"{count:.3g} of {classes} classes ({count / classes:.1%})" for count in counts]
+    distinct = charts.Bars("variability", counts.tolist(), texts, top=max(2.0, float(np.ceil(counts.max()))), form="d")
+    return [shares("frequency", "frequency"), distinct, shares("wrong", "misclassification")]
+
+
+def _take_row(chart: str, title: str, names: list[str], single: bool) -> None:
+    """After a click on a row, choose it; where rows are single samples, choose the sample."""
+    rows = st.session_state[chart]["selection"].get("row")
+    if rows:
+        st.session_state[f"{title}.sample" if single else f"{title}.row"] = names[int(rows[0]["row"])]
+
+
+def detail(view: EvolutionView, low: int, high: int) -> None:
+    """The samples from `low` up to `high` one by one, and the chosen one of them."""
+    names = [str(sample) for sample in view.run.samples[low:high]]
+    if high - low < len(view.run.samples):
         st.markdown(f"#### The {high - low} samples of this row")
         part = replace(
-            found,
-            run=found.run.rows(np.arange(low, high)),
-            table=found.table.iloc[low:high].reset_index(drop=True),
-            kinds=found.kinds[low:high],
-            other=found.other.rows(np.arange(low, high)) if found.other is not None else None,
+            view,
+            run=view.run.rows(np.arange(low, high)),
+            table=view.table.iloc[low:high].reset_index(drop=True),
+            groups=view.groups[low:high],
+            other=view.other.rows(np.arange(low, high)) if view.other is not None else None,
         )
         _draw(part, grouped(part.run, rows_of(high - low, high - low)), names, "detail")
-    key = f"{found.run.title}.sample"
+    key = f"{view.run.title}.sample"
     session.keep_among(key, names, names[0])
     sample = st.selectbox("Sample", names, key=key, help="Or click a row above.", **LINK)
-    sections.sample(found, names.index(sample) + low)
+    sections.sample(view, names.index(sample) + low)

@@ -1,10 +1,12 @@
-"""Which samples and epochs of a run are looked at, in which order, and what is counted of them."""
+"""The part of a run that is shown: its samples and epochs, their order, and the measures of each sample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from xai_core.app.charts import evolution as charts
 from xai_core.app.shared.widgets import LINK
@@ -27,7 +29,7 @@ GROUPS = {
     "Frequency of changes": "frequency",
     "Distinct classes": "distinct",
 }
-BANDS = ("0%", "up to 25%", "up to 50%", "up to 75%", "up to 100%")  # in which shares are grouped
+BANDS = ("0%", "up to 25%", "up to 50%", "up to 75%", "up to 100%")  # groups of shares
 SAMPLES = (
     "All",
     "Wrong at the end",
@@ -36,84 +38,90 @@ SAMPLES = (
     "Forgotten: right before, wrong at the end",
 )
 MEASURES_HELP = (
-    "Frequency: share of epochs in which the prediction is another than in the epoch before. Variability: distinct classes "
-    "predicted. Misclassification rate: share of epochs in which the prediction is wrong. All over the chosen epochs."
+    "Frequency of changes: the share of epochs in which the prediction differs from that of the epoch before. Variability: "
+    "the number of different classes predicted. Misclassification rate: the share of epochs in which the prediction is "
+    "wrong. All over the chosen epochs."
 )
 
 
 @dataclass(frozen=True)
-class View:
-    """What is looked at: the chosen epochs of the chosen samples in the chosen order, and what was counted of them.
+class EvolutionView:
+    """The chosen epochs of the chosen samples in the chosen order, with the measures of each sample.
 
-    `table` has a row for each sample, in the same order; `kinds` the name of its group. `other` holds the same
-    samples and epochs of the second run, in the same order.
+    whole    the run as recorded; `run` is the chosen part of it
+    table    one row for each sample of `run`, in the same order
+    groups   the name of each sample's group, in the same order
+    second   the second run as recorded; None without one
+    other    the samples and epochs of `run` in the second run, where colours compare the two
+    colour   what the colours show: CLASS, VERDICT or DIFFER
     """
 
     whole: Run
     run: Run
     table: pd.DataFrame
-    kinds: np.ndarray
+    groups: NDArray[np.object_]
     second: Run | None
     other: Run | None
     colour: str
 
 
-def view(run: Run, second: Run | None) -> View:
-    """The controls that choose samples, epochs and order."""
+def select(run: Run, second: Run | None) -> EvolutionView:
+    """The controls that choose samples, epochs and order. Raises BadRequest where no sample passes the filters."""
     first, last = int(run.epochs[0]), int(run.epochs[-1])
     if first < last:
         first, last = st.slider("Epochs", first, last, (first, last), key=f"{run.title}.epochs", **LINK)
-    classes = st.multiselect("True classes", run.classes, key=f"{run.title}.classes", placeholder="all", **LINK)
+    classes = st.multiselect("True classes", run.classes, key=f"{run.title}.classes", placeholder="All", **LINK)
     which = st.selectbox("Samples", SAMPLES, key="which", **LINK)
     order = st.selectbox("Sort by", MEASURES, key="sort", help=MEASURES_HELP, **LINK)
     grouping = st.selectbox("Group by", GROUPS, index=1, key="group", **LINK)
     part, other = run.between(first, last), None
-    ways = [CLASS, VERDICT, *([DIFFER] if second is not None else [])]
-    usual = CLASS if len(run.classes) <= charts.COLOURS else VERDICT  # of more classes most would share one grey
-    colour = st.selectbox("Colour", ways, index=ways.index(usual), key=f"{run.title}.colour", **LINK)
-    if colour == DIFFER:
+    colours = [CLASS, VERDICT, *([DIFFER] if second is not None else [])]
+    default = CLASS if len(run.classes) <= charts.COLOURS else VERDICT  # with more classes, most would be grey
+    colour = st.selectbox("Colour", colours, index=colours.index(default), key=f"{run.title}.colour", **LINK)
+    if colour == DIFFER and second is not None:
         part, other = together(part, second)
-    kept = _kept(part, classes, which)
-    if not kept.any():
-        raise BadRequest("No sample fits these filters: choose other classes, samples or epochs on the left.")
-    part = part.rows(kept)
+    mask = _mask(part, classes, which)
+    if not mask.any():
+        raise BadRequest("No sample passes these filters: choose other classes, samples or epochs on the left.")
+    part = part.rows(mask)
     table = measures(part)
     table["true"], table["last"] = part.true, part.last
     confidence = part.confidence[:, -1]
     table["confidence"] = np.where(np.isnan(confidence), -1.0, confidence)
-    table["group"], kinds = _kinds(part, table, GROUPS[grouping])
-    by = ["group", MEASURES[order], "sample"]
-    up = [True] * (len(by) - 2) + [MEASURES[order] in ("sample", "confidence"), True]
-    place = table.sort_values(by, ascending=up, kind="stable").index.to_numpy()
-    part, table = part.rows(place), table.loc[place].reset_index(drop=True)
-    shared = other.rows(kept).rows(place) if other is not None else None
-    return View(run, part, table, kinds[place], second, shared, colour)
+    table["group"], groups = _groups(part, table, GROUPS[grouping])
+    ascending = [True, MEASURES[order] in ("sample", "confidence"), True]
+    places = table.sort_values(["group", MEASURES[order], "sample"], ascending=ascending, kind="stable").index.to_numpy()
+    part, table = part.rows(places), table.loc[places].reset_index(drop=True)
+    shared = other.rows(mask).rows(places) if other is not None else None
+    return EvolutionView(run, part, table, groups[places], second, shared, colour)
 
 
-def _kinds(run: Run, table: pd.DataFrame, by: str) -> tuple[np.ndarray, np.ndarray]:
-    """Of each sample the number of its group, by which groups are ordered, and the group's name."""
+def _groups(run: Run, table: pd.DataFrame, by: str) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """For each sample the number of its group, which orders the groups, and the group's name."""
     if not by:
         return np.zeros(len(table), int), np.full(len(table), "", dtype=object)
     values = table[by].to_numpy()
     if by in ("true", "last"):
         return values, np.array(run.classes, dtype=object)[values]
     if by == "distinct":
-        return values, np.array([f"{one} {'class' if one == 1 else 'classes'}," for one in values], dtype=object)
+        return values, np.array([f"{count} {'class' if count == 1 else 'classes'}," for count in values], dtype=object)
     band = np.ceil(np.nan_to_num(values) * (len(BANDS) - 1)).astype(int)
-    return band, np.array([f"{BANDS[one]}," for one in band], dtype=object)
+    return band, np.array([f"{BANDS[number]}," for number in band], dtype=object)
 
 
-def _kept(run: Run, classes: list[str], which: str) -> np.ndarray:
-    wanted = np.isin(run.true, [run.classes.index(name) for name in classes]) if classes else np.full(len(run.true), True)
-    known = run.predicted != MISSING
-    right = (run.predicted == run.true[:, None]) & known
-    wrong_now = (run.last != run.true) & known.any(1)
+def _mask(run: Run, classes: Sequence[str], which: str) -> NDArray[np.bool_]:
+    """(N,) Whether a sample passes the filters."""
+    mask = np.isin(run.true, [run.classes.index(name) for name in classes]) if classes else np.full(len(run.true), True)
+    recorded = run.predicted != MISSING
+    right = (run.predicted == run.true[:, None]) & recorded
+    wrong_at_end = (run.last != run.true) & recorded.any(1)
     if which == SAMPLES[1]:
-        wanted &= wrong_now
+        mask &= wrong_at_end
     elif which == SAMPLES[2]:
-        wanted &= (~right & known).any(1)
+        mask &= (~right & recorded).any(1)
     elif which == SAMPLES[3]:
-        wanted &= measures(run)["changes"].to_numpy() > 0
+        mask &= measures(run)["changes"].to_numpy() > 0
     elif which == SAMPLES[4]:
-        wanted &= wrong_now & right.any(1)
-    return wanted & known.any(1)
+        mask &= wrong_at_end & right.any(1)
+    passes: NDArray[np.bool_] = mask & recorded.any(1)
+    return passes
