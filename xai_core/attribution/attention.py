@@ -132,19 +132,20 @@ def le_grad(
     before = question.changed(cut=names[first - 1])
     stages = network.stages[first : names.index(blocks[-1]) + 1]
 
-    def sensitivity(function: Callable[[Tensor], tuple[Tensor, list[Tensor]]], at: Tensor) -> tuple[Tensor]:
-        gradients = value_and_gradients(function, at)[2]
+    def sensitivity(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor]:
+        with AttentionRecording() as recording:
+            _, _, gradients = value_and_gradients(lambda leaf: (function(leaf), recording.recorded()), at)
         return (torch.stack([gradient.relu().mean((1, 2)).float() for gradient in gradients]).mean(0),)
 
-    def read_outs(leaf: Tensor, rows: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def read_outs(leaf: Tensor, rows: Tensor | None) -> Tensor:
         total, activations = leaf.new_zeros(()), leaf
-        with AttentionRecording() as recording, question.autocast():
+        with question.autocast():
             for stage in stages:
                 activations = stage.run(activations)
                 outputs = network.tail(activations, blocks[-1])
                 total = total + question.target(outputs, rows)
                 activations = activations.detach().requires_grad_()  # each read-out differentiates its own block alone
-        return total, recording.recorded()
+        return total
 
     (rows,) = question.differentiate(read_outs, before.trunk(images), None, images, sensitivity)
     question.tally.backward += len(images)

@@ -127,8 +127,9 @@ def deep_lift(
     start, numbers = baseline_images(images, baseline), torch.arange(len(images))
     counts: list[int] = []
 
-    def run(pictures: Tensor, rows: Tensor) -> Tensor:
-        values, count = deeplift.twofold(question, pictures, start[rows], rows)
+    def run(pictures: Tensor, rows: Tensor | None) -> Tensor:
+        which = numbers if rows is None else rows
+        values, count = deeplift.twofold(question, pictures, start[which], which)
         counts.append(count)
         return values
 

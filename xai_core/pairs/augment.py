@@ -112,7 +112,7 @@ _CHANCES = {  # transform: the name of its strength in an Augmentation, its prob
 }
 
 
-class View(NamedTuple):
+class AugmentedView(NamedTuple):
     """A random view of a picture.
 
     pixels      (3, H, W) in [0, 1]
@@ -127,7 +127,9 @@ class View(NamedTuple):
     transforms: tuple[str, ...]
 
 
-def draw_view(picture: Tensor, recipe: Augmentation, seed: int, number: int, size: tuple[int, int] | None = None) -> View:
+def draw_view(
+    picture: Tensor, recipe: Augmentation, seed: int, number: int, size: tuple[int, int] | None = None
+) -> AugmentedView:
     """View `number` of seed `seed` of a picture (3, H, W) in [0, 1], at (height, width) `size` (None: the picture's)."""
     draw = np.random.default_rng((seed, number))
     left, top, right, bottom = _crop(draw, size_of(picture), recipe.crop)
@@ -143,7 +145,7 @@ def draw_view(picture: Tensor, recipe: Augmentation, seed: int, number: int, siz
         if strength and (chosen or recipe.always):
             pixels = TRANSFORMS[name](pixels, strength, transform_seed).clamp(0, 1)
             transforms.append(name)
-    return View(pixels[0], (float(left), float(top), float(right), float(bottom)), mirrored, tuple(transforms))
+    return AugmentedView(pixels[0], (float(left), float(top), float(right), float(bottom)), mirrored, tuple(transforms))
 
 
 def draw_views(picture: Tensor, recipe: Augmentation, seed: int, count: int) -> Tensor:

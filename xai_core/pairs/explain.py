@@ -262,10 +262,9 @@ def native_maps(pair: PairQuestion, name: str, options: Mapping[str, Any], seed:
             method(question, view, **check_options(method.run, options), seed=seed).heatmap[0].float().cpu()
             for question, view in _class_questions(pair, method)
         ]
-    method, _ = find_pair_method(name)
-    free = {option.name for option in method.options()}
-    method, chosen, passed = _chosen(pair.model, name, {one: value for one, value in options.items() if one in free})
-    return list(method(pair, **chosen, **passed, seed=seed).heatmap.float().cpu())
+    free = {option.name for option in find_pair_method(name)[0].options()}
+    pair_method, chosen, passed = _chosen(pair.model, name, {one: value for one, value in options.items() if one in free})
+    return list(pair_method(pair, **chosen, **passed, seed=seed).heatmap.float().cpu())
 
 
 def _class_questions(pair: PairQuestion, method: Method) -> Iterator[tuple[Question, Tensor]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.heatmaps import size_of
-from xai_core.pairs.augment import Box, View
+from xai_core.pairs.augment import AugmentedView, Box
 from xai_core.pairs.metrics import BOTH, PairMetric, Row
 from xai_core.pairs.question import PairQuestion
 
@@ -42,7 +42,7 @@ class Geometry:
     mirrored: tuple[bool, bool] = (False, False)
 
     @classmethod
-    def of(cls, first: View, second: View) -> "Geometry":
+    def of(cls, first: AugmentedView, second: AugmentedView) -> "Geometry":
         """The geometry of two views that `draw_view` drew from one picture."""
         return cls((first.box, second.box), (first.mirrored, second.mirrored))
 

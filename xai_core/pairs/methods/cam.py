@@ -45,7 +45,8 @@ def _invariance(embeddings: Tensor) -> Tensor:
     """1 - the mean absolute difference of the two min-max normalised embeddings, in [0, 1]."""
     low, high = embeddings.amin(1, keepdim=True), embeddings.amax(1, keepdim=True)
     first, second = (embeddings - low) / (high - low).clamp(min=1e-30)
-    return 1 - (first - second).abs().mean()
+    invariance: Tensor = 1 - (first - second).abs().mean()
+    return invariance
 
 
 def interaction_cam(
