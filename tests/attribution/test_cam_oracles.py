@@ -44,7 +44,7 @@ def test_method(method, name):
 def test_random_cam_with_our_draws(name):
     assert_same(*oracles.random_cam(name).maps())
     weights = torch.erf(runtime.normal_draw(5, 0, (2048,)) / 2**0.5)
-    assert weights.abs().max() <= 1 and abs(weights.mean()) < 0.1 and abs(weights.std() - 3**-0.5) < 0.05
+    assert 0.99 < weights.abs().max() <= 1 and abs(weights.mean()) < 0.1 and abs(weights.std() - 3**-0.5) < 0.05
 
 
 @EITHER

@@ -84,5 +84,7 @@ def test_the_table_of_methods_names_each_of_them():
     table = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
     for method in METHODS.values():
         rows = [line for line in table.splitlines() if line.startswith(f"| **{method.title}** `{method.id}` |")]
-        assert len(rows) == 1 and method.source in rows[0], f"{method.id}: run python -m benchmarks.agreement"
+        assert len(rows) == 1 and method.source and method.source in rows[0], (
+            f"{method.id}: run python -m benchmarks.agreement"
+        )
         assert (method.id in CASES) == ("ρ 1.0000" in rows[0] or "ρ 0.9999" in rows[0])

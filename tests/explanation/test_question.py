@@ -12,7 +12,6 @@ from torch import nn
 
 from xai_core.attribution.explain import explain, explain_methods
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
-from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import FAMILIES
@@ -252,6 +251,7 @@ def test_select_keeps_the_target_and_clears_the_memory():
     model, _, side, _ = small("custom")
     question, images = ask(model, ClassLogit((1, 2, 3))), pictures(3, side)
     question.at_cut(images)
-    chosen = question.select([2, 0])
-    assert isinstance(chosen, Question)
+    chosen, passes = question.select([2, 0]), question.tally.forward
+    chosen.trunk(images)
+    assert chosen.target == ClassLogit((3, 1)) and question.tally.forward == passes + 3  # passes are counted together
     assert difference(chosen.scores(images[[2, 0]]), question.scores(images)[[2, 0]]) <= 1e-6

@@ -13,6 +13,7 @@ from torch import nn
 
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.core.options import options_of
 from xai_core.explanation.targets import SimilarityTo
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
@@ -79,10 +80,12 @@ def test_every_method_on_every_kind_of_network(network, method):
 @pytest.mark.parametrize("method", PAIR_METHODS.values(), ids=lambda method: method.id)
 def test_every_method_is_documented(method):
     assert method.card.keys() == {"Why", "Who", "What", "How", "When", "Where", "Beware"}
-    assert "arXiv" in method.source and method.options() is not None
-    assert find_pair_method(method.title)[0] is method
+    assert "arXiv" in method.source and find_pair_method(method.title)[0] is method
+    assert {option.name for option in method.options()} == {option.name for option in options_of(method.run)} - {
+        *method.fixed
+    }
     forward, backward = method.cost(method.checked({}))
-    assert forward >= 2 and backward >= 0
+    assert forward >= 2 and (backward > 0) == (method.family == "gradient")
 
 
 def test_maps_are_zero_outside_the_quarter_that_the_network_reads(corner):
