@@ -18,8 +18,9 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.data.recipe import Recipe
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
+from xai_core.models.card import CUSTOM, FAMILIES
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.families import FAMILIES
+from xai_core.models.families import staged
 from xai_core.models.loading import random_module
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.zoo.catalog import CARDS
@@ -73,7 +74,7 @@ def pair(family: str, architecture: str | None = None, side: int | None = None) 
 def assembled(family: str, module: nn.Module, side: int) -> Pair:
     """A library's module as our model, beside an untouched copy of it."""
     plain = nn.Sequential(Normalise(), copy.deepcopy(module)).eval()
-    network = FAMILIES[family](freeze(module))
+    network = staged(family, freeze(module))
     model = ExplainableModel(
         id=family,
         title=f"Small {family}",
@@ -108,7 +109,7 @@ def small(name: str) -> Pair:
     return custom() if name == "custom" else pair(name)
 
 
-NAMES = (*FAMILIES, "custom")
+NAMES = (*FAMILIES, CUSTOM)
 
 
 def pictures(n: int, height: int, width: int | None = None, seed: int = 0) -> Tensor:

@@ -13,8 +13,8 @@ from torch import nn
 from xai_core.attribution.explain import explain, explain_methods
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo
+from xai_core.models.card import FAMILIES
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.families import FAMILIES
 from xai_core.models.outputs import Outputs
 
 LARGE = {

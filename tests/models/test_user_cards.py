@@ -15,9 +15,9 @@ from xai_core import explain
 from xai_core.__main__ import main
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
-from xai_core.models import families
+from xai_core.models import card, families
 from xai_core.models.loading import load_model
-from xai_core.models.zoo import catalog, user_cards
+from xai_core.models.zoo import catalog
 from xai_core.models.zoo.catalog import CARDS, broken_cards, cards
 
 SCENES = ["buildings", "forest", "glacier", "mountain", "sea", "street"]
@@ -244,7 +244,7 @@ def test_no_card_makes_timm_fetch_or_unpickle(folder, network):
 
 
 def test_every_family_can_be_named():
-    assert set(user_cards.FAMILIES) == set(families.FAMILIES) == set(families.MODULES)
+    assert set(card.FAMILIES) == set(families.FAMILIES)
 
 
 def test_the_shared_folder_may_hold_cards(folder, network, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from xai_core.attribution.gradient import integrated_gradients, saliency, smooth
 from xai_core.attribution.method import Cost, Method
 from xai_core.attribution.perturbation import occlusion, random_masks, superpixels
 from xai_core.core.errors import UnknownName
+from xai_core.models.card import CUSTOM, FAMILIES
 
 SIGNED, UNSIGNED = "signed", "non-negative"
 CUT = frozenset({"cut"})
@@ -17,7 +18,7 @@ ATTENTION = frozenset({"attention"})
 
 # Families of networks on which a method's map is the same in 16 bits (see `Method.fast`).
 CNNS = frozenset({"efficientnet", "resnet"})
-EVERYWHERE = CNNS | {"vit", "swin", "xcit", "cait", "custom"}
+EVERYWHERE = frozenset({*FAMILIES, CUSTOM})
 
 
 Options = Mapping[str, Any]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, OutOfMemory
@@ -89,6 +90,11 @@ def each_batch(run: Callable[[range], Result], total: int, size: int, track: Tra
     for start in track(range(0, total, size)):
         results += _run_or_halve(run, range(start, min(start + size, total)))
     return results
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module itself, its convolutions' weights in MEMORY_FORMAT."""
+    return module.to(memory_format=MEMORY_FORMAT)  # type: ignore[call-overload,no-any-return]  # not in torch's overloads
 
 
 def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -1,10 +1,12 @@
-"""Modules that no library makes: ResNets that kept what they were trained with, a widened one, a ViT with fixed positions.
+"""Architectures that neither timm nor torchvision has: ResNets with projection heads, wide or slim; ViTs of fixed positions.
 
-A projection head is the module's `project`. Parameters that belong to a checkpoint but to none of our questions stand
-under `unused`, so that they are read and checked like all others.
+A projection head is the module's `project`. Parameters of a checkpoint that nothing here uses stand under `unused`, so that
+they are read and checked like all others.
 """
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +20,18 @@ import torchvision
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
-def resnet(architecture: str, num_classes: int = 1000, **arguments) -> nn.Module:
+def resnet(architecture: str, num_classes: int = 1000, **arguments: Any) -> nn.Module:
     """torchvision's ResNet of that name; without classes its `fc` passes the pooled features on."""
-    net = torchvision.models.get_model(architecture, num_classes=num_classes or 1, **arguments)
+    net: nn.Module = torchvision.models.get_model(architecture, num_classes=num_classes or 1, **arguments)
     if not num_classes:
         net.fc = nn.Identity()
     return net
 
 
-class WideResNet(torchvision.models.ResNet):
+class WideResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision has no annotations
     """ResNet of bottleneck blocks with every width multiplied, that of the stem too; pooled features, no classes."""
 
-    def __init__(self, layers: tuple[int, ...], width: int):
+    def __init__(self, layers: tuple[int, ...], width: int) -> None:
         super().__init__(Bottleneck, [1, 1, 1, 1])
         self.inplanes = 64 * width
         self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
@@ -50,7 +52,7 @@ def simclrv2_resnet50(width: int = 1, layers: tuple[int, ...] = (3, 4, 6, 3)) ->
 
 def barlow_twins_resnet50(sizes: tuple[int, ...] = (8192, 8192, 8192)) -> nn.Module:
     net = resnet("resnet50", num_classes=0)
-    net.project = nn.Sequential(*projection(2048, *sizes[:-1]), nn.Linear(*sizes[-2:], bias=False))
+    net.project = nn.Sequential(*projection(2048, *sizes[:-1]), nn.Linear(sizes[-2], sizes[-1], bias=False))
     net.unused = nn.ModuleDict({"bn": nn.BatchNorm1d(sizes[-1], affine=False)})
     return net
 
@@ -68,13 +70,13 @@ def projection(*sizes: int) -> list[nn.Module]:
     return [part for a, b in steps for part in (nn.Linear(a, b, bias=False), nn.BatchNorm1d(b), nn.ReLU())]
 
 
-class SlimResNet(torchvision.models.ResNet):
+class SlimResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision has no annotations
     """ResNet-18 of half the width whose last stage keeps its resolution: 6 x 6 positions for pictures of 96 pixels.
 
     2.8 million parameters, features of 256 numbers; made to be trained from scratch on small pictures.
     """
 
-    def __init__(self, num_classes: int = 1000):
+    def __init__(self, num_classes: int = 1000) -> None:
         super().__init__(BasicBlock, [1, 1, 1, 1])
         self.inplanes = 32
         self.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
@@ -99,12 +101,14 @@ def slim_resnet18_barlow(num_classes: int = 1000, size: int = 1024) -> nn.Module
     return net
 
 
-def mocov3_vit(architecture: str = "vit_base_patch16_224", **arguments) -> nn.Module:
+def mocov3_vit(architecture: str = "vit_base_patch16_224", **arguments: Any) -> nn.Module:
     """timm's ViT with fixed positions, for checkpoints that do not hold them."""
-    net = timm.create_model(architecture, **arguments)
-    positions = fixed_positions(*net.patch_embed.grid_size, net.embed_dim)
+    net: Any = timm.create_model(architecture, **arguments)
+    rows, columns = net.patch_embed.grid_size
+    positions = fixed_positions(rows, columns, net.embed_dim)
     net.pos_embed = nn.Parameter(torch.cat((torch.zeros(1, 1, net.embed_dim), positions[None]), dim=1))
-    return net
+    module: nn.Module = net
+    return module
 
 
 def fixed_positions(rows: int, columns: int, dim: int) -> Tensor:
@@ -114,7 +118,7 @@ def fixed_positions(rows: int, columns: int, dim: int) -> Tensor:
     return torch.cat([wave(place[:, None] * frequencies) for place in places.T for wave in (torch.sin, torch.cos)], dim=1)
 
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     make.__name__: make
     for make in (
         simclrv2_resnet50, barlow_twins_resnet50, simsiam_resnet50, slim_resnet18, slim_resnet18_barlow, mocov3_vit,

@@ -7,6 +7,8 @@ from typing import Any
 from xai_core.data.recipe import Recipe
 
 IMAGENET = "imagenet-1k"  # its 1,000 names are read from timm when a model is loaded
+FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")  # a card names one; `models.families` cuts its networks
+CUSTOM = "custom"  # the family of a network that is given by its stages
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A model as everything else here uses it: a staged network with its preprocessing and the names of its classes."""
+"""A model as all rooms use it: a staged network with its preprocessing and the names of its classes."""
 
 import copy
 import re
@@ -17,6 +17,8 @@ from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.data.preprocessing import Prepared, prepare, stack
 from xai_core.data.recipe import Recipe
+from xai_core.models.card import CUSTOM
+from xai_core.models.outputs import Outputs
 from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
 
 Picture = Image.Image | Tensor | str
@@ -25,7 +27,7 @@ Picture = Image.Image | Tensor | str
 class Prediction(NamedTuple):
     """One of the most probable classes; `probability` is the softmax over all of the model's classes, in [0, 1]."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a prediction
     name: str
     probability: float
 
@@ -34,7 +36,7 @@ class Prediction(NamedTuple):
 class ExplainableModel:
     """A network that can be asked why. Read-only: any number of threads may use one at once.
 
-    `family` is a name of `models.families`, or "custom". `fingerprint` names the weights (a checkpoint's SHA-256, or a
+    `family` is one of `card.FAMILIES`, or CUSTOM. `fingerprint` names the weights (a checkpoint's SHA-256, or a
     digest of the parameters); `wnids` are the WordNet ids of the classes where they are ImageNet's; `nbytes` is what the
     parameters take.
     """
@@ -78,25 +80,27 @@ class ExplainableModel:
         names = [name for name, _ in stages]
         if not names or len(set(names)) != len(names):
             raise BadRequest("Give at least one stage, each with a name of its own.")
-        parts = copy.deepcopy([run for _, run in stages] + [pool, project, classify])
+        runs = [run for _, run in stages]
+        runs, pool, project, classify = copy.deepcopy((runs, pool, project, classify))  # at once: shared modules stay shared
+        parts = [*runs, pool, project, classify]
         modules = {id(m): m for m in map(_module_of, parts) if m is not None}
         tensors = [t for m in modules.values() for t in (*m.parameters(), *m.buffers())]
         device = tensors[0].device if tensors else runtime.device()
         for module in modules.values():
             freeze(module)
-        runs = parts[: len(names)]
+        mean, std = _per_channel("mean", mean), _per_channel("std", std)
         network = StagedNetwork(
             stages=tuple(Stage(name, run) for name, run in zip(names, runs, strict=True)),
-            pool=parts[-3],
-            project=parts[-2],
-            classify=parts[-1],
+            pool=pool,
+            project=project,
+            classify=classify,
             normalise=normalisation(mean, std, device),
         )
         opaque = any(part is not None and _module_of(part) is None for part in parts)
         return cls(
-            id="custom",
+            id=CUSTOM,
             title="Your network",
-            family="custom",
+            family=CUSTOM,
             network=network,
             recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
             device=device,
@@ -123,7 +127,7 @@ class ExplainableModel:
         """The picture as this network sees it; a float tensor (3, H, W) in [0, 1] is used as it is."""
         return prepare(image, self.recipe, in_range=self.network.normalise is not None)
 
-    def outputs(self, images: Tensor):
+    def outputs(self, images: Tensor) -> Outputs:
         """(n, 3, H, W) in [0, 1] -> Outputs, without a graph, in float32."""
         with torch.no_grad(), runtime.autocast("exact", self.device):
             return self.network.outputs(images.to(self.device))
@@ -139,8 +143,8 @@ class ExplainableModel:
 
     def predictions(self, logits: Tensor, k: int) -> list[Prediction]:
         """The k most probable classes of one picture's logits (K,)."""
-        found = logits.float().softmax(0).topk(min(k, len(logits)))
-        pairs = zip(found.indices.tolist(), found.values.tolist(), strict=True)
+        best = logits.float().softmax(0).topk(min(k, len(logits)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [Prediction(index, self.class_name(index), probability) for index, probability in pairs]
 
     def class_name(self, index: int) -> str:
@@ -161,13 +165,13 @@ class ExplainableModel:
             return index
         if wanted in self.wnids:
             return self.wnids.index(wanted)
-        found = self.classes_called(wanted)
-        if len(found) > 1:
-            listed = ", ".join(f"{index} ({self.class_names[index]})" for index in found)
+        indices = self.classes_called(wanted)
+        if len(indices) > 1:
+            listed = ", ".join(f"{index} ({self.class_names[index]})" for index in indices)
             raise BadRequest(f"'{given}' fits several classes; choose one by its index: {listed}.")
-        if not found:
+        if not indices:
             raise UnknownName("class", given, self._classes_by_name)
-        return found[0]
+        return indices[0]
 
     def classes_called(self, name: str) -> list[int]:
         """The classes of which this is the name or a synonym, whatever its case; none where there are none."""
@@ -181,6 +185,14 @@ class ExplainableModel:
             for spoken in {name.lower(), *(part.strip().lower() for part in plain.split(","))}:
                 by_name.setdefault(spoken, []).append(index)
         return by_name
+
+
+def _per_channel(name: str, values: Sequence[float] | None) -> tuple[float, float, float] | None:
+    if values is None:
+        return None
+    if len(values) != 3:
+        raise BadRequest(f"Give {name} as three numbers, for red, green and blue; these are {len(values)}.")
+    return values[0], values[1], values[2]
 
 
 def _module_of(part: object) -> nn.Module | None:

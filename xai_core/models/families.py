@@ -1,9 +1,11 @@
-"""How each family of timm and torchvision networks comes apart into stages.
+"""How each family of timm and torchvision networks is taken apart into stages.
 
 A family is a function from the library's own module to a StagedNetwork; its stages call the module's own parts in the
 order of its own forward. The tests hold each to that: the chain equals `module(x)`, cut anywhere.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,15 +13,17 @@ from torch import Tensor, nn
 
 from xai_core.core import torchvision_compat
 from xai_core.models import architectures
-from xai_core.models.staged import Attention, Stage, StagedNetwork, tokens_grid
+from xai_core.models.staged import Attention, Stage, StagedNetwork, Step, tokens_grid
 
 torchvision_compat.ensure_importable()
 
 import timm
 import torchvision
 
+LibraryModule = Any  # a module of timm or torchvision: torch types its attributes as `Tensor | Module`, whatever they are
 
-def resnet(net: nn.Module) -> StagedNetwork:
+
+def resnet(net: LibraryModule) -> StagedNetwork:
     """torchvision ResNet: stem, every residual block, global average pooling, `fc`; beside it `project`, if it has one."""
     stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool)
     blocks = [
@@ -36,7 +40,7 @@ def resnet(net: nn.Module) -> StagedNetwork:
     )
 
 
-def efficientnet(net: nn.Module) -> StagedNetwork:
+def efficientnet(net: LibraryModule) -> StagedNetwork:
     """timm EfficientNet: stem, every inverted residual, the last 1x1 convolution, pooling, `classifier`.
 
     The activation functions sit inside timm's `bn1` and `bn2`.
@@ -58,14 +62,15 @@ def efficientnet(net: nn.Module) -> StagedNetwork:
     )
 
 
-def vit(net: nn.Module) -> StagedNetwork:
+def vit(net: LibraryModule) -> StagedNetwork:
     """timm VisionTransformer (ViT, DeiT): patch embedding with positions, every block, the last norm, pooling, `head`.
 
     The default cut is before the last block: behind it, a read-out of the class token gives patch tokens no gradient.
     """
 
     def embed(images: Tensor) -> Tensor:
-        return net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        tokens: Tensor = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        return tokens
 
     by_token = net.global_pool == "token"
     grid = tokens_grid(net.num_prefix_tokens, net.patch_embed.grid_size)
@@ -85,7 +90,7 @@ def vit(net: nn.Module) -> StagedNetwork:
     )
 
 
-def swin(net: nn.Module) -> StagedNetwork:
+def swin(net: LibraryModule) -> StagedNetwork:
     """timm SwinTransformer: patch embedding, every block, the last norm, mean over positions, the head's `fc`.
 
     Activations are (n, h, w, C): windows and shifts are made and undone inside each block. A stage of the network begins
@@ -106,7 +111,7 @@ def swin(net: nn.Module) -> StagedNetwork:
     )
 
 
-def xcit(net: nn.Module) -> StagedNetwork:
+def xcit(net: LibraryModule) -> StagedNetwork:
     """timm Xcit: patch embedding with positions, every cross-covariance block; the class-attention blocks belong to pooling.
 
     Activations are carried as (n, h, w, C), because the blocks ask for the height and width of their grid. The
@@ -118,13 +123,15 @@ def xcit(net: nn.Module) -> StagedNetwork:
         if net.pos_embed is not None:
             positions = net.pos_embed(len(images), height, width)
             tokens = tokens + positions.reshape(len(images), -1, tokens.shape[1]).permute(0, 2, 1)
-        return net.pos_drop(tokens).unflatten(1, (height, width))
+        maps: Tensor = net.pos_drop(tokens).unflatten(1, (height, width))
+        return maps
 
-    def on_grid(block: nn.Module):
+    def on_grid(block: nn.Module) -> Step:
         return lambda maps: block(maps.flatten(1, 2), *maps.shape[1:3]).view(maps.shape)
 
     def pool(maps: Tensor) -> Tensor:
-        return net.forward_head(net.norm(net.forward_cls(maps.flatten(1, 2))), pre_logits=True)
+        features: Tensor = net.forward_head(net.norm(net.forward_cls(maps.flatten(1, 2))), pre_logits=True)
+        return features
 
     blocks = [Stage(f"blocks.{index}", on_grid(block), channels_first) for index, block in enumerate(net.blocks)]
     return StagedNetwork(
@@ -139,16 +146,17 @@ def xcit(net: nn.Module) -> StagedNetwork:
     )
 
 
-def cait(net: nn.Module) -> StagedNetwork:
+def cait(net: LibraryModule) -> StagedNetwork:
     """timm Cait: patch embedding with positions, every block; then the class token joins, and every class-attention block.
 
     From then on activations are the class token followed by the patches, which no longer change.
     """
 
     def embed(images: Tensor) -> Tensor:
-        return net.pos_drop(net.patch_embed(images) + net.pos_embed)
+        tokens: Tensor = net.pos_drop(net.patch_embed(images) + net.pos_embed)
+        return tokens
 
-    def joining(block: nn.Module, first: bool):
+    def joining(block: nn.Module, first: bool) -> Step:
         def run(tokens: Tensor) -> Tensor:
             token, patches = (net.cls_token.expand(len(tokens), -1, -1), tokens) if first else (tokens[:, :1], tokens[:, 1:])
             return torch.cat((block(patches, token), patches), dim=1)
@@ -196,29 +204,52 @@ def channels_first(maps: Tensor) -> Tensor:
     return maps.permute(0, 3, 1, 2)
 
 
-FAMILIES = {"resnet": resnet, "efficientnet": efficientnet, "vit": vit, "swin": swin, "xcit": xcit, "cait": cait}
-LIBRARIES = {"resnet": architectures.resnet}  # of all others: timm
+@dataclass(frozen=True)
+class Family:
+    """What a name of `card.FAMILIES` stands for.
 
-MODULES = {  # the very classes that each family's function was written for
-    "resnet": (torchvision.models.ResNet, architectures.WideResNet, architectures.SlimResNet),
-    "efficientnet": (timm.models.EfficientNet,),
-    "vit": (timm.models.VisionTransformer,),
-    "swin": (timm.models.SwinTransformer,),
-    "xcit": (timm.models.Xcit,),
-    "cait": (timm.models.Cait,),
+    stages      takes a module of the library apart into a StagedNetwork
+    modules     the very classes that `stages` was written for, no subclasses of them
+    create      the library's constructor: (architecture, **arguments) -> module with fresh weights
+    rename      what tables of names in a card cannot do: (state under the network's names, module) -> state
+    """
+
+    stages: Callable[[LibraryModule], StagedNetwork]
+    modules: tuple[type[nn.Module], ...]
+    create: Callable[..., nn.Module] = timm.create_model
+    rename: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] | None = None
+
+
+FAMILIES = {
+    "resnet": Family(
+        resnet,
+        (torchvision.models.ResNet, architectures.WideResNet, architectures.SlimResNet),
+        create=architectures.resnet,
+    ),
+    "efficientnet": Family(efficientnet, (timm.models.EfficientNet,)),
+    "vit": Family(vit, (timm.models.VisionTransformer,)),
+    "swin": Family(swin, (timm.models.SwinTransformer,)),
+    # timm's function splits the query, key and value of class attention
+    "xcit": Family(xcit, (timm.models.Xcit,), rename=timm.models.xcit.checkpoint_filter_fn),
+    "cait": Family(cait, (timm.models.Cait,)),
 }
 
-OFFICIAL_NAMES = {  # what renaming beginnings cannot do: (state under the network's names, module) -> state
-    "xcit": timm.models.xcit.checkpoint_filter_fn,  # splits the query, key and value of class attention
-}
+
+def staged(family: str, module: nn.Module) -> StagedNetwork:
+    """The module as a chain of stages, without normalisation."""
+    return FAMILIES[family].stages(module)
 
 
 def build(family: str, architecture: str, **arguments: Any) -> nn.Module:
-    """A module with fresh weights, on the CPU: one of ours, or the library's. `arguments` are the constructor's own."""
+    """A module with fresh weights, on the CPU: one of `architectures`, or the library's. `arguments` are the constructor's.
+
+    Raises ValueError for an architecture of another class than the family's (a distilled DeiT, whose forward is another).
+    """
+    create = FAMILIES[family].create
     if architecture in architectures.ARCHITECTURES:
         module = architectures.ARCHITECTURES[architecture](**arguments)
     else:
-        module = LIBRARIES.get(family, timm.create_model)(architecture, **arguments)
-    if type(module) not in MODULES[family]:  # a relative whose forward is another, such as a distilled DeiT
+        module = create(architecture, **arguments)
+    if type(module) not in FAMILIES[family].modules:
         raise ValueError(f"{architecture} is a {type(module).__name__}")
     return module

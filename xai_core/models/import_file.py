@@ -1,4 +1,4 @@
-"""Files that come by hand: checked against the network they are for, then put into `weights/`, whole or not at all."""
+"""Import weights by hand: check a file against the network it is for, then copy it into `weights/`, whole or not at all."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ def import_file(card: Card, checkpoint: Checkpoint, path: Path) -> Path:
     """
     file = _meant(checkpoint, path)
     module = loading.empty(card)
-    checkpoints.read_share(card, file, checkpoint.files, path, module, **loading.naming(card, module))
+    checkpoints.read_share(card, file, checkpoint.files, path, module, loading.naming(card, module))
     digest = locate.digest_of(path)
     if not digest.startswith(file.sha256):
         raise WeightsUnavailable(f"{path} fits, but is not the published file, whose SHA-256 starts {file.sha256}.")
@@ -35,23 +35,23 @@ def import_own(card: Path) -> str:
     Raises BadCard where the card cannot be used, BadRequest where a name is taken, WeightsUnavailable where the checkpoint
     does not fit the network exactly.
     """
-    found = user_cards.card_at(card, CARDS)
-    if isinstance(found, BadCard):
-        raise found
-    if found.base:
+    own = user_cards.card_at(card, CARDS)
+    if isinstance(own, BadCard):
+        raise own
+    if own.base:
         raise BadRequest("A linear probe is not taken in here: train it with `python -m xai_core probe`.")
-    (checkpoint,) = found.checkpoints
+    (checkpoint,) = own.checkpoints
     files = [path for path in sorted(card.parent.iterdir()) if path != card]
     source = card.parent / checkpoint.files[0].name
     if source not in files:
         raise BadRequest(f"{card.name} names the file {source.name}, which did not come with it.")
     taken = [path.name for path in (*files, card) if (settings.weights_folder() / path.name).exists()]
-    if taken or found.id in cards():
-        raise BadRequest(f"{', '.join(taken) or found.id} is already there; take another name.")
-    loading.filled(found, checkpoint, [source])
+    if taken or own.id in cards():
+        raise BadRequest(f"{', '.join(taken) or own.id} is already there; take another name.")
+    loading.filled(own, checkpoint, [source])
     for path in (*files, card):  # the card last: with it the model is listed
         _copy(path, settings.weights_folder() / path.name)
-    return found.id
+    return own.id
 
 
 def _meant(checkpoint: Checkpoint, path: Path) -> File:

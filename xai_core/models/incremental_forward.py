@@ -1,9 +1,9 @@
-"""Outputs of a picture with one square changed, by computing again only what the square can reach.
+"""Outputs for an image with one square changed, recomputing only the activations that the square can affect.
 
-A convolutional stage looks at neighbours: behind it, a changed square has changed a slightly larger square. Stage by stage
+A convolutional stage reads neighbours: behind it, a changed square has changed a slightly larger square. Stage by stage
 that square is cut out with the surroundings it reads, run, and its middle kept; from where it fills most of the grid, the
-whole grid is run. What a stage reaches is measured: numbers that are no numbers at one place of its input show up in its
-output. A stage that reaches everywhere (attention, gates, layer norms) ends the saving.
+whole grid is run. How far a stage reaches is measured: NaN at one place of its input shows up in its output. A stage that
+reaches everywhere (attention, gates, layer norms) ends the saving.
 """
 
 from typing import NamedTuple
@@ -65,7 +65,7 @@ class PatchedNetwork:
     Made and called without a graph. It belongs to one call: it holds the picture's activations.
     """
 
-    def __init__(self, network: StagedNetwork, image: Tensor, side: int):
+    def __init__(self, network: StagedNetwork, image: Tensor, side: int) -> None:
         self.network = network
         self.steps: list[_Step] = []
         self.clean = self._normalised(image)
@@ -96,16 +96,22 @@ class PatchedNetwork:
         for step in self.steps:
             stride, low, high = step.reach
             limits = [(length // stride - step.kept, length - step.cut_out) for length in step.clean.shape[2:]]
-            starts, cuts = [], []  # of what is kept of the output, and of what is cut out of the input for it
-            for corner in corners:
-                ends = zip(corner, limits, strict=True)
-                start = [min(max(place // stride + low, 0), last) for place, (last, _) in ends]
-                ends = zip(start, limits, strict=True)
-                cuts.append(tuple(min(max((place - high) * stride, 0), last) for place, (_, last) in ends))
-                starts.append(tuple(start))
-            found = step.run(_cut_out(step.clean, cuts, (step.cut_out, step.cut_out), squares, corners))
+            (last_rows, last_cut_rows), (last_columns, last_cut_columns) = limits
+            starts: Corners = []  # of what is kept of the output
+            cuts: Corners = []  # of what is cut out of the input for it
+            for row, column in corners:
+                top = min(max(row // stride + low, 0), last_rows)
+                left = min(max(column // stride + low, 0), last_columns)
+                starts.append((top, left))
+                cuts.append(
+                    (
+                        min(max((top - high) * stride, 0), last_cut_rows),
+                        min(max((left - high) * stride, 0), last_cut_columns),
+                    )
+                )
+            outputs = step.run(_cut_out(step.clean, cuts, (step.cut_out, step.cut_out), squares, corners))
             inside = [
-                found[row, :, y - top // stride :, x - left // stride :][:, : step.kept, : step.kept]
+                outputs[row, :, y - top // stride :, x - left // stride :][:, : step.kept, : step.kept]
                 for row, ((y, x), (top, left)) in enumerate(zip(starts, cuts, strict=True))
             ]
             squares, corners = torch.stack(inside), starts
@@ -126,24 +132,25 @@ def trusted(network: StagedNetwork, image: Tensor, cover: Tensor, corners: Corne
         patched = PatchedNetwork(network, image, side)
         if not patched.steps:
             return None
-        found, whole = patched.features(squares, tried), network.outputs(with_squares(image, squares, tried)).features
+        partial, whole = patched.features(squares, tried), network.outputs(with_squares(image, squares, tried)).features
     except RuntimeError:  # a stage of somebody's own that wants one size of input; or four pictures do not fit into memory
         return None
-    close = (found - whole).abs().max() <= TOLERANCE[patched.clean.dtype] * whole.abs().max()
+    close = (partial - whole).abs().max() <= TOLERANCE[patched.clean.dtype] * whole.abs().max()
     return patched if close else None
 
 
 def with_squares(clean: Tensor, squares: Tensor, corners: Corners) -> Tensor:
     """Copies of clean activations (1, C, H, W), each with its square (n, C, side, side) at its corner."""
-    return _cut_out(clean, [(0, 0)] * len(corners), tuple(clean.shape[2:]), squares, corners)
+    height, width = clean.shape[2:]
+    return _cut_out(clean, [(0, 0)] * len(corners), (height, width), squares, corners)
 
 
 def _cut_out(clean: Tensor, cuts: Corners, size: tuple[int, int], squares: Tensor, corners: Corners) -> Tensor:
     """Pieces of the clean activations at `cuts`, each with its changed square where it belongs."""
     (height, width), side = size, squares.shape[2]
     shape = (len(cuts), clean.shape[1], height, width)
-    made = torch.empty(shape, dtype=squares.dtype, device=clean.device, memory_format=MEMORY_FORMAT)
+    pieces = torch.empty(shape, dtype=squares.dtype, device=clean.device, memory_format=MEMORY_FORMAT)
     for row, ((top, left), (y, x)) in enumerate(zip(cuts, corners, strict=True)):
-        made[row] = clean[0, :, top : top + height, left : left + width]
-        made[row, :, y - top : y - top + side, x - left : x - left + side] = squares[row]
-    return made
+        pieces[row] = clean[0, :, top : top + height, left : left + width]
+        pieces[row, :, y - top : y - top + side, x - left : x - left + side] = squares[row]
+    return pieces

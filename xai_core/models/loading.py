@@ -1,4 +1,4 @@
-"""From a card to a model: build the library's module, fill it, freeze it, take it apart."""
+"""Load a model by its card: build the library's module, fill it with a checkpoint, freeze it, take it apart into stages."""
 
 import contextlib
 import threading
@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from xai_core.core import runtime
+from xai_core.core import runtime, torchvision_compat
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, UnknownName
 from xai_core.models import families
@@ -22,6 +21,10 @@ from xai_core.models.staged import freeze, normalisation
 from xai_core.models.weights import checkpoints, locate
 from xai_core.models.weights.locate import Progress
 from xai_core.models.zoo.catalog import find_card
+
+torchvision_compat.ensure_importable()
+
+from timm.data.imagenet_info import ImageNetInfo
 
 RANDOM = "random"  # in place of a checkpoint: untrained parameters
 
@@ -57,9 +60,9 @@ def load_model(
     if half and runtime.computes_in_16_bits(where):
         halve(module)
         fingerprint += " half"
-    network = families.FAMILIES[card.family](module)
+    network = families.staged(card.family, module)
     recipe = checkpoint.recipe
-    names, wnids = imagenet_classes() if card.classes == IMAGENET else (card.classes, ())
+    names, wnids = _class_names(card)
     return ExplainableModel(
         id=card.id,
         title=card.title,
@@ -74,9 +77,16 @@ def load_model(
     )
 
 
-def _probed(card: Card, name: str | None, *more: Any) -> ExplainableModel:
+def _probed(
+    card: Card,
+    name: str | None,
+    seed: int,
+    device: str | torch.device | None,
+    progress: Progress | None,
+    half: bool,
+) -> ExplainableModel:
     """The model that the card is based on, with the card's probe for its classifier. Untrained, the probe is zero."""
-    base = load_model(card.base, name, *more)
+    base = load_model(card.base, name, seed, device, progress, half)
     classify = nn.Linear(_feature_count(base), len(card.classes))
     if name == RANDOM:
         for parameter in classify.parameters():
@@ -94,7 +104,7 @@ def _probed(card: Card, name: str | None, *more: Any) -> ExplainableModel:
         title=card.title,
         network=replace(base.network, classify=classify),
         fingerprint=f"{base.fingerprint} {digest[:8]}",
-        class_names=card.classes,
+        class_names=_class_names(card)[0],
         wnids=(),
     )
 
@@ -125,7 +135,7 @@ def random_module(card: Card, seed: int) -> nn.Module:
             for norm in norms:
                 norm.momentum = None  # a plain average instead of a moving one
             with torch.no_grad():
-                network = families.FAMILIES[card.family](module.train())
+                network = families.staged(card.family, module.train())
                 _ = network.outputs(torch.rand(8, 3, side, side) * 2 - 1).embedding  # the projection head, if any, too
     return module
 
@@ -134,7 +144,7 @@ def built(card: Card) -> nn.Module:
     """The card's module with fresh parameters. Raises BadCard where no library knows it, or another family does."""
     try:
         module = families.build(card.family, card.architecture, **card.arguments)
-        network = families.FAMILIES[card.family](module)
+        network = families.staged(card.family, module)
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # as timm and torchvision refuse names
         raise BadCard(
             f"{card.title}: '{card.architecture}' is no architecture of the family {card.family} that the installed "
@@ -162,16 +172,16 @@ _DRAWING = threading.Lock()
 
 def _trained_module(card: Card, checkpoint: Checkpoint, progress: Progress | None) -> tuple[nn.Module, str]:
     """The module with the checkpoint's parameters, and the SHA-256 of its file or files."""
-    found = locate.obtain(card, checkpoint, progress)
-    module = filled(card, checkpoint, [path for path, _ in found])
-    digests = [digest for _, digest in found]
+    files = locate.obtain(card, checkpoint, progress)
+    module = filled(card, checkpoint, [path for path, _ in files])
+    digests = [digest for _, digest in files]
     return module, digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
 
 
 def filled(card: Card, checkpoint: Checkpoint, paths: Sequence[Path]) -> nn.Module:
     """The card's module with the parameters in these files, which must fit exactly. Raises WeightsUnavailable, BadCard."""
     module = empty(card)
-    state = checkpoints.gather(card, checkpoint.files, paths, module, **naming(card, module))
+    state = checkpoints.gather(card, checkpoint.files, paths, module, naming(card, module))
     own = {name: value for name, value in module.state_dict().items() if name not in state}  # counters, fixed tables
     module.load_state_dict(own | state)
     return module
@@ -183,20 +193,25 @@ def empty(card: Card) -> nn.Module:
         return built(card)
 
 
-def naming(card: Card, module: nn.Module) -> dict[str, Any]:
-    """What `checkpoints` must know of the module's names: the library's renaming, and which part is the classifier."""
-    classify = families.FAMILIES[card.family](module).classify
+def naming(card: Card, module: nn.Module) -> checkpoints.Naming:
+    """How the card's library names the module's tensors, and which part is the classifier."""
+    classify = families.staged(card.family, module).classify
     head = next((name for name, part in module.named_modules() if part is classify), "")
-    return {"rename": families.OFFICIAL_NAMES.get(card.family), "head": head}
+    return checkpoints.Naming(families.FAMILIES[card.family].rename, head)
 
 
 _SAME_NAME = {134: "crane (bird)", 517: "crane (machine)"}  # the only two classes that nothing else tells apart
 
 
+def _class_names(card: Card) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(names, WordNet ids) of the card's classes; without ids where they are not ImageNet's."""
+    return imagenet_classes() if isinstance(card.classes, str) else (card.classes, ())
+
+
 @cache
 def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names, WordNet ids) of the 1,000 ImageNet classes, by index. Some synonyms occur twice (maillot, cardigan)."""
-    info = families.timm.data.ImageNetInfo("imagenet-1k")
+    info = ImageNetInfo(IMAGENET)
     names = (_SAME_NAME.get(index, name) for index, name in enumerate(info.label_descriptions()))
     return tuple(names), tuple(info.label_names())
 

@@ -1,4 +1,4 @@
-"""What a network says of a picture, computed as far as it is read."""
+"""A network's outputs for a batch of images: features, embedding and logits, each computed when it is first read."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -21,7 +21,7 @@ class Outputs:
         features: Tensor,
         project: Callable[[Tensor], Tensor] | None = None,
         classify: Callable[[Tensor], Tensor] | None = None,
-    ):
+    ) -> None:
         self.features = features
         self._project = project
         self._classify = classify

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.core.runtime import MEMORY_FORMAT
+from xai_core.core.runtime import MEMORY_FORMAT, channels_last
 from xai_core.models.outputs import Outputs
 
 Step = Callable[[Tensor], Tensor]
@@ -45,7 +45,8 @@ def tokens_grid(prefix: int, size: tuple[int, int]) -> Step:
     """The view of tokens (n, prefix + h w, C) as (n, C, h, w)."""
 
     def grid(tokens: Tensor) -> Tensor:
-        return tokens[:, prefix:].unflatten(1, size).permute(0, 3, 1, 2)
+        squares: Tensor = tokens[:, prefix:].unflatten(1, size)
+        return squares.permute(0, 3, 1, 2)
 
     return grid
 
@@ -101,10 +102,10 @@ class StagedNetwork:
         """The full name of a cut: None is the default, `layer4` the last stage called `layer4.*`. Raises UnknownName."""
         if cut is None:
             return self.default_cut or self.cuts[-1]
-        found = [name for name in self.cuts if name == cut or name.startswith(f"{cut}.")]
-        if not found:
+        names = [name for name in self.cuts if name == cut or name.startswith(f"{cut}.")]
+        if not names:
             raise UnknownName("cut", cut, self.cuts)
-        return found[-1]
+        return names[-1]
 
     def _index(self, cut: str) -> int:
         return self.cuts.index(cut) + 1
@@ -143,11 +144,11 @@ class StagedNetwork:
         if not isinstance(self.classify, nn.Linear):
             return False
         channels, weight = self.classify.in_features, self.classify.weight
-        made = torch.arange(channels * 6, device=weight.device, dtype=weight.dtype).sin()
-        return any(self._averages(made.view(shape), channels) for shape in ((1, channels, 2, 3), (1, 2, 3, channels)))
+        sines = torch.arange(channels * 6, device=weight.device, dtype=weight.dtype).sin()
+        return any(self._averages(sines.view(shape), channels) for shape in ((1, channels, 2, 3), (1, 2, 3, channels)))
 
     def _averages(self, activations: Tensor, channels: int) -> bool:
-        """Whether `pool` takes the mean over the grid of the last stage's activations, tried on made-up ones."""
+        """Whether `pool` takes the mean over the grid of the last stage's activations, tried on given ones."""
         try:
             with torch.no_grad():
                 grid, pooled = self.stages[-1].grid(activations), self.pool(activations)
@@ -161,7 +162,7 @@ class StagedNetwork:
         return replace(self, normalise=None)
 
 
-def normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None, device) -> Step | None:
+def normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None, device: torch.device) -> Step | None:
     """(x - mean) / std per channel, as the step before the first stage; None where both are None."""
     if mean is None and std is None:
         return None
@@ -170,12 +171,12 @@ def normalisation(mean: tuple[float, ...] | None, std: tuple[float, ...] | None,
 
 
 def freeze(module: nn.Module) -> nn.Module:
-    """Make a network safe to share: eval mode, no parameter wants a gradient, nothing works in place.
+    """Make a network safe to share: eval mode, no parameter requires a gradient, nothing works in place.
 
     (A cut before an in-place ReLU raises under autograd, and silently overwrites the activations without.)
     """
     module.eval().requires_grad_(False)
     for part in module.modules():
         if getattr(part, "inplace", False):
-            part.inplace = False
-    return module.to(memory_format=MEMORY_FORMAT)
+            setattr(part, "inplace", False)  # noqa: B010 (torch types a module's attributes as tensors and modules)
+    return channels_last(module)

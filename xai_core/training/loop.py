@@ -19,7 +19,7 @@ from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import write_atomically
 from xai_core.data.recipe import Recipe
-from xai_core.models.families import FAMILIES
+from xai_core.models.families import staged
 from xai_core.models.staged import StagedNetwork, normalisation
 from xai_core.training.data import Rows
 from xai_core.training.plans import Plan
@@ -40,7 +40,7 @@ class Net:
     def __init__(self, module: nn.Module, family: str, recipe: Recipe, where: torch.device):
         self.module = module.to(where, memory_format=runtime.MEMORY_FORMAT)
         self.where = where
-        self.staged: StagedNetwork = FAMILIES[family](self.module)
+        self.staged: StagedNetwork = staged(family, self.module)
         self.normalise = normalisation(recipe.mean, recipe.std, where)
 
     def features(self, images: Tensor, frozen: int = 0, exact: bool = False) -> Tensor:

@@ -4,7 +4,9 @@ import argparse
 import threading
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -13,17 +15,34 @@ from torch import Tensor, nn
 from xai_core.core.errors import WeightsUnavailable
 from xai_core.models.card import Card, File
 
-State = dict[str, Tensor]
+Tensors = dict[str, Tensor]
 NOT_READ = ("num_batches_tracked", "relative_position_index", "attn_mask")  # counters, and tables that networks make
 _LOADING = threading.Lock()  # what is safe to unpickle is a list of the process, not of the thread
 
 
-def gather(card: Card, files: Sequence[File], paths: Sequence[Path], module: nn.Module, **more) -> State:
-    """What a module needs, from all files of a checkpoint; each must hold its share exactly. Raises WeightsUnavailable."""
-    state: State = {}
+@dataclass(frozen=True)
+class Naming:
+    """How a library names a module's tensors.
+
+    rename      does what a file's own table of names cannot: (tensors under the network's names, module) -> tensors
+    head        the name of the module's classifier, whose shape tells the number of classes
+    """
+
+    rename: Callable[[Tensors, nn.Module], Tensors] | None = None
+    head: str = ""
+
+
+def gather(
+    card: Card, files: Sequence[File], paths: Sequence[Path], module: nn.Module, naming: Naming = Naming()
+) -> Tensors:
+    """All tensors of a module by its own names, from a checkpoint's files, each of which must hold its share exactly.
+
+    Raises WeightsUnavailable.
+    """
+    state: Tensors = {}
     for file, path in zip(files, paths, strict=True):
         try:
-            state |= read_share(card, file, files, path, module, **more)
+            state |= read_share(card, file, files, path, module, naming)
         except WeightsUnavailable as problem:
             again = f" Delete {path} to have it fetched again." if file.url else ""
             raise WeightsUnavailable(f"{problem}{again}") from problem
@@ -36,34 +55,30 @@ def read_share(
     files: Sequence[File],
     path: Path,
     module: nn.Module,
-    rename: Callable[[State, nn.Module], State] | None = None,
-    head: str = "",
-) -> State:
-    """What one of a checkpoint's files holds for the module, under the module's names. Raises WeightsUnavailable.
-
-    `rename` does what the file's own table of names cannot; `head` is the name of the classifier.
-    """
+    naming: Naming = Naming(),
+) -> Tensors:
+    """What one of a checkpoint's files holds for the module, under the module's names. Raises WeightsUnavailable."""
     expected = {
         name: value
         for name, value in module.state_dict().items()
         if not name.endswith(NOT_READ) and _owner(name, files) is file
     }
     try:
-        found = renamed(_read(path), file.names)
-        if file.ordered and len(found) == len(expected):
-            found = dict(zip(expected, found.values(), strict=True))
-        found = _split(rename, found, module)
-        _check(found, expected, file, head)
+        tensors = renamed(_read(path), file.names)
+        if file.ordered and len(tensors) == len(expected):
+            tensors = dict(zip(expected, tensors.values(), strict=True))
+        tensors = _library_names(naming, tensors, module)
+        _check(tensors, expected, file, naming.head)
     except _Unfit as problem:
         raise WeightsUnavailable(f"{path.name} cannot be read as the weights of {card.title}: {problem}.") from problem
-    return found
+    return tensors
 
 
 class _Unfit(Exception):
     """What is wrong with a file, as a part of a sentence."""
 
 
-def _read(path: Path) -> State:
+def _read(path: Path) -> Tensors:
     """All tensors of a file by their flat names: a slash for every level of nesting."""
     try:
         if path.suffix == ".safetensors":
@@ -79,33 +94,34 @@ def _read(path: Path) -> State:
     return _flat(content)
 
 
-def _flat(content: Mapping, before: str = "") -> State:
-    found: State = {}
+def _flat(content: Mapping[str, Any], before: str = "") -> Tensors:
+    tensors: Tensors = {}
     for name, value in content.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}/")
+            tensors |= _flat(value, f"{before}{name}/")
         elif isinstance(value, Tensor):
-            found[f"{before}{name}"] = value
-    return found
+            tensors[f"{before}{name}"] = value
+    return tensors
 
 
-def renamed(state: State, names: Mapping[str, str]) -> State:
-    """The tensors under the network's names; those in the same nests that no rule fits keep theirs, to be complained of."""
+def renamed(state: Tensors, names: Mapping[str, str]) -> Tensors:
+    """The tensors under the network's names. Those that no rule fits, in nests that a rule names, keep their own name, so
+    that they are reported as unexpected."""
     nests = {theirs.rpartition("/")[0] for theirs in names}
-    found: State = {}
+    named: Tensors = {}
     for name, value in state.items():
         theirs = next((theirs for theirs in names if name.startswith(theirs)), None)
         ours = name if theirs is None else names[theirs] + name.removeprefix(theirs)
-        if ours in found:
+        if ours in named:
             raise _Unfit(f"it holds {ours} twice, also as {name}")
         if theirs is not None or name.rpartition("/")[0] in nests:
-            found[ours] = value
-    return {name: value for name, value in found.items() if not name.endswith(NOT_READ)}
+            named[ours] = value
+    return {name: value for name, value in named.items() if not name.endswith(NOT_READ)}
 
 
-def _split(rename: Callable[[State, nn.Module], State] | None, found: State, module: nn.Module) -> State:
+def _library_names(naming: Naming, tensors: Tensors, module: nn.Module) -> Tensors:
     try:
-        return rename(found, module) if rename else found
+        return naming.rename(tensors, module) if naming.rename else tensors
     except Exception as error:  # a library's function that was not made for other networks' files
         raise _Unfit("its entries are those of another network") from error
 
@@ -119,7 +135,7 @@ def _owner(name: str, files: Sequence[File]) -> File:
     return max(files, key=exactness)
 
 
-def _check(found: State, expected: State, file: File, head: str) -> None:
+def _check(found: Tensors, expected: Tensors, file: File, head: str) -> None:
     """Raises _Unfit where the entries differ from those expected, with the first of each kind."""
     both = [name for name in expected if name in found]
     wrong = [name for name in both if found[name].shape != expected[name].shape]

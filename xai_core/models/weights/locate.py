@@ -27,8 +27,8 @@ def locate(file: File) -> Path | None:
 
 def find(checkpoint: Checkpoint) -> tuple[Path, ...] | None:
     """The checkpoint's files on this machine, or None where one is missing."""
-    found = [locate(file) for file in checkpoint.files]
-    return None if None in found else tuple(found)
+    paths = [path for file in checkpoint.files if (path := locate(file))]
+    return tuple(paths) if len(paths) == len(checkpoint.files) else None
 
 
 def obtain(card: Card, checkpoint: Checkpoint, progress: Progress | None = None) -> list[tuple[Path, str]]:
@@ -58,9 +58,13 @@ def _fetch(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | 
     if not file.url:
         source = f" and has no direct address (see {card.page})" if card.page else ""
         raise WeightsUnavailable(f"{whose} is not on this machine{source}. Put it at {target}.")
-    report = {} if progress is None else {"progress": lambda here, all: progress(file.name, here, all)}
+
+    def report(here: float, total: float) -> None:
+        if progress:
+            progress(file.name, here, total)
+
     try:
-        download.fetch(file.url, target, file.megabytes, file.sha256, **report)
+        download.fetch(file.url, target, file.megabytes, file.sha256, report)
     except download.NotFetched as problem:
         page = f", or see {card.page}" if card.page else ""
         raise WeightsUnavailable(

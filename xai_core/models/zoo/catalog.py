@@ -208,9 +208,10 @@ def find_card(id: str) -> Card:
     """The model of that id. Raises UnknownName, or BadCard where its card is broken."""
     if id in CARDS:
         return CARDS[id]
-    found = user_cards.cards(CARDS)
-    if id not in found:
-        raise UnknownName("model", id, [*CARDS, *found])
-    if isinstance(found[id], BadCard):
-        raise found[id]
-    return found[id]
+    own = user_cards.cards(CARDS)
+    if id not in own:
+        raise UnknownName("model", id, [*CARDS, *own])
+    card = own[id]
+    if isinstance(card, BadCard):
+        raise card
+    return card

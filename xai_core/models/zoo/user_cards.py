@@ -14,9 +14,8 @@ from typing import Any
 from xai_core.core import settings
 from xai_core.core.errors import BadCard
 from xai_core.data.recipe import Recipe
-from xai_core.models.card import Card, Checkpoint, File
+from xai_core.models.card import FAMILIES, Card, Checkpoint, File
 
-FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")
 INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -58,8 +57,8 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
         input_size=size,
         shorter_side=given.get("shorter_side", max(size, round(size / 0.875))),
         interpolation=given.get("interpolation", plain.interpolation),
-        mean=tuple(given.get("mean", plain.mean)),
-        std=tuple(given.get("std", plain.std)),
+        mean=tuple(given["mean"]) if "mean" in given else plain.mean,
+        std=tuple(given["std"]) if "std" in given else plain.std,
     )
     classes = _classes(path.parent, given.get("classes", []))
     file = File(given["file"], url="", megabytes=megabytes, names=given.get("names", {"": ""}))
