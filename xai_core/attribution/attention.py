@@ -84,13 +84,13 @@ def gradient_rollout(question: Question, images: Tensor) -> Tensor:
     Deviation: I is taken off, so that rounding does not drown small values. The class token's row has no patch in it; a mean
     over patches would show it as a constant.
 
-    Why: To ask attention about one class: which patches' information speaks for it?
+    Why: To see which patches' information is evidence for one class, according to attention.
     Who: Analysts and researchers who explain vision transformers.
     What: The attention weights of every layer, and the target's gradient to them.
     How: One forward and one backward pass; as fine as the patches.
     When: After training; the first choice for a ViT beside Grad-CAM.
     Where: Transformers in which all tokens attend to all; any target.
-    Beware: What lowers the target is cut off layer by layer. Patches with high norm in late layers can light up anywhere.
+    Beware: Negative contributions are cut off in each layer. Patches with a high norm in late layers can light up anywhere.
     """
 
     def relevance(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
@@ -172,7 +172,7 @@ def cls_attention(
     How: One forward pass; as fine as the patches.
     When: After training; needs no labels.
     Where: Transformers with a class token: ViT, DeiT, DINO, and the class-attention layers of CaiT and XCiT.
-    Beware: It does not depend on the target, and one layer's attention is not what the score rests on.
+    Beware: It does not depend on the target, and the score does not depend on one layer's attention alone.
     """
 
     def last(layers: list[Tensor]) -> Tensor:

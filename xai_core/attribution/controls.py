@@ -1,4 +1,4 @@
-"""Maps that know nothing of the network: what every method and every metric has to beat.
+"""Control maps that do not depend on the network: every method should score better than these.
 
 They take the question, as all methods do, and ignore it. Resolution: pixels (H, W).
 """
@@ -28,7 +28,7 @@ def random_map(
     map = uniform draws in [0, 1), the same for every picture. Resolution: pixels, or a grid of square cells.
     Source: Adebayo et al. 2018, arXiv:1810.03292 (of the need for controls). Sign: non-negative. Unit: none.
 
-    Why: To see how a method or a metric does on nothing.
+    Why: To see how a metric scores a map without information.
     Who: Everyone who reads a score: compare with this one.
     What: A seed.
     How: No pass through the network; noise as fine as a gradient, or with cells as coarse as a class activation map.
@@ -60,7 +60,7 @@ def centre_gaussian(
     How: No pass through the network; one smooth hill.
     When: Beside any method whose maps are measured against boxes or masks.
     Where: Photographs with a subject, where it is hard to beat.
-    Beware: Where it scores well, the data set is to be doubted, not the other methods.
+    Beware: Where it scores well, doubt the data set rather than the other methods.
     """
     height, width = images.shape[2:]
     down, across = (torch.arange(side).to(images) - (side - 1) / 2 for side in (height, width))
@@ -82,7 +82,7 @@ def edge_detector(question: Question, images: Tensor) -> Tensor:
     How: No pass through the network; fine outlines.
     When: Beside gradients and guided backpropagation.
     Where: Everywhere.
-    Beware: It looks like an explanation, and is none.
+    Beware: It looks like an explanation but is none.
     """
     grey = (images * images.new_tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
     slope = images.new_tensor([[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]]) / 4
@@ -96,7 +96,7 @@ def uniform_map(question: Question, images: Tensor) -> Tensor:
     map = 1.
     Source: Adebayo et al. 2018, arXiv:1810.03292 (of the need for controls). Sign: non-negative. Unit: none.
 
-    Why: To see what a metric says of a map that says nothing.
+    Why: To see how a metric scores a map without any preference.
     Who: Everyone who reads a score.
     What: Nothing.
     How: No pass through the network; one flat map.

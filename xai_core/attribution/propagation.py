@@ -67,9 +67,9 @@ def guided_backprop(question: Question, images: Tensor) -> Maps:
     Deviation: the paper knows only ReLU; relatives that let through the positive (ReLU6, GELU, SiLU and others) follow the
     same rule with their own derivative. `activations guided` counts them; where there are none the call is refused.
 
-    Why: To see crisp edges and parts to which units that speak for the target respond.
+    Why: To see crisp edges and parts that excite units with evidence for the target.
     Who: Readers of figures; researchers who reproduce older work.
-    What: Gradients, without whatever speaks against.
+    What: Gradients, without negative contributions.
     How: One forward and one backward pass; a fine, clean map without a sign.
     When: After training; for display, beside a method that is sensitive to the model.
     Where: ReLU networks, and with the same rule those with GELU or SiLU.
@@ -94,7 +94,7 @@ def deconvnet(question: Question, images: Tensor) -> Maps:
     How: One forward and one backward pass; a fine map without a sign.
     When: After training; for comparison.
     Where: ReLU networks with max pooling; without pooling it is hardly about this picture.
-    Beware: It forgets which units were active, and so depends little on the picture.
+    Beware: It ignores which units were active, and so depends little on the picture.
     """
     gradient, facts = _rectified(question, images, function_overrides.Deconvolving)
     return Maps(_strongest_channel(gradient), facts=facts)
@@ -116,7 +116,7 @@ def deep_lift(
     into functions of single numbers and products, so that it is complete for transformers too. Max pooling gives what was
     gained to the picture's winner and what was lost to the baseline's.
 
-    Why: To share the change of the score out among the pixels at the price of one gradient.
+    Why: To distribute the change of the score over the pixels, at the cost of one gradient.
     Who: Reviewers who want completeness without hundreds of passes.
     What: Activations for the picture and for the baseline.
     How: Two forward passes and one backward; a fine signed map whose sum is the change.
@@ -149,7 +149,7 @@ def layerwise_relevance(
     gamma: Annotated[float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions that agree"] = 0.25,
     epsilon: Annotated[float, Range(0.0, 1.0), "stabiliser of quotients: takes relevance from weak units"] = 1e-6,
 ) -> Maps:
-    """LRP (layer-wise relevance propagation): the target handed back layer by layer, in proportion to contributions.
+    """LRP (layer-wise relevance propagation): the target passed back layer by layer, in proportion to contributions.
 
     map = sum over RGB of R, R_j = sum_k z_jk / (epsilon sign(z_k) + z_k) R_k with z_k = sum_j z_jk and
     z_jk = x_j w_jk (epsilon), x_j w_jk + gamma times its part of the sign of the output (gamma), its positive part (z+).
@@ -161,7 +161,7 @@ def layerwise_relevance(
     convolution before it. Activation functions hand on all relevance; gates, attention weights and the divisors of
     LayerNorm and cosine similarity are constants (Ali et al. 2022, arXiv:2202.07304). No special rule for the first layer.
 
-    Why: To share the score out among the pixels without a baseline to choose.
+    Why: To distribute the score over the pixels without choosing a baseline.
     Who: Analysts of convolutional networks; common in medicine and remote sensing.
     What: Activations and weights of every layer.
     How: One forward and one backward pass with several convolutions for each; a fine signed map.

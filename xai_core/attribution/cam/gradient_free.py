@@ -89,12 +89,12 @@ def ablation_cam(question: Question, images: Tensor, *, track: Track = iter) -> 
     zero also where it may be negative (grad-cam subtracts ten million there). Tokens outside the grid (class token) keep it.
 
     Why: To weight channels by an experiment instead of a gradient, at little cost.
-    Who: Analysts who do not trust gradients, and have not Score-CAM's time.
+    Who: Analysts who do not trust gradients and cannot wait for Score-CAM.
     What: Activations at the cut, and the target's value without each channel.
     How: One forward pass, and the part behind the cut once for each channel; a coarse grid.
     When: After training; beside Grad-CAM, with which it agrees where the part behind the cut is linear.
     Where: Classification; last convolutional stage, where it takes less than a second.
-    Beware: Channels that stand in for one another each seem to matter little; early cuts are slow.
+    Beware: Channels that can replace each other all seem unimportant; early cuts are slow.
     """
     ways = question.grid(question.trunk(images)).shape[1] + 1  # way 0 leaves everything as it is
     values = _by_features(question, images, ways, track)

@@ -181,7 +181,7 @@ def cam(question: Question, images: Tensor) -> Tensor:
 
 @weighted_sum
 def elementwise_grad_cam(question: Question, images: Tensor) -> Tensor:
-    """Element-wise Grad-CAM: activations times gradients, place by place and channel by channel, the positive ones only.
+    """Element-wise Grad-CAM: the positive products of activations and gradients, position by position.
 
     map = sum_k ReLU(g_k A_k).
     Source: the library grad-cam (Gildenblat 2021), after Selvaraju et al. 2017, arXiv:1610.02391. Sign: non-negative.
@@ -209,7 +209,7 @@ def shapley_cam(question: Question, images: Tensor) -> Tensor:
     Deviation: the target is the one that was asked; the paper's is a logit plus its log-probability. H A takes in tokens
     outside the grid, as in grad-cam.
 
-    Why: To share the score out fairly among channels that work together.
+    Why: To distribute the score fairly over channels that interact.
     Who: Researchers; analysts who ask about a probability.
     What: Activations at the cut, the gradient there, and one product with the second derivative.
     How: One forward pass and two backward passes through the part behind the cut; a coarse grid.
@@ -230,7 +230,7 @@ def finer_cam(
     similar: Annotated[int, Range(1, 10), "classes it is compared with: those whose logits are nearest"] = 3,
     strength: Annotated[float, Range(0.0, 1.0, 0.05), "how much of their evidence is taken off"] = 1.0,
 ) -> Tensor:
-    """Finer-CAM: what speaks for this class and not for those most like it.
+    """Finer-CAM: the evidence for this class that is not evidence for the most similar classes.
 
     Grad-CAM of logit_c - strength * sum_j p_j logit_j / sum_j p_j, over the `similar` classes j whose logits are nearest
     to logit_c; p is the softmax. Asked about 'this and not that', the one class j is the rival.
@@ -238,13 +238,13 @@ def finer_cam(
     Deviation: p-weighted as in the library grad-cam, whose gradient passes through p; the paper takes one class or a plain
     mean. A probability is explained by its logit. Without a class (similarity) it is refused.
 
-    Why: To see the detail that tells one class from its look-alikes.
+    Why: To see the details that distinguish a class from similar ones.
     Who: Analysts of fine-grained classes and of confusions.
     What: Activations at the cut and the gradient of a difference of logits there.
     How: One forward pass and the gradient of the part behind the cut; a coarse grid.
     When: After training; when Grad-CAM shows the same for several classes.
     Where: Classification with many similar classes.
-    Beware: Which classes are similar is this picture's matter: two pictures of one class may be compared with others.
+    Beware: The similar classes depend on the picture: two pictures of one class may be compared with different classes.
     """
     contrast = against_similar(question.target, question.outputs_at_cut(images), similar, strength)
     at = question.changed(target=contrast).at_cut(images)

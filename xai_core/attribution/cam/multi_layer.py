@@ -102,14 +102,14 @@ def full_grad(question: Question, images: Tensor) -> Maps:
     Deviation: R of a channel that is the same everywhere is 0 (grad-cam adds 1e-7 to the denominator instead, so that its
     map depends on the gradient's scale). Nothing is scaled over layers, as in the paper.
 
-    Why: To leave nothing out: what the biases say is lost in input x gradient.
+    Why: To include the contribution of the biases, which input x gradient omits.
     Who: Researchers; analysts who want detail that is complete.
     What: Gradients to the picture and to the output of every layer with a bias.
     How: One forward and one backward pass; a fine map at the picture's size.
     When: After training; beside input x gradient.
     Where: Convolutional networks with ReLU and a logit. Elsewhere the completeness gap says how much is missing.
-    Beware: Each channel is scaled on its own, so that many weak channels outshout a strong one; in a transformer only the
-    patch embedding is seen.
+    Beware: Each channel is scaled on its own, so that many weak channels outweigh a strong one; in a transformer only the
+    patch embedding is covered.
     """
     normalise = question.model.network.normalise
     behind = question.changed(model=question.model.in_normalised_space())

@@ -121,7 +121,7 @@ def fem(
 
 @weighted_sum
 def random_cam(question: Question, images: Tensor, *, seed: int = 0) -> Tensor:
-    """Random-CAM: channels weighted at random; the control that every other map has to beat.
+    """Random-CAM: channels weighted at random; a control that every other map should beat.
 
     map = ReLU(sum_k w_k A_k), w_k uniform in [-1, 1].
     Source: the library grad-cam (Gildenblat 2021); on such controls Adebayo et al. 2018, arXiv:1810.03292.
@@ -129,7 +129,7 @@ def random_cam(question: Question, images: Tensor, *, seed: int = 0) -> Tensor:
     Deviation: one draw for each seed, the same for all pictures, so that a picture's map does not depend on its batch.
 
     Why: To know how good a map looks that explains nothing.
-    Who: Everyone who compares methods: a number is worth what it is above this one.
+    Who: Everyone who compares methods: a score means something where it is above this one.
     What: Activations at the cut alone.
     How: One forward pass; a coarse grid.
     When: In every comparison and every evaluation.

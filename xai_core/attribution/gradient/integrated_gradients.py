@@ -35,15 +35,15 @@ def integrated_gradients(
     baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
     track: Track = iter,
 ) -> Maps:
-    """Integrated gradients: the target's change from a baseline to the picture, shared out among the pixels.
+    """Integrated gradients: the target's change from a baseline to the picture, distributed over the pixels.
 
     map = sum over RGB of (x - b) integral over a in [0, 1] of df/dx at b + a (x - b), by Gauss-Legendre quadrature.
     Source: Sundararajan et al. 2017, arXiv:1703.01365. Sign: signed. Unit: the target's.
     Completeness: the map sums to f(x) - f(b) up to the quadrature's error, which is reported as `completeness gap`,
     a share of |f(x) - f(b)|.
 
-    Why: To share the change of the score from a baseline out among the pixels, completely.
-    Who: Reviewers and researchers who want an axiom to hold on to.
+    Why: To distribute the whole change of the score from a baseline over the pixels.
+    Who: Reviewers and researchers who need a method that satisfies an axiom.
     What: Gradients along the path from a baseline to the picture.
     How: As many forward and backward passes as steps; a fine signed map whose sum is the change.
     When: After training; when a number for each pixel must add up.
@@ -89,7 +89,7 @@ def blur_integrated_gradients(
     max_sigma: Annotated[float, Range(5.0, 100.0, 5.0), "the strongest blur, in pixels"] = 50.0,
     track: Track = iter,
 ) -> Maps:
-    """Blur integrated gradients: the target's change from a blurred picture to the sharp one, shared out among the pixels.
+    """Blur integrated gradients: the target's change from a blurred picture to the sharp one, distributed over the pixels.
 
     map = sum over RGB of sum_i df/dx at B(m_i) (B(s_i) - B(s_i+1)), B(s) = picture after a Gaussian of sigma s,
     s_i = max_sigma (i / steps)^2, m_i halfway between s_i and s_i+1.
@@ -100,8 +100,8 @@ def blur_integrated_gradients(
     and differences of pictures are exact, which needs fewer steps. At the edge the Gaussian is cut off and normalised
     instead of running into black, which would draw a frame.
 
-    Why: To share the score out without a baseline of one colour: the start holds no detail but all colours.
-    Who: Analysts whose objects are dark, where a black baseline gives them nothing.
+    Why: To distribute the score without a baseline of one colour: the start has no detail but all colours.
+    Who: Analysts of dark objects, to which a black baseline attributes nothing.
     What: Gradients at ever sharper versions of the picture.
     How: As many forward and backward passes as steps; a fine signed map whose sum is the change.
     When: After training; beside integrated gradients, for what depends on texture and edges.

@@ -37,7 +37,7 @@ def input_x_gradient(question: Question, images: Tensor) -> Tensor:
     Source: Shrikumar et al. 2016, arXiv:1605.01713. Sign: signed. Unit: the target's. For a network that is linear
     without bias, the map sums to the target.
 
-    Why: To share the score out among the pixels, at the price of one gradient.
+    Why: To distribute the score over the pixels, at the cost of one gradient.
     Who: Developers who want signs and a quick estimate.
     What: Pixels times their gradients.
     How: One forward and one backward pass; a fine signed map.

@@ -103,7 +103,7 @@ def smooth_grad_squared(
     How: As many forward and backward passes as samples; a fine map without a sign, with strong contrasts.
     When: After training; for a ranking of pixels.
     Where: Any differentiable network.
-    Beware: It is the squared mean plus the variance: bright may be a strong gradient or merely a restless one.
+    Beware: It is the squared mean plus the variance: a large value may come from a strong gradient or from a varying one.
     """
     count, points = samples if noise is None else len(noise), _noisy(images, sigma, seed, noise)
     return averaged(
@@ -130,12 +130,12 @@ def var_grad(
     number. `noise` (samples, 3, H, W) passes the draws e_s in, as in SmoothGrad.
 
     Why: To see where the network's response to a pixel depends on the rest of the picture.
-    Who: Researchers; beside SmoothGrad, of whose noise it is the size.
+    Who: Researchers; it measures the noise that SmoothGrad averages out.
     What: Gradients at noisy copies of the picture, and their variance.
     How: As many forward and backward passes as samples; a fine map without a sign.
-    When: After training; where a ranking of pixels is wanted, or doubted.
+    When: After training; for a ranking of pixels, or to check one.
     Where: Any network that is not linear: for a linear one the map is zero.
-    Beware: It does not say what the gradient is: a pixel with a strong steady gradient is dark.
+    Beware: It does not show the gradient itself: a pixel with a strong but constant gradient is dark.
     """
     count, points = samples if noise is None else len(noise), _noisy(images, sigma, seed, noise)
     return averaged(
@@ -166,7 +166,7 @@ def gradient_shap(
     network does not bring along; the picture itself is not made noisy, as SHAP's code does. Baselines may leave [0, 1].
     `noise` (samples, 3, H, W) and `places` (samples,) pass e_s and a_s in; otherwise they come from `seed`.
 
-    Why: To share the score out among the pixels without trusting one baseline.
+    Why: To distribute the score over the pixels without relying on a single baseline.
     Who: Reviewers and researchers who know Shapley values.
     What: Gradients at random points between random baselines and the picture.
     How: As many forward and backward passes as samples; a fine signed map with its standard error.

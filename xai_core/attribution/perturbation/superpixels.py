@@ -147,8 +147,8 @@ def kernel_shap(
     Deviation: no feature selection. With fewer pairs than segments the shortest solution is taken. `parts` (n, H, W)
     passes segments in; with a precision goal the error is checked every 64 pairs.
 
-    Why: To share the score out among the parts by the one rule that treats them all alike.
-    Who: Reviewers and researchers who want an axiom to hold on to.
+    Why: To distribute the score over the parts by the one rule that treats them all alike.
+    Who: Reviewers and researchers who need a method that satisfies an axiom.
     What: Scores of the picture with many combinations of its segments covered.
     How: As many forward passes as samples; a signed value for every segment; the values sum to the change of the score.
     When: After training; when parts act together and covering one at a time misleads.
