@@ -43,7 +43,9 @@ with display.errors():
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)
         if section in ("Agreement", "Consensus") and len(maps) < 2:
-            st.info("Choose at least two methods to see how far they agree.")
+            st.info(
+                "This needs at least two maps: choose at least two methods, and compute those that are not computed yet."
+            )
         elif section == "Agreement":
             sections.agreement(maps)
         elif section == "Consensus":

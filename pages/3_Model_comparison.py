@@ -8,6 +8,10 @@ from xai_core.app.shared import display, network_choice, page_setup, session, wi
 page_setup.page("Model comparison")
 by_link = session.opened_by_link()
 st.title("Compare networks")
+st.markdown(
+    "One picture, one question, several networks: do they predict the same, and do they look at the same places? An "
+    "untrained twin shows what comes from the architecture and the picture alone."
+)
 messages = st.container()
 with st.sidebar:
     chosen = widgets.picture(messages)

@@ -10,8 +10,8 @@ page_setup.page("Pairs")
 by_link = session.opened_by_link()
 st.title("Why are these two similar?")
 st.markdown(
-    "A network that was trained without classes only learned which views come from the same picture. Each map shows which "
-    "parts of one view make it similar to the other."
+    "Each map shows which parts of one view make it similar to the other, for this network. Networks trained without "
+    "classes learn only which views come from the same picture, so this is the question to ask them."
 )
 messages = st.container()
 augmentation, seed, other = Augmentation(), 0, None

@@ -78,7 +78,7 @@ def _matrix(matrix: NDArray[np.floating], names: Sequence[str], measure: str) ->
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     pairs = pairs[np.isfinite(pairs)]
     values = f"{pairs.min():.2f} to {pairs.max():.2f}" if len(pairs) else "nothing to compare"
-    st.altair_chart(chart, width="content", alt=f"{measure} of {', '.join(names)}: {values}.")
+    st.container(width=chart.width).altair_chart(chart, width="stretch", alt=f"{measure} of {', '.join(names)}: {values}.")
 
 
 def difference(answers: Answers, chosen: Chosen) -> None:
