@@ -233,30 +233,34 @@ def test_a_metric_that_is_turned_around_fails_the_self_test(monkeypatch):
     names = ["insertion", "faithfulness_correlation", "energy_pointing_game", "average_drop", "entropy", "max_sensitivity"]
     found = {one.metric: one for one in self_test.self_test(model, image, names)}
     assert [found[name].trusted for name in names[:3]] == [True, True, True], found
-    assert found["average_drop"].trusted is False and "uniform" in found["average_drop"].said
-    assert found["entropy"].trusted is None and "nothing about its truth" in found["entropy"].said
+    assert found["average_drop"].trusted is False and "uniform" in found["average_drop"].message
+    assert found["entropy"].trusted is None and "nothing about its truth" in found["entropy"].message
     assert set(found["insertion"].values) == {"true", "inverted", "random", "uniform"}
     turned = replace(METRICS["insertion"], direction="lower")
     monkeypatch.setitem(METRICS, "insertion", turned)
     (one,) = self_test.self_test(model, image, ["insertion"])
-    assert one.trusted is False and "it ranks the inverted" in one.said
+    assert one.trusted is False and "it ranks the inverted" in one.message
 
 
 def test_the_self_test_blanks_all_but_a_quadrant_and_says_what_it_costs():
     model, sizes = counted(convolutions(3))
-    blinded = self_test.behind(model, TRUE > 0)
+    blinded = self_test.with_visible(model, TRUE > 0)
     image = picture()
     black = image * torch.from_numpy(TRUE)
     assert torch.allclose(blinded.outputs(image[None]).logits, model.outputs(black[None]).logits)
     sizes.clear()
     assert len(list(self_test.self_test(model, image, ["insertion", "road"]))) == 2
-    assert 0.6 * self_test.test_passes(["insertion", "road"]) < sum(sizes) <= self_test.test_passes(["insertion", "road"])
+    assert (
+        0.6 * self_test.self_test_passes(["insertion", "road"])
+        < sum(sizes)
+        <= self_test.self_test_passes(["insertion", "road"])
+    )
 
 
 def test_where_the_network_does_not_respond_nothing_is_told():
     model = reader()
     (one,) = self_test.self_test(model, torch.zeros(3, SIDE, SIDE), ["insertion"])
-    assert one.trusted is None and "does not respond" in one.said
+    assert one.trusted is None and "does not respond" in one.message
 
 
 def test_randomisation_metrics_are_tested_with_a_method_that_ignores_the_network():

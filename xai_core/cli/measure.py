@@ -75,11 +75,11 @@ def _measure(args: argparse.Namespace) -> None:
 
 def _print_row(name: str, key: str, measurement: Measurement) -> None:
     from xai_core.metrics.catalog import find_metric
-    from xai_core.metrics.measure import unbeaten
+    from xai_core.metrics.measure import unbeaten_controls
 
     metric = find_metric(key)
     value = "–" if math.isnan(measurement.value) else f"{measurement.value:.4g}"
-    controls = unbeaten(metric, measurement)
+    controls = unbeaten_controls(metric, measurement)
     note = measurement.note or (f"no better than {', '.join(controls)}" if controls else "")
     arguments.say(f"{key:<36}{metric.arrow:<2}{name:<26}{value:>10}  {note}".rstrip())
 
@@ -88,7 +88,7 @@ def _self_test(query: Query, metrics: Metrics, target: Target) -> None:
     from xai_core.metrics.self_test import self_test
 
     for verdict in self_test(query.model, query.picture, metrics, target, seed=query.seed, track=arguments.bar):
-        arguments.say(f"self-test {verdict.metric:<26}{verdict.said}")
+        arguments.say(f"self-test {verdict.metric:<26}{verdict.message}")
 
 
 def _write(image: str, folder: Path, rows: Rows, metrics: Mapping[str, Mapping[str, Any]]) -> None:

@@ -30,7 +30,7 @@ from xai_core.evaluation.summary import CONTROL
 from xai_core.explanation.request import ActiveRequest, Request
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measure import CONTROLS, Measurement, Twin, measure_active
+from xai_core.metrics.measure import CONTROLS, Measurement, TwinFactory, measure_active
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.models.random_init import twins
@@ -123,15 +123,15 @@ class _OneModel:
 
     def __init__(self, load: Load):
         self._load = load
-        self._loaded: tuple[str, ExplainableModel, Twin] | None = None
+        self._loaded: tuple[str, ExplainableModel, TwinFactory] | None = None
 
     def model(self, name: str) -> ExplainableModel:
         return self._current(name)[0]
 
-    def twin(self, name: str) -> Twin:
+    def twin(self, name: str) -> TwinFactory:
         return self._current(name)[1]
 
-    def _current(self, name: str) -> tuple[ExplainableModel, Twin]:
+    def _current(self, name: str) -> tuple[ExplainableModel, TwinFactory]:
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = None  # out of memory before the next one is loaded
             model = self._load(name)
@@ -193,13 +193,13 @@ class _BlockWork:
     exact: ActiveRequest  # the same, where `active` is of "fast" precision, for the methods that need float32
     block: Block
     settings: EvaluationSettings
-    twin: Twin | None
+    twin: TwinFactory | None
     track: Track
     value: float
 
     @classmethod
     def of(
-        cls, request: Request, block: Block, settings: EvaluationSettings, twin: Twin | None, track: Track
+        cls, request: Request, block: Block, settings: EvaluationSettings, twin: TwinFactory | None, track: Track
     ) -> "_BlockWork":
         exact = replace(request, precision="exact").activate()
         resolved = replace(exact.request, precision=settings.precision)
@@ -274,7 +274,7 @@ def measured(
     block: Block,
     picture: Image.Image,
     settings: EvaluationSettings,
-    twin: Twin | None,
+    twin: TwinFactory | None,
     track: Track,
 ) -> list[dict[str, Any]]:
     """The missing rows of one block. A method that fails has rows without a value and with the reason.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from xai_core.core.options import Choice
 from xai_core.data.preprocessing import BASELINES, baseline_images
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreQuery
+from xai_core.metrics.metric import Candidate, Case, MetricGenerator, MetricResult, OptionValues, PassCost, ScoreQuery
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import Stage
 
@@ -24,7 +24,7 @@ def completeness_error(
     baseline: Annotated[
         str, Choice((AS_METHOD, *BASELINES)), "the image of comparison; the method's own baseline, black where it has none"
     ] = AS_METHOD,
-) -> Asking:
+) -> MetricGenerator:
     """How far the sum of the map is from the difference between the scores of the picture and of a baseline image.
 
     value = |sum of the raw map - (f(x) - f(x0))| / |f(x) - f(x0)|, f the number that the map explains, x0 the baseline. 0
@@ -33,17 +33,17 @@ def completeness_error(
     """
     kind = baseline
     if kind == AS_METHOD:
-        kind = candidate.again.options.get("baseline", "black") if candidate.again else "black"
+        kind = candidate.origin.options.get("baseline", "black") if candidate.origin else "black"
     start = ScoreQuery(1, lambda rows: baseline_images(case.image, kind), case.target, key=("baseline", kind))
     (original,), (empty,) = yield [case.original(case.target), start]
     total, change = float(candidate.raw.astype(np.float64).sum()), float(original - empty)
     facts = {"sum": total, "change": change}
     if not change:
-        return Score(float("nan"), facts=facts, note="The picture and the baseline have the same score.")
-    return Score(abs(total - change) / abs(change), facts=facts)
+        return MetricResult(float("nan"), facts=facts, note="The picture and the baseline have the same score.")
+    return MetricResult(abs(total - change) / abs(change), facts=facts)
 
 
-def implementation_invariance(case: Case, candidate: Candidate) -> Score:
+def implementation_invariance(case: Case, candidate: Candidate) -> MetricResult:
     """How much the map changes when the network is implemented differently and computes the same function.
 
     value = |m'(x) - m(x)| / |m(x)|, Euclidean norms of raw maps. m' is the map of a network that has relu(a + B) - B after
@@ -57,9 +57,9 @@ def implementation_invariance(case: Case, candidate: Candidate) -> Score:
     length = np.linalg.norm(candidate.raw.astype(float))
     if not length > 0:
         note = "The map is zero everywhere: its change has no scale."
-        return Score(float("nan"), note=note, passes=passes + REWRITE_PASSES)
+        return MetricResult(float("nan"), note=note, passes=passes + REWRITE_PASSES)
     difference = np.linalg.norm((maps[0] - candidate.raw).astype(float))
-    return Score(float(difference / length), facts={"output": change}, passes=passes + REWRITE_PASSES)
+    return MetricResult(float(difference / length), facts={"output": change}, passes=passes + REWRITE_PASSES)
 
 
 def rewritten(model: ExplainableModel, image: Tensor) -> tuple[ExplainableModel, float]:

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_core.metrics.metric import Candidate, Case, OptionValues, PassCost, Score
+from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues, PassCost
 
 EMPTY = "The map is zero everywhere."
 
 
-def sparseness(case: Case, candidate: Candidate) -> Score:
+def sparseness(case: Case, candidate: Candidate) -> MetricResult:
     """The Gini index of |m|.
 
     value = sum_k (2 k - n - 1) |m|_(k) / (n sum |m|), |m|_(k) the k-th smallest of n values, in [0, 1]. 0 for a uniform map,
@@ -17,11 +17,11 @@ def sparseness(case: Case, candidate: Candidate) -> Score:
     values = np.sort(np.abs(candidate.values), axis=None)
     n, total = values.size, values.sum()
     if not total > 0:
-        return Score(float("nan"), note=EMPTY)
-    return Score(float(((2 * np.arange(1, n + 1) - n - 1) * values).sum() / (n * total)))
+        return MetricResult(float("nan"), note=EMPTY)
+    return MetricResult(float(((2 * np.arange(1, n + 1) - n - 1) * values).sum() / (n * total)))
 
 
-def entropy(case: Case, candidate: Candidate) -> Score:
+def entropy(case: Case, candidate: Candidate) -> MetricResult:
     """The entropy of |m|, normalised to a sum of 1.
 
     value = -sum p log p / log n, p = |m| / sum |m|, in [0, 1]: 1 for a uniform map, 0 where a single pixel holds everything.
@@ -30,12 +30,12 @@ def entropy(case: Case, candidate: Candidate) -> Score:
     """
     shares = _shares(candidate)
     if shares is None:
-        return Score(float("nan"), note=EMPTY)
+        return MetricResult(float("nan"), note=EMPTY)
     nats = float(-(shares * np.log(shares)).sum())
-    return Score(min(1.0, max(0.0, nats / np.log(candidate.values.size))), facts={"nats": nats})
+    return MetricResult(min(1.0, max(0.0, nats / np.log(candidate.values.size))), facts={"nats": nats})
 
 
-def effective_pixels(case: Case, candidate: Candidate) -> Score:
+def effective_pixels(case: Case, candidate: Candidate) -> MetricResult:
     """The number of pixels of equal weight that would be as spread out as the map.
 
     value = (sum |m|)^2 / sum m^2, the participation ratio, in pixels: n for a uniform map of n pixels, 1 for a single pixel.
@@ -44,9 +44,9 @@ def effective_pixels(case: Case, candidate: Candidate) -> Score:
     """
     shares = _shares(candidate)
     if shares is None:
-        return Score(float("nan"), note=EMPTY)
+        return MetricResult(float("nan"), note=EMPTY)
     count = float(1 / (shares**2).sum())
-    return Score(count, facts={"share": count / candidate.values.size})
+    return MetricResult(count, facts={"share": count / candidate.values.size})
 
 
 def _shares(candidate: Candidate) -> NDArray[np.float64] | None:

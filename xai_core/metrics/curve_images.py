@@ -14,7 +14,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import CONTROLS, candidate_of, case_of, control_candidates
-from xai_core.metrics.metric import Asking, OptionValues, Score
+from xai_core.metrics.metric import MetricGenerator, MetricResult, OptionValues
 from xai_core.models.explainable import ExplainableModel, Picture
 
 
@@ -40,8 +40,8 @@ def curve_image(
     else:
         candidate = candidate_of("map", of, None, case.size)
     record = find_metric(metric)
-    running: Asking | Score = record.run(case, candidate, **check_options(record.run, options or {}))
-    if not has_images(metric) or isinstance(running, Score):
+    running: MetricGenerator | MetricResult = record.run(case, candidate, **check_options(record.run, options or {}))
+    if not has_images(metric) or isinstance(running, MetricResult):
         raise BadRequest(f"No single picture stands behind a point of the curve of {record.title}.")
     first, *last, inner = next(running)
     makers: list[Callable[[range], Tensor]] = [first.make, *[inner.make] * inner.count, *(query.make for query in last)]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from xai_core.core.options import Range
-from xai_core.metrics.metric import Candidate, Case, Score
+from xai_core.metrics.metric import Candidate, Case, MetricResult
 
 OUTSIDE_CROP = "The network's crop shows nothing of the box."
 
@@ -20,7 +20,7 @@ def pointing_game(
     candidate: Candidate,
     *,
     tolerance: Annotated[int, Range(0, 100), "how many pixels of the network's input a hit may lie outside the box"] = 15,
-) -> Score:
+) -> MetricResult:
     """Whether the strongest pixel lies in the box.
 
     value = 1 where the largest value lies at most `tolerance` pixels from the box, else 0. If several pixels share the
@@ -30,13 +30,13 @@ def pointing_game(
     """
     inside = case.box_mask()
     if not inside.any():
-        return Score(float("nan"), note=OUTSIDE_CROP)
+        return MetricResult(float("nan"), note=OUTSIDE_CROP)
     hits = distance_transform_edt(~inside) <= tolerance
     largest = candidate.values == candidate.values.max()
-    return Score(float(hits[largest].mean()), facts={"equal largest": float(largest.sum()), **_facts(case)})
+    return MetricResult(float(hits[largest].mean()), facts={"equal largest": float(largest.sum()), **_facts(case)})
 
 
-def energy_pointing_game(case: Case, candidate: Candidate) -> Score:
+def energy_pointing_game(case: Case, candidate: Candidate) -> MetricResult:
     """The share of the positive evidence that lies in the box.
 
     value = sum of max(m, 0) in the box / sum of max(m, 0), in [0, 1]. A uniform map scores the share of the picture that
@@ -44,14 +44,14 @@ def energy_pointing_game(case: Case, candidate: Candidate) -> Score:
     """
     inside = case.box_mask()
     if not inside.any():
-        return Score(float("nan"), note=OUTSIDE_CROP)
+        return MetricResult(float("nan"), note=OUTSIDE_CROP)
     positive = np.clip(candidate.values, 0, None)
     if not positive.any():
-        return Score(float("nan"), facts=_facts(case), note="The map has no positive evidence.")
-    return Score(float(positive[inside].sum() / positive.sum()), facts=_facts(case))
+        return MetricResult(float("nan"), facts=_facts(case), note="The map has no positive evidence.")
+    return MetricResult(float(positive[inside].sum() / positive.sum()), facts=_facts(case))
 
 
-def relevance_rank_accuracy(case: Case, candidate: Candidate) -> Score:
+def relevance_rank_accuracy(case: Case, candidate: Candidate) -> MetricResult:
     """The share of the k most relevant pixels that lie in the box, k the number of pixels in the box.
 
     value = |top k in the box| / k, in [0, 1]. If several pixels are tied for the last of the k places, the value is the
@@ -66,7 +66,7 @@ def top_k_intersection(
     candidate: Candidate,
     *,
     share: Annotated[float, Range(0.005, 0.5, 0.005), "of all pixels, the most relevant, that are looked at"] = 0.02,
-) -> Score:
+) -> MetricResult:
     """The share of the k most relevant pixels that lie in the box, k a fixed share of all pixels.
 
     value = |top k in the box| / k, in [0, 1], k = `share` of all pixels; 0.02 of 224 x 224 is the 1,000 of the paper. Ties
@@ -75,19 +75,19 @@ def top_k_intersection(
     return _top(case, candidate, max(1, round(share * case.box_mask().size)))
 
 
-def _top(case: Case, candidate: Candidate, count: int) -> Score:
+def _top(case: Case, candidate: Candidate, count: int) -> MetricResult:
     """The expected share of the `count` most relevant pixels in the box when ties for the last places are drawn at random;
     as facts the lowest and the highest share that such draws can give."""
     inside = case.box_mask()
     if not inside.any():
-        return Score(float("nan"), note=OUTSIDE_CROP)
+        return MetricResult(float("nan"), note=OUTSIDE_CROP)
     last = np.partition(candidate.values, -count, axis=None)[-count]
     above, tied = candidate.values > last, candidate.values == last
     sure, open_places = int((above & inside).sum()), count - int(above.sum())
     tied_count, hits = int(tied.sum()), int((tied & inside).sum())
     lowest, highest = max(0, open_places - (tied_count - hits)), min(open_places, hits)
     facts = {"lowest by ties": (sure + lowest) / count, "highest by ties": (sure + highest) / count}
-    return Score((sure + open_places * hits / tied_count) / count, facts=facts | _facts(case))
+    return MetricResult((sure + open_places * hits / tied_count) / count, facts=facts | _facts(case))
 
 
 def _facts(case: Case) -> dict[str, float]:

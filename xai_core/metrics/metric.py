@@ -1,12 +1,12 @@
 """The record of one metric in the catalogue, what a metric receives, what it asks the network, and what it returns.
 
 A metric is a generator. It yields lists of ScoreQuery (images, and the target to read of them), is sent one array of scores
-for each query, and returns a Score. It never runs the network itself: `scheduler.py` puts the images of many maps and
-metrics into the same batches. A metric that needs no scores is a plain function that returns a Score.
+for each query, and returns a MetricResult. It never runs the network itself: `scheduler.py` puts the images of many maps and
+metrics into the same batches. A metric that needs no scores is a plain function that returns a MetricResult.
 
-    def drop(case: Case, candidate: Candidate, *, substrate: Substrate = "zero") -> Asking:
+    def drop(case: Case, candidate: Candidate, *, substrate: Substrate = "zero") -> MetricGenerator:
         original, masked = yield [case.original(target), ScoreQuery(1, lambda rows: ..., target)]
-        return Score(...)
+        return MetricResult(...)
 """
 
 import inspect
@@ -31,7 +31,7 @@ OptionValues = Mapping[str, Any]
 Value = TypeVar("Value")
 
 
-class Again(NamedTuple):
+class MapOrigin(NamedTuple):
     """How a map was computed, for the metrics that compute it again: the method's id, its options, cut, seed, precision."""
 
     method: str
@@ -47,13 +47,13 @@ class Candidate:
 
     values  (H, W) float64, resized to the network's input
     raw     (h, w) float32, as the method returned it
-    again   how it was computed; None where that is not known
+    origin  how it was computed; None where that is not known
     """
 
     name: str
     values: NDArray[np.float64]
     raw: NDArray[np.float32]
-    again: Again | None = None
+    origin: MapOrigin | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class ScoreQuery:
     key: Hashable = None
 
 
-class Score(NamedTuple):
+class MetricResult(NamedTuple):
     """What a metric returns.
 
     value   NaN where it is undefined, with a note that says why
@@ -86,7 +86,7 @@ class Score(NamedTuple):
 
 
 Scores = NDArray[np.float64]  # (count,) of one query
-Asking = Generator[Sequence[ScoreQuery], list[Scores], Score]
+MetricGenerator = Generator[Sequence[ScoreQuery], list[Scores], MetricResult]
 
 
 class PassCost(NamedTuple):
@@ -124,7 +124,7 @@ class Metric:
     id: str
     title: str
     family: str
-    run: Callable[..., Asking | Score]
+    run: Callable[..., MetricGenerator | MetricResult]
     direction: str
     range: tuple[float, float]
     cost: Callable[[OptionValues], PassCost]
@@ -156,12 +156,12 @@ class Metric:
         return {HIGHER: "↑", LOWER: "↓"}.get(self.direction, "")
 
 
-class Remake(Protocol):
-    """Computes maps as described by an Again: of `images` (n, 3, H, W), of another model or target where one is given.
-    Returns the maps (n, h, w) and the passes spent."""
+class MapMaker(Protocol):
+    """Computes maps of `images` (n, 3, H, W) as `origin` says, of another model or target where one is given. Returns the
+    maps (n, h, w) and the passes spent."""
 
     def __call__(
-        self, again: Again, images: Tensor, of: ExplainableModel | None = None, target: Target | None = None
+        self, origin: MapOrigin, images: Tensor, model: ExplainableModel | None = None, target: Target | None = None
     ) -> tuple[NDArray[np.float32], float]: ...
 
 
@@ -169,19 +169,19 @@ class Remake(Protocol):
 class Case:
     """One picture, one network and one target: what all metrics and all maps of this picture share.
 
-    image   (1, 3, H, W) in [0, 1]
-    target  the target that the maps explain
-    inside  (H, W) bool, which pixels lie in the box; None without a box
-    remake  computes maps again
-    twin    seed -> the model with random parameters
-    cache   results that do not depend on the map
+    image      (1, 3, H, W) in [0, 1]
+    target     the target that the maps explain
+    in_box     (H, W) bool, which pixels lie in the box; None without a box
+    make_maps  computes maps again
+    twin       seed -> the model with random parameters
+    cache      results that several metrics or maps use
     """
 
     image: Tensor
     target: Target
     seed: int
-    inside: NDArray[np.bool_] | None
-    remake: Remake
+    in_box: NDArray[np.bool_] | None
+    make_maps: MapMaker
     model: ExplainableModel
     twin: Callable[[int], ExplainableModel]
     cache: dict[Hashable, Any] = field(default_factory=dict)
@@ -202,21 +202,21 @@ class Case:
 
     def box_mask(self) -> NDArray[np.bool_]:
         """(H, W): which pixels lie in the box. Raises BadRequest where there is no box."""
-        if self.inside is None:
+        if self.in_box is None:
             raise BadRequest(f"This metric needs {NEEDS['box']}.")
-        return self.inside
+        return self.in_box
 
     def recompute(
         self, candidate: Candidate, images: Tensor, *, model: ExplainableModel | None = None, target: Target | None = None
     ) -> tuple[NDArray[np.float32], float]:
         """Maps (n, h, w) of `images` (n, 3, H, W) by the candidate's method, of another model or target where one is given,
         and the passes spent. Raises BadRequest where it is not known how the candidate was computed."""
-        if candidate.again is None:
+        if candidate.origin is None:
             raise BadRequest(f"This metric needs {NEEDS['method']}.")
-        return self.remake(candidate.again, images, of=model, target=target)
+        return self.make_maps(candidate.origin, images, model, target)
 
     def cached(self, key: Hashable, compute: Callable[[], Value]) -> Value:
-        """A result that does not depend on the map, computed once for this picture."""
+        """The result of `compute`, computed once for this picture and key."""
         if key not in self.cache:
             self.cache[key] = compute()
         value: Value = self.cache[key]

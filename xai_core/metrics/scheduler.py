@@ -15,10 +15,10 @@ from xai_core.core import runtime
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
 from xai_core.explanation.question import Question
-from xai_core.metrics.metric import Asking, Case, Score, ScoreQuery, Scores
+from xai_core.metrics.metric import Case, MetricGenerator, MetricResult, ScoreQuery, Scores
 from xai_core.models.outputs import Outputs
 
-UNFINISHED = Score(float("nan"))
+UNFINISHED = MetricResult(float("nan"))
 
 
 @dataclass
@@ -28,14 +28,14 @@ class Job:
     name     (metric, map)
     start    starts the metric
     queries  what it waits for now
-    score    its result once it is finished; NaN with a note where it failed
+    result   its result once it is finished; NaN with a note where it failed
     """
 
     name: tuple[str, str]
-    start: Callable[[], Asking | Score]
-    running: Asking | None = None
+    start: Callable[[], MetricGenerator | MetricResult]
+    running: MetricGenerator | None = None
     queries: Sequence[ScoreQuery] = ()
-    score: Score = UNFINISHED
+    result: MetricResult = UNFINISHED
     finished: bool = False
     passes: int = 0
     seconds: float = 0
@@ -46,7 +46,7 @@ class Job:
         try:
             if self.running is None:
                 started = self.start()
-                if isinstance(started, Score):
+                if isinstance(started, MetricResult):
                     self._finish(started)
                     return False
                 self.running = started
@@ -55,7 +55,7 @@ class Job:
         except StopIteration as end:
             self._finish(end.value)
         except XaiError as error:  # concerns this map alone: the other jobs continue
-            self._finish(Score(float("nan"), note=str(error)))
+            self._finish(MetricResult(float("nan"), note=str(error)))
         finally:
             self.seconds += time.perf_counter() - began
         return not self.finished
@@ -65,8 +65,8 @@ class Job:
         """How many images its queries have."""
         return sum(query.count for query in self.queries)
 
-    def _finish(self, score: Score) -> None:
-        self.score, self.finished = score, True
+    def _finish(self, result: MetricResult) -> None:
+        self.result, self.finished = result, True
 
 
 def run_jobs(question: Question, case: Case, jobs: Sequence[Job], expected: int, track: Track) -> Iterator[Job]:

@@ -6,15 +6,15 @@ from typing import Any
 import pandas as pd
 
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measure import Chosen, Measurement, chosen_metrics, unbeaten
+from xai_core.metrics.measure import Measurement, MetricChoice, checked_metrics, unbeaten_controls
 
 Rows = Iterable[tuple[str, str, Measurement]]
 
 
-def table(rows: Rows, metrics: Chosen) -> pd.DataFrame:
+def table(rows: Rows, metrics: MetricChoice) -> pd.DataFrame:
     """One row for each map and metric: variant, value, direction, values of the controls, the controls that do at least as
     well, passes, seconds, note."""
-    options = chosen_metrics(metrics)
+    options = checked_metrics(metrics)
     table_rows = []
     for name, key, measurement in rows:
         metric = find_metric(key)
@@ -26,7 +26,7 @@ def table(rows: Rows, metrics: Chosen) -> pd.DataFrame:
                 "value": measurement.value,
                 "better": metric.direction,
                 **measurement.controls,
-                "not better than": ", ".join(unbeaten(metric, measurement)),
+                "not better than": ", ".join(unbeaten_controls(metric, measurement)),
                 "passes": measurement.passes,
                 "seconds": measurement.seconds,
                 "note": measurement.note,
@@ -35,9 +35,9 @@ def table(rows: Rows, metrics: Chosen) -> pd.DataFrame:
     return pd.DataFrame(table_rows)
 
 
-def records(rows: Rows, metrics: Chosen) -> list[dict[str, Any]]:
+def records(rows: Rows, metrics: MetricChoice) -> list[dict[str, Any]]:
     """One dictionary for each map and metric, with options, versions, facts and curves too, as JSON takes it."""
-    options = chosen_metrics(metrics)
+    options = checked_metrics(metrics)
     return [
         {
             "map": name,

@@ -18,7 +18,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.metrics import tables
 from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.curve_images import curve_image, has_images
-from xai_core.metrics.measure import CONTROLS, Measurement, unbeaten
+from xai_core.metrics.measure import CONTROLS, Measurement, unbeaten_controls
 from xai_core.metrics.metric import HIGHER
 from xai_core.metrics.self_test import Verdict
 
@@ -74,18 +74,18 @@ def _badge(verdict: Verdict | None) -> None:
     if verdict is None:
         return
     if verdict.trusted:
-        st.markdown(":green-badge[:material/check: self-test passed]", help=verdict.said)
+        st.markdown(":green-badge[:material/check: self-test passed]", help=verdict.message)
     elif verdict.trusted is False:
-        st.markdown(":orange-badge[:material/warning: not to be trusted here]", help=verdict.said)
-        st.caption(verdict.said)
+        st.markdown(":orange-badge[:material/warning: not to be trusted here]", help=verdict.message)
+        st.caption(verdict.message)
     else:
-        st.markdown(":gray-badge[not tested]", help=verdict.said)
+        st.markdown(":gray-badge[not tested]", help=verdict.message)
 
 
 def _panel(metric: str, found: Found) -> None:
     rows = []
     for name, one in ((name, one) for (name, key), one in found.items() if key == metric):
-        worse = ", ".join(map_title(control) for control in unbeaten(METRICS[metric], one))
+        worse = ", ".join(map_title(control) for control in unbeaten_controls(METRICS[metric], one))
         note = one.note or (f"no better than {worse}" if worse else "")
         row = {"name": map_title(name), "value": one.value, "control": name in CONTROLS, "beaten": bool(worse), "note": note}
         rows.append(row)
@@ -109,7 +109,7 @@ def _table(asked, found: Found) -> None:
         measured = {metric: found[name, metric] for metric in asked.metrics if (name, metric) in found}
         row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in measured.items()}
         judged = [metric for metric, one in measured.items() if METRICS[metric].direction and not np.isnan(one.value)]
-        better = sum(not unbeaten(METRICS[metric], measured[metric]) for metric in judged)
+        better = sum(not unbeaten_controls(METRICS[metric], measured[metric]) for metric in judged)
         rows.append(row | {"Beats all controls": "" if name in CONTROLS else f"{better} of {len(judged)}"})
     columns = {
         metric: st.column_config.NumberColumn(metric_title(metric), format="%.3f", help=METRICS[metric].sentence)

@@ -19,7 +19,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import METRICS, QUICK
 from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_passes
-from xai_core.metrics.self_test import Verdict, self_test, test_passes
+from xai_core.metrics.self_test import Verdict, self_test, self_test_passes
 from xai_core.models.explainable import ExplainableModel
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
@@ -207,7 +207,7 @@ def _self_test(asked: Asked) -> None:
         "The self-test puts this very network behind a first stage that blanks all but one quadrant of this picture: then "
         "the true map is known, and a metric must rank it above maps that are not true."
     )
-    passes = test_passes(missing)
+    passes = self_test_passes(missing)
     seconds = passes * network_outputs.pass_seconds(asked.model.id)
     name = f"self-test {_verdict_key(asked, next(iter(missing)))}"
     if not progress.should_start(name, max(seconds, progress.AT_ONCE_SECONDS), button="Self-test"):

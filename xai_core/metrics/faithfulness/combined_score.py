@@ -11,7 +11,7 @@ from xai_core.metrics.faithfulness.correlation import correlate
 from xai_core.metrics.faithfulness.drops import average_drop, mask_of
 from xai_core.metrics.faithfulness.road import road
 from xai_core.metrics.faithfulness.substrates import Substrate, substrate_image
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreKind
+from xai_core.metrics.metric import Candidate, Case, MetricGenerator, MetricResult, OptionValues, PassCost, ScoreKind
 
 ROAD_LEVELS = 9
 
@@ -23,7 +23,7 @@ def arcc(
     faithfulness: Annotated[str, Choice(("drop", "road")), "the third part: 1 - average drop, or ROAD"] = "drop",
     substrate: Substrate = "zero",
     score: ScoreKind = "confidence",
-) -> Asking:
+) -> MetricGenerator:
     """ARCC: the harmonic mean of coherency, 1 - complexity and faithfulness.
 
     value = 3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)), in [0, 1]. With the map as a mask m in [0, 1]:
@@ -52,9 +52,9 @@ def arcc(
         note = "Coherency is undefined: one of the two maps is the same everywhere."
         if not np.isnan(correlation):
             note = "The average drop is undefined: the score of the picture is not positive."
-        return Score(float("nan"), facts=parts, note=note, passes=passes)
+        return MetricResult(float("nan"), facts=parts, note=note, passes=passes)
     value = 0.0 if min(parts.values()) <= 0 else 3 / sum(1 / part for part in parts.values())
-    return Score(float(value), facts=parts, passes=passes)
+    return MetricResult(float(value), facts=parts, passes=passes)
 
 
 def arcc_cost(options: OptionValues) -> PassCost:

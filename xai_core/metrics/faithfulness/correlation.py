@@ -16,12 +16,12 @@ from xai_core.core import runtime
 from xai_core.core.options import Choice, Range
 from xai_core.metrics.faithfulness.substrates import Substrate, substrate_image
 from xai_core.metrics.metric import (
-    Asking,
     Candidate,
     Case,
+    MetricGenerator,
+    MetricResult,
     OptionValues,
     PassCost,
-    Score,
     ScoreKind,
     ScoreQuery,
     Scores,
@@ -44,7 +44,7 @@ def faithfulness_correlation(
     samples: Samples = 200,
     correlation: Annotated[str, Choice(("spearman", "pearson")), "of ranks, or of values"] = "spearman",
     score: ScoreKind = "asked",
-) -> Asking:
+) -> MetricGenerator:
     """Faithfulness correlation on cells: does the map's sum over random cells predict the fall of the score without them?
 
     value = correlation over random sets S of (sum of the map in S, f(x) - f(x without S)), each S a `share` of the cells of
@@ -55,7 +55,7 @@ def faithfulness_correlation(
     sets = case.cached(("cells", cells, share, samples), lambda: drawn_cells(case.seed, cells**2, [share] * samples))
     falls, sums = yield from _falls(case, candidate, sets, cells, substrate, score)
     value = correlate(sums, falls, correlation)
-    return Score(value, note=CONSTANT if np.isnan(value) else "")
+    return MetricResult(value, note=CONSTANT if np.isnan(value) else "")
 
 
 def sensitivity_n(
@@ -66,7 +66,7 @@ def sensitivity_n(
     cells: Cells = 9,
     samples: Samples = 250,
     score: ScoreKind = "asked",
-) -> Asking:
+) -> MetricGenerator:
     """Sensitivity-n: does the map's sum over n random cells predict the fall of the score, for few cells and for many?
 
     value = mean over n = 10%, 30%, 50%, 70%, 90% of the cells of Pearson's correlation over samples / 5 random sets S of n
@@ -81,7 +81,7 @@ def sensitivity_n(
     by_share = zip(sums.reshape(-1, each), falls.reshape(-1, each), strict=True)
     correlations = [correlate(own_sums, own_falls, "pearson") for own_sums, own_falls in by_share]
     value = float(np.mean(correlations))
-    return Score(value, np.column_stack([SHARES, correlations]), note=CONSTANT if np.isnan(value) else "")
+    return MetricResult(value, np.column_stack([SHARES, correlations]), note=CONSTANT if np.isnan(value) else "")
 
 
 def infidelity(
@@ -91,7 +91,7 @@ def infidelity(
     substrate: Substrate = "zero",
     samples: Samples = 100,
     score: ScoreKind = "asked",
-) -> Asking:
+) -> MetricGenerator:
     """Infidelity: how far the map's sum over random squares is from the fall of the score without them.
 
     value = E[(b I.m - d)^2] / E[d^2], d = f(x) - f(x without the square), I.m the map's sum over the square, and the scale
@@ -117,10 +117,10 @@ def infidelity(
     sums = integral[bottom, right] - integral[top, right] - integral[bottom, left] + integral[top, left]
     power = (falls**2).mean()
     if not power > 0:
-        return Score(float("nan"), note="The score is the same whatever is removed.")
+        return MetricResult(float("nan"), note="The score is the same whatever is removed.")
     scale = (sums * falls).mean() / (sums**2).mean() if (sums**2).any() else 0.0
     facts = {"unscaled": float(((sums - falls) ** 2).mean()), "scaled": float(((scale * sums - falls) ** 2).mean())}
-    return Score(float(((max(0.0, scale) * sums - falls) ** 2).mean() / power), facts=facts | {"scale": float(scale)})
+    return MetricResult(float(((max(0.0, scale) * sums - falls) ** 2).mean() / power), facts=facts | {"scale": float(scale)})
 
 
 def drawn_cells(seed: int, cells: int, shares: Sequence[float]) -> NDArray[np.bool_]:

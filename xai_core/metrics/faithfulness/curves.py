@@ -12,7 +12,17 @@ from xai_core.core.options import Range
 from xai_core.explanation.targets import Target
 from xai_core.metrics.faithfulness.pixel_ranking import ranks, ties
 from xai_core.metrics.faithfulness.substrates import Substrate, replaced, substrate_image
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreKind, ScoreQuery, Scores
+from xai_core.metrics.metric import (
+    Candidate,
+    Case,
+    MetricGenerator,
+    MetricResult,
+    OptionValues,
+    PassCost,
+    ScoreKind,
+    ScoreQuery,
+    Scores,
+)
 
 Steps = Annotated[int, Range(2, 1000), "equal steps from the first pixel to the last"]
 PixelsPerStep = Annotated[int, Range(0, 50000), "pixels a step; 0 takes equal steps instead"]
@@ -40,7 +50,7 @@ def deletion(
     steps: Steps = 16,
     pixels: PixelsPerStep = 0,
     score: ScoreKind = "confidence",
-) -> Asking:
+) -> MetricGenerator:
     """The score while the most relevant pixels are removed, as the area under its curve.
 
     value = area by trapezoids under f(x with its k most relevant pixels replaced by the substrate), over k / (H W) from 0
@@ -60,7 +70,7 @@ def insertion(
     steps: Steps = 16,
     pixels: PixelsPerStep = 0,
     score: ScoreKind = "confidence",
-) -> Asking:
+) -> MetricGenerator:
     """The score while the most relevant pixels are restored, as the area under its curve.
 
     value = area by trapezoids under f(substrate with the picture's k most relevant pixels), over k / (H W) from 0 to 1; in
@@ -72,12 +82,12 @@ def insertion(
 
 def _curve_area(
     case: Case, candidate: Candidate, start: str, end: str, steps: int, pixels_per_step: int, score: str
-) -> Asking:
+) -> MetricGenerator:
     order = ranks(candidate.values, case.seed)
     counts = step_counts(order.size, steps, pixels_per_step)
     scores = yield from scores_along(case, start, end, order, counts, case.score_target(score))
     curve = np.column_stack([counts / order.size, scores])
-    return Score(area(curve), curve, tie_facts(candidate.values, counts, curve), uniform_note(candidate))
+    return MetricResult(area(curve), curve, tie_facts(candidate.values, counts, curve), uniform_note(candidate))
 
 
 def scores_along(

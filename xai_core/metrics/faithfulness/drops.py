@@ -7,7 +7,17 @@ import torch
 from numpy.typing import NDArray
 
 from xai_core.metrics.faithfulness.substrates import Substrate, substrate_image
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreKind, ScoreQuery, Scores
+from xai_core.metrics.metric import (
+    Candidate,
+    Case,
+    MetricGenerator,
+    MetricResult,
+    OptionValues,
+    PassCost,
+    ScoreKind,
+    ScoreQuery,
+    Scores,
+)
 
 
 def mask_of(values: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -20,7 +30,7 @@ def mask_of(values: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def average_drop(
     case: Case, candidate: Candidate, *, substrate: Substrate = "zero", score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """The share of the score that is lost when the picture is seen through its map.
 
     value = max(0, f(x) - f(x m + s (1 - m))) / f(x), m = max(map, 0) / max(map), s the substrate. At least 0. The mean over
@@ -32,25 +42,27 @@ def average_drop(
     original, masked = yield from _masked_score(case, candidate, substrate, score)
     facts = {"plain": original, "masked": masked}
     if original > 0:
-        return Score(max(0.0, original - masked) / original, facts=facts)
-    return Score(float("nan"), facts=facts, note="The score of the picture is not positive: no share of it can be lost.")
+        return MetricResult(max(0.0, original - masked) / original, facts=facts)
+    return MetricResult(
+        float("nan"), facts=facts, note="The score of the picture is not positive: no share of it can be lost."
+    )
 
 
 def increase_in_confidence(
     case: Case, candidate: Candidate, *, substrate: Substrate = "zero", score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """Whether the score rises when the picture is seen through its map.
 
     value = 1 where f(x m + s (1 - m)) > f(x) by more than rounding (1e-5 of f(x)), else 0; mask and substrate as for the
     average drop. The mean over a folder is the share of pictures whose score rises.
     """
     original, masked = yield from _masked_score(case, candidate, substrate, score)
-    return Score(float(_rises(original, masked)), facts={"plain": original, "masked": masked})
+    return MetricResult(float(_rises(original, masked)), facts={"plain": original, "masked": masked})
 
 
 def average_gain(
     case: Case, candidate: Candidate, *, substrate: Substrate = "zero", score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """How much the score rises when the picture is seen through its map, as a share of the rise that is possible.
 
     value = max(0, f(x m + s (1 - m)) - f(x)) / (1 - f(x)), in [0, 1]; mask and substrate as for the average drop. Only for
@@ -59,10 +71,10 @@ def average_gain(
     original, masked = yield from _masked_score(case, candidate, substrate, score)
     facts = {"plain": original, "masked": masked}
     if not _rises(original, masked):
-        return Score(0.0, facts=facts)
+        return MetricResult(0.0, facts=facts)
     if original >= 1:
-        return Score(float("nan"), facts=facts, note="The score is 1 or above: it cannot rise any further.")
-    return Score((masked - original) / (1 - original), facts=facts)
+        return MetricResult(float("nan"), facts=facts, note="The score is 1 or above: it cannot rise any further.")
+    return MetricResult((masked - original) / (1 - original), facts=facts)
 
 
 def _masked_score(

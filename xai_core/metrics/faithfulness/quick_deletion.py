@@ -10,13 +10,13 @@ from xai_core.core import runtime
 from xai_core.data.preprocessing import baseline_images, blurred
 from xai_core.explanation import heatmaps
 from xai_core.explanation.agreement import GRID
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreQuery
+from xai_core.metrics.metric import Candidate, Case, MetricGenerator, MetricResult, OptionValues, PassCost, ScoreQuery
 
 HIDDEN_SHARE = 0.2
 RANDOM_ORDERS, BLOBS = 8, 5
 
 
-def quick_deletion(case: Case, candidate: Candidate) -> Asking:
+def quick_deletion(case: Case, candidate: Candidate) -> MetricGenerator:
     """How much more the score falls without the map's strongest fifth than without a random fifth.
 
     value = mean over 8 random fifths R of f(x without R) - f(x without the strongest fifth S)
@@ -43,7 +43,7 @@ def quick_deletion(case: Case, candidate: Candidate) -> Asking:
     without_random = ScoreQuery(RANDOM_ORDERS, make_random, case.target, key="fifths")
     (score,), random_scores = yield [without_strongest, without_random]
     chance = float(random_scores.mean())
-    return Score(float(random_scores.mean() - score), facts={"hidden": float(score), "by chance": chance})
+    return MetricResult(float(random_scores.mean() - score), facts={"hidden": float(score), "by chance": chance})
 
 
 def strongest(grid: NDArray[np.floating], ties: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -11,14 +11,14 @@ from xai_core.core.options import Range
 from xai_core.metrics.faithfulness.curves import ORIGINAL, Steps, area, scores_along, step_counts, tie_facts, uniform_note
 from xai_core.metrics.faithfulness.pixel_ranking import ranks
 from xai_core.metrics.faithfulness.substrates import Substrate
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreKind
+from xai_core.metrics.metric import Candidate, Case, MetricGenerator, MetricResult, OptionValues, PassCost, ScoreKind
 
 VISIBLE_SHARES = (0.05, 0.1, 0.2, 0.5)
 
 
 def pixel_flipping(
     case: Case, candidate: Candidate, *, substrate: Substrate = "zero", steps: Steps = 16, score: ScoreKind = "asked"
-) -> Asking:
+) -> MetricGenerator:
     """The mean fall of the score while single pixels are replaced, most relevant first.
 
     value = mean over k = 0 ... L of f(x) - f(x with its most relevant k / L of the pixels replaced): the area over the
@@ -40,7 +40,7 @@ def region_perturbation(
     window: Annotated[int, Range(4, 64), "side of a square in pixels"] = 8,
     regions: Annotated[int, Range(5, 1000, 5), "squares that are replaced, one after the other"] = 100,
     score: ScoreKind = "asked",
-) -> Asking:
+) -> MetricGenerator:
     """AOPC: the mean fall of the score while squares are replaced by noise, most relevant first.
 
     value = 1 / (L + 1) sum over k = 0 ... L of f(x) - f(x with the k most relevant squares replaced), in the unit of the
@@ -66,7 +66,7 @@ def irof(
     segments: Annotated[int, Range(20, 300, 10), "superpixels (SLIC)"] = 100,
     steps: Steps = 16,
     score: ScoreKind = "confidence",
-) -> Asking:
+) -> MetricGenerator:
     """IROF: the area over the relative score while superpixels are replaced by the mean colour, most relevant first.
 
     value = 1 - mean over k of f(x without its k most relevant superpixels) / f(x), over the whole curve by trapezoids; at
@@ -88,10 +88,10 @@ def _by_region(
     substrate: str,
     score: str,
     counts_of: Callable[[int], NDArray[np.int64]],
-    summarise: Callable[[NDArray[np.float64], dict[str, float], str], Score],
-) -> Asking:
+    summarise: Callable[[NDArray[np.float64], dict[str, float], str], MetricResult],
+) -> MetricGenerator:
     """Replace whole regions, labels (H, W), in the order of the map's mean in them; `counts_of` turns the number of
-    regions into the points of the curve, `summarise` the curve into a Score."""
+    regions into the points of the curve, `summarise` the curve into a MetricResult."""
     flat = labels.ravel()
     means = np.bincount(flat, candidate.values.ravel()) / np.bincount(flat)
     counts = counts_of(len(means))
@@ -102,19 +102,21 @@ def _by_region(
     return summarise(curve, facts, uniform_note(candidate))
 
 
-def _mean_fall(curve: NDArray[np.float64], facts: dict[str, float], note: str) -> Score:
-    return Score(float(curve[0, 1] - curve[:, 1].mean()), curve, facts, note)
+def _mean_fall(curve: NDArray[np.float64], facts: dict[str, float], note: str) -> MetricResult:
+    return MetricResult(float(curve[0, 1] - curve[:, 1].mean()), curve, facts, note)
 
 
-def _relative_area(curve: NDArray[np.float64], facts: dict[str, float], note: str) -> Score:
+def _relative_area(curve: NDArray[np.float64], facts: dict[str, float], note: str) -> MetricResult:
     if not curve[0, 1] > 0:
-        return Score(float("nan"), curve, facts, "The score of the picture is not positive: no share of it can be lost.")
-    return Score(1 - area(curve) / float(curve[0, 1]), curve, facts, note)
+        return MetricResult(
+            float("nan"), curve, facts, "The score of the picture is not positive: no share of it can be lost."
+        )
+    return MetricResult(1 - area(curve) / float(curve[0, 1]), curve, facts, note)
 
 
 def sufficiency(
     case: Case, candidate: Candidate, *, substrate: Substrate = "blur", score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """How much of the score is lost when only the most relevant pixels are visible.
 
     value = f(x) - mean of f(x with only its most relevant 5%, 10%, 20% and 50%), the rest replaced by the substrate; in the
@@ -129,7 +131,7 @@ def sufficiency(
     ((original,),) = yield [case.original(target)]
     curve = np.column_stack([counts / order.size, scores])
     facts = tie_facts(candidate.values, counts, curve) | {"plain": float(original)}
-    return Score(float(original - scores[1:].mean()), curve, facts, uniform_note(candidate))
+    return MetricResult(float(original - scores[1:].mean()), curve, facts, uniform_note(candidate))
 
 
 def flipping_cost(options: OptionValues) -> PassCost:

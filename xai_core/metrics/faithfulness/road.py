@@ -13,7 +13,17 @@ from xai_core.core.options import Range
 from xai_core.metrics.faithfulness.curves import uniform_note
 from xai_core.metrics.faithfulness.imputation import imputed
 from xai_core.metrics.faithfulness.pixel_ranking import ranks, ties
-from xai_core.metrics.metric import Asking, Candidate, Case, OptionValues, PassCost, Score, ScoreKind, ScoreQuery, Scores
+from xai_core.metrics.metric import (
+    Candidate,
+    Case,
+    MetricGenerator,
+    MetricResult,
+    OptionValues,
+    PassCost,
+    ScoreKind,
+    ScoreQuery,
+    Scores,
+)
 
 Levels = Annotated[int, Range(1, 19), "shares of removed pixels, evenly from 10% to 90%; one is 50%"]
 Noise = Annotated[float, Range(0.0, 0.5, 0.01), "standard deviation of the noise that is added to filled-in pixels"]
@@ -28,7 +38,7 @@ def shares_of(levels: int) -> NDArray[np.float64]:
 
 def road(
     case: Case, candidate: Candidate, *, levels: Levels = 9, noise: Noise = 0.01, score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """ROAD, both orders combined.
 
     value = mean over shares p of (f(x without its least relevant p) - f(x without its most relevant p)) / 2, where removed
@@ -39,12 +49,12 @@ def road(
     """
     original, (most, least) = yield from _scores_without(case, candidate, levels, noise, score, ("most", "least"))
     values, shares = (least - most) / 2, shares_of(levels)
-    return Score(float(values.mean()), np.column_stack([shares, values]), *_facts(candidate, levels, original))
+    return MetricResult(float(values.mean()), np.column_stack([shares, values]), *_facts(candidate, levels, original))
 
 
 def road_most_relevant_first(
     case: Case, candidate: Candidate, *, levels: Levels = 9, noise: Noise = 0.01, score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """ROAD, most relevant first: value = mean over shares p of f(x without its most relevant p) - f(x). See `road`."""
     original, (most,) = yield from _scores_without(case, candidate, levels, noise, score, ("most",))
     return _mean_change(candidate, levels, most, original)
@@ -52,7 +62,7 @@ def road_most_relevant_first(
 
 def road_least_relevant_first(
     case: Case, candidate: Candidate, *, levels: Levels = 9, noise: Noise = 0.01, score: ScoreKind = "confidence"
-) -> Asking:
+) -> MetricGenerator:
     """ROAD, least relevant first: value = mean over shares p of f(x without its least relevant p) - f(x). See `road`."""
     original, (least,) = yield from _scores_without(case, candidate, levels, noise, score, ("least",))
     return _mean_change(candidate, levels, least, original)
@@ -81,9 +91,9 @@ def _scores_without(
     return float(original[0]), by_order
 
 
-def _mean_change(candidate: Candidate, levels: int, scores: Scores, original: float) -> Score:
+def _mean_change(candidate: Candidate, levels: int, scores: Scores, original: float) -> MetricResult:
     curve = np.column_stack([np.r_[0, shares_of(levels)], np.r_[original, scores]])
-    return Score(float((scores - original).mean()), curve, *_facts(candidate, levels, original))
+    return MetricResult(float((scores - original).mean()), curve, *_facts(candidate, levels, original))
 
 
 def _facts(candidate: Candidate, levels: int, original: float) -> tuple[dict[str, float], str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from xai_core.core.options import Range
 from xai_core.explanation import heatmaps
 from xai_core.explanation.targets import ClassContrast, ClassLogit, ClassMargin, ClassProbability
-from xai_core.metrics.metric import Candidate, Case, OptionValues, PassCost, Score
+from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues, PassCost
 from xai_core.metrics.stability.map_similarity import NO_COMPARISON, map_similarity
 from xai_core.models.explainable import ExplainableModel
 
@@ -24,7 +24,7 @@ def parameter_randomisation(
     *,
     steps: Annotated[int, Range(1, 60), "how often the map is computed again, the last time with all parameters random"] = 5,
     seeds: Seeds = 3,
-) -> Score:
+) -> MetricResult:
     """MPRT: how similar the map stays while the network is randomised from the output backwards.
 
     value = mean over steps and seeds of the rank correlation (on 28 x 28 cells) between the map and that of the network
@@ -47,7 +47,7 @@ def parameter_randomisation(
     return _averaged(similarities, counts / stages, passes)
 
 
-def efficient_parameter_randomisation(case: Case, candidate: Candidate, *, seeds: Seeds = 3) -> Score:
+def efficient_parameter_randomisation(case: Case, candidate: Candidate, *, seeds: Seeds = 3) -> MetricResult:
     """Efficient MPRT: how much more disordered the map becomes when all parameters are random.
 
     value = mean over seeds of (H(random) - H(trained)) / H(trained), H the entropy of the map's histogram of 100 bins
@@ -57,14 +57,14 @@ def efficient_parameter_randomisation(case: Case, candidate: Candidate, *, seeds
     """
     before, passes = histogram_entropy(candidate.values), 0.0
     if not before > 0:
-        return Score(float("nan"), note=NO_COMPARISON)
+        return MetricResult(float("nan"), note=NO_COMPARISON)
     after = []
     for seed in range(seeds):
         maps, spent = case.recompute(candidate, case.image, model=case.twin(case.seed + seed))
         after.append(histogram_entropy(heatmaps.resize(maps[0], case.size)))
         passes += spent
     facts = {"trained": before, "random": float(np.mean(after))}
-    return Score(float((np.mean(after) - before) / before), facts=facts, passes=passes)
+    return MetricResult(float((np.mean(after) - before) / before), facts=facts, passes=passes)
 
 
 def random_logit(
@@ -72,7 +72,7 @@ def random_logit(
     candidate: Candidate,
     *,
     classes: Annotated[int, Range(1, 20), "other classes, over which the value is averaged"] = 3,
-) -> Score:
+) -> MetricResult:
     """How similar the maps of this class and of other classes are.
 
     value = mean over other classes of the rank correlation (on 28 x 28 cells) between the map and that of the other class,
@@ -82,11 +82,11 @@ def random_logit(
     """
     target = case.target
     if not isinstance(target, ClassTarget):
-        return Score(float("nan"), note="The target is not a class: there is no other class to compare with.")
+        return MetricResult(float("nan"), note="The target is not a class: there is no other class to compare with.")
     total = len(case.model.class_names) or case.model.outputs(case.image).logits.shape[1]
     others = other_classes(target, total, classes)
     if not others:
-        return Score(float("nan"), note="The network has no other class to compare with.")
+        return MetricResult(float("nan"), note="The network has no other class to compare with.")
     similarities, passes = [], 0.0
     for other in others:
         maps, spent = case.recompute(candidate, case.image, target=replace(target, classes=(other,)))
@@ -128,11 +128,11 @@ def histogram_entropy(values: NDArray[np.floating]) -> float:
     return float(-(shares * np.log(shares)).sum())
 
 
-def _averaged(similarities: NDArray[np.float64], shares: NDArray[np.float64] | None, passes: float) -> Score:
+def _averaged(similarities: NDArray[np.float64], shares: NDArray[np.float64] | None, passes: float) -> MetricResult:
     """The mean of correlations (seeds, steps) without those that are undefined; NaN where all are."""
     known = np.isfinite(similarities)
     if not known.any():
-        return Score(float("nan"), note=NO_COMPARISON, passes=passes)
+        return MetricResult(float("nan"), note=NO_COMPARISON, passes=passes)
     facts = {"compared": float(known.sum()), "spread": float(similarities[known].std())}
     curve = None
     if shares is not None:
@@ -140,7 +140,7 @@ def _averaged(similarities: NDArray[np.float64], shares: NDArray[np.float64] | N
         means = [column[defined].mean() if defined.any() else np.nan for column, defined in steps]
         curve = np.column_stack([shares, means])
     note = "" if known.all() else f"{(~known).sum()} of {known.size} maps are the same everywhere, and are left out."
-    return Score(float(similarities[known].mean()), curve, facts, note, passes)
+    return MetricResult(float(similarities[known].mean()), curve, facts, note, passes)
 
 
 def cascade_cost(options: OptionValues) -> PassCost:

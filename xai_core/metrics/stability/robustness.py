@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xai_core.core import runtime
 from xai_core.core.options import Range
-from xai_core.metrics.metric import Candidate, Case, OptionValues, PassCost, Score
+from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues, PassCost
 from xai_core.metrics.stability.map_similarity import NO_COMPARISON, map_similarity
 
 Samples = Annotated[int, Range(2, 200), "noisy copies of the picture"]
@@ -51,7 +51,7 @@ def neighbours(case: Case, candidate: Candidate, samples: int, radius: float) ->
     return case.cached(("neighbours", candidate.name, samples, radius), compute)
 
 
-def max_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
+def max_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> MetricResult:
     """The largest relative change of the map among noisy copies of the picture.
 
     value = max over x' of |m(x') - m(x)| / |m(x)|, Euclidean norms of raw maps, x' = x + uniform noise in [-radius, radius],
@@ -60,7 +60,7 @@ def max_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, 
     return _over_neighbours(case, candidate, samples, radius, lambda changes, near: float(changes.max()))
 
 
-def average_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
+def average_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> MetricResult:
     """The mean relative change of the map among noisy copies of the picture.
 
     value = mean over x' of |m(x') - m(x)| / |m(x)|, with the pictures x' of the max-sensitivity. At least 0.
@@ -68,7 +68,7 @@ def average_sensitivity(case: Case, candidate: Candidate, *, samples: Samples = 
     return _over_neighbours(case, candidate, samples, radius, lambda changes, near: float(changes.mean()))
 
 
-def local_lipschitz(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
+def local_lipschitz(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> MetricResult:
     """The largest change of the map for each unit of change of the picture.
 
     value = max over x' of |m(x') - m(x)| / |x' - x|, Euclidean norms, x' as for the max-sensitivity. At least 0, in the
@@ -82,7 +82,9 @@ def local_lipschitz(case: Case, candidate: Candidate, *, samples: Samples = 10, 
     return _over_neighbours(case, candidate, samples, radius, steepest)
 
 
-def relative_input_stability(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
+def relative_input_stability(
+    case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02
+) -> MetricResult:
     """The largest relative change of the map for a relative change of the picture.
 
     value = max over x' of (|m(x') - m(x)| / |m(x)|) / (|x' - x| / |x|), over those x' with the same most probable class; x'
@@ -97,7 +99,9 @@ def relative_input_stability(case: Case, candidate: Candidate, *, samples: Sampl
     return _over_neighbours(case, candidate, samples, radius, steepest, forward_passes=samples + 1)
 
 
-def relative_output_stability(case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02) -> Score:
+def relative_output_stability(
+    case: Case, candidate: Candidate, *, samples: Samples = 10, radius: Radius = 0.02
+) -> MetricResult:
     """The largest relative change of the map for a relative change of the network's output.
 
     value = max over x' of (|m(x') - m(x)| / |m(x)|) / (|h(x') - h(x)| / |h(x)|), h the logits (without a classifier the
@@ -113,14 +117,14 @@ def relative_output_stability(case: Case, candidate: Candidate, *, samples: Samp
     return _over_neighbours(case, candidate, samples, radius, steepest, forward_passes=samples + 1)
 
 
-def flip_consistency(case: Case, candidate: Candidate) -> Score:
+def flip_consistency(case: Case, candidate: Candidate) -> MetricResult:
     """How similar the maps of the picture and of its mirror image are.
 
     value = rank correlation on 28 x 28 cells of m(x) and of m(mirrored x), mirrored back; in [-1, 1].
     """
     maps, passes = case.recompute(candidate, case.image.flip(3))
     value = map_similarity(case, candidate, maps[0][:, ::-1].copy())
-    return Score(value, note=NO_COMPARISON if np.isnan(value) else "", passes=passes)
+    return MetricResult(value, note=NO_COMPARISON if np.isnan(value) else "", passes=passes)
 
 
 def _over_neighbours(
@@ -130,14 +134,14 @@ def _over_neighbours(
     radius: float,
     reduce: Callable[[NDArray[np.float64], Neighbours], float],
     forward_passes: int = 0,
-) -> Score:
+) -> MetricResult:
     """`reduce` of the relative changes (n,) of the map and the noisy copies that caused them."""
     length = np.linalg.norm(candidate.raw.astype(float))
     if not length > 0:
-        return Score(float("nan"), note=EMPTY)
+        return MetricResult(float("nan"), note=EMPTY)
     near = neighbours(case, candidate, samples, radius)
     value = reduce(_norms(near.maps - candidate.raw) / length, near)
-    return Score(value, note=UNSTABLE if np.isnan(value) else "", passes=near.passes + forward_passes)
+    return MetricResult(value, note=UNSTABLE if np.isnan(value) else "", passes=near.passes + forward_passes)
 
 
 def _norms(arrays: NDArray[np.floating] | Tensor) -> NDArray[np.float64]:
