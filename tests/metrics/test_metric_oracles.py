@@ -68,31 +68,44 @@ def test_two_pixels_by_hand(two_pixels, metric, right, wrong):
 
 
 def test_the_gain_by_hand():
-    """A map that hides what speaks against: from 0.5 to sigmoid(20 x 0.45), of the 0.5 that are left."""
-    image = picture()
-    image[:2, :28, :28] = 0.9  # as much green as red: even odds
-    model, both = reader(), {"red": np.ones((56, 56))}
-    found = {key: one for _, key, one in measure_all(model, image, both, ["average_gain"], controls=False)}
-    assert found["average_gain"].value == pytest.approx(0, abs=1e-6)
-    x = torch.full((3, 56, 56), 0.9)
-    x[1, :, :14] = 0.0  # the left half of the quadrant is only red, the right half both
-    mask = np.zeros((56, 56))
-    mask[:, :14] = 1
-    gain = measure(model, x, mask, "average_gain", **ASKED).value
-    plain, seen = (1 / (1 + math.exp(-20 * gap)) for gap in (0.9 / 2 / 4, 0.9 / 2 / 4))
-    assert gain == 0 and plain == seen, "what is hidden was even"
+    """Logits are 20 times the mean red and green of the upper left quarter, so that the score is a sigmoid of 20 times their
+    difference; the mean is over the whole picture, of which half that quarter is 1/8."""
+
+    def score(red_minus_green):
+        return 1 / (1 + math.exp(-20 * red_minus_green))
+
+    left_half = np.zeros((56, 56))
+    left_half[:, :14] = 1
+
+    def measured(image, metric):
+        return measure(reader(), image, left_half, metric, **ASKED)
+
+    even = torch.full((3, 56, 56), 0.9)
+    even[1, :, :14] = 0.0  # the left half of the quarter is only red, the right half as red as green
+    hidden_even = measured(even, "average_gain")
+    assert hidden_even.value == 0
+    assert hidden_even.facts["plain"] == pytest.approx(score(0.9 / 8), abs=1e-6)
+    assert hidden_even.facts["masked"] == pytest.approx(score(0.9 / 8), abs=1e-6), "what is hidden was even"
     against = torch.full((3, 56, 56), 0.0)
     against[0, :, :14], against[1, :, 14:] = 0.5, 0.6
-    plain, seen = (1 / (1 + math.exp(-20 * gap / 8)) for gap in (0.5 - 0.6, 0.5))
-    gain = measure(model, against, mask, "average_gain", **ASKED)
-    assert gain.value == pytest.approx((seen - plain) / (1 - plain), abs=1e-5)
-    assert measure(model, against, mask, "increase_in_confidence", **ASKED).value == 1
+    original, masked = score((0.5 - 0.6) / 8), score(0.5 / 8)
+    gain = measured(against, "average_gain")
+    assert gain.value == pytest.approx((masked - original) / (1 - original), abs=1e-5)
+    assert (gain.facts["plain"], gain.facts["masked"]) == pytest.approx((original, masked), abs=1e-5)
+    assert measured(against, "increase_in_confidence").value == 1
+
+
+def test_a_map_that_shows_everything_gains_nothing():
+    image = picture()
+    image[:2, :28, :28] = 0.9  # as much green as red: even odds
+    gain = measure(reader(), image, np.ones((56, 56)), "average_gain", **ASKED)
+    assert gain.value == 0 and gain.facts["plain"] == gain.facts["masked"] == pytest.approx(0.5, abs=1e-6)
 
 
 # closed form: a linear network
 
 
-def test_the_exact_map_of_a_linear_network_foretells_everything():
+def test_the_exact_map_of_a_linear_network_predicts_every_fall():
     weights = torch.randn(3, 54, 54, generator=torch.Generator().manual_seed(1))
     model, image = linear(weights), pictures(1, 54)[0]
     exact = (weights * image).sum(0).numpy()
