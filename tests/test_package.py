@@ -4,6 +4,7 @@ All of it without a network: the wheel goes into an empty virtual environment th
 command runs in a folder that is not the project's.
 """
 
+import importlib.metadata
 import json
 import os
 import re
@@ -24,6 +25,8 @@ from pathlib import Path
 import pytest
 
 from xai_core.core.version import __version__
+from xai_core.data.samples import SAMPLES
+from xai_core.models.zoo.catalog import CARDS, cards
 
 ROOT = Path(__file__).parents[1]
 # What git has of the project at its top, as far as a build needs it. `data` and `weights` may hold gigabytes of others.
@@ -183,3 +186,30 @@ def answer(port, path, process, log):
         except OSError:
             time.sleep(0.2)
     raise AssertionError(f"the server did not start: {log.read_text()}")
+
+
+def test_the_notice_names_every_network_and_every_sample():
+    """With the licence that the card states; what a probe or a network of this project says goes with its card."""
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for card in CARDS.values():
+        assert card.licence, f"{card.id} states no licence"
+        stated = re.search(rf"^{card.id.replace('_2x', '_1x')}\b.*$", notice, re.MULTILINE)
+        assert card.id == "efficientnet_lite0" or (stated and card.licence in stated[0]), card.id
+    assert all(re.search(rf"^{name} ", notice, re.MULTILINE) for name in SAMPLES)
+    assert all(card.licence for id, card in cards().items() if id.startswith("scenes_"))
+
+
+# What Apache-2.0 code may depend on. MPL-2.0 and LGPL-3.0 bind changes of the library alone; NOTICE says what they ask.
+ALLOWED = r"Apache|BSD|MIT|PSF|Python Software Foundation|MPL-2\.0|LGPL-3\.0-only|UNKNOWN"
+
+
+def test_licences_of_dependencies_allow_the_use():
+    """Each dependency's own statement; whose metadata state none must have a licence file that NOTICE names."""
+    pins = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    for name in pins:
+        metadata = importlib.metadata.metadata(name)
+        classifiers = [text for text in metadata.get_all("Classifier") or [] if text.startswith("License ::")]
+        stated = metadata.get("License-Expression") or " ".join(classifiers) or metadata.get("License", "")
+        assert re.search(ALLOWED, stated), (name, stated)
+        assert not re.search(r"GPL|\bMPL-|UNKNOWN", stated) or name in notice, name

@@ -216,6 +216,7 @@ def test_models_are_listed_with_what_is_ready(monkeypatch, tmp_path, capsys):
         assert [one["id"] for one in row["checkpoints"]] == [one.id for one in checkpoints]
         assert [one["ready"] for one in row["checkpoints"]] == [locate.find(one) is not None for one in checkpoints]
         assert [one["ready"] for one in row["checkpoints"]] == [all(f.package for f in one.files) for one in checkpoints]
+        assert row["licence"] == CARDS[row["id"]].licence and row["licence"] in line
         missing = [file for one in checkpoints for file in one.files if not file.package]
         assert ("to be fetched" in line) == any(file.url for file in missing)
         assert ("by hand" in line) == any(not file.url for file in missing)

@@ -129,6 +129,12 @@ def test_the_card_in_the_documentation(folder):
     assert cards()["scenes"].checkpoints[0].recipe == CARDS["resnet50"].checkpoints[1].recipe
 
 
+def test_a_licence_may_be_stated(folder, network):
+    write(folder, licence="CC-BY-4.0")
+    write(folder, name="silent")
+    assert cards()["scenes"].licence == "CC-BY-4.0" and cards()["silent"].licence == ""
+
+
 def test_what_a_card_leaves_out_is_usual(folder, network):
     write(folder, title=None, mean=None, std=None, input_size=None)
     recipe = cards()["scenes"].checkpoints[0].recipe

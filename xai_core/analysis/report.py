@@ -65,7 +65,7 @@ def model_section(card: Card) -> str:
         ("Trained on", card.trained_on),
         ("Classes", classes),
         ("Source", card.paper),
-        ("Licence", card.licence),
+        ("Licence", card.licence or "not stated"),
         ("Remark", card.remark),
     ]
     for one in card.checkpoints:

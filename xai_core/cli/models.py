@@ -25,6 +25,7 @@ def _models(args: argparse.Namespace) -> None:
             "supervision": card.supervision,
             "trained_on": card.trained_on,
             "paper": card.paper,
+            "licence": card.licence,
             "checkpoints": [
                 {
                     "id": checkpoint.id,
@@ -43,7 +44,7 @@ def _models(args: argparse.Namespace) -> None:
 
 def _line(row: Row) -> str:
     states = ", ".join(f"{checkpoint['id']}: {_state(checkpoint)}" for checkpoint in row["checkpoints"])
-    return f"{row['id']:<32}{row['supervision']:<48}{states}"
+    return f"{row['id']:<32}{row['supervision']:<48}{row['licence'].split(';')[0] or 'licence not stated':<22}{states}"
 
 
 def _state(checkpoint: Row) -> str:

@@ -51,6 +51,8 @@ class Checkpoint:
 class Card:
     """One model: what it is, how it was trained, and its checkpoints, the default one first.
 
+    licence     the terms of the weights as their authors state them, an SPDX identifier where there is one; empty where
+                none is stated
     page        the official page of the weights
     arguments   go to the constructor, beside the architecture's name
     classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about

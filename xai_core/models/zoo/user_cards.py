@@ -70,7 +70,7 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
         supervision=given.get("supervision", "your own"),
         trained_on=given.get("trained_on", f"{len(classes)} classes of your own" if classes else "pictures of your own"),
         paper="",
-        licence="",
+        licence=given.get("licence", ""),
         remark=given.get("remark", ""),
         arguments={"num_classes": len(classes)},
         classes=classes,
@@ -92,6 +92,7 @@ def _probe(path: Path, given: Mapping[str, Any], known: Mapping[str, Card], mega
         supervision=f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own",
         trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {len(classes)} classes of your own"),
         remark=given.get("remark", ""),
+        licence=given.get("licence", base.licence),
         classes=classes,
         base=base.id,
         checkpoints=tuple(replace(one, files=(*one.files, probe)) for one in base.checkpoints),
@@ -159,6 +160,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
     "supervision": (_text, "text"),
     "trained_on": (_text, "text"),
     "remark": (_text, "text"),
+    "licence": (_text, "text"),
 }
 
 
