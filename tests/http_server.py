@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server has and does; `asked` records the Range of every request, and `sent` the bytes that left."""
+    """What the server has and does; `asked` records the Range of every request, and `sent` counts the bytes
+    of answers, each before it leaves: whoever has received the last one finds all counted."""
 
     data: bytes = b""
     ranges: bool = True
@@ -68,11 +69,12 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
 
         def send_body(self, body: bytes) -> None:
             for at in range(0, len(body), 2**16):
+                piece = body[at : at + 2**16]
+                site.sent += len(piece)
                 try:
-                    self.wfile.write(body[at : at + 2**16])
+                    self.wfile.write(piece)
                 except OSError:  # the client went away
                     return
-                site.sent += len(body[at : at + 2**16])
                 time.sleep(site.pause if at >= site.fast else 0)
 
         def log_message(self, *_):

@@ -107,9 +107,10 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert "passes" in process.stdout.readline(), "the plan comes first"
-    time.sleep(0.5)
+    while process.poll() is None and not (tmp_path / "run" / "manifest.json").exists():
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, wrong = process.communicate(timeout=60)
+    _, wrong = process.communicate(timeout=300)
     if process.returncode == 0:
         pytest.fail("it was done before it could be interrupted")
     assert process.returncode == 2 and "Stopped. What was measured is stored" in wrong and "Traceback" not in wrong

@@ -240,10 +240,10 @@ def test_a_process_that_is_killed_goes_on_from_the_command_line(pictures, tmp_pa
         "--cache", str(tmp_path / "cache"),
     ]  # fmt: skip
     with subprocess.Popen([sys.executable, "-m", "xai_core", *asked], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        for _ in range(600):
+        for _ in range(6000):
             if process.poll() is not None or (tmp_path / "state" / "state.safetensors").exists():
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         process.kill()
     assert (tmp_path / "state" / "state.safetensors").exists()
     assert main(asked) == 0
