@@ -1,5 +1,7 @@
-"""A real server and a real browser for the tests: what AppTest cannot see. Needs Chromium (Debian's package, or
-CHROMIUM=path)."""
+"""A real server and a real browser for the tests: what AppTest cannot see.
+
+The browser is the first of: the variable CHROMIUM, a Chromium or Chrome on the PATH, the one that Playwright has installed.
+"""
 
 import os
 import re
@@ -18,6 +20,10 @@ ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+NO_BROWSER = (
+    f"No browser. Install one: {sys.executable} -m playwright install --with-deps chromium (or set CHROMIUM to its path)"
+)
+PATIENCE = 60_000  # ms: what is expected comes in a moment, but on a busy machine a moment is long
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -40,11 +46,21 @@ def more_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, more_data):
+def playwright():
+    with sync_playwright() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="session")
+def browser_path(playwright) -> str:
+    return CHROMIUM or playwright.chromium.executable_path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, more_data, browser_path):
     """The address of a running app. Its log must be free of tracebacks and warnings at the end."""
-    if CHROMIUM is None:
-        message = "NO BROWSER: the browser tests did not run. Install chromium, or set CHROMIUM to its path."
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    if not Path(browser_path).exists():
+        pytest.fail(NO_BROWSER) if os.environ.get("CI") else pytest.skip(NO_BROWSER)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -63,13 +79,13 @@ def server(tmp_path_factory, more_data):
         yield address
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
     said = log.read_text()
     assert not re.search(r"Traceback|[Ww]arning|[Dd]eprecat|Exception", said), said
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(150):
+    for _ in range(600):
         assert process.poll() is None, log.read_text()
         try:
             if urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).status == 200:
@@ -80,11 +96,11 @@ def _wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> N
 
 
 @pytest.fixture(scope="session")
-def browser(server):
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
+def browser(server, playwright, browser_path):
+    expect.set_options(timeout=PATIENCE)
+    chromium = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
+    yield chromium
+    chromium.close()
 
 
 @pytest.fixture
@@ -101,7 +117,7 @@ def visit(server, browser: Browser):
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(f"{server}/{path}")
@@ -118,7 +134,7 @@ def settled(page: Page) -> Page:
     page.wait_for_selector('[data-testid="stApp"][data-test-connection-state="CONNECTED"]', state="attached")
     page.wait_for_timeout(300)  # an action reaches the server after a debounce
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', state="attached")
-    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0, timeout=30_000)
+    expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     return page
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import browser, more_data, server, visit  # noqa: F401
+from browsing import browser, browser_path, more_data, playwright, server, visit  # noqa: F401
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if WORKER and hasattr(os, "sched_setaffinity"):

@@ -30,12 +30,12 @@ def test_a_box_is_drawn_and_a_curve_is_clicked(visit):
     page = visit(ADDRESS)
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
     drag(page, "drawing", (0.1, 0.1), (0.5, 0.6))
-    expect(page).to_have_url(re.compile(r"left-451x300=4\d&top-451x300=3\d"), timeout=30_000)
+    expect(page).to_have_url(re.compile(r"left-451x300=4\d&top-451x300=3\d"))
     settled(page)
     left = page.get_by_role("spinbutton", name="Left")
     assert 40 <= int(left.input_value()) <= 49
     drag(page, "curves", (0.6, 0.3), (0.6, 0.3))
-    expect(page).to_have_url(re.compile(r"step-16=\d+"), timeout=30_000)
+    expect(page).to_have_url(re.compile(r"step-16=\d+"))
     settled(page)
     said = page.locator(MEASURED).get_attribute("alt")
     again = visit(page.url.split("/")[-1])
@@ -57,6 +57,6 @@ def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):
 def test_the_way_of_knowing_where_the_evidence_lies_is_in_the_address(visit):
     page = visit("Faithfulness_metrics?picture=Rocket&methods=Saliency&metrics=Sparseness")
     page.get_by_role("radiogroup", name="Where should the evidence lie?").get_by_text("In a mosaic").click()
-    expect(page.get_by_role("img", name="A mosaic: the picture in the upper left quarter")).to_be_visible(timeout=60_000)
-    expect(page).to_have_url(re.compile(r"evidence=In(\+|%20)a(\+|%20)mosaic"), timeout=30_000)
+    expect(page.get_by_role("img", name="A mosaic: the picture in the upper left quarter")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"evidence=In(\+|%20)a(\+|%20)mosaic"))
     settled(page)

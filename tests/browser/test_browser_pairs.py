@@ -9,14 +9,6 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(autouse=True, scope="module")
-def patient():
-    """The first visit computes random pairs: on a busy machine that takes longer than five seconds."""
-    expect.set_options(timeout=60_000)
-    yield
-    expect.set_options(timeout=5_000)
-
-
 ONE_METHOD = "Pairs?pair_methods=Grad-CAM+for+similarity"
 
 

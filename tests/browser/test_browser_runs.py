@@ -24,7 +24,7 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
     assert "look=Pictures" in page.url and "LayerCAM" in page.url
     with page.context.expect_page() as opened:
         page.get_by_role("link", name="Open").first.click()
-    opened.value.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for(timeout=60_000)
+    opened.value.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for()
 
 
 @pytest.mark.parametrize("width", [380, 1400])
@@ -40,13 +40,13 @@ def test_a_run_is_started_on_the_page_cancelled_and_kept(visit):
     page.get_by_text("New run", exact=True).click()
     page.wait_for_timeout(1000)  # it opens with a movement
     page.get_by_role("button", name="Plan").click()
-    expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible()
     page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.get_by_text(re.compile("[12] of 8 pictures"))).to_be_visible(timeout=120_000)
+    expect(page.get_by_text(re.compile("[1-7] of 8 pictures"))).to_be_visible(timeout=120_000)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled. What was measured is kept")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("Cancelled. What was measured is kept")).to_be_visible()
     settled(page)
     page.get_by_role("button", name="Plan").click()
-    expect(page.get_by_text(re.compile(r"[12] of 8 pictures before a model are there"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile(r"[1-7] of 8 pictures before a model are there"))).to_be_visible()
     choose(page, "Run", "more0/made/first")
     expect(page.get_by_text(re.compile(r"This run ended early: \d+ measurements are missing"))).to_be_visible()
