@@ -132,9 +132,11 @@ def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: boo
         for network, answer in answers.items():
             with st.container(border=True, width=COLUMN + 34):
                 st.markdown(f"**{network.title}**")
-                untrained = network.group == UNTRAINED
-                words = "Untrained: random weights" if untrained else find_card(network.id).supervision.capitalize()
-                st.caption(f"{words}. {answer.nbytes / 1e6:.0f} MB of weights.")
+                card, size = find_card(network.id), f"{answer.nbytes / 1e6:.0f} MB of weights"
+                if network.group == UNTRAINED:
+                    st.caption(f"Untrained: random weights. {size}.")
+                else:
+                    st.caption(f"{card.supervision.capitalize()}. {size}, licence: {card.licence or 'not stated'}.")
                 _map(answer, network.title, maps if common_scale else [], chosen, smooth)
                 _predictions(answer, majority)
 

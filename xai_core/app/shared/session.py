@@ -1,4 +1,4 @@
-"""What one visitor's session holds beside its widgets: the upload, messages, cancelled work.
+"""What one visitor's session holds beside its widgets: uploads and what shows parts of them, messages, cancelled work.
 
 Widgets hold their own state: each has `bind="query-params"`, so that the address of the page is a link to what it shows.
 """
