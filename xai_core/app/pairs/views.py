@@ -17,7 +17,7 @@ from xai_core.data.image_io import SUFFIXES
 from xai_core.data.samples import SAMPLES
 from xai_core.explanation import rendering
 from xai_core.models.explainable import ExplainableModel
-from xai_core.pairs.augment import Augmentation, View, draw_view
+from xai_core.pairs.augment import Augmentation, AugmentedView, draw_view
 from xai_core.pairs.geometry import Geometry
 
 LONGEST = 640  # pixels: longest side of the picture that views are cut from; more adds nothing to views of 224 pixels
@@ -99,7 +99,7 @@ def two_views(model: ExplainableModel, chosen: Chosen, augmentation: Augmentatio
     return Views(first.pixels, second.pixels, geometry, changes, rendering.to_pil(whole), f"{chosen.name}-views-{seed}")
 
 
-def _changes(view: View) -> str:
+def _changes(view: AugmentedView) -> str:
     return ", ".join((*(["flipped"] if view.mirrored else []), *view.transforms)) or "cropped only"
 
 
