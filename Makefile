@@ -3,13 +3,23 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint format benchmark clean
+.PHONY: app test test-quick check lint format benchmark clean
 
 app: $(VENV)/app-installed
 	$(BIN)/python -m streamlit run Home.py
 
-test: $(VENV)/dev-installed lint
+test: check
 	$(BIN)/python -m pytest
+
+# For a developer's loop. `check`: style, types and the floors of the architecture. `test-quick`: the tests in QUICK.
+QUICK := tests/core tests/data tests/review tests/test_architecture.py tests/test_imports.py
+
+test-quick: $(VENV)/dev-installed
+	$(BIN)/python -m pytest $(QUICK)
+
+check: lint
+	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 lint: $(VENV)/dev-installed
 	$(BIN)/ruff check .
