@@ -1,13 +1,12 @@
-"""One file from an address into its place: whole and right, or not at all.
+"""Download one file to its place: complete and verified, or not at all.
 
-What has come so far lies beside the place as NAME.part, and the next try goes on from there. One process or thread at a
-time writes to it; the others wait and find the file. The lock belongs to the open file, so that the system lets go of it
-when its owner dies: there are no stale locks.
+The bytes received so far are kept beside the place as NAME.part, and the next try resumes from there. One process or thread
+at a time writes to it, with .NAME.lock locked; the others wait and find the file. The system unlocks it when its owner ends,
+however that happens: there are no stale locks.
 """
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import http.client
 import os
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 CHUNK = 2**20
 TIMEOUT = 30  # seconds without a byte
@@ -39,11 +40,12 @@ def fetch(url: str, target: Path, megabytes: float, sha256: str = "", progress: 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _alone(target, lambda here: progress(here, megabytes)) as part:
-            if part:
-                _check_space(target.parent, megabytes, os.fstat(part.fileno()).st_size)
-                _receive(url, part, megabytes, progress)
+            if part is not None:
+                with part.open("ab", buffering=0) as file:
+                    _check_space(target.parent, megabytes, os.fstat(file.fileno()).st_size)
+                    _receive(url, file, megabytes, progress)
                 _check(part, megabytes, sha256)
-                os.replace(part.name, target)
+                os.replace(part, target)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise NotFetched(f"cannot be fetched ({getattr(error, 'reason', error) or type(error).__name__})") from error
     except OSError as error:
@@ -51,37 +53,35 @@ def fetch(url: str, target: Path, megabytes: float, sha256: str = "", progress: 
 
 
 @contextlib.contextmanager
-def _alone(target: Path, waiting: Callable[[float], object]) -> Iterator[BinaryIO | None]:
-    """The partial file, open at its end and ours alone; None where somebody else brought the whole meanwhile."""
-    path = target.with_name(f"{target.name}.part")
+def _alone(target: Path, waiting: Callable[[float], object]) -> Iterator[Path | None]:
+    """Be the only one who downloads to `target`: yields the path of the partial file, or None where somebody else has
+    completed the download meanwhile. `waiting` is called with the megabytes received by the one that is waited for."""
+    part, lock_file = target.with_name(f"{target.name}.part"), target.with_name(f".{target.name}.lock")
+    lock = FileLock(lock_file, timeout=0)
     while not target.exists():
-        with path.open("ab", buffering=0) as part:
-            try:
-                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waiting(os.fstat(part.fileno()).st_size / 1e6)
-                time.sleep(0.2)
-                continue
-            if not _still_at(path, part):
-                continue
-            if target.exists():
-                path.unlink()
-                break
-            try:
-                yield part
-            finally:
-                if _still_at(path, part) and path.stat().st_size == 0:
-                    path.unlink()
-            return
+        try:
+            lock.acquire()
+        except Timeout:
+            waiting(_size(part) / 1e6)
+            time.sleep(0.2)
+            continue
+        try:
+            yield None if target.exists() else part
+        finally:
+            if not _size(part):
+                part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # Windows removes the file as it unlocks it
+                lock_file.unlink()  # while it is locked: one who has it open already will see that it is gone
+            lock.release()
+        return
     yield None
 
 
-def _still_at(path: Path, part: BinaryIO) -> bool:
-    """Whether the open file still has this name: its last owner may have moved it into place, or thrown it away."""
+def _size(part: Path) -> int:
     try:
-        return os.path.samestat(os.fstat(part.fileno()), path.stat())
+        return part.stat().st_size
     except FileNotFoundError:
-        return False
+        return 0
 
 
 def _check_space(folder: Path, megabytes: float, have: int) -> None:
@@ -126,9 +126,8 @@ def _receive(url: str, part: BinaryIO, megabytes: float, progress: Progress) -> 
         )
 
 
-def _check(part: BinaryIO, megabytes: float, sha256: str) -> None:
+def _check(path: Path, megabytes: float, sha256: str) -> None:
     """The file is as published, as far as that can be told; a wrong one is thrown away."""
-    path = Path(part.name)
     size = path.stat().st_size / 1e6
     digest = digest_of(path) if sha256 else ""
     if size < megabytes / 2:  # where no checksum is published: a page that asks to log in
