@@ -1,7 +1,6 @@
 """The benchmark's table: its numbers, its intervals, taking up again, and the command."""
 
 import csv
-import json
 import math
 
 import numpy as np
@@ -10,13 +9,15 @@ import references
 from small_models import pictures, small
 
 from xai_core.__main__ import main
+from xai_core.core import part_store
+from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import open_dataset
 from xai_core.explanation import rendering
 from xai_core.pairs import benchmark
-from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, Plan
+from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, BenchmarkPlan
 from xai_core.pairs.metrics import PAIR_METRICS
 
-PLAN = Plan(("grad_cam", "input_x_gradient"), metrics=("SI", "CAD", "MS"), step=500)
+PLAN = BenchmarkPlan(("grad_cam", "input_x_gradient"), metrics=("SI", "CAD", "MS"), step=500)
 
 
 @pytest.fixture
@@ -40,9 +41,10 @@ def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
     model, parts = small("custom").model, tmp_path / "parts"
     first, failed = benchmark.run(model, *files(folder), PLAN, parts)
     assert len(first) == 3 and len(failed) == 1 and "broken.png" in failed[0]
-    assert len(list(parts.iterdir())) == 3 and not list(parts.glob(".*"))
-    kept = sorted(parts.iterdir())
-    kept[0].write_text(kept[0].read_text()[:40])  # a file that was not whole would be measured again
+    stored = part_store.find_parts(parts / "parts")
+    assert len(stored) == 3 and not list(parts.glob("**/.*"))
+    assert {path.name for path in parts.iterdir()} == {"lock", "manifest.json", "parts"}
+    stored[0].write_bytes(stored[0].read_bytes()[:40])  # a damaged part is measured again
     calls, real = [], benchmark.measure_picture
     monkeypatch.setattr(
         benchmark, "measure_picture", lambda *given, **options: calls.append(given[2]) or real(*given, **options)
@@ -51,8 +53,17 @@ def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
     assert len(calls) == 1 and str(again) == str(first)
     dataset, names = files(folder)
     names = [name for name in names if "broken" not in name]
-    benchmark.run(model, dataset, names[:1], Plan(PLAN.methods, metrics=("SI",), seed=1, step=500), parts)
+    benchmark.run(model, dataset, names[:1], BenchmarkPlan(PLAN.methods, metrics=("SI",), seed=1, step=500), parts)
     assert len(calls) == 2  # another plan takes up nothing
+    assert str(benchmark.run(model, *files(folder), PLAN, parts)[0]) == str(first)
+    assert len(calls) == 2  # and leaves what is there
+    assert len(part_store.read_manifest(parts)["plans"]) == 2
+
+
+def test_two_benchmarks_do_not_write_to_the_same_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(part_store, "WAIT_SECONDS", 0.0)
+    with part_store.locked(tmp_path / "parts", ""), pytest.raises(BadRequest, match="Another benchmark is writing to"):
+        benchmark.run(small("custom").model, *files(folder), PLAN, tmp_path / "parts")
 
 
 def test_rows_say_which_pairs_they_are_of():
@@ -71,7 +82,7 @@ def test_all_sixteen_methods_are_measured_behind_the_normalisation():
         "context_agnostic_occlusion": {"window": 16, "stride": 16},
     }
     options |= {"pairwise_occlusion": {"samples": 3}, "smooth_grad": {"samples": 2}, "smooth_grad_guided": {"samples": 2}}
-    plan = Plan(options=options | {"pixel_invariance": {"count": 3}}, metrics=("SI", "CI", "CAD"), step=1000)
+    plan = BenchmarkPlan(options=options | {"pixel_invariance": {"count": 3}}, metrics=("SI", "CI", "CAD"), step=1000)
     rows = benchmark.measure_picture(small("custom").model, rendering.to_pil(pictures(1, 48)[0]), 0, plan)
     assert {row["method"] for row in rows} >= set(PUBLISHED.values())
     assert {row["metric"] for row in rows if row["method"] == "pixel_invariance"} == {"CI", "CAD"}
@@ -109,8 +120,8 @@ def test_the_command_writes_a_table(folder, tmp_path, capsys):
     assert {line["metric"] for line in lines} == {"SIC", "CAD"} and len(lines) == (1 + 3 + 1 + 3) * 2
     said = out.with_suffix(".md").read_text()
     assert "| grad_cam | random crops |" in said and "behind the normalisation" in said
-    parts = list((out.parent / "table.csv.parts").iterdir())
-    assert parts and all(json.loads(part.read_text()) for part in parts)
+    parts = part_store.find_parts(out.parent / "table.csv.parts" / "parts")
+    assert parts and part_store.read_manifest(out.parent / "table.csv.parts")["format"] == 1
     assert len(parts) + capsys.readouterr().out.count("left out: broken.png") == 2
     assert main([*arguments[:-1], str(tmp_path / "table.txt")]) == 2
     assert main([*arguments[:4], str(tmp_path / "nowhere"), *arguments[5:]]) == 2

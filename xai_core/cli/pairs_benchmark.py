@@ -47,7 +47,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     misfits = {name: find_pair_method(name)[0].misfit(model) for name in methods}
     for misfit in filter(None, misfits.values()):
         print(f"left out: {misfit}")
-    plan = benchmark.Plan(
+    plan = benchmark.BenchmarkPlan(
         tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=args.seed, step=args.step,
         normalised=not args.pixel_space,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """The table of the paper (sixteen methods x nine metrics) for any contrastive model and any pictures, with controls.
 
-Each picture is measured alone, so that a run can be stopped and taken up again: what is done lies in files of its own.
+Source: Sammani et al. 2022, arXiv:2206.09753. Each picture is measured alone and stored as one part of a folder (see
+`xai_core.core.part_store`), so that a stopped run is resumed.
 """
 
 import contextlib
@@ -8,28 +9,33 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.core import part_store
 from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.core.part_store import PARTS
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
-from xai_core.explanation.export import write_atomically
-from xai_core.models.explainable import ExplainableModel
+from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.augment import Augmentation, draw_view, transformed
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
-from xai_core.pairs.explain import ask_pair, explain_pair, usual_options
+from xai_core.pairs.explain import PairExplanation, ask_pair, explain_pair, usual_options
 from xai_core.pairs.methods.pixel_invariance import drawn_views
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
+from xai_core.pairs.question import PairQuestion
 
 PUBLISHED = {  # the paper's names -> ours, in its order
     "Conditional Occlusion": "conditional_occlusion",
@@ -55,10 +61,45 @@ CROPPED, WHOLE = "random crops", "picture and its transform"
 RECIPE = Augmentation(crop=0.2, flip=True, jitter=0.5, greyscale=1.0, blur=0.4)
 
 
+FORMAT = 1  # of the folder of parts
+ENTRY = b"xai_core"  # of a part's metadata
+ROWS = pa.schema([*((name, pa.string()) for name in ("method", "pairs", "metric", "view")), ("value", pa.float64())])
+
+
+class BenchmarkRow(TypedDict):
+    """The value of one metric for one method on one picture: `view` 1, 2 or "both", and the kind of `pairs`, CROPPED or
+    WHOLE. An undefined value is NaN."""
+
+    method: str
+    pairs: str
+    metric: str
+    view: int | str
+    value: float
+
+
+class TableLine(TypedDict):
+    """One method and metric over all pictures: the mean, its 95% interval, the number of values and of undefined ones."""
+
+    method: str
+    pairs: str
+    metric: str
+    better: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    undefined: int
+    published: float
+
+
 @dataclass(frozen=True)
-class Plan:
-    """What a run measures. Methods that the paper shows on crops get pairs of random crops; gradients a picture and its
-    combined transform. `normalised` works behind the normalisation, as the published tables do."""
+class BenchmarkPlan:
+    """What is measured. Methods that the paper shows on crops get pairs of random crops; gradients get a picture and its
+    combined transform. With `normalised`, maps and changes are made behind the normalisation, as in the published tables.
+
+    step      pixels from one point of a curve to the next
+    options   of methods that have other ones than the model's usual, by the method's id
+    """
 
     methods: tuple[str, ...] = tuple(PUBLISHED.values())
     controls: tuple[str, ...] = CONTROLS
@@ -68,113 +109,142 @@ class Plan:
     normalised: bool = True
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in self.methods:
             find_pair_method(name)
 
-    def digest(self, model: ExplainableModel) -> str:
-        """Names what a picture's file was made with: another plan's files are not taken up."""
+    def settings(self, model: ExplainableModel) -> dict[str, Any]:
+        """Everything that the rows of a picture depend on beside the picture and its number."""
         versions = {name: PAIR_METHODS[name].version for name in self.methods}
-        said = json.dumps([asdict(self), versions, model.id, model.fingerprint], sort_keys=True)
-        return bytes_digest(said.encode())[:16]
+        return {"plan": asdict(self), "versions": versions, "model": model.id, "weights": model.fingerprint}
 
 
-def measure_picture(model: ExplainableModel, picture: Any, number: int, plan: Plan, track: Track = iter) -> list[dict]:
-    """Rows of one picture, whose views are drawn by its number: those of `evaluate_pair`, with the kind of the pair.
+def measure_picture(
+    model: ExplainableModel, picture: Picture, number: int, plan: BenchmarkPlan, track: Track = iter
+) -> list[BenchmarkRow]:
+    """The rows of one picture, whose views are drawn by its number: those of `evaluate_pair`, with the kind of the pair.
 
     A method that does not fit the network (nothing to guide) has no rows.
     """
     whole = prepare(picture, model.recipe).pixels
     inside = plan.normalised and model.network.normalise is not None
-    asked = model.in_normalised_space() if inside else model
-    rows = []
+    explained = model.in_normalised_space() if inside else model
+    rows: list[BenchmarkRow] = []
     for kind in (CROPPED, WHOLE):
         names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
         if not names:
             continue
-        views = shown = _views(whole, number, kind, plan)
-        if inside:
-            views = [_normalised(model, view[None])[0] for view in shown]
-        maps: dict[str, Any] = {}
+        pictures = _views(whole, number, kind, plan)
+        view1, view2 = (_normalised(model, view[None])[0] if inside else view for view in pictures)
+        maps: dict[str, PairExplanation] = {}
         for name in track(names):
-            options = plan.options.get(name, {})
+            options = dict(plan.options.get(name, {}))
             if inside and name == "pixel_invariance":
-                options = options | _drawn(model, asked, shown, views, plan)
+                options |= _augmented_views(model, ask_pair(explained, view1, view2), pictures[0], plan)
             with contextlib.suppress(BadRequest):
-                maps[name] = explain_pair(asked, *views, name, seed=plan.seed, **options)
+                maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed, **options)
         for name in plan.controls:
-            maps[name] = explain_pair(asked, *views, name, seed=plan.seed + number)
-        curves = [one for one in plan.metrics if one != "MS"]
-        found = evaluate_pair(asked, *views, maps, curves, step=plan.step)
+            maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed + number)
+        curves = [metric for metric in plan.metrics if metric != "MS"]
+        values = evaluate_pair(explained, view1, view2, maps, curves, step=plan.step)
         if "MS" in plan.metrics:
-            again = {name: both for name, both in maps.items() if _has_sensitivity(name)}
-            found += evaluate_pair(asked, *views, again, ["MS"], seed=plan.seed + number)
-        rows += [row._asdict() | {"pairs": kind} for row in found]
+            repeated = {name: both for name, both in maps.items() if _has_sensitivity(name)}
+            values += evaluate_pair(explained, view1, view2, repeated, ["MS"], seed=plan.seed + number)
+        rows += [
+            {"method": row.method, "pairs": kind, "metric": row.metric, "view": row.view, "value": row.value}
+            for row in values
+        ]
     return rows
 
 
 def _normalised(model: ExplainableModel, pictures: Tensor) -> Tensor:
-    return model.network.normalise(pictures.to(model.device))
+    normalise = model.network.normalise
+    return pictures if normalise is None else normalise(pictures.to(model.device))
 
 
-def _drawn(model, asked, shown: Sequence[Tensor], views: Sequence[Tensor], plan: Plan) -> dict[str, Tensor]:
-    """What pixel invariance draws: views are augmented as pictures, and normalised afterwards."""
+def _augmented_views(model: ExplainableModel, pair: PairQuestion, picture: Tensor, plan: BenchmarkPlan) -> dict[str, Tensor]:
+    """The views of pixel invariance and their similarities: augmented as pictures in [0, 1], and normalised afterwards."""
     count = PAIR_METHODS["pixel_invariance"].checked(
         usual_options(model, "pixel_invariance") | dict(plan.options.get("pixel_invariance", {}))
     )["count"]
-    pair = ask_pair(asked, *views)
-    drawn, similarities = drawn_views(pair, shown[0], count, plan.seed, lambda pictures: _normalised(model, pictures))
-    return {"views": drawn, "similarities": similarities}
+    views, similarities = drawn_views(pair, picture, count, plan.seed, lambda pictures: _normalised(model, pictures))
+    return {"views": views, "similarities": similarities}
 
 
 def _has_sensitivity(name: str) -> bool:
     return name in CONTROLS or PAIR_METHODS[name].family not in WITHOUT_MS
 
 
-def _views(whole: Tensor, number: int, kind: str, plan: Plan) -> tuple[Tensor, Tensor]:
+def _views(whole: Tensor, number: int, kind: str, plan: BenchmarkPlan) -> tuple[Tensor, Tensor]:
     """Two crops of a picture (3, H, W) by the recipe of SimCLR, or the picture and its combined transform."""
     if kind == CROPPED:
-        return tuple(draw_view(whole, RECIPE, plan.seed, 2 * number + which).pixels for which in (0, 1))
+        first, second = (draw_view(whole, RECIPE, plan.seed, 2 * number + which).pixels for which in (0, 1))
+        return first, second
     return whole, transformed(whole[None], "combined", plan.seed + number)[0]
 
 
 def run(
-    model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: Plan, folder: Path, track: Track = iter
-) -> tuple[list[list[dict]], list[str]]:
-    """(rows of each picture, a line for each that could not be measured); finished pictures are read from `folder`.
+    model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan, folder: Path, track: Track = iter
+) -> tuple[list[list[BenchmarkRow]], list[str]]:
+    """Measure pictures of a dataset by their names: the rows of each picture, and a line for each that cannot be read.
 
-    Each picture's rows are written atomically as soon as they are there, under the digests of plan and picture.
+    The rows of a picture are stored in `folder` as soon as they are there, and read from there when the same plan is run
+    again. Raises BadRequest where another process is writing to the folder.
     """
-    digest, found, failed = plan.digest(model), [], []
-    for number, name in enumerate(track(list(names))):
-        try:
-            picture = dataset.open(name)
-            kept = folder / f"{digest}-{number:06d}-{array_digest(np.asarray(picture))[:12]}.json"
-            rows = _read(kept)
-            if rows is None:
-                rows = measure_picture(model, picture, number, plan)
-                write_atomically(kept, json.dumps(_plain(rows)).encode())
-            found.append(rows)
-        except BadPicture as error:
-            failed.append(f"{name}: {error}")
-    return found, failed
+    settings = plan.settings(model)
+    digest = bytes_digest(json.dumps(settings, sort_keys=True).encode())[:16]
+    measured, failures = [], []
+    busy = f"Another benchmark is writing to {folder}: wait for it, or give another file."
+    with part_store.locked(folder, busy):
+        _prepare(folder, digest, settings)
+        stored = _stored(folder, digest)
+        for number, name in enumerate(track(list(names))):
+            try:
+                picture = dataset.open(name)
+            except BadPicture as error:
+                failures.append(f"{name}: {error}")
+                continue
+            key = (number, array_digest(np.asarray(picture))[:16])
+            rows = _read(stored[key]) if key in stored else measure_picture(model, picture, number, plan)
+            if key not in stored:
+                entry = {"plan": digest, "number": number, "picture": key[1]}
+                columns = [{**row, "view": str(row["view"])} for row in rows]
+                table = pa.Table.from_pylist(columns, ROWS.with_metadata({ENTRY: json.dumps(entry)}))
+                part_store.write_part(folder / PARTS, table)
+            measured.append(rows)
+    return measured, failures
 
 
-def _read(kept: Path) -> list[dict] | None:
-    """Rows of a finished picture; None where there are none, or the file is not whole."""
+def _prepare(folder: Path, digest: str, settings: Mapping[str, Any]) -> None:
+    """Add the plan to the folder's manifest, which may hold others. A manifest that cannot be read is written anew: the
+    parts themselves name their plans."""
     try:
-        rows = json.loads(kept.read_text())
-        return [row | {"value": math.nan if row["value"] is None else float(row["value"])} for row in rows]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        plans = part_store.read_manifest(folder)["plans"]
+    except (OSError, ValueError, KeyError, TypeError):
+        plans = {}
+    part_store.write_manifest(folder, {"format": FORMAT, "plans": {**plans, digest: settings}})
+    part_store.repair(folder)
 
 
-def _plain(rows: Iterable[dict]) -> list[dict]:
-    return [row | {"value": None if math.isnan(row["value"]) else row["value"]} for row in rows]
+def _stored(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
+    """The parts of a plan by the number and the digest of their picture."""
+    stored = {}
+    for part in part_store.intact_parts(folder / PARTS):
+        entry = part_store.read_metadata(part, ENTRY)
+        if entry["plan"] == digest:
+            stored[entry["number"], entry["picture"]] = part
+    return stored
+
+
+def _read(part: Path) -> list[BenchmarkRow]:
+    rows: list[BenchmarkRow] = pq.read_table(part).to_pylist()
+    for row in rows:
+        row["view"] = BOTH if row["view"] == BOTH else int(row["view"])
+    return rows
 
 
 def published(model: str) -> dict[tuple[str, str], float]:
-    """The paper's figures by (method, metric), for the two models that it measured; none for any other."""
+    """The paper's figures by (method, metric) for the two models that it measured; empty for any other model."""
     with (Path(__file__).parent / "published.csv").open(newline="") as file:
         return {
             (PUBLISHED[row["method"]], metric): float(row[metric])
@@ -185,18 +255,19 @@ def published(model: str) -> dict[tuple[str, str], float]:
         }
 
 
-def table(found: Sequence[Sequence[dict]], model: str) -> list[dict[str, Any]]:
-    """One row for each method, kind of pairs and metric: mean over pictures with its 95% interval, n, how many values are
+def table(pictures: Sequence[Sequence[BenchmarkRow]], model: str) -> list[TableLine]:
+    """One line for each method, kind of pairs and metric: mean over pictures with its 95% interval, n, how many values are
     undefined (NaN), and the published figure where there is one. A picture's value is that of both views.
 
     The interval is mean +- t s / sqrt(n), NaN for fewer than two pictures.
     """
-    theirs, values = published(model), {}
-    for rows in found:
+    figures = published(model)
+    values: dict[tuple[str, str, str], list[float]] = {}
+    for rows in pictures:
         for row in rows:
             if row["view"] == BOTH:
                 values.setdefault((row["method"], row["pairs"], row["metric"]), []).append(row["value"])
-    lines = []
+    lines: list[TableLine] = []
     for (method, pairs, metric), every in values.items():
         defined = np.array([value for value in every if not math.isnan(value)])
         mean = float(defined.mean()) if len(defined) else math.nan
@@ -204,17 +275,17 @@ def table(found: Sequence[Sequence[dict]], model: str) -> list[dict[str, Any]]:
         lines.append({
             "method": method, "pairs": pairs, "metric": metric, "better": PAIR_METRICS[metric].direction,
             "mean": mean, "low": mean - half, "high": mean + half, "n": len(defined),
-            "undefined": len(every) - len(defined), "published": theirs.get((method, metric), math.nan),
+            "undefined": len(every) - len(defined), "published": figures.get((method, metric), math.nan),
         })  # fmt: skip
     order = [*PUBLISHED.values(), *PAIR_METHODS, *CONTROLS]
 
-    def place(line: Mapping[str, Any]) -> tuple:
+    def place(line: TableLine) -> tuple[int, str, int]:
         return order.index(line["method"]), line["pairs"], list(PAIR_METRICS).index(line["metric"])
 
     return sorted(lines, key=place)
 
 
-def _half_width(values: np.ndarray) -> float:
+def _half_width(values: NDArray[np.float64]) -> float:
     from scipy.stats import t
 
     if len(values) < 2:
@@ -222,7 +293,8 @@ def _half_width(values: np.ndarray) -> float:
     return float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
-def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(lines: Sequence[TableLine]) -> str:
+    """The lines as CSV, with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]))
     writer.writeheader()
@@ -230,36 +302,36 @@ def as_csv(lines: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def as_markdown(lines: Sequence[Mapping[str, Any]], said: str) -> str:
+def as_markdown(lines: Sequence[TableLine], heading: str) -> str:
     """The table as the paper sets it: a line for each method, a column for each metric; published figures in brackets."""
-    metrics = [one for one in PAIR_METRICS if any(line["metric"] == one for line in lines)]
+    metrics = [metric for metric in PAIR_METRICS if any(line["metric"] == metric for line in lines)]
     cells = {(line["method"], line["pairs"], line["metric"]): _cell(line) for line in lines}
-    heads = [f"{one} {'↑' if PAIR_METRICS[one].up else '↓'}" for one in metrics]
+    heads = [f"{metric} {'↑' if PAIR_METRICS[metric].up else '↓'}" for metric in metrics]
     rows = [f"| method | pairs | {' | '.join(heads)} |", "|" + " --- |" * (len(metrics) + 2)]
     for method, pairs in dict.fromkeys((line["method"], line["pairs"]) for line in lines):
-        shown = " | ".join(cells.get((method, pairs, metric), "–") for metric in metrics)
-        rows.append(f"| {method} | {pairs} | {shown} |")
+        figures = " | ".join(cells.get((method, pairs, metric), "–") for metric in metrics)
+        rows.append(f"| {method} | {pairs} | {figures} |")
     undefined = sum(line["undefined"] for line in lines)
     note = (
         f"Mean ± half the 95% interval; the published figure in brackets. {undefined} values were not defined (a drop from "
         "a similarity that is not positive) and are left out. Occlusion, class activation maps and pixel invariance are "
         "measured on pairs of random crops, gradients on a picture and its combined transform, as in the paper."
     )
-    return "\n".join([said, "", *rows, "", note, ""])
+    return "\n".join([heading, "", *rows, "", note, ""])
 
 
-def _cell(line: Mapping[str, Any]) -> str:
-    theirs = "" if math.isnan(line["published"]) else f" ({line['published']:.3g})"
+def _cell(line: TableLine) -> str:
+    figure = "" if math.isnan(line["published"]) else f" ({line['published']:.3g})"
     if math.isnan(line["mean"]):
-        return f"–{theirs}"
+        return f"–{figure}"
     half = "" if math.isnan(line["high"]) else f" ± {line['high'] - line['mean']:.2g}"
-    return f"{line['mean']:.3f}{half}{theirs}"
+    return f"{line['mean']:.3f}{half}{figure}"
 
 
 def chosen_pictures(dataset: Dataset, count: int, seed: int) -> list[str]:
-    """The names of so many pictures, drawn by the seed; all where there are no more."""
+    """The names of `count` pictures drawn at random from `seed`, or of all where there are no more. Raises BadRequest."""
     if count < 1:
-        raise BadRequest(f"At least one picture is measured, not {count}.")
-    every = sorted(sample.name for sample in dataset.samples)
-    order = torch.randperm(len(every), generator=torch.Generator().manual_seed(seed))
-    return [every[int(index)] for index in order[:count]]
+        raise BadRequest(f"The benchmark measures at least one picture, not {count}.")
+    names = sorted(sample.name for sample in dataset.samples)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
+    return [names[int(index)] for index in order[:count]]
