@@ -1,4 +1,4 @@
-"""How measurements of one picture are shown: bars beside controls, a table, curves with the picture at each step."""
+"""The measurements of one picture: bars beside controls, a table, curves with the image at each step, downloads."""
 
 import io
 from collections.abc import Mapping
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.charts import common, metrics
+from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import display
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
@@ -22,28 +24,29 @@ from xai_core.metrics.measure import CONTROLS, Measurement, unbeaten_controls
 from xai_core.metrics.metric import HIGHER
 from xai_core.metrics.self_test import Verdict
 
-PANEL = 300  # pixels of a metric's panel
-MAP = 136  # of a map
-Found = Mapping[tuple[str, str], Measurement]
+PANEL = 300  # width of a metric's panel in pixels
+MAP = 136  # width of a map in pixels
+Measurements = Mapping[tuple[str, str], Measurement]  # by map and metric
 Maps = Mapping[str, Explanation]
 
 
 def plain_title(name: str) -> str:
-    """A metric's name as it stands in links."""
+    """A metric's title, as links have it."""
     return METRICS[name].title
 
 
 def metric_title(name: str) -> str:
+    """A metric's title with an arrow that points to better values."""
     return f"{METRICS[name].title} {METRICS[name].arrow}".strip()
 
 
 def map_title(name: str) -> str:
-    """A map's name for people; controls say that they are."""
+    """A map's title, with "(control)" for a control."""
     return f"{METHODS[name.removeprefix('control:')].title} (control)" if name in CONTROLS else METHODS[name].title
 
 
 def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
-    """The maps themselves, small, each on its own scale."""
+    """The maps in small size, each on its own colour scale."""
     if not maps:
         return
     with slot.container(horizontal=True, gap="small"):
@@ -54,181 +57,202 @@ def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
                 st.caption(map_title(name))
 
 
-def results(asked, maps: Maps, found: Found, verdicts: Mapping[str, Verdict]) -> None:
+def results(settings: MeasurementSettings, measurements: Measurements, verdicts: Mapping[str, Verdict]) -> None:
     """A panel of bars for each metric, then all numbers in a table."""
     st.caption(
-        "Dashed lines are the four controls: maps that know nothing of the network. A map whose bar is grey does not beat "
-        "them all. ↑ higher is better, ↓ lower is better."
+        "Dashed lines are the four controls: maps that do not depend on the network. A grey bar marks a map that does not "
+        "beat all of them. ↑ higher is better, ↓ lower is better."
     )
     with st.container(horizontal=True, gap="small"):
-        for metric, options in asked.metrics.items():
+        for metric, options in settings.metrics.items():
             with st.container(border=True, width=PANEL):
                 st.markdown(f"**{METRICS[metric].variant_title(options)}** {METRICS[metric].arrow}")
                 _badge(verdicts.get(metric))
-                _panel(metric, found)
+                _panel(metric, measurements)
                 st.caption(METRICS[metric].sentence)
-    _table(asked, found)
+    _table(settings, measurements)
 
 
 def _badge(verdict: Verdict | None) -> None:
+    """The result of the self-test."""
     if verdict is None:
         return
     if verdict.trusted:
         st.markdown(":green-badge[:material/check: self-test passed]", help=verdict.message)
     elif verdict.trusted is False:
-        st.markdown(":orange-badge[:material/warning: not to be trusted here]", help=verdict.message)
+        st.markdown(":orange-badge[:material/warning: self-test failed]", help=verdict.message)
         st.caption(verdict.message)
     else:
         st.markdown(":gray-badge[not tested]", help=verdict.message)
 
 
-def _panel(metric: str, found: Found) -> None:
+def _panel(metric: str, measurements: Measurements) -> None:
+    """Bars of one metric, and the maps that have no value for it with the reason."""
     rows = []
-    for name, one in ((name, one) for (name, key), one in found.items() if key == metric):
-        worse = ", ".join(map_title(control) for control in unbeaten_controls(METRICS[metric], one))
-        note = one.note or (f"no better than {worse}" if worse else "")
-        row = {"name": map_title(name), "value": one.value, "control": name in CONTROLS, "beaten": bool(worse), "note": note}
-        rows.append(row)
+    for name, measurement in _of_metric(measurements, metric).items():
+        better = ", ".join(map_title(control) for control in unbeaten_controls(METRICS[metric], measurement))
+        note = measurement.note or (f"no better than {better}" if better else "")
+        row = {"name": map_title(name), "value": measurement.value, "control": name in CONTROLS, "beaten": bool(better)}
+        rows.append(row | {"note": note})
     scores = pd.DataFrame(rows)
-    known = scores[np.isfinite(scores.value)]
-    maps = known[~known.control]
+    finite = scores[np.isfinite(scores.value)]
+    maps = finite[~finite.control]
     if len(maps):
         best = maps.sort_values("value", ascending=METRICS[metric].direction != HIGHER).iloc[0]
         alt = f"{METRICS[metric].title}: best is {best['name']} with {best.value:.3f} of {len(maps)} maps."
-        st.altair_chart(metrics.score_bars(known), alt=alt, key=f"bars-{metric}")
+        st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
     notes = scores[~scores.control & ~np.isfinite(scores.value)]
-    for note, names in notes.groupby("note").name:
+    for note, names in notes.groupby("note")["name"]:
         st.caption(f":gray[No value for {', '.join(names)}: {note}]")
 
 
-def _table(asked, found: Found) -> None:
+def _of_metric(measurements: Measurements, metric: str) -> dict[str, Measurement]:
+    return {name: measurement for (name, key), measurement in measurements.items() if key == metric}
+
+
+def _table(settings: MeasurementSettings, measurements: Measurements) -> None:
     """All numbers: one row for each map, one column for each metric."""
-    names = list(dict.fromkeys(name for name, _ in found))
-    rows = []
+    names = list(dict.fromkeys(name for name, _ in measurements))
+    rows, words = [], []
     for name in sorted(names, key=lambda name: name in CONTROLS):
-        measured = {metric: found[name, metric] for metric in asked.metrics if (name, metric) in found}
-        row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in measured.items()}
-        judged = [metric for metric, one in measured.items() if METRICS[metric].direction and not np.isnan(one.value)]
-        better = sum(not unbeaten_controls(METRICS[metric], measured[metric]) for metric in judged)
-        rows.append(row | {"Beats all controls": "" if name in CONTROLS else f"{better} of {len(judged)}"})
+        of_map = {metric: measurements[name, metric] for metric in settings.metrics if (name, metric) in measurements}
+        row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in of_map.items()}
+        judged = [metric for metric, one in of_map.items() if METRICS[metric].direction and not np.isnan(one.value)]
+        better = sum(not unbeaten_controls(METRICS[metric], of_map[metric]) for metric in judged)
+        score = "" if name in CONTROLS else f"{better} of {len(judged)}"
+        rows.append(row | {"Beats all controls": score})
+        if score:
+            words.append(f"{map_title(name)} beats all controls in {score}")
     columns = {
         metric: st.column_config.NumberColumn(metric_title(metric), format="%.3f", help=METRICS[metric].sentence)
-        for metric in asked.metrics
+        for metric in settings.metrics
     }
-    judged_rows = [row for row in rows if row["Beats all controls"]]
-    said = "; ".join(f"{row['Map']} beats all controls in {row['Beats all controls']}" for row in judged_rows)
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=f"All measurements. {said}.")
-    with st.expander("Definitions, sources, and what is known beside each value"):
-        for metric in asked.metrics:
+    alt = f"All measurements. {'; '.join(words)}."
+    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=alt)
+    with st.expander("Definitions and sources of the metrics, and details of each value"):
+        for metric in settings.metrics:
             st.markdown(f"**{METRICS[metric].title}**: {METRICS[metric].source}")
             st.code(METRICS[metric].definition, language=None, wrap_lines=True)
-            facts = {map_title(name): one.facts for (name, key), one in found.items() if key == metric and one.facts}
+            facts = {map_title(name): one.facts for name, one in _of_metric(measurements, metric).items() if one.facts}
             if facts:
-                st.dataframe(pd.DataFrame(facts).T, key=f"facts-{metric}", alt=f"Facts beside {METRICS[metric].title}")
+                st.dataframe(pd.DataFrame(facts).T, key=f"facts-{metric}", alt=f"Details of {METRICS[metric].title}")
 
 
 @st.fragment
-def curves(asked, maps: Maps, found: Found) -> None:
-    """Curves of one metric, and the picture at the point that is chosen on a curve or by the slider."""
-    drawn = [metric for metric in asked.metrics if METRICS[metric].axes]
-    drawn = [metric for metric in drawn if any(key == metric and one.curve is not None for (_, key), one in found.items())]
-    if not drawn:
+def curves(settings: MeasurementSettings, maps: Maps, measurements: Measurements) -> None:
+    """Curves of one metric, and the image at the point that is chosen on a curve or by the slider."""
+    with_curves = [metric for metric in settings.metrics if METRICS[metric].axes and _curves_of(measurements, metric)]
+    if not with_curves:
         return
     st.markdown("##### Curves")
-    if len(drawn) == 1:
-        metric = drawn[0]
+    if len(with_curves) == 1:
+        metric = with_curves[0]
     else:
         metric = st.segmented_control(
-            "Curve of", drawn, default=drawn[0], format_func=plain_title, required=True, key="curve", **LINK
+            "Curve of", with_curves, default=with_curves[0], format_func=plain_title, required=True, key="curve", **LINK
         )
-    of = {name: one for (name, key), one in found.items() if key == metric and one.curve is not None}
-    order = sorted(of, key=lambda name: name in CONTROLS)
-    labels = {name: f"{map_title(name)}: {of[name].value:.3f}" for name in order}
-    points = metrics.curve_points({labels[name]: of[name].curve for name in order}, [labels[n] for n in of if n in CONTROLS])
+    axes = METRICS[metric].axes
+    if axes is None:
+        return
+    values, curve_of = _of_metric(measurements, metric), _curves_of(measurements, metric)
+    order = sorted(curve_of, key=lambda name: name in CONTROLS)
+    labels = {name: f"{map_title(name)}: {values[name].value:.3f}" for name in order}
+    controls = [labels[name] for name in order if name in CONTROLS]
+    points = metrics.curve_points({labels[name]: curve_of[name] for name in order}, controls)
     left, right = st.columns([3, 2])
-    last = max(len(one.curve) for one in of.values()) - 1
+    last = max(map(len, curve_of.values())) - 1
     with right:
         name = st.selectbox("Map", order, format_func=map_title, key="curve-map", **LINK)
         step = st.slider("Step", 0, last, min(last, last // 4), key=f"step-{last}", help=STEP, **LINK)
-        step = min(step, len(of[name].curve) - 1)
-        _frame(asked, maps, of[name], name, metric, step)
+        step = min(step, len(curve_of[name]) - 1)
+        share, value = curve_of[name][step]
+        _curve_image(
+            settings, maps, name, metric, step, f"{share:.0%} {axes[0].removeprefix('share of ')}: {axes[1]} {value:.4f}"
+        )
+        tied = values[name].facts.get("tied points")
+        if tied and has_images(metric):
+            st.caption(
+                f"{tied:.0%} of this curve's points depend on the order of equal pixels, which is random (see the seed)."
+            )
     with left:
         st.altair_chart(
-            metrics.curves(points, METRICS[metric].axes, (labels[name], step)),
+            metrics.curves(points, axes, (labels[name], step)),
             key=f"curves-{metric}",
             on_select=lambda: _take_point(f"curves-{metric}", labels, last),
             selection_mode="pick",
-            alt=f"{METRICS[metric].title}: {METRICS[metric].axes[1]} against {METRICS[metric].axes[0]}. "
-            + ", ".join(labels.values()),
+            alt=f"{METRICS[metric].title}: {axes[1]} against {axes[0]}. {', '.join(labels.values())}",
         )
-        st.caption("The number behind each name is its value. Click a point, or move the step, to see the picture there.")
-    _curve_downloads(asked, points, metric)
+        st.caption(
+            "The number after each name is the value of the metric. To see the image at a point, click it or move the step."
+        )
+    _curve_downloads(settings, points, metric, axes)
 
 
-STEP = "The point of the curve whose picture is shown; clicking a point of a curve does the same."
+STEP = "The point of the curve whose image is shown. A click on a point does the same."
+
+
+def _curves_of(measurements: Measurements, metric: str) -> dict[str, NDArray[np.float64]]:
+    """The curves (n, 2) of a metric, by map."""
+    measured = _of_metric(measurements, metric)
+    return {name: measurement.curve for name, measurement in measured.items() if measurement.curve is not None}
 
 
 def _take_point(key: str, labels: Mapping[str, str], last: int) -> None:
-    """A click on a point chooses its map and its step."""
-    picked = st.session_state[key]["selection"].get("pick")
-    if picked:
+    """After a click on a point, choose its map and its step."""
+    points = st.session_state[key]["selection"].get("pick")
+    if points:
         by_label = {label: name for name, label in labels.items()}
-        st.session_state["curve-map"] = by_label[picked[0]["name"]]
-        st.session_state[f"step-{last}"] = int(picked[0]["step"])
+        st.session_state["curve-map"] = by_label[points[0]["name"]]
+        st.session_state[f"step-{last}"] = int(points[0]["step"])
 
 
-def _frame(asked, maps: Maps, one: Measurement, name: str, metric: str, step: int) -> None:
-    """The picture that the network was shown at this point."""
-    share, value = one.curve[step]
-    x, y = METRICS[metric].axes
-    said = f"{share:.0%} {x.removeprefix('share of ')}: {y} {value:.4f}"
+def _curve_image(settings: MeasurementSettings, maps: Maps, name: str, metric: str, step: int, words: str) -> None:
+    """The image that the network was given at this point; `words` say where the point is."""
     if not has_images(metric):
-        st.markdown(said)
-        st.caption("No single picture stands behind a point of this curve.")
+        st.markdown(words)
+        st.caption("A point of this curve stands for several images, so none is shown.")
         return
-    of = name if name in CONTROLS else maps[name]
-    shown = curve_image(asked.model, asked.chosen.picture, of, metric, step, asked.target, asked.metrics[metric], asked.seed)
-    pixels = (shown.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    st.image(pixels, width=300, output_format="PNG", alt=f"The picture at step {step} of {map_title(name)}: {said}")
-    st.markdown(said)
-    tied = one.facts.get("tied points")
-    if tied:
-        st.caption(f"{tied:.0%} of this curve's points depend on how equal pixels are ordered (by the seed's draws).")
+    image = curve_image(
+        settings.model, settings.chosen.picture, name if name in CONTROLS else maps[name], metric, step, settings.target,
+        settings.metrics[metric], settings.seed,
+    )  # fmt: skip
+    pixels = (image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+    st.image(pixels, width=300, output_format="PNG", alt=f"The picture at step {step} of {map_title(name)}: {words}")
+    st.markdown(words)
 
 
-def _curve_downloads(asked, points: pd.DataFrame, metric: str) -> None:
-    title = f"{METRICS[metric].variant_title(asked.metrics[metric])}, {asked.chosen.name}, {asked.model.title}"
+def _curve_downloads(settings: MeasurementSettings, points: pd.DataFrame, metric: str, axes: tuple[str, str]) -> None:
+    title = f"{METRICS[metric].variant_title(settings.metrics[metric])}, {settings.chosen.name}, {settings.model.title}"
 
-    def drawn(kind: str) -> bytes:
-        chart = metrics.curves(points, METRICS[metric].axes, None).properties(title=title, width=640)
-        return common.chart_bytes(chart, kind)
+    def chart_file(kind: str) -> bytes:
+        return common.chart_bytes(metrics.curves(points, axes, None).properties(title=title, width=640), kind)
 
-    stem = f"{asked.chosen.name}_{metric}"
+    stem = f"{settings.chosen.name}_{metric}"
     display.downloads(
         {
-            "Curves (PNG)": (f"{stem}.png", "image/png", lambda: drawn("png")),
-            "Curves (SVG)": (f"{stem}.svg", "image/svg+xml", lambda: drawn("svg")),
+            "Curves (PNG)": (f"{stem}.png", "image/png", lambda: chart_file("png")),
+            "Curves (SVG)": (f"{stem}.svg", "image/svg+xml", lambda: chart_file("svg")),
         }
     )
 
 
-def downloads(asked, found: Found) -> None:
-    """All numbers as files."""
-    rows = [(name, metric, one) for (name, metric), one in found.items()]
-    stem = f"{asked.chosen.name}_{asked.model.id}_metrics"
+def downloads(settings: MeasurementSettings, measurements: Measurements) -> None:
+    """Buttons that save all numbers."""
+    rows = [(name, metric, measurement) for (name, metric), measurement in measurements.items()]
+    stem, chosen = f"{settings.chosen.name}_{settings.model.id}_metrics", settings.metrics
 
     def parquet() -> bytes:
         buffer = io.BytesIO()
-        tables.table(rows, asked.metrics).to_parquet(buffer, index=False)
+        tables.table(rows, chosen).to_parquet(buffer, index=False)
         return buffer.getvalue()
 
-    st.caption("To share exactly this view, copy the address of this page; to keep the numbers, download:")
+    st.caption("To share exactly this view, copy the address of this page. To keep the numbers, download them:")
     display.downloads(
         {
-            "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: tables.table(rows, asked.metrics).to_csv(index=False)),
+            "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: tables.table(rows, chosen).to_csv(index=False)),
             "Numbers (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
             "Everything with curves (JSON)": (
-                f"{stem}.json", "application/json", lambda: export.strict_json(tables.records(rows, asked.metrics)),
+                f"{stem}.json", "application/json", lambda: export.strict_json(tables.records(rows, chosen)),
             ),
         }
     )  # fmt: skip
