@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 
-from xai_core.training.dynamics.analysis import Run
+from xai_core.training.dynamics.analysis import RecordedRun
 from xai_core.training.dynamics.readers import read_run
 from xai_core.training.dynamics.recorder import RunRecorder
 
@@ -19,7 +19,7 @@ TABLE = {
 }
 
 
-def made(classes=NAMES, table=TABLE) -> Run:
+def made(classes=NAMES, table=TABLE) -> RecordedRun:
     rows = [
         {"epoch": epoch, "sample": sample, "true": true, "predicted": one, "confidence": 0.5}
         for sample, (true, path) in table.items()

@@ -9,7 +9,7 @@ import pytest
 from small_recordings import NAMES, TABLE, made
 
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.training.dynamics.analysis import Run, grouped, measures, rows_of, together, verdicts
+from xai_core.training.dynamics.analysis import RecordedRun, grouped, measures, rows_of, together, verdicts
 from xai_core.training.dynamics.readers import find_run, offered_runs, read_run
 from xai_core.training.dynamics.recorder import RunRecorder
 
@@ -85,7 +85,7 @@ def test_a_large_run_is_counted_and_grouped_quickly():
     true = draw.integers(0, 200, 3000)
     ids = np.array([f"s{row}" for row in range(3000)])
     curves = pd.DataFrame({"epoch": range(50)})
-    run = Run("large", names, np.arange(50), ids, true, predicted, np.full(shape, 0.5, np.float32), curves)
+    run = RecordedRun("large", names, np.arange(50), ids, true, predicted, np.full(shape, 0.5, np.float32), curves)
     began = time.process_time()
     assert len(measures(run)) == 3000 and len(grouped(run, rows_of(3000, 150)).predicted) == 150
     assert time.process_time() - began < 3

@@ -15,15 +15,16 @@ from PIL import Image
 from xai_core import load_model
 from xai_core.__main__ import main
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import open_dataset
+from xai_core.data.datasets import Dataset, Labelled, open_dataset
 from xai_core.data.recipe import Recipe
 from xai_core.models import families
+from xai_core.models.zoo import user_cards
 from xai_core.models.zoo.catalog import cards
-from xai_core.training import contrastive
+from xai_core.training import contrastive, export
 from xai_core.training.data import Augmented, decoded, held_out
 from xai_core.training.dynamics.readers import read_run
 from xai_core.training.export import write_model
-from xai_core.training.loop import draws, optimizer_of, set_rate
+from xai_core.training.loop import draws, optimizer_of, scheduler_of
 from xai_core.training.plans import PLANS, Phase
 from xai_core.training.run import train_plan
 
@@ -153,12 +154,23 @@ def test_barlow_twins_loss_by_the_formula():
 def test_the_learning_rate_rises_and_falls():
     plan = PLANS["scenes_supervised"]
     optimizer = optimizer_of(plan, [torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(2))])
-    rates = []
-    for done in (0, 0.05, 0.1, 0.55, 1):
-        set_rate(optimizer, plan, done)
+    scheduler, rates = scheduler_of(optimizer, steps=200), []
+    for step in (0, 10, 20, 110, 200):
+        scheduler.step_update(step)
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0, 0.05, 0.1, 0.05, 0], abs=1e-12)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [5e-4, 0]
+
+
+def test_the_card_of_a_training_is_read_again_whatever_its_texts_hold(tmp_path):
+    names = ('"quoted"', "back\\slash", "zoë", "\U0001f300 emoji", "tab\there")
+    train = Dataset("made", tuple(Labelled(f"{number}.png", name) for number, name in enumerate(names)), lambda name: b"")
+    plan = replace(SMALL["scratch"], title='A "title"', remark="Two\nlines.")
+    tested = {"accuracy": 0.5, "support": np.array([2, 2])}
+    (tmp_path / "small.toml").write_text(export._card(plan, train, 10, tested), encoding="utf-8")
+    card = user_cards.card_at(tmp_path / "small.toml", {})
+    assert card.classes == train.classes and set(card.classes) == set(names) and card.title == 'A "title" (small)'
+    assert card.remark == "50.0% of 4 test pictures right. Two\nlines." and card.checkpoints[0].recipe == plan.recipe
 
 
 def test_phases_share_the_epochs():

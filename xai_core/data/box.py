@@ -1,6 +1,7 @@
 """Where a box or a mask in a picture lies in what a network sees of it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.preprocessing import Prepared
 
 Box = tuple[float, float, float, float]
-Boxes = Box | Sequence[Box] | NDArray
+Boxes = Box | Sequence[Box] | NDArray[Any]
 
 
 def inside(where: Boxes | None, prepared: Prepared) -> NDArray[np.bool_] | None:
@@ -30,14 +31,15 @@ def inside(where: Boxes | None, prepared: Prepared) -> NDArray[np.bool_] | None:
             np.clip(places.astype(int), 0, length - 1)
             for places, length in zip((down, across), prepared.size[::-1], strict=True)
         )
-        return array.astype(bool)[rows][:, columns]
-    found = np.zeros((height, width), dtype=bool)
+        mask: NDArray[np.bool_] = array.astype(bool)[rows][:, columns]
+        return mask
+    mask = np.zeros((height, width), dtype=bool)
     for box in _checked(array, prepared.size):
-        found |= ((down >= box[1]) & (down < box[3]))[:, None] & ((across >= box[0]) & (across < box[2]))
-    return found
+        mask |= ((down >= box[1]) & (down < box[3]))[:, None] & ((across >= box[0]) & (across < box[2]))
+    return mask
 
 
-def _checked(array: NDArray, size: tuple[int, int]) -> NDArray[np.float64]:
+def _checked(array: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
     numbers = array.ndim in (1, 2) and array.shape[-1:] == (4,) and np.issubdtype(array.dtype, np.number)
     if not numbers or not np.isfinite(array).all():
         raise BadRequest(

@@ -145,7 +145,7 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
         raise BadRequest(
             f"{title} says that it unpacks to {said / 2**30:.1f} GB, {said / max(packed, 1):,.0f} times its size: refused."
         )
-    around = os.path.commonpath([path.parent.parent for path in members] or [""])  # folders that hold all classes
+    around = os.path.commonpath([str(path.parent.parent) for path in members] or [""])  # folders that hold all classes
     names = {path.relative_to(around).as_posix(): one for path, one in members.items()}
     lock = threading.Lock()  # a member is found by moving in the one file
 

@@ -70,7 +70,7 @@ def _decoded(data: bytes) -> Image.Image:
                 )
             image.load()
             rgb = to_rgb(image)
-            rotation = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation))
+            rotation = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             upright = rgb if rotation is None else rgb.transpose(rotation)
             upright.info = {}  # profiles, places and cameras are the stranger's, and would be saved along
             return upright

@@ -49,7 +49,8 @@ def prepare(image: Image.Image | Tensor | str | Path | bytes, recipe: Recipe, in
     left, top = round((across - side) / 2), round((down - side) / 2)
     inside = (left, top, left + side, top + side)
     scales = zip(inside, image.size * 2, (across, down) * 2, strict=True)
-    box = tuple(edge * length / resized for edge, length, resized in scales)
+    x0, y0, x1, y1 = (edge * length / resized for edge, length, resized in scales)
+    box = (x0, y0, x1, y1)
     resampling = _RESAMPLING[recipe.interpolation]
     if max(across, down) <= MAX_RESIZED * shorter:
         shown = image.resize((across, down), resampling).crop(inside)

@@ -5,10 +5,11 @@ import time
 import torch
 from torch import Tensor
 
-from xai_core.training.data import Augmented, Rows
+from xai_core.core.errors import BadRequest
+from xai_core.training.data import Augmented, Rows, batches_in
 from xai_core.training.dynamics.recorder import RunRecorder
-from xai_core.training.loop import Net, Say, State, bf16, draws, optimizer_of, set_rate
-from xai_core.training.plans import Plan
+from xai_core.training.loop import Net, Say, Scheduler, TrainingState, bf16, draws, optimizer_of, scheduler_of
+from xai_core.training.plans import TrainingPlan
 from xai_core.training.readout import fit_linear, record, validated
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -27,17 +28,20 @@ def loss_of(one: Tensor, other: Tensor, redundancy: float) -> Tensor:
     return (1 - diagonal).square().sum() + redundancy * off
 
 
-def train(net: Net, plan: Plan, state: State, parts: dict[str, Rows], recorder: RunRecorder, say: Say, more: bool) -> None:
+def train(
+    net: Net, plan: TrainingPlan, state: TrainingState, parts: dict[str, Rows], recorder: RunRecorder, say: Say, more: bool
+) -> None:
     """As `supervised.train`; labels are read by the probes alone. The last epoch counts as the best: without labels there
     is nothing to choose by. Every few epochs a probe on the frozen features is recorded, as the run's predictions."""
     backbone = [value for name, value in net.module.named_parameters() if not name.startswith("fc.")]
     optimizer = optimizer_of(plan, backbone)
     state.load(net.module, optimizer)
     progress = state.progress
+    scheduler = scheduler_of(optimizer, progress.epochs * batches_in(parts["train"], plan))
     while more and progress.done < progress.epochs:
         began, epoch = time.time(), progress.done + 1
         with draws(progress.seed, epoch):
-            loss = _epoch(net, plan, optimizer, parts["train"], epoch, progress.epochs)
+            loss = _epoch(net, plan, optimizer, scheduler, parts["train"], epoch, progress.epochs)
         rate = len(parts["train"]) / (time.time() - began)
         said, curves = "", {"train_loss": loss}
         if epoch % plan.probe_every == 0 or epoch in (1, progress.epochs):
@@ -55,20 +59,30 @@ def probe(
     net: Net, parts: dict[str, Rows], recorder: RunRecorder, epoch: int, loss: float
 ) -> tuple[dict[str, float], float]:
     """Fit the classifier on the frozen features and record it: (curves, share of right guesses on the test pictures)."""
-    fit_linear(net, parts["shown"], STRENGTHS[1:3], parts["held_out"]).into(net.staged.classify)
+    fit_linear(net, parts["shown"], STRENGTHS[1:3], parts["held_out"]).into(net.classifier)
     curves = {"train_loss": loss, **validated(net, parts["held_out"])}
     return curves, record(net, parts["test"], recorder, epoch, curves)
 
 
-def _epoch(net: Net, plan: Plan, optimizer, rows: Rows, epoch: int, epochs: int) -> float:
+def _epoch(
+    net: Net,
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Scheduler,
+    rows: Rows,
+    epoch: int,
+    epochs: int,
+) -> float:
+    if net.staged.project is None:
+        raise BadRequest(f"{plan.architecture} has no projection head, which training without labels needs.")
     net.module.train()
     batches, losses = Augmented(rows, plan, plan.side(epoch, epochs)), []
     for step, (views, _) in enumerate(batches.batches(views=2)):
-        set_rate(optimizer, plan, (epoch - 1 + step / len(batches)) / epochs)
+        scheduler.step_update((epoch - 1) * len(batches) + step)
         features = [net.features(view) for view in views]
         with bf16(net.where):
-            shown = [net.staged.project(one) for one in features]
-        loss = loss_of(shown[0].float(), shown[1].float(), plan.redundancy)
+            first, second = (net.staged.project(view) for view in features)
+        loss = loss_of(first.float(), second.float(), plan.redundancy)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,6 +1,7 @@
-"""Pictures for training: decoded once into one array on the disk, then cut, turned and coloured anew in every epoch."""
+"""Pictures for training: decoded once into one array on the disk, then augmented at random in every epoch."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
 from xai_core.data.recipe import Recipe
-from xai_core.training.plans import Plan
+from xai_core.training.plans import TrainingPlan
 
 torchvision_compat.ensure_importable()
 
@@ -24,7 +25,7 @@ from torchvision.transforms import v2
 
 
 @dataclass(frozen=True)
-class Pictures:
+class DecodedImages:
     """Decoded pictures: `pixels` (n, 3, side, side) uint8, mapped from the disk; `labels` (n,) into `classes`."""
 
     pixels: NDArray[np.uint8]
@@ -43,7 +44,7 @@ class Pictures:
 class Rows:
     """Some of the pictures, in this order."""
 
-    pictures: Pictures
+    pictures: DecodedImages
     rows: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class Rows:
         return torch.from_numpy(self.pictures.pixels[self.rows[start : start + size]]).float().div_(255)
 
 
-def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) -> Pictures:
+def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) -> DecodedImages:
     """All pictures of a dataset as the recipe shows them; from the cache where they were decoded before.
 
     The array appears under its name only when it is whole. Raises BadRequest where a picture cannot be read: what a
@@ -87,7 +88,7 @@ def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) 
         pixels.flush()
         unfinished.replace(file)
     labels = np.array([classes.index(sample.label) for sample in dataset.samples])
-    return Pictures(np.load(file, mmap_mode="r"), labels, np.array(names), classes)
+    return DecodedImages(np.load(file, mmap_mode="r"), labels, np.array(names), classes)
 
 
 def held_out(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -98,10 +99,15 @@ def held_out(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArra
     return np.sort(kept), np.sort(out)
 
 
+def batches_in(rows: Rows, plan: TrainingPlan) -> int:
+    """Batches in an epoch, all of one size: a small last one would disturb batch normalisation, and is left out."""
+    return len(rows) // min(plan.batch, len(rows))
+
+
 class Augmented:
     """Batches of pictures, each cut, mirrored and coloured at random; draws come from torch's global generator."""
 
-    def __init__(self, rows: Rows, plan: Plan, side: int):
+    def __init__(self, rows: Rows, plan: TrainingPlan, side: int) -> None:
         self.rows, self.size = rows, min(plan.batch, len(rows))
         steps = [v2.RandomResizedCrop(side, scale=(plan.crop, 1.0), antialias=True), v2.RandomHorizontalFlip()]
         if plan.jittered:
@@ -111,9 +117,9 @@ class Augmented:
         self.change = v2.Compose(steps)
 
     def __len__(self) -> int:
-        return len(self.rows) // self.size  # batches of one size: a small last one would disturb batch normalisation
+        return len(self.rows) // self.size
 
-    def batches(self, views: int = 1):
+    def batches(self, views: int = 1) -> Iterator[tuple[list[Tensor], Tensor]]:
         """(views, each (n, 3, side, side) in [0, 1]; labels (n,)), in a random order."""
         order = self.rows.rows[torch.randperm(len(self.rows)).numpy()]
         for start in range(0, len(self) * self.size, self.size):

@@ -1,11 +1,11 @@
-"""What a training leaves behind: weights in half precision, the card that makes them a model, and a report."""
+"""Write a trained model: weights in half precision, the card that lists it as a model, and a report."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import safetensors.torch
+import tomli_w
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from torch import Tensor
 
@@ -16,15 +16,15 @@ from xai_core.data.datasets import Dataset
 from xai_core.explanation.rendering import duration
 from xai_core.training.contrastive import STRENGTHS
 from xai_core.training.data import Rows
-from xai_core.training.loop import Net, State
-from xai_core.training.plans import Plan
+from xai_core.training.loop import Net, TrainingState
+from xai_core.training.plans import TrainingPlan
 from xai_core.training.readout import fit_linear
 
 SUPERVISION = {"supervised": "supervised", "barlow": "self-supervised (Barlow Twins) + linear probe"}
 
 
 def write_model(
-    net: Net, plan: Plan, state: State, parts: dict[str, Rows], train: Dataset, test: Dataset, out: Path
+    net: Net, plan: TrainingPlan, state: TrainingState, parts: dict[str, Rows], train: Dataset, test: Dataset, out: Path
 ) -> list[Path]:
     """The best network of a training (without labels: the last, with a probe fitted on its frozen features) as
     ID.safetensors, its card ID.toml, by which it is a model, and its report ID.md. Returns their paths.
@@ -38,7 +38,7 @@ def write_model(
     strength = 0.0
     if plan.how == "barlow":
         probe = fit_linear(net, parts["shown"], STRENGTHS, parts["held_out"])
-        probe.into(net.staged.classify)
+        probe.into(net.classifier)
         strength = probe.strength
     kept = {name: _halved(value) for name, value in net.module.state_dict().items() if "num_batches" not in name}
     net.module.load_state_dict(net.module.state_dict() | kept)
@@ -74,11 +74,11 @@ def _figures(net: Net, rows: Rows) -> dict[str, Any]:
     }
 
 
-def _card(plan: Plan, train: Dataset, trained: int, tested: dict[str, Any]) -> str:
+def _card(plan: TrainingPlan, train: Dataset, trained: int, tested: dict[str, Any]) -> str:
     recipe = plan.recipe
     base = f"ImageNet-1k (as {plan.base}), then " if plan.base else ""
     without = " without labels; the probe with their labels" if plan.how == "barlow" else ""
-    lines = {
+    entries = {
         "title": plan.title,
         "family": plan.family,
         "architecture": plan.architecture,
@@ -87,18 +87,22 @@ def _card(plan: Plan, train: Dataset, trained: int, tested: dict[str, Any]) -> s
         "input_size": recipe.input_size,
         "shorter_side": recipe.shorter_side,
         "interpolation": recipe.interpolation,
-        "mean": list(recipe.mean),
-        "std": list(recipe.std),
+        **({"mean": recipe.mean, "std": recipe.std} if recipe.mean and recipe.std else {}),
         "supervision": "fine-tuned" if plan.base else SUPERVISION[plan.how],
         "trained_on": f"{base}{trained:,} pictures of {len(train.classes)} classes{without}",
         "remark": f"{tested['accuracy']:.1%} of {tested['support'].sum():,} test pictures right. {plan.remark}".strip(),
     }
-    # JSON's texts, numbers and lists of them are TOML's
-    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in lines.items())
+    return tomli_w.dumps(entries)
 
 
 def _report(
-    plan: Plan, state: State, strength: float, trained: int, train: Dataset, test: Dataset, figures: dict[str, Any]
+    plan: TrainingPlan,
+    state: TrainingState,
+    strength: float,
+    trained: int,
+    train: Dataset,
+    test: Dataset,
+    figures: dict[str, Any],
 ) -> str:
     progress, classes, tested = state.progress, train.classes, figures["test"]
     machine = f"{runtime.device()}, {runtime.available_cpus()} processor(s)"
@@ -156,7 +160,7 @@ def _report(
     return "\n".join([*head, *rows, *matrix])
 
 
-def _how(plan: Plan, strength: float) -> str:
+def _how(plan: TrainingPlan, strength: float) -> str:
     if plan.how == "barlow":
         return (
             f"Barlow Twins (arXiv:2103.03230), redundancy weighed by {plan.redundancy:g}, its projection head kept; then "

@@ -3,13 +3,13 @@
 So a self-supervised network, or one trained on other classes, can be asked "why this class?".
 """
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import safetensors.torch
+import tomli_w
 import torch
 from numpy.typing import NDArray
 
@@ -122,7 +122,7 @@ def save_probe(probe: Probe, base: str, name: str, folder: Path) -> Path:
     if card.exists() or file.exists():
         raise BadRequest(f"{card.name} or {file.name} is already in {folder}; take another name, or remove them.")
     tensors = {"weight": torch.from_numpy(probe.weight).contiguous(), "bias": torch.from_numpy(probe.bias)}
-    lines = {
+    entries = {
         "base": base,
         "file": file.name,
         "classes": list(probe.classes),
@@ -130,8 +130,7 @@ def save_probe(probe: Probe, base: str, name: str, folder: Path) -> Path:
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(file, safetensors.torch.save(tensors))
-    # JSON's texts and lists of texts are TOML's
-    write_atomically(card, "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items()).encode())
+    write_atomically(card, tomli_w.dumps(entries).encode())
     return card
 
 

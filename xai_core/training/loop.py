@@ -1,8 +1,7 @@
-"""What all trainings share: the network, its optimizer, the state that outlives the process, reading predictions."""
+"""What all trainings share: the network, its optimizer and learning rate, and the state that a later process resumes."""
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,19 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xai_core.core import runtime
+from xai_core.core import runtime, torchvision_compat
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import write_atomically
 from xai_core.data.recipe import Recipe
 from xai_core.models.families import staged
 from xai_core.models.staged import StagedNetwork, normalisation
 from xai_core.training.data import Rows
-from xai_core.training.plans import Plan
+from xai_core.training.plans import TrainingPlan
 
+torchvision_compat.ensure_importable()
+
+from timm.scheduler.cosine_lr import CosineLRScheduler
+
+Scheduler = CosineLRScheduler
 WARMING = 0.1  # share of all steps in which the learning rate rises
 
 
-def bf16(where: torch.device) -> contextlib.AbstractContextManager:
+def bf16(where: torch.device) -> torch.autocast:
     """Autocast to bfloat16 where the device computes in it; else float32."""
     here = torch.cpu.get_capabilities() if where.type == "cpu" else {}
     able = here.get("amx_bf16") or here.get("avx512_bf16") or (where.type == "cuda" and torch.cuda.is_bf16_supported())
@@ -37,15 +41,17 @@ def bf16(where: torch.device) -> contextlib.AbstractContextManager:
 class Net:
     """A module in training with its chain of stages; pictures in [0, 1] are normalised as the recipe says."""
 
-    def __init__(self, module: nn.Module, family: str, recipe: Recipe, where: torch.device):
-        self.module = module.to(where, memory_format=runtime.MEMORY_FORMAT)
+    def __init__(self, module: nn.Module, family: str, recipe: Recipe, where: torch.device) -> None:
+        self.module = runtime.channels_last(module.to(where))
         self.where = where
         self.staged: StagedNetwork = staged(family, self.module)
         self.normalise = normalisation(recipe.mean, recipe.std, where)
 
     def features(self, images: Tensor, frozen: int = 0, exact: bool = False) -> Tensor:
         """(n, D) of pictures in [0, 1]; the first `frozen` stages without a graph."""
-        maps = self.normalise(images.to(self.where)).contiguous(memory_format=runtime.MEMORY_FORMAT)
+        images = images.to(self.where)
+        maps = self.normalise(images) if self.normalise else images
+        maps = maps.contiguous(memory_format=runtime.MEMORY_FORMAT)
         with torch.no_grad(), bf16(self.where):
             for stage in self.staged.stages[:frozen]:
                 maps = stage.run(maps)
@@ -64,14 +70,22 @@ class Net:
             parts = [self.features(rows.batch(start, size), exact=exact).cpu() for start in range(0, len(rows), size)]
         return torch.cat(parts).numpy()
 
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last layer, which reads the features."""
+        if not isinstance(self.staged.classify, nn.Linear):
+            raise BadRequest("Only networks whose classifier is one linear layer can be trained.")
+        return self.staged.classify
+
     def probabilities(self, rows: Rows, exact: bool = False) -> NDArray[np.float64]:
         """(n, K) softmax of the classifier, in eval mode."""
         with torch.inference_mode():
             features = torch.from_numpy(self.all_features(rows, exact)).to(self.where)
-            return self.staged.classify(features).double().softmax(1).cpu().numpy()
+            probabilities: NDArray[np.float64] = self.classifier(features).double().softmax(1).cpu().numpy()
+            return probabilities
 
 
-def optimizer_of(plan: Plan, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def optimizer_of(plan: TrainingPlan, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Weight decay for matrices and filters; none for biases and normalisation."""
     groups = [
         {"params": [one for one in parameters if one.ndim > 1], "weight_decay": plan.weight_decay},
@@ -82,11 +96,13 @@ def optimizer_of(plan: Plan, parameters: list[nn.Parameter]) -> torch.optim.Opti
     return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=0.9, nesterov=True)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, plan: Plan, done: float) -> None:
-    """The learning rate after this share of all steps: up in a line, down by half a cosine."""
-    share = done / WARMING if done < WARMING else (1 + math.cos(math.pi * (done - WARMING) / (1 - WARMING))) / 2
-    for group in optimizer.param_groups:
-        group["lr"] = plan.learning_rate * share
+def scheduler_of(optimizer: torch.optim.Optimizer, steps: int) -> Scheduler:
+    """The learning rate over so many steps: up in a line, down to 0 by half a cosine.
+
+    `step_update(step)` sets it from the step's number alone, so that a resumed training needs nothing of the earlier ones.
+    """
+    warming = round(WARMING * steps)
+    return Scheduler(optimizer, steps - warming, warmup_t=warming, warmup_prefix=True, t_in_epochs=False)
 
 
 @contextlib.contextmanager
@@ -98,7 +114,7 @@ def draws(seed: int, epoch: int) -> Iterator[None]:
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a training is, in plain numbers: what is kept beside its tensors.
 
     `curve` holds of each epoch loss and accuracy; `best` the epoch that is best on the held-out pictures.
@@ -114,26 +130,25 @@ class Progress:
     curve: list[dict[str, float]] = field(default_factory=list)
 
 
-class State:
-    """What outlives the process: one file that is whole or not there, with the network, its optimizer and the progress."""
+class TrainingState:
+    """What a later process resumes: one file, whole or not there, with the network, its optimizer and the progress."""
 
-    def __init__(self, folder: Path, progress: Progress):
+    def __init__(self, folder: Path, progress: TrainingProgress) -> None:
         self.file, self.best_file, self.progress = folder / "state.safetensors", folder / "best.safetensors", progress
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Go on where an earlier process stopped, if there was one. Raises BadRequest where it was another training."""
+        """Resume where an earlier process stopped, if there was one. Raises BadRequest where it was another training."""
         if not self.file.exists():
             return
         with safetensors.safe_open(self.file, "pt") as file:
-            found = Progress(**json.loads(file.metadata()["progress"]))
-            asked = self.progress
-            if (found.plan, found.seed, found.epochs) != (asked.plan, asked.seed, asked.epochs):
+            earlier, new = TrainingProgress(**json.loads(file.metadata()["progress"])), self.progress
+            if (earlier.plan, earlier.seed, earlier.epochs) != (new.plan, new.seed, new.epochs):
                 raise BadRequest(
-                    f"{self.file.parent} holds another training ({found.plan}, seed {found.seed}, {found.epochs} epochs): "
-                    "name another folder with --state, or remove it."
+                    f"{self.file.parent} holds another training ({earlier.plan}, seed {earlier.seed}, "
+                    f"{earlier.epochs} epochs): name another folder with --state, or remove it."
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        self.progress = found
+        self.progress = earlier
         module.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("module.")})
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():

@@ -14,7 +14,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """One training.
 
     how            "supervised": from scratch, or from `base` with all in front of the stage `train_from` frozen;
@@ -64,7 +64,7 @@ HALF = (0.5, 0.5, 0.5)
 PLANS = {
     plan.id: plan
     for plan in (
-        Plan(
+        TrainingPlan(
             id="scenes_finetuned",
             title="EfficientNet-Lite0, fine-tuned on scenes",
             how="supervised",
@@ -80,7 +80,7 @@ PLANS = {
             base="efficientnet_lite0",
             train_from="blocks.4.0",
         ),
-        Plan(
+        TrainingPlan(
             id="scenes_supervised",
             title="Slim ResNet-18, scenes from scratch",
             how="supervised",
@@ -93,7 +93,7 @@ PLANS = {
             weight_decay=5e-4,
             remark="The same network and pictures as scenes_barlow, with labels.",
         ),
-        Plan(
+        TrainingPlan(
             id="scenes_barlow",
             title="Slim ResNet-18, scenes without labels (Barlow Twins)",
             how="barlow",
@@ -112,7 +112,7 @@ PLANS = {
             probe_every=5,
             remark="The same network and pictures as scenes_supervised, without labels; similarity is of its projection.",
         ),
-        Plan(
+        TrainingPlan(
             id="scenes_resnet50",
             title="ResNet-50, fine-tuned on scenes",
             how="supervised",

@@ -1,4 +1,4 @@
-"""What a network in training says of pictures, and the linear layer that reads its frozen features."""
+"""Predictions of a network in training, and the linear layer fitted on its frozen features."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from xai_core.training.loop import Net
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearReadout:
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
     strength: float
@@ -24,7 +24,7 @@ class Linear:
             layer.bias.copy_(torch.from_numpy(self.bias))
 
 
-def fit_linear(net: Net, train: Rows, strengths: tuple[float, ...] = (0.01,), held_out: Rows | None = None) -> Linear:
+def fit_linear(net: Net, train: Rows, strengths: tuple[float, ...] = (0.01,), held_out: Rows | None = None) -> LinearReadout:
     """Multinomial logistic regression on standardised features, folded into one layer; of several strengths of its penalty
     (the inverse, C) the one that is best on the held-out rows. Two classes keep a row each."""
     from sklearn.linear_model import LogisticRegression
@@ -43,18 +43,20 @@ def fit_linear(net: Net, train: Rows, strengths: tuple[float, ...] = (0.01,), he
     if len(fit.classes_) == 2:  # one row says both
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
     folded = weight / scale
-    return Linear(folded, bias - folded @ mean, strength)
+    return LinearReadout(folded, bias - folded @ mean, strength)
 
 
 def validated(net: Net, rows: Rows) -> dict[str, float]:
-    found, labels = net.probabilities(rows), rows.labels
-    loss = -np.log(np.maximum(found[np.arange(len(labels)), labels], 1e-12)).mean()
-    return {"validation_loss": float(loss), "validation_accuracy": float((found.argmax(1) == labels).mean())}
+    """`validation_loss` (mean cross-entropy) and `validation_accuracy` of the rows."""
+    probabilities, labels = net.probabilities(rows), rows.labels
+    loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean()
+    return {"validation_loss": float(loss), "validation_accuracy": float((probabilities.argmax(1) == labels).mean())}
 
 
 def record(net: Net, rows: Rows, recorder: RunRecorder, epoch: int, curves: dict[str, float]) -> float:
-    """Write down what the network says of the test pictures; returns the share of right guesses."""
-    found, classes = net.probabilities(rows), np.array(recorder.classes)
-    guesses = found.argmax(1)
-    recorder.record(epoch, rows.names, classes[rows.labels], classes[guesses], found.max(1), **curves)
+    """Record the network's predictions for the test pictures. Returns the share of right ones."""
+    probabilities, classes = net.probabilities(rows), np.array(recorder.classes)
+    guesses = probabilities.argmax(1)
+    true, predicted = classes[rows.labels].tolist(), classes[guesses].tolist()
+    recorder.record(epoch, rows.names.tolist(), true, predicted, probabilities.max(1).tolist(), **curves)
     return float((guesses == rows.labels).mean())

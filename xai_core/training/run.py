@@ -16,8 +16,8 @@ from xai_core.data.recipe import Recipe
 from xai_core.training import contrastive, supervised
 from xai_core.training.data import decoded, held_out
 from xai_core.training.dynamics.recorder import RunRecorder
-from xai_core.training.loop import Net, Progress, Say, State
-from xai_core.training.plans import Plan
+from xai_core.training.loop import Net, Say, TrainingProgress, TrainingState
+from xai_core.training.plans import TrainingPlan
 
 STORED = 112  # the side in pixels at which pictures to train on are kept, before they are cut at random
 HELD_OUT = 0.1
@@ -25,7 +25,7 @@ HOW: dict[str, Callable[..., None]] = {"supervised": supervised.train, "barlow":
 
 
 def train_plan(
-    plan: Plan,
+    plan: TrainingPlan,
     train: Dataset,
     test: Dataset,
     *,
@@ -37,7 +37,7 @@ def train_plan(
     cache: Path | None = None,
     say: Say = print,
     track: Track = iter,
-) -> tuple[Net, State, dict[str, Any]]:
+) -> tuple[Net, TrainingState, dict[str, Any]]:
     """Train by the plan, or go on where `state` (a folder) says that an earlier process stopped.
 
     A tenth of the training pictures, drawn class by class, is held out to choose the best epoch; the test pictures are
@@ -65,6 +65,6 @@ def train_plan(
         torch.manual_seed(seed)
         module = supervised.module_of(plan, len(pool.classes))
     net = Net(module, plan.family, plan.recipe, where)
-    kept_state = State(state, Progress(plan.id, seed, epochs or plan.epochs))
+    kept_state = TrainingState(state, TrainingProgress(plan.id, seed, epochs or plan.epochs))
     HOW[plan.how](net, plan, kept_state, parts, RunRecorder(run, pool.classes), say, more)
     return net, kept_state, parts

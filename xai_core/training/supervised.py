@@ -2,6 +2,7 @@
 
 import time
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -9,14 +10,14 @@ from xai_core.models import families
 from xai_core.models.loading import checkpoint_of, filled
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS
-from xai_core.training.data import Augmented, Rows
+from xai_core.training.data import Augmented, Rows, batches_in
 from xai_core.training.dynamics.recorder import RunRecorder
-from xai_core.training.loop import Net, Say, State, draws, optimizer_of, set_rate
-from xai_core.training.plans import Plan
+from xai_core.training.loop import Net, Say, Scheduler, TrainingState, draws, optimizer_of, scheduler_of
+from xai_core.training.plans import TrainingPlan
 from xai_core.training.readout import fit_linear, record, validated
 
 
-def module_of(plan: Plan, classes: int) -> nn.Module:
+def module_of(plan: TrainingPlan, classes: int) -> nn.Module:
     """The plan's network with fresh parameters, or with those of its base and a new classifier."""
     module = families.build(plan.family, plan.architecture, num_classes=classes)
     if plan.base:
@@ -28,7 +29,9 @@ def module_of(plan: Plan, classes: int) -> nn.Module:
     return module
 
 
-def train(net: Net, plan: Plan, state: State, parts: dict[str, Rows], recorder: RunRecorder, say: Say, more: bool) -> None:
+def train(
+    net: Net, plan: TrainingPlan, state: TrainingState, parts: dict[str, Rows], recorder: RunRecorder, say: Say, more: bool
+) -> None:
     """Epoch by epoch until the plan's last; `more` False: not one, only what was begun is read.
 
     `parts` are the rows "train" (large, to be cut), "shown" (the same as the finished model sees them), "held_out"
@@ -40,13 +43,14 @@ def train(net: Net, plan: Plan, state: State, parts: dict[str, Rows], recorder: 
     optimizer = optimizer_of(plan, trained)
     state.load(net.module, optimizer)
     progress = state.progress
+    scheduler = scheduler_of(optimizer, progress.epochs * batches_in(parts["train"], plan))
     if plan.base and progress.done == 0 and more:
         say("the classifier alone, on frozen features")
-        fit_linear(net, parts["shown"]).into(net.staged.classify)
+        fit_linear(net, parts["shown"]).into(net.classifier)
     while more and progress.done < progress.epochs:
         began, epoch = time.time(), progress.done + 1
         with draws(progress.seed, epoch):
-            loss, right = _epoch(net, plan, optimizer, parts["train"], epoch, progress.epochs, frozen)
+            loss, right = _epoch(net, plan, optimizer, scheduler, parts["train"], epoch, progress.epochs, frozen)
         trained_for = time.time() - began
         known = validated(net, parts["held_out"])
         curves = {"train_loss": loss, "train_accuracy": right, **known}
@@ -63,21 +67,31 @@ def train(net: Net, plan: Plan, state: State, parts: dict[str, Rows], recorder: 
 
 
 def _trained(net: Net, frozen: int) -> list[nn.Parameter]:
-    """The parameters behind the frozen stages; those in front want no gradient."""
-    ahead = {id(one) for stage in net.staged.stages[:frozen] for one in stage.run.parameters()}
+    """The parameters behind the frozen stages; those in front require no gradient."""
+    early = [stage.run for stage in net.staged.stages[:frozen]]
+    ahead = {id(one) for run in early if isinstance(run, nn.Module) for one in run.parameters()}
     for parameter in net.module.parameters():
         parameter.requires_grad_(id(parameter) not in ahead)
     return [parameter for parameter in net.module.parameters() if parameter.requires_grad]
 
 
-def _epoch(net: Net, plan: Plan, optimizer, rows: Rows, epoch: int, epochs: int, frozen: int) -> tuple[float, float]:
+def _epoch(
+    net: Net,
+    plan: TrainingPlan,
+    optimizer: torch.optim.Optimizer,
+    scheduler: Scheduler,
+    rows: Rows,
+    epoch: int,
+    epochs: int,
+    frozen: int,
+) -> tuple[float, float]:
     """(mean loss, share of right guesses) on the augmented pictures."""
     net.module.train(not plan.base)  # what was trained before keeps its statistics of normalisation
     batches, losses, right, seen = Augmented(rows, plan, plan.side(epoch, epochs)), 0.0, 0, 0
     for step, ((images,), labels) in enumerate(batches.batches()):
-        set_rate(optimizer, plan, (epoch - 1 + step / len(batches)) / epochs)
+        scheduler.step_update((epoch - 1) * len(batches) + step)
         labels = labels.to(net.where)
-        logits = net.staged.classify(net.features(images, frozen))
+        logits = net.classifier(net.features(images, frozen))
         loss = F.cross_entropy(logits, labels, label_smoothing=plan.label_smoothing)
         optimizer.zero_grad()
         loss.backward()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
-from xai_core.training.dynamics.analysis import MISSING, Groups, Run
+from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
 COLOURS = 10  # classes that have a colour of their own
@@ -45,7 +45,7 @@ class Bars(NamedTuple):
     form: str = "%"
 
 
-def colours_of(run: Run, most: int = COLOURS) -> dict[str, str]:
+def colours_of(run: RecordedRun, most: int = COLOURS) -> dict[str, str]:
     """A colour for each class, the most often predicted first; where there are more than `most`, the others share a grey."""
     counts = np.bincount(run.predicted[run.predicted != MISSING], minlength=len(run.classes))
     order = range(len(run.classes)) if len(run.classes) <= most else np.argsort(-counts, kind="stable")
@@ -55,7 +55,7 @@ def colours_of(run: Run, most: int = COLOURS) -> dict[str, str]:
     return colours | ({REST: GREY} if len(run.classes) > len(coloured) else {}) | ({NOTHING: PALE} if holes else {})
 
 
-def cells_of_classes(run: Run, groups: Groups, names: Sequence[str], colours: dict[str, str]) -> pd.DataFrame:
+def cells_of_classes(run: RecordedRun, groups: Groups, names: Sequence[str], colours: dict[str, str]) -> pd.DataFrame:
     """A row for each cell of the heatmap: `row` and its `name`, `epoch`, `colour` (a key of `colours`), `full` (the class),
     `strength` (the opacity, in [0, 1]) and `text`: the confidence of single samples, else the share of a group."""
     row, column = np.indices(groups.predicted.shape)
@@ -81,7 +81,7 @@ def cells_of_classes(run: Run, groups: Groups, names: Sequence[str], colours: di
     )
 
 
-def cells_of_two(first: Run, second: Run, groups: Groups, names: Sequence[str]) -> pd.DataFrame:
+def cells_of_two(first: RecordedRun, second: RecordedRun, groups: Groups, names: Sequence[str]) -> pd.DataFrame:
     """As `cells_of_classes`, for which of two runs is right (a key of STATES); in a group, the state of most samples."""
     one, two = (run.predicted == run.true[:, None] for run in (first, second))
     state = np.select([one & two, one, two], [0, 1, 2], 3)
@@ -189,7 +189,7 @@ def _bars(bars: Bars, down: alt.Y, height: int) -> alt.Chart:
     return chart
 
 
-def curves(runs: Sequence[Run], kind: str) -> alt.Chart:
+def curves(runs: Sequence[RecordedRun], kind: str) -> alt.Chart:
     """Loss or accuracy (`kind`) of one run or two, over the epochs of the first; the second run's lines are dashed.
 
     The accuracy of the recorded samples is counted from the run itself.
@@ -234,7 +234,7 @@ def curves(runs: Sequence[Run], kind: str) -> alt.Chart:
     return chart
 
 
-def path_of(run: Run, index: int, colours: dict[str, str]) -> alt.LayerChart:
+def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerChart:
     """One sample over the epochs: the height is the confidence, the colour the predicted class; right predictions are
     filled."""
     recorded = run.predicted[index] != MISSING

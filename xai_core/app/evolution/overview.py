@@ -15,14 +15,14 @@ from xai_core.app.shared import session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.cache_key import bytes_digest
 from xai_core.training.dynamics import readers
-from xai_core.training.dynamics.analysis import Groups, Run, grouped, rows_of, verdicts
+from xai_core.training.dynamics.analysis import Groups, RecordedRun, grouped, rows_of, verdicts
 
 UPLOADED, NONE = "Uploaded file", "None"
 LIVE_SECONDS = 3
 
 
 @st.cache_data(max_entries=4, show_spinner="Reading the run")
-def _read(name: str, digest: str, _data: bytes) -> Run:
+def _read(name: str, digest: str, _data: bytes) -> RecordedRun:
     return readers.read_run(_data, name)
 
 
@@ -30,8 +30,8 @@ def _read(name: str, digest: str, _data: bytes) -> Run:
 class ChosenRuns:
     """The run that is shown, and the second one, if any."""
 
-    run: Run
-    other: Run | None
+    run: RecordedRun
+    other: RecordedRun | None
 
 
 def choose() -> ChosenRuns | None:
@@ -77,7 +77,7 @@ def _take_upload() -> None:
         st.session_state.pop("run")
 
 
-def _opened(name: str, data: bytes) -> Run:
+def _opened(name: str, data: bytes) -> RecordedRun:
     return _read(name, bytes_digest(data), data)
 
 

@@ -20,7 +20,7 @@ from xai_core.data import datasets
 from xai_core.data.datasets import Dataset
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
-from xai_core.training.dynamics.analysis import MISSING, Run, measures, together
+from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
 
 MOST_CLASSES = 40  # of a confusion matrix; the others share one row and one column
 
@@ -51,7 +51,7 @@ def sample(view: EvolutionView, index: int) -> None:
         _why(run, index, *source)
 
 
-def _why(run: Run, index: int, dataset: Dataset, picture: Image.Image) -> None:
+def _why(run: RecordedRun, index: int, dataset: Dataset, picture: Image.Image) -> None:
     """Maps of a network that is here, for the class predicted at the end, the true class, and the margin between them."""
     name, true, last = str(run.samples[index]), run.classes[run.true[index]], run.classes[run.last[index]]
     fitting = {
@@ -76,7 +76,7 @@ def _why(run: Run, index: int, dataset: Dataset, picture: Image.Image) -> None:
 EXPLAINED = "Maps of this network with its present weights, after the training. The classes are those of the recorded run."
 
 
-def _path_in_words(run: Run, index: int) -> str:
+def _path_in_words(run: RecordedRun, index: int) -> str:
     """The predictions of a sample, as text: 'sea 1–4, mountain 5.'"""
     recorded = [
         (number, epoch)
@@ -124,7 +124,7 @@ def more(view: EvolutionView) -> None:
         _second(view.run, view.second)
 
 
-def _predictions(run: Run) -> pd.DataFrame:
+def _predictions(run: RecordedRun) -> pd.DataFrame:
     """The last predictions, as `confusion` reads them."""
     recorded = run.last != MISSING
     classes = np.array(run.classes, dtype=object)
@@ -166,7 +166,7 @@ def _table(view: EvolutionView) -> None:
     display.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", columns.to_csv(index=False))})
 
 
-def _second(run: Run, second: Run) -> None:
+def _second(run: RecordedRun, second: RecordedRun) -> None:
     """Samples that the two runs predict differently at the end."""
     first, second = together(run, second)
     st.caption(

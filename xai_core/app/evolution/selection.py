@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from xai_core.app.charts import evolution as charts
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.errors import BadRequest
-from xai_core.training.dynamics.analysis import MISSING, Run, measures, together
+from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
 
 CLASS, VERDICT, DIFFER = "Predicted class", "Right or wrong", "Where the runs differ"
 MEASURES = {
@@ -56,16 +56,16 @@ class EvolutionView:
     colour   what the colours show: CLASS, VERDICT or DIFFER
     """
 
-    whole: Run
-    run: Run
+    whole: RecordedRun
+    run: RecordedRun
     table: pd.DataFrame
     groups: NDArray[np.object_]
-    second: Run | None
-    other: Run | None
+    second: RecordedRun | None
+    other: RecordedRun | None
     colour: str
 
 
-def select(run: Run, second: Run | None) -> EvolutionView:
+def select(run: RecordedRun, second: RecordedRun | None) -> EvolutionView:
     """The controls that choose samples, epochs and order. Raises BadRequest where no sample passes the filters."""
     first, last = int(run.epochs[0]), int(run.epochs[-1])
     if first < last:
@@ -96,7 +96,7 @@ def select(run: Run, second: Run | None) -> EvolutionView:
     return EvolutionView(run, part, table, groups[places], second, shared, colour)
 
 
-def _groups(run: Run, table: pd.DataFrame, by: str) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+def _groups(run: RecordedRun, table: pd.DataFrame, by: str) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
     """For each sample the number of its group, which orders the groups, and the group's name."""
     if not by:
         return np.zeros(len(table), int), np.full(len(table), "", dtype=object)
@@ -109,7 +109,7 @@ def _groups(run: Run, table: pd.DataFrame, by: str) -> tuple[NDArray[np.int64], 
     return band, np.array([f"{BANDS[number]}," for number in band], dtype=object)
 
 
-def _mask(run: Run, classes: Sequence[str], which: str) -> NDArray[np.bool_]:
+def _mask(run: RecordedRun, classes: Sequence[str], which: str) -> NDArray[np.bool_]:
     """(N,) Whether a sample passes the filters."""
     mask = np.isin(run.true, [run.classes.index(name) for name in classes]) if classes else np.full(len(run.true), True)
     recorded = run.predicted != MISSING

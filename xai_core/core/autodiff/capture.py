@@ -44,7 +44,7 @@ def _batch_norm_bias(arguments: Mapping[str, Any]) -> Tensor | None:
         return None
     mean: Tensor = arguments["running_mean"]
     var: Tensor = arguments["running_var"]
-    shift = mean * (var + arguments.get("eps", 1e-5)).rsqrt()
+    shift: Tensor = mean * (var + arguments.get("eps", 1e-5)).rsqrt()
     weight: Tensor | None = arguments.get("weight")
     bias: Tensor | None = arguments.get("bias")
     shift = shift if weight is None else shift * weight

@@ -12,6 +12,7 @@ Definitions, over the epochs that are looked at and in which the sample was reco
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ MISSING = -1
 
 
 @dataclass(frozen=True)
-class Run:
+class RecordedRun:
     """One training as it was recorded.
 
     epochs      (E,) the recorded epochs, ascending; numbers may be missing between them
@@ -52,7 +53,7 @@ class Run:
         holes = float((self.predicted == MISSING).mean())
         return f"{said}; {holes:.1%} of the predictions are missing." if holes else f"{said}."
 
-    def between(self, first: int, last: int) -> "Run":
+    def between(self, first: int, last: int) -> "RecordedRun":
         """The epochs from `first` to `last`, both included. Raises BadRequest where there are none."""
         kept = (self.epochs >= first) & (self.epochs <= last)
         if not kept.any():
@@ -63,7 +64,7 @@ class Run:
         curves = self.curves[self.curves["epoch"].between(first, last)]
         return replace(self, epochs=self.epochs[kept], curves=curves, **parts)
 
-    def rows(self, chosen: NDArray) -> "Run":
+    def rows(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "RecordedRun":
         """Some of the samples, in this order (indices, or a mask)."""
         parts = {name: getattr(self, name)[chosen] for name in ("samples", "true", "predicted", "confidence")}
         return replace(self, **parts)
@@ -80,16 +81,18 @@ class Run:
         """(E,) the share of right predictions among the samples recorded in each epoch."""
         valid = self.predicted != MISSING
         right = ((self.predicted == self.true[:, None]) & valid).sum(0)
-        return np.divide(right, valid.sum(0), out=np.full(len(self.epochs), np.nan), where=valid.any(0))
+        shares: NDArray[np.float64] = np.full(len(self.epochs), np.nan)
+        np.divide(right, valid.sum(0), out=shares, where=valid.any(0))
+        return shares
 
 
-def verdicts(run: Run) -> Run:
+def verdicts(run: RecordedRun) -> RecordedRun:
     """The same run with two classes, 'right' and 'wrong', in place of its own: all samples are truly 'right'."""
     judged = np.where(run.predicted == MISSING, MISSING, (run.predicted != run.true[:, None]).astype(int))
     return replace(run, classes=("right", "wrong"), true=np.zeros_like(run.true), predicted=judged)
 
 
-def measures(run: Run) -> pd.DataFrame:
+def measures(run: RecordedRun) -> pd.DataFrame:
     """A row for each sample: `frequency`, `changes`, `variability` (a share), `distinct` (the count), `misclassification`,
     and the recorded `epochs`."""
     valid = run.predicted != MISSING
@@ -103,8 +106,9 @@ def measures(run: Run) -> pd.DataFrame:
     distinct = (new & (ordered != MISSING)).sum(1)
     wrong = (valid & (run.predicted != run.true[:, None])).sum(1)
 
-    def share(part: NDArray, of: NDArray) -> NDArray[np.float64]:
-        return np.divide(part, of, out=np.full(len(part), np.nan), where=of > 0)
+    def share(part: NDArray[np.int64], of: NDArray[np.int64]) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = np.full(len(part), np.nan)
+        return np.divide(part, of, out=shares, where=of > 0)
 
     return pd.DataFrame(
         {
@@ -133,7 +137,7 @@ class Groups:
     share: NDArray[np.float64]
 
 
-def rows_of(count: int, most: int, of: NDArray | None = None) -> NDArray[np.int64]:
+def rows_of(count: int, most: int, of: NDArray[Any] | None = None) -> NDArray[np.int64]:
     """Where groups of neighbours begin, and the end: about `most` of equal size; up to `most` samples, one for each.
     With `of` (N,) no group mixes its values, which may make a few more."""
     size = max(1, -(-count // most))
@@ -143,7 +147,7 @@ def rows_of(count: int, most: int, of: NDArray | None = None) -> NDArray[np.int6
     return np.array([*starts, count], dtype=np.int64)
 
 
-def grouped(run: Run, starts: NDArray[np.int64]) -> Groups:
+def grouped(run: RecordedRun, starts: NDArray[np.int64]) -> Groups:
     """What the samples of each group were given, from one of `starts` to the next."""
     predicted = np.full((len(starts) - 1, len(run.epochs)), MISSING)
     share = np.zeros(predicted.shape)
@@ -157,7 +161,7 @@ def grouped(run: Run, starts: NDArray[np.int64]) -> Groups:
     return Groups(starts, predicted, share)
 
 
-def together(one: Run, other: Run) -> tuple[Run, Run]:
+def together(one: RecordedRun, other: RecordedRun) -> tuple[RecordedRun, RecordedRun]:
     """Both runs on the samples and epochs that they share, with the same classes. Raises BadRequest without any."""
     known = set(other.samples.tolist())
     samples = [name for name in one.samples.tolist() if name in known]
@@ -168,7 +172,7 @@ def together(one: Run, other: Run) -> tuple[Run, Run]:
     return _as_shared(one, samples, epochs, classes), _as_shared(other, samples, epochs, classes)
 
 
-def _as_shared(run: Run, samples: Sequence[str], epochs: NDArray, classes: tuple[str, ...]) -> Run:
+def _as_shared(run: RecordedRun, samples: Sequence[str], epochs: NDArray[np.int64], classes: tuple[str, ...]) -> RecordedRun:
     place = {name: index for index, name in enumerate(run.samples.tolist())}
     rows = np.array([place[name] for name in samples])
     columns = np.searchsorted(run.epochs, epochs)

@@ -4,13 +4,14 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.training.dynamics.analysis import MISSING, Run
+from xai_core.training.dynamics.analysis import MISSING, RecordedRun
 from xai_core.training.dynamics.recorder import COLUMNS, CURVES
 
 SUFFIXES = (".parquet", ".csv", ".json")
@@ -35,7 +36,7 @@ def find_run(name: str) -> Path:
     return known[name]
 
 
-def read_run(data: bytes, name: str) -> Run:
+def read_run(data: bytes, name: str) -> RecordedRun:
     """A run from a file's bytes: the table that RunRecorder writes (Parquet or CSV), a wide CSV, or InstanceFlow's JSON.
 
     Raises BadRequest with what is wrong.
@@ -56,7 +57,7 @@ def read_run(data: bytes, name: str) -> Run:
     return from_table(title, table if set(COLUMNS) - {"confidence"} <= set(table) else _long(name, table))
 
 
-def from_table(title: str, table: pd.DataFrame) -> Run:
+def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
     """A run from a table as `dynamics` describes it; `confidence` and the curves may be missing. Raises BadRequest."""
     if not len(table):
         raise BadRequest(f"{title} has no rows: the run has recorded nothing yet.")
@@ -90,7 +91,7 @@ def from_table(title: str, table: pd.DataFrame) -> Run:
     if "confidence" in table:
         confidence[row, column] = pd.to_numeric(table["confidence"], errors="coerce")
     curves = table.groupby(epoch.astype(int))[[name for name in CURVES if name in table]].first().reset_index(names="epoch")
-    return Run(title, tuple(classes), epochs, np.asarray(samples, dtype=str), true, predicted, confidence, curves)
+    return RecordedRun(title, tuple(classes), epochs, np.asarray(samples, dtype=str), true, predicted, confidence, curves)
 
 
 def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +110,7 @@ def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return long.assign(epoch=long["epoch"].map(epochs)).rename(columns={sample: "sample", true: "true"})
 
 
-def _from_json(title: str, given: dict) -> Run:
+def _from_json(title: str, given: dict[str, Any]) -> RecordedRun:
     """InstanceFlow's format: `labels`, `instances` (`id`, `actual`), `epochs` (`id`, `classifications`: one label's index
     for each instance)."""
     try:
@@ -130,4 +131,4 @@ def _from_json(title: str, given: dict) -> Run:
     order = np.argsort(numbers)
     curves = pd.DataFrame({"epoch": np.array(numbers)[order]})
     confidence = np.full(predicted.shape, np.nan, np.float32)
-    return Run(title, classes, np.array(numbers)[order], samples, true, predicted[:, order], confidence, curves)
+    return RecordedRun(title, classes, np.array(numbers)[order], samples, true, predicted[:, order], confidence, curves)

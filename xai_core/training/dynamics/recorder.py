@@ -44,7 +44,7 @@ class RunRecorder:
         self._epochs: dict[int, pd.DataFrame] = {}
         if self.path.exists():
             read = pd.read_parquet if self.path.suffix == ".parquet" else pd.read_csv
-            self._epochs = {int(epoch): part for epoch, part in read(self.path).groupby("epoch")}
+            self._epochs = {int(part["epoch"].iloc[0]): part for _, part in read(self.path).groupby("epoch")}
 
     def record(
         self,
