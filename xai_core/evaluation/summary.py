@@ -1,4 +1,4 @@
-"""From the rows of a run to what is read: means with intervals, what beats the controls, best and worst pictures."""
+"""Summaries of a run's rows: means with intervals, comparisons with the controls, best and worst pictures, groups."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,6 +16,7 @@ DIRECTED = ("higher", "lower")
 
 
 def is_control(method: str) -> bool:
+    """Whether this is the name of a control map in the column of methods."""
     return method.startswith(CONTROL)
 
 
@@ -30,9 +31,9 @@ def values(frame: pd.DataFrame, model: str, metric: str, methods: Sequence[str] 
 
 
 def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
-    """One line for each model, metric and method: `mean`, `low`, `high`, `n`, `missing` pictures without a value, `rank`
-    (1 is best; NaN for metrics without a direction), and `beats`: whether it beats every control (None where that cannot be
-    said: a control itself, no direction, no controls)."""
+    """One line for each model, metric and method: `mean`, `low`, `high`, `n`, `missing` (pictures without a value), `rank`
+    (1 is best; NaN for metrics without a direction), and `beats`: whether it beats every control (None where that is not
+    defined or cannot be shown: a control itself, no direction, no controls, few pictures)."""
     lines = []
     for model in frame.model.unique():
         for metric in frame.metric[frame.model == model].unique():
@@ -41,13 +42,13 @@ def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed:
             controls = [name for name in table.columns if is_control(name)]
             beats = significance.beats_all(table, controls, direction) if direction and controls else {}
             means = significance.estimates(table, seed)
-            order = significance.oriented(pd.Series({name: one.value for name, one in means.items()}), direction)
-            place = order.rank(ascending=False, method="min") if direction in DIRECTED else order * np.nan
-            for name, one in means.items():
+            order = pd.Series({name: mean.value for name, mean in means.items()}) * (-1 if direction == "lower" else 1)
+            rank = order.rank(ascending=False, method="min") if direction in DIRECTED else order * np.nan
+            for name, mean in means.items():
                 lines.append(
                     {
-                        "model": model, "metric": metric, "method": name, "mean": one.value, "low": one.low,
-                        "high": one.high, "n": one.n, "missing": len(table) - one.n, "rank": place[name],
+                        "model": model, "metric": metric, "method": name, "mean": mean.value, "low": mean.low,
+                        "high": mean.high, "n": mean.n, "missing": len(table) - mean.n, "rank": rank[name],
                         "beats": beats.get(name), "control": is_control(name), "direction": direction,
                     }
                 )  # fmt: skip
@@ -55,13 +56,13 @@ def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed:
 
 
 def comparisons(frame: pd.DataFrame, model: str, metric: str, direction: str, methods: Sequence[str]) -> list[Difference]:
-    """Every two of the methods on one model and metric: see `statistics.differences`."""
+    """Every two of the methods on one model and metric: see `significance.differences`."""
     return significance.differences(values(frame, model, metric, methods), direction)
 
 
 def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, direction: str, count: int) -> pd.DataFrame:
-    """The pictures on which a method does best and worst: rows of the run with a column `end`, "best" or "worst" (highest
-    and lowest, for a metric without a direction), the extreme ones first; none twice."""
+    """The `count` best and `count` worst pictures of a method, none twice: rows of the run with a column `end`, "best" or
+    "worst" ("highest" or "lowest" for a metric without a direction), the most extreme first."""
     rows = frame[(frame.model == model) & (frame.metric == metric) & (frame.method == method)].dropna(subset="value")
     rows = rows.sort_values("value", ascending=direction == "lower")
     best = rows.head(min(count, -(-len(rows) // 2)))
@@ -71,22 +72,23 @@ def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, directio
 
 
 def mean_curves(curves: pd.DataFrame, methods: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. Pictures whose
-    curves have other points (other sizes) are read between their own at those of the first."""
-    found = {}
+    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. All curves are
+    interpolated linearly at the points of the first (pictures of other sizes have other points)."""
+    means = {}
     for method in methods:
         of_method = curves[curves.method == method]
         if len(of_method):
             x = np.asarray(of_method.curve_x.iloc[0], float)
             every = [np.interp(x, *pair) for pair in zip(of_method.curve_x, of_method.curve_y, strict=True)]
-            found[method] = np.stack([x, np.mean(every, 0)], 1)
-    return found
+            means[method] = np.stack([x, np.mean(every, 0)], 1)
+    return means
 
 
 def between_metrics(
     frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], model: str, methods: Sequence[str], names: Sequence[str]
 ) -> dict[tuple[str, str], Estimate]:
-    """How far metrics agree on the order of methods on one model: see `rankings.agreement`."""
+    """How far metrics agree on the order of methods on one model: see `ranking.agreement`. Metrics without a direction are
+    left out."""
     tables = {
         name: significance.oriented(values(frame, model, name, methods), metrics[name]["direction"])
         for name in names
@@ -104,18 +106,19 @@ def between_models(
 
 
 def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Methods by groups of models ("Supervised" and so on): `group`, `method`, `value`, `low`, `high`, `n`, `models`.
+    """One line for each group of models ("Supervised" and so on) and method: `group`, `method`, `value`, `low`, `high`,
+    `n`, `models`. `groups` gives the group of each model.
 
-    A picture's value in a group is its mean over the group's models; the interval is over pictures, for these very models.
+    A picture's value in a group is its mean over the group's models; the interval is over pictures, for these models.
     """
     lines = []
     for group in dict.fromkeys(groups.values()):
-        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        tables = [values(frame, name, metric, methods) for name, its_group in groups.items() if its_group == group]
         tables = [table for table in tables if len(table)]
         if tables:
             mean = pd.concat(tables).groupby(level=0).mean()
-            for method, one in significance.estimates(mean).items():
-                lines.append({"group": group, "method": method, **one._asdict(), "models": len(tables)})
+            for method, estimate in significance.estimates(mean).items():
+                lines.append({"group": group, "method": method, **estimate._asdict(), "models": len(tables)})
     return pd.DataFrame(lines)
 
 
@@ -126,8 +129,8 @@ def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, 
         raise BadRequest("Two groups of models are needed: supervised, self-supervised or untrained ones.")
     sides = []
     for group in names[:2]:
-        tables = [values(frame, name, metric, methods) for name, one in groups.items() if one == group]
+        tables = [values(frame, name, metric, methods) for name, its_group in groups.items() if its_group == group]
         sides.append(pd.concat(tables).groupby(level=0).mean().add_suffix(f" on {group}"))
     both = pd.concat(sides, axis=1)
-    pairs = [tuple(f"{method} on {group}" for group in names[:2]) for method in methods]
+    pairs = [(f"{method} on {names[0]}", f"{method} on {names[1]}") for method in methods]
     return significance.differences(both, "higher", [pair for pair in pairs if set(pair) <= set(both.columns)])
