@@ -33,6 +33,7 @@ from xai_core.analysis.prefetch import Decoder, Unreadable
 from xai_core.core import part_store, runtime
 from xai_core.core.errors import BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
+from xai_core.core.settings import PROGRAM
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import Matching, match_classes
@@ -282,7 +283,7 @@ def settings_of(path: Path) -> dict[str, Any]:
     except (OSError, pa.ArrowException, ValueError):
         settings = None
     if not isinstance(settings, dict):
-        raise BadRequest(f"{path} is no file of predictions; write one with: python -m xai_core classify.")
+        raise BadRequest(f"{path} is no file of predictions; write one with: {PROGRAM} classify.")
     return settings
 
 

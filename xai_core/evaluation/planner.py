@@ -14,6 +14,7 @@ from xai_core.attribution.explain import request_for
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, check_options, options_of
+from xai_core.core.settings import PROGRAM
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.evaluation.store import Cell
@@ -142,7 +143,7 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
     if not settings.fitting(model):
         raise BadRequest(f"None of these methods fits {model.title}.")
     if not model.has_classifier:
-        raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it (python -m xai_core probe).")
+        raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it ({PROGRAM} probe).")
     if settings.target not in (PREDICTED, LABEL):
         blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
         _, question, images = request_for(model, [blank], target=settings.target).activate()

@@ -39,7 +39,7 @@ def import_own(card: Path) -> str:
     if isinstance(own, BadCard):
         raise own
     if own.base:
-        raise BadRequest("A linear probe is not taken in here: train it with `python -m xai_core probe`.")
+        raise BadRequest(f"A linear probe is not taken in here: train it with `{settings.PROGRAM} probe`.")
     (checkpoint,) = own.checkpoints
     files = [path for path in sorted(card.parent.iterdir()) if path != card]
     source = card.parent / checkpoint.files[0].name

@@ -13,6 +13,7 @@ from xai_core.app.methods.tiles import Explanations
 from xai_core.app.shared import display, explanations, loaded_models, progress
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import settings
 from xai_core.core.errors import XaiError
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation import agreement as map_agreement
@@ -160,7 +161,7 @@ def downloads(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -
     )  # fmt: skip
     st.caption(
         "The sheet shows every map with its scale. The JSON file holds every setting, the score of the quick deletion check "
-        "and, if it was computed, the sanity check. The same on the command line: `python -m xai_core compare --sanity`."
+        f"and, if it was computed, the sanity check. The same on the command line: `{settings.PROGRAM} compare --sanity`."
     )
 
 

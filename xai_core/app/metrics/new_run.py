@@ -60,7 +60,7 @@ class NewRun:
             "out": self.out,
         }  # fmt: skip
         words = " ".join(f"--{name} {shlex.quote(str(value))}" for name, value in options.items())
-        return f"python -m xai_core evaluate {shlex.quote(str(self.source))} {words}"
+        return f"{settings.PROGRAM} evaluate {shlex.quote(str(self.source))} {words}"
 
 
 def folder() -> Path:

@@ -24,7 +24,7 @@ from xai_core.evaluation.summary import CONTROL
 FOLLOW_SECONDS = 5
 MADE = "made"  # the folder of the runs that are started on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
-COMMAND = "python -m xai_core evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200 --out data/runs/mine"
+COMMAND = f"{settings.PROGRAM} evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200"
 
 
 Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of change in nanoseconds of every part
@@ -120,7 +120,9 @@ def choose() -> OpenedRun | None:
     every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
     folders = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not folders:
-        st.info(f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {COMMAND}")
+        st.info(
+            f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {COMMAND} --out {settings.new_runs_folder() / 'mine'}"
+        )
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Run", list(folders), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)

@@ -27,6 +27,7 @@ from xai_core.app.metrics.opened_run import (
 from xai_core.app.shared import cache, display
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import ranking, significance, summary
@@ -367,7 +368,7 @@ def groups(opened: OpenedRun) -> None:
     if len(kinds) < 2:
         st.info(
             "All of these models are of one group. To compare self-supervised with supervised ones, evaluate a model of the "
-            "other group into the same folder: `--models` takes every id that `python -m xai_core models` lists."
+            f"other group into the same folder: `--models` takes every id that `{settings.PROGRAM} models` lists."
         )
         return
     differences = summary.between_groups(opened.table, group_of, metric, methods)
