@@ -120,9 +120,8 @@ def choose() -> OpenedRun | None:
     every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
     folders = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not folders:
-        st.info(
-            f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {COMMAND} --out {settings.new_runs_folder() / 'mine'}"
-        )
+        command = f"{COMMAND} --out {settings.new_runs_folder() / 'mine'}"
+        st.info(f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {command}")
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.selectbox("Run", list(folders), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)
