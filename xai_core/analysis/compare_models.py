@@ -1,8 +1,8 @@
-"""Several networks before the same picture: what each says, where each looks, and where they differ.
+"""Compare several networks on the same picture: their predictions, their maps, and where these differ.
 
-Networks are taken in turn: what is kept of each is its predictions and its map, so that any number of them need the memory
-of one. Maps of different networks have different units (a logit of one is not a logit of another); where two are set
-against each other, each is divided by its own largest magnitude first.
+Networks are loaded one after the other, and only their predictions and maps are kept, so that any number of them needs the
+memory of one. Maps of different networks have different units (a logit of one is not a logit of another); where two are
+compared, each is divided by its own largest magnitude first.
 """
 
 import itertools
@@ -32,8 +32,8 @@ SHOWN = 112  # cells a side of a difference map
 
 @dataclass(frozen=True)
 class Answer:
-    """What one network says about a picture: its most probable classes (none where it has no classifier), its map or why
-    there is none, and the bytes of its parameters."""
+    """One network's result for a picture: its most probable classes (none where it has no classifier), its map or the reason
+    why there is none, and the size of its parameters in bytes."""
 
     model: str
     title: str
@@ -54,8 +54,8 @@ def ask_model(
     **options: Any,
 ) -> Answer:
     """One network's answer. `target` is a class by index, WordNet id or name, found by name in this network's own list; None
-    is its own top class. With a `reference` picture the question is the similarity to it instead, which every network can
-    answer, with classes or without. A refusal is kept as the answer's `explanation`.
+    is its own top class. With a `reference` picture the target is the similarity to it instead, which every network has,
+    with classes or without. An error of this project is stored as the answer's `explanation`. `options` are the method's.
     """
     predictions: tuple[Prediction, ...] = ()
     try:
@@ -63,11 +63,13 @@ def ask_model(
         if model.has_classifier:
             logits = model.outputs(stack([prepared], model.device)).logits[0]
             predictions = tuple(model.predictions(logits, TOP))
-        asked = SimilarityTo(model.embed(reference)) if reference is not None else target
-        found: Explanation | XaiError = explain(model, image, method, target=asked, seed=seed, track=track, **options)
+        explained_target = target if reference is None else SimilarityTo(model.embed(reference))
+        explanation: Explanation | XaiError = explain(
+            model, image, method, target=explained_target, seed=seed, track=track, **options
+        )
     except XaiError as error:
-        found = error
-    return Answer(model.id, model.title, predictions, found, model.nbytes)
+        explanation = error
+    return Answer(model.id, model.title, predictions, explanation, model.nbytes)
 
 
 def ask_models(
@@ -75,14 +77,22 @@ def ask_models(
     image: Picture,
     method: str,
     *,
+    target: int | str | None = None,
+    reference: Picture | None = None,
+    seed: int = 0,
     load: Callable[[str], ExplainableModel] = load_model,
-    **asked: Any,
+    track: Track = iter,
+    **options: Any,
 ) -> Iterator[Answer]:
-    """`ask_model` for each network by its id, loaded by `load` when its turn comes. One that cannot be loaded says why."""
+    """`ask_model` for each network by its id, loaded by `load` when its turn comes. The answer of a network that cannot be
+    loaded holds the reason. Raises UnknownName for a method that does not exist."""
     find_method(method)
     for id in models:
         model = _loaded(id, load)
-        yield Answer(id, id, (), model) if isinstance(model, XaiError) else ask_model(model, image, method, **asked)
+        if isinstance(model, XaiError):
+            yield Answer(id, id, (), model)
+        else:
+            yield ask_model(model, image, method, target=target, reference=reference, seed=seed, track=track, **options)
 
 
 def _loaded(id: str, load: Callable[[str], ExplainableModel]) -> ExplainableModel | XaiError:
@@ -93,37 +103,39 @@ def _loaded(id: str, load: Callable[[str], ExplainableModel]) -> ExplainableMode
 
 
 def explained(answers: Sequence[Answer]) -> list[Answer]:
-    """Those that have a map."""
-    return [one for one in answers if isinstance(one.explanation, Explanation)]
+    """The answers that have a map."""
+    return [answer for answer in answers if isinstance(answer.explanation, Explanation)]
 
 
 def same_top(answers: Sequence[Answer]) -> float:
     """The share of pairs of networks whose most probable classes have the same name, in [0, 1]; NaN below two."""
-    tops = [one.predictions[0].name for one in answers if one.predictions]
+    tops = [answer.predictions[0].name for answer in answers if answer.predictions]
     pairs = list(itertools.combinations(tops, 2))
     return float(np.mean([a == b for a, b in pairs])) if pairs else float("nan")
 
 
 def shared_top(answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """(n, n): how many of their five most probable classes two networks have in common by name, as a share; NaN without
-    classes."""
-    found = np.full((len(answers), len(answers)), np.nan)
-    for i, j in itertools.product(range(len(answers)), repeat=2):
-        first, second = ({one.name for one in answers[place].predictions} for place in (i, j))
+    """(n, n): the share of their five most probable classes that two networks have in common by name, in [0, 1]; NaN for a
+    network without classes."""
+    shares = np.full((len(answers), len(answers)), np.nan)
+    classes = [{prediction.name for prediction in answer.predictions} for answer in answers]
+    for (i, first), (j, second) in itertools.product(enumerate(classes), repeat=2):
         if first and second:
-            found[i, j] = len(first & second) / max(len(first), len(second))
-    return found
+            shares[i, j] = len(first & second) / max(len(first), len(second))
+    return shares
 
 
 def difference(a: Explanation, b: Explanation) -> Explanation:
     """a - b over the part of the picture that both networks saw, each divided by its largest magnitude there: (112, 112),
     signed, in [-2, 2]. Positive is where a puts more weight. A map without evidence counts as zero."""
     box = common_box([a, b])
-    maps = [one.within(box, (SHOWN, SHOWN)) for one in (a, b)]
-    first, second = (grid / (np.abs(grid).max() or 1.0) for grid in maps)
-    words = {"title": f"{a.model} minus {b.model}", "model": f"{a.model}, {b.model}", "weights": f"{a.weights}, {b.weights}"}
+    maps = [explanation.within(box, (SHOWN, SHOWN)) for explanation in (a, b)]
+    first, second = (heatmap / (np.abs(heatmap).max() or 1.0) for heatmap in maps)
     return replace(
         a,
+        title=f"{a.model} minus {b.model}",
+        model=f"{a.model}, {b.model}",
+        weights=f"{a.weights}, {b.weights}",
         heatmap=(first - second).astype(np.float32),
         signed=True,
         box=box,
@@ -133,13 +145,12 @@ def difference(a: Explanation, b: Explanation) -> Explanation:
         error=None,
         facts={},
         seconds=a.seconds + b.seconds,
-        **words,
     )
 
 
 def mean_agreement(answers: Sequence[Answer]) -> float:
     """Mean rank correlation over all pairs of maps, in [-1, 1]; NaN below two maps."""
-    maps = [one.explanation for one in explained(answers)]
+    maps = [answer.explanation for answer in answers if isinstance(answer.explanation, Explanation)]
     if len(maps) < 2:
         return float("nan")
     pairs = agreement(maps)[np.triu_indices(len(maps), 1)]
@@ -148,16 +159,16 @@ def mean_agreement(answers: Sequence[Answer]) -> float:
 
 def row(name: str, answers: Sequence[Answer]) -> dict[str, Any]:
     """One picture as a line of a table: each network's top class and probability, and how far classes and maps agree."""
-    found: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "picture": name,
         "map agreement": mean_agreement(answers),
         "same top class": same_top(answers),
     }
-    for one in answers:
-        best = one.predictions[0] if one.predictions else None
-        found[one.model] = first_name(best.name) if best else None
-        found[f"{one.model} probability"] = best.probability if best else None
-    return found
+    for answer in answers:
+        best = answer.predictions[0] if answer.predictions else None
+        cells[answer.model] = first_name(best.name) if best else None
+        cells[f"{answer.model} probability"] = best.probability if best else None
+    return cells
 
 
 def compare_on(
@@ -165,24 +176,29 @@ def compare_on(
     pictures: Mapping[str, Picture | Path],
     method: str,
     *,
+    target: int | str | None = None,
+    reference: Picture | None = None,
+    seed: int = 0,
     load: Callable[[str], ExplainableModel] = load_model,
     track: Track = iter,
-    **asked: Any,
+    **options: Any,
 ) -> list[dict[str, Any]]:
     """`row` for each of many pictures, the one whose maps differ most first. Each network goes over all pictures before the
-    next is loaded. A network that cannot be loaded, and a picture that cannot be read, leave empty cells."""
+    next is loaded. A network that cannot be loaded, and a picture that cannot be read, leave empty cells. `track` wraps the
+    list of all (network, picture)."""
     answers: dict[str, list[Answer]] = {name: [] for name in pictures}
-    work = [(id, name) for id in models for name in pictures]
-    held: tuple[str, ExplainableModel | XaiError] | None = None
-    for id, name in track(work):
-        if held is None or held[0] != id:
-            held = None  # before the next one is loaded
-            held = (id, _loaded(id, load))
-        if isinstance(held[1], XaiError):
-            answers[name].append(Answer(id, id, (), held[1]))
+    loaded: tuple[str, ExplainableModel | XaiError] | None = None
+    for id, name in track([(id, name) for id in models for name in pictures]):
+        if loaded is None or loaded[0] != id:
+            loaded = None  # before the next one is loaded
+            loaded = (id, _loaded(id, load))
+        model, image = loaded[1], pictures[name]
+        if isinstance(model, XaiError):
+            answers[name].append(Answer(id, id, (), model))
         else:
-            image = pictures[name]
-            found = ask_model(held[1], str(image) if isinstance(image, Path) else image, method, **asked)
-            answers[name].append(replace(found, model=id))
-    rows = [row(name, found) for name, found in answers.items()]
-    return sorted(rows, key=lambda one: (np.isnan(one["map agreement"]), one["map agreement"]))
+            file = str(image) if isinstance(image, Path) else image
+            answer = ask_model(model, file, method, target=target, reference=reference, seed=seed, **options)
+            answers[name].append(replace(answer, model=id))
+        del model  # the last reference to the network when the next one is loaded
+    rows = [row(name, of_picture) for name, of_picture in answers.items()]
+    return sorted(rows, key=lambda cells: (np.isnan(cells["map agreement"]), cells["map agreement"]))

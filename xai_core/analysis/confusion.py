@@ -1,4 +1,4 @@
-"""Where a classifier goes wrong: the confusion matrix and what is read from it.
+"""Errors of a classifier: the confusion matrix and the statistics that follow from it.
 
 A table of predictions is a DataFrame with one row for each picture: `path`, `true` (its class), `predicted`,
 `confidence` (softmax probability of the predicted class, in [0, 1]) and `margin` (that minus the next class's).
@@ -17,7 +17,7 @@ OTHERS = "(other classes)"
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts[i, j] pictures of class `classes[i]` were called `classes[j]`."""
+    """counts[i, j] pictures of class `classes[i]` were predicted as `classes[j]`."""
 
     counts: NDArray[np.int64]
     classes: tuple[str, ...]
@@ -26,14 +26,16 @@ class Confusion:
     def rates(self) -> NDArray[np.float64]:
         """Each row divided by its sum, in [0, 1]; NaN in rows without pictures."""
         totals = self.counts.sum(1, keepdims=True)
-        return np.divide(self.counts, totals, out=np.full(self.counts.shape, np.nan), where=totals > 0)
+        rates: NDArray[np.float64] = np.divide(self.counts, totals, out=np.full(self.counts.shape, np.nan), where=totals > 0)
+        return rates
 
     @property
     def accuracy(self) -> float:
-        """The share of right predictions, in [0, 1]; NaN without pictures."""
+        """The share of correct predictions, in [0, 1]; NaN without pictures."""
         return float(np.trace(self.counts) / self.counts.sum()) if self.counts.sum() else float("nan")
 
     def ordered(self, order: Sequence[int]) -> "Confusion":
+        """The matrix with rows and columns in another order of the classes, or of some of them."""
         return Confusion(self.counts[np.ix_(order, order)], tuple(self.classes[index] for index in order))
 
 
@@ -45,24 +47,24 @@ def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> Conf
     return Confusion(metrics.confusion_matrix(table["true"], table["predicted"], labels=list(known)), known)
 
 
-def by_confusion(found: Confusion) -> list[int]:
-    """The order of classes in which those with the most errors, as the true or as the wrong class, come first."""
-    wrong = found.counts - np.diag(np.diag(found.counts))
-    return np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable").tolist()
+def by_confusion(matrix: Confusion) -> list[int]:
+    """The order of classes by their number of errors, as the true or as the predicted class, most first."""
+    wrong = matrix.counts - np.diag(np.diag(matrix.counts))
+    return [int(index) for index in np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")]
 
 
-def worst_classes(found: Confusion, most: int) -> Confusion:
+def worst_classes(matrix: Confusion, most: int) -> Confusion:
     """At most `most` rows and columns: the classes with the most errors, the rest summed up as '(other classes)'."""
-    if len(found.classes) <= most:
-        return found
-    order = by_confusion(found)
-    kept, rest = order[: most - 1], order[most - 1 :]
+    if len(matrix.classes) <= most:
+        return matrix
+    order = by_confusion(matrix)
+    worst, rest = order[: most - 1], order[most - 1 :]
     counts = np.zeros((most, most), np.int64)
-    counts[:-1, :-1] = found.counts[np.ix_(kept, kept)]
-    counts[:-1, -1] = found.counts[np.ix_(kept, rest)].sum(1)
-    counts[-1, :-1] = found.counts[np.ix_(rest, kept)].sum(0)
-    counts[-1, -1] = found.counts[np.ix_(rest, rest)].sum()
-    return Confusion(counts, (*(found.classes[index] for index in kept), OTHERS))
+    counts[:-1, :-1] = matrix.counts[np.ix_(worst, worst)]
+    counts[:-1, -1] = matrix.counts[np.ix_(worst, rest)].sum(1)
+    counts[-1, :-1] = matrix.counts[np.ix_(rest, worst)].sum(0)
+    counts[-1, -1] = matrix.counts[np.ix_(rest, rest)].sum()
+    return Confusion(counts, (*(matrix.classes[index] for index in worst), OTHERS))
 
 
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +79,7 @@ def per_class(table: pd.DataFrame) -> pd.DataFrame:
 
 def most_confused(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:
     """The pairs of true and predicted class that are confused most: `pictures`, `share` of the true class, and the mean
-    confidence in the wrong answer."""
+    `confidence` in the wrong prediction."""
     wrong = table[table["true"] != table["predicted"]]
     if not len(wrong):
         return pd.DataFrame(columns=["true", "predicted", "pictures", "share", "confidence"])
@@ -107,16 +109,16 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
         }
         for index in np.unique(place)
     ]
-    found = pd.DataFrame(rows, columns=["low", "high", "confidence", "accuracy", "pictures"])
+    diagram = pd.DataFrame(rows, columns=["low", "high", "confidence", "accuracy", "pictures"])
     if not len(table):
-        return found, float("nan")
-    gap = (found["accuracy"] - found["confidence"]).abs()
-    return found, float((gap * found["pictures"]).sum() / found["pictures"].sum())
+        return diagram, float("nan")
+    gap = (diagram["accuracy"] - diagram["confidence"]).abs()
+    return diagram, float((gap * diagram["pictures"]).sum() / diagram["pictures"].sum())
 
 
 def changed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Pictures of both tables on which two models differ, by `path`: `true`, `first`, `second`, and what it means for the
-    second: 'mended', 'broken', or 'wrong otherwise'."""
+    """Pictures of both tables that two models predict differently: `path`, `true`, the predictions `first` and `second`, and
+    the `change`: 'mended' (only the second is correct), 'broken' (only the first is), or 'wrong otherwise'."""
     both = first.merge(second[["path", "predicted"]], on="path", suffixes=("", "_second"))
     both = both[both["predicted"] != both["predicted_second"]]
     mended, broken = both["predicted_second"] == both["true"], both["predicted"] == both["true"]

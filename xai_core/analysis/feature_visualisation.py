@@ -1,6 +1,6 @@
-"""Pictures made from nothing but a network: what excites it, and what a stage of it still knows of a picture.
+"""Pictures optimised for a network: feature visualisation (what activates it) and inversion (what a stage of it retains).
 
-Each function is a generator of snapshots, one after every step: whoever runs it can show the picture as it grows, and stop.
+Each function is a generator that yields a snapshot after every step, so that the caller can show the progress, and stop.
 Pictures are RGB in [0, 1]; only they are changed, never the network.
 """
 
@@ -20,13 +20,15 @@ from xai_core.explanation.similarity import COSINE
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.zoo.catalog import CARDS
 
+Objective = Callable[[Tensor], Tensor]  # pictures (n, 3, H, W) -> values (n,)
+
 REGULARISATIONS = ("blur", "l2", "total variation", "none")
 SMALLEST = 32  # pixels of an octave's shorter side: below that, five halvings leave nothing
 ALPHA = 6  # of the norm that keeps colours from running to their limits
 
 
 class Snapshot(NamedTuple):
-    """Step `number` of `total`: the picture (3, H, W) so far, and the value of what is climbed or descended."""
+    """Step `number` of `total`: the picture (3, H, W) so far, and the value of the objective."""
 
     number: int
     total: int
@@ -67,19 +69,18 @@ def visualise_features(
         raise UnknownName("regularisation", regularisation, REGULARISATIONS)
     if not (octaves >= 1 and scale > 1 and iterations >= 1 and step > 0 and weight >= 0):
         raise BadRequest("Octaves and iterations are at least 1, the scale is more than 1, step and weight are positive.")
-    cut, objective = model.network.cut_name(depth), _similarity(model, reference) if reference is not None else None
-    climbed = objective or (
-        lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
-    )
-    return _ascent(model, climbed, _start(model, start, seed), octaves, scale, iterations, step, regularisation, weight)
+    cut = model.network.cut_name(depth)
+    objective = _norm(model, cut) if reference is None else _similarity(model, reference)
+    first = _start(model, start, seed)
+    return _ascent(model, objective, first, octaves, scale, iterations, step, regularisation, weight)
 
 
-def _similarity(model: ExplainableModel, reference: Picture) -> Callable[[Tensor], Tensor]:
-    wanted = model.embed(reference)
-    return lambda pictures: COSINE(model.network.outputs(_fitting(model, pictures)).embedding, wanted)
+def _similarity(model: ExplainableModel, reference: Picture) -> Objective:
+    embedding = model.embed(reference)
+    return lambda pictures: COSINE(model.network.outputs(_fitting(model, pictures)).embedding, embedding)
 
 
-def _norm(model: ExplainableModel, cut: str) -> Callable[[Tensor], Tensor]:
+def _norm(model: ExplainableModel, cut: str) -> Objective:
     return lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
 
 
@@ -90,27 +91,40 @@ def _fitting(model: ExplainableModel, pictures: Tensor) -> Tensor:
     return pictures if fits else F.interpolate(pictures, size, mode="bilinear", align_corners=False)
 
 
-def _start(model: ExplainableModel, given: Picture | None, seed: int) -> Tensor:
+def _start(model: ExplainableModel, picture: Picture | None, seed: int) -> Tensor:
     """(1, 3, H, W) on the model's device."""
-    if given is not None:
-        return stack([model.prepare(given)], model.device)
+    if picture is not None:
+        return stack([model.prepare(picture)], model.device)
     side = model.network.input_size or (model.recipe.input_size,) * 2
     noise = runtime.normal_draw(seed, 0, (1, 3, *side)).to(model.device)
     return (0.5 + 0.02 * noise).clamp(0, 1)
 
 
 def _sizes(size: tuple[int, int], octaves: int, scale: float) -> list[tuple[int, int]]:
-    """From the smallest to the picture's own; fewer than asked for where they would fall below the smallest."""
-    every = [tuple(max(1, round(side / scale**k)) for side in size) for k in range(octaves)]
-    return [one for one in every if min(one) >= min(SMALLEST, *size)][::-1]
+    """Sizes (height, width) of the octaves, the picture's own last; those below SMALLEST are left out."""
+    height, width = size
+    sizes = [(max(1, round(height / scale**k)), max(1, round(width / scale**k))) for k in range(octaves)]
+    return [octave for octave in sizes if min(octave) >= min(SMALLEST, *size)][::-1]
 
 
-def _ascent(model, climbed, first, octaves, scale, iterations, step, regularisation, weight) -> Iterator[Snapshot]:
-    sizes = _sizes(tuple(first.shape[2:]), octaves, scale)
-    total, added = len(sizes) * iterations, None
+def _ascent(
+    model: ExplainableModel,
+    objective: Objective,
+    first: Tensor,
+    octaves: int,
+    scale: float,
+    iterations: int,
+    step: float,
+    regularisation: str,
+    weight: float,
+) -> Iterator[Snapshot]:
+    height, width = first.shape[2:]
+    sizes = _sizes((height, width), octaves, scale)
+    total = len(sizes) * iterations
+    added: Tensor | None = None  # what the octaves before have changed
 
     def function(pictures: Tensor) -> Tensor:
-        return climbed(pictures) - weight * _PENALTIES[regularisation](pictures)
+        return objective(pictures) - weight * _PENALTIES[regularisation](pictures)
 
     for number, size in enumerate(sizes):
         base = F.interpolate(first, size, mode="bilinear", antialias=True, align_corners=False)
@@ -127,13 +141,14 @@ def _ascent(model, climbed, first, octaves, scale, iterations, step, regularisat
 
 
 def total_variation(pictures: Tensor) -> Tensor:
-    """Sum over pixels and channels of the slope's length, (n,)."""
+    """Total variation of pictures (n, 3, H, W): the sum over pixels and channels of the gradient's length, (n,)."""
     down = F.pad(pictures.diff(dim=2), (0, 0, 0, 1))
     across = F.pad(pictures.diff(dim=3), (0, 1))
-    return (down**2 + across**2 + 1e-8).sqrt().flatten(1).sum(1)
+    lengths: Tensor = (down**2 + across**2 + 1e-8).sqrt()
+    return lengths.flatten(1).sum(1)
 
 
-_PENALTIES: dict[str, Callable[[Tensor], Tensor]] = {
+_PENALTIES: dict[str, Objective] = {
     "blur": lambda pictures: pictures.new_zeros(len(pictures)),
     "none": lambda pictures: pictures.new_zeros(len(pictures)),
     "l2": lambda pictures: (pictures - 0.5).flatten(1).norm(dim=1),
@@ -153,7 +168,7 @@ def invert(
     variation: float = 5e-2,
     seed: int = 0,
 ) -> Iterator[Snapshot]:
-    """Inversion: a picture, begun from noise, whose activations behind a stage equal those of a given one.
+    """Inversion: a picture, optimised from noise, whose activations after a stage equal those of the given `picture`.
 
     loss = |A(x) - A(x0)|^2 / |A(x0)|^2 + alpha mean |2 x - 1|^6 + variation * total variation / number of values
 
@@ -165,20 +180,30 @@ def invert(
     if steps < 1 or not (rate > 0 and 0 <= momentum < 1 and alpha >= 0 and variation >= 0):
         raise BadRequest("Steps are at least 1, the rate is positive, the momentum in [0, 1), the weights not negative.")
     cut = model.network.cut_name(depth)
-    shown = stack([model.prepare(picture)], model.device)
+    original = stack([model.prepare(picture)], model.device)
     with torch.no_grad(), runtime.autocast("exact", model.device):
-        wanted = model.network.trunk(shown, cut).float()
-    return _descent(model, cut, wanted, shown, steps, rate, momentum, alpha, variation, seed)
+        activations = model.network.trunk(original, cut).float()
+    noise = runtime.normal_draw(seed, 0, tuple(original.shape)).to(original)
+    return _descent(model, cut, activations, (0.5 + 0.05 * noise).clamp(0, 1), steps, rate, momentum, alpha, variation)
 
 
-def _descent(model, cut, wanted, shown, steps, rate, momentum, alpha, variation, seed) -> Iterator[Snapshot]:
-    noise = runtime.normal_draw(seed, 0, tuple(shown.shape)).to(shown)
-    picture, speed = (0.5 + 0.05 * noise).clamp(0, 1), torch.zeros_like(shown)
-    size, apart = (wanted**2).sum().clamp(min=1e-30), []
+def _descent(
+    model: ExplainableModel,
+    cut: str,
+    activations: Tensor,
+    picture: Tensor,
+    steps: int,
+    rate: float,
+    momentum: float,
+    alpha: float,
+    variation: float,
+) -> Iterator[Snapshot]:
+    speed, size = torch.zeros_like(picture), (activations**2).sum().clamp(min=1e-30)
+    distances: list[float] = []
 
     def loss(pictures: Tensor) -> Tensor:
-        distance = ((model.network.trunk(pictures, cut).float() - wanted) ** 2).flatten(1).sum(1) / size
-        apart.append(float(distance.detach()))
+        distance: Tensor = ((model.network.trunk(pictures, cut).float() - activations) ** 2).flatten(1).sum(1) / size
+        distances.append(float(distance.detach()))
         colours = (2 * pictures - 1).abs().pow(ALPHA).flatten(1).mean(1)
         return distance + alpha * colours + variation * total_variation(pictures) / pictures[0].numel()
 
@@ -187,16 +212,16 @@ def _descent(model, cut, wanted, shown, steps, rate, momentum, alpha, variation,
             _, gradient = value_and_gradient(loss, picture)
         speed = momentum * speed + gradient / gradient.abs().mean().clamp(min=1e-30)
         picture = (picture - rate * 0.5 ** (number // 50) * (1 - momentum) * speed).clamp(0, 1)
-        yield Snapshot(number + 1, steps, picture[0].cpu(), apart[-1])
+        yield Snapshot(number + 1, steps, picture[0].cpu(), distances[-1])
 
 
 def common_depths(models: list[ExplainableModel], count: int = 3) -> list[tuple[str, ...]]:
-    """For `count` depths, from early to late, the cut of each network: the same name where all have it, else the same share
-    of the way from picture to output."""
+    """For `count` depths, from early to late, the cut of each network: of the same name where all have enough of them, else
+    at the same relative depth between picture and output."""
     shared = [cut for cut in models[0].cuts if all(cut in model.cuts for model in models)]
     if len(shared) >= count:
-        chosen = [shared[round(place * (len(shared) - 1) / max(1, count - 1))] for place in range(count)]
-        return [(cut,) * len(models) for cut in dict.fromkeys(chosen)]
+        names = [shared[round(place * (len(shared) - 1) / max(1, count - 1))] for place in range(count)]
+        return [(cut,) * len(models) for cut in dict.fromkeys(names)]
 
     def at(model: ExplainableModel, place: int) -> str:
         return model.cuts[round((place + 1) / count * (len(model.cuts) - 1))]

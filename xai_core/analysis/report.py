@@ -1,6 +1,6 @@
-"""A report in the way of model cards (Mitchell et al. 2019, arXiv:1810.03993): which model, which data, which explanations.
+"""A report in the form of model cards (Mitchell et al. 2019, arXiv:1810.03993): which model, which data, which explanations.
 
-It is written in Markdown from the same cards that the pages read; a PDF is made of that. No model is loaded for it.
+It is Markdown, made from the same cards that the pages read, and can be converted to PDF. No model is loaded for it.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from xai_core.core.version import __version__
 from xai_core.models.card import IMAGENET, Card
 from xai_core.models.weights import locate
 
-CAN = {  # family -> what its maps can tell, and what not
+CAN = {  # family of methods -> what its maps can show, and what they cannot
     "cam": (
         "which regions of a layer's grid the target rests on, cheaply",
         "anything finer than that grid; whether the region alone would be enough",
@@ -57,7 +57,7 @@ HOHMAN = (
 
 
 def model_section(card: Card) -> str:
-    """Which model, which data, how it is described; with the model's own card where one lies beside its weights."""
+    """A model's card as a table, and the text of `weights/ID.md` where there is one."""
     classes = "1,000 ImageNet classes" if card.classes == IMAGENET else ", ".join(card.classes) or "none: embeddings only"
     rows = [
         ("Network", f"{card.architecture} ({card.family})"),
@@ -68,13 +68,14 @@ def model_section(card: Card) -> str:
         ("Licence", card.licence or "not stated"),
         ("Remark", card.remark),
     ]
-    for one in card.checkpoints:
-        recipe, here = one.recipe, "here" if locate.find(one) else "not on this machine"
+    for checkpoint in card.checkpoints:
+        recipe, here = checkpoint.recipe, "here" if locate.find(checkpoint) else "not on this machine"
+        files = ", ".join(file.name for file in checkpoint.files)
         words = (
-            f"{', '.join(file.name for file in one.files)} ({one.megabytes} MB, {here}); {recipe.input_size} pixels, "
+            f"{files} ({checkpoint.megabytes} MB, {here}); {recipe.input_size} pixels, "
             f"shorter side {recipe.shorter_side}, {recipe.interpolation}, mean {recipe.mean}, std {recipe.std}"
         )
-        rows.append((f"Checkpoint {one.id}", words))
+        rows.append((f"Checkpoint {checkpoint.id}", words))
     lines = ["| What | Said |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows if words)]
     own = own_card(card)
     return f"### {card.title}\n\n" + "\n".join(lines) + (f"\n\n{own}" if own else "")

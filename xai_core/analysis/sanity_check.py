@@ -1,5 +1,5 @@
-"""Quick checks of maps that need the network again: does hiding their strongest places matter, and does a map change with
-the network and with what is asked? Each is one number for one picture, no measurement of a method."""
+"""Quick checks of maps that run the network again: does hiding their strongest places matter, and does a map change with the
+network's weights and with the target? Each gives one number for one picture; it does not measure a method."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ def quick_deletion(active: ActiveRequest, explanations: Sequence[Explanation]) -
 
 
 class Change(NamedTuple):
-    """What a sanity check changes: `id` for files, `words` for people."""
+    """One change of a sanity check: the changed model and target, an `id` for files and `words` for the page."""
 
     id: str
     words: str
@@ -48,13 +48,13 @@ def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel
     has no such change.
     """
     same_view = replace(untrained, recipe=model.recipe)
-    found = [Change("weights_randomised", "weights randomised", same_view, target)]
+    both = [Change("weights_randomised", "weights randomised", same_view, target)]
     if isinstance(target, ClassTarget):
         total = len(model.class_names) if len(model.class_names) > 2 else 3  # without names: one of the first three
         others = tuple(other_classes(target.select([row]), total, 1)[0] for row in range(len(target)))
-        asked = first_name(model.class_name(others[0]))
-        found.append(Change("another_class", f"asked for {asked}", model, replace(target, classes=others)))
-    return found
+        other = first_name(model.class_name(others[0]))
+        both.append(Change("another_class", f"asked for {other}", model, replace(target, classes=others)))
+    return both
 
 
 def resemblance(original: Explanation, changed: Explanation) -> float:
@@ -63,20 +63,22 @@ def resemblance(original: Explanation, changed: Explanation) -> float:
 
 
 def in_words(rho: float) -> str:
-    """A rank correlation for people."""
+    """A rank correlation as text: 'ρ = 0.42'."""
     return "nothing to compare" if np.isnan(rho) else f"ρ = {rho:.2f}"
 
 
 def sanity(
     explanations: Mapping[str, Explanation], image: Picture, changed: Sequence[Change], track: Track = iter
 ) -> Iterator[tuple[str, dict[str, float | XaiError]]]:
-    """Each method with the resemblance of its map to what is left after each change, or why there is nothing left."""
-    for name, one in explanations.items():
-        found = {}
+    """Each method with the resemblance of its map to the map after each change (by the change's `id`), or the error where
+    there is no map after it."""
+    for name, original in explanations.items():
+        values: dict[str, float | XaiError] = {}
         for change in changed:
             ((_, result),) = attempt_methods(
-                change.model, image, {name: one.options},
-                target=change.target, cut=one.cut or None, precision=one.precision, seed=one.seed, track=track,
+                change.model, image, {name: original.options},
+                target=change.target, cut=original.cut or None, precision=original.precision, seed=original.seed,
+                track=track,
             )  # fmt: skip
-            found[change.id] = result if isinstance(result, XaiError) else resemblance(one, result)
-        yield name, found
+            values[change.id] = result if isinstance(result, XaiError) else resemblance(original, result)
+        yield name, values
