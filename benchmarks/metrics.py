@@ -24,7 +24,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget
 from benchmarks.paired import Work, machine, peak_megabytes, row, spread, timed
 from benchmarks.peers import CLASS, Peers
 from xai_core import ClassLogit, load_model, load_sample, measure_all
-from xai_core.attribution.explain import ask
+from xai_core.explanation.question import Question
 from xai_core.metrics.catalog import QUICK
 from xai_core.metrics.measure import total_passes
 
@@ -63,7 +63,7 @@ def all_rows() -> dict[str, Row]:
         own = total_passes(games, {"saliency": {}}, controls=False) - 4
         total = own * count + 3  # the plain picture and both substrates are shared
         ready = photograph.repeat(16, 1, 1, 1)
-        question, _ = ask(model, photograph, target, precision=precision)
+        question = Question(model, target, model.network.cut_name(None), precision)
         return lambda: question.sweep_scores(
             lambda rows: ready[: len(rows)], lambda outputs, rows: outputs.logits.softmax(1)[:, CLASS], total, (224, 224)
         )

@@ -20,7 +20,7 @@ from xai_core.data.datasets import Dataset, Labelled, open_dataset
 from xai_core.data.mosaics import mosaic, mosaic_set
 from xai_core.data.preprocessing import prepare
 from xai_core.data.recipe import Recipe
-from xai_core.data.selection import looked_through
+from xai_core.data.selection import unique_images
 from xai_core.evaluation import runner, store
 from xai_core.explanation.targets import ClassLogit
 from xai_core.metrics.catalog import METRICS
@@ -153,7 +153,7 @@ def test_pictures_are_read_when_a_mosaic_is_and_only_its_four():
 def test_a_broken_part_leaves_its_mosaics_out_with_its_name():
     files = coloured(each=1)
     found, _ = mosaic_set(replace(files, read=lambda name: b"" if name == "red/0.png" else files.read(name)), 20)
-    there, left_out = looked_through(found, found.samples)
+    there, left_out = unique_images(found, found.samples)
     assert there and left_out and all("Its part red/0.png: The file is empty" in why for why in left_out.values())
     with pytest.raises(BadPicture):
         found.open(next(iter(left_out)))

@@ -344,7 +344,7 @@ def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, mo
 
 
 def test_too_little_memory_stops_it_and_keeps_the_rest(tmp_path, monkeypatch):
-    real, last = runner.measured, selection.drawn(small_runs.pictures(3), None, 0)[-1].name
+    real, last = runner.measured, selection.sample_images(small_runs.pictures(3), None, 0)[-1].name
 
     def sometimes(model, block, *more):
         if block.entry.name == last:
@@ -433,19 +433,18 @@ def test_subfolders_are_classes_and_an_archive_is_as_good(tmp_path, packed):
 
 def test_pictures_are_drawn_by_name_and_seed_alone():
     few, many = small_runs.pictures(30), small_runs.pictures(40)
-    names = [one.name for one in selection.drawn(few, 10, 0)]
-    assert (
-        names == [one.name for one in selection.drawn(few, 20, 0)][:10] != [one.name for one in selection.drawn(few, 10, 1)]
-    )
-    order = [one.name for one in selection.drawn(few, None, 0)]
-    assert [one.name for one in selection.drawn(many, None, 0) if one.name in order] == order
+    names = [one.name for one in selection.sample_images(few, 10, 0)]
+    assert names == [one.name for one in selection.sample_images(few, 20, 0)][:10]
+    assert names != [one.name for one in selection.sample_images(few, 10, 1)]
+    order = [one.name for one in selection.sample_images(few, None, 0)]
+    assert [one.name for one in selection.sample_images(many, None, 0) if one.name in order] == order
     with pytest.raises(BadRequest, match="At least one"):
-        selection.drawn(few, 0, 0)
+        selection.sample_images(few, 0, 0)
 
 
 def test_the_samples_are_a_dataset_whose_files_are_the_same_everywhere():
-    found = selection.pictures_of("samples")
+    found = selection.open_images("samples")
     assert [one.name for one in found.samples] == list(SAMPLES)
-    pictures, left_out = selection.looked_through(found, selection.drawn(found, 2, 0))
+    pictures, left_out = selection.unique_images(found, selection.sample_images(found, 2, 0))
     assert len(pictures) == 2 and not left_out
     assert np.array_equal(found.open("chelsea"), load_sample("chelsea"))

@@ -16,7 +16,7 @@ from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.data.box import Box
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.image_io import to_rgb
-from xai_core.data.selection import label_of, pictures_of
+from xai_core.data.selection import label_of, open_images
 
 PARTS = 4
 QUARTER = 256  # pixels of a part's side: a network of 224 x 224 is shown 112 of them
@@ -49,7 +49,7 @@ def mosaic_set(dataset: str | Path | Dataset, count: int, seed: int = 0) -> tupl
     dataset's names, the seed and its number alone: more of them begin with the same ones. They are made when they are read,
     as BMP (the same bytes everywhere); nothing is kept. Raises BadRequest.
     """
-    dataset = pictures_of(dataset)
+    dataset = open_images(dataset)
     if count < 1:
         raise BadRequest(f"At least one mosaic is needed, not {count}.")
     names: dict[str, list[str]] = {}

@@ -1,4 +1,4 @@
-"""Which pictures of a dataset a run is about: drawn at random, each once, by what their files hold."""
+"""Select a run's images: a seeded sample of a dataset, without duplicates (found by hash)."""
 
 import io
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from xai_core.data.samples import SAMPLES, load_sample
 SAMPLE_SET = "samples"
 
 
-def pictures_of(source: str | Path | Dataset) -> Dataset:
+def open_images(source: str | Path | Dataset) -> Dataset:
     """A dataset by its path, or the samples by the name "samples". Raises BadRequest."""
     if isinstance(source, Dataset):
         return source
@@ -28,34 +28,39 @@ def pictures_of(source: str | Path | Dataset) -> Dataset:
     return Dataset(SAMPLE_SET, tuple(Labelled(name, "") for name in SAMPLES), read, str)
 
 
-def drawn(dataset: Dataset, count: int | None, seed: int) -> tuple[Labelled, ...]:
-    """`count` pictures drawn at random, or all of them in random order. Each picture's place in the order depends on its
-    name and the seed alone: more of them begin with the same ones, whatever else comes to lie beside them."""
+def sample_images(dataset: Dataset, count: int | None, seed: int) -> tuple[Labelled, ...]:
+    """`count` images drawn at random without replacement; None: all of them, in random order.
+
+    An image's place in the order depends on its name and the seed alone: a larger sample begins with the smaller one, and
+    files that are added to the dataset do not change the order of the others. Raises BadRequest for a count below 1.
+    """
     if count is not None and count < 1:
         raise BadRequest(f"At least one picture is needed, not {count}.")
-    return tuple(sorted(dataset.samples, key=lambda one: bytes_digest(f"{seed} {one.name}".encode()))[:count])
+    return tuple(sorted(dataset.samples, key=lambda sample: bytes_digest(f"{seed} {sample.name}".encode()))[:count])
 
 
-def looked_through(dataset: Dataset, chosen: Sequence[Labelled]) -> tuple[dict[str, Labelled], dict[str, str]]:
-    """The pictures by their digests, and the names of those left out with the reason: a file that cannot be read, or one
-    that is the same as another (counted twice it would feign certainty)."""
-    found: dict[str, Labelled] = {}
-    left_out = {}
-    for entry in chosen:
+def unique_images(dataset: Dataset, samples: Sequence[Labelled]) -> tuple[dict[str, Labelled], dict[str, str]]:
+    """(the samples by the SHA-256 of their files, the reasons by the name of each sample that is left out).
+
+    Left out are files that cannot be read, and copies of an earlier one: counted twice they would narrow the intervals.
+    """
+    unique: dict[str, Labelled] = {}
+    left_out: dict[str, str] = {}
+    for sample in samples:
         try:
-            data = dataset.read(entry.name)
+            data = dataset.read(sample.name)
             digest = bytes_digest(data if isinstance(data, bytes) else data.read_bytes())
         except BadPicture as error:
-            left_out[entry.name] = str(error)
+            left_out[sample.name] = str(error)
             continue
         except OSError as error:
-            left_out[entry.name] = f"Cannot read it: {error.strerror or error}."
+            left_out[sample.name] = f"Cannot read it: {error.strerror or error}."
             continue
-        if digest in found:
-            left_out[entry.name] = f"the same file as {found[digest].name}"
+        if digest in unique:
+            left_out[sample.name] = f"the same file as {unique[digest].name}"
         else:
-            found[digest] = entry
-    return found, left_out
+            unique[digest] = sample
+    return unique, left_out
 
 
 def label_of(entry: Labelled) -> str:

@@ -90,12 +90,12 @@ def evaluate(
     Raises subclasses of XaiError with one sentence; what was measured before is stored.
     """
     settings = planner.check_settings(methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes)
-    dataset = selection.pictures_of(images)
+    dataset = selection.open_images(images)
     if not models:
         raise BadRequest("Name at least one model.")
     loader = _OneModel(load)  # each in turn, so that a missing one is known of before the work begins
     facts = {name: planner.facts_of(name, loader.model(name), settings) for name in models}
-    pictures, left_out = selection.looked_through(dataset, selection.drawn(dataset, count, seed))
+    pictures, left_out = selection.unique_images(dataset, selection.sample_images(dataset, count, seed))
     manifest = planner.manifest(settings, dataset, len(pictures), facts)
     if dry:
         return planner.plan(pictures, facts, list(planner.blocks(pictures, facts, store.stored_cells(Path(out), manifest))))
