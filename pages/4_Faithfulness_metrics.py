@@ -1,4 +1,4 @@
-"""Which maps tell the truth about the network: measurements beside controls."""
+"""Which maps are true to the network: measured for one image or for a run over many pictures."""
 
 import streamlit as st
 
@@ -8,10 +8,13 @@ from xai_core.app.shared import display, page_setup, session, widgets
 page_setup.page("Faithfulness metrics")
 by_link = session.opened_by_link()
 st.title("Faithfulness metrics")
-st.markdown("Which of these maps tell the truth about the network? Measured, beside maps that know nothing of it.")
-one, run = st.tabs(["One image", "A run"], key="view", on_change="rerun", **widgets.LINK)
-if one.open:
-    with one, display.errors():
+st.markdown(
+    "Which of these maps show what the network really uses? Each map is measured beside controls: maps that do not depend "
+    "on the network."
+)
+image, run = st.tabs(["One image", "A run"], key="view", on_change="rerun", **widgets.LINK)
+if image.open:
+    with image, display.errors():
         image_tab.page(by_link)
 if run.open:
     with run, display.errors():
