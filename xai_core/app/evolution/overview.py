@@ -127,8 +127,8 @@ def overview(view: EvolutionView) -> tuple[int, int]:
         return 0, len(run.samples)
     st.caption(
         f"{len(run.samples):,} samples in {len(sizes)} rows of up to {sizes.max()} neighbours in this order. A row has the "
-        "colour of most of its samples, fainter where fewer agree; bars are means. Click a row, or choose it here, to see its "
-        "samples one by one."
+        "colour of most of its samples, fainter where fewer agree; bars are means. Click a row, or choose it here, to see "
+        "its samples one by one."
     )
     key = f"{run.title}.row"
     session.keep_among(key, names, names[0])
