@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(model, folder, tmp_path, parts,
     assert settings_of(out) == settings_of(whole) and sorted(tmp_path.iterdir()) == [out, whole]
 
 
-def test_parts_of_another_question_are_not_taken(model, folder, tmp_path, parts):
+def test_parts_with_other_settings_are_not_used(model, folder, tmp_path, parts):
     dataset, out = open_dataset(folder), tmp_path / "p.parquet"
     running = classify(model, dataset, out)
     next(running), next(running)
@@ -146,7 +146,7 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path):
     assert settings_of(file) == settings and len(judged(read_predictions(file))) == 1
 
 
-def test_what_is_there_already_is_not_computed_again(model, folder, tmp_path, monkeypatch):
+def test_a_complete_file_is_not_computed_again(model, folder, tmp_path, monkeypatch):
     dataset, out = open_dataset(folder), tmp_path / "p.parquet"
     list(classify(model, dataset, out))
     monkeypatch.setattr(predict, "_rows", None)  # would fail
@@ -178,7 +178,7 @@ def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
     assert len(most) >= 18 and max(most) <= 3 * 16 + 1
 
 
-def test_progress_is_in_words():
+def test_progress_as_text():
     step = predict.ClassificationProgress(1234, 10000, (("a", "b"),), 45.67, 192.0)
     assert step.in_words() == "1,234 of 10,000 pictures, 45.7 a second, about 3 min left; 1 could not be read"
 

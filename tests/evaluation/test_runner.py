@@ -136,7 +136,7 @@ def test_methods_that_do_not_fit_are_left_out_with_the_reason_also_when_going_on
     assert list(misfits) == ["attention_rollout", "le_grad"] and "needs blocks" in misfits["le_grad"]
 
 
-def test_killed_at_any_moment_no_row_is_there_twice_and_none_is_lost(tmp_path):
+def test_a_run_killed_at_any_moment_resumes_without_lost_or_double_rows(tmp_path):
     """Children are killed until one comes to the end; the table is that of a run that nobody disturbed."""
     script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "6"]
     path = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -180,7 +180,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tmp_path, counted):
     assert {name for name, _, _ in counted} == {"2.png"} and len(run.table()) == 3 * EACH
 
 
-def test_two_writers_are_one_too_many(tmp_path, monkeypatch):
+def test_a_second_writer_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(part_store, "WAIT_SECONDS", 0.0)
     out = tmp_path / "run"
     evaluate(out, 1)
@@ -192,7 +192,7 @@ def test_two_writers_are_one_too_many(tmp_path, monkeypatch):
     evaluate(out, 2)
 
 
-def test_it_can_be_read_while_it_is_written(tmp_path, monkeypatch):
+def test_a_run_can_be_read_while_it_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "FLUSH_SECONDS", 0.0)
     out, seen = tmp_path / "run", []
 
@@ -210,7 +210,7 @@ def test_it_can_be_read_while_it_is_written(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "named"), [({"seed": 1}, "seed 0, not 1"), ({"target": "3"}, "target 'predicted', not '3'")]
 )
-def test_what_was_asked_otherwise_is_another_run(tmp_path, more, named):
+def test_other_settings_are_another_run(tmp_path, more, named):
     evaluate(tmp_path / "run", 1)
     with pytest.raises(BadRequest, match=named):
         evaluate(tmp_path / "run", 1, **more)
@@ -238,7 +238,7 @@ def test_a_run_of_another_version_is_refused_and_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7"])
-def test_a_broken_manifest_is_said_to_be_one(tmp_path, text):
+def test_a_broken_manifest_is_reported(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(BadRequest, match=r"cannot be read|format None"):
         store.open_run(tmp_path)
@@ -265,7 +265,7 @@ def test_a_damaged_part_is_noticed_put_aside_and_measured_again(tmp_path):
     assert rows_of(again)[[*KEY, "run_key", "value"]].equals(whole[[*KEY, "run_key", "value"]])
 
 
-def test_what_is_no_picture_and_what_is_there_twice_is_left_out_and_said(tmp_path):
+def test_broken_and_duplicate_pictures_are_left_out_and_reported(tmp_path):
     read = {"a.png": png(0), "b.png": b"no picture", "c.png": png(0), "d.png": png(1)}
     said = []
     run = evaluate(tmp_path / "run", images=small_runs.dataset(read), say=said.append)
@@ -276,7 +276,7 @@ def test_what_is_no_picture_and_what_is_there_twice_is_left_out_and_said(tmp_pat
     assert sum(words.startswith("left out: ") for words in said) == 2
 
 
-def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_nothing_is_lost(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "FLUSH_SECONDS", 0.0)
     real, written = files.os.replace, []
 
@@ -296,7 +296,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path, monkeypatch):
     assert len(evaluate(tmp_path / "run", 4).table()) == 4 * EACH
 
 
-def test_a_budget_ends_it_and_the_next_call_goes_on(tmp_path, counted):
+def test_a_budget_ends_a_run_and_the_next_call_resumes(tmp_path, counted):
     said = []
     stopped = evaluate(tmp_path / "run", 4, budget=1e-9, say=said.append)
     assert len(stopped.table()) == EACH and stopped.manifest["state"] == "stopped"

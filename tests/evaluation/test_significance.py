@@ -1,4 +1,4 @@
-"""Statistics have known answers: closed forms, published tables, and scipy where it has the test."""
+"""Statistics against closed forms, published tables, and scipy where it has the test."""
 
 import itertools
 import warnings
@@ -32,7 +32,7 @@ def test_the_interval_is_that_of_scipy_for_many_pictures():
 
 
 @pytest.mark.parametrize("n", [8, 30])
-def test_the_interval_holds_what_it_promises_also_for_few_pictures(n):
+def test_the_interval_has_its_nominal_coverage_also_for_few_pictures(n):
     """Of 400 samples about 95 % hold the truth; the plain percentiles of eight pictures hold 90 %."""
     samples = pd.DataFrame(np.random.default_rng(0).normal(0, 1, (n, 400)))
     held = np.mean([one.low <= 0 <= one.high for one in significance.estimates(samples).values()])
@@ -51,7 +51,7 @@ def test_missing_values_are_left_out_of_their_own_column_alone():
     assert significance.estimates(table(a=[np.nan] * 3))["a"].why == "no value"
 
 
-def test_one_picture_has_no_interval_and_says_why():
+def test_one_picture_has_no_interval_and_the_reason_is_given():
     one = significance.estimates(table(a=[0.5]))["a"]
     assert np.isnan(one.low) and "nothing tells how far another picture would differ" in one.why and str(one) == ".50"
     (pair,) = significance.differences(table(a=[0.5], b=[0.2]))
@@ -77,7 +77,7 @@ def test_the_sign_flip_test_by_hand():
     assert np.isnan(significance.sign_flip(np.full((4, 1), np.nan))).all()
 
 
-def test_the_sign_flip_test_is_not_fooled_by_chance():
+def test_the_sign_flip_test_has_its_nominal_level():
     """Of 1,000 null comparisons about 5 % have p below .05."""
     p = significance.sign_flip(np.random.default_rng(0).normal(0, 1, (20, 1000)))
     assert 0.03 < (p < 0.05).mean() < 0.07
@@ -108,7 +108,7 @@ def test_methods_are_compared_on_the_pictures_both_have():
     assert one.mean.n == 2 and one.mean.value == 1
 
 
-def test_too_few_pictures_to_show_anything_are_said_to_be():
+def test_too_few_pictures_for_a_difference_are_named_as_the_reason():
     (one,) = significance.differences(table(a=[1.0, 1.1, 1.2, 1.3], b=[0.0, 0.1, 0.2, 0.25]))
     assert not one.shown and "with n = 4 no difference can be shown" in significance.in_words(one)
 
@@ -195,7 +195,7 @@ def test_another_sample_keeps_a_clear_order_and_no_order_of_noise():
     ("value", "said"),
     [(0.031, ".03"), (-0.031, "-.03"), (1.2, "1.20"), (0.0042, ".004"), (0, ".00"), (np.nan, "–"), (50176.2, "50,176")],
 )
-def test_numbers_for_reading(value, said):
+def test_numbers_as_text(value, said):
     assert significance.plain(value) == said
 
 

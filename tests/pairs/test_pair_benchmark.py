@@ -37,7 +37,7 @@ def files(folder):
     return dataset, benchmark.chosen_pictures(dataset, 10, 0)
 
 
-def test_a_run_is_taken_up_where_it_was_stopped(folder, tmp_path, monkeypatch):
+def test_a_stopped_run_is_resumed(folder, tmp_path, monkeypatch):
     model, parts = small("custom").model, tmp_path / "parts"
     first, failed = benchmark.run(model, *files(folder), PLAN, parts)
     assert len(first) == 3 and len(failed) == 1 and "broken.png" in failed[0]

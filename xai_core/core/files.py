@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever finds half of one."""
+"""Write files atomically: a reader finds the whole file or none."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from xai_core.core.errors import XaiError
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that it is either whole or not there. Raises XaiError with one sentence."""
+    """Write a file as a whole, also over an earlier one; its folder is made where it is missing. Raises XaiError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
