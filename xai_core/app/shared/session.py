@@ -49,7 +49,7 @@ def picture(key: str, make: Callable[[], Image.Image]) -> Image.Image:
     the session ends. The least recently used ones leave when PICTURE_BYTES are exceeded.
     """
     pictures: cachetools.LRUCache[str, Image.Image] = st.session_state.setdefault(
-        "pictures", cachetools.LRUCache(PICTURE_BYTES, _picture_bytes)
+        "session pictures", cachetools.LRUCache(PICTURE_BYTES, _picture_bytes)
     )
     held = pictures.get(key)
     if held is not None:
@@ -80,7 +80,7 @@ def put(key: str, result: Any) -> None:
 
 
 def _results() -> cachetools.LRUCache[str, Any]:
-    results: cachetools.LRUCache[str, Any] = st.session_state.setdefault("results", cachetools.LRUCache(MOST_RESULTS))
+    results: cachetools.LRUCache[str, Any] = st.session_state.setdefault("session results", cachetools.LRUCache(MOST_RESULTS))
     return results
 
 
