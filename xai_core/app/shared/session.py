@@ -80,7 +80,9 @@ def put(key: str, result: Any) -> None:
 
 
 def _results() -> cachetools.LRUCache[str, Any]:
-    results: cachetools.LRUCache[str, Any] = st.session_state.setdefault("session results", cachetools.LRUCache(MOST_RESULTS))
+    results: cachetools.LRUCache[str, Any] = st.session_state.setdefault(
+        "session results", cachetools.LRUCache(MOST_RESULTS)
+    )
     return results
 
 
