@@ -169,6 +169,7 @@ def test_the_card_of_a_training_is_read_again_whatever_its_texts_hold(tmp_path):
     tested = {"accuracy": 0.5, "support": np.array([2, 2])}
     (tmp_path / "small.toml").write_text(export._card(plan, train, 10, tested), encoding="utf-8")
     card = user_cards.card_at(tmp_path / "small.toml", {})
+    assert "Apache-2.0" in card.licence and "not known" in card.licence
     assert card.classes == train.classes and set(card.classes) == set(names) and card.title == 'A "title" (small)'
     assert card.remark == "50.0% of 4 test pictures right. Two\nlines." and card.checkpoints[0].recipe == plan.recipe
 

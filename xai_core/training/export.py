@@ -20,6 +20,7 @@ from xai_core.training.loop import Net, TrainingState
 from xai_core.training.plans import TrainingPlan
 from xai_core.training.readout import fit_linear
 
+LICENCE = "Apache-2.0; the terms of the pictures it was trained on are not known (see NOTICE)"
 SUPERVISION = {"supervised": "supervised", "barlow": "self-supervised (Barlow Twins) + linear probe"}
 
 
@@ -91,6 +92,7 @@ def _card(plan: TrainingPlan, train: Dataset, trained: int, tested: dict[str, An
         "supervision": "fine-tuned" if plan.base else SUPERVISION[plan.how],
         "trained_on": f"{base}{trained:,} pictures of {len(train.classes)} classes{without}",
         "remark": f"{tested['accuracy']:.1%} of {tested['support'].sum():,} test pictures right. {plan.remark}".strip(),
+        "licence": LICENCE,
     }
     return tomli_w.dumps(entries)
 
