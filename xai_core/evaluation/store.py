@@ -206,8 +206,8 @@ def open_for_writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[RunW
         writer.messages = tuple(
             f"{name} was damaged and is put aside; what it held is measured again." for name in part_store.repair(folder)
         )
+        writer.describe()  # first: a process that is killed before this leaves a folder that still counts as empty
         (folder / PARTS).mkdir(exist_ok=True)
-        writer.describe()
         try:
             yield writer
         finally:
