@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,13 @@ def test_no_module_touches_what_is_private_to_another():
         "class A:\n    def f(self, b):\n        self._memory = b._memory\n        return b._hidden, other._f, b._replace()"
     )
     assert private_attributes(code) == ["b._hidden", "other._f"]
+
+
+def test_no_two_public_classes_have_one_name():
+    files = defaultdict(list)
+    for file in SOURCES:
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                files[node.name].append(str(file.relative_to(ROOT)))
+    assert len(files) > 50
+    assert {name: where for name, where in files.items() if len(where) > 1} == {}

@@ -136,6 +136,17 @@ def test_methods_that_do_not_fit_are_left_out_with_the_reason_also_when_going_on
     assert list(misfits) == ["attention_rollout", "le_grad"] and "needs blocks" in misfits["le_grad"]
 
 
+def test_a_run_that_ends_before_its_manifest_is_written_can_be_started_again(tmp_path, monkeypatch):
+    def end(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.part_store, "write_manifest", end)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(tmp_path / "run", 1)
+    assert len(rows_of(evaluate(tmp_path / "run", 1))) == EACH
+
+
 def test_a_run_killed_at_any_moment_resumes_without_lost_or_double_rows(tmp_path):
     """Children are killed until one comes to the end; the table is that of a run that nobody disturbed."""
     script = [sys.executable, str(ROOT / "tests" / "small_runs.py"), str(tmp_path), "6"]
