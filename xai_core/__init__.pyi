@@ -6,6 +6,7 @@ from .attribution.explain import explain as explain
 from .attribution.explain import explain_methods as explain_methods
 from .core.errors import BadPicture as BadPicture
 from .core.errors import BadRequest as BadRequest
+from .core.errors import BeingWritten as BeingWritten
 from .core.errors import NoClassifier as NoClassifier
 from .core.errors import OutOfMemory as OutOfMemory
 from .core.errors import UnknownName as UnknownName

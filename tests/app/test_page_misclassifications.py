@@ -10,6 +10,8 @@ from PIL import Image
 
 from xai_core.app.misclassifications import clusters, predictions
 from xai_core.app.shared import display
+from xai_core.core import part_store
+from xai_core.core.errors import BeingWritten
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
 from xai_core.data.datasets import open_zip
 from xai_core.data.samples import SAMPLES
@@ -31,6 +33,23 @@ def test_the_default_pictures_are_labelled_and_can_be_opened():
     assert len(dataset.samples) == len(LABELS) * len(CHANGES) == 80
     assert set(LABELS) == {id for id, one in SAMPLES.items() if one.true_class is not None}
     assert all(dataset.open(sample.name).mode == "RGB" for sample in dataset.samples[:: len(CHANGES) + 1])
+
+
+def test_the_page_waits_for_predictions_that_another_process_computes(tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "folder", lambda: tmp_path / "predictions")
+    monkeypatch.setattr(part_store, "WAIT_SECONDS", 0.05)
+    file = predictions.file_of(load_model("efficientnet_lite0"), changed_samples())
+    opened_again, real = [], part_store.locked
+
+    def busy_twice(folder, busy):
+        opened_again.append(folder)
+        if len(opened_again) <= 2:
+            raise BeingWritten(busy)
+        return real(folder, busy)
+
+    monkeypatch.setattr(part_store, "locked", busy_twice)
+    app = opened(PAGE)
+    assert not app.error and file.exists() and len(opened_again) == 3
 
 
 def test_from_the_matrix_to_the_reason():

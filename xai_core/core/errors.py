@@ -4,7 +4,8 @@ XaiError                    the root: pages and the command line catch only this
 ├── BadPicture              the file is not a picture this project opens
 ├── BadRequest              a question that cannot be asked
 │   ├── UnknownName         no such model, method, class, cut or option; lists what is near
-│   └── NoClassifier        a class was asked of a network that has no classes
+│   ├── NoClassifier        a class was asked of a network that has no classes
+│   └── BeingWritten        another process writes to this place now
 ├── BadCard                 a model card of the user's own cannot be used
 ├── WeightsUnavailable      a checkpoint is neither here nor to be fetched; names the file
 └── OutOfMemory             not even one picture fits
@@ -40,6 +41,10 @@ class UnknownName(BadRequest):
 
 class NoClassifier(BadRequest):
     """A class was asked of a network that has no classes."""
+
+
+class BeingWritten(BadRequest):
+    """Another process writes to this place now: wait for it, or choose another place."""
 
 
 class BadCard(XaiError):

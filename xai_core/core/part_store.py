@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import BaseFileLock, FileLock, Timeout, lock_descriptor, unlock_descriptor
 
-from xai_core.core.errors import BadRequest
+from xai_core.core.errors import BadRequest, BeingWritten
 from xai_core.core.files import write_atomically
 
 MANIFEST, LOCK, PARTS = "manifest.json", "lock", "parts"
@@ -110,14 +110,14 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
 def locked(folder: Path, busy: str) -> Iterator[None]:
     """Hold the right to write to a folder, which is made where it is missing and removed where it is empty at the end.
 
-    Raises BadRequest with the sentence `busy` where another writer still holds it after WAIT_SECONDS, and BadRequest where
+    Raises BeingWritten with the sentence `busy` where another writer still holds it after WAIT_SECONDS, and BadRequest where
     the folder cannot be written to.
     """
     lock = FileLock(folder / LOCK, timeout=WAIT_SECONDS, thread_local=False)
     try:
         _acquire(lock, folder)
     except Timeout:
-        raise BadRequest(busy) from None
+        raise BeingWritten(busy) from None
     except OSError as error:
         raise BadRequest(f"Cannot write to {folder}: {error.strerror or error}.") from None
     try:

@@ -17,7 +17,7 @@ from xai_core.app.shared import network_outputs, progress, turns
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.cache_key import bytes_digest, text_digest
-from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.datasets import Dataset, offered, open_zip
@@ -106,10 +106,15 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     with progress.bar(file.stem) as bar:
 
         def work(track: Track) -> None:
-            # Closed at once when the visitor cancels: the generator holds the lock on the file.
-            with contextlib.closing(classify(model, dataset, file, embeddings=True)) as steps:
-                for step in steps:
-                    bar.progress(step.done / step.total, text=step.in_words())
+            while True:
+                try:
+                    # Closed at once when the visitor cancels: the generator holds the lock on the file.
+                    with contextlib.closing(classify(model, dataset, file, embeddings=True)) as steps:
+                        for step in steps:
+                            bar.progress(step.done / step.total, text=step.in_words())
+                    return
+                except BeingWritten:  # by another server: its predictions are ours
+                    bar.progress(0.0, text="Another process computes these predictions: waiting for it")
 
         turns.in_turn(work, bar, "Classifying")
     return True
