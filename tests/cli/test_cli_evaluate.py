@@ -105,6 +105,8 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(
         [*command, "--metrics", "deletion@steps=500", "--out", str(tmp_path / "run")],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # The signal is ignored in a shell's background jobs, and so in the tests that run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert "passes" in process.stdout.readline(), "the plan comes first"
     while process.poll() is None and not (tmp_path / "run" / "manifest.json").exists():
