@@ -218,3 +218,17 @@ def test_two_runs_meet_on_what_they_share():
     assert second.predicted[2].tolist() == [-1, -1, NAMES.index("dog")]
     with pytest.raises(BadRequest, match="share no samples"):
         together(one, made(NAMES, {"other": TABLE["still"]}))
+
+
+def test_class_names_that_are_numbers_stay_names_in_csv_files():
+    wide = "sample,true,1,2\na,1,01,1\nb,01,,1\n"
+    run = read_run(wide.encode(), "wide.csv")
+    assert run.classes == ("01", "1") and run.true.tolist() == [1, 0] and run.predicted.tolist() == [[0, 1], [-1, 1]]
+
+
+def test_a_recorder_goes_on_with_a_csv_file_whose_class_names_are_numbers(tmp_path):
+    for epoch in (1, 2):
+        RunRecorder(tmp_path / "run.csv", ["01", "1"]).record(epoch, ["7", "8"], ["01", "1"], ["1", "1"], [0.5, 0.6])
+    run = read_run((tmp_path / "run.csv").read_bytes(), "run.csv")
+    assert run.classes == ("01", "1") and run.epochs.tolist() == [1, 2] and run.samples.tolist() == ["7", "8"]
+    assert run.predicted.tolist() == [[1, 1], [1, 1]] and run.confidence[:, 0].tolist() == pytest.approx([0.5, 0.6])

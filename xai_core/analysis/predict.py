@@ -40,6 +40,7 @@ from xai_core.data.label_matching import Matching, match_classes
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.outputs import top_classes
 
 PART = 512  # pictures in one part: what a killed run loses at most
 TOP = 5
@@ -156,20 +157,21 @@ def _rows(
 ) -> list[dict[str, Any]]:
     """The table's rows of pictures that were read."""
 
-    def run(rows: range) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def run(rows: range) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         images = stack([read[row][1] for row in rows], model.device)
         with torch.no_grad(), runtime.autocast(precision, model.device):
             outputs = model.network.outputs(images)
             probabilities = outputs.logits.double().softmax(1).cpu()
-            return probabilities, outputs.embedding.float().cpu() if embeddings else None
+            vectors = outputs.embedding.float().cpu() if embeddings else None
+            return top_classes(outputs.logits, TOP).cpu(), probabilities, vectors
 
     rows, start = [], 0
-    for probabilities, vectors in runtime.each_batch(run, len(read), max(len(read), 1)):
-        best = probabilities.topk(min(TOP, probabilities.shape[1]))
+    for best, probabilities, vectors in runtime.each_batch(run, len(read), max(len(read), 1)):
         for place in range(len(probabilities)):
             sample = read[start + place][0]
             true = matching.index.get(sample.label, -1)
-            top, shares = best.indices[place].tolist(), best.values[place].tolist()
+            top = best[place].tolist()
+            shares = probabilities[place, top].tolist()
             row = {
                 "path": sample.name,
                 "label": sample.label,

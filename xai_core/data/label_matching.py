@@ -69,7 +69,8 @@ def first_name(name: str) -> str:
 
 
 def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, str | int] | None = None) -> Matching:
-    """Each label by the mapping, else by a WordNet id that it begins with, else by a name or synonym of a class.
+    """Each label by the mapping, else by the exact name of a class, else by a WordNet id that it begins with, else by a name
+    or synonym of a class.
 
     Case does not count, and '_' and '-' stand for spaces. A label that is a number matches a class of that name only:
     say which class it means by the mapping, {label: name, WordNet id or index}. Raises UnknownName where the mapping
@@ -85,7 +86,7 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
     for label in sorted(set(labels) - {""}):
         if label in mapping:
             index[label], how[label] = model.class_index(mapping[label]), "mapping"
-        elif (wnid := WNID.match(label)) and wnid[0] in model.wnids:
+        elif label not in model.class_names and (wnid := WNID.match(label)) and wnid[0] in model.wnids:
             index[label], how[label] = model.wnids.index(wnid[0]), "wnid"
         elif len(found := _called(label, model)) == 1:
             index[label], how[label] = found[0], "name"
@@ -98,13 +99,13 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
 
 
 def _called(label: str, model: Classes) -> list[int]:
-    """The classes of exactly that name; else those that have it as a name or synonym, as it is or with spaces."""
-    same = [index for index, name in enumerate(model.class_names) if name == label]
-    return same or model.classes_called(label) or model.classes_called(re.sub(r"[\s_-]+", " ", label))
+    """The classes that are called so, as it is or with spaces."""
+    return model.classes_called(label) or model.classes_called(re.sub(r"[\s_-]+", " ", label))
 
 
-def read_mapping(path: Path) -> dict[str, str]:
-    """{label: class} from a JSON object, or from a CSV with a label and a class in each line. Raises BadRequest."""
+def read_mapping(path: Path) -> dict[str, str | int]:
+    """{label: class} from a JSON object, where a number is an index, or from a CSV with a label and a class in each line.
+    Raises BadRequest."""
     import csv
 
     try:
@@ -113,7 +114,7 @@ def read_mapping(path: Path) -> dict[str, str]:
             found = json.loads(text)
             if not isinstance(found, dict):
                 raise ValueError("it is no object")
-            return {str(label): str(wanted) for label, wanted in found.items()}
+            return {str(label): wanted if type(wanted) is int else str(wanted) for label, wanted in found.items()}
         rows = [row for row in csv.reader(text.splitlines()) if row]
         if rows and [cell.strip().lower() for cell in rows[0]] == ["label", "class"]:
             rows = rows[1:]

@@ -18,11 +18,13 @@ from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit, ClassMargin, Target, check_length
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.outputs import top_classes
 
 
 @dataclass(frozen=True)
 class PredictedClass:
-    """The class that the model predicts for each picture (its largest logit), or the margin of it over `rivals`.
+    """The class that the model predicts for each picture (its largest logit; of equal ones the lowest index), or the margin
+    of it over `rivals`.
 
     It stands in a request until the network was asked: `Request.activate` puts the classes in its place.
     """
@@ -31,7 +33,7 @@ class PredictedClass:
 
     def of(self, logits: Tensor) -> ClassLogit | ClassMargin:
         """The target, from the logits (n, K) of the pictures."""
-        classes = tuple(logits.argmax(1).tolist())
+        classes = tuple(top_classes(logits)[:, 0].tolist())
         return ClassLogit(classes) if self.rivals is None else ClassMargin(classes, self.rivals)
 
     def select(self, rows: Sequence[int]) -> "PredictedClass":

@@ -14,7 +14,7 @@ from torch import Tensor
 from xai_core.core.cache_key import array_digest
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.similarity import COSINE, Similarity
-from xai_core.models.outputs import Outputs
+from xai_core.models.outputs import Outputs, top_classes
 
 ClassName = Callable[[int], str]
 
@@ -181,7 +181,7 @@ def against_similar(target: Target, outputs: Outputs, count: int, strength: floa
         return ClassContrast(classes, tuple((rival,) for rival in target.rivals * each), strength)
     own = _indices(classes, len(logits), None, logits)[:, None]
     distance = (logits - logits.gather(1, own)).abs().scatter(1, own, float("inf"))
-    nearest = distance.topk(min(count, logits.shape[1] - 1), largest=False).indices
+    nearest = top_classes(-distance, min(count, logits.shape[1] - 1))
     return ClassContrast(classes, tuple(map(tuple, nearest.tolist())), strength)
 
 

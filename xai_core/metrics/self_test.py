@@ -23,6 +23,7 @@ from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import Heatmap, MetricChoice, checked_metrics, measure_all, passes
 from xai_core.metrics.metric import HIGHER, Metric, OptionValues
 from xai_core.models.explainable import ExplainableModel, Picture
+from xai_core.models.outputs import top_classes
 
 RANDOM_MAPS, CELLS = 3, 7
 TRUE, INVERTED, RANDOM, UNIFORM = "true", "inverted", "random", "uniform"
@@ -172,7 +173,7 @@ def _strongest(model: ExplainableModel, pixels: Tensor, target: Target | None) -
     if target is None or hasattr(target, "classes"):
         scores = outputs.logits.softmax(1)
         class_rises = scores[:4] - scores[4]
-        place, index = divmod(int(class_rises.argmax()), class_rises.shape[1])
+        place, index = divmod(int(top_classes(class_rises.flatten())), class_rises.shape[1])
         return float(class_rises.max()), masks[place], ClassLogit((index,))
     rises = (target(outputs)[:4] - target(outputs)[4]).tolist()
     place = int(np.argmax(rises))

@@ -18,7 +18,7 @@ from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.data.preprocessing import Prepared, prepare, stack
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import CUSTOM
-from xai_core.models.outputs import Outputs
+from xai_core.models.outputs import Outputs, top_classes
 from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
 
 Picture = Image.Image | Tensor | str
@@ -142,30 +142,29 @@ class ExplainableModel:
         return self.predictions(logits, k)
 
     def predictions(self, logits: Tensor, k: int) -> list[Prediction]:
-        """The k most probable classes of one picture's logits (K,)."""
-        best = logits.float().softmax(0).topk(min(k, len(logits)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [Prediction(index, self.class_name(index), probability) for index, probability in pairs]
+        """The k most probable classes of one picture's logits (K,); of equal logits the lowest index comes first."""
+        probabilities = logits.float().softmax(0).tolist()
+        return [Prediction(index, self.class_name(index), probabilities[index]) for index in top_classes(logits, k).tolist()]
 
     def class_name(self, index: int) -> str:
         return self.class_names[index] if index < len(self.class_names) else f"class {index}"
 
     def class_index(self, given: int | str) -> int:
-        """A class by its index, its WordNet id, its name, or one of the synonyms in its name ('tabby').
+        """A class by its index, its name, one of the synonyms in its name ('tabby'), or its WordNet id.
 
-        Raises UnknownName, BadRequest where a name fits several classes (it lists them), NoClassifier.
+        A string that is a class's name means that class, also where the name is a number; a number is an index where it is
+        an int, or a string that names no class. Raises UnknownName, BadRequest where a name fits several classes (it lists
+        them), NoClassifier.
         """
         if not self.has_classifier:
             raise NoClassifier(f"{self.title} has no classifier, so it cannot be asked about '{given}'.")
-        wanted = str(given).strip().lower()
-        if re.fullmatch("-?[0-9]+", wanted):
-            index = int(wanted)
-            if self.class_names and not 0 <= index < len(self.class_names):
-                raise BadRequest(f"There is no class {index}; this model's classes are 0 to {len(self.class_names) - 1}.")
-            return index
-        if wanted in self.wnids:
+        if not isinstance(given, str):
+            return self._existing(given)
+        indices, wanted = self.classes_called(given), given.strip().lower()
+        if not indices and wanted in self.wnids:
             return self.wnids.index(wanted)
-        indices = self.classes_called(wanted)
+        if not indices and re.fullmatch("-?[0-9]+", wanted):
+            return self._existing(int(wanted))
         if len(indices) > 1:
             listed = ", ".join(f"{index} ({self.class_names[index]})" for index in indices)
             raise BadRequest(f"'{given}' fits several classes; choose one by its index: {listed}.")
@@ -173,9 +172,15 @@ class ExplainableModel:
             raise UnknownName("class", given, self._classes_by_name)
         return indices[0]
 
+    def _existing(self, index: int) -> int:
+        if self.class_names and not 0 <= index < len(self.class_names):
+            raise BadRequest(f"There is no class {index}; this model's classes are 0 to {len(self.class_names) - 1}.")
+        return index
+
     def classes_called(self, name: str) -> list[int]:
-        """The classes of which this is the name or a synonym, whatever its case; none where there are none."""
-        return self._classes_by_name.get(name.strip().lower(), [])
+        """The classes of exactly this name; else those that have it as a name or a synonym, whatever its case; else none."""
+        exact = [index for index, known in enumerate(self.class_names) if known == name]
+        return exact or self._classes_by_name.get(name.strip().lower(), [])
 
     @cached_property
     def _classes_by_name(self) -> dict[str, list[int]]:

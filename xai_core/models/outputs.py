@@ -1,4 +1,5 @@
-"""A network's outputs for a batch of images: features, embedding and logits, each computed when it is first read."""
+"""A network's outputs for a batch of images: features, embedding and logits, each computed when it is first read;
+and the one order in which classes are ranked by them."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -38,3 +39,10 @@ class Outputs:
                 "ask about similarity instead, with SimilarityTo(model.embed(other_image))."
             )
         return self._classify(self.features)
+
+
+def top_classes(scores: Tensor, k: int = 1) -> Tensor:
+    """(..., K) -> (..., k): the classes of the k largest scores (all, where there are fewer), the largest first. Of equal
+    scores the class of the lowest index comes first; `topk` leaves this open. Rank by logits where they are at hand:
+    probabilities of different logits can be equal within rounding."""
+    return scores.sort(dim=-1, descending=True, stable=True).indices[..., :k]

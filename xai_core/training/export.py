@@ -18,7 +18,7 @@ from xai_core.training.contrastive import STRENGTHS
 from xai_core.training.data import Rows
 from xai_core.training.loop import Net, TrainingState
 from xai_core.training.plans import TrainingPlan
-from xai_core.training.readout import fit_linear
+from xai_core.training.readout import fit_linear, guesses
 
 LICENCE = "Apache-2.0; the terms of the pictures it was trained on are not known (see NOTICE)"
 SUPERVISION = {"supervised": "supervised", "barlow": "self-supervised (Barlow Twins) + linear probe"}
@@ -61,14 +61,14 @@ def _halved(value: Tensor) -> Tensor:
 
 def _figures(net: Net, rows: Rows) -> dict[str, Any]:
     """Accuracy, confusion matrix and what each class gets, in single precision."""
-    guesses = net.probabilities(rows, exact=True).argmax(1)
+    predictions = guesses(net.probabilities(rows, exact=True))
     everything = np.arange(len(rows.pictures.classes))
     precision, recall, _, support = precision_recall_fscore_support(
-        rows.labels, guesses, labels=everything, zero_division=np.nan
+        rows.labels, predictions, labels=everything, zero_division=np.nan
     )
     return {
-        "accuracy": float((guesses == rows.labels).mean()),
-        "matrix": confusion_matrix(rows.labels, guesses, labels=everything),
+        "accuracy": float((predictions == rows.labels).mean()),
+        "matrix": confusion_matrix(rows.labels, predictions, labels=everything),
         "precision": precision,
         "recall": recall,
         "support": support,

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from xai_core.models.outputs import top_classes
 from xai_core.training.data import Rows
 from xai_core.training.dynamics.recorder import RunRecorder
 from xai_core.training.loop import Net
@@ -46,17 +47,23 @@ def fit_linear(net: Net, train: Rows, strengths: tuple[float, ...] = (0.01,), he
     return LinearReadout(folded, bias - folded @ mean, strength)
 
 
+def guesses(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(n, K) -> (n,): the most probable class of each row."""
+    classes: NDArray[np.int64] = top_classes(torch.from_numpy(probabilities))[:, 0].numpy()
+    return classes
+
+
 def validated(net: Net, rows: Rows) -> dict[str, float]:
     """`validation_loss` (mean cross-entropy) and `validation_accuracy` of the rows."""
     probabilities, labels = net.probabilities(rows), rows.labels
     loss = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean()
-    return {"validation_loss": float(loss), "validation_accuracy": float((probabilities.argmax(1) == labels).mean())}
+    return {"validation_loss": float(loss), "validation_accuracy": float((guesses(probabilities) == labels).mean())}
 
 
 def record(net: Net, rows: Rows, recorder: RunRecorder, epoch: int, curves: dict[str, float]) -> float:
     """Record the network's predictions for the test pictures. Returns the share of right ones."""
     probabilities, classes = net.probabilities(rows), np.array(recorder.classes)
-    guesses = probabilities.argmax(1)
-    true, predicted = classes[rows.labels].tolist(), classes[guesses].tolist()
+    predictions = guesses(probabilities)
+    true, predicted = classes[rows.labels].tolist(), classes[predictions].tolist()
     recorder.record(epoch, rows.names.tolist(), true, predicted, probabilities.max(1).tolist(), **curves)
-    return float((guesses == rows.labels).mean())
+    return float((predictions == rows.labels).mean())

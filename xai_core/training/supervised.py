@@ -8,6 +8,7 @@ from torch import nn
 
 from xai_core.models import families
 from xai_core.models.loading import checkpoint_of, filled
+from xai_core.models.outputs import top_classes
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS
 from xai_core.training.data import Augmented, Rows, batches_in
@@ -97,6 +98,6 @@ def _epoch(
         loss.backward()
         optimizer.step()
         losses += float(loss.detach()) * len(labels)
-        right += int((logits.argmax(1) == labels).sum())
+        right += int((top_classes(logits)[:, 0] == labels).sum())
         seen += len(labels)
     return losses / seen, right / seen

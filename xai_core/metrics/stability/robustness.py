@@ -12,6 +12,7 @@ from xai_core.core import runtime
 from xai_core.core.options import Range
 from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues, PassCost
 from xai_core.metrics.stability.map_similarity import NO_COMPARISON, map_similarity
+from xai_core.models.outputs import top_classes
 
 Samples = Annotated[int, Range(2, 200), "noisy copies of the picture"]
 Radius = Annotated[float, Range(0.005, 0.5, 0.005), "largest change of a value, of a range of 1"]
@@ -166,7 +167,7 @@ def _same_class(case: Case, near: Neighbours) -> NDArray[np.bool_]:
     """Which noisy copies (n,) have the same most probable class as the picture."""
     if not case.model.has_classifier:
         return np.ones(len(near.images), dtype=bool)
-    classes = _outputs(case, near).argmax(1)
+    classes = top_classes(torch.from_numpy(_outputs(case, near)))[:, 0].numpy()
     same: NDArray[np.bool_] = classes[1:] == classes[0]
     return same
 

@@ -12,7 +12,7 @@ import pandas as pd
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun
-from xai_core.training.dynamics.recorder import COLUMNS, CURVES
+from xai_core.training.dynamics.recorder import COLUMNS, CURVES, read_csv
 
 SUFFIXES = (".parquet", ".csv", ".json")
 MAX_CELLS = 20_000_000  # samples x epochs that are read
@@ -47,9 +47,7 @@ def read_run(data: bytes, name: str) -> RecordedRun:
     try:
         if suffix == ".json":
             return _from_json(title, json.loads(data))
-        table = (
-            pd.read_parquet(io.BytesIO(data)) if suffix == ".parquet" else pd.read_csv(io.BytesIO(data), low_memory=False)
-        )
+        table = pd.read_parquet(io.BytesIO(data)) if suffix == ".parquet" else read_csv(io.BytesIO(data))
     except BadRequest:
         raise
     except Exception as error:  # the readers raise whatever they stumble over

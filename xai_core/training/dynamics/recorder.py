@@ -27,6 +27,13 @@ COLUMNS = ("epoch", "sample", "true", "predicted", "confidence")
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
+def read_csv(source: Path | io.BytesIO) -> pd.DataFrame:
+    """The table of a CSV file. Names stay text: a class may be called 1 or 01, also where other cells are empty."""
+    table: pd.DataFrame = pd.read_csv(source, dtype=str)
+    numbers = [name for name in ("epoch", "confidence", *CURVES) if name in table]
+    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+
+
 class RunRecorder:
     """Writes a run while it goes on: `record` once an epoch, from whatever trains.
 
@@ -43,7 +50,7 @@ class RunRecorder:
         self.classes = tuple(classes)
         self._epochs: dict[int, pd.DataFrame] = {}
         if self.path.exists():
-            read = pd.read_parquet if self.path.suffix == ".parquet" else pd.read_csv
+            read = pd.read_parquet if self.path.suffix == ".parquet" else read_csv
             self._epochs = {int(part["epoch"].iloc[0]): part for _, part in read(self.path).groupby("epoch")}
 
     def record(
