@@ -33,7 +33,7 @@ with display.errors():
     view = st.segmented_control(
         "View", list(VIEWS), default="Confusion", required=True, key="view", label_visibility="collapsed", **widgets.LINK
     )
-    if not len(rows):
+    if not len(rows.listed):
         st.info("No picture passes the filters on the left. Change or remove some of them.")
         st.stop()
     VIEWS[view](rows, dataset, model)

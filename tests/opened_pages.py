@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 ROOT = Path(__file__).parents[1]
 
 
-def opened(page: str | None = None, **query: str) -> AppTest:
+def opened(page: str | None = None, **query: str | list[str]) -> AppTest:
     app = AppTest.from_file(str(ROOT / "Home.py"), default_timeout=120)
     app.run()
     if page:

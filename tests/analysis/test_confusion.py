@@ -46,6 +46,18 @@ def test_the_most_confused_pairs():
     assert not len(most_confused(TABLE[TABLE["true"] == TABLE["predicted"]]))
 
 
+def test_a_filter_by_what_was_predicted_changes_no_share():
+    wrong = TABLE[TABLE["true"] != TABLE["predicted"]]
+    pairs = most_confused(wrong, counted=TABLE)
+    assert pairs[["pictures", "of"]].values.tolist() == [[2, 3], [1, 2]]
+    assert pairs["share"].tolist() == [pytest.approx(2 / 3), 0.5]
+    matrix = confusion(wrong, counted=TABLE)
+    assert matrix.counts.sum() == 3 and matrix.accuracy == 0 and matrix.pictures.tolist() == [3, 1, 2]
+    assert np.allclose(matrix.rates, [[0, 0, 2 / 3], [0, 0, 0], [0, 0.5, 0]])
+    assert matrix.ordered([2, 0, 1]).pictures.tolist() == [2, 3, 1]
+    assert worst_classes(matrix, 2).pictures.sum() == 6
+
+
 def test_calibration_by_hand():
     bins, error = calibration(TABLE, 10)
     assert bins["pictures"].tolist() == [1, 1, 2, 2]  # (.3, .4], (.6, .7], (.8, .9], (.9, 1]
@@ -63,7 +75,7 @@ def test_a_perfectly_calibrated_model_has_no_error():
 def test_what_another_model_changes():
     second = TABLE.assign(predicted=["dog", "cat", "dog", "dog", "cat", "cow"])
     found = changed(TABLE, second)
-    assert found[["path", "change"]].values.tolist() == [["1", "broken"], ["2", "mended"], ["5", "wrong otherwise"]]
+    assert found[["path", "change"]].values.tolist() == [["1", "new error"], ["2", "fixed"], ["5", "another error"]]
 
 
 def test_no_pictures_are_no_obstacle():

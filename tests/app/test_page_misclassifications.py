@@ -4,9 +4,12 @@ import io
 import zipfile
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 from opened_pages import opened, text
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from xai_core.app.misclassifications import clusters, predictions
 from xai_core.app.shared import display
@@ -64,6 +67,111 @@ def test_from_the_matrix_to_the_reason():
 def test_a_right_answer_has_one_reason():
     app = opened(PAGE, which="Right")
     assert "(correct)" in text(app) and "and not" not in text(app).split("Top five")[-1]
+
+
+def raw_rows() -> pd.DataFrame:
+    """The predictions that the page reads, straight from their file."""
+    table = pd.read_parquet(predictions.file_of(load_model("efficientnet_lite0"), changed_samples()))
+    return table[table["true_index"] >= 0]
+
+
+FILTERS = {
+    "none": {},
+    "wrong": {"which": "Wrong"},
+    "right": {"which": "Right"},
+    "confident": {"confidence": "0.5,1.0"},
+    "narrow margin": {"margin": "0.0,0.3"},
+    "true classes": {"classes": "missile,moped"},
+    "wrong of true classes": {"which": "Wrong", "classes": "missile,moped"},
+}
+
+
+def filtered(rows: pd.DataFrame, query: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that shares are of, and those of them that are listed, by the query of the address."""
+    counted = rows[rows["true"].isin(query["classes"].split(","))] if "classes" in query else rows
+    listed = counted
+    for name in ("confidence", "margin"):
+        low, high = map(float, query.get(name, "0,1").split(","))
+        listed = listed[listed[name].between(low, high)]
+    wrong = listed["true"] != listed["predicted"]
+    return counted, listed[wrong] if query.get("which") == "Wrong" else listed[~wrong] if "which" in query else listed
+
+
+def open_filtered(view: str, query: dict[str, str]) -> AppTest:
+    """The page with filters. Lists and ranges are repeated in the address, one entry for each part."""
+    lists = {"confidence", "margin", "classes"}
+    app = opened(PAGE, view=view, **{name: value.split(",") if name in lists else value for name, value in query.items()})
+    assert not app.exception and not app.error
+    return app
+
+
+@pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
+def test_shares_of_confused_pairs_are_of_all_pictures_of_the_true_class(query):
+    app = open_filtered("Most confused", query)
+    counted, listed = filtered(raw_rows(), query)
+    wrong = listed[listed["true"] != listed["predicted"]]
+    if not len(wrong):
+        assert not app.dataframe and "predicted correctly" in app.info[0].value
+        return
+    (table,) = (element.value for element in app.dataframe)
+    assert table["pictures"].sum() == len(wrong)
+    for _, pair in table.iterrows():
+        same = wrong[(wrong["true"] == pair["true"]) & (wrong["predicted"] == pair["predicted"])]
+        total = int((counted["true"] == pair["true"]).sum())
+        assert (pair["pictures"], pair["of"]) == (len(same), total)
+        assert pair["share"] == pytest.approx(len(same) / total)
+
+
+@pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
+def test_precision_and_recall_are_of_all_pictures(query):
+    app = open_filtered("Per class", query)
+    rows = raw_rows()
+    _, listed = filtered(rows, query)
+    (table,) = (element.value for element in app.dataframe)
+    assert set(table["class"]) == set(listed["true"])
+    for _, row in table.iterrows():
+        true, predicted = rows["true"] == row["class"], rows["predicted"] == row["class"]
+        assert row["recall"] == pytest.approx((true & predicted).sum() / true.sum())
+        assert row["precision"] == pytest.approx((true & predicted).sum() / predicted.sum())
+
+
+@pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
+def test_calibration_is_of_right_and_wrong_predictions_of_every_confidence(query):
+    app = open_filtered("Calibration", query)
+    counted, _ = filtered(raw_rows(), query)
+    gaps = 0.0
+    for low in range(10):
+        rows = counted[(counted["confidence"] > low / 10) & (counted["confidence"] <= (low + 1) / 10)]
+        if len(rows):
+            gaps += abs((rows["true"] == rows["predicted"]).mean() - rows["confidence"].mean()) * len(rows)
+    assert f"error: **{gaps / len(counted):.1%}** over {len(counted)} pictures" in text(app)
+
+
+@pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
+def test_shares_of_the_matrix_are_of_all_pictures_of_the_true_class(query):
+    app = open_filtered("Confusion", query | {"colour": "Share of the row"})
+    counted, listed = filtered(raw_rows(), query)
+    cells = chart_rows(app, {"true", "predicted", "pictures", "value"})
+    assert cells["pictures"].sum() == len(listed)
+    for _, cell in cells.iterrows():
+        same = listed[(listed["true"] == cell["true"]) & (listed["predicted"] == cell["predicted"])]
+        assert cell["pictures"] == len(same)
+        assert cell["value"] == pytest.approx(len(same) / (counted["true"] == cell["true"]).sum())
+
+
+def chart_rows(app: AppTest, columns: set[str]) -> pd.DataFrame:
+    """The data of the page's chart that has these columns."""
+    for chart in app.get("vega_lite_chart"):
+        for dataset in chart.proto.datasets:
+            table = pa.ipc.open_stream(dataset.data.data).read_pandas()
+            if columns <= set(table):
+                return table
+    raise AssertionError(f"No chart has the columns {columns}.")
+
+
+def test_the_neighbours_of_an_error_are_found_when_only_errors_are_listed():
+    app = open_filtered("Confusion", {"which": "Wrong"})
+    assert "cosine" in text(app) and "None among" not in text(app)
 
 
 def test_filters_may_leave_nothing():

@@ -2,10 +2,13 @@
 
 A table of predictions is a DataFrame with one row for each picture: `path`, `true` (its class), `predicted`,
 `confidence` (softmax probability of the predicted class, in [0, 1]) and `margin` (that minus the next class's).
+
+Where a function takes `counted` beside `listed`, it lists pairs or counts of the pictures `listed`, and its shares are of
+the pictures `counted`: the table before it was filtered by what the model answered.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -17,34 +20,48 @@ OTHERS = "(other classes)"
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts[i, j] pictures of class `classes[i]` were predicted as `classes[j]`."""
+    """counts[i, j] pictures of class `classes[i]` were predicted as `classes[j]`.
+
+    `pictures` is how many pictures of each class the shares are of: at least the sum of its row, and more where a filter
+    leaves some predictions out. By default it is that sum.
+    """
 
     counts: NDArray[np.int64]
     classes: tuple[str, ...]
+    pictures: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.pictures):
+            object.__setattr__(self, "pictures", self.counts.sum(1))
 
     @property
     def rates(self) -> NDArray[np.float64]:
-        """Each row divided by its sum, in [0, 1]; NaN in rows without pictures."""
-        totals = self.counts.sum(1, keepdims=True)
+        """Each count divided by the pictures of its true class, in [0, 1]; NaN for classes without pictures."""
+        totals = self.pictures[:, None]
         rates: NDArray[np.float64] = np.divide(self.counts, totals, out=np.full(self.counts.shape, np.nan), where=totals > 0)
         return rates
 
     @property
     def accuracy(self) -> float:
         """The share of correct predictions, in [0, 1]; NaN without pictures."""
-        return float(np.trace(self.counts) / self.counts.sum()) if self.counts.sum() else float("nan")
+        return float(np.trace(self.counts) / self.pictures.sum()) if self.pictures.sum() else float("nan")
 
     def ordered(self, order: Sequence[int]) -> "Confusion":
         """The matrix with rows and columns in another order of the classes, or of some of them."""
-        return Confusion(self.counts[np.ix_(order, order)], tuple(self.classes[index] for index in order))
+        classes = tuple(self.classes[index] for index in order)
+        return Confusion(self.counts[np.ix_(order, order)], classes, self.pictures[list(order)])
 
 
-def confusion(table: pd.DataFrame, classes: Sequence[str] | None = None) -> Confusion:
-    """The confusion matrix over `classes`; by default all that occur as a label or a prediction, in alphabetical order."""
-    known = tuple(classes or sorted(set(table["true"]) | set(table["predicted"])))
-    if not len(table):
-        return Confusion(np.zeros((len(known), len(known)), np.int64), known)
-    return Confusion(metrics.confusion_matrix(table["true"], table["predicted"], labels=list(known)), known)
+def confusion(listed: pd.DataFrame, classes: Sequence[str] | None = None, counted: pd.DataFrame | None = None) -> Confusion:
+    """The confusion matrix of the pictures `listed` over `classes`; by default all classes that occur as a label or a
+    prediction, in alphabetical order. Its rates are of the pictures `counted`; by default of those listed."""
+    known = tuple(classes or sorted(set(listed["true"]) | set(listed["predicted"])))
+    of = (listed if counted is None else counted)["true"].value_counts()
+    pictures = np.array([of.get(name, 0) for name in known], np.int64)
+    if not len(listed):
+        return Confusion(np.zeros((len(known), len(known)), np.int64), known, pictures)
+    counts = metrics.confusion_matrix(listed["true"], listed["predicted"], labels=list(known))
+    return Confusion(counts, known, pictures)
 
 
 def by_confusion(matrix: Confusion) -> list[int]:
@@ -64,7 +81,8 @@ def worst_classes(matrix: Confusion, most: int) -> Confusion:
     counts[:-1, -1] = matrix.counts[np.ix_(worst, rest)].sum(1)
     counts[-1, :-1] = matrix.counts[np.ix_(rest, worst)].sum(0)
     counts[-1, -1] = matrix.counts[np.ix_(rest, rest)].sum()
-    return Confusion(counts, (*(matrix.classes[index] for index in worst), OTHERS))
+    pictures = np.array([*matrix.pictures[worst], matrix.pictures[rest].sum()])
+    return Confusion(counts, (*(matrix.classes[index] for index in worst), OTHERS), pictures)
 
 
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,18 +95,23 @@ def per_class(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "F1": f1, "pictures": support})
 
 
-def most_confused(table: pd.DataFrame, most: int = 20) -> pd.DataFrame:
-    """The pairs of true and predicted class that are confused most: `pictures`, `share` of the true class, and the mean
+PAIR_COLUMNS = ["true", "predicted", "pictures", "of", "share", "confidence"]
+
+
+def most_confused(listed: pd.DataFrame, most: int = 20, counted: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The pairs of true and predicted class that are confused most in the pictures `listed`: how many `pictures`, `of` how
+    many pictures of the true class among those `counted` (by default, those listed), the `share` that this is, and the mean
     `confidence` in the wrong prediction."""
-    wrong = table[table["true"] != table["predicted"]]
+    wrong = listed[listed["true"] != listed["predicted"]]
     if not len(wrong):
-        return pd.DataFrame(columns=["true", "predicted", "pictures", "share", "confidence"])
+        return pd.DataFrame(columns=PAIR_COLUMNS)
     pairs = wrong.groupby(["true", "predicted"], as_index=False).agg(
         pictures=("path", "size"), confidence=("confidence", "mean")
     )
-    pairs["share"] = pairs["pictures"] / pairs["true"].map(table["true"].value_counts())
+    pairs["of"] = pairs["true"].map((listed if counted is None else counted)["true"].value_counts())
+    pairs["share"] = pairs["pictures"] / pairs["of"]
     pairs = pairs.sort_values(["pictures", "confidence"], ascending=False, kind="stable").head(most)
-    return pairs[["true", "predicted", "pictures", "share", "confidence"]].reset_index(drop=True)
+    return pairs[PAIR_COLUMNS].reset_index(drop=True)
 
 
 def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, float]:
@@ -118,16 +141,16 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
 
 def changed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Pictures of both tables that two models predict differently: `path`, `true`, the predictions `first` and `second`, and
-    the `change`: 'mended' (only the second is correct), 'broken' (only the first is), or 'wrong otherwise'."""
+    the `change`: 'fixed' (only the second is right), 'new error' (only the first is), or 'another error'."""
     both = first.merge(second[["path", "predicted"]], on="path", suffixes=("", "_second"))
     both = both[both["predicted"] != both["predicted_second"]]
-    mended, broken = both["predicted_second"] == both["true"], both["predicted"] == both["true"]
+    fixed, new_error = both["predicted_second"] == both["true"], both["predicted"] == both["true"]
     return pd.DataFrame(
         {
             "path": both["path"],
             "true": both["true"],
             "first": both["predicted"],
             "second": both["predicted_second"],
-            "change": np.select([mended, broken], ["mended", "broken"], "wrong otherwise"),
+            "change": np.select([fixed, new_error], ["fixed", "new error"], "another error"),
         }
     ).reset_index(drop=True)

@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.misclassifications.predictions import alt_text
+from xai_core.app.misclassifications.predictions import Rows, alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -29,17 +29,17 @@ Column = Literal["true", "predicted"]
 Maps = tuple[list[int], NDArray[np.float32]]  # which of the pictures could be read, and their small maps
 
 
-def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+def show(selection: Rows, dataset: Dataset, model: ExplainableModel) -> None:
     """The controls that choose pictures and a method, then each cluster of their maps."""
     st.markdown(
         "The maps of many pictures of one class, grouped by where they lie (spectral relevance analysis). A group with maps "
         "on a corner, a border or a caption points to a model that is right for the wrong reason."
     )
-    rows, column = _choose_pictures(rows)
+    rows, column = _choose_pictures(selection.listed)
     method, count = _choose_method(model)
     if len(rows) < FEWEST:
         st.info(
-            f"{len(rows)} pictures are too few for clusters: {FEWEST} are needed. Choose another class or fewer filters."
+            f"{len(rows)} pictures are too few for clusters: {FEWEST} are needed. Choose another class, or remove filters."
         )
         return
     key = key_of(model, dataset, rows["path"].tolist(), method, column)
@@ -87,11 +87,13 @@ def _choose_pictures(rows: pd.DataFrame) -> tuple[pd.DataFrame, Column]:
             "Class", ["Predicted", "True"], default="Predicted", required=True, key="asked", help=CLASS, **LINK
         )
         column: Column = "true" if kind == "True" else "predicted"
-        counts = {str(name): count for name, count in rows[column].value_counts().items()}
-        name = st.selectbox(
-            f"{kind} class", list(counts), format_func=lambda name: f"{first_name(name)} ({counts[name]})",
-            key=f"clusters of {column}", **LINK,
-        )  # fmt: skip
+        wrong = (rows["true"] != rows["predicted"]).groupby(rows[column]).agg(["size", "sum"])
+        wrong = wrong.sort_values(["sum", "size"], ascending=False, kind="stable")
+        words = {
+            str(name): f"{first_name(str(name))} ({size:,} pictures, {errors:,} wrong)"
+            for name, size, errors in zip(wrong.index, wrong["size"], wrong["sum"], strict=True)
+        }
+        name = st.selectbox(f"{kind} class", list(words), format_func=words.__getitem__, key=f"clusters of {column}", **LINK)
     rows = rows[rows[column] == name]
     if len(rows) > MOST:
         st.caption(f"The first {MOST} of {len(rows):,} pictures.")
@@ -112,7 +114,7 @@ def _choose_method(model: ExplainableModel) -> tuple[str, int]:
             "Method", quick, quick.index("hires_cam") if "hires_cam" in quick else 0,
             format_func=lambda id: METHODS[id].title, key="clusters by", **LINK,
         )  # fmt: skip
-        count = st.number_input("Clusters (0: found from the maps)", 0, 12, 0, key="clusters", **LINK)
+        count = st.number_input("Number of clusters (0 = automatic)", 0, 12, 0, key="clusters", **LINK)
     if count == 1:
         st.caption("One cluster would hold all pictures, so 1 is treated as 0.")
     return method, 0 if count == 1 else count
@@ -135,9 +137,9 @@ def _maps(rows: pd.DataFrame, column: Column, method: str, dataset: Dataset, mod
 
 def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset) -> None:
     members = rows.iloc[clusters.members[number]]
-    wrong = (members["true"] != members["predicted"]).mean()
+    wrong = int((members["true"] != members["predicted"]).sum())
     with st.container(border=True):
-        st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures, {wrong:.0%} wrong")
+        st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong")
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
                 mean = _mean_map(clusters.means[number])

@@ -10,7 +10,7 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.misclassifications import predictions
-from xai_core.app.misclassifications.predictions import alt_text
+from xai_core.app.misclassifications.predictions import Rows, alt_text
 from xai_core.app.shared import display, loaded_models, sample_detail, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.data.datasets import Dataset
@@ -25,9 +25,10 @@ ON_A_PAGE = 24  # pictures
 EVERY = "(all)"
 
 
-def confusion(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+def confusion(rows: Rows, dataset: Dataset, model: ExplainableModel) -> None:
     """The matrix, the pictures of the chosen cell, and one of them in detail."""
-    whole = confusions.confusion(rows)
+    listed = rows.listed
+    whole = confusions.confusion(listed, counted=rows.counted)
     rates, dim, order = _controls()
     matrix = confusions.worst_classes(whole, MOST_CLASSES)
     if order == "By confusion":
@@ -41,7 +42,7 @@ def confusion(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> 
     st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key="matrix",
         on_select=_pick_cell, selection_mode="cell",
-        alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of {len(rows)} predictions are wrong.",
+        alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     _gallery(rows, dataset, model)
 
@@ -95,9 +96,9 @@ SORTS = {
 }
 
 
-def _gallery(every: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+def _gallery(every: Rows, dataset: Dataset, model: ExplainableModel) -> None:
     """The pictures of the chosen cell, page by page, and one of them in detail."""
-    cell = _cell(every)
+    cell = _cell(every.listed)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
@@ -118,7 +119,7 @@ def _gallery(every: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> 
             tags = stored.get(row["path"], notes.Note()).tags
             _card(row, dataset, tags, st.session_state.get("sample", paths[0]) == row["path"])
     chosen = st.selectbox("Open a picture", paths, key="sample", **LINK)
-    sample_detail.show(every, cell[cell["path"] == chosen].iloc[0], dataset, model)
+    sample_detail.show(every.every, cell[cell["path"] == chosen].iloc[0], dataset, model)
 
 
 SORT = (
@@ -144,24 +145,24 @@ def _open(path: str) -> None:
     st.toast(f"{path} is open below the pictures.", icon=":material/arrow_downward:")
 
 
-def calibration(rows: pd.DataFrame) -> None:
+def calibration(rows: Rows) -> None:
     """The reliability diagram and the expected calibration error."""
-    bins, error = confusions.calibration(rows)
+    bins, error = confusions.calibration(rows.counted)
     st.altair_chart(
         charts_confusion.calibration(bins), key="calibration",
         alt=f"Reliability diagram in {len(bins)} bins; expected calibration error {error:.1%}.",
     )  # fmt: skip
-    st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows):,} pictures, ten bins of equal width.")
+    st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows.counted):,} pictures, ten bins of equal width.")
     st.caption(
         "Where a bar ends below the dashed line, the model is overconfident: it is right less often than its confidence "
-        "says. With a filter on the left, this is the calibration on the pictures that pass it. A filter by confidence or "
-        "by right and wrong makes it meaningless."
+        "says. Right and wrong predictions of every confidence count here, whatever the filters by prediction list."
     )
 
 
-def per_class(rows: pd.DataFrame) -> None:
-    """Precision and recall of each class."""
-    scores = confusions.per_class(rows)
+def per_class(rows: Rows) -> None:
+    """Precision and recall of each class of which pictures are listed."""
+    scores = confusions.per_class(rows.all_classes)
+    scores = scores[scores["class"].isin(rows.listed["true"])].reset_index(drop=True)
     st.altair_chart(
         charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key="per-class",
         alt="Precision and recall of each class, the lowest recall first.",
@@ -169,21 +170,25 @@ def per_class(rows: pd.DataFrame) -> None:
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
     st.dataframe(scores, hide_index=True, column_config=percent)
     st.caption(
-        "Recall: the share of the class's pictures that are predicted as this class. Precision: the share of the pictures "
-        "predicted as this class that belong to it."
+        "Recall: of the pictures of this class, how many are predicted as this class. Precision: of the pictures predicted "
+        f"as this class, how many really are. Both are of {len(rows.all_classes):,} pictures; filters only choose which "
+        "classes are listed."
     )
     _csv(scores, "per_class.csv")
 
 
-def most_confused(rows: pd.DataFrame) -> None:
+def most_confused(rows: Rows) -> None:
     """The pairs of a true and a wrongly predicted class, the most frequent first."""
-    pairs = confusions.most_confused(rows)
+    pairs = confusions.most_confused(rows.listed, counted=rows.counted)
     if not len(pairs):
         st.info("All of these pictures are predicted correctly.")
         return
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     st.dataframe(pairs, hide_index=True, column_config=percent)
-    st.caption("Share: of the true class's pictures. Confidence: the mean confidence of the wrong predictions.")
+    st.caption(
+        "Share: the pictures listed, of all pictures of the true class. Confidence: the mean confidence of these wrong "
+        "predictions."
+    )
     _csv(pairs, "most_confused.csv")
 
 
@@ -198,7 +203,7 @@ def _others(model: ExplainableModel) -> Sequence[str]:
     return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)
 
 
-def two_models(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
+def two_models(rows: Rows, dataset: Dataset, model: ExplainableModel) -> None:
     """A second model on the same pictures: both matrices, their difference, and the pictures with different predictions."""
     others = _others(model)
     if not others:
@@ -211,8 +216,8 @@ def two_models(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) ->
     theirs = predictions.table(other, dataset)
     if theirs is None:
         return
-    theirs = theirs[theirs["path"].isin(rows["path"])]
-    mine = rows[rows["path"].isin(theirs["path"])]
+    theirs = theirs[theirs["path"].isin(rows.counted["path"])]
+    mine = rows.counted[rows.counted["path"].isin(theirs["path"])]
     if not len(mine):
         st.info("The two models have no class of these pictures in common. Choose another second model.")
         return
@@ -224,8 +229,7 @@ def two_models(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) ->
     counts = changed["change"].value_counts().to_dict()
     st.markdown(
         f"{model.title}: **{matrix.accuracy:.1%}** right; {other.title}: **{second_matrix.accuracy:.1%}**, on {len(mine):,} "
-        f"pictures. The second corrects {counts.get('mended', 0):,} errors of the first (*mended* in the table) and makes "
-        f"{counts.get('broken', 0):,} new ones (*broken*)."
+        f"pictures. The second fixes {counts.get('fixed', 0):,} errors and makes {counts.get('new error', 0):,} new ones."
     )
     first, last = matrix.ordered(worst), second_matrix.ordered(worst)
     with st.container(horizontal=True):
@@ -233,8 +237,11 @@ def two_models(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) ->
         _matrix(other.title, last, f"{other.title}: {second_matrix.accuracy:.1%} right.")
         words = f"{other.title} minus {model.title}: pictures in each cell."
         _matrix("Second minus first", last, words, other=first, titles=(other.title, model.title))
-    st.dataframe(changed, hide_index=True)
-    _csv(changed, "two_models.csv")
+    listed = changed[changed["path"].isin(rows.listed["path"])]
+    if len(listed) < len(changed):
+        st.caption(f"{len(listed):,} of the {len(changed):,} pictures with different predictions pass the filters.")
+    st.dataframe(listed, hide_index=True)
+    _csv(listed, "two_models.csv")
 
 
 def _matrix(

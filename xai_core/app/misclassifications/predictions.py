@@ -5,7 +5,7 @@ import io
 import tempfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -138,30 +138,52 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame) -
         st.info("No picture has a label that this model knows, so no prediction can be checked. Choose another model.")
 
 
-def filtered(rows: pd.DataFrame, dataset: Dataset) -> pd.DataFrame:
+class Rows(NamedTuple):
+    """The predictions that the page shows, and those that its figures are about.
+
+    every        of all pictures
+    all_classes  of the pictures with the chosen tags
+    counted      of those of them that belong to the chosen true classes: every share on the page is of these, as no filter
+                 by what the model answered may change a denominator
+    listed       of those of them whose prediction passes the other filters too
+    """
+
+    every: pd.DataFrame
+    all_classes: pd.DataFrame
+    counted: pd.DataFrame
+    listed: pd.DataFrame
+
+
+def filtered(every: pd.DataFrame, dataset: Dataset) -> Rows:
     """The rows that pass the filters in the sidebar; all filters are in the address."""
-    with st.expander("Filter", icon=":material/filter_alt:"):
-        which = st.segmented_control(
-            "Predictions", ["All", "Wrong", "Right"], default="All", required=True, key="which", **LINK
-        )
-        classes = st.multiselect("True classes", sorted(rows["true"].unique()), key="classes", **LINK)
+    stored = notes.load(dataset)
+    which = st.segmented_control(
+        "Predictions", ["All", "Wrong", "Right"], default="All", required=True, key="which", width="stretch", **LINK
+    )
+    with st.expander("More filters", icon=":material/filter_alt:"):
         low, high = st.slider("Confidence", 0.0, 1.0, (0.0, 1.0), 0.01, key="confidence", **LINK)
         least, most = st.slider("Margin", 0.0, 1.0, (0.0, 1.0), 0.01, key="margin", help=MARGIN, **LINK)
-        stored = notes.load(dataset)
+        st.caption(OUTCOMES)
+        classes = st.multiselect("True classes", sorted(every["true"].unique()), key="classes", **LINK)
         tags = st.multiselect("Tags", sorted({tag for note in stored.values() for tag in note.tags}), key="tags", **LINK)
-    passes = rows["confidence"].between(low, high) & rows["margin"].between(least, most)
-    if which != "All":
-        passes &= (rows["true"] == rows["predicted"]) == (which == "Right")
-    if classes:
-        passes &= rows["true"].isin(classes)
+        st.caption(PICTURES)
+    all_classes = counted = every
     if tags:
-        passes &= rows["path"].map(lambda path: bool({*tags} & {*stored.get(path, Note()).tags}))
-    selected = rows[passes].reset_index(drop=True)
-    if len(selected) < len(rows):
-        st.caption(f"{len(selected):,} of {len(rows):,} pictures pass the filters.")
-    return selected
+        tagged = every["path"].map(lambda path: bool({*tags} & {*stored.get(path, Note()).tags})).astype(bool)
+        all_classes = counted = every[tagged].reset_index(drop=True)
+    if classes:
+        counted = all_classes[all_classes["true"].isin(classes)].reset_index(drop=True)
+    passes = counted["confidence"].between(low, high) & counted["margin"].between(least, most)
+    if which != "All":
+        passes &= (counted["true"] == counted["predicted"]) == (which == "Right")
+    listed = counted[passes].reset_index(drop=True)
+    if len(listed) < len(every):
+        st.caption(f"{len(listed):,} of {len(every):,} pictures pass the filters.")
+    return Rows(every, all_classes, counted, listed)
 
 
+OUTCOMES = "Filters by prediction choose which pictures are listed. Shares are still of all pictures, right and wrong."
+PICTURES = "With true classes or tags chosen, shares are of the pictures of these classes and with these tags."
 MARGIN = "Probability of the predicted class minus that of the next."
 
 
