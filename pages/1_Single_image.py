@@ -27,7 +27,7 @@ with display.errors():
     if chosen.remark:
         st.caption(chosen.remark)
     if ranked:
-        result.predictions(ranked, getattr(target, "classes", (None,))[0], widgets.pick_bar)
+        result.predictions(ranked, target, widgets.pick_bar)
     if target is None:
         st.stop()
 

@@ -13,7 +13,16 @@ import pytest
 from made_maps import made
 from PIL import Image
 
-from xai_core.app.charts.common import BAR, HIGHLIGHT, MAX_CELLS, OTHER, cell_values, prediction_bars, readable_map
+from xai_core.app.charts.common import (
+    BAR,
+    HIGHLIGHT,
+    MAX_CELLS,
+    OTHER,
+    RIVAL,
+    cell_values,
+    prediction_bars,
+    readable_map,
+)
 from xai_core.explanation.rendering import Scale, heatmap_picture, scale_of
 from xai_core.models.explainable import Prediction
 
@@ -55,13 +64,15 @@ def test_bars_show_the_predictions_in_order():
     table = rows(spec, "probability")
     assert [(row["class"], row["full name"], row["probability"]) for row in table] == CATS
     assert [row["name"] for row in table] == ["tiger cat", "▸ tabby", "Egyptian cat"]
-    assert [row["explained"] for row in table] == [False, True, False]
+    assert [row["role"] for row in table] == ["", "explained", ""]
     bars = layer(spec, "bar")
     assert bars["encoding"]["y"]["sort"] is None  # as they come, not by the alphabet
     assert bars["encoding"]["x"]["scale"]["domain"] == [0, 1]
     colour = bars["encoding"]["color"]
-    assert (colour["condition"]["test"], colour["condition"]["value"]) == ("datum.explained", HIGHLIGHT)
-    assert colour["value"] == OTHER
+    assert colour["field"] == "role"
+    assert dict(zip(colour["scale"]["domain"], colour["scale"]["range"], strict=True)) == {
+        "explained": HIGHLIGHT, "rival": RIVAL, "": OTHER,
+    }  # fmt: skip
     assert layer(spec, "text")["encoding"]["text"] == {"field": "probability", "format": ".1%", "type": "quantitative"}
 
 
@@ -70,8 +81,19 @@ def test_bars_can_be_picked_and_pointed_at():
     (pick,) = spec["params"]
     assert pick["name"] == "pick" and pick["select"] == {"type": "point", "fields": ["class"], "on": "click"}
     assert pick["views"] == [layer(spec, "bar")["name"]]
-    assert [tip["field"] for tip in layer(spec, "bar")["encoding"]["tooltip"]] == ["full name", "class", "probability"]
-    assert not any(row["explained"] for row in rows(spec, "probability"))
+    assert [tip["field"] for tip in layer(spec, "bar")["encoding"]["tooltip"]] == [
+        "full name",
+        "class",
+        "probability",
+        "role",
+    ]
+    assert not any(row["role"] for row in rows(spec, "probability"))
+
+
+def test_the_bars_of_the_class_and_of_its_rival_are_marked():
+    table = rows(prediction_bars(CATS, explained=282, rival=285).to_dict(), "probability")
+    assert [row["name"] for row in table] == ["▸ tiger cat", "tabby", "▹ Egyptian cat"]
+    assert [row["role"] for row in table] == ["explained", "", "rival"]
 
 
 @pytest.mark.parametrize("names", [("crane", "crane"), ("maillot", "maillot, tank suit")], ids="-".join)

@@ -70,6 +70,19 @@ def test_a_class_a_probability_and_a_margin_can_be_asked():
     assert "choose two different ones" in app.info[0].value
 
 
+def test_a_map_is_answered_in_words_and_the_rival_s_bar_is_marked():
+    margin = {"picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false"}
+    app = opened(SINGLE, **margin)
+    assert "**Red speaks for tiger cat, blue for Egyptian cat. Most of the red lies" in text(app)
+    chart = app.get("vega_lite_chart")[0].proto
+    assert "tiger cat 39% (explained), Egyptian cat 36% (its rival), tabby" in chart.alt
+    choose(app, "b", 657)  # far from the top five
+    assert "missile 0% (its rival)" in app.get("vega_lite_chart")[0].proto.alt
+    app = opened(SINGLE, **margin, **{"palette-diverging": "brown-teal"})
+    assert "**Brown speaks for tiger cat, teal for Egyptian cat." in text(app)
+    assert "**Bright places matter most for tiger cat" in text(opened(SINGLE, picture="Chelsea the cat"))
+
+
 def test_the_true_class_is_offered_where_it_is_known():
     app = choose(opened(SINGLE, picture="Chelsea the cat"), "class", "True class")
     assert "logit of tabby" in text(app)

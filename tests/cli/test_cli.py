@@ -111,7 +111,9 @@ def test_as_a_program(lite0, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Target: logit of tabby") and str(out / "chelsea_grad_cam.npz") in done.stdout
+    answer, caption, *paths = done.stdout.splitlines()
+    assert answer.startswith("Bright places matter most for tabby")
+    assert caption.startswith("Target: logit of tabby") and str(out / "chelsea_grad_cam.npz") in paths
     taken, expected = read(out, "chelsea_grad_cam"), explain(lite0, load_sample("chelsea"), "grad_cam", target=TABBY)
     np.testing.assert_allclose(taken.arrays["heatmap"], expected.heatmap, rtol=1e-3, atol=1e-4)
     assert taken.settings["key"] == expected.key

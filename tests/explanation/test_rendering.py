@@ -210,11 +210,13 @@ def test_a_caption_names_target_model_method_and_settings():
     assert "(0123abcd). Method: Some-Method, fast precision" in bare and "Passes: none; 61.2 s" in bare
 
 
-@pytest.mark.parametrize(("cell", "place"), [((0, 0), "upper left"), ((4, 4), "centre"), ((8, 4), "lower middle")])
+@pytest.mark.parametrize(
+    ("cell", "place"), [((0, 0), "at the upper left"), ((4, 4), "in the centre"), ((8, 4), "at the bottom")]
+)
 def test_the_alternative_text_names_the_place_of_the_evidence(cell, place):
     said = alt_text(made(one_cell(*cell, side=9)), "Overlay")
-    assert said.startswith("Overlay: Some-Method for the logit of tabby") and f"evidence: {place} (100%" in said
-    assert "nowhere. The map is zero everywhere" in alt_text(made(np.zeros((9, 9))), "Map")
+    assert said.startswith("Overlay: Some-Method for the logit of tabby") and f"evidence lies {place} (100%" in said
+    assert "no evidence for the target. The map is zero everywhere" in alt_text(made(np.zeros((9, 9))), "Map")
 
 
 def test_an_unknown_palette_falls_back_to_the_first():

@@ -15,26 +15,30 @@ from xai_core.models.weights import locate
 
 CAN = {  # family of methods -> what its maps can show, and what they cannot
     "cam": (
-        "which regions of a layer's grid the target rests on, cheaply",
+        "which regions of a layer's grid support the target, at little cost",
         "anything finer than that grid; whether the region alone would be enough",
     ),
     "gradient": (
-        "to which pixels the target is sensitive, or which of them its value is shared out to",
-        "what would happen if a part were gone; gradients are noisy, and some variants look alike whatever was learned",
+        "which pixels the target is sensitive to, or how much each pixel contributes to its value",
+        "what would happen if a part were removed; gradients are noisy, and some variants look the same "
+        "for an untrained network",
     ),
     "propagation": (
-        "how the score is handed back from layer to layer, by rules that keep its sum",
-        "what the network would say otherwise: the rules are a choice, and another choice gives another map",
+        "how the score is passed back from layer to layer, by rules that keep its sum",
+        "what the network would predict for a changed picture; other rules give another map",
     ),
     "perturbation": (
-        "what really changes when parts are covered, for any model",
-        "what the network does on pictures it would be shown: covered ones are unlike its training; coarse, and slow",
+        "how the prediction really changes when parts are covered, for any model",
+        "how the network behaves on ordinary pictures: covered ones differ from its training pictures; coarse and slow",
     ),
     "attention": (
         "where information could flow to the class token",
-        "whether it was used for this class: attention is not attribution",
+        "whether this information was used for the class: attention is not attribution",
     ),
-    "control": ("what a map scores that knows nothing of the model", "anything about the model: that is its purpose"),
+    "control": (
+        "what score a map gets that does not depend on the model",
+        "anything about the model: it serves for comparison only",
+    ),
 }
 
 
@@ -44,15 +48,23 @@ def report(cards: Sequence[Card], methods: Sequence[Method], title: str = "How t
         raise BadRequest("A report needs at least one model and one method.")
     parts = [f"# {title}", f"Written by xai_core {__version__}.", "## Models"]
     parts += [model_section(card) for card in cards]
+    parts += ["## How a map is read", READING]
     parts += ["## The explanation methods compared", PASSES, comparison(methods), "## Each method", HOHMAN]
     parts += [method_section(method) for method in methods]
     return "\n\n".join(parts) + "\n"
 
 
-PASSES = "Passes are forward + backward ones of one picture, at the method's defaults."
+READING = (
+    "Every map is also described in words: which colour speaks for which class, and where most of the evidence lies. The "
+    "words are computed from the map. It is divided into nine equal parts; the parts named are the fewest that hold "
+    "more than half of the evidence, and the percentage is their share of it. If more than three parts are needed, the "
+    "evidence is called spread; if no part holds clearly more than the others, no place is named. Maps whose signs cancel "
+    "within small blocks are called mixed, as noise is. The words describe the map; they do not prove that the map is right."
+)
+PASSES = "Passes: the number of forward and backward passes for one picture, with the method's default options."
 HOHMAN = (
-    "Why, who, what, how, when and where: the questions of Hohman et al. 2018 (arXiv:1801.06889), answered for each method; "
-    "and what to beware of."
+    "Each method answers the questions Why, Who, What, How, When and Where of Hohman et al. 2018 (arXiv:1801.06889), and "
+    "says what to beware of."
 )
 
 
@@ -76,7 +88,7 @@ def model_section(card: Card) -> str:
             f"shorter side {recipe.shorter_side}, {recipe.interpolation}, mean {recipe.mean}, std {recipe.std}"
         )
         rows.append((f"Checkpoint {checkpoint.id}", words))
-    lines = ["| What | Said |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows if words)]
+    lines = ["| Item | Value |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows if words)]
     own = own_card(card)
     return f"### {card.title}\n\n" + "\n".join(lines) + (f"\n\n{own}" if own else "")
 
@@ -144,7 +156,7 @@ def to_pdf(markdown: str) -> bytes:
 
 
 WIDTHS = {  # of columns, in percent, by their headings
-    "What": 20, "Said": 80,
+    "Item": 20, "Value": 80,
     "Method": 14, "Family": 13, "Map": 13, "Why": 18, "Passes": 8, "Can tell": 17, "Cannot tell": 17,
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.question import Tally
 from xai_core.explanation.request import PREDICTED_CLASS, ActiveRequest, PredictedClass, Request
 from xai_core.explanation.result import Explanation
-from xai_core.explanation.targets import ClassLogit, ClassMargin, Target
+from xai_core.explanation.targets import ClassLogit, ClassMargin, Target, sides
 from xai_core.models.explainable import ExplainableModel, Picture
 
 ClassLike = (
@@ -264,6 +264,7 @@ def answer_active(
     passes = question.tally.per_image(n)
     vars(question.tally).update(vars(Tally()))
     for row, picture in enumerate(request.pictures):
+        subject, rival = sides(question.target, row, model.class_name)
         yield (
             request.rows([row]),
             Explanation(
@@ -289,5 +290,7 @@ def answer_active(
                 seconds=seconds,
                 error=None if maps.error is None else maps.error[row].float().cpu().numpy(),
                 facts={name: float(fact[row]) for name, fact in maps.facts.items()},
+                subject=subject,
+                rival=rival,
             ),
         )

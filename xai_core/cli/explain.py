@@ -19,7 +19,7 @@ def add_to(commands: Commands) -> None:
 
 def _explain(args: argparse.Namespace) -> None:
     from xai_core.attribution.explain import explain_methods
-    from xai_core.explanation import export, rendering
+    from xai_core.explanation import export, rendering, wording
 
     options = arguments.options(args.option)
     query = arguments.query(args)
@@ -38,4 +38,5 @@ def _explain(args: argparse.Namespace) -> None:
         f"{stem}.json": export.json_text(explanation).encode(),
     }
     cautions = [f"Caution: {problem}" for problem in explanation.health]
-    arguments.write(files, args.out, rendering.caption(explanation, rendering.scale_of(explanation)), *cautions)
+    caption = rendering.caption(explanation, rendering.scale_of(explanation))
+    arguments.write(files, args.out, wording.answer(explanation), caption, *cautions)

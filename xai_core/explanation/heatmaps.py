@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Floats = NDArray[np.floating[Any]]  # maps of any size: float32 as methods give them, or float64
+FLAT = 1e-6  # a map whose values differ by less than this share of the largest magnitude is the same everywhere
 
 RANGE_MODES = {
     "symmetric": "minus to plus the largest magnitude, zero in the middle",
@@ -100,7 +101,7 @@ def health(heatmap: Floats) -> list[str]:
             "The map is zero everywhere: no evidence was found. Behind the last block of a transformer no gradient "
             "reaches the patches, and a CAM is empty where all evidence is negative; try another cut."
         ]
-    if np.ptp(heatmap) <= 1e-6 * np.abs(heatmap).max():
+    if np.ptp(heatmap) <= FLAT * np.abs(heatmap).max():
         return ["The map is the same everywhere: it prefers no place."]
     checks = (_border, _concentration, _saturation)
     return [sentence for check in checks if (sentence := check(heatmap))]
@@ -139,14 +140,20 @@ def _saturation(heatmap: Floats) -> str:
     return ""
 
 
+def ninths(heatmap: Floats) -> Floats:
+    """(3, 3) The share of each ninth of the picture in the sum of a map without negative values that is not zero."""
+    sums = block_means(resize(heatmap, (90, 90), smooth=False), 3, 3)
+    shares: Floats = sums / sums.sum()
+    return shares
+
+
 def centre_of_mass_words(heatmap: Floats) -> str:
     """The ninth of the picture that holds most of the positive evidence, in words: 'upper left (62% of it)'."""
     positive = np.clip(np.where(np.isfinite(heatmap), heatmap, 0), 0, None)
     if not positive.any():
         return "nowhere"
-    shares = block_means(resize(positive, (90, 90), smooth=False), 3, 3)
-    shares = shares / shares.sum()
-    row, column = np.unravel_index(shares.argmax(), shares.shape)
+    shares = ninths(positive)
+    row, column = divmod(int(shares.argmax()), 3)
     return f"{_PLACES[row][column]} ({shares[row, column]:.0%} of it)"
 
 

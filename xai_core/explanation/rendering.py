@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from xai_core.data.image_io import open_picture
-from xai_core.explanation import heatmaps
+from xai_core.explanation import heatmaps, wording
 from xai_core.explanation.heatmaps import Floats
 from xai_core.explanation.result import Explanation
 
@@ -172,12 +172,13 @@ def with_bar(rendered: Image.Image, scale: Scale) -> Image.Image:
 
 
 def figure(explanation: Explanation, rendered: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
-    """A drawn map with its colour bar and caption in one picture, `width` + 24 pixels wide."""
+    """A drawn map with its colour bar, its answer in words and its caption in one picture, `width` + 24 pixels wide."""
     factor = min(width / rendered.width, MAX_TALL * width / rendered.height)
     size = max(1, round(rendered.width * factor)), max(1, round(rendered.height * factor))
     height = size[1]
     font, small = ImageFont.load_default(17), ImageFont.load_default(14)
-    lines = textwrap.wrap(caption(explanation, scale), width // 8)
+    words = wording.answer(explanation, scale.palette), caption(explanation, scale)
+    lines = [line for paragraph in words for line in textwrap.wrap(paragraph, width // 8)]
     sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
     sheet.paste(rendered.resize(size, Image.Resampling.LANCZOS), (12, 12))
     bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
@@ -247,8 +248,9 @@ def _fact(name: str, value: float) -> str:
     return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
-def alt_text(explanation: Explanation, what: str) -> str:
-    """Alternative text for screen readers: what the picture shows, and where the evidence lies."""
-    place = heatmaps.centre_of_mass_words(explanation.heatmap)
+def alt_text(explanation: Explanation, what: str, palette: str = "red-blue") -> str:
+    """Alternative text for screen readers: what the picture shows, the map's answer in words, and what is wrong with it.
+    `palette` is the one of a signed map."""
+    answer = wording.answer(explanation, palette)
     trouble = " ".join(explanation.health)
-    return f"{what}: {explanation.title} for the {explanation.target}. Most positive evidence: {place}. {trouble}".strip()
+    return f"{what}: {explanation.title} for the {explanation.target}. {answer} {trouble}".strip()

@@ -32,7 +32,8 @@ class Explanation:
 
     `heatmap` is the raw map by the method's formula on its native grid, float32 (h, w), not rescaled: its unit is the
     target's (logits, probabilities, cosine) times whatever the formula says, positive is evidence for the target.
-    `box` is the part of the picture the network saw, (left, top, right, bottom) in its pixels.
+    `box` is the part of the picture the network saw, (left, top, right, bottom) in its pixels. `subject` and `rival` name
+    what positive and negative values speak for, in few words; without a rival, negative values speak against the subject.
     """
 
     heatmap: NDArray[np.float32]
@@ -57,6 +58,8 @@ class Explanation:
     seconds: float
     error: NDArray[np.float32] | None = None
     facts: dict[str, float] = field(default_factory=dict)
+    subject: str = "the target"
+    rival: str = ""
 
     def to_input(self, smooth: bool = True) -> NDArray[np.float32]:
         """The map at the network's resolution, float32 (H, W)."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from xai_core.core.cache_key import array_digest
 from xai_core.core.errors import BadRequest
+from xai_core.data.label_matching import first_name
 from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.outputs import Outputs, top_classes
 
@@ -282,6 +283,22 @@ class PairProbability(ClassMargin):
 
     def key(self, row: int) -> str:
         return f"pair probability {self.classes[row]} {self.rivals[row]}"
+
+
+def sides(target: Target, row: int, class_name: ClassName) -> tuple[str, str]:
+    """What positive and negative values of a map of this target speak for, in few words: the subject and the rival. The
+    rival is empty where negative values speak against the subject."""
+    if isinstance(target, ClassMargin):
+        return first_name(class_name(target.classes[row])), first_name(class_name(target.rivals[row]))
+    if isinstance(target, ClassContrast):
+        return first_name(class_name(target.classes[row])), " or ".join(
+            first_name(class_name(index)) for index in target.similar[row]
+        )
+    if isinstance(target, ClassLogit | ClassProbability):
+        return first_name(class_name(target.classes[row])), ""
+    if isinstance(target, SimilarityMargin):
+        return "the reference", "its rival"
+    return ("the similarity" if isinstance(target, SimilarityTo) else "the target"), ""
 
 
 def confidence(target: Target) -> Target:

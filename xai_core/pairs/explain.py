@@ -230,6 +230,7 @@ def answer_pair(
             passes=passes,
             seconds=seconds,
             facts={name: float(values[view]) for name, values in maps.facts.items()},
+            subject="the similarity",
         )
         for view, heatmap in enumerate(heatmaps)
     ]

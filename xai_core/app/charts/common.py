@@ -22,6 +22,9 @@ QUIET = "#7b8794"  # a grey with a contrast of at least 3:1 on light and on dark
 BAR = 71  # pixels: height of a colour bar with its numbers
 alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
+RIVAL = "#0072b2"  # Okabe-Ito blue
+ROLES = {"explained": HIGHLIGHT, "rival": RIVAL, "": OTHER}  # of a class: the colour of its bar
+SIGNS = {"explained": "▸ ", "rival": "▹ ", "": ""}  # of a class: what stands before its name
 
 
 def spec(chart: alt.LayerChart) -> dict[str, Any]:
@@ -33,8 +36,9 @@ def spec(chart: alt.LayerChart) -> dict[str, Any]:
     return specification
 
 
-def prediction_bars(predictions: Sequence[Prediction], explained: int | None) -> alt.LayerChart:
-    """Probabilities of the top classes. Colour and an arrow mark the class with index `explained`.
+def prediction_bars(predictions: Sequence[Prediction], explained: int | None, rival: int | None = None) -> alt.LayerChart:
+    """Probabilities of classes. A colour and a sign before the name mark the class with index `explained` and its `rival`,
+    in the colours of the evidence for each in a map.
 
     A click selects a bar: the point selection `pick` over the field `class`.
     """
@@ -43,23 +47,31 @@ def prediction_bars(predictions: Sequence[Prediction], explained: int | None) ->
         name if first_names.count(name) == 1 else f"{name} ({prediction.index})"
         for name, prediction in zip(first_names, predictions, strict=True)
     ]
-    marks = [prediction.index == explained for prediction in predictions]
+    roles = [
+        "explained" if prediction.index == explained else "rival" if prediction.index == rival else ""
+        for prediction in predictions
+    ]
     rows = pd.DataFrame(
         {
             "class": [prediction.index for prediction in predictions],
-            "name": [("▸ " if mark else "") + label for label, mark in zip(labels, marks, strict=True)],
+            "name": [f"{SIGNS[role]}{label}" for label, role in zip(labels, roles, strict=True)],
             "full name": [prediction.name for prediction in predictions],
             "probability": [prediction.probability for prediction in predictions],
-            "explained": marks,
+            "role": roles,
         }
     )
     base = alt.Chart(rows).encode(
         y=alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
         x=alt.X("probability:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
-        tooltip=[alt.Tooltip("full name:N"), alt.Tooltip("class:Q"), alt.Tooltip("probability:Q", format=".2%")],
+        tooltip=[
+            alt.Tooltip("full name:N"),
+            alt.Tooltip("class:Q"),
+            alt.Tooltip("probability:Q", format=".2%"),
+            alt.Tooltip("role:N"),
+        ],
     )
     bars = base.mark_bar(cursor="pointer", height={"band": 0.7}).encode(
-        color=alt.condition("datum.explained", alt.value(HIGHLIGHT), alt.value(OTHER)),
+        color=alt.Color("role:N", scale=alt.Scale(domain=list(ROLES), range=list(ROLES.values())), legend=None),
     )
     numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("probability:Q", format=".1%"))
     picked = bars.add_params(alt.selection_point(name="pick", fields=["class"], on="click"))

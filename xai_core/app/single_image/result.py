@@ -8,15 +8,18 @@ import streamlit as st
 from PIL import Image
 
 from xai_core.app.charts import common
+from xai_core.app.shared import markdown
 from xai_core.app.shared.display import downloads
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.method import Method
 from xai_core.core.errors import XaiError
 from xai_core.data.label_matching import first_name
-from xai_core.explanation import export, heatmaps, rendering
+from xai_core.explanation import export, heatmaps, rendering, wording
 from xai_core.explanation.result import Explanation
+from xai_core.explanation.targets import Target
 from xai_core.models.explainable import Prediction
 
+TOP = 5  # classes that are shown in any case
 FIGURE = 960  # pixels: longer side of the downloaded picture
 SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels: width of a panel
 
@@ -24,28 +27,40 @@ SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels: width of a panel
 def heading(title: str, ranked: list[Prediction]) -> None:
     """The most probable class, or that the network has no classes."""
     if ranked:
-        st.markdown(f"#### {title} says **{first_name(ranked[0].name)}**, {ranked[0].probability:.0%}")
+        name = markdown.escape(first_name(ranked[0].name))
+        st.markdown(f"#### {title} says **{name}**, {ranked[0].probability:.0%}")
     else:
         st.markdown(f"#### {title} has no classes")
 
 
-def predictions(ranked: list[Prediction], explained: int | None, on_pick: Callable[[], None]) -> None:
-    """The top classes as bars. A click on one calls `on_pick` (by keyboard, the select box of classes does the same)."""
-    top = tuple(ranked[:5])
-    words = ", ".join(f"{first_name(prediction.name)} {prediction.probability:.0%}" for prediction in top)
+def predictions(ranked: list[Prediction], target: Target | None, on_pick: Callable[[], None]) -> None:
+    """The top classes and those that are asked about as bars. A click on one calls `on_pick` (by keyboard, the select box of
+    classes does the same)."""
+    explained, rival = getattr(target, "classes", (None,))[0], getattr(target, "rivals", (None,))[0]
+    bars = tuple(
+        prediction for rank, prediction in enumerate(ranked) if rank < TOP or prediction.index in (explained, rival)
+    )
+    words = ", ".join(
+        f"{first_name(prediction.name)} {prediction.probability:.0%}{_role(prediction.index, explained, rival)}"
+        for prediction in bars
+    )
     st.vega_lite_chart(
-        _bars(top, explained),
+        _bars(bars, explained, rival),
         key="bars",
         on_select=on_pick,
         selection_mode="pick",
-        alt=f"The five most probable classes: {words}.",
+        alt=f"The most probable classes: {words}.",
     )
 
 
+def _role(index: int, explained: int | None, rival: int | None) -> str:
+    return " (explained)" if index == explained else " (its rival)" if index == rival else ""
+
+
 @lru_cache(64)
-def _bars(top: tuple[Prediction, ...], explained: int | None) -> dict[str, Any]:
+def _bars(predictions: tuple[Prediction, ...], explained: int | None, rival: int | None) -> dict[str, Any]:
     """The chart is the same for every method, and takes longer to build than to show."""
-    return common.spec(common.prediction_bars(top, explained))
+    return common.spec(common.prediction_bars(predictions, explained, rival))
 
 
 def show(result: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
@@ -86,7 +101,7 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
                     common.readable_map(explanation, _map_image(explanation, display), display.scale, display.width)
                 ),
                 width="content",
-                alt=rendering.alt_text(explanation, "Map"),
+                alt=rendering.alt_text(explanation, "Map", display.scale.palette),
                 key="map",
             )
         with st.container(width=display.width):
@@ -96,9 +111,10 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
                 rendering.encoded(overlay(2 * display.width), kind),
                 width="stretch",
                 output_format=kind,
-                alt=rendering.alt_text(explanation, "Overlay"),
+                alt=rendering.alt_text(explanation, "Overlay", display.scale.palette),
             )
-    st.caption(rendering.caption(explanation, display.scale))
+    st.markdown(f"**{markdown.escape(wording.answer(explanation, display.scale.palette))}**")
+    st.caption(markdown.escape(rendering.caption(explanation, display.scale)))
     _reading(explanation, method)
     _downloads(explanation, overlay, display.scale, chosen.name)
 
