@@ -7,6 +7,7 @@ The remedy for torchvision stands here, above everything that imports torchvisio
 """
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,10 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if WORKER and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[int(WORKER) % len(processors)]})
+
+os.environ["XAI_CACHE"] = tempfile.mkdtemp(
+    prefix="xai_core_tests_"
+)  # the list of jobs and predictions of this process alone
 
 from xai_core.core import torchvision_compat
 

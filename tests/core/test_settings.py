@@ -45,6 +45,7 @@ def test_no_other_variable_is_named_anywhere():
         ("XAI_DATA", __file__, "a folder, or several with"),
         ("XAI_RUNS", f"{Path(__file__).parent}{os.pathsep}{__file__}", "a folder, or several with"),
         ("XAI_NOTES", __file__, "a folder"),
+        ("XAI_CACHE", __file__, "a folder"),
         ("XAI_WEIGHTS", __file__, "a folder"),
         ("XAI_SHARED_WEIGHTS", __file__, "a folder"),
         ("XAI_DEVICE", "gpu", "cpu, mps, cuda or cuda:N"),

@@ -83,6 +83,10 @@ RUNS = Setting[tuple[Path, ...]](
     "XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST
 )
 NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
+CACHE = Setting[Path | None](
+    "XAI_CACHE", "folder of what can be computed again: predictions of the app, its list of jobs", "the user's cache folder",
+    None, _folder, ONE,
+)  # fmt: skip
 WEIGHTS = Setting[Path | None](
     "XAI_WEIGHTS", "folder of checkpoints and cards; downloads go there", "`weights/`", None, _folder, ONE
 )
@@ -102,7 +106,7 @@ MODEL_UPLOADS = Setting(
 )
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    DATA, RUNS, NOTES, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
+    DATA, RUNS, NOTES, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
 )  # fmt: skip
 
 _PACKAGE = Path(__file__).parents[1]
@@ -151,6 +155,11 @@ def trainings_folder() -> Path:
 def notes_folder() -> Path:
     """The folder of XAI_NOTES, or `data/notes/`."""
     return NOTES.value() or storage() / "data" / "notes"
+
+
+def cache_folder() -> Path:
+    """Where the app stores what can be computed again: the folder of XAI_CACHE, or the user's cache folder."""
+    return CACHE.value() or platformdirs.user_cache_path("xai-core", appauthor=False)
 
 
 def weights_folder() -> Path:

@@ -3,40 +3,67 @@
 This is fairness only: the models themselves may be used by any number of threads.
 """
 
+from __future__ import annotations
+
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.core.runtime import Track
-from xai_core.explanation import rendering
+if TYPE_CHECKING:
+    from xai_core.core.runtime import Track
 
+WAITING = "Waiting for another computation to finish"
+WAIT_SECONDS = 0.2
 Result = TypeVar("Result")
 
 
+@dataclass
+class _Queue:
+    """Those who want to compute, in the order in which they came; the first one has its turn."""
+
+    tickets: deque[object] = field(default_factory=deque)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+
 @st.cache_resource(show_spinner=False)
-def _gate() -> threading.BoundedSemaphore:
-    return threading.BoundedSemaphore()
+def _queue() -> _Queue:
+    return _Queue()
 
 
-def _wait(bar: DeltaGenerator, share: float) -> None:
-    """Wait until no other visitor's work is running; the gate must be released afterwards. The bar stays at `share`."""
-    while not _gate().acquire(timeout=0.2):
-        bar.progress(share, text="Waiting for another visitor's computation to finish")
+@contextmanager
+def turn(waiting: Callable[[], object]) -> Iterator[None]:
+    """One turn, which begins when all who came before have had theirs.
+
+    Until then `waiting` is called every WAIT_SECONDS; what it raises gives up the place.
+    """
+    queue, ticket = _queue(), object()
+    with queue.changed:
+        queue.tickets.append(ticket)
+    try:
+        while True:
+            with queue.changed:
+                if queue.changed.wait_for(lambda: queue.tickets[0] is ticket, WAIT_SECONDS):
+                    break
+            waiting()
+        yield
+    finally:
+        with queue.changed:
+            queue.tickets.remove(ticket)
+            queue.changed.notify_all()
 
 
 def in_turn(work: Callable[[Track], Result], bar: DeltaGenerator, title: str) -> Result:
     """Call `work(track)` when no other visitor's work is running. It moves `bar`, and can be cancelled at every batch."""
     bar.progress(0.0, text=f"{title}: starting")
-    _wait(bar, 0.0)
-    try:
+    with turn(lambda: bar.progress(0.0, text=WAITING)):
         return work(lambda batches: _reported(batches, bar, title))
-    finally:
-        _gate().release()
 
 
 def _reported(batches: Iterable[Any], bar: DeltaGenerator, title: str) -> Iterator[Any]:
@@ -84,6 +111,8 @@ class _Turns:
         self.pieces = self._iterate(items)
 
     def report(self) -> None:
+        from xai_core.explanation import rendering  # the list of jobs, on pages that load no torch, imports this module
+
         seconds = time.perf_counter() - self._start
         left = seconds / self._done * (self._total - self._done) if self._done else None
         ahead = f", about {rendering.duration(left)} left" if left else ""
@@ -93,8 +122,5 @@ class _Turns:
     def _iterate(self, items: Sequence[Any]) -> Generator[Any, None, None]:
         for self._done, piece in enumerate(items):
             self.report()
-            _wait(self._bar, self._done / self._total)
-            try:
+            with turn(lambda: self._bar.progress(self._done / self._total, text=WAITING)):
                 yield piece
-            finally:
-                _gate().release()

@@ -1,0 +1,335 @@
+"""Jobs: their states, turns, limits, who sees them, and what a restart of the server leaves of them."""
+
+import json
+import threading
+from concurrent.futures import CancelledError
+
+import pytest
+
+from xai_core.app.shared import jobs, turns
+from xai_core.core.errors import BadRequest, BeingWritten
+
+PLACE = jobs.Place("Home.py")
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def me(tmp_path, monkeypatch):
+    """The name of the visitor, which a test may change; with a list of jobs of its own, which is empty at first."""
+    name = {"visitor": "me"}
+
+    def visitor():
+        jobs._registry().seen[name["visitor"]] = jobs.time.monotonic()
+        return name["visitor"]
+
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path))
+    monkeypatch.setattr(jobs, "visitor", visitor)
+    monkeypatch.setattr(jobs, "KINDS", {"count": f"{__name__}:counting", "held": f"{__name__}:held"})
+    jobs._registry.clear()
+    yield name
+    GO.set()
+    jobs.wait(PATIENCE)
+    jobs._registry.clear()
+
+
+GO = threading.Event()  # what the work of kind "held" waits for, with checks on the way
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    GO.clear()
+
+
+def counting(settings):
+    """The work of a kind: counts to a number and returns the sum."""
+    return lambda handle: sum(handle.pieces("numbers")(range(settings["to"])))
+
+
+def held(settings):
+    """The work of a kind: it stands at its second piece until GO is set."""
+
+    def work(handle):
+        handle.log("begun")
+        for piece in handle.pieces("pieces")(range(3)):
+            while piece == 1 and not GO.wait(0.01):
+                handle.next_turn()
+
+    return work
+
+
+def until(condition):
+    """Wait until a condition holds."""
+    for _ in range(int(PATIENCE / 0.01)):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("it never came true")
+
+
+def begun(number=0):
+    """A job that stands in the middle of its work."""
+    job = jobs.start_kind("held", {"number": number}, f"Job {number}", PLACE)
+    until(lambda: job.done == 1)
+    return job
+
+
+def restarted():
+    """The list of jobs as another server has it: the one of before was killed while its jobs ran."""
+    killed = jobs._registry()
+    assert killed.alive is not None
+    killed.alive.release()
+    records = {path: path.read_bytes() for path in jobs.folder().glob("*.json")}
+    GO.set()
+    jobs.wait(PATIENCE)
+    for path in jobs.folder().glob("*.json"):
+        path.write_bytes(records[path])
+    jobs._registry.clear()
+
+
+def test_a_job_runs_to_its_end_and_its_result_is_found_by_its_key(me):
+    job = jobs.start("sum", "A sum", counting({"to": 5}), PLACE)
+    jobs.wait(PATIENCE)
+    assert (job.state, job.result, job.done, job.total) == (jobs.DONE, 10, 5, 5)
+    assert jobs.find("sum") is job and job.ended >= job.began and not job.unfinished
+
+
+def test_the_words_say_how_much_time_is_left_by_the_pieces_that_are_done(me, monkeypatch):
+    now, said = [100.0], []
+    job = jobs.start("words", "Words", lambda handle: None, PLACE)
+    jobs.wait(PATIENCE)
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: now[0])
+    handle = jobs.JobHandle(job)
+    for _ in handle.pieces("pictures")(range(4)):
+        said.append(job.words)
+        now[0] += 6.0
+    handle.end_turn()
+    assert said[0] == "0 of 4 pictures, 0 ms" and "about 18" in said[1] and "about 6" in said[3]
+
+
+def test_a_job_in_progress_says_how_far_it_is_and_ends_when_cancelled(me):
+    job = begun()
+    assert job.state == jobs.RUNNING and job.words.startswith("1 of 3 pieces") and job.share == pytest.approx(1 / 3)
+    assert list(job.log) == ["begun"]
+    jobs.cancel(job.key)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.CANCELLED and job.done == 1 and job.resumable
+
+
+def test_the_same_work_is_not_done_twice_at_a_time(me):
+    assert begun() is jobs.start_kind("held", {"number": 0}, "Again", PLACE)
+    GO.set()
+    jobs.wait(PATIENCE)
+    assert jobs.start_kind("held", {"number": 0}, "Again", PLACE).title == "Again"  # after its end it is
+
+
+def test_errors_are_said_in_one_sentence(me, caplog):
+    def refused(handle):
+        raise BadRequest("No such picture.")
+
+    def faulty(handle):
+        raise ZeroDivisionError("secret path")
+
+    first, second = jobs.start("a", "A", refused, PLACE), jobs.start("b", "B", faulty, PLACE)
+    jobs.wait(PATIENCE)
+    assert (first.state, first.error) == (jobs.FAILED, "No such picture.")
+    assert second.state == jobs.FAILED and "secret" not in second.error and "secret path" in caplog.text
+
+
+def test_turns_are_taken_in_the_order_in_which_they_were_wanted():
+    """Whoever ends a turn and wants the next one at once stands behind those who wait."""
+    order, started = [], threading.Event()
+
+    def other():
+        with turns.turn(started.set):
+            order.append("other")
+
+    thread = threading.Thread(target=other)
+    with turns.turn(lambda: None):
+        thread.start()
+        assert started.wait(PATIENCE)
+    with turns.turn(lambda: None):
+        order.append("first again")
+    thread.join()
+    assert order == ["other", "first again"]
+
+
+def test_whoever_gives_up_waiting_leaves_the_queue():
+    def give_up():
+        raise CancelledError
+
+    def impatient():
+        with pytest.raises(CancelledError), turns.turn(give_up):
+            pass
+
+    with turns.turn(lambda: None):
+        thread = threading.Thread(target=impatient)
+        thread.start()
+        thread.join()
+    with turns.turn(lambda: None):
+        pass
+
+
+def test_another_visitor_has_a_turn_between_two_batches_of_a_job(me):
+    """A page that wants to compute waits for one batch of a job, not for its end."""
+    order, waits = [], threading.Event()
+
+    def work(handle):
+        for piece in handle.batches(range(3)):
+            order.append(piece)
+            if piece == 0:
+                page.start()
+                assert waits.wait(PATIENCE)
+
+    def compute():
+        with turns.turn(waits.set):
+            order.append("page")
+
+    page = threading.Thread(target=compute)
+    job = jobs.start("batches", "Batches", work, PLACE)
+    jobs.wait(PATIENCE)
+    page.join()
+    assert job.state == jobs.DONE and order == [0, "page", 1, 2]
+
+
+def test_a_visitor_and_the_server_have_limits_that_are_said(me):
+    for number in range(jobs.MOST_OF_VISITOR):
+        jobs.start_kind("held", {"number": number}, "Mine", PLACE)
+    with pytest.raises(BadRequest, match=r"You have 3 jobs that wait or run, .* cancel one on the page Jobs\."):
+        jobs.start_kind("held", {"number": 99}, "One more", PLACE)
+    for number in range(jobs.MOST_OF_VISITOR, jobs.MOST_IN_ALL):
+        me["visitor"] = f"visitor {number // jobs.MOST_OF_VISITOR}"
+        jobs.start_kind("held", {"number": number}, "Theirs", PLACE)
+    me["visitor"] = "a late one"
+    with pytest.raises(BadRequest, match=r"12 jobs wait or run on this server, .* Try later"):
+        jobs.start_kind("held", {"number": 99}, "One more", PLACE)
+    waiting = [job for job in jobs.listed() if job.state == jobs.WAITING]
+    jobs.cancel(waiting[0].key)
+    assert waiting[0].state == jobs.CANCELLED, "what has not begun ends at once"
+    jobs.start_kind("held", {"number": 99}, "One more", PLACE)
+
+
+def test_one_visitor_alone_never_keeps_the_others_waiting(me):
+    for number in range(jobs.MOST_OF_VISITOR):
+        begun(number)
+    me["visitor"] = "somebody else"
+    job = jobs.start("quick", "Quick", counting({"to": 3}), PLACE)
+    until(lambda: job.state == jobs.DONE)
+
+
+def test_jobs_on_uploads_are_seen_by_their_visitor_alone(me):
+    job = jobs.start("cats", "Clusters of secret.zip", held({}), PLACE, private=True)
+    until(lambda: job.done == 1)
+    assert jobs.find("cats") is job and jobs.listed() == [job]
+    me["visitor"] = "somebody else"
+    assert jobs.find("cats") is None and jobs.find(job.key) is None
+    (listed,) = jobs.listed()
+    assert listed.title == "Another visitor's job" and listed.state == jobs.RUNNING and not jobs.may_change(listed)
+    assert "secret" not in repr(listed) and not listed.log
+    jobs.cancel(job.key)
+    assert not job.cancelling and not list(jobs.folder().glob("*"))
+    me["visitor"] = "me"
+    GO.set()
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.DONE
+
+
+def test_public_jobs_are_found_and_cancelled_by_everyone(me):
+    job = begun()
+    me["visitor"] = "the same person after a reload"
+    assert jobs.listed() == [job] and jobs.may_change(job)
+    jobs.cancel(job.key)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.CANCELLED
+
+
+def test_a_private_job_ends_when_its_visitor_has_gone(me, monkeypatch):
+    job = jobs.start("cats", "Cats", held({}), PLACE, private=True)
+    until(lambda: job.done == 1)
+    me["visitor"] = "somebody else"
+    monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.0)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.CANCELLED and jobs.listed() == []
+
+
+def test_after_a_restart_a_job_is_listed_as_interrupted_and_resumed(me):
+    begun()
+    restarted()
+    (job,) = jobs.listed()
+    assert (job.state, job.title, job.kind, job.settings) == (jobs.INTERRUPTED, "Job 0", "held", {"number": 0})
+    assert job.resumable and job.place == PLACE
+    again = jobs.resume(job)
+    until(lambda: again.state == jobs.DONE)
+    assert [job.state for job in jobs.listed()] == [jobs.DONE]
+
+
+def test_a_stopping_server_interrupts_its_jobs(me, monkeypatch):
+    job = begun()
+    monkeypatch.setattr(jobs, "_server_stops", lambda: True)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.INTERRUPTED
+    assert json.loads(jobs._record(job.key).read_text())["state"] == jobs.INTERRUPTED
+
+
+def test_a_job_of_another_living_server_is_shown_and_left_alone(me):
+    begun()
+    other = jobs._registry()
+    jobs._registry.clear()
+    (job,) = jobs.listed()
+    assert job.elsewhere and job.state == jobs.RUNNING and not jobs.may_change(job)
+    with pytest.raises(BeingWritten, match="Another server on this machine is doing this job"):
+        jobs.start_kind("held", {"number": 0}, "Job", PLACE)
+    GO.set()
+    for held_job in other.jobs.values():
+        held_job.future.result(PATIENCE)
+
+
+def test_records_that_are_none_are_left_out(me):
+    begun()
+    path = jobs._record(jobs.key_of("held", {"number": 0}))
+    good = json.loads(path.read_text())
+    restarted()
+    bad = [
+        b"", b"{", b"[]", b"null", b'"x"', b"[" * 100_000, b"\xff", json.dumps(good | {"settings": 3}).encode(),
+        json.dumps(good | {"done": "x"}).encode(), json.dumps(good | {"query": []}).encode(),
+        json.dumps(good | {"kind": "other"}).encode(), b" " * (jobs.MOST_BYTES + 1),
+    ]  # fmt: skip
+    for content in bad:
+        path.write_bytes(content)
+        jobs._registry.clear()
+        assert jobs.listed() == [], content[:40]
+    path.unlink()
+    path.mkdir()
+    jobs._registry.clear()
+    assert jobs.listed() == []
+
+
+def test_settings_that_no_longer_fit_are_refused(me, monkeypatch):
+    job = begun()
+    GO.set()
+    jobs.wait(PATIENCE)
+    monkeypatch.setattr(jobs, "KINDS", {})
+    with pytest.raises(BadRequest, match="another version of this program"):
+        jobs.resume(job)
+
+
+def test_a_folder_that_cannot_be_written_does_not_keep_a_job_from_running(me, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setattr(jobs, "folder", lambda: tmp_path / "file" / "jobs")
+    job = jobs.start_kind("count", {"to": 3}, "Count", PLACE)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.DONE and job.result == 3 and "cannot be written" in job.log[0]
+
+
+def test_the_list_does_not_grow_without_end(me, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_LISTED", 3)
+    for number in range(6):
+        jobs.start_kind("count", {"to": number}, str(number), PLACE)
+        jobs.wait(PATIENCE)
+    assert [job.title for job in jobs.listed()] == ["5", "4", "3"]
+    assert len(list(jobs.folder().glob("*.json"))) == 3
+    jobs.remove(jobs.listed()[0].key)
+    assert [job.title for job in jobs.listed()] == ["4", "3"]
+
+
+def test_every_kind_of_job_names_a_function():
+    assert all(callable(jobs.pkgutil.resolve_name(name)) for name in jobs.KINDS.values())

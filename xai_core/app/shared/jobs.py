@@ -1,0 +1,479 @@
+"""Long work that belongs to the server and not to a page: started, seen, cancelled and resumed from any page.
+
+A job is work in a thread of this process, with a state, a progress and a log. A page starts it and reads it; the visitor may
+leave the page, close the tab or press the browser's Stop, and the job goes on. Jobs take turns with each other and with the
+pages (`turns`), so that nobody waits for longer than a batch of each.
+
+There are two ways to start one:
+
+    start(key, title, work, ...)             the work is a function; the job is known as long as this process lives
+    start_kind(kind, settings, title, ...)   the work follows from the settings alone (`KINDS`). They are stored: after
+                                             a restart of the server the job is listed as interrupted and can be resumed
+
+A job on a visitor's upload is `private`: it is found and listed by name in that visitor's session alone, its result is kept
+in memory, and it ends when the visitor has been away for AWAY_SECONDS. All other jobs concern data of the server, so that
+every visitor may see, cancel and resume them.
+"""
+
+import json
+import logging
+import math
+import pkgutil
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from filelock import FileLock, Timeout
+from streamlit import runtime
+
+from xai_core.app.shared import turns
+from xai_core.core.cache_key import text_digest
+from xai_core.core.errors import BadRequest, BeingWritten, XaiError
+from xai_core.core.files import write_atomically
+from xai_core.core.settings import cache_folder
+
+AT_ONCE = 4  # jobs that run at the same time; they take turns
+MOST_IN_ALL = 12  # jobs that wait or run
+MOST_OF_VISITOR = 3  # of these: fewer than AT_ONCE, so that one visitor alone never keeps the others waiting
+MOST_LISTED = 50  # jobs in the list; the oldest that have ended leave first
+MOST_LOG = 100  # sentences in a job's log
+MOST_BYTES = 64 * 2**10  # of a stored record
+AWAY_SECONDS = 600.0  # after which the private jobs of a visitor who shows no sign of life end
+SUFFIX = ".json"
+
+WAITING, RUNNING, DONE, CANCELLED, INTERRUPTED, FAILED = (
+    "waiting", "running", "done", "cancelled", "interrupted", "failed",
+)  # fmt: skip
+UNFINISHED = (WAITING, RUNNING)
+
+# By the kind of a stored job, the function (settings) -> work that makes it from its settings. Named and not imported: most
+# of them import torch, and the list of jobs stands on every page.
+KINDS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job's result is shown: a page and the settings in its address."""
+
+    page: str
+    query: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class ServerJob:
+    """A job as pages read it. Written by this module alone.
+
+    `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why it failed.
+    """
+
+    key: str
+    title: str
+    place: Place
+    visitor: str = ""
+    private: bool = False
+    kind: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    state: str = WAITING
+    cancelling: bool = False
+    elsewhere: bool = False  # another server on this machine runs it
+    done: int = 0
+    total: int = 0
+    words: str = ""
+    error: str = ""
+    result: Any = None
+    began: float = field(default_factory=time.time)
+    ended: float = 0.0
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LOG))
+    future: Future[None] | None = None
+
+    @property
+    def unfinished(self) -> bool:
+        return self.state in UNFINISHED
+
+    @property
+    def share(self) -> float:
+        """How much of the work is complete, between 0 and 1."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the job can be started again from its settings."""
+        return bool(self.kind) and self.state in (CANCELLED, INTERRUPTED, FAILED)
+
+
+Work = Callable[["JobHandle"], Any]
+
+
+class JobHandle:
+    """What a job's work reports to. Every call ends the work where it was cancelled or the server stops."""
+
+    def __init__(self, job: ServerJob):
+        self._job = job
+        self._turn = ExitStack()
+
+    def log(self, sentence: str) -> None:
+        """Add a sentence to the job's log."""
+        self._job.log.append(sentence)
+
+    def report(self, done: int, total: int, words: str) -> None:
+        """Say how far the work is, and let others have their turn. Raises CancelledError."""
+        self._job.done, self._job.total, self._job.words = done, total, words
+        self.next_turn()
+
+    def batches(self, items: Iterable[Any]) -> Iterator[Any]:
+        """A track that reports every batch."""
+        return self.pieces("batches")(items)
+
+    def pieces(self, unit: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        """A track that reports every item; `unit` names them in the words, with the time that is left."""
+
+        from xai_core.explanation.rendering import duration  # this module stands on pages that load no torch
+
+        def track(items: Iterable[Any]) -> Iterator[Any]:
+            items = list(items)
+            start, total = time.monotonic(), len(items)
+            for done, item in enumerate(items):
+                seconds = time.monotonic() - start
+                left = f", about {duration(seconds / done * (total - done))} left" if done else ""
+                self.report(done, total, f"{done:,} of {total:,} {unit}, {duration(seconds)}{left}")
+                yield item
+
+        return track
+
+    def within(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """A track over the batches of a piece: it lets others have their turn, and reports nothing."""
+        for batch in batches:
+            self.next_turn()
+            yield batch
+
+    def next_turn(self) -> None:
+        """End this turn and wait for the next one. Raises CancelledError."""
+        self._turn.close()
+        self.check()
+        self._turn.enter_context(turns.turn(self.check))
+
+    def end_turn(self) -> None:
+        self._turn.close()
+
+    def check(self) -> None:
+        """Raises CancelledError where the job is to end."""
+        if self._job.cancelling or _server_stops() or _abandoned(self._job):
+            raise CancelledError
+
+
+@dataclass
+class _Registry:
+    """The jobs of this process, and those that stored records tell of."""
+
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    jobs: dict[str, ServerJob] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)  # by visitor, the time of the last sign of life
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    alive: FileLock | None = None  # held as long as this process lives, once it has stored a record
+    executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AT_ONCE, "job"))
+
+
+@st.cache_resource(show_spinner=False)
+def _registry() -> _Registry:
+    registry = _Registry()
+    _load(registry)
+    return registry
+
+
+def folder() -> Path:
+    """Where the records of jobs are stored."""
+    return cache_folder() / "jobs"
+
+
+def visitor() -> str:
+    """The name of this session, which is also a sign of life."""
+    name: str = st.session_state.setdefault("visitor", uuid.uuid4().hex)
+    registry = _registry()
+    with registry.lock:
+        registry.seen[name] = time.monotonic()
+    return name
+
+
+def start(key: str, title: str, work: Work, place: Place, *, private: bool = False) -> ServerJob:
+    """Start `work(handle)`. The job is known as long as this process lives; what the work returns is the job's `result`.
+
+    A job of the same key that waits or runs is returned instead. `private` is for work on this session's uploads.
+    Raises BadRequest where there are too many jobs.
+    """
+    return _submit(ServerJob(_own(key) if private else key, title, place, visitor(), private), work)
+
+
+def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: Place) -> ServerJob:
+    """Start the work that follows from a kind's settings, which are stored: it can be resumed after a restart.
+
+    A job of the same settings that waits or runs is returned instead. Raises BadRequest where there are too many jobs.
+    """
+    key = key_of(kind, settings)
+    return _submit(ServerJob(key, title, place, visitor(), kind=kind, settings=dict(settings)), _work(kind, settings))
+
+
+def resume(job: ServerJob) -> ServerJob:
+    """Start a stored job again from its settings. Raises BadRequest."""
+    return start_kind(job.kind, job.settings, job.title, job.place)
+
+
+def key_of(kind: str, settings: Mapping[str, Any]) -> str:
+    """The key of a stored job."""
+    return text_digest(f"{kind} {json.dumps(settings, sort_keys=True)}")
+
+
+def find(key: str) -> ServerJob | None:
+    """The job of a key that this visitor may see: a private one of the session's own, or a public one."""
+    registry, name = _registry(), visitor()
+    with registry.lock:
+        job = registry.jobs.get(_own(key)) or registry.jobs.get(key)
+    return None if job is None or (job.private and job.visitor != name) else job
+
+
+def listed() -> list[ServerJob]:
+    """All jobs, the newest first. Those of other visitors' uploads have neither names nor results."""
+    registry, name = _registry(), visitor()
+    with registry.lock:
+        _tidy(registry)
+        every = sorted(registry.jobs.values(), key=lambda job: job.began, reverse=True)
+    return [job if not job.private or job.visitor == name else _anonymous(job) for job in every]
+
+
+def refresh() -> None:
+    """Read the records that other servers on this machine have stored meanwhile."""
+    _load(_registry())
+
+
+def may_change(job: ServerJob) -> bool:
+    """Whether this visitor may cancel, resume or remove a job."""
+    return not job.elsewhere and (not job.private or job.visitor == visitor())
+
+
+def cancel(key: str) -> None:
+    """End a job: one that runs ends with the batch that it is at."""
+    job = find(key)
+    if job is None or not job.unfinished or not may_change(job):
+        return
+    job.cancelling = True
+    if job.future is not None and job.future.cancel():
+        _end(job, CANCELLED)
+
+
+def remove(key: str) -> None:
+    """Take a job that has ended from the list. What it has stored stays."""
+    registry, job = _registry(), find(key)
+    if job is not None and not job.unfinished and may_change(job):
+        with registry.lock:
+            _forget(registry, job)
+
+
+def wait(seconds: float = 600.0) -> None:
+    """Wait until no job waits or runs. Raises TimeoutError."""
+    registry = _registry()
+    with registry.lock:
+        futures = [job.future for job in registry.jobs.values() if job.future is not None]
+    for future in futures:
+        with suppress(CancelledError):
+            future.result(seconds)
+
+
+def _own(key: str) -> str:
+    return f"{visitor()} {key}"
+
+
+def _anonymous(job: ServerJob) -> ServerJob:
+    return ServerJob(
+        "", "Another visitor's job", Place(""), private=True, state=job.state, done=job.done, total=job.total,
+        began=job.began, ended=job.ended,
+    )  # fmt: skip
+
+
+def _work(kind: str, settings: Mapping[str, Any]) -> Work:
+    """The work of a stored job. Raises BadRequest for an unknown kind or settings of another version."""
+    if kind not in KINDS:
+        raise BadRequest("This job was stored by another version of this program. Start it again on its page.")
+    try:
+        work: Work = pkgutil.resolve_name(KINDS[kind])(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, XaiError):
+            raise
+        raise BadRequest("This job's settings cannot be read. Start it again on its page.") from error
+    return work
+
+
+def _submit(job: ServerJob, work: Work) -> ServerJob:
+    registry = _registry()
+    with registry.lock:
+        _tidy(registry)
+        same = registry.jobs.get(job.key)
+        if same is not None and same.unfinished:
+            if same.elsewhere and _is_alive(_server_of(same.key)):
+                raise BeingWritten("Another server on this machine is doing this job now. Wait until it has ended.")
+            if not same.elsewhere:
+                return same
+        _check_limits(registry, job.visitor)
+        registry.jobs[job.key] = job
+        _store(registry, job)
+        job.future = registry.executor.submit(_run, job, work)
+    return job
+
+
+def _check_limits(registry: _Registry, visitor: str) -> None:
+    """Raises BadRequest where one more job would be too many."""
+    unfinished = [job for job in registry.jobs.values() if job.unfinished and not job.elsewhere]
+    own = sum(job.visitor == visitor for job in unfinished)
+    if own >= MOST_OF_VISITOR:
+        raise BadRequest(
+            f"You have {own} jobs that wait or run, and no more are allowed at a time. Wait until one has ended, or cancel "
+            "one on the page Jobs."
+        )
+    if len(unfinished) >= MOST_IN_ALL:
+        raise BadRequest(f"{len(unfinished)} jobs wait or run on this server, and no more are allowed at a time. Try later.")
+
+
+def _run(job: ServerJob, work: Work) -> None:
+    """The body of a job's thread."""
+    handle = JobHandle(job)
+    try:
+        handle.check()
+        job.state = RUNNING
+        _store(_registry(), job)
+        job.result = work(handle)
+    except CancelledError:
+        _end(job, INTERRUPTED if _server_stops() else CANCELLED)
+    except XaiError as error:
+        job.error = str(error)
+        _end(job, FAILED)
+    except Exception:
+        logging.getLogger(__name__).exception("The job '%s' failed", job.title)
+        job.error = "A fault in the program ended this job. The server's log has the details."
+        _end(job, FAILED)
+    else:
+        job.done = job.total
+        _end(job, DONE)
+    finally:
+        handle.end_turn()
+
+
+def _end(job: ServerJob, state: str) -> None:
+    job.ended, job.cancelling, job.state = time.time(), False, state
+    _store(_registry(), job)
+
+
+def _server_stops() -> bool:
+    """Whether the server has been asked to stop: its process ends when the jobs have."""
+    stopping = (runtime.RuntimeState.STOPPING, runtime.RuntimeState.STOPPED)
+    return runtime.exists() and runtime.get_instance().state in stopping
+
+
+def _abandoned(job: ServerJob) -> bool:
+    """Whether a private job's visitor has gone away."""
+    return job.private and time.monotonic() - _registry().seen.get(job.visitor, -math.inf) > AWAY_SECONDS
+
+
+def _tidy(registry: _Registry) -> None:
+    """Forget the ended private jobs of visitors who have gone, and the oldest ended jobs where there are too many."""
+    ended = sorted((job for job in registry.jobs.values() if not job.unfinished), key=lambda job: job.ended)
+    for job in ended[: max(0, len(registry.jobs) - MOST_LISTED)]:
+        _forget(registry, job)
+    for job in ended:
+        if _abandoned(job):
+            _forget(registry, job)
+
+
+def _forget(registry: _Registry, job: ServerJob) -> None:
+    if registry.jobs.pop(job.key, None) is not None and job.kind:
+        with suppress(OSError):
+            _record(job.key).unlink(missing_ok=True)
+
+
+# Records: one small JSON file for each stored job. A job that its record calls unfinished was interrupted if the server that
+# wrote the record has ended; each server holds the lock of a file of its own as long as it lives.
+
+
+def _record(key: str) -> Path:
+    return folder() / f"{key[:32]}{SUFFIX}"
+
+
+def _store(registry: _Registry, job: ServerJob) -> None:
+    """Write a stored job's record. Where that fails the job goes on, and its log says that it cannot be resumed."""
+    if not job.kind:
+        return
+    record: dict[str, Any] = {
+        "key": job.key, "kind": job.kind, "title": job.title, "settings": dict(job.settings),
+        "page": job.place.page, "query": dict(job.place.query), "state": job.state, "done": job.done, "total": job.total,
+        "words": job.words, "error": job.error, "began": job.began, "ended": job.ended, "log": list(job.log),
+        "server": registry.id,
+    }  # fmt: skip
+    try:
+        with registry.lock:
+            if registry.alive is None:
+                folder().mkdir(parents=True, exist_ok=True)
+                registry.alive = FileLock(folder() / f"{registry.id}.lock", timeout=0, thread_local=False)
+                registry.alive.acquire()
+        write_atomically(_record(job.key), json.dumps(record, indent=1).encode())
+    except (XaiError, OSError):
+        job.log.append("This job cannot be listed after a restart of the server: its record cannot be written.")
+
+
+def _load(registry: _Registry) -> None:
+    """Add the jobs of stored records that this process does not know, and remove the locks of servers that have ended."""
+    for path in sorted(folder().glob(f"*{SUFFIX}"))[: 10 * MOST_LISTED]:
+        job, server = _read(path)
+        with registry.lock:
+            known = job is not None and registry.jobs.get(job.key)
+            if job is None or (known and not known.elsewhere):
+                continue
+            if job.unfinished:
+                job.elsewhere = server != registry.id and _is_alive(server)
+                job.state = job.state if job.elsewhere else INTERRUPTED
+            registry.jobs[job.key] = job
+    for path in folder().glob("*.lock"):
+        if path.stem != registry.id:
+            _is_alive(path.stem)
+
+
+def _read(path: Path) -> tuple[ServerJob | None, str]:
+    """The job of a record and the server that wrote it; None where the file is none."""
+    try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:
+            return None, ""
+        record = json.loads(path.read_bytes())
+        query = tuple((str(name), str(value)) for name, value in record["query"].items())
+        job = ServerJob(
+            str(record["key"]), str(record["title"]), Place(str(record["page"]), query), kind=str(record["kind"]),
+            settings=dict(record["settings"]), state=str(record["state"]), done=int(record["done"]),
+            total=int(record["total"]), words=str(record["words"]), error=str(record["error"]),
+            began=float(record["began"]), ended=float(record["ended"]), log=deque(map(str, record["log"]), MOST_LOG),
+        )  # fmt: skip
+        fits = job.key == key_of(job.kind, job.settings) and path == _record(job.key)
+        return (job if fits else None), str(record["server"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None, ""
+
+
+def _server_of(key: str) -> str:
+    return _read(_record(key))[1]
+
+
+def _is_alive(server: str) -> bool:
+    """Whether the server of this name still lives; the file of one that has ended is removed."""
+    path = folder() / f"{server}.lock"
+    if not server.isalnum() or not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0, thread_local=False):
+            path.unlink(missing_ok=True)
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
