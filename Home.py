@@ -3,7 +3,7 @@
 import streamlit as st
 
 from xai_core.app import home
-from xai_core.app.shared import page_setup
+from xai_core.app.shared import page_links, page_setup
 
 page_setup.page("Home")
 st.title("Why did the model decide this?")
@@ -11,10 +11,12 @@ st.markdown(
     "Ask an image classifier where it looked, what would change its decision, and what differs between networks and "
     "methods. Everything runs on this machine, with pictures and a model that come with the installation."
 )
-st.page_link(
-    "pages/1_Single_image.py",
-    label="**Start: why is this astronaut a football helmet?**",
+page_links.link(
+    page_links.SINGLE,
+    "**Start: why is this astronaut a football helmet?**",
+    {},
     icon=":material/play_arrow:",
+    origin=page_links.HOME,
 )
 
 pages, status = st.columns([1.7, 1], gap="large")

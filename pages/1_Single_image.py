@@ -8,7 +8,6 @@ from xai_core.attribution.explain import request_for, with_method
 
 page_setup.page("Single image")
 by_link = session.opened_by_link()
-session.take_over()
 st.title("Explain one picture")
 messages = st.container()
 with st.sidebar:

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from opened_pages import opened, text
+from opened_pages import followed, opened, text
 from PIL import Image
 from small_recordings import NAMES, made, recorded
 
@@ -128,8 +128,11 @@ def test_a_network_that_knows_the_classes_says_why(folder):
     assert app.selectbox(key="explained_by").value == "scenes_supervised"
     assert re.search(r"Why (\w+) \(predicted\)", text(app)) and re.search(r"Why (\w+) and not (\w+)", text(app))
     assert "values in logits" in text(app)
-    app.button(key="to single").click().run()
-    assert not app.exception and not app.error
+    sample = app.selectbox(key="scenes_supervised.sample").value
+    followed(app, "Open on the page Single image")
+    assert not app.error and app.selectbox(key="model").value == "scenes_supervised" and f"{sample} of scenes" in text(app)
+    followed(app, "Back to Training evolution")
+    assert not app.error and app.selectbox(key="scenes_supervised.sample").value == sample
 
 
 def specs(run, colours=None, groups=None):

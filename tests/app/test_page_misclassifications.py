@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from opened_pages import opened, text
+from opened_pages import followed, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -241,8 +241,10 @@ def test_what_is_no_zip_is_one_sentence(data):
 def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
     app = opened(PAGE, **link)
     said, true = app.selectbox(key="predicted").value, app.selectbox(key="true").value
-    app.button(key="to single").click().run()
-    assert not app.exception
-    app.switch_page("pages/1_Single_image.py").run()  # the harness does not follow st.switch_page by itself
-    assert not app.exception and app.segmented_control(key="ask").value == "A and not B"
-    assert f"{said} and not {true}" in text(app)
+    sample = app.selectbox(key="sample").value
+    followed(app, "Open on the page Single image")
+    assert app.segmented_control(key="ask").value == "A and not B" and f"{said} and not {true}" in text(app)
+    assert app.selectbox(key="picture").value == "A picture of a dataset" and sample in text(app)
+    followed(app, "Back to Misclassifications")
+    assert app.selectbox(key="sample").value == sample
+    assert (app.selectbox(key="predicted").value, app.selectbox(key="true").value) == (said, true)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from urllib.parse import parse_qs
 
 import pytest
 import small_runs
@@ -71,9 +72,11 @@ def test_best_and_worst_pictures_lead_to_the_single_image_page():
     assert len(app.image) == 8 and {title.split("** ")[1] for title in shown(app)} == {s.title for s in SAMPLES.values()}
     values = [float(title.split("**")[1]) for title in shown(app)]
     assert values[:4] == sorted(values[:4]) and values[4:] == sorted(values[4:], reverse=True), "lower is better"
-    links = [link.proto.url for link in app.get("link_button")]
-    assert len(links) == 8 and all(link.startswith("Single_image?model=efficientnet_lite0&") for link in links)
-    assert any("picture=Chelsea+the+cat&class=tiger+cat+%28282%29&method=LayerCAM" in link for link in links)
+    links = [link.proto for link in app.get("page_link") if link.proto.label == "Open"]
+    settings = [parse_qs(parse_qs(link.query_string)["open"][0]) for link in links]
+    assert len(links) == 8 and all(one["model"] == ["EfficientNet-Lite0"] for one in settings)
+    cat = {"picture": ["Chelsea the cat"], "class": ["tiger cat (282)"], "method": ["LayerCAM"]}
+    assert any(cat.items() <= one.items() for one in settings)
 
 
 def shown(app):
@@ -85,9 +88,10 @@ def test_other_pictures_have_small_copies_and_are_asked_for_by_their_digest(root
     assert len(app.image) == 8
     row = {"name": "a.png", "picture": "ab" * 32, "model": "resnet50/IMAGENET1K_V1", "method": "control:random_map"}
     row |= {"target": "logit of tench", "target_key": "logit 0"}
-    address = run_sections.address_of(row)
-    assert f"upload={'ab' * 32}" in address and "resnet50.weights=IMAGENET1K_V1" in address and "Random+map" in address
-    assert run_sections.address_of(row | {"model": "resnet50/random"}) is None
+    settings = run_sections.settings_of(row)
+    expected = {"model": "ResNet-50", "upload": "ab" * 32, "resnet50.weights": "IMAGENET1K_V1", "method": "Random map"}
+    assert expected.items() <= settings.items()
+    assert run_sections.settings_of(row | {"model": "resnet50/random"}) is None
 
 
 def test_rank_stability_tries_variants_models_and_pictures(root):

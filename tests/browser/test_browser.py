@@ -152,10 +152,13 @@ def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
     page = visit("Method_comparison?picture=Chelsea+the+cat")
     tiles = page.get_by_role("img", name=re.compile("^Overlay: "))
     expect(tiles).to_have_count(6)
-    with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Open").nth(1).click()
-    opened.value.get_by_text("Target: logit of tiger cat").wait_for()
-    assert "LayerCAM" in overlay_of(settled(opened.value)).get_attribute("alt")
+    page.get_by_role("link", name="Open").nth(1).click()
+    page.get_by_text("Target: logit of tiger cat").wait_for()
+    assert "LayerCAM" in overlay_of(settled(page)).get_attribute("alt")
+    page.go_back()
+    expect(tiles).to_have_count(6)
+    settled(page)
+    assert page.url.endswith("Method_comparison?picture=Chelsea+the+cat")
 
 
 def test_a_cancelled_comparison_keeps_what_is_done(visit):

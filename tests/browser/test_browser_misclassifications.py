@@ -22,11 +22,11 @@ def test_from_a_cell_to_the_reason_and_on(visit):
     expect(page.get_by_text("Why Egyptian cat and not tabby").first).to_be_visible()
     expect(page.get_by_role("combobox", name="Open a picture", exact=True)).to_have_value(re.compile("^tabby/"))
     expect(page.locator('img[alt^="Overlay"]')).to_have_count(3)
-    page.get_by_role("button", name="Open on the page Single image").click()
+    page.get_by_role("link", name="Open on the page Single image").click()
     expect(page.get_by_role("heading", name="Explain one picture")).to_be_visible()
     expect(page.locator('img[alt^="Overlay"]').first).to_be_visible()
     expect(page.get_by_text("Egyptian cat and not tabby").first).to_be_visible()
-    assert "upload=" in page.url and "A+and+not+B" in page.url
+    assert "picture.sample=tabby" in page.url and "A+and+not+B" in page.url
 
 
 def test_the_address_restores_the_cell(visit):

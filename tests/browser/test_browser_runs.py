@@ -22,9 +22,13 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
     for image in images.all():
         assert image.evaluate("image => image.naturalWidth") > 0 and image.get_attribute("alt")
     assert "look=Pictures" in page.url and "LayerCAM" in page.url
-    with page.context.expect_page() as opened:
-        page.get_by_role("link", name="Open").first.click()
-    opened.value.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for()
+    page.get_by_role("link", name="Open").first.click()
+    page.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for()
+    settled(page)
+    page.go_back()
+    expect(images).to_have_count(8)
+    settled(page)
+    assert all(part in page.url for part in ("look=Pictures", "run-metric=Deletion", "run-method=LayerCAM"))
 
 
 @pytest.mark.parametrize("width", [380, 1400])

@@ -9,62 +9,51 @@ import psutil
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.app.shared import loaded_models
+from xai_core.app.shared import loaded_models, page_links
+from xai_core.app.shared.page_links import EVOLUTION, HOME, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import broken_cards, cards
 
-SINGLE, METHODS, MODELS = "pages/1_Single_image.py", "pages/2_Method_comparison.py", "pages/3_Model_comparison.py"
-METRICS, PAIRS, MISSES = "pages/4_Faithfulness_metrics.py", "pages/5_Pairs.py", "pages/6_Misclassifications.py"
-EVOLUTION, REPORT = "pages/7_Training_evolution.py", "pages/8_Report.py"
-
 PAGES = {
     SINGLE: (
-        "Single image",
         ":material/image_search:",
         "Why this class, and why not another? Any method and any layer, with the raw values under your pointer and a "
         "link or file that reproduces what you see.",
     ),
     METHODS: (
-        "Method comparison",
         ":material/grid_view:",
         "Where do the methods agree on one picture, where do they differ, and which pass the sanity check? Also one method "
         "at all layers, and a blind vote.",
     ),
     MODELS: (
-        "Model comparison",
         ":material/compare:",
         "Do several networks predict the same and look at the same places? One picture or many; supervised, self-supervised "
         "and untrained networks side by side.",
     ),
     METRICS: (
-        "Faithfulness metrics",
         ":material/rule_settings:",
         "Which maps are faithful to the model? Every metric is compared with control maps that do not depend on the model, "
         "on one picture or on many, with intervals. A self-test checks the metric itself on this model.",
     ),
     PAIRS: (
-        "Pairs",
         ":material/join_inner:",
         "Why does a network find two views similar? For networks trained without classes: maps for both views, matching "
         "patches, and how faithful each method is.",
     ),
     MISSES: (
-        "Misclassifications",
         ":material/rule:",
         "Which of your labelled pictures does the model get wrong, which classes does it confuse, and why? Is it sometimes "
         "right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
     ),
     EVOLUTION: (
-        "Training evolution",
         ":material/timeline:",
         "How did the prediction for each sample change over the epochs? Which samples were learned early, forgotten or "
         "never learned? One run or two together, also while they are being recorded.",
     ),
     REPORT: (
-        "Report",
         ":material/description:",
         "Which model, which data, and what each method can and cannot show: cards and one table, as Markdown or PDF.",
     ),
@@ -74,9 +63,9 @@ PAGES = {
 def pages() -> None:
     """Links to the pages, with what each answers."""
     st.subheader("What you can ask")
-    for page, (label, icon, words) in PAGES.items():
+    for title, (icon, words) in PAGES.items():
         with st.container(border=True):
-            st.page_link(page, label=f"**{label}**", icon=icon)
+            st.page_link(page_links.FILES[title], label=f"**{title}**", icon=icon)
             st.markdown(words)
 
 
@@ -103,7 +92,7 @@ def examples() -> None:
     """Links that open a page with all settings chosen."""
     st.subheader("Examples")
     for label, (page, query) in EXAMPLES.items():
-        st.page_link(page, label=label, icon=":material/arrow_forward:", query_params=query)
+        page_links.link(page, label, query, icon=":material/arrow_forward:", origin=HOME)
 
 
 def limits() -> None:

@@ -12,12 +12,11 @@ from xai_core.analysis.confusion import confusion, worst_classes
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution.selection import EvolutionView
-from xai_core.app.shared import display, loaded_models, sample_detail
+from xai_core.app.shared import display, loaded_models, page_links, sample_detail
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.errors import XaiError
 from xai_core.data import datasets
-from xai_core.data.datasets import Dataset
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
@@ -51,7 +50,7 @@ def sample(view: EvolutionView, index: int) -> None:
         _why(run, index, *source)
 
 
-def _why(run: RecordedRun, index: int, dataset: Dataset, picture: Image.Image) -> None:
+def _why(run: RecordedRun, index: int, dataset: str, picture: Image.Image) -> None:
     """Maps of a network that is here, for the class predicted at the end, the true class, and the margin between them."""
     name, true, last = str(run.samples[index]), run.classes[run.true[index]], run.classes[run.last[index]]
     fitting = {
@@ -70,7 +69,8 @@ def _why(run: RecordedRun, index: int, dataset: Dataset, picture: Image.Image) -
     model = loaded_models.model(id, fitting[id].checkpoints[0].id)
     places = {name: fitting[id].classes.index(name) for name in (true, last)}
     row = {"path": name, "predicted": last, "true": true, "predicted_index": places[last], "true_index": places[true]}
-    sample_detail.explained(pd.Series(row), Chosen(picture, Path(name).stem, None, ""), dataset, model)
+    chosen = Chosen(picture, Path(name).stem, None, "")
+    sample_detail.explained(pd.Series(row), chosen, model, origin=page_links.EVOLUTION, source=dataset)
 
 
 EXPLAINED = "Maps of this network with its present weights, after the training. The classes are those of the recorded run."
@@ -90,8 +90,8 @@ def _path_in_words(run: RecordedRun, index: int) -> str:
     return ", ".join(words[:12]) + (f", and {len(words) - 12} more." if len(words) > 12 else ".")
 
 
-def _picture(name: str) -> tuple[Dataset, Image.Image] | None:
-    """The control that chooses a dataset, with the dataset and the sample's picture in it; None, and a caption with the
+def _picture(name: str) -> tuple[str, Image.Image] | None:
+    """The control that chooses a dataset, with its name and the sample's picture in it; None, and a caption with the
     reason, where the picture is not here."""
     offered = datasets.offered()
     if not offered:
@@ -105,7 +105,7 @@ def _picture(name: str) -> tuple[Dataset, Image.Image] | None:
     try:
         dataset = open_offered(source)
         if name in {sample.name for sample in dataset.samples}:
-            return dataset, dataset.open(name)
+            return source, dataset.open(name)
         st.caption(f"{source} has no picture of this name.")
     except XaiError as error:
         st.caption(str(error))

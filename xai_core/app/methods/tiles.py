@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 import numpy as np
 import streamlit as st
 
-from xai_core.app.shared import display, explanations
+from xai_core.app.shared import display, explanations, page_links
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import XaiError
-from xai_core.data.samples import SAMPLES
 from xai_core.explanation import agreement, rendering
 from xai_core.explanation.request import Request
 from xai_core.explanation.result import Explanation
@@ -134,16 +132,17 @@ def _tile(explanation: Explanation, chosen: Chosen, view: View, maps: Sequence[E
     st.caption(f"{sign}, {rows} x {columns} cells. {words}. {cost}.")
     for problem in explanation.health:
         st.warning(problem)
-    _link_to_single_image(explanation, chosen)
+    _link_to_single_image(explanation)
 
 
-def _link_to_single_image(explanation: Explanation, chosen: Chosen) -> None:
-    """A link to the page Single image, in a new tab: inside a session Streamlit drops settings that both pages have."""
-    if chosen.name in SAMPLES:  # an upload exists in this session only
-        own_settings = {"methods", "order", "scale", "blind", "more", "measure", "sweep"}
-        settings = {name: value for name, value in st.query_params.to_dict().items() if name not in own_settings}
-        address = f"Single_image?{urlencode(settings | {'method': explanation.title})}"
-        st.link_button("Open", address, icon=":material/open_in_new:", help=f"{explanation.title} on the page Single image")
+def _link_to_single_image(explanation: Explanation) -> None:
+    """A link that opens the same question on the page Single image."""
+    own_settings = {"methods", "order", "scale", "blind", "more", "measure", "sweep", page_links.BACK}
+    settings = {name: value for name, value in st.query_params.to_dict().items() if name not in own_settings}
+    page_links.link(
+        page_links.SINGLE, "Open", settings | {"method": explanation.title}, icon=":material/image_search:",
+        origin=page_links.METHODS, help=f"{explanation.title} on the page Single image",
+    )  # fmt: skip
 
 
 def _vote(order: Sequence[Request], letters: Mapping[str, str]) -> None:

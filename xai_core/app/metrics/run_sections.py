@@ -4,7 +4,6 @@ agreement of metrics, rank stability, groups of models, downloads."""
 import io
 from collections.abc import Hashable, Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -24,7 +23,7 @@ from xai_core.app.metrics.opened_run import (
     show_chart,
     without_controls,
 )
-from xai_core.app.shared import cache, display
+from xai_core.app.shared import cache, display, page_links
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import settings
@@ -35,7 +34,7 @@ from xai_core.evaluation.ranking import Ranks
 from xai_core.evaluation.significance import Estimate
 from xai_core.evaluation.summary import is_control
 from xai_core.metrics.catalog import find_metric
-from xai_core.models.zoo.catalog import find_card
+from xai_core.models.zoo.catalog import cards, find_card
 
 THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
@@ -218,9 +217,12 @@ def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
         st.image(small, width=THUMBNAIL, alt=f"The picture {title}")
     st.markdown(f"**{significance.plain(row['value'])}** {title}")
     st.caption(f"{row['target']} = {significance.plain(row['target_value'])}")
-    address = address_of(row)
-    if address:
-        st.link_button("Open", address, icon=":material/open_in_new:", help="The same question on the single-image page")
+    settings = settings_of(row)
+    if settings is not None:
+        page_links.link(
+            page_links.SINGLE, "Open", settings, icon=":material/image_search:", origin=page_links.METRICS,
+            help=f"{title} on the page Single image",
+        )  # fmt: skip
 
 
 def _squared(picture: Image.Image) -> Image.Image:
@@ -229,22 +231,23 @@ def _squared(picture: Image.Image) -> Image.Image:
     return small
 
 
-def address_of(row: Mapping[str, Any]) -> str | None:
-    """A link to the same explanation on the single-image page; None for an untrained model, which that page does not offer.
+def settings_of(row: Mapping[str, Any]) -> dict[str, str] | None:
+    """What asks for the same map on the page Single image; None for an untrained model, which that page does not offer.
 
     `row` is a row of the run's table. A picture that is no sample is named by its SHA-256; the page asks for the file.
     """
     id, _, checkpoint = row["model"].partition("/")
     if checkpoint == "random":
         return None
-    settings = {"model": id} | ({f"{id}.weights": checkpoint} if checkpoint else {})
+    card = cards().get(id)
+    settings = {"model": card.title if card else id} | ({f"{id}.weights": checkpoint} if checkpoint else {})
     sample = SAMPLES.get(row["name"])
     settings |= {"picture": sample.title} if sample else {"picture": OWN, "upload": row["picture"]}
     kind, _, index = row["target_key"].partition(" ")
     if kind == "logit":
         settings["class"] = f"{row['target'].removeprefix('logit of ')} ({index})"
     method = row["method"].removeprefix(summary.CONTROL)
-    return f"Single_image?{urlencode(settings | {'method': METHODS[method].title if method in METHODS else method})}"
+    return settings | {"method": METHODS[method].title if method in METHODS else method}
 
 
 def downloads(opened: OpenedRun) -> None:

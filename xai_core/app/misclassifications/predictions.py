@@ -14,18 +14,16 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
 from xai_core.app.shared import network_outputs, progress, turns
-from xai_core.app.shared.opened_datasets import open_offered
+from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.runtime import Track
-from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.datasets import Dataset, offered, open_zip
 from xai_core.models.explainable import ExplainableModel
 from xai_core.review import notes
 from xai_core.review.notes import Note
 
-SAMPLES, UPLOADED = "Sample photographs, changed", "Your ZIP"
 LARGEST_ZIP = 200  # MB
 
 
@@ -40,32 +38,30 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
         on_change=_choose_upload, help="The ZIP stays in this session. Predictions and notes are stored on the server.",
     )  # fmt: skip
     try:
-        if chosen == SAMPLES:
-            return changed_samples()
-        if chosen != UPLOADED:
-            return open_offered(chosen)
-        if file is None:
+        if chosen == UPLOADED and file is not None:
+            _unzip(file)
+        if chosen == UPLOADED and "unzipped" not in st.session_state:
             say.info("Upload a ZIP on the left, with one folder of pictures for each class.")
             return None
-        return _unzipped(file)
+        return open_named(chosen)
     except XaiError as error:
         say.error(f"{error} Choose other pictures on the left.")
         return None
 
 
 def _choose_upload() -> None:
-    if st.session_state["zip"] is not None:
+    if st.session_state["zip"] is None:
+        st.session_state.pop("unzipped", None)
+    else:
         st.session_state["dataset"] = UPLOADED
 
 
-def _unzipped(file: UploadedFile) -> Dataset:
-    """The uploaded dataset, opened once in a session. Raises BadRequest."""
+def _unzip(file: UploadedFile) -> None:
+    """Open the uploaded dataset, once in a session. Raises BadRequest."""
     if st.session_state.get("unzipped", ("", None))[0] != file.file_id:
         data = file.getvalue()
         opened = open_zip(io.BytesIO(data), f"{Path(file.name).stem} {bytes_digest(data)[:8]}")
         st.session_state["unzipped"] = (file.file_id, opened)
-    dataset: Dataset = st.session_state["unzipped"][1]
-    return dataset
 
 
 def folder() -> Path:

@@ -1,11 +1,30 @@
-"""Datasets of the data folders, opened once for all visitors."""
+"""The datasets that pages offer: the changed sample photographs, those of the data folders, and a visitor's own ZIP.
+
+Those of the data folders are opened once for all visitors.
+"""
 
 import os
 from pathlib import Path
 
 import streamlit as st
 
+from xai_core.core.errors import BadRequest
+from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.datasets import Dataset, find_offered, open_dataset
+
+SAMPLES, UPLOADED = "Sample photographs, changed", "Your ZIP"
+
+
+def open_named(name: str) -> Dataset:
+    """The dataset that a page calls `name`. Raises UnknownName, BadRequest."""
+    if name == SAMPLES:
+        return changed_samples()
+    if name != UPLOADED:
+        return open_offered(name)
+    upload: tuple[str, Dataset] | None = st.session_state.get("unzipped")
+    if upload is None:
+        raise BadRequest("The ZIP is not in this session any more: upload it again on the page Misclassifications.")
+    return upload[1]
 
 
 def open_offered(name: str) -> Dataset:

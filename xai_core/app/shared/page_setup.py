@@ -3,6 +3,7 @@
 import streamlit as st
 from altair.utils import schemapi
 
+from xai_core.app.shared import page_links
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 
@@ -16,9 +17,15 @@ ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads
 
 
 def page(title: str) -> None:
-    """Set the page's title, icon and width. Ends the page with a message where an environment variable is wrong."""
+    """Set the page's title, icon and width, and the settings and the way back of the link that opened it.
+
+    Ends the page with a message where an environment variable is wrong.
+    """
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
+    page_links.follow()
     st.html(WIDE_CHARTS)
+    st.html(page_links.TIDY_HISTORY, unsafe_allow_javascript=True)
+    page_links.back_link()
     try:
         settings.check()
     except BadRequest as error:

@@ -11,10 +11,9 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from xai_core.app.shared import display, explanations, progress, session
-from xai_core.app.shared.widgets import LINK, MARGIN, OWN, Chosen
+from xai_core.app.shared import display, explanations, page_links, progress, session
+from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
-from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
@@ -29,7 +28,6 @@ from xai_core.review import notes
 from xai_core.review.notes import Note
 
 NEAREST = 5
-SINGLE = "pages/1_Single_image.py"
 WIDTH = 220  # pixels: width of a map
 Embeddings = NDArray[np.floating]
 
@@ -48,7 +46,7 @@ def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: Expla
     )
     verdict = "correct" if right else f"wrong: it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
     st.markdown(f"Predicted **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
-    explained(row, chosen, dataset, model)
+    explained(row, chosen, model, origin=page_links.MISSES, source=st.session_state["dataset"])
     neighbours, words = st.columns([1.6, 1])
     with neighbours:
         _nearest(rows, row, dataset)
@@ -69,21 +67,21 @@ def _targets(row: pd.Series[Any], right: bool) -> dict[str, Target]:
     }
 
 
-def explained(row: pd.Series[Any], chosen: Chosen, dataset: Dataset, model: ExplainableModel) -> None:
-    """Maps of the predicted class, the true class and their margin side by side, and a button to the single-image page.
+def explained(row: pd.Series[Any], chosen: Chosen, model: ExplainableModel, *, origin: str, source: str) -> None:
+    """Maps of the predicted class, the true class and their margin side by side, and a link to the single-image page.
 
     `row` holds `path`, the names of the classes as `predicted` and `true`, and their indices in the model as
-    `predicted_index` and `true_index`.
+    `predicted_index` and `true_index`. `origin` is the title of the page that shows this, `source` the name of the dataset.
     """
     right = bool(row["true"] == row["predicted"])
     _explanations(row, right, chosen, model)
-    with st.container(horizontal=True):
-        st.button(
-            "Open on the page Single image", icon=":material/open_in_new:", key="to single",
-            on_click=_hand_over, args=(row, right, dataset, model),
-        )  # fmt: skip
-    if st.session_state.pop("to single image", False):
-        st.switch_page(SINGLE, query_params={})  # without this, Streamlit refuses to leave bound settings behind
+    page_links.link(
+        page_links.SINGLE,
+        "Open on the page Single image",
+        _settings(row, right, model) | dataset_picture(source, row["path"]),
+        icon=":material/image_search:",
+        origin=origin,
+    )
 
 
 def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: ExplainableModel) -> None:
@@ -136,23 +134,17 @@ def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
         st.warning(problem)
 
 
-def _hand_over(row: pd.Series[Any], right: bool, dataset: Dataset, model: ExplainableModel) -> None:
-    """Store the picture as the session's upload, and pass the same question to the page Single image."""
-    content = dataset.read(row["path"])
-    data = content if isinstance(content, bytes) else Path(content).read_bytes()
-    session.keep_upload(bytes_digest(data), data, not_the_linked=False)
-    method = st.session_state["method"]
-    settings = {
-        "picture": (OWN, OWN),
-        "model": (model.id, cards()[model.id].title),
-        "method": (method, METHODS[method].title),
-    }
+def _settings(row: pd.Series[Any], right: bool, model: ExplainableModel) -> dict[str, str]:
+    """The settings that ask the page Single image the same question."""
+    settings = {"model": cards()[model.id].title, "method": METHODS[st.session_state["method"]].title}
+    weights = f"{model.id}.weights"
+    if weights in st.query_params:
+        settings[weights] = st.query_params[weights]
     if not right:
-        settings["ask"] = (MARGIN, MARGIN)
-        for key, column in (("a", "predicted"), ("b", "true")):
-            settings[key] = (int(row[f"{column}_index"]), f"{row[column]} ({row[f'{column}_index']})")
-    session.hand_over(settings)
-    st.session_state["to single image"] = True
+        settings |= {"ask": MARGIN} | {
+            key: f"{row[column]} ({row[f'{column}_index']})" for key, column in (("a", "predicted"), ("b", "true"))
+        }
+    return settings
 
 
 def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset) -> None:

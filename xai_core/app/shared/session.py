@@ -86,22 +86,6 @@ def _results() -> cachetools.LRUCache[str, Any]:
     return results
 
 
-def hand_over(settings: dict[str, tuple[Any, str]]) -> None:
-    """Pass settings to the page that is opened next: by each widget's key its value and its text in the address.
-
-    (With a link inside a session Streamlit drops the settings that both pages have.)
-    """
-    st.session_state["handed over"] = settings
-
-
-def take_over() -> None:
-    """Apply settings handed over by the previous page. Call before creating widgets."""
-    settings = st.session_state.pop("handed over", {})
-    for name, (value, words) in settings.items():
-        st.session_state[name] = value
-        st.query_params[name] = words
-
-
 def keep_among(key: str, options: Container[Any], otherwise: Any) -> None:
     """Set a widget to `otherwise` if its value is no longer among its options. Call before creating the widget.
 

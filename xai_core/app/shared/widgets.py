@@ -1,17 +1,18 @@
 """Controls that several pages share. Each is bound to the page's address under its key, so that links hold every choice."""
 
+from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.shared import cache, loaded_models, network_outputs, session
+from xai_core.app.shared import cache, loaded_models, network_outputs, opened_datasets, session
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
 from xai_core.core import runtime
 from xai_core.core.cache_key import bytes_digest
-from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable
+from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiError
 from xai_core.core.options import Choice, Option, options_of
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES
 from xai_core.data.samples import SAMPLES
@@ -22,6 +23,8 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS, cards
 
 OWN = "Your own picture"
+OF_DATASET = "A picture of a dataset"
+SOURCE = DATASET, SAMPLE = "picture.dataset", "picture.sample"  # parameters of the address that name a dataset's picture
 
 
 class _Link(TypedDict):
@@ -43,7 +46,8 @@ class Chosen(NamedTuple):
 def picture(messages: DeltaGenerator) -> Chosen | None:
     """The chosen sample or upload; None, with the reason in `messages`, if there is none."""
     titles = {sample.title: name for name, sample in SAMPLES.items()}
-    title = st.selectbox("Picture", [*titles, OWN], key="picture", **LINK)
+    source = _linked_source()
+    title = st.selectbox("Picture", [*titles, OWN, *([OF_DATASET] if source else [])], key="picture", **LINK)
     st.file_uploader(
         "or upload one",
         type=sorted(suffix[1:] for suffix in SUFFIXES),
@@ -55,11 +59,45 @@ def picture(messages: DeltaGenerator) -> Chosen | None:
     complaint = session.complaint()
     if complaint:
         messages.error(complaint)
-    if title != OWN:
-        st.query_params.pop(session.UPLOAD, None)
-        name = titles[title]
-        return Chosen(cache.sample(name), name, SAMPLES[name].true_class, SAMPLES[name].remark)
-    return _uploaded_picture(messages)
+    for parameter in {session.UPLOAD, *SOURCE} - {session.UPLOAD if title == OWN else ""}:
+        if title != OF_DATASET or parameter not in SOURCE:
+            st.query_params.pop(parameter, None)
+    if source and title == OF_DATASET:
+        return _dataset_picture(*source, messages)
+    if title == OWN:
+        return _uploaded_picture(messages)
+    name = titles[title]
+    return Chosen(cache.sample(name), name, SAMPLES[name].true_class, SAMPLES[name].remark)
+
+
+def dataset_picture(dataset: str, sample: str) -> dict[str, str]:
+    """The settings of a link that opens a page with a dataset's picture. `dataset` is a name that `open_named` knows."""
+    return {"picture": OF_DATASET, DATASET: dataset, SAMPLE: sample}
+
+
+def _linked_source() -> tuple[str, str] | None:
+    """The dataset and the name of the picture in it that the address names, or that this session's last such link named."""
+    linked = tuple(st.query_params.get(parameter) for parameter in SOURCE)
+    if all(linked):
+        st.session_state["dataset picture"] = linked
+    source: tuple[str, str] | None = st.session_state.get("dataset picture")
+    return source
+
+
+def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Chosen | None:
+    """A dataset's picture; None, with the reason in `messages`, if it is not there."""
+    st.query_params.update({DATASET: dataset, SAMPLE: sample})
+    st.caption(f"{sample} of {dataset}")
+    try:
+        opened = opened_datasets.open_named(dataset)
+        if sample not in {labelled.name for labelled in opened.samples}:
+            messages.info(f"{dataset} has no picture named {sample}. Choose another picture on the left.")
+            return None
+        picture = session.picture(f"picture {opened.content(sample)}", lambda: opened.open(sample))
+    except XaiError as error:
+        messages.error(f"{error} Choose another picture on the left.")
+        return None
+    return Chosen(picture, PurePosixPath(sample).stem, None, "")
 
 
 def _take_upload() -> None:
