@@ -9,6 +9,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 FOLDER = Path(__file__).parent / "data" / "references"
 PAIR_REFERENCE = FOLDER / "pair_reference.npz"
+PAIR_TIES = FOLDER / "pair_ties.npz"
 PUBLISHED_PAIRS = FOLDER / "published_pairs.csv"
 COMPUTED = ["input_x_gradient/1", "input_x_gradient/2", "averaged_transforms_path"]
 PROBE = FOLDER / "dino_xcit_small_12_p16_linearweights.pth.xz"

@@ -65,6 +65,16 @@ def test_calibration_by_hand():
     assert error == pytest.approx((0.35 + 0.65 + 2 * 0.35 + 2 * 0.025) / 6)
 
 
+@pytest.mark.parametrize("bins", [5, 10, 20])
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it(bins):
+    """Bins are (low, high]; a confidence of 0 is in the first."""
+    edges = np.arange(1, bins + 1) / bins
+    diagram, _ = calibration(pd.DataFrame({"true": "a", "predicted": "a", "confidence": edges}), bins)
+    assert diagram["high"].tolist() == edges.tolist() and diagram["pictures"].tolist() == [1] * bins
+    above = pd.DataFrame({"true": "a", "predicted": "a", "confidence": [0.0, *(edges[:-1] + 1e-9)]})
+    assert calibration(above, bins)[0]["low"].tolist() == [0, *edges[:-1]]
+
+
 def test_a_perfectly_calibrated_model_has_no_error():
     confidence = np.repeat([0.25, 0.75], 400)
     right = np.tile(np.arange(400) % 4, 2) < np.repeat([1, 3], 400)

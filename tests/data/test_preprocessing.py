@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from torchvision.models import ResNet50_Weights
 from torchvision.transforms import InterpolationMode
 
@@ -216,3 +217,11 @@ def test_what_stands_for_nothing_to_see():
 def test_blurring_a_flat_picture_changes_nothing():
     flat = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1).expand(1, 3, 40, 60)
     assert torch.allclose(baseline_images(flat, "blur"), flat, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (60, 40)])
+def test_the_blurred_baseline_is_a_gaussian_of_a_tenth_of_the_shorter_side(height, width):
+    """Scipy's, cut at three sigma and with the edge continued; to float32's rounding."""
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    theirs = gaussian_filter(image.double().numpy(), (0, 0, 4, 4), mode="nearest", truncate=3)
+    assert np.abs(baseline_images(image, "blur").numpy() - theirs).max() < 1e-6

@@ -77,6 +77,17 @@ def test_the_sign_flip_test_by_hand():
     assert np.isnan(significance.sign_flip(np.full((4, 1), np.nan))).all()
 
 
+@pytest.mark.parametrize("n", [6, 10, 13])
+def test_ties_of_the_sign_flip_test_are_found_in_spite_of_rounding(n):
+    """Sums of tenths tie where those of whole numbers do, which are exact: .1 + .2 is not .3 in binary."""
+    whole = np.random.default_rng(n).integers(-9, 10, (n, 200)).astype(float)
+    assert np.array_equal(significance.sign_flip(whole / 10), significance.sign_flip(whole))
+    if n <= 10:
+        flips = np.array(list(itertools.product((1, -1), repeat=n)))
+        by_hand = (np.abs(flips @ whole) >= np.abs(whole.sum(0))).mean(0)
+        assert significance.sign_flip(whole) == pytest.approx(by_hand, abs=1e-12)
+
+
 def test_the_sign_flip_test_has_its_nominal_level():
     """Of 1,000 null comparisons about 5 % have p below .05."""
     p = significance.sign_flip(np.random.default_rng(0).normal(0, 1, (20, 1000)))
@@ -129,6 +140,21 @@ def test_a_method_beats_the_controls_only_if_it_beats_each_of_them():
     assert significance.beats_all(values.head(5), controls, "higher") == {"good": None, "half": None}
 
 
+def test_controls_are_beaten_at_the_level_of_five_percent():
+    """Six pictures: p is 2 / 64 where all speak for the method, and 4 / 64 where one of them speaks a little against it."""
+    control = np.zeros(6)
+    all_better, one_worse = np.array([1.0, 2, 3, 4, 5, 6]), np.array([-1.0, 2, 3, 4, 5, 6])
+    values = table(all=all_better, but_one=one_worse, control=control)
+    rows = significance.differences(values, pairs=[("all", "control"), ("but_one", "control")])
+    assert [row.p for row in rows] == pytest.approx([2 / 64, 4 / 64])
+    assert significance.beats_all(values, ["control"], "higher") == {"all": True, "but_one": False}
+
+
+@pytest.mark.parametrize(("adjusted", "shown"), [(0.0499, True), (0.0501, False), (float("nan"), False)])
+def test_a_difference_is_shown_where_the_corrected_p_is_below_five_percent(adjusted, shown):
+    assert Difference("a", "b", Estimate(1.0, 0.5, 1.5, 20), 0.001, adjusted).shown is shown
+
+
 def test_ranks_are_those_of_demsar():
     """Demšar (2006), table 5: four algorithms on 14 data sets, mean ranks 3.143, 2.000, 2.893, 1.964; CD = 1.25."""
     c45 = [0.763, 0.599, 0.954, 0.628, 0.882, 0.936, 0.661, 0.583, 0.775, 1.000, 0.940, 0.619, 0.972, 0.957]
@@ -145,6 +171,12 @@ def test_the_critical_difference_has_the_published_constants(k, q):
     """Demšar (2006), table 5(a)."""
     values = pd.DataFrame(np.random.default_rng(0).normal(size=(50, k)))
     assert ranking.ranks(values, "higher").critical == pytest.approx(q * np.sqrt(k * (k + 1) / (6 * 50)), abs=1e-3)
+
+
+@pytest.mark.parametrize(("critical", "groups"), [(1.0, []), (1.0 + 1e-9, [("a", "b"), ("b", "c")])])
+def test_methods_as_far_apart_as_the_critical_difference_differ(critical, groups):
+    """Demšar (2006): they differ where their mean ranks are apart by at least the critical difference."""
+    assert ranking.Ranks({"b": 2.0, "a": 1.0, "c": 3.0}, 10, 0.01, critical).groups == groups
 
 
 def test_methods_closer_than_the_critical_difference_are_grouped():

@@ -8,7 +8,7 @@ from torch import nn
 
 from xai_core import ExplainableModel, explain
 from xai_core.core.errors import BadRequest
-from xai_core.explanation.clustering import FEWEST, SIDE, cluster_maps
+from xai_core.explanation.clustering import FEWEST, LINK, SIDE, cluster_maps, small_map
 
 SIZE, EACH = 32, 60
 
@@ -88,6 +88,20 @@ def test_maps_of_zeros_and_of_several_sizes_are_no_obstacle():
     maps = blobs([(0, 0), (11, 11)], 6)
     found = cluster_maps([*maps, np.zeros((7, 7)), np.ones((224, 224)), np.full((3, 3), np.nan)])
     assert np.isfinite(found.means).all() and len(found.labels) == 15
+
+
+def test_the_eigenvalues_are_those_of_the_graph_with_the_stated_affinity():
+    """exp(-d^2 / s), s half the median squared distance between two maps; normalised Laplacian without loops; to 1e-9."""
+    maps = blobs([(0, 0), (4, 4), (11, 11)], 5)
+    points = [small_map(heatmap).astype(float).ravel() for heatmap in maps]
+    squares = np.array([[((a - b) ** 2).sum() for b in points] for a in points])
+    between = squares[np.triu_indices(len(maps), 1)]
+    weights = np.exp(-squares / (np.median(between) / 2)) + LINK
+    np.fill_diagonal(weights, 0)
+    root = np.sqrt(weights.sum(1))
+    expected = np.linalg.eigvalsh(np.eye(len(maps)) - weights / np.outer(root, root))
+    found = cluster_maps(maps).eigenvalues
+    assert found == pytest.approx(expected[: len(found)], abs=1e-9)
 
 
 @pytest.mark.parametrize(("maps", "clusters"), [(blobs([(0, 0)], FEWEST - 1), None), (blobs([(0, 0)], 9), 9)])

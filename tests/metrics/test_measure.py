@@ -313,6 +313,9 @@ def test_a_twin_of_the_catalogue_is_the_architecture_anew():
     assert twin.recipe == model.recipe and ours.keys() == theirs.keys()
     drawn = [name for name, value in ours.items() if value.ndim > 1]
     assert len(drawn) > 40 and not any(torch.equal(ours[name], theirs[name]) for name in drawn)
+    again, other = (tensors(untrained(model, seed)) for seed in (1, 2))
+    assert all(torch.equal(again[name], theirs[name]) and not torch.equal(other[name], theirs[name]) for name in drawn)
+    assert len({untrained(model, seed).fingerprint for seed in (1, 2)}) == 2
 
 
 def test_a_cascade_ends_at_the_twin():

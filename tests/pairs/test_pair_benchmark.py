@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -58,6 +59,21 @@ def test_a_stopped_run_is_resumed(folder, tmp_path, monkeypatch):
     assert str(benchmark.run(model, *files(folder), PLAN, parts)[0]) == str(first)
     assert len(calls) == 2  # and leaves what is there
     assert len(part_store.read_manifest(parts)["plans"]) == 2
+
+
+def test_rows_of_other_weights_are_not_taken_up(folder, tmp_path, monkeypatch):
+    """The same plan, pictures and name of the model with other weights: measured anew, and each keeps its own rows."""
+    model, plan = small("custom").model, BenchmarkPlan(("grad_cam",), controls=(), metrics=("CAD",))
+    trained = replace(model, fingerprint="trained further")
+    measured_with, real = [], benchmark.measure_picture
+    monkeypatch.setattr(
+        benchmark,
+        "measure_picture",
+        lambda model, *given, **options: measured_with.append(model.fingerprint) or real(model, *given, **options),
+    )
+    for each in (model, trained, model, trained):
+        benchmark.run(each, *files(folder), plan, tmp_path / "parts")
+    assert measured_with == [model.fingerprint] * 3 + [trained.fingerprint] * 3
 
 
 def test_two_benchmarks_do_not_write_to_the_same_folder(folder, tmp_path, monkeypatch):

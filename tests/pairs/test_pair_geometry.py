@@ -90,10 +90,11 @@ def test_cells_are_matched_with_the_cells_of_the_same_place(places):
         inside = errors.isfinite()
         assert inside.any() and torch.equal(inside, geometry.overlap(view, (8, 8)))
         assert errors[inside].max() < 0.15  # a cell is 1/8
-    row, column = (int(one) for one in geometry.overlap(1, (8, 8)).nonzero()[0])
-    best = divmod(int(matches(pair, 1, (row, column)).argmax()), 8)
-    there = geometry.in_other(1, centres((8, 8))[row, column])
-    assert (centres((8, 8))[best] - there).norm() < 0.15
+    for view in (1, 2):
+        for row, column in geometry.overlap(view, (8, 8)).nonzero().tolist():
+            best = divmod(int(matches(pair, view, (row, column)).argmax()), 8)
+            there = geometry.in_other(view, centres((8, 8))[row, column])
+            assert (centres((8, 8))[best] - there).norm() < 0.15
     with pytest.raises(BadRequest, match="8 x 8 cells"):
         matches(pair, 1, (8, 0))
 

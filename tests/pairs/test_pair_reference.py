@@ -133,3 +133,49 @@ def test_metrics(reference, rows, key):
 def test_both_is_the_mean_of_the_views(rows):
     for metric in ("CI", "CD", "CAD", "CIC"):
         assert rows["grad_cam", metric, "both"] == pytest.approx(np.mean([rows["grad_cam", metric, v] for v in (1, 2)]))
+
+
+# Ties. The published code sorts by `argsort()` and turns the order round. Torch does not promise an order of equal values:
+# earlier versions kept their reading order on CPUs, as `argsort(stable=True)` does; recent ones sort faster where the CPU
+# has AVX2 or AVX-512, and mix them. Both orders' figures are in `pair_ties.npz`, for maps with a black sky, where input x
+# gradient is exactly zero. Black pixels are the same before and after deletion, so that only insertion depends on the order.
+
+TIED = {"SI": ("both",), "SD": ("both",), "CI": (1, 2), "CD": (1, 2)}
+
+
+@pytest.fixture(scope="module")
+def ties():
+    with np.load(references.PAIR_TIES) as file:
+        return {key: file[key] for key in file.files}
+
+
+def tied_figures(reference, ties, maps):
+    """Our figures by the names of the file."""
+    views = (torch.from_numpy(ties[f"view{view}"].astype(np.float32) / np.float32(255)) for view in (1, 2))
+    rows = evaluate_pair(reference.model, *views, {"map": maps}, TIED)
+    return {f"{row.metric}/{row.view}": row.value for row in rows if row.view in TIED[row.metric]}
+
+
+def published_figures(ties, rule):
+    return {key.removeprefix(f"{rule}/"): float(ties[key]) for key in ties if key.startswith(rule) and "order" not in key}
+
+
+def test_equal_pixels_are_ordered_as_in_the_published_code_with_a_stable_sort(reference, ties):
+    figures = tied_figures(reference, ties, (ties["map1"], ties["map2"]))
+    assert figures == {key: pytest.approx(value, abs=2e-6) for key, value in published_figures(ties, "stable").items()}
+
+
+def test_the_published_figures_of_a_fast_sort_differ_by_the_order_of_ties_alone(reference, ties):
+    """They differ by up to 1.3e-3; with the ties broken as that sort broke them ours are the same to 2e-6."""
+    fast, stable = published_figures(ties, "fast"), published_figures(ties, "stable")
+    assert {key for key in fast if abs(fast[key] - stable[key]) > 2e-6} == {"SI/both", "CI/1", "CI/2"}
+    assert 1e-3 < max(abs(fast[key] - stable[key]) for key in fast) < 2e-3
+    untied = []
+    for view in (1, 2):
+        heatmap, order = ties[f"map{view}"].ravel(), ties[f"fast/order{view}"].astype(int)
+        assert (np.diff(heatmap[order]) <= 0).all(), "an order of the same map, by falling values"
+        ranks = np.empty(heatmap.size, np.float32)
+        ranks[order] = np.arange(heatmap.size)[::-1]
+        untied.append(ranks.reshape(ties[f"map{view}"].shape))
+    figures = tied_figures(reference, ties, tuple(untied))
+    assert figures == {key: pytest.approx(value, abs=2e-6) for key, value in fast.items()}

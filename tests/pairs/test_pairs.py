@@ -19,7 +19,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
 from xai_core.pairs.explain import explain_pair, explain_pair_methods
-from xai_core.pairs.metrics import PAIR_METRICS
+from xai_core.pairs.metrics import PAIR_METRICS, rows_of
 
 FEW = {
     "conditional_occlusion": {"window": 16, "stride": 16},
@@ -261,6 +261,32 @@ def test_undefined_metrics_are_nan():
     rows = {(r.metric, r.view): r.value for r in evaluate_pair(model, light, light, flat, ["SIC", "CAD", "CI"], step=512)}
     assert math.isnan(rows["SIC", "both"]) and math.isnan(rows["CAD", 1]) and not math.isnan(rows["CAD", 2])
     assert not math.isnan(rows["CI", 1])
+
+
+@pytest.mark.parametrize(("base", "increase"), [(0.5 - 1e-9, 1.0), (0.5, 0.0), (0.5 + 1e-9, 0.0)])
+def test_a_similarity_that_stays_the_same_is_no_increase(base, increase):
+    """SIC and CIC count a rise alone, as `score > base` of the published code does."""
+    rows = rows_of("any", {"masked": np.full((1, 3), 0.5)}, base, ["SIC", "CIC", "SAD"], 2)
+    assert [(row.metric, row.view) for row in rows[:4]] == [("SIC", "both"), ("CIC", 1), ("CIC", 2), ("CIC", "both")]
+    assert [row.value for row in rows[:4]] == [increase] * 4
+    assert rows[4].value == pytest.approx(max(0.0, base - 0.5) / base, abs=1e-12)
+
+
+def test_max_sensitivity_computes_maps_again_with_their_own_seed_and_options():
+    """By hand: explanations of the noisy views with the seed of the first map, not with that of the evaluation."""
+    model, side = small("custom").model, small("custom").side
+    first, second = (0.3 + 0.4 * view for view in views(side))
+    noise = 0.1 * (2 * torch.rand(3, 3, side, side, generator=torch.Generator().manual_seed(2)) - 1)
+
+    def maps(added):
+        both = explain_pair(model, first + added, second + added, "smooth_grad", seed=5, samples=2)
+        return [explanation.heatmap.astype(float) for explanation in both]
+
+    clean = maps(0)
+    by_draw = [[np.linalg.norm(a - b) / np.linalg.norm(a) for a, b in zip(clean, maps(draw), strict=True)] for draw in noise]
+    explained = explain_pair(model, first, second, "smooth_grad", seed=5, samples=2)
+    (row,) = evaluate_pair(model, first, second, {"smooth_grad": explained}, ["MS"], seed=0, noise=noise)
+    assert row.value == pytest.approx(np.max(by_draw, 0).mean(), rel=1e-4)
 
 
 def test_a_failing_method_does_not_stop_the_others():

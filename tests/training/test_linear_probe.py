@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.model_selection import train_test_split
 
 from xai_core import explain, load_model
 from xai_core.__main__ import main
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.datasets import open_dataset
+from xai_core.models.random_init import untrained
 from xai_core.models.zoo.catalog import broken_cards, cards
 from xai_core.training import linear_probe
 
@@ -56,6 +58,26 @@ def test_scaling_is_folded_into_the_layer(folder, lite0, probe):
     assert np.mean(right) >= 0.95
 
 
+@pytest.mark.parametrize("counts", [{"a": 60, "b": 15}, {"a": 40, "b": 25, "c": 15}], ids=["two", "three"])
+def test_the_probabilities_of_the_training_pictures_sum_to_the_classes_sizes(counts, tmp_path, lite0, monkeypatch):
+    """The intercept of a logistic regression is not penalised, so that at the optimum the mean probability of a class is its
+    share of the training pictures: to 1e-3 after an optimiser that stops at gradients of 1e-4. Features are far from zero
+    and of several scales, so that a wrong sign or scale anywhere in the folded layer breaks it."""
+    draw, labels = np.random.default_rng(0), np.repeat(list(counts), list(counts.values()))
+    for number, label in enumerate(labels):
+        (tmp_path / label).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / label / f"{number:03}.png")
+    inputs = draw.normal(0, 1, (len(labels), 3)) + 1.5 * (labels[:, None] == np.array(["a", "b", "c"]))
+    inputs = (inputs * [1, 20, 0.1] + [5, -300, 2]).astype(np.float32)
+    monkeypatch.setattr(linear_probe, "features", lambda *given: (inputs, list(range(len(labels))), []))
+    probe = linear_probe.train_probe(lite0, tmp_path, seed=3)
+    train, _ = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=3)
+    logits = torch.from_numpy(inputs[train].astype(float) @ probe.weight.T.astype(float) + probe.bias)
+    means = logits.softmax(1).mean(0).numpy()
+    assert means == pytest.approx([np.mean(labels[train] == name) for name in probe.classes], abs=1e-3)
+    assert np.abs(probe.weight).max() > 0.01, "more than the classes' sizes was learned"
+
+
 def test_a_saved_probe_is_a_model(folder, lite0, probe, weights_folder):
     linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
     assert broken_cards() == {} and cards()["textures"].base == "efficientnet_lite0"
@@ -66,6 +88,14 @@ def test_a_saved_probe_is_a_model(folder, lite0, probe, weights_folder):
     assert found.model == "textures" and found.heatmap.any()
     with pytest.raises(BadRequest, match="cannot be the probe's name"):
         linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+
+
+def test_the_untrained_twin_of_a_probe_has_another_classifier_for_each_seed(probe, weights_folder):
+    linear_probe.save_probe(probe, "efficientnet_lite0", "textures", weights_folder)
+    model = load_model("textures")
+    first, again, other = (untrained(model, seed).network.classify.weight for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert not torch.equal(first, model.network.classify.weight)
 
 
 def test_a_probe_of_the_wrong_length_is_refused(probe, weights_folder):

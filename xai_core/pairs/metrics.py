@@ -84,7 +84,8 @@ def full_size(heatmap: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _places(heatmap: Tensor) -> Tensor:
-    """Each pixel's rank in the map, (H, W): 0 is the strongest. Of equal values the last in reading order comes first."""
+    """Each pixel's rank in the map, (H, W): 0 is the strongest. Of equal values the last in reading order comes first, as in
+    the published code where its sort is stable."""
     order = np.argsort(heatmap.flatten().numpy(), kind="stable")[::-1].copy()
     places = torch.empty(heatmap.numel(), dtype=torch.int32)
     places[torch.from_numpy(order)] = torch.arange(heatmap.numel(), dtype=torch.int32)

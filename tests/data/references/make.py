@@ -1,5 +1,7 @@
 """Make the reduced references again: `python tests/data/references/make.py SHARED`, where SHARED is the folder with the full
 files (`reference/pair_reference.npz`, `reference/published_pairs.csv`, `data/dino_xcit_small_12_p16_linearweights.pth`).
+`python tests/data/references/make.py SHARED PUBLISHED` makes `pair_ties.npz` as well, with the authors' published
+`evaluation.py` in the folder PUBLISHED.
 
 README.md, beside this file, says what is reduced and by how much.
 """
@@ -76,9 +78,50 @@ def reduce_probe(full: Path, out: Path) -> None:
         torch.save(state, file)
 
 
+def make_pair_ties(published: Path, out: Path) -> None:
+    """The published insertion and deletion of maps with many equal pixels: as the code stands (`argsort`), and with
+    `argsort(stable=True)` in its place, which is all that differs."""
+    sys.path.insert(0, str(published))
+    import evaluation
+    import reference_pair
+
+    from xai_core.data.samples import load_sample
+    from xai_core.pairs.explain import explain_pair
+
+    model = reference_pair.read().model
+    picture, arrays = load_sample("rocket").convert("RGB").resize((96, 96)), {}
+    dark = (np.asarray(picture).astype(np.int16) - 80).clip(0).astype(np.uint8)  # the night sky becomes black
+    views = [np.moveaxis(dark[top : top + 64, left : left + 64], -1, 0)[None] for top, left in ((0, 0), (28, 20))]
+    tensors = [torch.from_numpy(view.astype(np.float32) / np.float32(255)) for view in views]
+    maps = [torch.from_numpy(one.heatmap) for one in explain_pair(model, *tensors, "input_x_gradient")]
+    plain, rules = torch.Tensor.argsort, {"fast": {}, "stable": {"stable": True}}
+    for number, (view, heatmap) in enumerate(zip(views, maps, strict=True), start=1):
+        arrays |= {f"view{number}": view, f"map{number}": heatmap.numpy()}
+        order = plain(heatmap.flatten()).flip(0).numpy()
+        arrays[f"fast/order{number}"] = order.astype(np.uint16)
+    for rule, how in rules.items():
+        torch.Tensor.argsort = lambda self, how=how: plain(self, **how)
+        for name, mode in (("SI", "ins"), ("SD", "del")):
+            figure = evaluation.insertion_deletion_simult_single(embedded(model), *tensors, *maps, mode)
+            arrays[f"{rule}/{name}/both"] = np.float64(figure)
+        for name, mode in (("CI", "ins"), ("CD", "del")):
+            for number in (1, 2):
+                own, other = tensors if number == 1 else tensors[::-1]
+                figure = evaluation.insertion_deletion_cond_single(embedded(model), own, other, maps[number - 1], mode)
+                arrays[f"{rule}/{name}/{number}"] = np.float64(figure)
+    torch.Tensor.argsort = plain
+    np.savez_compressed(out, **arrays)
+
+
+def embedded(model):
+    return lambda pictures: model.outputs(pictures).embedding
+
+
 if __name__ == "__main__":
     shared = Path(sys.argv[1])
     reduce_pair_reference(shared / "reference" / "pair_reference.npz", HERE / references.PAIR_REFERENCE.name)
     reduce_probe(shared / "data" / references.PROBE.stem, HERE / references.PROBE.name)
     shutil.copyfile(shared / "reference" / "published_pairs.csv", HERE / references.PUBLISHED_PAIRS.name)
+    if len(sys.argv) > 2:
+        make_pair_ties(Path(sys.argv[2]), HERE / references.PAIR_TIES.name)
     print(f"{sum(file.stat().st_size for file in HERE.iterdir()) / 1e6:.2f} MB in {HERE}")
