@@ -19,6 +19,7 @@ from xai_core.core import part_store
 from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.datasets import open_dataset
 from xai_core.data.label_matching import match_classes
+from xai_core.models.pass_times import PassTimes
 
 NAMES = ("red", "green", "blue", "grey")
 
@@ -207,3 +208,38 @@ def test_on_the_command_line(folder, tmp_path, capsys):
     table = pd.read_csv(tmp_path / "p.csv")
     assert len(table) == 28 and len(json.loads(table["top5"][0])) == 5
     assert main(["classify", str(tmp_path / "missing"), "--out", str(out)]) == 2
+
+
+def test_the_time_that_is_left_follows_the_latest_batches(model, folder, tmp_path, monkeypatch):
+    """Four times as slow from the middle on: three batches later the time that is left is that of the slow machine."""
+    now = 0.0
+    monkeypatch.setattr(predict.time, "monotonic", lambda: now)
+    monkeypatch.setattr(predict, "RECENT", 3)
+    monkeypatch.setattr(predict.runtime, "inner_batch", lambda *_: 2)
+    rows = predict._rows
+    speed = 0.1
+
+    def timed_rows(*arguments):
+        nonlocal now
+        now += 2 * speed
+        return rows(*arguments)
+
+    monkeypatch.setattr(predict, "_rows", timed_rows)
+    left = []
+    for step in classify(model, open_dataset(folder), tmp_path / "p.parquet"):
+        left.append((step.done, step.left))
+        now += 100.0  # what the reader does with a step is not counted
+        speed = 0.1 if step.done < 16 else 0.4
+    assert dict(left)[14] == pytest.approx(16 * 0.1) and dict(left)[24] == pytest.approx(6 * 0.4)
+
+
+def test_the_estimate_of_a_classification_counts_passes_and_opening_pictures(model, folder):
+    class Times(PassTimes):
+        def seconds(self, model, passes=1):
+            return 0.02
+
+        def measured(self, key, run, pictures):
+            run()
+            return 0.03
+
+    assert predict.estimated_seconds(model, open_dataset(folder), Times()) == pytest.approx(30 * 0.05)

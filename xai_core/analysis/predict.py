@@ -16,8 +16,12 @@ The file's metadata (`settings_of`) name the model, its weights and classes, whi
 not be read. Until the file is complete, its rows are in a folder of parts beside it: see `xai_core.core.part_store`.
 """
 
+import contextlib
+import itertools
 import json
+import statistics
 import time
+from collections import deque
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +35,7 @@ import torch
 
 from xai_core.analysis.prefetch import Decoder, Unreadable
 from xai_core.core import part_store, runtime
-from xai_core.core.errors import BadRequest, NoClassifier, XaiError
+from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
 from xai_core.core.settings import PROGRAM
 from xai_core.core.version import __version__
@@ -41,9 +45,12 @@ from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
+from xai_core.models.pass_times import PassTimes
 
 PART = 512  # pictures in one part: what a killed run loses at most
 TOP = 5
+DECODED = 5  # pictures that are opened for an estimate
+RECENT = 8  # batches whose median speed tells the time that is left
 ENTRY = b"xai_core"  # of a Parquet file's metadata
 
 
@@ -117,6 +124,21 @@ def classify(
         part_store.clear(folder)
 
 
+def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTimes) -> float:
+    """How long classifying the whole dataset will take here and now: the network's passes, and opening the pictures, as
+    measured on a few that are spread over it."""
+    total = len(dataset.samples)
+    some = [dataset.samples[place] for place in np.linspace(0, total - 1, min(total, DECODED), dtype=int)]
+    files = iter(itertools.cycle(some))
+
+    def open_next() -> None:
+        with contextlib.suppress(BadPicture, BadRequest):
+            model.prepare(dataset.open(next(files).name))
+
+    decoding = times.measured(("decoding", dataset.digest, model.id), open_next, 1) if total else 0.0
+    return total * (times.seconds(model, total) + decoding) if total else 0.0
+
+
 def _classify_missing(
     model: ExplainableModel, dataset: Dataset, folder: Path, matching: Matching, embeddings: bool, precision: str
 ) -> Generator[ClassificationProgress, None, None]:
@@ -125,8 +147,9 @@ def _classify_missing(
     stored = _stored(folder, total)
     missing = [chunk for chunk in _chunks(total) if chunk not in stored]
     unreadable = [file for _, failures in stored.values() for file in failures]
-    already = done = total - sum(map(len, missing))
-    began = time.monotonic()
+    done = total - sum(map(len, missing))
+    recent: deque[float] = deque(maxlen=RECENT)  # seconds a picture
+    latest = time.monotonic()
     yield ClassificationProgress(done, total, tuple(unreadable))
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
@@ -143,8 +166,11 @@ def _classify_missing(
                 done += len(batch)
                 if start + size >= chunk.stop:
                     _write_part(folder, chunk, rows, failures, embeddings)
-                rate = (done - already) / max(time.monotonic() - began, 1e-9)
+                now = time.monotonic()
+                recent.append(max(now - latest, 1e-9) / len(batch))
+                rate = 1 / statistics.median(recent)
                 yield ClassificationProgress(done, total, (*unreadable, *failures), rate, (total - done) / rate)
+                latest = time.monotonic()
             unreadable += failures
 
 

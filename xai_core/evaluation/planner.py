@@ -1,7 +1,6 @@
 """Validate an evaluation, and estimate its passes and its run time before it begins."""
 
 import platform
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,12 +21,12 @@ from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import CONTROLS, passes
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo.catalog import find_card
 
 PREDICTED, LABEL = "predicted", "label"
 TURN = 32  # pictures before the next model's turn, so that a run that ends early has all models on the same pictures
 QUICK_PASSES = 60  # of the quick methods, forward and backward together
-TIMED = 4  # pictures whose passes are timed
 Box = tuple[float, float, float, float]
 Given = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
@@ -156,7 +155,7 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
     }
     misfits = {name: why for name in settings.methods if (why := METHODS[name].misfit(model))}
     count = settings.passes(model)
-    return ModelFacts(described, misfits, settings.cells(model), count, count * _pass_seconds(model))
+    return ModelFacts(described, misfits, settings.cells(model), count, count * PassTimes().seconds(model, count))
 
 
 def group(model: str) -> str:
@@ -168,15 +167,6 @@ def group(model: str) -> str:
         return "Self-supervised" if "self-supervised" in find_card(id).supervision else "Supervised"
     except BadRequest:
         return "Other"
-
-
-def _pass_seconds(model: ExplainableModel) -> float:
-    """Of one picture in a batch, as measured here and now; the first pass, which sets things up, is not counted."""
-    side = model.recipe.input_size
-    for _ in range(2):
-        began = time.perf_counter()
-        model.outputs(torch.zeros(TIMED, 3, side, side)).features.sum().item()
-    return (time.perf_counter() - began) / TIMED
 
 
 @dataclass(frozen=True)

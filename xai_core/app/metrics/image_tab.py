@@ -121,7 +121,7 @@ def _measurements(
     unmeasured = {name for name, _ in missing}
     methods = {request.method: request.options for request in requests if request.method in unmeasured}
     passes = total_passes(metrics, methods, not unmeasured.isdisjoint(CONTROLS)) if missing else 0
-    seconds = passes * network_outputs.pass_seconds(settings.model.id) + explanations.missing_seconds(requests)
+    seconds = network_outputs.pass_seconds(settings.model, passes) + explanations.missing_seconds(requests)
     name = joint_key("measuring", list(wanted.values()))
     now = progress.should_start(name, seconds if missing else 0, at_once=by_link, button="Measure")
     slot = st.empty()
@@ -196,7 +196,7 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
         "map is known, and a metric must rank it above false ones."
     )
     passes = self_test_passes(missing)
-    seconds = passes * network_outputs.pass_seconds(settings.model.id)
+    seconds = network_outputs.pass_seconds(settings.model, passes)
     name = _verdict_key(settings, next(iter(missing)))
     if not progress.should_start(name, max(seconds, progress.AT_ONCE_SECONDS), button="Self-test"):
         st.caption(f"At most {passes:,} passes.")

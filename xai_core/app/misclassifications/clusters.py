@@ -13,6 +13,7 @@ from xai_core.app.misclassifications.predictions import Rows, alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import forward_passes
 from xai_core.attribution.explain import explain
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import BadPicture
@@ -45,8 +46,8 @@ def show(selection: Rows, dataset: Dataset, model: ExplainableModel) -> None:
     key = key_of(model, dataset, rows["path"].tolist(), method, column)
     stored: Maps | None = cache.get(key)
     if stored is None:
-        forward, backward = METHODS[method].usual_cost
-        seconds = len(rows) * (forward + 2 * backward + 1) * network_outputs.pass_seconds(model.id)
+        passes = len(rows) * (1 + forward_passes(METHODS[method].usual_cost))
+        seconds = network_outputs.pass_seconds(model, passes)
         if not progress.should_start(key, seconds, button="Find clusters"):
             return
         with progress.bar(key) as bar:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
+from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
 from xai_core.app.shared import network_outputs, progress, turns
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
 from xai_core.app.shared.widgets import LINK
@@ -94,7 +94,7 @@ def _read(path: str, changed: int) -> pd.DataFrame:
 
 def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     """Compute the predictions and write them to `file`, unless that takes long and is not asked for yet."""
-    seconds = len(dataset.samples) * network_outputs.pass_seconds(model.id)
+    seconds = estimated_seconds(model, dataset, network_outputs.pass_times())
     if not progress.should_start(file.stem, seconds, at_once=dataset.title == SAMPLES, button="Classify"):
         st.caption(dataset.in_words())
         return False

@@ -12,6 +12,7 @@ from xai_core.app.shared import cache, display, loaded_models, network_outputs, 
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core.cache_key import array_digest, run_key, text_digest
 from xai_core.core.runtime import Track
 from xai_core.data.label_matching import first_name
@@ -119,9 +120,12 @@ def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuesti
 
 def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:
     """Estimated seconds to load these networks and compute their maps."""
-    forward, backward = METHODS[question.method].usual_cost
-    passes = forward + 2 * backward
-    return sum(LOADING_SECONDS + passes * network_outputs.pass_seconds(network.id) for network in missing)
+    passes = 1 + forward_passes(METHODS[question.method].usual_cost)
+    return sum(_loading(network) + network_outputs.network_seconds(*network, passes) for network in missing)
+
+
+def _loading(network: Network) -> float:
+    return 0.0 if loaded_models.loaded(*network) else LOADING_SECONDS
 
 
 def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: bool, smooth: bool) -> None:

@@ -21,6 +21,7 @@ from xai_core.app.pairs.views import TILE, Views
 from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, progress, turns
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -139,7 +140,7 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
     rows: list[Row] | None = cache.get(name)
     points = math.ceil(views.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
-    if rows is None and progress.should_start(name, passes * network_outputs.pass_seconds(model.id), button="Measure"):
+    if rows is None and progress.should_start(name, network_outputs.pass_seconds(model, passes), button="Measure"):
         with progress.bar(name) as bar:
             rows = turns.in_turn(
                 lambda track: evaluate_pair(
@@ -253,8 +254,8 @@ def _network_key(network: Network, views: Views, method: str, options: Mapping[s
 
 def _seconds(networks: Sequence[Network], method: str, options: Mapping[str, Any]) -> float:
     """Estimated seconds to load these networks and compute their maps."""
-    forward, backward = PAIR_METHODS[method].cost(PAIR_METHODS[method].checked(options))
-    return sum(0.5 + (forward + 2 * backward) * network_outputs.pass_seconds(network.id) for network in networks)
+    passes = forward_passes(PAIR_METHODS[method].cost(PAIR_METHODS[method].checked(options)))
+    return sum(0.5 + network_outputs.network_seconds(*network, passes) for network in networks)
 
 
 def _at_input_size(views: Views, model: ExplainableModel) -> tuple[Tensor, Tensor]:

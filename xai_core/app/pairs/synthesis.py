@@ -16,6 +16,7 @@ from xai_core.app.pairs.views import TILE, Views
 from xai_core.app.shared import display, loaded_models, network_choice, network_outputs, progress, session, turns
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -88,7 +89,7 @@ def _features(model: ExplainableModel, views: Views) -> None:
         cut=depth or "",
     ).key
     synthesis: Synthesis | None = session.get(key)
-    seconds = 1.5 * octaves * iterations * network_outputs.pass_seconds(model.id)
+    seconds = octaves * iterations * forward_passes((1, 1)) * network_outputs.pass_seconds(model, 1)
     if synthesis is None and progress.should_start(key, seconds, button="Synthesise"):
         above, slot = st.empty(), st.empty()  # the cancel button does not move while pictures come and go below it
 
@@ -132,7 +133,8 @@ def _difference(model: ExplainableModel, views: Views) -> None:
     networks = [by_title[title] for title in dict.fromkeys((first, second))]
     key = text_digest(f"inversion {views.digest} {networks} {depths} {steps}")
     inversions: list[Inversion] | None = session.get(key)
-    seconds = 3.0 * steps * depths * len(networks) * network_outputs.pass_seconds(model.id)
+    passes = steps * depths * forward_passes((1, 1))
+    seconds = passes * sum(network_outputs.network_seconds(*network, 1) for network in networks)
     if inversions is None and progress.should_start(key, seconds, button="Synthesise"):
         above, slot = st.empty(), st.empty()
         with progress.bar(key, above) as bar:

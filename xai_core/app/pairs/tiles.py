@@ -1,6 +1,5 @@
 """The upper part of the page Pairs: how similar two views are, and a tile with two maps for each method."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from xai_core.app.pairs.views import TILE, Views, tensor
 from xai_core.app.shared import cache, display, network_outputs, progress, turns, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.samples import SAMPLES
@@ -125,12 +125,9 @@ def heading(model: ExplainableModel, views: Views, similarity: Similarity, augme
 
 
 def _random_pairs(model: ExplainableModel, augmentation: Augmentation, similarity: Similarity) -> reference.RandomPairs:
-    """Random pairs of the sample pictures. Also records the time of one pass."""
+    """Random pairs of the sample pictures."""
     pictures, each = [tensor(cache.sample(name)) for name in SAMPLES], 4
-    start = time.perf_counter()
-    pairs = reference.random_pairs(model, pictures, augmentation, each=each, similarity=similarity)
-    network_outputs.note_pass_seconds(model.id, (time.perf_counter() - start) / (len(pictures) * each))
-    return pairs
+    return reference.random_pairs(model, pictures, augmentation, each=each, similarity=similarity)
 
 
 def requests(model: ExplainableModel, views: Views, settings: PairSettings) -> dict[str, Request]:
@@ -148,8 +145,8 @@ def _estimate(request: Request) -> float:
     """Estimated seconds to answer a request; a method for classes is computed for each view."""
     by_class = request.method.startswith(CLASS)
     method = METHODS[request.method.removeprefix(CLASS)] if by_class else PAIR_METHODS[request.method]
-    forward, backward = method.cost(request.options)
-    return (forward + 2 * backward) * (2 if by_class else 1) * network_outputs.pass_seconds(request.model.id)
+    passes = forward_passes(method.cost(request.options)) * (2 if by_class else 1)
+    return network_outputs.pass_seconds(request.model, passes)
 
 
 def results(

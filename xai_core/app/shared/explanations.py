@@ -6,8 +6,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import sanity_check
 from xai_core.app.shared import cache, progress, turns
-from xai_core.app.shared.network_outputs import pass_seconds
+from xai_core.app.shared.network_outputs import pass_times
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import explanation_seconds
 from xai_core.attribution.explain import answer, request_for, with_method
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -25,9 +26,14 @@ def requests(model: ExplainableModel, prepared: Prepared, target: Target, method
 
 
 def estimate(request: Request) -> float:
-    """Estimated seconds to compute an explanation, from the time of one pass of this model."""
-    forward, backward = METHODS[request.method].cost(request.options)
-    return (forward + 2 * backward) * pass_seconds(request.model.id)
+    """Estimated seconds to compute an explanation: from measured passes, and from how long earlier ones of this method took
+    in comparison with their estimates."""
+    return pass_times().corrected(_work(request), explanation_seconds(request, pass_times()))
+
+
+def _work(request: Request) -> tuple[str, str, str]:
+    """The kind of work whose ratio of real to estimated time is learnt."""
+    return request.model.id, request.method, request.cut
 
 
 def find(request: Request) -> Explanation | XaiError | None:
@@ -53,8 +59,10 @@ def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:
     A cancelled computation stops within one inner batch and stores nothing; a failed one stores and returns its error.
     """
     result: Explanation | XaiError
+    expected = explanation_seconds(request, pass_times())
     try:
         result = turns.in_turn(lambda track: explain(request, track), bar, METHODS[request.method].title)
+        pass_times().learn(_work(request), expected, result.seconds)
     except XaiError as error:
         result = error
     cache.put(request.key, result)

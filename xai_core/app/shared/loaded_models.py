@@ -77,6 +77,13 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
         return model
 
 
+def loaded(id: str, checkpoint: str) -> ExplainableModel | None:
+    """A model of the catalogue where it is in memory."""
+    loaded = _loaded()
+    with loaded.lock:
+        return loaded.models.get((id, checkpoint))
+
+
 def in_memory() -> list[tuple[str, str, int]]:
     """(id, checkpoint, bytes) of each loaded model."""
     loaded = _loaded()

@@ -1,8 +1,4 @@
-"""A network's answers for one picture (logits, ranked classes, embedding), and the measured time of a forward pass."""
-
-import threading
-import time
-from dataclasses import dataclass, field
+"""A network's answers for one picture (logits, ranked classes, embedding), and the measured times of passes."""
 
 import numpy as np
 import streamlit as st
@@ -10,50 +6,39 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import cache
+from xai_core.app.shared import cache, loaded_models
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel, Prediction
+from xai_core.models.pass_times import PassTimes
 
-UNMEASURED_SECONDS = 0.1  # assumed for one pass of a model that has not run in this process
-
-
-@dataclass
-class _PassTimes:
-    seconds: dict[str, float] = field(default_factory=dict)  # shortest measured forward pass of one picture, by model id
-    lock: threading.Lock = field(default_factory=threading.Lock)
+UNMEASURED_SECONDS = 0.1  # assumed for one pass of a network that is not in memory and has not run in this process
 
 
 @st.cache_resource(show_spinner=False)
-def _pass_times() -> _PassTimes:
-    return _PassTimes()
+def pass_times() -> PassTimes:
+    """The measured times of passes, for all sessions."""
+    return PassTimes()
 
 
-def pass_seconds(model: str) -> float:
-    """Seconds of one forward pass of one picture, as measured in this process; 0.1 for a model not measured yet."""
-    return _pass_times().seconds.get(model, UNMEASURED_SECONDS)
+def pass_seconds(model: ExplainableModel, passes: float) -> float:
+    """Measured seconds of so many forward passes of one picture each."""
+    return passes * pass_times().seconds(model, round(passes)) if passes else 0.0
 
 
-def note_pass_seconds(model: str, seconds: float) -> None:
-    """Record the measured time of one forward pass of one picture. Estimates use the shortest recorded time."""
-    times = _pass_times()
-    with times.lock:
-        times.seconds[model] = min(seconds, times.seconds.get(model, seconds))
+def network_seconds(id: str, checkpoint: str, passes: float) -> float:
+    """Estimated seconds of so many passes of a network that may not be in memory, where nothing can be measured: then one
+    pass takes as long as when a network of this id was last measured, or UNMEASURED_SECONDS."""
+    model = loaded_models.loaded(id, checkpoint)
+    if model is not None:
+        return pass_seconds(model, passes)
+    return passes * (pass_times().latest(id) or UNMEASURED_SECONDS)
 
 
 def logits(model: ExplainableModel, prepared: Prepared) -> NDArray[np.float32]:
-    """The model's logits for a picture, shape (K,). Also records the time of one pass."""
+    """The model's logits for a picture, shape (K,)."""
     request = Request(model, (prepared,), target=None, method="logits")
-    return cache.get_or_compute(request.key, lambda: _timed_logits(model, prepared))
-
-
-def _timed_logits(model: ExplainableModel, prepared: Prepared) -> NDArray[np.float32]:
-    if model.id not in _pass_times().seconds:  # the first pass includes one-off set-up, so it is not timed
-        model.outputs(prepared.pixels[None])
-    start = time.perf_counter()
-    scores: NDArray[np.float32] = model.outputs(prepared.pixels[None]).logits[0].cpu().numpy()
-    note_pass_seconds(model.id, time.perf_counter() - start)
-    return scores
+    return cache.get_or_compute(request.key, lambda: model.outputs(prepared.pixels[None]).logits[0].cpu().numpy())
 
 
 def ranked(model: ExplainableModel, prepared: Prepared) -> list[Prediction]:
