@@ -85,8 +85,9 @@ def test_what_networks_say_is_compared_by_name(answers):
     first = answers[0]
     twin = replace(first, model="twin")
     assert compare_models.same_top([first, twin]) == 1
-    assert compare_models.shared_top([first, twin, answers[-1]])[0].tolist()[:2] == [1, 1]
-    assert np.isnan(compare_models.shared_top([first, answers[-1]])[0, 1])
+    other = replace(first, model="other", predictions=first.predictions[::-1])  # the same five classes, another one first
+    assert compare_models.same_top_matrix([first, twin, other])[0].tolist() == [1, 1, 0]
+    assert np.isnan(compare_models.same_top_matrix([first, answers[-1]])[0, 1])
     assert np.isnan(compare_models.same_top([answers[-1]]))
 
 

@@ -72,7 +72,7 @@ def test_a_step_of_the_curve_shows_its_picture(measured):
     app.slider(key="step-16").set_value(8).run()
     assert "50% pixels removed" in text(app) and not app.exception
     app.selectbox(key="curve-map").set_value("control:uniform_map").run()
-    assert "depend on the order of equal pixels" in text(app) and not app.exception
+    assert "of the points depend on the random order of tied pixels." in text(app) and not app.exception
 
 
 def test_a_click_on_a_curve_chooses_map_and_step(monkeypatch):

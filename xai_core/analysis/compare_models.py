@@ -114,15 +114,15 @@ def same_top(answers: Sequence[Answer]) -> float:
     return float(np.mean([a == b for a, b in pairs])) if pairs else float("nan")
 
 
-def shared_top(answers: Sequence[Answer]) -> NDArray[np.float64]:
-    """(n, n): the share of their five most probable classes that two networks have in common by name, in [0, 1]; NaN for a
-    network without classes."""
-    shares = np.full((len(answers), len(answers)), np.nan)
-    classes = [{prediction.name for prediction in answer.predictions} for answer in answers]
-    for (i, first), (j, second) in itertools.product(enumerate(classes), repeat=2):
-        if first and second:
-            shares[i, j] = len(first & second) / max(len(first), len(second))
-    return shares
+def same_top_matrix(answers: Sequence[Answer]) -> NDArray[np.float64]:
+    """(n, n): 1 where the most probable classes of two networks have the same name, else 0; NaN for a network without
+    classes."""
+    same = np.full((len(answers), len(answers)), np.nan)
+    tops = [answer.predictions[0].name if answer.predictions else None for answer in answers]
+    for (i, first), (j, second) in itertools.product(enumerate(tops), repeat=2):
+        if first is not None and second is not None:
+            same[i, j] = first == second
+    return same
 
 
 def difference(a: Explanation, b: Explanation) -> Explanation:

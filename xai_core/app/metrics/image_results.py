@@ -171,9 +171,7 @@ def curves(settings: MeasurementSettings, maps: Maps, measurements: Measurements
         )
         tied = values[name].facts.get("tied points")
         if tied and has_images(metric):
-            st.caption(
-                f"{tied:.0%} of this curve's points depend on the order of equal pixels, which is random (see the seed)."
-            )
+            st.caption(f"{tied:.0%} of the points depend on the random order of tied pixels.")
     with left:
         st.altair_chart(
             metrics.curves(points, axes, (labels[name], step)),

@@ -184,7 +184,7 @@ def _predictions(answer: Answer, majority: str | None) -> None:
 def view() -> tuple[bool, bool]:
     """(whether all maps share one colour scale, whether maps are smoothed)."""
     scale = st.segmented_control(
-        "Colour scale", ["Common", "Each its own"], default="Common", required=True, key="scale", help=SCALE, **LINK
+        "Colour scale", ["Each its own", "Common"], default="Each its own", required=True, key="scale", help=SCALE, **LINK
     )
     resolution = st.segmented_control(
         "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", **LINK

@@ -69,9 +69,12 @@ def agreement(answers: Answers) -> None:
         if np.isnan(same):
             st.info("This needs two networks with classes.")
         else:
-            shared = compare_models.shared_top(list(answers.values()))
-            _matrix(shared, [network.title for network in answers], "Share of the five most probable classes in common")
-            st.caption(f"Pairs of networks with the same top class: {same:.0%}. Classes are matched by name.")
+            names = [network.title for network in answers]
+            _matrix(compare_models.same_top_matrix(list(answers.values())), names, "Same top class")
+            st.caption(
+                f"Same top class: 1 where two networks predict the same class for this picture, 0 where they do not; "
+                f"{same:.0%} of the pairs do. Classes are matched by name; a dash means a network without classes."
+            )
 
 
 def _matrix(matrix: NDArray[np.floating], names: Sequence[str], measure: str) -> None:

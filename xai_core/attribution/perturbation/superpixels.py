@@ -91,7 +91,7 @@ def lime(
     passes segments in. With a precision goal the error is checked every 256 samples; a run that stops early equals one with
     that number of samples.
 
-    Why: To sum up in one weight for each part what the network does near this picture.
+    Why: Gives each region one weight by fitting a simple model around this picture.
     Who: Analysts who know LIME, and readers who want few, large regions.
     What: Scores of the picture with about half of its segments covered.
     How: As many forward passes as samples; a signed weight for every segment, with its error.
