@@ -9,7 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.misclassifications.predictions import Rows, alt_text
+from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -30,7 +30,7 @@ Column = Literal["true", "predicted"]
 Maps = tuple[list[int], NDArray[np.float32]]  # which of the pictures could be read, and their small maps
 
 
-def show(selection: Rows, dataset: Dataset, model: ExplainableModel) -> None:
+def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The controls that choose pictures and a method, then each cluster of their maps."""
     st.markdown(
         "The maps of many pictures of one class, grouped by where they lie (spectral relevance analysis). A group with maps "

@@ -10,7 +10,7 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.misclassifications import predictions
-from xai_core.app.misclassifications.predictions import Rows, alt_text
+from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import display, loaded_models, sample_detail, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.data.datasets import Dataset
@@ -25,7 +25,7 @@ ON_A_PAGE = 24  # pictures
 EVERY = "(all)"
 
 
-def confusion(rows: Rows, dataset: Dataset, model: ExplainableModel) -> None:
+def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The matrix, the pictures of the chosen cell, and one of them in detail."""
     listed = rows.listed
     whole = confusions.confusion(listed, counted=rows.counted)
@@ -96,7 +96,7 @@ SORTS = {
 }
 
 
-def _gallery(every: Rows, dataset: Dataset, model: ExplainableModel) -> None:
+def _gallery(every: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The pictures of the chosen cell, page by page, and one of them in detail."""
     cell = _cell(every.listed)
     if not len(cell):
@@ -145,7 +145,7 @@ def _open(path: str) -> None:
     st.toast(f"{path} is open below the pictures.", icon=":material/arrow_downward:")
 
 
-def calibration(rows: Rows) -> None:
+def calibration(rows: FilteredRows) -> None:
     """The reliability diagram and the expected calibration error."""
     bins, error = confusions.calibration(rows.counted)
     st.altair_chart(
@@ -159,7 +159,7 @@ def calibration(rows: Rows) -> None:
     )
 
 
-def per_class(rows: Rows) -> None:
+def per_class(rows: FilteredRows) -> None:
     """Precision and recall of each class of which pictures are listed."""
     scores = confusions.per_class(rows.all_classes)
     scores = scores[scores["class"].isin(rows.listed["true"])].reset_index(drop=True)
@@ -177,7 +177,7 @@ def per_class(rows: Rows) -> None:
     _csv(scores, "per_class.csv")
 
 
-def most_confused(rows: Rows) -> None:
+def most_confused(rows: FilteredRows) -> None:
     """The pairs of a true and a wrongly predicted class, the most frequent first."""
     pairs = confusions.most_confused(rows.listed, counted=rows.counted)
     if not len(pairs):
@@ -203,7 +203,7 @@ def _others(model: ExplainableModel) -> Sequence[str]:
     return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)
 
 
-def two_models(rows: Rows, dataset: Dataset, model: ExplainableModel) -> None:
+def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """A second model on the same pictures: both matrices, their difference, and the pictures with different predictions."""
     others = _others(model)
     if not others:

@@ -134,7 +134,7 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame) -
         st.info("No picture has a label that this model knows, so no prediction can be checked. Choose another model.")
 
 
-class Rows(NamedTuple):
+class FilteredRows(NamedTuple):
     """The predictions that the page shows, and those that its figures are about.
 
     every        of all pictures
@@ -150,7 +150,7 @@ class Rows(NamedTuple):
     listed: pd.DataFrame
 
 
-def filtered(every: pd.DataFrame, dataset: Dataset) -> Rows:
+def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
     """The rows that pass the filters in the sidebar; all filters are in the address."""
     stored = notes.load(dataset)
     which = st.segmented_control(
@@ -175,7 +175,7 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> Rows:
     listed = counted[passes].reset_index(drop=True)
     if len(listed) < len(every):
         st.caption(f"{len(listed):,} of {len(every):,} pictures pass the filters.")
-    return Rows(every, all_classes, counted, listed)
+    return FilteredRows(every, all_classes, counted, listed)
 
 
 OUTCOMES = "Filters by prediction choose which pictures are listed. Shares are still of all pictures, right and wrong."

@@ -58,7 +58,7 @@ if (!window.oneEntryForEachPage) {
 </script>"""
 
 
-class Place(NamedTuple):
+class PlaceToReturn(NamedTuple):
     """A page, by its title, with the settings in its address."""
 
     page: str
@@ -74,7 +74,7 @@ def link(page: str, label: str, settings: Query, *, icon: str, origin: str, help
     `origin` is the title of the page that the link stands on: the opened page has a link back to it as it is now.
     """
     here = {name: st.query_params.get_all(name) for name in st.query_params if name != BACK}
-    back = Place(origin, urlencode(here, doseq=True))
+    back = PlaceToReturn(origin, urlencode(here, doseq=True))
     query = {OPEN: urlencode(settings, doseq=True), BACK: str(back)}
     st.page_link(FILES[page], label=label, icon=icon, help=help, query_params=query)
 
