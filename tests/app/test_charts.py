@@ -19,6 +19,7 @@ from xai_core.app.charts.common import (
     MAX_CELLS,
     OTHER,
     RIVAL,
+    agreement_matrix,
     cell_values,
     prediction_bars,
     readable_map,
@@ -196,3 +197,9 @@ def test_no_title_is_an_empty_text():
     for spec in (prediction_bars(CATS, 281).to_dict(), shown(MAP)[0]):
         titles = list(texts(spec, "title"))
         assert titles and "" not in titles
+
+
+def test_names_of_networks_that_differ_at_the_end_differ_where_they_are_shortened():
+    names = ["A network with a long name, trained", "A network with a long name, untrained"]
+    axis = agreement_matrix(np.eye(2), names, "same").to_dict()["layer"][0]["encoding"]["y"]["axis"]
+    assert "slice(datum.label, -14)" in axis["labelExpr"] and names[0][-14:] != names[1][-14:]

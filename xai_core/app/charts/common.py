@@ -160,7 +160,9 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
             "strong": np.abs(np.nan_to_num(matrix.ravel())) > 0.6,
         }
     )
-    axis = alt.Axis(title=None, labelLimit=170, ticks=False, domain=False)
+    # Long names are shortened in the middle: those of a network's checkpoints and of its untrained twin differ at the end.
+    short = "length(datum.label) > 27 ? slice(datum.label, 0, 12) + '…' + slice(datum.label, -14) : datum.label"
+    axis = alt.Axis(title=None, labelLimit=190, labelExpr=short, ticks=False, domain=False)
     base = alt.Chart(rows).encode(
         x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
     )

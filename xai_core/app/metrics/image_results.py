@@ -99,7 +99,11 @@ def _panel(metric: str, measurements: Measurements) -> None:
     maps = finite[~finite.control]
     if len(maps):
         best = maps.sort_values("value", ascending=METRICS[metric].direction != HIGHER).iloc[0]
-        alt = f"{METRICS[metric].title}: best is {best['name']} with {best.value:.3f} of {len(maps)} maps."
+        as_good = int((maps.value == best.value).sum())
+        words = f"best is {best['name']} with {best.value:.3f} of {len(maps)} maps"
+        if as_good > 1:
+            words = f"{as_good} of {len(maps)} maps are equally good, with {best.value:.3f}"
+        alt = f"{METRICS[metric].title}: {words}."
         st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
     notes = scores[~scores.control & ~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
