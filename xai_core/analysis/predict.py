@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 import torch
 
 from xai_core.analysis.prefetch import Decoder, Unreadable
-from xai_core.core import part_store, runtime
+from xai_core.core import part_store, runtime, tables
 from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
 from xai_core.core.settings import PROGRAM
@@ -263,29 +263,31 @@ def _stored(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable
     """The part of each stored chunk, and its files that could not be read, in the dataset's order."""
     stored = {}
     for part in part_store.intact_parts(folder / PARTS):
-        entry = part_store.read_metadata(part, ENTRY)
-        stored[range(entry["start"], entry["stop"])] = part, [(name, reason) for name, reason in entry["unreadable"]]
+        with contextlib.suppress(OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # no part of predictions
+            entry = part_store.read_metadata(part, ENTRY)
+            stored[range(entry["start"], entry["stop"])] = part, [(name, reason) for name, reason in entry["unreadable"]]
     return {chunk: stored[chunk] for chunk in _chunks(total) if chunk in stored}
 
 
 def _join(stored: dict[range, tuple[Path, list[Unreadable]]], out: Path, settings: dict[str, Any], embeddings: bool) -> None:
     """Write the parts as one file, with one part at a time in memory. The file appears when it is complete."""
     unfinished = out.with_name(f".{out.name}.unfinished")
-    parts = [part for part, _ in stored.values()]
+    parts, schema = [part for part, _ in stored.values()], _schema(embeddings)
     try:
         if out.suffix == ".csv":
             for number, part in enumerate(parts):
-                table = pd.read_parquet(part)
+                table = tables.read_parquet(part, schema.names, schema=schema).to_pandas()
                 for name in table.columns.intersection(["top5", "top5_probability", "embedding"]):
                     table[name] = [json.dumps(np.asarray(values).tolist()) for values in table[name]]
                 table.to_csv(unfinished, mode="a" if number else "w", header=not number, index=False)
         else:
             unreadable = [file for _, failures in stored.values() for file in failures]
             entry = json.dumps({**settings, "unreadable": unreadable})
-            schema = _schema(embeddings).with_metadata({ENTRY: entry})
-            with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+            described = schema.with_metadata({ENTRY: entry})
+            with pq.ParquetWriter(unfinished, described, compression="zstd") as writer:
                 for part in parts:
-                    writer.write_table(pq.read_table(part).replace_schema_metadata(schema.metadata))
+                    rows = tables.read_parquet(part, schema.names, schema=schema)
+                    writer.write_table(rows.replace_schema_metadata(described.metadata))
         unfinished.replace(out)
     except OSError as error:
         raise XaiError(f"Cannot write {out}: {error.strerror or error}.") from None
@@ -318,7 +320,7 @@ def settings_of(path: Path) -> dict[str, Any]:
 def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """The table of a file of predictions, or some of its columns. Raises BadRequest where the file is none."""
     settings_of(path)
-    table: pd.DataFrame = pq.read_table(path, columns=list(columns) if columns else None).to_pandas()
+    table: pd.DataFrame = tables.read_parquet(path, columns or None).to_pandas()
     return table
 
 

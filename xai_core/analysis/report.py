@@ -9,10 +9,12 @@ from pathlib import Path
 from xai_core.attribution.method import CARD, Method
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
+from xai_core.core.files import read_regular
 from xai_core.core.version import __version__
 from xai_core.models.card import IMAGENET, Card
 from xai_core.models.weights import locate
 
+OWN_CARD_BYTES = 2**20
 CAN = {  # family of methods -> what its maps can show, and what they cannot
     "cam": (
         "which regions of a layer's grid support the target, at little cost",
@@ -98,7 +100,7 @@ def own_card(card: Card) -> str:
     for folder in settings.weights_folders():
         file = Path(folder) / f"{card.id}.md"
         if file.is_file():
-            lines = file.read_text(encoding="utf-8").strip().splitlines()
+            lines = read_regular(file, OWN_CARD_BYTES).decode("utf-8", errors="replace").strip().splitlines()
             return "\n".join(f"###{line}" if line.startswith("#") else line for line in lines)
     return ""
 

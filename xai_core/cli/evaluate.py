@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
 from xai_core.core.errors import BadRequest
+from xai_core.core.files import open_regular
 
 if TYPE_CHECKING:
     from xai_core.data.datasets import Dataset
@@ -122,8 +124,8 @@ def _boxes(path: Path) -> dict[str, list[Box]]:
     """Boxes by the picture's name within the dataset; several lines of one picture are several boxes."""
     boxes: dict[str, list[Box]] = {}
     try:
-        with path.open(newline="") as file:
-            for line in csv.DictReader(file):
+        with open_regular(path) as file:
+            for line in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")):
                 box = float(line["left"]), float(line["top"]), float(line["right"]), float(line["bottom"])
                 boxes.setdefault(line["picture"], []).append(box)
     except OSError as error:

@@ -18,9 +18,10 @@ from typing import Any, BinaryIO
 import pandas as pd
 from PIL import Image
 
-from xai_core.core import settings
+from xai_core.core import settings, tables
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
+from xai_core.core.files import open_regular
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
 
 TABLES = (".csv", ".parquet")
@@ -91,7 +92,7 @@ class Dataset:
 
 def _blocks_digest(source: bytes | Path) -> str:
     """SHA-256 of a file's size, and of its first, middle and last BLOCK bytes (all of it where it has no more)."""
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb", buffering=0) as file:
+    with io.BytesIO(source) if isinstance(source, bytes) else open_regular(source) as file:
         size = file.seek(0, os.SEEK_END)
         starts = (0, size // 2, size - BLOCK) if size > 3 * BLOCK else range(0, size, BLOCK)
         blocks = []
@@ -165,10 +166,8 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
 
 def open_table(path: Path) -> Dataset:
     """A CSV or Parquet file with a column `path`, and `label` unless there are none. Paths may not leave its folder."""
-    try:
-        table = pd.read_parquet(path) if path.suffix.lower() == ".parquet" else pd.read_csv(path, dtype=str)
-    except Exception as error:  # the readers raise whatever they stumble over
-        raise BadRequest(f"{path.name} cannot be read as a table ({' '.join(str(error).split())[:200]}).") from None
+    parquet = path.suffix.lower() == ".parquet"
+    table = tables.read_parquet(path).to_pandas() if parquet else tables.read_csv(path, texts=True)
     if "path" not in table:
         raise BadRequest(f"{path.name} needs the columns path and label; it has {', '.join(map(str, table.columns))}.")
     labels = table["label"].fillna("").astype(str) if "label" in table else [""] * len(table)

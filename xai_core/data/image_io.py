@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from xai_core.core.errors import BadPicture
+from xai_core.core.files import open_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}  # what is looked for in folders
@@ -50,14 +51,12 @@ def open_picture(source: bytes | str | Path) -> Image.Image:
 
 
 def _read(path: Path) -> bytes:
-    """The file's bytes, one more than MAX_BYTES at most: a device may have no end."""
+    """The file's bytes, one more than MAX_BYTES at most."""
     try:
-        if path.exists() and not path.is_file():
-            raise BadPicture(f"Cannot read {_one_line(path)}: it is not a file.")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: no name of a file, such as one with a null character
-        raise BadPicture(f"Cannot read {_one_line(path)}: {getattr(error, 'strerror', None) or error}.") from None
+    except OSError as error:
+        raise BadPicture(f"Cannot read {_one_line(path)}: {error.strerror or error}.") from None
 
 
 def _decoded(data: bytes) -> Image.Image:

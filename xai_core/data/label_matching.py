@@ -1,6 +1,5 @@
 """Which class of a model each label of a dataset means, and what did not match."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from xai_core.core.errors import BadRequest
+from xai_core.core.files import parse_json, read_regular
 
+MAPPING_BYTES = 16 * 2**20
 SHOWN = 20  # labels that a report names one by one
 WNID = re.compile(r"n\d{8}(?=$|[^0-9a-zA-Z])")
 
@@ -109,9 +110,9 @@ def read_mapping(path: Path) -> dict[str, str | int]:
     import csv
 
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_regular(path, MAPPING_BYTES).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
-            found = json.loads(text)
+            found = parse_json(text)
             if not isinstance(found, dict):
                 raise ValueError("it is no object")
             return {str(label): wanted if type(wanted) is int else str(wanted) for label, wanted in found.items()}

@@ -6,7 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.core.files import read_regular
 from xai_core.data.datasets import Dataset, Labelled, open_dataset
+from xai_core.data.image_io import MAX_BYTES
 from xai_core.data.label_matching import WNID
 from xai_core.data.samples import SAMPLES, load_sample
 
@@ -49,7 +51,7 @@ def unique_images(dataset: Dataset, samples: Sequence[Labelled]) -> tuple[dict[s
     for sample in samples:
         try:
             data = dataset.read(sample.name)
-            digest = bytes_digest(data if isinstance(data, bytes) else data.read_bytes())
+            digest = bytes_digest(data if isinstance(data, bytes) else read_regular(data, MAX_BYTES))
         except BadPicture as error:
             left_out[sample.name] = str(error)
             continue

@@ -20,10 +20,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xai_core.core import part_store
+from xai_core.core import part_store, tables
 from xai_core.core.errors import BadRequest
 from xai_core.core.part_store import MANIFEST, PARTS
-from xai_core.evaluation.summary import CONTROL
+from xai_core.evaluation.summary import CONTROL, DIRECTED
 
 FORMAT = 1
 THUMBNAILS = "pictures"  # the table of small copies
@@ -44,6 +44,7 @@ ROWS = pa.schema(
 )
 PICTURES = pa.schema([("picture", pa.string()), ("name", pa.string()), ("thumbnail", pa.binary())])
 CURVES = ("curve_x", "curve_y")
+CELL = ("model", "method", "metric")
 Cell = tuple[str, str]  # method, metric
 
 
@@ -74,7 +75,8 @@ class EvaluationRun:
         cells: dict[tuple[str, str], frozenset[Cell]] = {}
         shared: dict[frozenset[Cell], frozenset[Cell]] = {}  # most pictures have the same pairs: one set serves them all
         for part in part_store.intact_parts(self.folder / PARTS):
-            frame = pq.read_table(part, columns=["picture", "model", "method", "metric"]).to_pandas()
+            names = ["picture", "model", "method", "metric"]
+            frame = tables.read_parquet(part, names, schema=ROWS).to_pandas()
             for (picture, model), rows in frame.groupby(["picture", "model"], sort=False):
                 pairs = {(_without_control(name), metric) for name, metric in zip(rows.method, rows.metric, strict=True)}
                 all_pairs = cells.get((picture, model), frozenset()) | pairs
@@ -83,12 +85,32 @@ class EvaluationRun:
 
     def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """All rows. `columns` are some of ROWS, by default all but the curves; names are categories. Damaged parts are left
-        out: see `damaged`."""
-        columns = list(columns or (name for name in ROWS.names if name not in CURVES))
-        names = [name for name in columns if name in _NAMES]
-        rows = part_store.read_rows(self.folder / PARTS, ROWS, columns, dictionary=names)
+        out: see `damaged`. Raises BadRequest where rows do not fit the manifest or one another."""
+        wanted = list(columns or (name for name in ROWS.names if name not in CURVES))
+        names = [name for name in wanted if name in _NAMES]
+        rows = part_store.read_rows(self.folder / PARTS, ROWS, wanted, dictionary=names)
         frame: pd.DataFrame = rows.to_pandas()
-        return frame.astype(dict.fromkeys(names, "category"))
+        frame = frame.astype(dict.fromkeys(names, "category"))
+        if columns is None:
+            self._check(frame)
+        return frame
+
+    def _check(self, rows: pd.DataFrame) -> None:
+        """Raises BadRequest where a row is incomplete, names what the manifest does not have, or is there twice."""
+        if rows[["picture", "name", *CELL]].isna().any(axis=None):
+            raise BadRequest(f"The run {self.folder.name} has measurements without a picture, model, method or metric.")
+        for kind, table in (("model", "models"), ("method", "methods"), ("metric", "metrics")):
+            unknown = sorted(set(map(str, rows[kind].unique())) - {*self.manifest[table]})
+            unknown = [name for name in unknown if kind != "method" or not name.startswith(CONTROL)]
+            if unknown:
+                raise BadRequest(
+                    f"The run {self.folder.name} has measurements of the {kind} {unknown[0][:80]!r}, which its {MANIFEST} "
+                    "does not describe."
+                )
+        if rows.duplicated(["picture", *CELL]).any():
+            raise BadRequest(
+                f"The run {self.folder.name} holds measurements twice: remove the part that was copied into it."
+            )
 
     def curves(self, model: str, metric: str, picture: str | None = None) -> pd.DataFrame:
         """Rows of one model and metric (and picture) that have a curve, with `curve_x` and `curve_y` as arrays."""
@@ -96,13 +118,17 @@ class EvaluationRun:
         filters += [("picture", "=", picture)] if picture else []
         columns = ["picture", "name", "method", "value", *CURVES]
         frame: pd.DataFrame = part_store.read_rows(self.folder / PARTS, ROWS, columns, filters=filters).to_pandas()
-        has_curve = frame.curve_x.map(lambda xs: xs is not None and len(xs) > 0).astype(bool)
+        lengths = frame[list(CURVES)].map(lambda points: 0 if points is None else len(points))
+        if (lengths.curve_x != lengths.curve_y).any():
+            raise BadRequest(f"The run {self.folder.name} has curves whose points lack a coordinate.")
+        has_curve = (lengths.curve_x > 0).astype(bool)
         return frame[has_curve].reset_index(drop=True)
 
     def thumbnail(self, picture: str) -> bytes | None:
         """The small copy of a picture that the run carries, as an image file's bytes; None where it carries none."""
         for part in part_store.intact_parts(self.folder / THUMBNAILS):
-            copies = pq.read_table(part, columns=["thumbnail"], filters=[("picture", "=", picture)])["thumbnail"]
+            rows = tables.read_parquet(part, ["thumbnail"], schema=PICTURES, filters=[("picture", "=", picture)])
+            copies = rows["thumbnail"].drop_null()
             if len(copies):
                 return bytes(copies[0].as_py())
         return None
@@ -119,12 +145,53 @@ def open_run(folder: str | Path) -> EvaluationRun:
         raise BadRequest(f"The manifest of {folder} cannot be read: {error}.") from None
     version = manifest.get("format") if isinstance(manifest, dict) else None
     if version != FORMAT:
-        writer = manifest.get("software", {}).get("xai_core", "of this project") if version else "of this project"
+        software = manifest.get("software") if isinstance(manifest, dict) else None
+        writer = software.get("xai_core") if isinstance(software, dict) else None
+        writer = writer if isinstance(writer, str) else "of this project"
         raise BadRequest(
-            f"{folder} is a run of format {version!r}; this version reads and writes format {FORMAT}. Open it with the "
-            f"version that wrote it ({writer}), or measure again into another folder."
+            f"{folder} is a run of format {repr(version)[:80]}; this version reads and writes format {FORMAT}. Open it with "
+            f"the version that wrote it ({writer[:80]}), or measure again into another folder."
         )
+    problem = _misshaped(manifest, _SHAPE)
+    if problem:
+        raise BadRequest(f"The manifest of {folder} is damaged: {problem}. Measure again into another folder.")
     return EvaluationRun(folder, manifest)
+
+
+# What a manifest must hold: a type, or one of some texts; in [...] what each entry of a table must hold; in {...} the
+# entries with fixed names. Names that end in "?" may be left out.
+_SHAPE: dict[str, Any] = {
+    "asked": {"data": str, "target": str, "seed": int},
+    "created": str,
+    "models": [{"title": str, "group": str}],
+    "methods": [{"title": str}],
+    "metrics": [{"title": str, "sentence": str, "direction": (*DIRECTED, "")}],
+    "software": {"xai_core": str, "torch": str},
+    "rows?": int,
+    "left_out?": [str],
+    "misfits?": [[str]],
+}
+
+
+def _misshaped(value: Any, shape: Any, name: str = "it") -> str:
+    """What is wrong with a value of the manifest, as the end of a sentence; "" where nothing is."""
+    if isinstance(shape, type):
+        return "" if type(value) is shape else f"{name} must be {'a text' if shape is str else 'a whole number'}"
+    if isinstance(shape, tuple):
+        return "" if value in shape else f"{name} must be one of {', '.join(map(repr, shape))}"
+    if not isinstance(value, dict):
+        return f"{name} must be a table"
+    entries = dict.fromkeys(value, shape[0]) if isinstance(shape, list) else shape
+    for key, inner in entries.items():
+        entry = key.removesuffix("?")
+        if isinstance(shape, dict) and entry not in value:
+            if key == entry:
+                return f"{name} lacks the entry '{key}'"
+            continue
+        problem = _misshaped(value[entry if isinstance(shape, dict) else key], inner, f"'{entry[:80]}'")
+        if problem:
+            return problem
+    return ""
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:
@@ -132,7 +199,8 @@ def find_runs(roots: Iterable[Path]) -> list[Path]:
     folders: set[Path] = set()
     for root in roots:
         for depth in ("*", "*/*", "*/*/*"):
-            folders |= {path.parent for path in root.glob(f"{depth}/{MANIFEST}") if (path.parent / PARTS).is_dir()}
+            with contextlib.suppress(OSError):  # links in a circle, folders that may not be read
+                folders |= {path.parent for path in root.glob(f"{depth}/{MANIFEST}") if (path.parent / PARTS).is_dir()}
     return sorted(folders)
 
 
@@ -222,7 +290,7 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[]
     """
     before, now = old["asked"], new["asked"]
     names = [name for name in now if before.get(name) != now[name]]
-    if "boxes" in names and {**now["boxes"], **before["boxes"]} == now["boxes"]:
+    if "boxes" in names and isinstance(before.get("boxes"), dict) and {**now["boxes"], **before["boxes"]} == now["boxes"]:
         more = now["boxes"].keys() - before["boxes"].keys()
         names = [name for name in names if name != "boxes" or more & {*measured()}]
     if names:

@@ -21,7 +21,12 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 
 def resnet(architecture: str, num_classes: int = 1000, **arguments: Any) -> nn.Module:
-    """torchvision's ResNet of that name; without classes its `fc` passes the pooled features on."""
+    """torchvision's ResNet of that name; without classes its `fc` passes the pooled features on.
+
+    Raises ValueError for a name that is none of torchvision's classifiers: its detectors fetch a trained backbone.
+    """
+    if architecture not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(f"{architecture} is no classifier of torchvision")
     net: nn.Module = torchvision.models.get_model(architecture, num_classes=num_classes or 1, **arguments)
     if not num_classes:
         net.fc = nn.Identity()

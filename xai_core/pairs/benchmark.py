@@ -16,12 +16,11 @@ from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.core import part_store
+from xai_core.core import part_store, tables
 from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.core.part_store import PARTS
@@ -230,14 +229,15 @@ def _stored(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
     """The parts of a plan by the number and the digest of their picture."""
     stored = {}
     for part in part_store.intact_parts(folder / PARTS):
-        entry = part_store.read_metadata(part, ENTRY)
-        if entry["plan"] == digest:
-            stored[entry["number"], entry["picture"]] = part
+        with contextlib.suppress(OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # no part of a benchmark
+            entry = part_store.read_metadata(part, ENTRY)
+            if entry["plan"] == digest:
+                stored[entry["number"], entry["picture"]] = part
     return stored
 
 
 def _read(part: Path) -> list[BenchmarkRow]:
-    rows: list[BenchmarkRow] = pq.read_table(part).to_pylist()
+    rows: list[BenchmarkRow] = tables.read_parquet(part, ROWS.names, schema=ROWS).to_pylist()
     for row in rows:
         row["view"] = BOTH if row["view"] == BOTH else int(row["view"])
     return rows

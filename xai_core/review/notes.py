@@ -18,7 +18,7 @@ import filelock
 
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
-from xai_core.core.files import write_atomically
+from xai_core.core.files import parse_json, write_atomically
 from xai_core.data.datasets import Dataset
 
 LONGEST = 2000  # characters of a note
@@ -118,7 +118,7 @@ def read(file: str, data: bytes) -> dict[str, Note]:
             rows = list(csv.DictReader(io.StringIO(text)))
             notes = {row["name"]: note(row.get("tags") or "", row.get("note") or "") for row in rows}
         else:
-            notes = {name: note(entry["tags"], entry["note"]) for name, entry in json.loads(text).items()}
+            notes = {name: note(entry["tags"], entry["note"]) for name, entry in parse_json(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise BadRequest(
             f"{file} holds no notes: give a CSV with the columns name, tags, note, or a JSON file that was exported here."
@@ -191,6 +191,6 @@ def _of_title(dataset: Dataset) -> list[Path]:
 def _still_true(file: Path, dataset: Dataset) -> dict[str, Note]:
     """The notes of an earlier file on pictures that the dataset has, with the same content where the file tells it."""
     data = file.read_bytes()
-    notes, contents = read(file.name, data), {name: entry.get("content") for name, entry in json.loads(data).items()}
+    notes, contents = read(file.name, data), {name: entry.get("content") for name, entry in parse_json(data).items()}
     names = {sample.name for sample in dataset.samples} & {*notes}
     return {name: one for name, one in notes.items() if name in names and contents[name] in (None, dataset.content(name))}

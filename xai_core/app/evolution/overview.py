@@ -49,11 +49,11 @@ def choose() -> ChosenRuns | None:
     names = [*offered, *([UPLOADED] if upload else [])]
     if not names:
         return None
-    longest = max(offered, key=lambda name: offered[name].stat().st_size, default=UPLOADED)  # has most to show
+    longest = max(offered, key=lambda name: readers.size_of(offered[name]), default=UPLOADED)  # has most to show
     name = st.selectbox("Run", names, names.index(longest), key="run", **LINK)
     file = offered.get(name)
     if file is not None:
-        run = _opened(file.name, file.read_bytes())
+        run = _opened(file.name, readers.read_file(file))
     elif upload is not None:
         run = _opened(upload.name, upload.getvalue())
     else:
@@ -63,7 +63,7 @@ def choose() -> ChosenRuns | None:
     if len(rest) > 1:
         second = st.selectbox("Second run", rest, key="second", help="Its curves are dashed.", **LINK)
         if second != NONE:
-            other = _opened(offered[second].name, offered[second].read_bytes())
+            other = _opened(offered[second].name, readers.read_file(offered[second]))
     if file is not None and st.toggle("Live", key="live", help="Reads the file again when it has changed.", **LINK):
         _watch(file, file.stat().st_mtime_ns)
     return ChosenRuns(run, other)

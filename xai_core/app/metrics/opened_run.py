@@ -31,8 +31,16 @@ Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of chan
 
 
 def _parts(run: EvaluationRun) -> Parts:
-    """The state of a run's files: what tables made from them are cached by. Raises OSError."""
-    return tuple((part.name, part.stat().st_size, part.stat().st_mtime_ns) for part in run.parts)
+    """The state of a run's files: what tables made from them are cached by."""
+    return tuple((part.name, *_state(part)) for part in run.parts)
+
+
+def _state(part: Path) -> tuple[int, int]:
+    try:
+        state = part.stat()
+    except OSError:  # a link that leads nowhere
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
@@ -132,8 +140,8 @@ def choose() -> OpenedRun | None:
         if not len(opened.table):
             st.info("Nothing is measured in this run yet. Refresh in a moment.")
             return None
-    except (XaiError, KeyError, OSError) as error:
-        st.error(str(error) if isinstance(error, XaiError) else f"This run cannot be read: {error!r}.")
+    except XaiError as error:
+        st.error(str(error))
         return None
     _status(opened)
     return opened

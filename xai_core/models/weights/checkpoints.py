@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from xai_core.core.errors import WeightsUnavailable
+from xai_core.core.files import open_regular
 from xai_core.models.card import Card, File
 
 Tensors = dict[str, Tensor]
 NOT_READ = ("num_batches_tracked", "relative_position_index", "attn_mask")  # counters, and tables that networks make
+MOST, DEEPEST = 100_000, 20  # entries of a file, and levels of dictionaries: one may hold itself
 _LOADING = threading.Lock()  # what is safe to unpickle is a list of the process, not of the thread
 
 
@@ -81,12 +83,14 @@ class _Unfit(Exception):
 def _read(path: Path) -> Tensors:
     """All tensors of a file by their flat names: a slash for every level of nesting."""
     try:
+        with open_regular(path) as file:
+            mapped = zipfile.is_zipfile(file)
         if path.suffix == ".safetensors":
             content = safetensors.torch.load_file(path)
         else:
             with _LOADING, torch.serialization.safe_globals([argparse.Namespace]):  # training files keep their options
                 # Runs no code that a file may hold. Mapped: an optimizer's state is never read from the disk.
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # unpickling damaged files raises anything
         raise _Unfit("it holds something else, or is damaged") from error
     if not isinstance(content, Mapping):
@@ -94,14 +98,22 @@ def _read(path: Path) -> Tensors:
     return _flat(content)
 
 
-def _flat(content: Mapping[str, Any], before: str = "") -> Tensors:
+def _flat(content: Mapping[str, Any]) -> Tensors:
     tensors: Tensors = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            tensors |= _flat(value, f"{before}{name}/")
+    waiting: list[tuple[int, str, Any]] = [(0, name, value) for name, value in reversed([*content.items()])]
+    for _ in range(MOST):
+        if not waiting:
+            return tensors
+        depth, name, value = waiting.pop()
+        if isinstance(value, Mapping) and depth < DEEPEST:
+            waiting += [(depth + 1, f"{name}/{inner}", part) for inner, part in reversed([*value.items()])]
+        elif isinstance(value, Mapping):
+            break
         elif isinstance(value, Tensor):
-            tensors[f"{before}{name}"] = value
-    return tensors
+            if value.is_nested or value.layout != torch.strided or value.is_quantized or value.is_complex():
+                raise _Unfit(f"{name} is no plain tensor")
+            tensors[str(name)] = value
+    raise _Unfit("it has too many entries, or a dictionary in it holds itself")
 
 
 def renamed(state: Tensors, names: Mapping[str, str]) -> Tensors:

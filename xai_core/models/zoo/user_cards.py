@@ -13,6 +13,7 @@ from typing import Any
 
 from xai_core.core import settings
 from xai_core.core.errors import BadCard
+from xai_core.core.files import read_regular
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import FAMILIES, Card, Checkpoint, File
 
@@ -41,11 +42,13 @@ class _Problem(Exception):
 
 def _card(path: Path, known: Mapping[str, Card]) -> Card:
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        given = tomllib.loads(read_regular(path, CARD_BYTES).decode("utf-8"))
     except OSError as error:
         raise _Problem(f"it cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
         raise _Problem(f"it is no TOML ({error})") from error
+    except RecursionError as error:
+        raise _Problem("it is nested too deeply") from error
     _check(path, given)
     weights_file = _inside(path.parent, given["file"])
     megabytes = round(weights_file.stat().st_size / 1e6) if weights_file.is_file() else 0
@@ -116,6 +119,7 @@ def _check(path: Path, given: Mapping[str, Any]) -> None:
 
 
 NAME = "[A-Za-z0-9_.-]+"
+CARD_BYTES = 2**20  # of a card, and of a list of classes
 
 
 def _text(value: Any) -> bool:
@@ -180,7 +184,7 @@ def _classes(folder: Path, given: str | list[str]) -> tuple[str, ...]:
     if isinstance(given, list):
         return tuple(name.strip() for name in given)
     try:
-        lines = _inside(folder, given).read_text(encoding="utf-8").splitlines()
+        lines = read_regular(_inside(folder, given), CARD_BYTES).decode("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise _Problem(f"its list of classes {given} cannot be read") from error
     return tuple(line.strip() for line in lines if line.strip())

@@ -45,11 +45,12 @@ class RecordedRun:
 
     def in_words(self) -> str:
         said = f"{len(self.samples):,} samples of {len(self.classes)} classes, {len(self.epochs)} recorded epochs"
-        gaps = sorted(set(range(int(self.epochs[0]), int(self.epochs[-1]) + 1)) - set(self.epochs.tolist()))
-        if len(gaps) > 8:
-            said += f" ({self.epochs[0]} to {self.epochs[-1]}, {len(gaps)} between them not recorded)"
+        gaps = int(self.epochs[-1]) - int(self.epochs[0]) + 1 - len(self.epochs)
+        if gaps > 8:
+            said += f" ({self.epochs[0]} to {self.epochs[-1]}, {gaps:,} between them not recorded)"
         elif gaps:
-            said += f" (not recorded: {', '.join(map(str, gaps))})"
+            missing = set(range(int(self.epochs[0]), int(self.epochs[-1]) + 1)) - set(self.epochs.tolist())
+            said += f" (not recorded: {', '.join(map(str, sorted(missing)))})"
         holes = float((self.predicted == MISSING).mean())
         return f"{said}; {holes:.1%} of the predictions are missing." if holes else f"{said}."
 

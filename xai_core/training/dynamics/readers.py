@@ -1,7 +1,5 @@
 """Recorded runs, found and read: what RunRecorder writes, a wide CSV, and InstanceFlow's JSON."""
 
-import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,13 +7,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from xai_core.core import settings
+from xai_core.core import settings, tables
 from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.core.files import parse_json, read_regular
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun
 from xai_core.training.dynamics.recorder import COLUMNS, CURVES, read_csv
 
 SUFFIXES = (".parquet", ".csv", ".json")
-MAX_CELLS = 20_000_000  # samples x epochs that are read
+MAX_CELLS = 5_000_000  # samples x epochs that are read
+MAX_JSON = 32 * 2**20  # bytes; in memory they may become twenty times as many
+MAX_EPOCH = 10**9
 
 
 def offered_runs() -> dict[str, Path]:
@@ -36,6 +37,22 @@ def find_run(name: str) -> Path:
     return known[name]
 
 
+def size_of(path: Path) -> int:
+    """The size of an offered run's file; 0 where it cannot be read."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of an offered run's file. Raises BadRequest where it cannot be read."""
+    try:
+        return read_regular(path, tables.MAX_CSV)
+    except OSError as error:
+        raise BadRequest(f"{path.name} cannot be read: {error.strerror or error}.") from None
+
+
 def read_run(data: bytes, name: str) -> RecordedRun:
     """A run from a file's bytes: the table that RunRecorder writes (Parquet or CSV), a wide CSV, or InstanceFlow's JSON.
 
@@ -44,15 +61,22 @@ def read_run(data: bytes, name: str) -> RecordedRun:
     title, suffix = Path(name).stem, Path(name).suffix.lower()
     if suffix not in SUFFIXES:
         raise BadRequest(f"{name} is no recorded run: give one of {', '.join(SUFFIXES)}.")
+    if suffix == ".json":
+        return _from_json(title, _parsed(name, data))
     try:
-        if suffix == ".json":
-            return _from_json(title, json.loads(data))
-        table = pd.read_parquet(io.BytesIO(data)) if suffix == ".parquet" else read_csv(io.BytesIO(data))
-    except BadRequest:
-        raise
-    except Exception as error:  # the readers raise whatever they stumble over
-        raise BadRequest(f"{name} cannot be read ({' '.join(str(error).split())[:200]}).") from None
+        table = tables.read_parquet(data).to_pandas() if suffix == ".parquet" else read_csv(data)
+    except BadRequest as error:
+        raise BadRequest(str(error).replace("The file", name, 1)) from None
     return from_table(title, table if set(COLUMNS) - {"confidence"} <= set(table) else _long(name, table))
+
+
+def _parsed(name: str, data: bytes) -> Any:
+    if len(data) > MAX_JSON:
+        raise BadRequest(f"{name} has {len(data) / 2**20:,.0f} MB; JSON files of at most {MAX_JSON // 2**20} MB are read.")
+    try:
+        return parse_json(data)
+    except ValueError as error:
+        raise BadRequest(f"{name} cannot be read ({' '.join(str(error).split())[:200]}).") from None
 
 
 def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
@@ -60,8 +84,8 @@ def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
     if not len(table):
         raise BadRequest(f"{title} has no rows: the run has recorded nothing yet.")
     epoch = pd.to_numeric(table["epoch"], errors="coerce")
-    if epoch.isna().any() or (epoch % 1 != 0).any():
-        raise BadRequest(f"{title} has epochs that are no whole numbers.")
+    if not np.isfinite(epoch).all() or (epoch % 1 != 0).any() or (epoch.abs() > MAX_EPOCH).any():
+        raise BadRequest(f"{title} has epochs that are no whole numbers of at most {MAX_EPOCH:,}.")
     if table[["sample", "true", "predicted"]].isna().any(axis=None):
         raise BadRequest(f"{title} has rows without a sample, a true or a predicted class.")
     epochs, column = np.unique(epoch.to_numpy(np.int64), return_inverse=True)
@@ -88,14 +112,16 @@ def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
     confidence = np.full(predicted.shape, np.nan, np.float32)
     if "confidence" in table:
         confidence[row, column] = pd.to_numeric(table["confidence"], errors="coerce")
-    curves = table.groupby(epoch.astype(int))[[name for name in CURVES if name in table]].first().reset_index(names="epoch")
+    curves = (
+        table.groupby(epoch.astype(np.int64))[[name for name in CURVES if name in table]].first().reset_index(names="epoch")
+    )
     return RecordedRun(title, tuple(classes), epochs, np.asarray(samples, dtype=str), true, predicted, confidence, curves)
 
 
 def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A wide table, a row for each sample with its id, its true class and a column for each epoch, as a long one."""
     numbered = {column: re.fullmatch(r"(?:e|ep|epoch)?[\s_-]*(\d+)", str(column).strip().lower()) for column in table}
-    epochs = {column: int(found[1]) for column, found in numbered.items() if found}
+    epochs = {column: int(found[1]) for column, found in numbered.items() if found and len(found[1]) < 19}
     known = {str(column).strip().lower(): column for column in table if column not in epochs}
     sample = next((known[one] for one in ("sample", "id", "name", "path") if one in known), None)
     true = next((known[one] for one in ("true", "label", "actual", "class") if one in known), None)
@@ -104,24 +130,26 @@ def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
             f"{name} is no recorded run: give the columns {', '.join(COLUMNS)}; or sample, true, and a column for each "
             f"epoch (3 or epoch_3). It has {', '.join(map(str, list(table)[:8]))}."
         )
+    if len(table) * len(epochs) > MAX_CELLS:
+        raise BadRequest(f"{name} has {len(table):,} samples x {len(epochs):,} epochs; at most {MAX_CELLS:,} in all.")
     long = table.melt([sample, true], list(epochs), var_name="epoch", value_name="predicted").dropna(subset="predicted")
     return long.assign(epoch=long["epoch"].map(epochs)).rename(columns={sample: "sample", true: "true"})
 
 
-def _from_json(title: str, given: dict[str, Any]) -> RecordedRun:
+def _from_json(title: str, given: Any) -> RecordedRun:
     """InstanceFlow's format: `labels`, `instances` (`id`, `actual`), `epochs` (`id`, `classifications`: one label's index
     for each instance)."""
     try:
         classes, instances, epochs = tuple(map(str, given["labels"])), given["instances"], given["epochs"]
         samples = np.array([str(one["id"]) for one in instances])
         true = np.array([int(one["actual"]) for one in instances])
-        numbers = [int(one["id"]) if str(one["id"]).isdigit() else place for place, one in enumerate(epochs)]
+        numbers = [int(one["id"]) if str(one["id"]).isdecimal() else place for place, one in enumerate(epochs)]
         predicted = np.array([[int(one) for one in epoch["classifications"]] for epoch in epochs]).T
         fits = predicted.shape == (len(samples), len(epochs)) and len(set(numbers)) == len(numbers)
         inside = all(len(one) and one.min() >= 0 and one.max() < len(classes) for one in (true, predicted.ravel()))
-        if not (fits and inside and len(set(samples)) == len(samples)):
+        if not (fits and inside and len(set(samples)) == len(samples) and max(numbers) <= MAX_EPOCH):
             raise ValueError
-    except (KeyError, TypeError, ValueError, IndexError):
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise BadRequest(
             f"{title} is not InstanceFlow's JSON: labels, instances (each an id of its own and an actual label's index), "
             "epochs (each with one label's index for every instance)."

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from xai_core.core import tables
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import write_atomically
 
@@ -27,9 +28,11 @@ COLUMNS = ("epoch", "sample", "true", "predicted", "confidence")
 CURVES = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 
 
-def read_csv(source: Path | io.BytesIO) -> pd.DataFrame:
-    """The table of a CSV file. Names stay text: a class may be called 1 or 01, also where other cells are empty."""
-    table: pd.DataFrame = pd.read_csv(source, dtype=str)
+def read_csv(source: Path | bytes) -> pd.DataFrame:
+    """The table of a CSV file. Names stay text: a class may be called 1 or 01, also where other cells are empty.
+
+    Raises BadRequest where the file is none or too large."""
+    table = tables.read_csv(source, texts=True)
     numbers = [name for name in ("epoch", "confidence", *CURVES) if name in table]
     return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
 
@@ -50,8 +53,11 @@ class RunRecorder:
         self.classes = tuple(classes)
         self._epochs: dict[int, pd.DataFrame] = {}
         if self.path.exists():
-            read = pd.read_parquet if self.path.suffix == ".parquet" else read_csv
-            self._epochs = {int(part["epoch"].iloc[0]): part for _, part in read(self.path).groupby("epoch")}
+            is_csv = self.path.suffix == ".csv"
+            table = read_csv(self.path) if is_csv else tables.read_parquet(self.path).to_pandas()
+            if "epoch" not in table:
+                raise BadRequest(f"{self.path.name} is no recorded run: it has no column 'epoch'. Give another file.")
+            self._epochs = {int(part["epoch"].iloc[0]): part for _, part in table.groupby("epoch")}
 
     def record(
         self,
