@@ -36,7 +36,7 @@ def device() -> torch.device:
 
     Raises BadRequest where XAI_DEVICE is not a device of this machine.
     """
-    torch.set_num_threads(available_cpus())
+    torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))  # torch counts by OMP_NUM_THREADS, not by quotas
     torch.backends.cuda.matmul.allow_tf32 = False  # `exact` means float32
     torch.backends.cudnn.allow_tf32 = False
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
