@@ -2,8 +2,8 @@
 
     python -m benchmarks.threads [--rounds N] [--only SETTING] [--out FILE]
 
-Threads that spin while they wait for each other are the fastest on an idle machine and the slowest on a busy one: the processor
-that would do the awaited work is taken by the waiting. libgomp reads its variables when it is loaded, so each setting has a
+Threads that spin while they wait for each other are the fastest on an idle machine and the slowest on a busy one, where they
+take the processor from the thread that they wait for. libgomp reads its variables when it is loaded, so each setting has a
 process of its own. The settings take turns within a round, at each number of busy processes beside them.
 """
 

@@ -1,6 +1,7 @@
 """What importing does and does not do: the public names, Home without torch, and the remedy for torchvision."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +10,22 @@ import pytest
 import torch
 
 import xai_core
-from xai_core.core import torchvision_compat
+from xai_core.core import runtime, torchvision_compat
 
 ROOT = Path(__file__).parents[1]
 
 
-def in_fresh_python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+def in_fresh_python(code: str, variables: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """Runs the code without this process's OpenMP variables, with those given."""
+    others = {name: value for name, value in os.environ.items() if name not in (SPINS, POLICY, THREADS, "MKL_NUM_THREADS")}
+    environment = others | (variables or {})
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
-def answer(code: str) -> str:
-    done = in_fresh_python(code)
+def answer(code: str, variables: dict[str, str] | None = None) -> str:
+    done = in_fresh_python(code, variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -45,6 +51,28 @@ def test_finding_weights_loads_nothing_either():
     assert answer(code + HEAVY) == "[]"
 
 
+WAITING = "import os, xai_core; print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in __import__('sys').modules)"
+SPINS, POLICY, THREADS = "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"
+
+
+@pytest.mark.parametrize(("chosen", "policy"), [({}, "PASSIVE"), ({POLICY: "active"}, "active"), ({SPINS: "2000"}, "None")])
+def test_threads_sleep_while_they_wait_unless_the_user_chose_otherwise(chosen, policy):
+    """The package says so before torch, and with it libgomp, is loaded."""
+    assert answer(WAITING, chosen) == f"{policy} False"
+
+
+def test_libgomp_itself_sees_the_policy():
+    """libgomp prints how it is set up when it is loaded."""
+    process = in_fresh_python("import xai_core; xai_core.load_sample; import torch", {"OMP_DISPLAY_ENV": "true"})
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in process.stderr
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_users_number_of_threads_is_kept(threads):
+    code = "from xai_core.core import runtime; import torch; runtime.device(); print(torch.get_num_threads())"
+    assert int(answer(code, {THREADS: str(threads)})) == min(threads, runtime.available_cpus())
+
+
 def test_torch_would_be_seen():
     """The check above can fail."""
     assert "torch" in answer(f"import xai_core.explanation.question; {HEAVY}")
@@ -67,7 +95,7 @@ def test_star_import_works():
 
 def test_torchvision_imports_bare_exactly_where_its_operators_load_and_always_with_the_remedy():
     """True on every machine: on one with a matching pair of packages, and on one with the broken pair."""
-    ops = "from xai_core.core import torchvision_compat as ops; "
+    ops = "from xai_core.core import runtime, torchvision_compat as ops; "
     loads = answer(f"{ops}print(ops.compiled_operators_load())") == "True"
     bare = in_fresh_python("import torchvision")
     assert (bare.returncode == 0) == loads

@@ -9,7 +9,7 @@ import pytest
 from xai_core.app.shared import jobs, turns
 from xai_core.core.errors import BadRequest, BeingWritten
 
-PLACE = jobs.Place("Home.py")
+PLACE = jobs.JobPage("Home.py")
 PATIENCE = 30.0
 
 

@@ -60,7 +60,7 @@ KINDS: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
-class Place:
+class JobPage:
     """Where a job's result is shown: a page and the settings in its address."""
 
     page: str
@@ -76,7 +76,7 @@ class ServerJob:
 
     key: str
     title: str
-    place: Place
+    place: JobPage
     visitor: str = ""
     private: bool = False
     kind: str = ""
@@ -202,7 +202,7 @@ def visitor() -> str:
     return name
 
 
-def start(key: str, title: str, work: Work, place: Place, *, private: bool = False) -> ServerJob:
+def start(key: str, title: str, work: Work, place: JobPage, *, private: bool = False) -> ServerJob:
     """Start `work(handle)`. The job is known as long as this process lives; what the work returns is the job's `result`.
 
     A job of the same key that waits or runs is returned instead. `private` is for work on this session's uploads.
@@ -211,7 +211,7 @@ def start(key: str, title: str, work: Work, place: Place, *, private: bool = Fal
     return _submit(ServerJob(_own(key) if private else key, title, place, visitor(), private), work)
 
 
-def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: Place) -> ServerJob:
+def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: JobPage) -> ServerJob:
     """Start the work that follows from a kind's settings, which are stored: it can be resumed after a restart.
 
     A job of the same settings that waits or runs is returned instead. Raises BadRequest where there are too many jobs.
@@ -291,7 +291,7 @@ def _own(key: str) -> str:
 
 def _anonymous(job: ServerJob) -> ServerJob:
     return ServerJob(
-        "", "Another visitor's job", Place(""), private=True, state=job.state, done=job.done, total=job.total,
+        "", "Another visitor's job", JobPage(""), private=True, state=job.state, done=job.done, total=job.total,
         began=job.began, ended=job.ended,
     )  # fmt: skip
 
@@ -449,7 +449,7 @@ def _read(path: Path) -> tuple[ServerJob | None, str]:
         record = json.loads(path.read_bytes())
         query = tuple((str(name), str(value)) for name, value in record["query"].items())
         job = ServerJob(
-            str(record["key"]), str(record["title"]), Place(str(record["page"]), query), kind=str(record["kind"]),
+            str(record["key"]), str(record["title"]), JobPage(str(record["page"]), query), kind=str(record["kind"]),
             settings=dict(record["settings"]), state=str(record["state"]), done=int(record["done"]),
             total=int(record["total"]), words=str(record["words"]), error=str(record["error"]),
             began=float(record["began"]), ended=float(record["ended"]), log=deque(map(str, record["log"]), MOST_LOG),
