@@ -1,13 +1,14 @@
 """Tags and notes survive a restart, travel as CSV and JSON, belong to the content of a dataset, and are never lost."""
 
 import multiprocessing
+from multiprocessing.pool import ThreadPool
 
 import pytest
 
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.review import notes
-from xai_core.review.notes import Note, note
+from xai_core.review.notes import Note, NoteChanged, note
 
 SOME = {"cat/1.jpg": note("blurred, wrong label", 'Ears, "quoted"\nand a line; Katze süß'), "dog/2.jpg": note(["ok"])}
 PICTURES = {"cat/1.jpg": b"one", "dog/2.jpg": b"two"}
@@ -79,10 +80,37 @@ def test_eight_simultaneous_writers_lose_no_note():
     assert len(stored) == 200 and stored["7/24.jpg"] == note("tag 7", "24")
 
 
-def test_a_note_changed_by_someone_else_in_the_meantime_is_kept_beside_the_new_one():
+def test_a_note_that_someone_else_has_changed_in_the_meantime_is_not_replaced():
     seen = notes.put(SCENES, "cat/1.jpg", note("a", "first"))
-    notes.put(SCENES, "cat/1.jpg", note("a, b", "second"), seen)
-    assert notes.put(SCENES, "cat/1.jpg", note("c", "third"), seen) == note("a, b, c", "second\nthird")
+    theirs = notes.put(SCENES, "cat/1.jpg", note("a, b", "second"), seen)
+    for mine in (note("c", "third"), Note()):
+        with pytest.raises(NoteChanged, match="on cat/1"):
+            notes.put(SCENES, "cat/1.jpg", mine, seen)
+    assert notes.load(SCENES) == {"cat/1.jpg": theirs}
+    assert notes.put(SCENES, "cat/1.jpg", theirs, seen) == theirs  # the same note again is no conflict
+    assert notes.put(SCENES, "cat/1.jpg", Note(), theirs) == Note() and notes.load(SCENES) == {}
+
+
+def _append(writer: int) -> int:
+    """Append ten lines to one note, each time to what was read; returns how often someone else was quicker."""
+    refused, line = 0, 0
+    while line < 10:
+        seen = notes.load(SCENES).get("cat/1.jpg", Note())
+        try:
+            notes.put(SCENES, "cat/1.jpg", note("", f"{seen.text}\n{writer}.{line}"), seen)
+            line += 1
+        except NoteChanged:
+            refused += 1
+    return refused
+
+
+@pytest.mark.parametrize("pool", ["threads", "processes"])
+def test_simultaneous_writers_of_one_note_never_overwrite_what_they_have_not_read(pool):
+    notes.put(SCENES, "cat/1.jpg", note("", "first"))  # from here on the file exists
+    with ThreadPool(4) if pool == "threads" else multiprocessing.get_context("fork").Pool(4) as workers:
+        workers.map(_append, range(4))
+    lines = notes.load(SCENES)["cat/1.jpg"].text.split("\n")
+    assert sorted(lines) == sorted(["first", *(f"{writer}.{line}" for writer in range(4) for line in range(10))])
 
 
 @pytest.mark.parametrize(("name", "write"), [("a.json", notes.to_json), ("a.csv", notes.to_csv)])

@@ -2,7 +2,8 @@
 
 Each dataset has one JSON file in `data/notes/`, or in the folder that XAI_NOTES names. The file is named by the content of
 the dataset (`Dataset.digest`), so that two datasets of one title have separate notes. It is replaced as a whole, under a
-lock, so that simultaneous writers lose nothing. On a machine without a durable disk, export what you want to keep.
+lock, so that simultaneous writers lose nothing, and a note that its writer has not seen is not replaced. On a machine
+without a durable disk, export what you want to keep.
 """
 
 import csv
@@ -32,6 +33,13 @@ class Note(NamedTuple):
 
     tags: tuple[str, ...] = ()
     text: str = ""
+
+
+class NoteChanged(BadRequest):
+    """Someone else has changed a note since its writer saw it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Someone else has changed the note on {name}. Compare both versions, then save again.")
 
 
 Notes = Mapping[str, Note]  # by the picture's name in the dataset
@@ -77,13 +85,13 @@ def load(dataset: Dataset) -> dict[str, Note]:
 def put(dataset: Dataset, name: str, new: Note, before: Note | None = None) -> Note:
     """Replace one picture's note and return it as stored; an empty note is removed. Raises BadRequest.
 
-    `before` is the note that the writer saw. If someone else has changed it since, both versions are kept, as in `merged`.
+    `before` is the note that the writer saw. If someone else has changed it since, nothing is written: NoteChanged.
     """
     with _locked(dataset):
         notes = load(dataset)
         stored = notes.get(name, Note())
         if before is not None and stored not in (before, new):
-            new = merged({name: stored}, {name: new})[name]
+            raise NoteChanged(name)
         _write(dataset, notes | {name: new})
     return new
 

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from xai_core.app.shared import display, explanations, page_links, progress, session
+from xai_core.app.shared import display, explanations, note_form, page_links, progress
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadPicture, XaiError
@@ -24,8 +24,6 @@ from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import ClassLogit, ClassMargin, Target
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.zoo.catalog import cards
-from xai_core.review import notes
-from xai_core.review.notes import Note
 
 NEAREST = 5
 WIDTH = 220  # pixels: width of a map
@@ -51,7 +49,7 @@ def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: Expla
     with neighbours:
         _nearest(rows, row, dataset)
     with words:
-        note_form(dataset, row["path"])
+        note_form.show(dataset, row["path"])
 
 
 def _targets(row: pd.Series[Any], right: bool) -> dict[str, Target]:
@@ -173,29 +171,3 @@ def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:
 def _cosine(own: Embeddings, others: Embeddings) -> Embeddings:
     cosines: Embeddings = others @ own / (np.linalg.norm(others, axis=1) * np.linalg.norm(own)).clip(min=1e-12)
     return cosines
-
-
-def note_form(dataset: Dataset, path: str) -> None:
-    """Tags and a note on one picture, stored when the button is pressed."""
-    complaint = session.complaint()
-    if complaint:
-        st.error(complaint)
-    of = f"{dataset.digest[:8]} {path}"
-    stored: Note = st.session_state.setdefault(f"seen {of}", notes.load(dataset).get(path, Note()))
-    with st.form(f"note {of}"):
-        st.text_input("Tags, separated by commas", ", ".join(stored.tags), key=f"tags of {of}")
-        st.text_area("Note", stored.text, max_chars=notes.LONGEST, height=80, key=f"note on {of}")
-        st.form_submit_button("Save", icon=":material/save:", on_click=_save_note, args=(dataset, path, of))
-
-
-def _save_note(dataset: Dataset, path: str, of: str) -> None:
-    """Store what the form holds. What someone else has written in the meantime is kept and appears in the form."""
-    try:
-        new = notes.note(st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"])
-        stored = notes.put(dataset, path, new, before=st.session_state[f"seen {of}"])
-    except XaiError as error:
-        session.complain(str(error))
-        return
-    st.session_state[f"seen {of}"] = stored
-    st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"] = ", ".join(stored.tags), stored.text
-    st.toast("Saved.")

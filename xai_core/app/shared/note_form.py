@@ -1,0 +1,131 @@
+"""The form for the tags and the note of one picture. Text that is not saved stays in the session as a draft."""
+
+from typing import NamedTuple
+
+import cachetools
+import streamlit as st
+
+from xai_core.app.shared import session
+from xai_core.core.errors import XaiError
+from xai_core.data.datasets import Dataset
+from xai_core.review import notes
+from xai_core.review.notes import Note, NoteChanged
+
+MOST_DRAFTS = 200  # in one session; the least recently used one leaves
+FEW = 3  # pictures with a draft that are named
+
+
+class Draft(NamedTuple):
+    """What a visitor has typed and not saved, and the note that the form held before."""
+
+    tags: str
+    text: str
+    before: Note
+
+
+def show(dataset: Dataset, path: str) -> None:
+    """The form for one picture; while someone else has changed the note, both texts and a choice between them."""
+    complaint = session.complaint()
+    if complaint:
+        st.error(complaint)
+    of = f"{dataset.digest[:8]} {path}"
+    stored, draft = notes.load(dataset).get(path, Note()), _drafts().get(of)
+    tags, text = (draft.tags, draft.text) if draft else (", ".join(stored.tags), stored.text)
+    st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"] = tags, text
+    st.text_input("Tags, separated by commas", key=f"tags of {of}", on_change=_keep_draft, args=(of, stored))
+    st.text_area("Note", max_chars=notes.LONGEST, height=80, key=f"note on {of}", on_change=_keep_draft, args=(of, stored))
+    if draft is None:
+        st.button("Save", icon=":material/save:", on_click=_save, args=(dataset, path, of, stored))
+    elif stored in (draft.before, _note_of(draft)):
+        st.caption(":material/edit_note: Not saved yet. This text stays here while you look at other pictures and pages.")
+        with st.container(horizontal=True):
+            st.button("Save", icon=":material/save:", type="primary", on_click=_save, args=(dataset, path, of, stored))
+            st.button("Discard", icon=":material/undo:", on_click=_discard, args=(of,))
+    else:
+        _conflict(dataset, path, of, stored)
+    _other_drafts(dataset, of)
+
+
+def _conflict(dataset: Dataset, path: str, of: str, stored: Note) -> None:
+    """The note that someone else has saved, and what can be done with the visitor's own text above it."""
+    st.warning("Someone else has saved another note on this picture while you were writing. Nothing was overwritten.")
+    with st.container(border=True):
+        st.markdown("**The saved note**")
+        st.text(f"Tags: {', '.join(stored.tags) or 'none'}")
+        st.text(stored.text or "No text: the note was removed.")
+    with st.container(horizontal=True):
+        for label, own, theirs in (
+            ("Save mine", True, False),
+            ("Save both", True, True),
+            ("Keep the saved note", False, True),
+        ):
+            st.button(label, key=f"{label} {of}", on_click=_resolve, args=(dataset, path, of, stored, own, theirs))
+
+
+def _drafts() -> cachetools.LRUCache[str, Draft]:
+    drafts: cachetools.LRUCache[str, Draft] = st.session_state.setdefault("drafts", cachetools.LRUCache(MOST_DRAFTS))
+    return drafts
+
+
+def _keep_draft(of: str, before: Note) -> None:
+    """Hold what the form contains. `before` is the stored note as the form showed it; an older draft's one counts more."""
+    older = _drafts().get(of)
+    draft = Draft(st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"], older.before if older else before)
+    if _note_of(draft) == draft.before:
+        _drafts().pop(of, None)
+    else:
+        _drafts()[of] = draft
+
+
+def _note_of(draft: Draft) -> Note:
+    return notes.note(draft.tags, draft.text)
+
+
+def _discard(of: str) -> None:
+    _drafts().pop(of, None)
+
+
+def _save(dataset: Dataset, path: str, of: str, stored: Note) -> None:
+    """Store what the form contains; `stored` is the note as the form showed it."""
+    _keep_draft(of, stored)
+    _store(dataset, path, of)
+
+
+def _store(dataset: Dataset, path: str, of: str) -> None:
+    """Store the draft, unless someone else has changed the note; then the form shows both."""
+    draft = _drafts().get(of)
+    if draft is None:
+        st.toast("Nothing has changed since the note was saved.")
+        return
+    try:
+        notes.put(dataset, path, _note_of(draft), before=draft.before)
+    except NoteChanged:
+        return  # the draft stays; the form compares it with the stored note
+    except XaiError as error:
+        session.complain(str(error))
+        return
+    _discard(of)
+    st.toast("Saved.")
+
+
+def _resolve(dataset: Dataset, path: str, of: str, stored: Note, own: bool, theirs: bool) -> None:
+    """Store the visitor's note (`own`), keep someone else's (`theirs`), or join both; `stored` is theirs as shown."""
+    draft = _drafts()[of]
+    _drafts()[of] = draft._replace(before=stored)
+    if not own:
+        _discard(of)
+        return
+    if theirs:
+        text = "\n".join(dict.fromkeys(filter(None, (stored.text, draft.text.strip()))))
+        _drafts()[of] = Draft(", ".join([*stored.tags, draft.tags]), text, stored)
+    _store(dataset, path, of)
+
+
+def _other_drafts(dataset: Dataset, of: str) -> None:
+    """The other pictures of this dataset whose notes are not saved."""
+    prefix = f"{dataset.digest[:8]} "
+    others = [other.removeprefix(prefix) for other in _drafts() if other.startswith(prefix) and other != of]
+    if others:
+        more = f" and {len(others) - FEW} more" if len(others) > FEW else ""
+        st.caption("Notes not saved yet on other pictures:")
+        st.text(f"{', '.join(others[:FEW])}{more}")
