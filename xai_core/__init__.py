@@ -7,8 +7,8 @@ overlay(explanation, "cat.jpg").save("why.png")
 
 import lazy_loader
 
-from xai_core.core import openmp
+from xai_core.core import settings
 
-openmp.wait_asleep()  # before anything here imports torch
+settings.let_openmp_sleep()  # before anything here imports torch
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

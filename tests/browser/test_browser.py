@@ -19,7 +19,8 @@ UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
 def overlay_of(page: Page):
     found = page.get_by_role("img", name=re.compile("^Overlay: ")).first
     found.scroll_into_view_if_needed()
-    assert found.evaluate("image => image.complete && image.naturalWidth") > 100
+    expect(found).to_have_js_property("complete", True)
+    assert found.evaluate("image => image.naturalWidth") > 100
     pixels = np.asarray(Image.open(io.BytesIO(found.screenshot())).convert("RGB"))
     assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 500, "the overlay is blank"
     return found

@@ -141,7 +141,7 @@ def test_a_method_of_each_family(explained, lite0, photo, method):
 
 def test_the_caption_is_printed_with_the_files(loaded, photo, tmp_path, capsys):
     main(["explain", str(photo), "--out", str(tmp_path / "out")])
-    caption, *paths = capsys.readouterr().out.splitlines()
+    _answer, caption, *paths = capsys.readouterr().out.splitlines()
     assert caption.startswith("Target: ") and "Method: Grad-CAM" in caption
     assert sorted(paths) == sorted(str(path) for path in (tmp_path / "out").iterdir())
 

@@ -124,8 +124,8 @@ def _boxes(path: Path) -> dict[str, list[Box]]:
     """Boxes by the picture's name within the dataset; several lines of one picture are several boxes."""
     boxes: dict[str, list[Box]] = {}
     try:
-        with open_regular(path) as file:
-            for line in csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline="")):
+        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
+            for line in csv.DictReader(file):
                 box = float(line["left"]), float(line["top"]), float(line["right"]), float(line["bottom"])
                 boxes.setdefault(line["picture"], []).append(box)
     except OSError as error:

@@ -116,6 +116,18 @@ RESOURCES = _PACKAGE / "bundled" if INSTALLED else _PACKAGE.parent
 PROGRAM = "xai-core" if INSTALLED else "python -m xai_core"  # how the command line is called
 
 
+def let_openmp_sleep() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless the user chose a policy or a number of spins.
+
+    Called before torch is imported: libgomp reads its variables when it is loaded. Its threads spin while they wait. Beside
+    other busy processes they take the processor from the thread that they wait for: one forward pass of the embedded model
+    took 1,480 ms instead of 21. Threads that sleep took 25 ms there, and cost 6 to 30% of the time on an idle machine.
+    Measured by `python -m benchmarks.threads`; docs/speed.md has the table.
+    """
+    if not any(variable in os.environ for variable in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
 def check() -> None:
     """Raise BadRequest where any variable has a wrong value."""
     for setting in SETTINGS:
