@@ -84,7 +84,7 @@ RUNS = Setting[tuple[Path, ...]](
 )
 NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
 CACHE = Setting[Path | None](
-    "XAI_CACHE", "folder of what can be computed again: predictions of the app, its list of jobs", "the user's cache folder",
+    "XAI_CACHE", "folder of the list of jobs", "the user's cache folder",
     None, _folder, ONE,
 )  # fmt: skip
 WEIGHTS = Setting[Path | None](
@@ -170,7 +170,7 @@ def notes_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Where the app stores what can be computed again: the folder of XAI_CACHE, or the user's cache folder."""
+    """Where the app stores its list of jobs: the folder of XAI_CACHE, or the user's cache folder."""
     return CACHE.value() or platformdirs.user_cache_path("xai-core", appauthor=False)
 
 
