@@ -4,11 +4,13 @@
 """
 
 import base64
+import colorsys
 import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from made_maps import made
 from PIL import Image
@@ -16,6 +18,7 @@ from PIL import Image
 from xai_core.app.charts.common import (
     BAR,
     HIGHLIGHT,
+    LOST,
     MAX_CELLS,
     OTHER,
     RIVAL,
@@ -24,6 +27,7 @@ from xai_core.app.charts.common import (
     prediction_bars,
     readable_map,
 )
+from xai_core.app.charts.metrics import score_bars
 from xai_core.explanation.rendering import Scale, heatmap_picture, scale_of
 from xai_core.models.explainable import Prediction
 
@@ -203,3 +207,21 @@ def test_names_of_networks_that_differ_at_the_end_differ_where_they_are_shortene
     names = ["A network with a long name, trained", "A network with a long name, untrained"]
     axis = agreement_matrix(np.eye(2), names, "same").to_dict()["layer"][0]["encoding"]["y"]["axis"]
     assert "slice(datum.label, -14)" in axis["labelExpr"] and names[0][-14:] != names[1][-14:]
+
+
+def test_bars_of_maps_that_do_not_beat_the_controls_are_marked_in_the_colour_that_the_page_names():
+    """Orange and blue; a mark behind the number says the same without a colour."""
+    scores = pd.DataFrame(
+        {"name": ["a", "b", "c"], "value": [0.5, 0.25, 0.1], "beaten": [False, True, False], "control": [False, False, True]}
+    ).assign(note="")
+    spec = score_bars(scores).to_dict()
+    colour = layer(spec, "bar")["encoding"]["color"]
+    assert colour["condition"] == {"test": "datum.beaten", "value": OTHER} and colour["value"] == HIGHLIGHT
+    assert 20 < hue(HIGHLIGHT) < 40 and 195 < hue(OTHER) < 255, "orange and blue"
+    assert {row["name"]: row["text"] for row in rows(spec, "text")} == {"a": "0.500", "b": f"0.250{LOST}"}
+
+
+def hue(colour: str) -> float:
+    """The hue of #rrggbb in degrees."""
+    red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    return 360 * colorsys.rgb_to_hsv(red, green, blue)[0]

@@ -1,5 +1,6 @@
 """The page of metrics in Streamlit's own test harness: one image."""
 
+import pandas as pd
 import pytest
 from opened_pages import opened, text
 from small_runs import png
@@ -35,12 +36,27 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
     assert "Deletion (zero, 16 steps, confidence)" in said and "low where they matter" in said
     table = app.dataframe[0].value
     assert list(table.Map)[:2] == ["Grad-CAM", "Saliency"] and len(table) == 6
+    assert "An orange bar is a map that beats all of them; a blue bar with ° one that does not" in said
     assert table["Beats all controls"][0].endswith("of 2") and table.deletion.notna().all()
     assert len(app.get("vega_lite_chart")) == 3, "bars for two metrics, and the curves"
     labels = [button.label for button in app.get("download_button")]
     assert labels == [
         "Curves (PNG)", "Curves (SVG)", "Numbers (CSV)", "Numbers (Parquet)", "Everything with curves (JSON)",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("direction", "values", "words"),
+    [
+        ("higher", [0.25, 0.5], "best is b with 0.500 of 2 maps"),
+        ("lower", [0.25, 0.5], "best is a with 0.250 of 2 maps"),
+        ("lower", [0.0, 0.0, 1.0], "2 of 3 maps are equally good, with 0.000"),
+        ("", [0.25, 0.5], "0.250 to 0.500 over 2 maps; neither higher nor lower is better"),
+    ],
+)
+def test_the_best_map_is_named_only_where_there_is_one(direction, values, words):
+    maps = pd.DataFrame({"name": list("abc")[: len(values)], "value": values})
+    assert image_results._extent(maps, direction) == words
 
 
 def test_nothing_is_measured_twice(measured, monkeypatch):

@@ -65,6 +65,24 @@ def test_methods_are_compared_in_words(root):
     assert " beats " in said or "no difference shown" in said
 
 
+def test_the_marks_of_ranks_and_the_differences_do_not_contradict_each_other():
+    """Each test is named with n and its correction, and where the two disagree the page says so and why."""
+    app = a_run(run="quick", look="Methods")
+    said, pairs = text(app), app.dataframe[0].value
+    assert "every two of 30 methods on the same pictures (n = 8), with correction for all 435 comparisons" in said
+    assert "Paired sign-flip test of the mean difference (two-sided, n = 8, Holm's correction for 435 comparisons)" in said
+    assert (
+        f"{(pairs['p (Holm)'] < 0.05).sum()} of 435 differences are significant at 5 %. With n = 8 no difference can be"
+        in said
+    )
+    assert (pairs.low > 0).any() and "can exclude zero where the test shows no difference" in said
+    as_good = app.get("vega_lite_chart")[0].proto.alt.removesuffix(".").split("from the best rank: ")[1].split(", ")
+    expected = (
+        f"{30 - len(as_good)} of 29 methods are significantly worse than {as_good[0]}; by the differences below, 0 are"
+    )
+    assert len(as_good) < 30 and expected in said
+
+
 def test_best_and_worst_pictures_lead_to_the_single_image_page():
     app = a_run(run="quick", look="Pictures")
     app.selectbox(key="run-method").set_value("layer_cam").run()
@@ -228,6 +246,6 @@ def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
 def test_by_default_the_models_of_a_comparison_know_the_same_classes():
     app = a_run(run="quick", look="Groups of models")
     assert app.multiselect(key="run-models").value == ["scenes_supervised", "scenes_barlow"]
-    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 methods differ significantly" in text(app)
+    assert "1 supervised, 1 self-supervised" in text(app) and "of 8 differences are significant" in text(app)
     app.multiselect(key="run-models").set_value([]).run()
     assert "Choose the models" in app.info[0].value

@@ -238,6 +238,35 @@ def test_the_words_for_a_difference():
     assert significance.in_words(hidden) == "a and b: no difference shown, .03 [.01, .05], n = 200, p = .40 after correction"
 
 
+def test_too_few_pictures_for_so_many_comparisons_are_named_as_the_reason():
+    """Thirty methods on eight pictures, 435 pairs: p is at least 2 / 2^8, of which Holm's correction makes 3.4."""
+    apart = pd.DataFrame({f"m{place}": place + np.arange(8) / 100 for place in range(30)})
+    rows = significance.differences(apart)
+    words = significance.result_in_words(rows)
+    assert not any(row.shown for row in rows) and all(row.mean.low > 0 for row in rows), "the intervals are not corrected"
+    assert "two-sided, n = 8, Holm's correction for 435 comparisons): 0 of 435 differences are significant at 5 %" in words
+    assert "the smallest possible p is 0.0078, and the correction multiplies it by 435" in words
+    assert "At least 15 pictures are needed" in words and 2.0 ** (1 - 14) * 435 > 0.05 > 2.0 ** (1 - 15) * 435
+    enough = pd.DataFrame({f"m{place}": place + np.arange(15) / 100 for place in range(30)})
+    rows = significance.differences(enough)
+    assert all(row.shown for row in rows) and "435 of 435" in significance.result_in_words(rows)
+    assert "needed" not in significance.result_in_words(rows)
+
+
+def test_many_comparisons_can_be_significant_with_random_flips():
+    """Of 9,999 flips the smallest p would be .0001: .099 after the correction for the 990 pairs of 45 methods."""
+    far_apart = pd.DataFrame({f"m{place}": place + np.arange(20) / 100 for place in range(45)})
+    rows = significance.differences(far_apart)
+    assert len(rows) == 990 and all(row.shown for row in rows)
+
+
+def test_a_single_comparison_is_described_without_a_correction():
+    words = significance.result_in_words(significance.differences(table(a=np.arange(8.0), b=np.arange(8.0) - 1)))
+    assert "n = 8, no correction for a single comparison): 1 of 1 difference is significant" in words
+    missing = table(a=[1.0, 2.0, 3.0, np.nan], b=[0.0, 1.0, 2.0, 4.0], c=[0.0, 0.5, np.nan, 1.0])
+    assert "n = 2 to 3" in significance.result_in_words(significance.differences(missing))
+
+
 def test_every_pair_is_compared_once():
     names = [{one.a, one.b} for one in significance.differences(table(k=4))]
     assert len(names) == 6 and all(set(pair) in names for pair in itertools.combinations([f"m{i}" for i in range(4)], 2))

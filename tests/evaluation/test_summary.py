@@ -108,6 +108,17 @@ def test_every_chart_is_saved_as_png_and_svg(name):
     assert svg.startswith("<svg") and svg.count("<path") > 3
 
 
+def test_the_marks_of_ranks_are_those_of_nemenyi():
+    """Ranks 1, 2, 3 and 4 on each of eight pictures; the critical difference of four methods is 1.66."""
+    values = pd.DataFrame({name: place + np.arange(8) / 100 for place, name in enumerate("dcba")})
+    ranks = ranking.ranks(values, "higher")
+    assert ranks.best == "a" and set(ranks.worse) == {"c", "d"} and 1 < ranks.critical < 2
+    cells = next(iter(runs.critical_difference(ranks).to_dict()["datasets"].values()))
+    assert {cell["method"]: cell["difference"] for cell in cells} == {
+        "a": runs.NO_DIFFERENCE, "b": runs.NO_DIFFERENCE, "c": runs.WORSE, "d": runs.WORSE,
+    }  # fmt: skip
+
+
 def test_the_table_of_means_says_what_it_shows():
     data = every_chart()["means"].to_dict()
     cells = next(iter(data["datasets"].values()))

@@ -25,6 +25,15 @@ class Ranks(NamedTuple):
     critical: float
 
     @property
+    def best(self) -> str:
+        return min(self.mean, key=lambda name: self.mean[name])
+
+    @property
+    def worse(self) -> tuple[str, ...]:
+        """The methods whose mean rank is significantly worse than the best one."""
+        return tuple(name for name, rank in self.mean.items() if rank - self.mean[self.best] >= self.critical)
+
+    @property
     def groups(self) -> list[tuple[str, ...]]:
         """Longest sequences of methods, best first, that do not differ significantly."""
         order = sorted(self.mean, key=lambda name: self.mean[name])

@@ -19,7 +19,8 @@ Values = NDArray[np.float64]
 
 LEVEL = 0.95  # of confidence; tests are at 1 - LEVEL
 DRAWS = 2000  # of the bootstrap
-FLIPS = 9999  # random ones of the sign-flip test
+FLIPS = 9999  # random ones of the sign-flip test, at least
+FLIPS_EACH = 100  # random ones for each comparison: so that p can be as small as .01 after the correction for all of them
 EXACT = 12  # pictures up to which all 2^n flips are taken
 LEAST = 6  # pictures from which on the test can reach 5 % at all: with five, p is at least 2 / 2^5
 AT_ONCE = 2_000_000  # cells of a matrix of draws that are held at once
@@ -44,7 +45,8 @@ class Estimate(NamedTuple):
 class Difference(NamedTuple):
     """Method `a` minus method `b` over the pictures both have: the better one is `a` where `mean.value` is positive.
 
-    `p` is of the paired sign-flip test, `adjusted` the same after Holm's correction for all comparisons made together.
+    `p` is of the paired sign-flip test, `adjusted` the same after Holm's correction for all `compared` comparisons made
+    together.
     """
 
     a: str
@@ -52,6 +54,7 @@ class Difference(NamedTuple):
     mean: Estimate
     p: float
     adjusted: float
+    compared: int = 1
 
     @property
     def shown(self) -> bool:
@@ -95,8 +98,8 @@ def differences(
     """Every pair of columns (or those of `pairs`): how much better the first is than the second, picture by picture.
 
     The interval is of the bootstrap, the test flips the signs of the pictures' differences (exactly up to 12 pictures, else
-    9,999 random flips, this one counted in); p values are corrected together after Holm (1979). Of each pair the better
-    method comes first, unless `pairs` says otherwise.
+    by random flips, the observed one counted in); p values are corrected together after Holm (1979), intervals are not. Of
+    each pair the better method comes first, unless `pairs` says otherwise.
     """
     better = oriented(values, direction)
     compared = list(itertools.combinations(better.columns, 2) if pairs is None else pairs)
@@ -109,7 +112,7 @@ def differences(
     for (a, b), mean, p, adjusted in zip(compared, means, p_values, holm(p_values), strict=True):
         if pairs is None and mean.value < 0:
             a, b, mean = b, a, mean._replace(value=-mean.value, low=-mean.high, high=-mean.low)
-        rows.append(Difference(a, b, mean, float(p), float(adjusted)))
+        rows.append(Difference(a, b, mean, float(p), float(adjusted), len(compared)))
     return rows if pairs is not None else sorted(rows, key=lambda row: (np.nan_to_num(row.adjusted, nan=2), -row.mean.value))
 
 
@@ -121,11 +124,43 @@ def in_words(difference: Difference, title: Callable[[str], str | None] = str) -
         return f"{a} and {b}: {mean} apart on {mean.why}"
     if difference.shown:
         return f"{a} beats {b} by {mean}, n = {mean.n}"
-    least = 2.0 ** (1 - mean.n)
-    why = f"; with n = {mean.n} no difference can be shown: p is at least {least:.2g}" if least >= 1 - LEVEL else ""
+    least = least_p(mean.n)
+    hopeless = difference.compared == 1 and least >= 1 - LEVEL
+    why = f"; with n = {mean.n} no difference can be shown: p is at least {least:.2g}" if hopeless else ""
     p = "p > .99" if difference.adjusted > 0.99 else f"p = {plain(difference.adjusted)}"
     corrected = "" if difference.adjusted == difference.p else " after correction"
     return f"{a} and {b}: no difference shown, {mean}, n = {mean.n}, {p}{corrected}{why}"
+
+
+def result_in_words(differences: Sequence[Difference]) -> str:
+    """The test behind differences that were made together: its name, n, correction and result; and why it can show none
+    where the pictures are too few for so many comparisons."""
+    compared, counts = len(differences), sorted({difference.mean.n for difference in differences})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    correction = f"Holm's correction for {compared} comparisons" if compared > 1 else "no correction for a single comparison"
+    significant = sum(difference.shown for difference in differences)
+    words = (
+        f"Paired sign-flip test of the mean difference (two-sided, n = {n}, {correction}): {significant} of {compared} "
+        f"{'differences are' if compared > 1 else 'difference is'} significant at 5 %."
+    )
+    least = least_p(counts[-1])
+    if least * compared < 1 - LEVEL:
+        return words
+    times = f", and the correction multiplies it by {compared}" if compared > 1 else ""
+    return (
+        f"{words} With n = {counts[-1]} no difference can be significant: the smallest possible p is {least:.2g}{times}. "
+        f"At least {pictures_needed(compared)} pictures are needed."
+    )
+
+
+def least_p(n: int) -> float:
+    """The smallest p that the sign-flip test of n pictures can give: two of all 2^n flips reach what was observed."""
+    return 2.0 ** (1 - n)
+
+
+def pictures_needed(compared: int) -> int:
+    """The fewest pictures with which the test can show a difference after Holm's correction for so many comparisons."""
+    return next(n for n in itertools.count(1) if least_p(n) * compared < 1 - LEVEL)
 
 
 def _interval(columns: Values, seed: int) -> tuple[Values, Values]:
@@ -163,7 +198,8 @@ def _resamples(n: int, seed: int) -> Iterator[Values]:
 
 def sign_flip(apart: Values, seed: int = 0) -> Values:
     """Two-sided p values of 'the mean of each column is zero', from flipping the signs of the rows (Fisher 1935): all 2^n
-    flips up to n = 12 rows, else 9,999 random ones. NaN counts for nothing; a column of zeros has p 1, one of NaN has NaN.
+    flips up to n = 12 rows, else 9,999 random ones, or 100 for each column where that is more. NaN counts for nothing; a
+    column of zeros has p 1, one of NaN has NaN.
 
     The same flips serve all columns, in one matrix product: `scipy.stats.permutation_test` draws for each column apart,
     which takes about 30 times as long, and does not leave out NaN.
@@ -173,7 +209,7 @@ def sign_flip(apart: Values, seed: int = 0) -> Values:
     exact = len(filled) <= EXACT
     # The observed signs are one of the flips that are possible: among random ones they are counted in.
     reached, total = np.full(filled.shape[1], 0.0 if exact else 1.0), 0 if exact else 1
-    for signs in _all_flips(len(filled)) if exact else _random_flips(len(filled), seed):
+    for signs in _all_flips(len(filled)) if exact else _random_flips(len(filled), filled.shape[1], seed):
         reached += (np.abs(signs @ filled) >= observed - slack).sum(0)
         total += len(signs)
     return np.where(np.isfinite(apart).any(0), reached / total, np.nan)
@@ -183,11 +219,12 @@ def _all_flips(n: int) -> Iterator[Values]:
     yield np.array(list(itertools.product((1.0, -1.0), repeat=n)))
 
 
-def _random_flips(n: int, seed: int) -> Iterator[Values]:
-    """Signs (some flips, n), FLIPS flips in all."""
-    generator, step = np.random.default_rng(seed), max(1, AT_ONCE // n)
-    for start in range(0, FLIPS, step):
-        yield (2 * generator.integers(0, 2, (min(step, FLIPS - start), n)) - 1).astype(float)
+def _random_flips(n: int, columns: int, seed: int) -> Iterator[Values]:
+    """Signs (some flips, n), enough in all for so many comparisons."""
+    total = max(FLIPS, FLIPS_EACH * columns - 1)
+    generator, step = np.random.default_rng(seed), max(1, AT_ONCE // max(n, columns))
+    for start in range(0, total, step):
+        yield (2 * generator.integers(0, 2, (min(step, total - start), n)) - 1).astype(float)
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:

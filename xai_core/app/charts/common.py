@@ -22,6 +22,7 @@ QUIET = "#7b8794"  # a grey with a contrast of at least 3:1 on light and on dark
 BAR = 71  # pixels: height of a colour bar with its numbers
 alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
+LOST = "°"  # marks a method or map that does not beat every control
 RIVAL = "#0072b2"  # Okabe-Ito blue
 ROLES = {"explained": HIGHLIGHT, "rival": RIVAL, "": OTHER}  # of a class: the colour of its bar
 SIGNS = {"explained": "▸ ", "rival": "▹ ", "": ""}  # of a class: what stands before its name

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LOST, OTHER, QUIET
 from xai_core.explanation.rendering import encoded
 
 # Okabe and Ito's colours without black and yellow, which one of the two themes would hide. More lines repeat them dashed.
@@ -21,16 +21,18 @@ CONTROL_DASH = (3, 3)
 def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
     """One metric of every map: `scores` has the columns name, value, control (bool), beaten (bool) and note.
 
-    Controls are dashed rules across the bars. The bar of a map that is beaten by a control is grey.
+    Controls are dashed rules across the bars. The bar of a map that does not beat every control is blue, and its number
+    has a mark.
     """
     maps, controls = scores[~scores.control], scores[scores.control]
+    maps = maps.assign(text=[f"{value:.3f}{LOST * beaten}" for value, beaten in zip(maps.value, maps.beaten, strict=True)])
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
     colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(HIGHLIGHT))
     bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
-    numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("value:Q", format=".3f"))
+    numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text="text:N")
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
     chart: alt.LayerChart = (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
     return chart

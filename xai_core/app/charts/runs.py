@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LOST, OTHER, QUIET
 from xai_core.evaluation import significance
 from xai_core.evaluation.ranking import Ranks
 
@@ -17,8 +17,8 @@ ROW = 24  # pixels of a line of text
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, ticks=False, domain=False, labelFontSize=12)
 HEADS = alt.Axis(title=None, orient="top", labelAngle=-35, labelLimit=190, labelOverlap=False, labelFontSize=12)
-LOST = "°"  # marks a method that does not beat every control
-NO_DIFFERENCE, WORSE = "no significant difference from the best", "worse than the best"
+# By Nemenyi's test of the mean ranks.
+NO_DIFFERENCE, WORSE = "no significant difference from the best rank", "rank significantly worse than the best"
 
 
 def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -> alt.LayerChart:
@@ -101,14 +101,13 @@ def critical_difference(ranks: Ranks, title: Callable[[str], str] = str) -> alt.
     `title` turns a method's name into its label.
     """
     order = sorted(ranks.mean, key=lambda name: ranks.mean[name])
-    best = ranks.groups[0] if ranks.groups and order[0] in ranks.groups[0] else (order[0],)
     rows = pd.DataFrame(
         {
             "method": [title(name) for name in order],
             "rank": [ranks.mean[name] for name in order],
             "low": [ranks.mean[name] - ranks.critical / 2 for name in order],
             "high": [ranks.mean[name] + ranks.critical / 2 for name in order],
-            "difference": [NO_DIFFERENCE if name in best else WORSE for name in order],
+            "difference": [WORSE if name in ranks.worse else NO_DIFFERENCE for name in order],
         }
     )
     y = alt.Y("method:N", sort=list(rows.method), axis=NAMES)

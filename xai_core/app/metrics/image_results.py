@@ -60,8 +60,8 @@ def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
 def results(settings: MeasurementSettings, measurements: Measurements, verdicts: Mapping[str, Verdict]) -> None:
     """A panel of bars for each metric, then all numbers in a table."""
     st.caption(
-        "Dashed lines are the four controls: maps that do not depend on the network. A grey bar marks a map that does not "
-        "beat all of them. ↑ higher is better, ↓ lower is better."
+        "Dashed lines are the four controls: maps that do not depend on the network. An orange bar is a map that beats all "
+        f"of them; a blue bar with {common.LOST} one that does not. ↑ higher is better, ↓ lower is better."
     )
     with st.container(horizontal=True, gap="small"):
         for metric, options in settings.metrics.items():
@@ -98,16 +98,23 @@ def _panel(metric: str, measurements: Measurements) -> None:
     finite = scores[np.isfinite(scores.value)]
     maps = finite[~finite.control]
     if len(maps):
-        best = maps.sort_values("value", ascending=METRICS[metric].direction != HIGHER).iloc[0]
-        as_good = int((maps.value == best.value).sum())
-        words = f"best is {best['name']} with {best.value:.3f} of {len(maps)} maps"
-        if as_good > 1:
-            words = f"{as_good} of {len(maps)} maps are equally good, with {best.value:.3f}"
-        alt = f"{METRICS[metric].title}: {words}."
+        alt = f"{METRICS[metric].title}: {_extent(maps, METRICS[metric].direction)}."
         st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
     notes = scores[~scores.control & ~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
         st.caption(f":gray[No value for {', '.join(names)}: {note}]")
+
+
+def _extent(maps: pd.DataFrame, direction: str) -> str:
+    """The best of several maps' values in words; the lowest and the highest of a metric of which neither is better."""
+    values = maps.value
+    if not direction:
+        return f"{values.min():.3f} to {values.max():.3f} over {len(maps)} maps; neither higher nor lower is better"
+    best = values.max() if direction == HIGHER else values.min()
+    names = list(maps.name[values == best])
+    if len(names) > 1:
+        return f"{len(names)} of {len(maps)} maps are equally good, with {best:.3f}"
+    return f"best is {names[0]} with {best:.3f} of {len(maps)} maps"
 
 
 def _of_metric(measurements: Measurements, metric: str) -> dict[str, Measurement]:

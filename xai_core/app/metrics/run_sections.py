@@ -2,7 +2,7 @@
 agreement of metrics, rank stability, groups of models, downloads."""
 
 import io
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import ranking, significance, summary
 from xai_core.evaluation.ranking import Ranks
-from xai_core.evaluation.significance import Estimate
+from xai_core.evaluation.significance import Difference, Estimate
 from xai_core.evaluation.summary import is_control
 from xai_core.metrics.catalog import find_metric
 from xai_core.models.zoo.catalog import cards, find_card
@@ -40,8 +40,13 @@ THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
 BY_RANK = "Mean rank"
 MARK = (
-    f"**{runs.LOST}** marks a method that does not beat every control by the paired test at 5 %. Controls are maps that do "
-    "not depend on the network: random, centre, edges, uniform. "
+    f"**{charts.LOST}** marks a method that does not beat every control by the paired sign-flip test at 5 % (without a "
+    "correction, because a method has to pass the tests against all of them). Controls are maps that do not depend on the "
+    "network: random, centre, edges, uniform. "
+)
+INTERVALS = (
+    "In brackets: the 95 % bootstrap interval of the mean difference in favour of the first. Each interval is of one pair "
+    "alone, without a correction for the other pairs, so it can exclude zero where the test shows no difference."
 )
 TOO_FEW = "There are too few pictures to compare methods with the controls: at least six are needed. "
 
@@ -117,47 +122,55 @@ def methods(opened: OpenedRun) -> None:
     if not differences:
         raise BadRequest("A comparison needs two methods; this run has one.")
     if table.shape[1] >= 3 and len(table.dropna()) >= 2:
-        _ranks(opened, ranking.ranks(table, direction))
+        _ranks(opened, ranking.ranks(table, direction), differences)
     st.markdown("**Differences on the same pictures**")
     st.markdown("\n".join(f"- {significance.in_words(pair, lambda name: opened.methods[name])}" for pair in differences[:8]))
-    significant = sum(pair.shown for pair in differences)
-    st.caption(
-        f"{significant} of {len(differences)} differences are significant at 5 % by a paired sign-flip test with Holm's "
-        f"correction for {len(differences)} comparisons. In brackets: the 95 % bootstrap interval of the mean difference in "
-        "favour of the first."
-    )
+    st.caption(f"{significance.result_in_words(differences)} {INTERVALS}")
     with st.expander(f"All {len(differences)} pairs"):
         st.dataframe(pairs_table(differences, opened), hide_index=True)
 
 
-def _ranks(opened: OpenedRun, ranks: Ranks) -> None:
-    first = min(ranks.mean, key=lambda name: ranks.mean[name])
-    group = next((group for group in ranks.groups if first in group), (first,))
-    best = ", ".join(opened.methods[name] for name in group)
+def _ranks(opened: OpenedRun, ranks: Ranks, differences: Sequence[Difference]) -> None:
+    order = sorted(ranks.mean, key=lambda name: ranks.mean[name])
+    as_good = ", ".join(opened.methods[name] for name in order if name not in ranks.worse)
+    k, title = len(order), opened.methods[ranks.best]
     st.markdown("**Ranks of the methods on each picture**")
     words = (
-        f"Mean ranks of {len(ranks.mean)} methods with the critical difference; no significant difference from the best: "
-        f"{best}."
+        f"Mean ranks of {k} methods with the critical difference; no significant difference from the best rank: {as_good}."
     )
     show_chart(runs.critical_difference(ranks, lambda name: opened.methods[name]), "critical_difference", words)
     p = "p < .001" if ranks.p < 0.001 else f"p = {significance.plain(ranks.p)}"
     st.caption(
-        f"Mean ranks over {ranks.n} pictures; each bar reaches half of Nemenyi's critical difference ({ranks.critical:.2f} "
-        f"ranks) to either side. Two methods differ significantly at 5 % where their bars do not overlap. Friedman's test "
-        f"that all methods are equal: {p}."
+        f"Nemenyi's test compares the mean ranks of every two of {k} methods on the same pictures (n = {ranks.n}), with "
+        f"correction for all {k * (k - 1) // 2} comparisons. Each bar reaches half of its critical difference "
+        f"({ranks.critical:.2f} ranks) to either side: two ranks differ significantly at 5 % where bars do not overlap. "
+        f"Friedman's test that all methods are equal: {p}."
     )
+    by_value = {row.b for row in differences if row.shown and row.a == ranks.best}
+    if by_value != set(ranks.worse):
+        st.caption(
+            f"By their ranks, {len(ranks.worse)} of {k - 1} methods are significantly worse than {title}; by the "
+            f"differences below, {len(by_value)} are. The two tests ask different questions: the one of ranks how often a "
+            "method comes before the others, the one below by how much it is better."
+        )
 
 
 def spread(opened: OpenedRun) -> None:
     """The distribution of the values over the pictures."""
     model, metric = select_model_and_metric(opened)
-    table = opened.values(model, metric)
-    order = significance.oriented(table, opened.direction(metric)).mean().sort_values(ascending=False).index
+    table, direction = opened.values(model, metric), opened.direction(metric)
+    order = significance.oriented(table, direction).mean().sort_values(ascending=False, kind="stable").index
     names = sorted(order, key=is_control)
     titles = [opened.methods[name] for name in names]
-    words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; best on average: {titles[0]}."
+    means = [table[name].mean() for name in names]
+    first = ", ".join(title for title, mean in zip(titles, means, strict=True) if mean == means[0])
+    words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; {_end(direction)} mean: {first}."
     show_chart(runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), "spread", words)
     st.caption("Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture.")
+
+
+def _end(direction: str) -> str:
+    return "best" if direction else "highest"
 
 
 def curves(opened: OpenedRun) -> None:
@@ -376,11 +389,7 @@ def groups(opened: OpenedRun) -> None:
         return
     differences = summary.between_groups(opened.table, group_of, metric, methods)
     first, second = kinds[:2]
-    significant = sum(pair.shown for pair in differences)
-    st.markdown(
-        f"**{first} minus {second.lower()}**: {significant} of {len(differences)} methods differ significantly (5 %, with "
-        "Holm's correction)."
-    )
+    st.markdown(f"**{first} minus {second.lower()}**: {significance.result_in_words(differences)}")
     with st.expander("Method by method"):
         table = pairs_table(differences, opened).drop(columns="worse").rename(columns={"better": "method"})
         st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods)), hide_index=True)
