@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from changed_fields import assert_key_sees_each_argument
 
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.cache_key import array_digest, bytes_digest, run_key
@@ -36,9 +37,8 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_the_key_changes_with_each_part(part):
-    assert run_key(**PARTS) != run_key(**PARTS | {part: OTHERWISE[part]})
+def test_the_key_changes_with_each_part():
+    assert_key_sees_each_argument(run_key, PARTS, OTHERWISE)
 
 
 @pytest.mark.parametrize(

@@ -225,3 +225,14 @@ def test_the_blurred_baseline_is_a_gaussian_of_a_tenth_of_the_shorter_side(heigh
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     theirs = gaussian_filter(image.double().numpy(), (0, 0, 4, 4), mode="nearest", truncate=3)
     assert np.abs(baseline_images(image, "blur").numpy() - theirs).max() < 1e-6
+
+
+def test_the_digest_tells_pictures_apart_whose_middle_is_the_same():
+    """A map of the one would be laid over the other in the wrong place."""
+    middle = photograph((256, 256))
+    framed = Image.new("RGB", (256, 300))
+    framed.paste(middle, (0, 22))
+    recipe = replace(LITE0, input_size=224, shorter_side=256)
+    small, large = prepare(middle, recipe), prepare(framed, recipe)
+    assert torch.equal(small.pixels, large.pixels) and small.box != large.box
+    assert small.digest != large.digest

@@ -7,15 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import references
+from changed_fields import assert_key_sees_each_field
 from small_models import pictures, small
 
 from xai_core.__main__ import main
+from xai_core.attribution.catalog import METHODS
 from xai_core.core import part_store
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import open_dataset
 from xai_core.explanation import rendering
 from xai_core.pairs import benchmark
 from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, BenchmarkPlan
+from xai_core.pairs.catalog import PAIR_METHODS
 from xai_core.pairs.metrics import PAIR_METRICS
 
 PLAN = BenchmarkPlan(("grad_cam", "input_x_gradient"), metrics=("SI", "CAD", "MS"), step=500)
@@ -141,3 +144,24 @@ def test_the_command_writes_a_table(folder, tmp_path, capsys):
     assert len(parts) + capsys.readouterr().out.count("left out: broken.png") == 2
     assert main([*arguments[:-1], str(tmp_path / "table.txt")]) == 2
     assert main([*arguments[:4], str(tmp_path / "nowhere"), *arguments[5:]]) == 2
+
+
+def test_the_key_of_a_plan(monkeypatch):
+    """Each field, and everything of the model and the catalogues that the rows depend on."""
+    model, keys = small("custom").model, {}
+    others = {
+        "methods": ("grad_cam",), "controls": (), "metrics": ("SI",), "seed": 1, "step": 501, "normalised": False,
+        "options": {"grad_cam": {"relu": False}},
+    }  # fmt: skip
+    assert_key_sees_each_field(lambda plan: plan.key(model), PLAN, others)
+    keys["itself"] = PLAN.key(model)
+    for part in ("id", "fingerprint"):
+        keys[part] = PLAN.key(replace(model, **{part: "another"}))
+    keys["recipe"] = PLAN.key(replace(model, recipe=replace(model.recipe, shorter_side=77)))
+    for catalog, name in ((PAIR_METHODS, "grad_cam"), (PAIR_METRICS, "SI"), (METHODS, "random_map")):
+        with monkeypatch.context() as patch:
+            patch.setitem(catalog, name, replace(catalog[name], version=99))
+            keys[f"version of {name}"] = PLAN.key(model)
+    monkeypatch.setattr(benchmark, "usual_options", lambda model, name: {"count": 7})
+    keys["usual options"] = PLAN.key(model)
+    assert len(set(keys.values())) == len(keys)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from changed_fields import assert_key_sees_each_field
 from PIL import Image
 
 from xai_core import load_model
@@ -204,6 +205,26 @@ def test_decoded_pictures_are_what_a_model_sees(pictures):
     expected = prepare(dataset.open(dataset.samples[3].name), recipe).pixels
     assert torch.allclose(shown.part(np.array([3])).batch(0, 1)[0], expected, atol=1e-6)
     assert np.array_equal(shown.pixels, again.pixels) and shown.labels.tolist() == [0] * 6 + [1] * 6
+
+
+def test_decoded_pictures_are_kept_for_each_dataset_and_recipe(pictures, tmp_path):
+    """The arrays are stored under the digest of the dataset and of everything in the recipe."""
+    dataset = open_dataset(pictures / "test")
+
+    def file_of(dataset, recipe):
+        before = set(tmp_path.iterdir())
+        decoded(dataset, recipe, tmp_path)
+        (file,) = set(tmp_path.iterdir()) - before
+        file.unlink()
+        return file.name
+
+    others = {
+        "input_size": 20, "shorter_side": 40, "interpolation": "bicubic",
+        "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+    }  # fmt: skip
+    recipe = Recipe(24, 32)
+    assert_key_sees_each_field(lambda recipe: file_of(dataset, recipe), recipe, others)
+    assert file_of(open_dataset(pictures / "train"), recipe) != file_of(dataset, recipe)
 
 
 def test_a_tenth_of_each_class_is_held_out():

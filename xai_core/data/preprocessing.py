@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from xai_core.core.cache_key import array_digest
+from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.data.image_io import open_picture, to_rgb
 from xai_core.data.recipe import Recipe
@@ -25,7 +25,8 @@ class Prepared:
     """One picture as the network sees it.
 
     `pixels` is (3, H, W) in [0, 1]; `box` the part of the picture it shows, (left, top, right, bottom) in the
-    picture's pixels; `size` the picture's (width, height); `digest` the SHA-256 of `pixels`.
+    picture's pixels; `size` the picture's (width, height); `digest` names all of it: two pictures whose middle is the same
+    differ in where a map lies in them.
     """
 
     pixels: Tensor
@@ -57,7 +58,8 @@ def prepare(image: Image.Image | Tensor | str | Path | bytes, recipe: Recipe, in
     else:
         shown = image.resize((side, side), resampling, box=box)
     pixels = torch.from_numpy(np.array(shown)).permute(2, 0, 1).float().div_(255)
-    return Prepared(pixels, box, image.size, array_digest(np.asarray(shown)))
+    digest = text_digest(f"{array_digest(np.asarray(shown))} {box} {image.size}")
+    return Prepared(pixels, box, image.size, digest)
 
 
 def _prepare_tensor(image: Tensor, in_range: bool) -> Prepared:

@@ -241,9 +241,16 @@ class _BlockWork:
         """One line of the table."""
         method, settings, question = METHODS[name.removeprefix(CONTROL)], self.settings, self.active.question
         options = settings.methods[name] if name in settings.methods else check_options(method.run, CONTROLS[name])
+        record = find_metric(metric)
+        measured_by = {
+            "map": dict(options),
+            "metric": dict(settings.metrics[metric]),
+            "version": record.version,
+            "box": settings.boxes.get(self.block.entry.name) if "box" in record.needs else None,
+        }
         request = self.active.request.answered_by(
-            f"{name} measured by {metric.partition('@')[0]}",
-            {"map": dict(options), "metric": dict(settings.metrics[metric]), "version": find_metric(metric).version},
+            f"{name} measured by {record.id}",
+            measured_by,
             question.cut if "cut" in method.needs else "",
             method.version,
         )

@@ -112,8 +112,10 @@ class Request:
     def computing(self, what: str, version: int = 1, **options: Any) -> "Request":
         """The request for another computation about the same pictures and target, or for one that reads this request's
         result ("deletion of grad_cam"): all else stays, so that its key differs wherever this one's does."""
-        of = f"{what} of {self.method}" if self.method else what
-        return replace(self, method=of, version=version, options={**self.options, **options})
+        if not self.method:
+            return replace(self, method=what, version=version, options={**self.options, **options})
+        read = {**self.options, "version of the method": self.version}
+        return replace(self, method=f"{what} of {self.method}", version=version, options={**read, **options})
 
     def activate(self) -> "ActiveRequest":
         """The request with its pictures on the model's device, its question, and the predicted classes in their place where

@@ -85,7 +85,7 @@ class InfoNCE:
 
     @property
     def key(self) -> str:
-        return f"infonce {self.temperature:g} {_digest(self.negatives)}"
+        return f"infonce {self.temperature} {_digest(self.negatives)}"
 
     def __call__(self, first: Tensor, second: Tensor) -> Tensor:
         negatives = F.normalize(_checked("Negatives", self.negatives, first), dim=1)

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.attribution.catalog import METHODS
 from xai_core.core import part_store, tables
 from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
@@ -29,7 +30,7 @@ from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.augment import Augmentation, draw_view, transformed
-from xai_core.pairs.catalog import PAIR_METHODS, find_pair_method
+from xai_core.pairs.catalog import CLASS, PAIR_METHODS, find_pair_method
 from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
 from xai_core.pairs.explain import PairExplanation, ask_pair, explain_pair, usual_options
 from xai_core.pairs.methods.pixel_invariance import drawn_views
@@ -114,8 +115,23 @@ class BenchmarkPlan:
 
     def settings(self, model: ExplainableModel) -> dict[str, Any]:
         """Everything that the rows of a picture depend on beside the picture and its number."""
-        versions = {name: PAIR_METHODS[name].version for name in self.methods}
-        return {"plan": asdict(self), "versions": versions, "model": model.id, "weights": model.fingerprint}
+        return {
+            "plan": asdict(self),
+            "versions": {name: _version(name) for name in (*self.methods, *self.controls)},
+            "metric versions": {name: PAIR_METRICS[name].version for name in self.metrics},
+            "usual options": {name: usual_options(model, name) for name in self.methods},
+            "model": model.id,
+            "weights": model.fingerprint,
+            "recipe": asdict(model.recipe),
+        }
+
+    def key(self, model: ExplainableModel) -> str:
+        """A digest of the settings, which the parts of this plan carry."""
+        return bytes_digest(json.dumps(self.settings(model), sort_keys=True).encode())[:16]
+
+
+def _version(name: str) -> int:
+    return METHODS[name.removeprefix(CLASS)].version if name.startswith(CLASS) else PAIR_METHODS[name].version
 
 
 def measure_picture(
@@ -190,8 +206,7 @@ def run(
     The rows of a picture are stored in `folder` as soon as they are there, and read from there when the same plan is run
     again. Raises BadRequest where another process is writing to the folder.
     """
-    settings = plan.settings(model)
-    digest = bytes_digest(json.dumps(settings, sort_keys=True).encode())[:16]
+    settings, digest = plan.settings(model), plan.key(model)
     measured, failures = [], []
     busy = f"Another benchmark is writing to {folder}: wait for it, or give another file."
     with part_store.locked(folder, busy):

@@ -27,12 +27,14 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PairMetric:
-    """One metric of a pair's maps: whether larger values are better (`up`), and its description in words."""
+    """One metric of a pair's maps: whether larger values are better (`up`), and its description in words. The version is
+    raised whenever its numbers change."""
 
     id: str
     title: str
     up: bool
     words: str
+    version: int = 1
 
     @property
     def direction(self) -> str:

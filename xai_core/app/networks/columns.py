@@ -73,7 +73,7 @@ def _key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
     return run_key(
         picture=array_digest(np.asarray(chosen.picture)),
         model=network.id,
-        weights=network.checkpoint,
+        weights=loaded_models.weights_of(*network),
         cut="",
         target=f"answer {question.target} {question.reference}",
         method=question.method,
@@ -115,7 +115,8 @@ def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuesti
                     )
                 )  # fmt: skip
 
-            cache.put(_key(network, chosen, question), turns.in_turn(work, bar, network.title))
+            answer = turns.in_turn(work, bar, network.title)
+            cache.put(_key(network, chosen, question), answer)  # the key of the weights that are there after the download
 
 
 def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:

@@ -115,14 +115,14 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     if not sources:
         return
     method = METHODS[question.method]
-    name = text_digest(f"table of networks {_digests(sources)} {networks} {question} {method.version}")
+    name = _table_key(networks, sources, question)
     rows = cache.get(name)
     passes = len(sources) * (1 + forward_passes(method.usual_cost))
     seconds = sum(network_outputs.network_seconds(*network, passes) for network in networks)
     if rows is None and progress.should_start(name, seconds, button="Compute the table"):
         with progress.bar(name) as bar:
             rows = turns.in_turn(lambda track: _table(networks, sources, question, track), bar, "Pictures")
-            cache.put(name, rows)
+            cache.put(_table_key(networks, sources, question), rows)  # after a download the weights are others
     if rows is None:
         return
     table = pd.DataFrame(rows)
@@ -137,6 +137,13 @@ _NUMBER = st.column_config.NumberColumn(format="%.2f")
 _PERCENT = st.column_config.NumberColumn(format="percent")
 BUNDLED, YOURS = "The bundled photographs", "Your pictures"
 Source = Image.Image | Path
+
+
+def _table_key(networks: Sequence[Network], sources: Mapping[str, Source], question: NetworkQuestion) -> str:
+    """The key of the table; it is made without loading the networks."""
+    weights = [(network, loaded_models.weights_of(*network)) for network in networks]
+    version = METHODS[question.method].version
+    return text_digest(f"table of networks {_digests(sources)} {weights} {question} {version}")
 
 
 def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -135,8 +135,7 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
         sensitivity = st.toggle("With max-sensitivity", False, key="ms", help=SENSITIVITY, **LINK)
     metrics = [metric for metric in PAIR_METRICS if metric != "MS" or sensitivity]
     metrics += list(GEOMETRY_METRICS) if views.geometry else []
-    measured = [request for method, request in requests(model, views, settings).items() if method in maps]
-    name = joint_key(f"metrics of pairs {step} {metrics}", measured)
+    name = _metrics_key(model, views, settings, list(maps), metrics, step)
     rows: list[Row] | None = cache.get(name)
     points = math.ceil(views.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
@@ -152,6 +151,20 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
             cache.put(name, rows)
     if rows is not None:
         _metric_results(rows, metrics, {method: title(method) for method in maps} | CONTROL_TITLES, views.name)
+
+
+def _metrics_key(
+    model: ExplainableModel,
+    views: Views,
+    settings: PairSettings,
+    methods: Collection[str],
+    metrics: Sequence[str],
+    step: int,
+) -> str:
+    """The key of the metrics of these methods' maps. The cut counts also where no method depends on it: the correspondence
+    error compares the activations there."""
+    measured = [request for method, request in requests(model, views, settings).items() if method in methods]
+    return joint_key(f"metrics of pairs {step} {metrics} {views.geometry} {settings.cut}", measured)
 
 
 def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[str, str], name: str) -> None:
@@ -217,7 +230,10 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
                     except XaiError as error:
                         return error
 
-                cache.put(keys[network], turns.in_turn(work, bar, network.title))
+                answer = turns.in_turn(work, bar, network.title)
+                # The key of the weights that are there after the download.
+                keys[network] = _network_key(network, views, method, options, settings.seed)
+                cache.put(keys[network], answer)
     with st.container(horizontal=True, gap="small"):
         for network in networks:
             result: PairExplanation | XaiError | None = cache.get(keys[network])
@@ -241,7 +257,7 @@ def _network_key(network: Network, views: Views, method: str, options: Mapping[s
     return run_key(
         picture=views.digest,
         model=network.id,
-        weights=network.checkpoint,
+        weights=loaded_models.weights_of(*network),
         cut="",
         target="cosine of two views",
         method=method,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
+from torch import Tensor
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot
@@ -80,14 +81,7 @@ def _features(model: ExplainableModel, views: Views) -> None:
         octaves = st.slider("Octaves", 1, 10, 10, key="octaves", width=160, help=OCTAVES, **LINK)
         iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
     view = views.first if objective == SIMILAR else None
-    key = Request(
-        model,
-        () if view is None else (model.prepare(view),),
-        target=None,
-        method="feature visualisation",
-        options={"octaves": octaves, "iterations": iterations, "regularisation": regularisation},
-        cut=depth or "",
-    ).key
+    key = _features_key(model, view, depth, octaves, iterations, regularisation)
     synthesis: Synthesis | None = session.get(key)
     seconds = octaves * iterations * forward_passes((1, 1)) * network_outputs.pass_seconds(model, 1)
     if synthesis is None and progress.should_start(key, seconds, button="Synthesise"):
@@ -110,6 +104,19 @@ def _features(model: ExplainableModel, views: Views) -> None:
         st.image(synthesis.picture, width=TILE + 60, output_format="PNG", caption="synthesised, starting from grey")
     st.caption(f"{objective} after {synthesis.steps} steps: {synthesis.value:.3g} (regularisation: {regularisation}).")
     _download(synthesis.picture, f"{model.id}_features.png")
+
+
+def _features_key(
+    model: ExplainableModel, view: Tensor | None, depth: str | None, octaves: int, iterations: int, regularisation: str
+) -> str:
+    return Request(
+        model,
+        () if view is None else (model.prepare(view),),
+        target=None,
+        method="feature visualisation",
+        options={"octaves": octaves, "iterations": iterations, "regularisation": regularisation},
+        cut=depth or "",
+    ).key
 
 
 OCTAVES = "Sizes from small to large, each 1.4 times the one before; sizes below 32 pixels are skipped."

@@ -13,11 +13,14 @@ import cachetools
 import streamlit as st
 
 from xai_core.core import settings
+from xai_core.core.cache_key import text_digest
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import find_card
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from xai_core.models.explainable import ExplainableModel
 
 RANDOM = "random"  # the "checkpoint" of an untrained twin
@@ -30,7 +33,7 @@ def budget() -> int:
 
 @dataclass
 class _Loaded:
-    models: cachetools.LRUCache[tuple[str, str], ExplainableModel] = field(
+    models: cachetools.LRUCache[tuple[str, str, str], ExplainableModel] = field(
         default_factory=lambda: cachetools.LRUCache(budget(), lambda model: min(model.nbytes, budget()))
     )
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -39,6 +42,25 @@ class _Loaded:
 @st.cache_resource(show_spinner=False)
 def _loaded() -> _Loaded:
     return _Loaded()
+
+
+def weights_of(id: str, checkpoint: str) -> str:
+    """A digest of what a model of the catalogue is made from, without loading it: its card, and the path, size and time of
+    change of its files. It stands for the weights in the keys of results that are looked up before the model is loaded."""
+    card = find_card(id)
+    base = find_card(card.base) if card.base else None
+    files: tuple[Path, ...] = ()
+    if checkpoint != RANDOM:
+        files = next((locate.find(one) or () for one in card.checkpoints if one.id == checkpoint), ())
+    return text_digest(repr((card, base, checkpoint, settings.HALF.value(), [_state(file) for file in files])))
+
+
+def _state(file: Path) -> tuple[str, int, int]:
+    try:
+        state = file.stat()
+    except OSError:  # removed in this moment
+        return str(file), 0, 0
+    return str(file), state.st_size, state.st_mtime_ns
 
 
 def fetch(card: Card, checkpoint: Checkpoint) -> None:
@@ -62,18 +84,22 @@ def fetch(card: Card, checkpoint: Checkpoint) -> None:
 def model(id: str, checkpoint: str) -> ExplainableModel:
     """A model of the catalogue, from memory or loaded now. Raises WeightsUnavailable, BadCard.
 
-    One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading.
+    One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading. A model
+    whose file or card has changed since is loaded again.
     """
     from xai_core.models.loading import load_model
 
     loaded = _loaded()
     with loaded.lock:
-        model = loaded.models.get((id, checkpoint))
+        model = loaded.models.get((id, checkpoint, weights_of(id, checkpoint)))
         if model is None:
+            for outdated in [key for key in loaded.models if key[:2] == (id, checkpoint)]:
+                del loaded.models[outdated]
             expected = min(1e6 * find_card(id).checkpoints[0].megabytes, loaded.models.maxsize)
             while loaded.models.currsize + expected > loaded.models.maxsize:
                 loaded.models.popitem()
-            loaded.models[id, checkpoint] = model = load_model(id, checkpoint, half=settings.HALF.value())
+            model = load_model(id, checkpoint, half=settings.HALF.value())
+            loaded.models[id, checkpoint, weights_of(id, checkpoint)] = model  # asked again: its files may have been fetched
         return model
 
 
@@ -81,11 +107,11 @@ def loaded(id: str, checkpoint: str) -> ExplainableModel | None:
     """A model of the catalogue where it is in memory."""
     loaded = _loaded()
     with loaded.lock:
-        return loaded.models.get((id, checkpoint))
+        return loaded.models.get((id, checkpoint, weights_of(id, checkpoint)))
 
 
 def in_memory() -> list[tuple[str, str, int]]:
     """(id, checkpoint, bytes) of each loaded model."""
     loaded = _loaded()
     with loaded.lock:
-        return [(id, checkpoint, model.nbytes) for (id, checkpoint), model in loaded.models.items()]
+        return [(id, checkpoint, model.nbytes) for (id, checkpoint, _), model in loaded.models.items()]
