@@ -5,6 +5,7 @@ import streamlit as st
 from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
 from xai_core.app.single_image import result
 from xai_core.attribution.explain import request_for, with_method
+from xai_core.core import markdown
 
 page_setup.page("Single image")
 by_link = session.opened_by_link()
@@ -31,10 +32,10 @@ with display.errors():
         st.stop()
 
     method = settings.method
-    st.markdown(f"#### Why? {method.title} for the {target.label(0, model.class_name)}")
+    st.markdown(f"#### Why? {method.title} for the {markdown.escape(target.label(0, model.class_name))}")
     misfit = method.misfit(model)
     if misfit:
-        st.info(f"{misfit} Choose another method or another model.")
+        st.info(f"{markdown.escape(misfit)} Choose another method or another model.")
         st.stop()
     question = request_for(
         model, [prepared], target=target, cut=settings.cut, precision=settings.precision, seed=settings.seed

@@ -4,6 +4,7 @@ import streamlit as st
 
 from xai_core.app.methods import sections, tiles
 from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
+from xai_core.core import markdown
 from xai_core.explanation.request import joint_key
 
 page_setup.page("Method comparison")
@@ -33,7 +34,7 @@ with display.errors():
         st.info("Choose at least one method on the left.")
         st.stop()
 
-    st.markdown(f"#### Explaining the {target.label(0, model.class_name)}")
+    st.markdown(f"#### Explaining the {markdown.escape(target.label(0, model.class_name))}")
     requests = explanations.requests(model, prepared, target, methods)
     name = joint_key("method comparison", requests)
     seconds = explanations.missing_seconds(requests)

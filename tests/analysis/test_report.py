@@ -1,5 +1,7 @@
 """The report says what the cards say, in Markdown and as a PDF."""
 
+from dataclasses import replace
+
 import pytest
 from opened_pages import opened, text
 
@@ -60,3 +62,14 @@ def test_the_page_offers_both_and_survives_an_empty_choice():
     assert len(app.get("download_button")) == 2 and "EfficientNet-Lite0" in text(app)
     app.multiselect(key="models").set_value([]).run()
     assert not app.exception and app.info
+
+
+def test_names_from_a_card_are_text_and_load_nothing(tmp_path, monkeypatch):
+    """The PDF's maker would fetch pictures and read local files; the page would load pictures from elsewhere."""
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    hostile = "![leak](http://leak.test/a.png) <img src=/etc/passwd> a | b"
+    card = replace(CARDS["resnet50"], title=hostile, remark=hostile, licence=hostile, classes=(hostile, "plain"))
+    (tmp_path / "resnet50.md").write_text("![leak](http://leak.test/own.png)\n\n<img src='/etc/passwd'>")
+    written = report([card], [METHODS["grad_cam"]])
+    assert written.count("leak\\](http") == 4 and "![" not in written.replace("\\![", "")
+    assert "<img src=/etc/passwd>" not in written and to_pdf(written).startswith(b"%PDF-")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xai_core.attribution.method import CARD, Method
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import read_regular
 from xai_core.core.version import __version__
@@ -90,17 +90,21 @@ def model_section(card: Card) -> str:
             f"shorter side {recipe.shorter_side}, {recipe.interpolation}, mean {recipe.mean}, std {recipe.std}"
         )
         rows.append((f"Checkpoint {checkpoint.id}", words))
-    lines = ["| Item | Value |", "|---|---|", *(f"| {name} | {_cell(words)} |" for name, words in rows if words)]
+    lines = ["| Item | Value |", "|---|---|", *(f"| {_cell(name)} | {_cell(words)} |" for name, words in rows if words)]
     own = own_card(card)
-    return f"### {card.title}\n\n" + "\n".join(lines) + (f"\n\n{own}" if own else "")
+    return f"### {markdown.escape(card.title)}\n\n" + "\n".join(lines) + (f"\n\n{own}" if own else "")
 
 
 def own_card(card: Card) -> str:
-    """The text of `weights/ID.md`, its headings three levels down; nothing where there is no such file."""
+    """The text of `weights/ID.md`, its headings three levels down; nothing where there is no such file.
+
+    Its pictures become links: the page loads nothing from elsewhere.
+    """
     for folder in settings.weights_folders():
         file = Path(folder) / f"{card.id}.md"
         if file.is_file():
-            lines = read_regular(file, OWN_CARD_BYTES).decode("utf-8", errors="replace").strip().splitlines()
+            text = read_regular(file, OWN_CARD_BYTES).decode("utf-8", errors="replace").replace("![", "\\![")
+            lines = text.strip().splitlines()
             return "\n".join(f"###{line}" if line.startswith("#") else line for line in lines)
     return ""
 
@@ -127,10 +131,10 @@ def method_section(method: Method) -> str:
 
 
 def _cell(words: str) -> str:
-    return " ".join(str(words).split()).replace("|", "/")
+    return markdown.escape(words.replace("|", "/"))
 
 
-def to_pdf(markdown: str) -> bytes:
+def to_pdf(text: str) -> bytes:
     """The report as a PDF: A4, with page numbers."""
     from fpdf import FPDF, FontFace
     from markdown_it import MarkdownIt
@@ -149,7 +153,8 @@ def to_pdf(markdown: str) -> bytes:
     pdf.set_font("dejavu", size=9)
     pdf.set_auto_page_break(True, 16)
     pdf.add_page()
-    html = MarkdownIt().enable("table").render(markdown).replace("<td>", '<td align="left">')
+    reader = MarkdownIt(options_update={"html": False}).enable("table").disable("image")  # pictures would be fetched
+    html = reader.render(text.replace(markdown.JOINER, "")).replace("<td>", '<td align="left">')
     for head, width in WIDTHS.items():
         html = html.replace(f"<th>{head}</th>", f'<th width="{width}%">{head}</th>')
     headings = {f"h{level}": FontFace(color="#00628f", size_pt=20 - 3 * level) for level in range(1, 7)}

@@ -11,7 +11,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.app.shared import loaded_models, page_links
 from xai_core.app.shared.page_links import EVOLUTION, HOME, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
@@ -121,7 +121,10 @@ def status() -> None:
 
             st.markdown(f"**Device**: {runtime.device()}")
         st.markdown(f"**Memory of this process**: {resident_megabytes():,.0f} MB")
-        loaded = ", ".join(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)" for id, checkpoint, size in loaded_models.in_memory())
+        loaded = ", ".join(
+            markdown.escape(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)")
+            for id, checkpoint, size in loaded_models.in_memory()
+        )
         st.markdown(f"**Models in memory**: {loaded or 'none yet'}; at most {loaded_models.budget() / 1e9:g} GB")
         checkpoints = [(card, checkpoint) for card in cards().values() for checkpoint in card.checkpoints]
         missing = [(card, checkpoint) for card, checkpoint in checkpoints if not locate.find(checkpoint)]
@@ -135,7 +138,7 @@ def status() -> None:
                 icon = "file_open" if by_hand else "cloud_download"
                 st.markdown(f":material/{icon}: **{_name(card, checkpoint)}**: {how} ({checkpoint.megabytes} MB)")
         for problem in broken_cards().values():
-            st.markdown(f":material/error: {problem}")
+            st.markdown(f":material/error: {markdown.escape(problem)}")
 
 
 def bring() -> None:
@@ -154,9 +157,9 @@ def bring() -> None:
     if files and st.button("Add the model", type="primary"):
         try:
             with st.spinner("Checking the checkpoint against its network"):
-                st.success(f"The model **{_imported(files)}** was added and can be chosen on every page.")
+                st.success(f"The model **{markdown.escape(_imported(files))}** was added and can be chosen on every page.")
         except XaiError as error:
-            st.error(str(error))
+            st.error(markdown.escape(str(error)))
 
 
 LARGEST = 2000  # MB: largest checkpoint that can be uploaded
@@ -177,7 +180,7 @@ def _imported(files: Sequence[UploadedFile]) -> str:
 
 
 def _name(card: Card, checkpoint: Checkpoint) -> str:
-    return f"{card.title} {checkpoint.id}" if len(card.checkpoints) > 1 else card.title
+    return markdown.escape(f"{card.title} {checkpoint.id}" if len(card.checkpoints) > 1 else card.title)
 
 
 def resident_megabytes() -> float:

@@ -13,6 +13,7 @@ from xai_core.app.evolution import sections
 from xai_core.app.evolution.selection import DIFFER, VERDICT, EvolutionView
 from xai_core.app.shared import session
 from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest
 from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import Groups, RecordedRun, grouped, rows_of, verdicts
@@ -105,7 +106,7 @@ def no_runs() -> None:
 
 def facts(view: EvolutionView) -> None:
     """The run in words, and its figures at the end of the chosen epochs."""
-    st.caption(f"**{view.whole.title}**: {view.whole.in_words()}")
+    st.caption(f"**{markdown.escape(view.whole.title)}**: {markdown.escape(view.whole.in_words())}")
     table = view.table
     columns = st.columns(4)
     right = float((view.run.last == view.run.true).mean())

@@ -15,6 +15,7 @@ from xai_core.app.evolution.selection import EvolutionView
 from xai_core.app.shared import display, loaded_models, page_links, sample_detail
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.data import datasets
 from xai_core.models.weights import locate
@@ -36,7 +37,8 @@ def sample(view: EvolutionView, index: int) -> None:
     with right:
         true, last = run.classes[run.true[index]], run.classes[run.last[index]]
         st.markdown(
-            f"**{name}**: {true}, predicted as **{last}** at the end ({'right' if true == last else 'wrong'}). The "
+            f"**{markdown.escape(name)}**: {markdown.escape(true)}, predicted as **{markdown.escape(last)}** at the end "
+            f"({'right' if true == last else 'wrong'}). The "
             f"prediction changed {row['changes']} times, among {row['distinct']} of {len(run.classes)} classes, and was "
             f"wrong in {row['misclassification']:.0%} of {row['epochs']} epochs."
         )
@@ -45,7 +47,7 @@ def sample(view: EvolutionView, index: int) -> None:
             charts.path_of(run, index, charts.colours_of(run.rows(np.array([index])))),
             alt=f"Predicted class of {name} in each epoch: {words}",
         )
-        st.caption(f"Filled points are right predictions. {words[0].upper()}{words[1:]}")
+        st.caption(f"Filled points are right predictions. {markdown.escape(words[0].upper() + words[1:])}")
     if source is not None:
         _why(run, index, *source)
 
@@ -106,9 +108,9 @@ def _picture(name: str) -> tuple[str, Image.Image] | None:
         dataset = open_offered(source)
         if name in {sample.name for sample in dataset.samples}:
             return source, dataset.open(name)
-        st.caption(f"{source} has no picture of this name.")
+        st.caption(f"{markdown.escape(source)} has no picture of this name.")
     except XaiError as error:
-        st.caption(str(error))
+        st.caption(markdown.escape(str(error)))
     return None
 
 
@@ -171,8 +173,8 @@ def _second(run: RecordedRun, second: RecordedRun) -> None:
     first, second = together(run, second)
     st.caption(
         f"{len(first.samples):,} samples and {len(first.epochs)} epochs are in both runs. At epoch {first.epochs[-1]}, "
-        f"{first.title} is right on {(first.last == first.true).mean():.1%}, {second.title} on "
-        f"{(second.last == second.true).mean():.1%}."
+        f"{markdown.escape(first.title)} is right on {(first.last == first.true).mean():.1%}, "
+        f"{markdown.escape(second.title)} on {(second.last == second.true).mean():.1%}."
     )
     classes = np.array(first.classes, dtype=object)
     measured, measured_second = measures(first), measures(second)

@@ -13,7 +13,7 @@ from xai_core.app.methods.tiles import Explanations
 from xai_core.app.shared import display, explanations, loaded_models, progress
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation import agreement as map_agreement
@@ -97,7 +97,7 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -> N
             elif isinstance(result, XaiError):
                 with st.container(width=display.TILE):
                     st.markdown(words[request.key])
-                    st.error(str(result))
+                    st.error(markdown.escape(str(result)))
 
 
 def _changed(originals: Sequence[Request]) -> list[tuple[sanity_check.Change, Request]]:
@@ -128,8 +128,8 @@ def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: 
                 height, width = result.heatmap.shape
                 _small_map(result, chosen, f"**{request.cut}** {height} x {width}")
             elif isinstance(result, XaiError):
-                st.markdown(f"**{request.cut}**")
-                st.error(str(result))
+                st.markdown(f"**{markdown.escape(request.cut)}**")
+                st.error(markdown.escape(str(result)))
 
 
 def _small_map(explanation: Explanation, chosen: Chosen, words: str) -> None:

@@ -9,6 +9,7 @@ import streamlit as st
 from xai_core.app.shared import display, explanations, page_links
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.explanation import agreement, rendering
 from xai_core.explanation.request import Request
@@ -85,7 +86,7 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
         with places[request.key]:
             notes[request.key].empty()
             if isinstance(result, XaiError):
-                st.error(str(result))
+                st.error(markdown.escape(str(result)))
             else:
                 results[request.method] = result
                 _tile(result, chosen, view, list(maps.values()) or [result], scores.get(request.method))
@@ -131,7 +132,7 @@ def _tile(explanation: Explanation, chosen: Chosen, view: View, maps: Sequence[E
     cost = f"Passes: {explanation.passes}; {rendering.duration(explanation.seconds)}"
     st.caption(f"{sign}, {rows} x {columns} cells. {words}. {cost}.")
     for problem in explanation.health:
-        st.warning(problem)
+        st.warning(markdown.escape(problem))
     _link_to_single_image(explanation)
 
 

@@ -11,6 +11,7 @@ from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts.common import HIGHLIGHT
 from xai_core.app.shared import cache, network_outputs
 from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.core import markdown
 from xai_core.data.box import Box
 from xai_core.data.label_matching import first_name
 from xai_core.data.mosaics import mosaic
@@ -113,7 +114,8 @@ def _responses(model: ExplainableModel, picture: Image.Image, whole: Image.Image
     alone, in_mosaic = _response(model, target, picture), _response(model, target, whole)
     most, name = max((_response(model, target, cache.sample(name)), SAMPLES[name].title) for name in others)
     index = _class_of(target)
-    what = "Similarity to the reference" if index is None else f"Probability of {first_name(model.class_name(index))}"
+    known = "" if index is None else markdown.escape(first_name(model.class_name(index)))
+    what = f"Probability of {known}" if known else "Similarity to the reference"
     first, second, third = (f"{value:.2f}" if index is None else _percent(value) for value in (alone, in_mosaic, most))
     st.caption(
         f"{what}: {first} for the picture alone, {second} for the mosaic. Of the other three, {name} has most: {third}."

@@ -15,6 +15,7 @@ from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import display
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import markdown
 from xai_core.explanation import export, rendering
 from xai_core.explanation.result import Explanation
 from xai_core.metrics import tables
@@ -78,12 +79,12 @@ def _badge(verdict: Verdict | None) -> None:
     if verdict is None:
         return
     if verdict.trusted:
-        st.markdown(":green-badge[:material/check: self-test passed]", help=verdict.message)
+        st.markdown(":green-badge[:material/check: self-test passed]", help=markdown.escape(verdict.message))
     elif verdict.trusted is False:
-        st.markdown(":orange-badge[:material/warning: self-test failed]", help=verdict.message)
-        st.caption(verdict.message)
+        st.markdown(":orange-badge[:material/warning: self-test failed]", help=markdown.escape(verdict.message))
+        st.caption(markdown.escape(verdict.message))
     else:
-        st.markdown(":gray-badge[not tested]", help=verdict.message)
+        st.markdown(":gray-badge[not tested]", help=markdown.escape(verdict.message))
 
 
 def _panel(metric: str, measurements: Measurements) -> None:
@@ -102,7 +103,7 @@ def _panel(metric: str, measurements: Measurements) -> None:
         st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
     notes = scores[~scores.control & ~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
-        st.caption(f":gray[No value for {', '.join(names)}: {note}]")
+        st.caption(f":gray[No value for {', '.join(names)}: {markdown.escape(str(note))}]")
 
 
 def _extent(maps: pd.DataFrame, direction: str) -> str:

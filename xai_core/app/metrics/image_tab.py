@@ -11,6 +11,7 @@ from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import cache, display, explanations, network_outputs, progress, session, turns, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.core.options import options_of
 from xai_core.core.runtime import Track
@@ -44,7 +45,7 @@ def page(by_link: bool) -> None:
     if not names or not (metrics or region != evidence_region.UNKNOWN):
         st.info("Choose at least one method and one metric on the left.")
         return
-    st.markdown(f"#### Measuring maps of the {target.label(0, model.class_name)}")
+    st.markdown(f"#### Measuring maps of the {markdown.escape(target.label(0, model.class_name))}")
     chosen, box = evidence_region.place(region, model, chosen, target, metrics)
     if box is not None and not any("box" in METRICS[name].needs for name in metrics):
         metrics[BOX_METRIC] = {}
@@ -56,7 +57,7 @@ def page(by_link: bool) -> None:
     for request in requests:
         error = explanations.find(request)
         if isinstance(error, XaiError):
-            st.error(f"{widgets.method_title(request.method)}: {error}")
+            st.error(f"{widgets.method_title(request.method)}: {markdown.escape(str(error))}")
     maps = _stored_maps(requests)
     if len(maps) > count:
         image_results.tiles(maps, chosen, slot)

@@ -12,7 +12,7 @@ from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.shared import cache, display, loaded_models, network_choice, progress, session, turns
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadRequest
 from xai_core.data import datasets, selection
@@ -83,7 +83,7 @@ def section() -> None:
             with offer, st.spinner("Checking the pictures"):
                 plan = _plan(new)
             cache.put(key, plan)
-        st.markdown(plan)
+        st.markdown(markdown.escape(plan))
         with st.expander("The same on the command line"):
             st.code(new.command(), language="bash", wrap_lines=True)
         slot = st.empty()

@@ -14,7 +14,7 @@ import streamlit as st
 from xai_core.app.charts import common
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
@@ -141,7 +141,7 @@ def choose() -> OpenedRun | None:
             st.info("Nothing is measured in this run yet. Refresh in a moment.")
             return None
     except XaiError as error:
-        st.error(str(error))
+        st.error(markdown.escape(str(error)))
         return None
     _status(opened)
     return opened
@@ -172,7 +172,7 @@ def _status(opened: OpenedRun) -> None:
         f"seed {asked['seed']}",
     ]
     versions = f"xai_core {software['xai_core']}, torch {software['torch']}"
-    st.caption(f"{', '.join(facts)}. {manifest['created'][:10]}, {versions}.")
+    st.caption(markdown.escape(f"{', '.join(facts)}. {manifest['created'][:10]}, {versions}."))
     missing = manifest.get("rows", len(table)) - len(table)
     if opened.run.being_written:
         share = len(table) / max(len(table), manifest.get("rows", 1))
@@ -183,12 +183,15 @@ def _status(opened: OpenedRun) -> None:
         st.warning(f"This run ended early: {missing:,} measurements are missing. Run the same command again to resume it.")
     for name in opened.run.damaged:
         st.warning(
-            f"{name} is damaged, so its measurements are left out. Evaluate again into the same folder to replace them."
+            f"{markdown.escape(name)} is damaged, so its measurements are left out. Evaluate again into the same folder to "
+            "replace them."
         )
     left_out = manifest.get("left_out", {})
     if left_out:
         with st.expander(f"{_counted(len(left_out), 'picture')} left out"):
-            st.markdown("\n".join(f"- `{name}`: {why}" for name, why in list(left_out.items())[:200]))
+            st.markdown(
+                "\n".join(f"- {markdown.escape(name)}: {markdown.escape(why)}" for name, why in list(left_out.items())[:200])
+            )
     if table.picture.nunique() == 1:
         st.info("One picture: intervals and tests need several, because they rest on how much pictures differ.")
 
@@ -215,7 +218,7 @@ def select_model_and_metric(opened: OpenedRun) -> tuple[str, str]:
         model = select_model(opened)
         metrics = opened.of_model(model)
         metric = select("Metric", metrics, {name: opened.title(name) for name in metrics}, "run-metric")
-    st.caption(opened.metrics[metric]["sentence"])
+    st.caption(markdown.escape(opened.metrics[metric]["sentence"]))
     return model, metric
 
 

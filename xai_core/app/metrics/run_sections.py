@@ -26,7 +26,7 @@ from xai_core.app.metrics.opened_run import (
 from xai_core.app.shared import cache, display, page_links
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import ranking, significance, summary
@@ -73,7 +73,7 @@ def overview(opened: OpenedRun) -> None:
             of_model = lines[lines.model == model]
             if len(of_model):
                 with st.container(width=84 * of_model.metric.nunique() + 200):
-                    st.markdown(f"**{title}** – {opened.groups[model].lower()}")
+                    st.markdown(f"**{markdown.escape(title)}** – {markdown.escape(opened.groups[model].lower())}")
                     _means(opened, of_model, [name for name in columns if name in set(of_model.metric)], sort)
     with st.expander("As a table"):
         table = lines.assign(
@@ -124,7 +124,8 @@ def methods(opened: OpenedRun) -> None:
     if table.shape[1] >= 3 and len(table.dropna()) >= 2:
         _ranks(opened, ranking.ranks(table, direction), differences)
     st.markdown("**Differences on the same pictures**")
-    st.markdown("\n".join(f"- {significance.in_words(pair, lambda name: opened.methods[name])}" for pair in differences[:8]))
+    words = [significance.in_words(pair, lambda name: opened.methods[name]) for pair in differences[:8]]
+    st.markdown("\n".join(f"- {markdown.escape(line)}" for line in words))
     st.caption(f"{significance.result_in_words(differences)} {INTERVALS}")
     with st.expander(f"All {len(differences)} pairs"):
         st.dataframe(pairs_table(differences, opened), hide_index=True)
@@ -209,7 +210,7 @@ def pictures(opened: OpenedRun) -> None:
     method = select("Method", list(opened.methods), opened.methods, "run-method")
     rows = summary.extremes(opened.table, model, metric, method, opened.direction(metric), EXTREMES)
     for end in dict.fromkeys(rows.end):
-        st.markdown(f"**{end.capitalize()}** by {opened.title(metric)}")
+        st.markdown(f"**{end.capitalize()}** by {markdown.escape(opened.title(metric))}")
         with st.container(horizontal=True, gap="small"):
             for row in rows[rows.end == end].to_dict("records"):
                 with st.container(border=True, width=THUMBNAIL + 34):
@@ -219,7 +220,7 @@ def pictures(opened: OpenedRun) -> None:
     table = opened.table
     failed = table[(table.model == model) & (table.metric == metric) & (table.method == method) & table.value.isna()]
     for note, count in failed.note.astype(str).value_counts().items():
-        st.caption(f"{count} pictures without a value: {note}")
+        st.caption(f"{count} pictures without a value: {markdown.escape(str(note))}")
 
 
 def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
@@ -228,13 +229,13 @@ def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
     small = _squared(cache.sample(name)) if name in SAMPLES else opened.run.thumbnail(row["picture"])
     if small is not None:
         st.image(small, width=THUMBNAIL, alt=f"The picture {title}")
-    st.markdown(f"**{significance.plain(row['value'])}** {title}")
-    st.caption(f"{row['target']} = {significance.plain(row['target_value'])}")
+    st.markdown(f"**{significance.plain(row['value'])}** {markdown.escape(title)}")
+    st.caption(f"{markdown.escape(row['target'])} = {significance.plain(row['target_value'])}")
     settings = settings_of(row)
     if settings is not None:
         page_links.link(
             page_links.SINGLE, "Open", settings, icon=":material/image_search:", origin=page_links.METRICS,
-            help=f"{title} on the page Single image",
+            help=f"{markdown.escape(title)} on the page Single image",
         )  # fmt: skip
 
 
@@ -323,7 +324,7 @@ def stability(opened: OpenedRun) -> None:
         halves = ranking.split_halves(opened.values(model, metric, methods))
         rows.append(_tau("other pictures", "two random halves of the pictures", halves))
     except BadRequest as error:
-        st.caption(str(error))
+        st.caption(markdown.escape(str(error)))
     rows = [row for row in rows if np.isfinite(row["value"])]
     if not rows:
         raise BadRequest(
@@ -375,7 +376,7 @@ def groups(opened: OpenedRun) -> None:
     rows = lines.assign(name=lines.method.map(opened.methods), kind=lines.group)
     words = f"{opened.title(metric)} of {len(methods)} methods, for {', '.join(kinds).lower()} models."
     show_chart(runs.intervals(rows, opened.title(metric)), "groups", words)
-    counts = ", ".join(f"{list(group_of.values()).count(kind)} {kind.lower()}" for kind in kinds)
+    counts = ", ".join(f"{list(group_of.values()).count(kind)} {markdown.escape(kind.lower())}" for kind in kinds)
     st.caption(
         f"Models: {counts}. A picture's value is its mean over the models of a group; intervals are over pictures, for just "
         "these models. Only methods that were measured on all of them are shown. Where the networks know different classes "
@@ -389,7 +390,8 @@ def groups(opened: OpenedRun) -> None:
         return
     differences = summary.between_groups(opened.table, group_of, metric, methods)
     first, second = kinds[:2]
-    st.markdown(f"**{first} minus {second.lower()}**: {significance.result_in_words(differences)}")
+    groups = f"**{markdown.escape(first)} minus {markdown.escape(second.lower())}**"
+    st.markdown(f"{groups}: {significance.result_in_words(differences)}")
     with st.expander("Method by method"):
         table = pairs_table(differences, opened).drop(columns="worse").rename(columns={"better": "method"})
         st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods)), hide_index=True)

@@ -15,6 +15,7 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
 from xai_core.attribution.explain import explain
+from xai_core.core import markdown
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import BadPicture
 from xai_core.core.runtime import Track
@@ -149,7 +150,7 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
             for row in members.head(MEMBERS).to_dict("records"):
                 with st.container(width=110):
                     display.thumbnail(dataset, row["path"], alt_text(row))
-                    st.caption(f"{first_name(row['predicted'])} {row['confidence']:.0%}")
+                    st.caption(f"{markdown.escape(first_name(row['predicted']))} {row['confidence']:.0%}")
         with st.expander("All members"):
             st.dataframe(members[["path", "true", "predicted", "confidence"]], hide_index=True)
 

@@ -13,6 +13,7 @@ from xai_core.app.misclassifications import predictions
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import display, loaded_models, sample_detail, session
 from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
@@ -133,16 +134,22 @@ def _card(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], op
     path = row["path"]
     with st.container(border=True, width=display.THUMBNAIL + 34):
         display.thumbnail(dataset, path, alt_text(row))
-        badge = f"  \n:gray-badge[{', '.join(tags)}]" if tags else ""
-        st.markdown(f"**{first_name(row['predicted'])}** {row['confidence']:.0%}  \nmargin {row['margin']:.0%}{badge}")
+        badge = f"  \n:gray-badge[{markdown.escape(', '.join(tags))}]" if tags else ""
+        name = markdown.escape(first_name(row["predicted"]))
+        st.markdown(f"**{name}** {row['confidence']:.0%}  \nmargin {row['margin']:.0%}{badge}")
         st.button(
-            "Open", key=f"open {path}", on_click=_open, args=(path,), help=path, type="primary" if opened else "secondary"
+            "Open",
+            key=f"open {path}",
+            on_click=_open,
+            args=(path,),
+            help=markdown.escape(path),
+            type="primary" if opened else "secondary",
         )
 
 
 def _open(path: str) -> None:
     st.session_state["sample"] = path
-    st.toast(f"{path} is open below the pictures.", icon=":material/arrow_downward:")
+    st.toast(f"{markdown.escape(path)} is open below the pictures.", icon=":material/arrow_downward:")
 
 
 def calibration(rows: FilteredRows) -> None:
@@ -211,7 +218,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         return
     second = st.selectbox("Second model", others, format_func=lambda id: cards()[id].title, key="second", **LINK)
     checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint))
-    with st.spinner(f"Loading {cards()[second].title}"):
+    with st.spinner(f"Loading {markdown.escape(cards()[second].title)}"):
         other = loaded_models.model(second, checkpoint.id)
     theirs = predictions.table(other, dataset)
     if theirs is None:
@@ -228,8 +235,9 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     worst = confusions.by_confusion(both)[:MOST_CLASSES]
     counts = changed["change"].value_counts().to_dict()
     st.markdown(
-        f"{model.title}: **{matrix.accuracy:.1%}** right; {other.title}: **{second_matrix.accuracy:.1%}**, on {len(mine):,} "
-        f"pictures. The second fixes {counts.get('fixed', 0):,} errors and makes {counts.get('new error', 0):,} new ones."
+        f"{markdown.escape(model.title)}: **{matrix.accuracy:.1%}** right; {markdown.escape(other.title)}: "
+        f"**{second_matrix.accuracy:.1%}**, on {len(mine):,} pictures. "
+        f"The second fixes {counts.get('fixed', 0):,} errors and makes {counts.get('new error', 0):,} new ones."
     )
     first, last = matrix.ordered(worst), second_matrix.ordered(worst)
     with st.container(horizontal=True):
@@ -253,6 +261,6 @@ def _matrix(
     titles: tuple[str, str] = ("", ""),
 ) -> None:
     with st.container(width="content"):
-        st.markdown(f"**{title}**")
+        st.markdown(f"**{markdown.escape(title)}**")
         chart = charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False, other=other, titles=titles)
         st.altair_chart(chart, width="content", key=f"matrix of {title}", alt=alt)

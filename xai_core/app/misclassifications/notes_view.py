@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.shared import display, session
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.review import notes
@@ -13,7 +14,7 @@ def show(dataset: Dataset) -> None:
     """All notes of the dataset, with buttons that export them and a control that imports others."""
     complaint = session.complaint()
     if complaint:
-        st.error(complaint)
+        st.error(markdown.escape(complaint))
     stored = notes.load(dataset)
     if stored:
         rows = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]

@@ -16,6 +16,7 @@ from xai_core.analysis.predict import classify, estimated_seconds, judged, read_
 from xai_core.app.shared import network_outputs, progress, turns
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
 from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.runtime import Track
@@ -45,7 +46,7 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
             return None
         return open_named(chosen)
     except XaiError as error:
-        say.error(f"{error} Choose other pictures on the left.")
+        say.error(markdown.escape(f"{error} Choose other pictures on the left."))
         return None
 
 
@@ -96,7 +97,7 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     """Compute the predictions and write them to `file`, unless that takes long and is not asked for yet."""
     seconds = estimated_seconds(model, dataset, network_outputs.pass_times())
     if not progress.should_start(file.stem, seconds, at_once=dataset.title == SAMPLES, button="Classify"):
-        st.caption(dataset.in_words())
+        st.caption(markdown.escape(dataset.in_words()))
         return False
     file.parent.mkdir(parents=True, exist_ok=True)
     with progress.bar(file.stem) as bar:
@@ -120,16 +121,16 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame) -
     """The size of the dataset, the accuracy, and what was left out."""
     right = (rows["true"] == rows["predicted"]).to_numpy()
     accuracy = f" **{right.mean():.1%}** right, {(~right).sum():,} wrong." if len(rows) else ""
-    st.markdown(dataset.in_words() + accuracy)
+    st.markdown(markdown.escape(dataset.in_words()) + accuracy)
     if settings["unmatched"]:
         with st.expander(f"{len(settings['unmatched'])} labels match no class of this model", icon=":material/rule:"):
             for label, reason in list(settings["unmatched"].items())[:50]:
-                st.markdown(f"- **{label}**: {reason}")
+                st.markdown(f"- **{markdown.escape(label)}**: {markdown.escape(reason)}")
             st.caption("On the command line, `classify --mapping FILE` assigns labels to classes.")
     if settings["unreadable"]:
         with st.expander(f"{len(settings['unreadable'])} files could not be read", icon=":material/broken_image:"):
             for name, reason in settings["unreadable"][:50]:
-                st.markdown(f"- **{name}**: {reason}")
+                st.markdown(f"- **{markdown.escape(name)}**: {markdown.escape(reason)}")
     if not len(rows):
         st.info("No picture has a label that this model knows, so no prediction can be checked. Choose another model.")
 

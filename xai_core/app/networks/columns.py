@@ -13,6 +13,7 @@ from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
+from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, run_key, text_digest
 from xai_core.core.runtime import Track
 from xai_core.data.label_matching import first_name
@@ -104,7 +105,7 @@ def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuesti
     reference = cache.sample(question.reference) if question.reference else None
     with progress.bar(name) as bar:
         for network in missing:
-            bar.progress(0.0, text=f"{network.title}: loading")
+            bar.progress(0.0, text=f"{markdown.escape(network.title)}: loading")
 
             def work(track: Track, network: Network = network) -> Answer:
                 return next(
@@ -136,12 +137,13 @@ def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: boo
     with st.container(horizontal=True, gap="small"):
         for network, answer in answers.items():
             with st.container(border=True, width=COLUMN + 34):
-                st.markdown(f"**{network.title}**")
+                st.markdown(f"**{markdown.escape(network.title)}**")
                 card, size = find_card(network.id), f"{answer.nbytes / 1e6:.0f} MB of weights"
                 if network.group == UNTRAINED:
                     st.caption(f"Untrained: random weights. {size}.")
                 else:
-                    st.caption(f"{card.supervision.capitalize()}. {size}, licence: {card.licence or 'not stated'}.")
+                    licence = card.licence or "not stated"
+                    st.caption(markdown.escape(f"{card.supervision.capitalize()}. {size}, licence: {licence}."))
                 _map(answer, network.title, maps if common_scale else [], chosen, smooth)
                 _predictions(answer, majority)
 
@@ -155,7 +157,7 @@ def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen
     """The map of one network, on one scale with those of `maps` that have the same sign."""
     explanation = answer.explanation
     if not isinstance(explanation, Explanation):
-        st.error(str(explanation))
+        st.error(markdown.escape(str(explanation)))
         return
     same_sign = [other for other in maps if other.signed == explanation.signed] or [explanation]
     scale = rendering.scale_of(*same_sign)
@@ -164,7 +166,7 @@ def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen
     words = f"{scale.words[0].upper()}{scale.words[1:]}"
     height, width = explanation.heatmap.shape
     st.caption(
-        f"{explanation.target} = {explanation.target_value:.3g}. {height} x {width} cells. {words}. "
+        f"{markdown.escape(explanation.target)} = {explanation.target_value:.3g}. {height} x {width} cells. {words}. "
         f"Passes: {explanation.passes}; {rendering.duration(explanation.seconds)}."
     )
     for problem in explanation.health:
@@ -174,7 +176,7 @@ def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen
 def _predictions(answer: Answer, majority: str | None) -> None:
     """The most probable classes of one network; a badge marks a top class other than the majority's."""
     if answer.predictions:
-        lines = [f"{prediction.probability:.1%} {first_name(prediction.name)}" for prediction in answer.predictions]
+        lines = [f"{top.probability:.1%} {markdown.escape(first_name(top.name))}" for top in answer.predictions]
         differs = majority is not None and answer.predictions[0].name != majority
         badge = " :orange-badge[unlike most]" if differs else ""
         st.markdown(f"**{lines[0]}**{badge}  \n" + "  \n".join(lines[1:]))

@@ -21,6 +21,7 @@ from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
+from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadPicture
 from xai_core.core.runtime import Track
@@ -103,8 +104,9 @@ def difference(answers: Answers, chosen: Chosen) -> None:
     display.map_picture(difference_map, chosen, scale, True, alt, 2 * COLUMN)
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
     st.caption(
-        f"Warm: {first} puts more weight there; cool: {second} does. Each map is first divided by its largest magnitude, "
-        f"because their units differ. The scale is symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that "
+        f"Warm: {markdown.escape(first)} puts more weight there; cool: {markdown.escape(second)} does. Each map is first "
+        f"divided by its largest magnitude, because their units differ. "
+        f"The scale is symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that "
         f"both networks saw is shown. Rank correlation of the two maps: {rho:.2f}."
     )
 
@@ -186,7 +188,7 @@ def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:
         try:
             pictures[file.name] = session.decoded(file.getvalue())
         except BadPicture as error:
-            st.warning(f"{file.name}: {error}")
+            st.warning(markdown.escape(f"{file.name}: {error}"))
     return pictures
 
 

@@ -22,6 +22,7 @@ from xai_core.app.shared import cache, display, loaded_models, network_choice, n
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
+from xai_core.core import markdown
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -79,7 +80,8 @@ def matching(model: ExplainableModel, views: Views, settings: PairSettings) -> N
     with st.container(horizontal=True, vertical_alignment="bottom"):
         row, column = _patch_number("Row", rows), _patch_number("Column", columns)
         st.caption(
-            f"The cut {settings.cut} has {rows} x {columns} patches. Click one in view 1, or enter its row and column."
+            f"The cut {markdown.escape(settings.cut)} has {rows} x {columns} patches. Click one in view 1, or "
+            "enter its row and column."
         )
     cell, (first, second) = (row - 1, column - 1), views.images()
     values, truth, words = similarities[cell], None, ""
@@ -220,7 +222,7 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
     if missing and progress.should_start(name, _seconds(missing, method, options), button="Compare networks"):
         with progress.bar(name) as bar:
             for network in missing:
-                bar.progress(0.0, text=f"{network.title}: loading")
+                bar.progress(0.0, text=f"{markdown.escape(network.title)}: loading")
 
                 def work(track: Track, network: Network = network) -> PairExplanation | XaiError:
                     try:
@@ -241,10 +243,10 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
                 continue
             with st.container(border=True, width=2 * TILE + 60):
                 if isinstance(result, XaiError):
-                    st.markdown(f"**{network.title}**")
-                    st.error(str(result))
+                    st.markdown(f"**{markdown.escape(network.title)}**")
+                    st.error(markdown.escape(str(result)))
                 else:
-                    st.markdown(f"**{network.title}**: cosine **{result[0].target_value:.3f}**")
+                    st.markdown(f"**{markdown.escape(network.title)}**: cosine **{result[0].target_value:.3f}**")
                     both_maps(result, views, smooth)
     st.caption(
         "Cosines of different networks cannot be compared directly. Compare where each lies among random pairs of its own "

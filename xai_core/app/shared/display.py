@@ -9,6 +9,7 @@ from PIL import Image
 
 from xai_core.app.shared import session
 from xai_core.app.shared.widgets import Chosen
+from xai_core.core import markdown
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.explanation import rendering
@@ -24,7 +25,7 @@ def errors() -> Iterator[None]:
     try:
         yield
     except XaiError as error:
-        st.error(str(error))
+        st.error(markdown.escape(str(error)))
 
 
 def map_picture(

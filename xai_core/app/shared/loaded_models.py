@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import cachetools
 import streamlit as st
 
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
@@ -75,7 +75,8 @@ def fetch(card: Card, checkpoint: Checkpoint) -> None:
         card,
         checkpoint,
         lambda name, here, total: slot.progress(
-            min(here / max(total, 1e-9), 1.0), text=f"Fetching {name} for {card.title}: {here:,.0f} of {total:,.0f} MB"
+            min(here / max(total, 1e-9), 1.0),
+            text=f"Fetching {markdown.escape(name)} for {markdown.escape(card.title)}: {here:,.0f} of {total:,.0f} MB",
         ),
     )
     slot.empty()

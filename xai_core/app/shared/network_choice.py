@@ -6,6 +6,7 @@ import streamlit as st
 
 from xai_core.app.shared import loaded_models
 from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
 from xai_core.models.card import Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards, find_card
@@ -67,7 +68,7 @@ def choose() -> list[Network]:
     networks = [by_title[title] for title in titles]
     missing = [f"{network.title} ({network.megabytes} MB)" for network in networks if not network.ready]
     if missing:
-        st.caption("To be downloaded first: " + ", ".join(missing))
+        st.caption("To be downloaded first: " + markdown.escape(", ".join(missing)))
     return sorted(networks, key=lambda network: GROUPS.index(network.group))
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 from altair.utils import schemapi
 
 from xai_core.app.shared import page_links
-from xai_core.core import settings
+from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest
 
 # Altair would validate every part of a chart as it is created, which takes most of the time between two results. The tests
@@ -29,5 +29,5 @@ def page(title: str) -> None:
     try:
         settings.check()
     except BadRequest as error:
-        st.error(str(error))
+        st.error(markdown.escape(str(error)))
         st.stop()

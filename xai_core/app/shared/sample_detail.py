@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from xai_core.app.shared import display, explanations, note_form, page_links, progress
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
+from xai_core.core import markdown
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
@@ -35,15 +36,21 @@ def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: Expla
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
     except BadPicture as error:
-        st.error(f"{row['path']}: {error}")
+        st.error(markdown.escape(f"{row['path']}: {error}"))
         return
     right = bool(row["true"] == row["predicted"])
-    st.subheader(f"{row['path']}")
+    st.subheader(markdown.escape(row["path"]))
     top_five = ", ".join(
-        f"{first_name(name)} {share:.1%}" for name, share in zip(row["top5"], row["top5_probability"], strict=True)
+        f"{markdown.escape(first_name(name))} {share:.1%}"
+        for name, share in zip(row["top5"], row["top5_probability"], strict=True)
     )
-    verdict = "correct" if right else f"wrong: it is **{first_name(row['true'])}** ({row['true_probability']:.1%})"
-    st.markdown(f"Predicted **{first_name(row['predicted'])}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
+    verdict = (
+        "correct"
+        if right
+        else f"wrong: it is **{markdown.escape(first_name(row['true']))}** ({row['true_probability']:.1%})"
+    )
+    predicted = markdown.escape(first_name(row["predicted"]))
+    st.markdown(f"Predicted **{predicted}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
     explained(row, chosen, model, origin=page_links.MISSES, source=st.session_state["dataset"])
     neighbours, words = st.columns([1.6, 1])
     with neighbours:
@@ -102,10 +109,10 @@ def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: Expla
             st.image(chosen.picture, alt=f"{row['path']}, the whole picture")
         for heading, request in requests.items():
             with st.container(width=WIDTH):
-                st.markdown(f"**{heading}**")
+                st.markdown(f"**{markdown.escape(heading)}**")
                 result = results.get(request.key)
                 if isinstance(result, XaiError):
-                    st.error(str(result))
+                    st.error(markdown.escape(str(result)))
                 elif result is not None:
                     _map(result, chosen, rendering.scale_of(*(signed if result.signed else maps)))
     if maps:
@@ -127,7 +134,7 @@ def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
     image = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
     st.image(rendering.encoded(image, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
     place = heatmaps.centre_of_mass_words(result.heatmap)
-    st.caption(f"{result.target} = {result.target_value:.3g}. Most evidence for it: {place}.")
+    st.caption(f"{markdown.escape(result.target)} = {result.target_value:.3g}. Most evidence for it: {place}.")
     for problem in result.health:
         st.warning(problem)
 
@@ -160,7 +167,7 @@ def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset) -> None:
             with st.container(width=110):
                 display.thumbnail(dataset, other["path"], f"{other['path']}, correctly predicted as {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
-                st.caption(f"{first_name(other['true'])}, cosine {cosine:.2f}")
+                st.caption(f"{markdown.escape(first_name(other['true']))}, cosine {cosine:.2f}")
 
 
 def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:

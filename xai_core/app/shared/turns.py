@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from xai_core.core import markdown
+
 if TYPE_CHECKING:
     from xai_core.core.runtime import Track
 
@@ -61,7 +63,7 @@ def turn(waiting: Callable[[], object]) -> Iterator[None]:
 
 def in_turn(work: Callable[[Track], Result], bar: DeltaGenerator, title: str) -> Result:
     """Call `work(track)` when no other visitor's work is running. It moves `bar`, and can be cancelled at every batch."""
-    bar.progress(0.0, text=f"{title}: starting")
+    bar.progress(0.0, text=f"{markdown.escape(title)}: starting")
     with turn(lambda: bar.progress(0.0, text=WAITING)):
         return work(lambda batches: _reported(batches, bar, title))
 
@@ -73,7 +75,7 @@ def _reported(batches: Iterable[Any], bar: DeltaGenerator, title: str) -> Iterat
     for done, batch in enumerate(batches):
         seconds = time.perf_counter() - start
         left = f", about {seconds / done * (total - done):.0f} s left" if done else ""
-        bar.progress(done / total, text=f"{title}: {done} of {total} batches, {seconds:.0f} s{left}")
+        bar.progress(done / total, text=f"{markdown.escape(title)}: {done} of {total} batches, {seconds:.0f} s{left}")
         yield batch
 
 

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from xai_core.app.shared import cache, loaded_models, network_outputs, opened_datasets, session
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
-from xai_core.core import runtime
+from xai_core.core import markdown, runtime
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiError
 from xai_core.core.options import Choice, Option, options_of
@@ -58,7 +58,7 @@ def picture(messages: DeltaGenerator) -> Chosen | None:
     )
     complaint = session.complaint()
     if complaint:
-        messages.error(complaint)
+        messages.error(markdown.escape(complaint))
     for parameter in {session.UPLOAD, *SOURCE} - {session.UPLOAD if title == OWN else ""}:
         if title != OF_DATASET or parameter not in SOURCE:
             st.query_params.pop(parameter, None)
@@ -87,15 +87,15 @@ def _linked_source() -> tuple[str, str] | None:
 def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Chosen | None:
     """A dataset's picture; None, with the reason in `messages`, if it is not there."""
     st.query_params.update({DATASET: dataset, SAMPLE: sample})
-    st.caption(f"{sample} of {dataset}")
+    st.caption(markdown.escape(f"{sample} of {dataset}"))
     try:
         opened = opened_datasets.open_named(dataset)
         if sample not in {labelled.name for labelled in opened.samples}:
-            messages.info(f"{dataset} has no picture named {sample}. Choose another picture on the left.")
+            messages.info(markdown.escape(f"{dataset} has no picture named {sample}. Choose another picture on the left."))
             return None
         picture = session.picture(f"picture {opened.content(sample)}", lambda: opened.open(sample))
     except XaiError as error:
-        messages.error(f"{error} Choose another picture on the left.")
+        messages.error(markdown.escape(f"{error} Choose another picture on the left."))
         return None
     return Chosen(picture, PurePosixPath(sample).stem, None, "")
 
@@ -121,8 +121,8 @@ def _uploaded_picture(messages: DeltaGenerator) -> Chosen | None:
     linked, upload = st.query_params.get(session.UPLOAD), session.upload()
     if upload is None:
         messages.info(
-            f"This link was made with an uploaded picture (SHA-256 {linked[:12]}...). Uploads are not stored: "
-            "upload the same file here to see the same explanation."
+            f"This link was made with an uploaded picture (SHA-256 {markdown.escape(linked[:12])}...). Uploads are not "
+            "stored: upload the same file here to see the same explanation."
             if linked
             else "Upload a picture on the left, or choose one of the samples there."
         )
@@ -141,8 +141,8 @@ def model(messages: DeltaGenerator) -> ExplainableModel:
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
         checkpoint = checkpoints[st.selectbox("Weights", list(checkpoints), key=f"{card.id}.weights", **LINK)]
-    st.caption(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}")
-    st.caption(f"Licence of the weights: {card.licence or 'not stated'}.", help=_licence_help(card))
+    st.caption(markdown.escape(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}"))
+    st.caption(f"Licence of the weights: {markdown.escape(card.licence or 'not stated')}.", help=_licence_help(card))
     name, message = f"{card.id} {checkpoint.id}", None
     if not locate.find(checkpoint):
         message = session.failure(name)
@@ -150,22 +150,23 @@ def model(messages: DeltaGenerator) -> ExplainableModel:
         try:
             with messages:
                 loaded_models.fetch(card, checkpoint)
-                with st.spinner(f"Loading {card.title}"):
+                with st.spinner(f"Loading {markdown.escape(card.title)}"):
                     return loaded_models.model(card.id, checkpoint.id)
         except (WeightsUnavailable, BadCard) as error:
             message = str(error)
             session.remember_failure(name, message)
     embedded = next(iter(CARDS.values()))
-    messages.error(f"{message}\n\nThis page uses {embedded.title} instead.")
+    messages.error(f"{markdown.escape(message)}\n\nThis page uses {embedded.title} instead.")
     messages.button("Try again", on_click=session.forget_failures)
     return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
 
 
 def _licence_help(card: Card) -> str:
     """Where the licence of a model's weights comes from, as Markdown."""
-    source = f"The weights come from [their official page]({card.page}). " if card.page else ""
+    source = f"The weights come from {markdown.link('their official page', card.page)}. " if card.page else ""
     stated = "" if card.licence else "The card of this model states no licence: ask whoever published the weights. "
-    return f"{stated}{source}The file NOTICE lists the terms of all weights and pictures. The paper: {card.paper}"
+    notice = "The file NOTICE lists the terms of all weights and pictures."
+    return f"{stated}{source}{notice} The paper: {markdown.escape(card.paper)}"
 
 
 ONE, MARGIN, SIMILAR = "One class", "A and not B", "Similarity"
@@ -253,7 +254,7 @@ def method(model: ExplainableModel) -> Settings:
     order = sorted(METHODS, key=lambda id: METHODS[id].misfit(model) is not None)
     chosen = METHODS[st.selectbox("Method", order, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
     misfit = chosen.misfit(model)
-    st.caption(f":gray[Not for this model: {misfit}]" if misfit else chosen.card["Why"])
+    st.caption(f":gray[Not for this model: {markdown.escape(misfit)}]" if misfit else chosen.card["Why"])
     cut = model.network.cut_name(None)
     with st.expander("Options"):
         if "cut" in chosen.needs:
@@ -295,7 +296,7 @@ def methods(model: ExplainableModel) -> list[str]:
     reasons = [method.misfit(model) for method in METHODS.values() if method.misfit(model)]
     if reasons:
         with st.expander(f"{len(reasons)} methods do not fit this model"):
-            st.caption("\n".join(f"- {reason}" for reason in reasons))
+            st.caption("\n".join(f"- {markdown.escape(reason)}" for reason in reasons))
     return chosen
 
 

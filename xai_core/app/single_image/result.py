@@ -8,10 +8,10 @@ import streamlit as st
 from PIL import Image
 
 from xai_core.app.charts import common
-from xai_core.app.shared import markdown
 from xai_core.app.shared.display import downloads
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.method import Method
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.data.label_matching import first_name
 from xai_core.explanation import export, heatmaps, rendering, wording
@@ -28,9 +28,9 @@ def heading(title: str, ranked: list[Prediction]) -> None:
     """The most probable class, or that the network has no classes."""
     if ranked:
         name = markdown.escape(first_name(ranked[0].name))
-        st.markdown(f"#### {title} says **{name}**, {ranked[0].probability:.0%}")
+        st.markdown(f"#### {markdown.escape(title)} says **{name}**, {ranked[0].probability:.0%}")
     else:
-        st.markdown(f"#### {title} has no classes")
+        st.markdown(f"#### {markdown.escape(title)} has no classes")
 
 
 def predictions(ranked: list[Prediction], target: Target | None, on_pick: Callable[[], None]) -> None:
@@ -66,7 +66,7 @@ def _bars(predictions: tuple[Prediction, ...], explained: int | None, rival: int
 def show(result: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
     """An explanation, or the error that it ended with; nothing if it was not computed."""
     if isinstance(result, XaiError):
-        st.error(str(result))
+        st.error(markdown.escape(str(result)))
     elif result is not None:
         _explanation(result, chosen, method)
 
