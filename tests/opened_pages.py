@@ -1,9 +1,13 @@
 """Pages opened in Streamlit's own test harness, and the words on them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs
 
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Node
 
 from xai_core.app.shared.page_links import FILES
 
@@ -38,3 +42,40 @@ def followed(app: AppTest, label: str) -> AppTest:
 
 def text(app: AppTest) -> str:
     return " ".join(element.value for kind in ("markdown", "caption", "title") for element in app.get(kind))
+
+
+# Fields of Streamlit's messages that it never reads as Markdown; all others are taken for Markdown.
+PLAIN = {"id", "query_param_key", "query_string", "alt", "spec", "url", "page", "page_script_hash", "form_id", "key", "name"}
+PLAIN_OF = {  # of single kinds of elements
+    ("Selectbox", "options"), ("Selectbox", "raw_value"), ("Selectbox", "set_value"), ("MultiSelect", "options"),
+    ("MultiSelect", "raw_values"), ("MultiSelect", "set_values"), ("MultiSelect", "default"), ("TextInput", "default"),
+    ("TextInput", "value"), ("TextArea", "default"), ("TextArea", "value"), ("Text", "body"), ("Html", "body"),
+    ("Code", "code_text"), ("Dataframe", "columns"),
+}  # fmt: skip
+
+
+def markdown_sources(app: AppTest) -> list[tuple[str, str, str]]:
+    """(element, field, text) of everything on the page that Streamlit may read as Markdown: texts, labels, tooltips, ..."""
+    return [
+        source
+        for node in _nodes(app._tree)
+        if isinstance(getattr(node, "proto", None), Message)
+        for source in _strings(node.proto)
+    ]
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for child in getattr(node, "children", {}).values():
+        yield from _nodes(child)
+
+
+def _strings(message: Message) -> Iterator[tuple[str, str, str]]:
+    kind = message.DESCRIPTOR.name
+    for field, value in message.ListFields():
+        values = value if field.is_repeated else [value]
+        if field.type == FieldDescriptor.TYPE_MESSAGE:
+            for part in values:
+                yield from _strings(part) if isinstance(part, Message) else ()
+        elif field.type == FieldDescriptor.TYPE_STRING and field.name not in PLAIN and (kind, field.name) not in PLAIN_OF:
+            yield from ((kind, field.name, text) for text in values)

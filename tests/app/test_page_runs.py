@@ -164,7 +164,7 @@ def test_pictures_left_out_are_listed(root):
         root / "two", load=small_runs.small_model,
     )  # fmt: skip
     app = a_run(run="made/two")
-    assert not app.warning and "1 picture left out" in {one.label for one in app.expander} and "`b.png`" in text(app)
+    assert not app.warning and "1 picture left out" in {one.label for one in app.expander} and "- b.png: " in text(app)
 
 
 def test_without_any_run_it_says_how_to_make_one(tmp_path, monkeypatch):

@@ -33,7 +33,8 @@ def show(dataset: Dataset) -> None:
         "Import notes (CSV or JSON); they are added to the notes stored here", type=["csv", "json"], key="notes",
         on_change=_import, args=(dataset,),
     )  # fmt: skip
-    st.caption(f"Stored in `{notes.place(dataset).name}` on the server, for all visitors. Export notes to keep a copy.")
+    file = markdown.escape(notes.place(dataset).name)
+    st.caption(f"Stored in {file} on the server, for all visitors. Export notes to keep a copy.")
 
 
 def _import(dataset: Dataset) -> None:

@@ -293,7 +293,7 @@ def methods(model: ExplainableModel) -> list[str]:
     chosen = st.multiselect(
         "Methods", fitting, [id for id in DEFAULT_METHODS if id in fitting], format_func=method_title, key="methods", **LINK
     )
-    reasons = [method.misfit(model) for method in METHODS.values() if method.misfit(model)]
+    reasons = [misfit for method in METHODS.values() if (misfit := method.misfit(model))]
     if reasons:
         with st.expander(f"{len(reasons)} methods do not fit this model"):
             st.caption("\n".join(f"- {markdown.escape(reason)}" for reason in reasons))

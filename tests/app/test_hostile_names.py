@@ -1,0 +1,115 @@
+"""Names of files, classes, tags, notes, models, runs and samples that are Markdown or HTML stand on every page as text."""
+
+import pytest
+import torch
+import torchvision
+from opened_pages import markdown_sources, opened
+from PIL import Image
+from small_recordings import recorded
+
+from xai_core.app.metrics import run_tab
+from xai_core.app.misclassifications import predictions
+from xai_core.data.datasets import open_dataset
+from xai_core.evaluation import runner
+from xai_core.review import notes
+
+NAME = (
+    "![leak](http://leak.test/a.png) [leak](http://leak.test) :material/bolt: :streamlit: :red[leak] $leak$ `leak` *leak* "
+    "<script>leak()</script> www.leak.test"
+)
+FILE = "![leak](www.leak.test) :streamlit: :red[leak] $leak$ `leak` <script>leak()"  # without the stroke, which folders part
+# What stands in the text where a name was not escaped.
+RAW = (
+    "![leak", "[leak](", ":material/bolt", ":streamlit", ":red[leak", "$leak$", "`leak`", "*leak*", "<script>", "://leak",
+    "www.leak",
+)  # fmt: skip
+CLASSES = (NAME, f"second {NAME}", f"third {NAME}")
+TITLE = f"{NAME} (hostile)"
+DATA = f"{FILE}.csv"
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model, a dataset, a run of measurements and a recorded training in which everything has such a name."""
+    root = tmp_path_factory.mktemp("hostile")
+    weights, data = root / "weights", root / "data"
+    weights.mkdir()
+    (data / "runs").mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18(num_classes=len(CLASSES)).state_dict(), weights / "hostile.pth")
+    card = {"family": "resnet", "architecture": "resnet18", "file": "hostile.pth"}
+    card |= dict.fromkeys(("title", "supervision", "trained_on", "licence", "remark"), NAME)
+    lines = [f"{key} = {quoted(value)}" for key, value in card.items()]
+    (weights / "hostile.toml").write_text("\n".join([*lines, f"classes = [{', '.join(map(quoted, CLASSES))}]"]))
+    (weights / "broken.toml").write_text(f"{quoted(NAME)} = 1\nfamily = 'resnet'\narchitecture = 'x'\nfile = 'x.pth'\n")
+    rows = ["path,label"]
+    for number in range(6):
+        name = f"{number} {FILE}.png"
+        Image.new("RGB", (60, 50), (40 * number, 90, 255 - 40 * number)).save(data / name)
+        rows.append(f"{name},{CLASSES[number % 3]}")
+    (data / "broken.png").write_bytes(b"no picture")
+    (data / DATA).write_text("\n".join([*rows, f"broken.png,{NAME}", f"0 {FILE}.jpg,no {NAME}"]))
+    recorded(data / "runs" / f"{FILE}.parquet", samples=12, epochs=3, classes=(NAME, f"second {NAME}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XAI_WEIGHTS", str(weights))
+        runner.evaluate(
+            ["hostile"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness"), data / DATA, root / "run" / FILE,
+            target="label",
+        )  # fmt: skip
+    return root
+
+
+@pytest.fixture(autouse=True)
+def hostile(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_WEIGHTS", str(made / "weights"))
+    monkeypatch.setenv("XAI_DATA", str(made / "data"))
+    monkeypatch.setenv("XAI_RUNS", str(made / "run"))
+    monkeypatch.setenv("XAI_NOTES", str(tmp_path))
+    monkeypatch.setattr(predictions, "folder", lambda: made / "predictions")
+    dataset = open_dataset(made / "data" / DATA)
+    for sample in dataset.samples:
+        notes.put(dataset, sample.name, notes.note([NAME[:60], "![leak](w)"], NAME))
+
+
+PICTURE = {"picture": "A picture of a dataset", "picture.dataset": DATA, "picture.sample": f"0 {FILE}.png", "model": TITLE}
+NETWORKS = {"networks": [TITLE, f"{TITLE}, untrained"]}
+VIEWS = ("Confusion", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
+SINGLE, COMPARED, METRICS = "pages/1_Single_image.py", "pages/3_Model_comparison.py", "pages/4_Faithfulness_metrics.py"
+PAGES = [
+    (None, {}),
+    (SINGLE, PICTURE),
+    (SINGLE, PICTURE | {"ask": "A and not B"}),
+    (SINGLE, PICTURE | {"picture.sample": NAME}),
+    (SINGLE, PICTURE | {"picture.dataset": NAME}),
+    (SINGLE, {"picture": "Your own picture", "upload": NAME[:12]}),
+    *(("pages/2_Method_comparison.py", PICTURE | {"more": more}) for more in ("Agreement", "Layers", "Download")),
+    *((COMPARED, PICTURE | NETWORKS | {"more": more}) for more in ("Agreement", "Difference", "Many pictures", "Download")),
+    (METRICS, PICTURE),
+    (METRICS, PICTURE | {"evidence": "In a mosaic"}),
+    *((METRICS, {"view": "A run", "look": look}) for look in run_tab.SECTIONS),
+    *(("pages/5_Pairs.py", PICTURE | {"more": more}) for more in ("Networks", "Metrics")),
+    *(("pages/6_Misclassifications.py", {"dataset": DATA, "model": TITLE, "view": view}) for view in VIEWS),
+    ("pages/7_Training_evolution.py", {}),
+    ("pages/7_Training_evolution.py", {"more": "Table", "pictures": DATA}),
+    ("pages/8_Report.py", {"models": TITLE}),
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "query"), PAGES, ids=[f"{page} {query.get('more') or query.get('view', '')}" for page, query in PAGES]
+)
+def test_no_page_reads_a_name_as_markdown(page, query):
+    app = opened(page, **query)
+    sources = markdown_sources(app)
+    unescaped = [
+        (kind, field, text[max(0, text.index(raw) - 40) : text.index(raw) + 20])
+        for kind, field, text in sources
+        for raw in RAW
+        if raw in text
+    ]
+    assert unescaped == []
+    assert page is None or any("leak" in text for *_, text in sources) or query.get("view") == "Calibration"
