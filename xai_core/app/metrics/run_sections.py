@@ -390,8 +390,8 @@ def groups(opened: OpenedRun) -> None:
         return
     differences = summary.between_groups(opened.table, group_of, metric, methods)
     first, second = kinds[:2]
-    groups = f"**{markdown.escape(first)} minus {markdown.escape(second.lower())}**"
-    st.markdown(f"{groups}: {significance.result_in_words(differences)}")
+    heading = f"**{markdown.escape(first)} minus {markdown.escape(second.lower())}**"
+    st.markdown(f"{heading}: {significance.result_in_words(differences)}")
     with st.expander("Method by method"):
         table = pairs_table(differences, opened).drop(columns="worse").rename(columns={"better": "method"})
         st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods)), hide_index=True)
