@@ -34,8 +34,24 @@ display.downloads(
         "PDF": ("report.pdf", "application/pdf", lambda: report.to_pdf(text)),
     }
 )
+# On a narrow screen a row of the wide table becomes a block, with the name of its column before each cell.
+heads = "".join(
+    f"table:has(th:nth-child(3)) td:nth-child({place}):not(:empty)::before {{ content: '{name}: '; font-weight: 600; }}"
+    for place, name in enumerate(report.COLUMNS, 1)
+)
 st.html(
-    "<style>[data-testid='stMarkdownContainer'] { overflow-x: auto; overflow-wrap: anywhere; }</style>"
-)  # narrow screens
-with st.container(border=True):
+    f"""<style>
+    .st-key-report table {{ width: 100%; }}
+    .st-key-report td {{ overflow-wrap: anywhere; }}
+    .st-key-report td:first-child {{ overflow-wrap: normal; }}
+    @media (max-width: 768px) {{ .st-key-report {{
+        table:has(th:nth-child(3)) thead {{ display: none; }}
+        table:has(th:nth-child(3)) :is(tbody, tr, td) {{ display: block; }}
+        table:has(th:nth-child(3)) td {{ border: none; padding: 0.1rem 0.5rem; }}
+        table:has(th:nth-child(3)) tr {{ border-bottom: 1px solid; padding: 0.5rem 0; }}
+        {heads}
+    }} }}
+    </style>"""
+)
+with st.container(border=True, key="report"):
     st.markdown(text.split("\n", 1)[1])  # without its title, which the page has already

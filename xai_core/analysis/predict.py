@@ -92,7 +92,7 @@ def classify(
     another suffix and where another process is writing the same file; files that cannot be read are listed and skipped.
     """
     if not model.has_classifier:
-        raise NoClassifier(f"{model.title} has no classifier: it cannot be asked which class a picture is of.")
+        raise NoClassifier(f"{model.title} has no classifier: it cannot predict classes.")
     if out.suffix not in (".parquet", ".csv"):
         raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
     matching = matching or match_classes(dataset.classes, model)

@@ -63,6 +63,7 @@ READING = (
     "evidence is called spread; if no part holds clearly more than the others, no place is named. Maps whose signs cancel "
     "within small blocks are called mixed, as noise is. The words describe the map; they do not prove that the map is right."
 )
+COLUMNS = ("Method", "Family", "Map", "Why", "Passes", "Can tell", "Cannot tell")  # of the table of methods
 PASSES = "Passes: the number of forward and backward passes for one picture, with the method's default options."
 HOHMAN = (
     "Each method answers the questions Why, Who, What, How, When and Where of Hohman et al. 2018 (arXiv:1801.06889), and "
@@ -111,8 +112,7 @@ def own_card(card: Card) -> str:
 
 def comparison(methods: Sequence[Method]) -> str:
     """One table: what each method answers, what it costs, what it can and cannot tell."""
-    head = "| Method | Family | Map | Why | Passes | Can tell | Cannot tell |"
-    lines = [head, "|" + "---|" * 7]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     for method in methods:
         can, cannot = CAN[method.family]
         passes = "{} + {}".format(*method.usual_cost)

@@ -75,7 +75,7 @@ EXAMPLES = {
         "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
         "b": "tabby, tabby cat (281)",
     }),
-    "Which parts of the coffee matter? Cover them one by one": (SINGLE, {
+    "Which parts of the coffee matter? Cover them and see.": (SINGLE, {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),

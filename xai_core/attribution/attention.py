@@ -201,7 +201,9 @@ def _on_patches(question: Question, images: Tensor, rows: Tensor) -> Tensor:
     """(n, queries, N) -> (n, h, w): the rows that the features are read from, over the patches."""
     readout = question.model.network.attention.readout
     if readout is None:
-        raise BadRequest(f"The attention of {question.model.title} has no rows that its features are read from.")
+        raise BadRequest(
+            f"{question.model.title} reads its features from no row of its attention, so this method cannot be used."
+        )
     return _on_grid(question, images, readout(rows))
 
 

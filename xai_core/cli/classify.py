@@ -11,7 +11,7 @@ from xai_core.cli.arguments import Commands
 def add_to(commands: Commands) -> None:
     """Add the command `classify`."""
     command = commands.add_parser(
-        "classify", help="write a model's predictions for a whole dataset; called again, it goes on where it was stopped"
+        "classify", help="write a model's predictions for a whole dataset; run it again to continue where it stopped"
     )
     command.add_argument("data", metavar="DATA", help="a labelled folder, a ZIP of one, or a CSV or Parquet (path, label)")
     command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 def add_to(commands: Commands) -> None:
     """Add the command `compare`."""
-    command = commands.add_parser("compare", help="many methods on one picture: sheet PNG, raw NPZ and JSON")
-    command.add_argument("--methods", default="all", help="ids with commas between, or all (default)")
+    command = commands.add_parser("compare", help="compare methods on one picture: sheet PNG, raw NPZ and JSON")
+    command.add_argument("--methods", default="all", help="comma-separated ids, or all (default)")
     command.add_argument(
-        "--sanity", action="store_true", help="also: does each map change with the weights and with the class?"
+        "--sanity", action="store_true", help="also check whether each map changes with the weights and with the class"
     )
     arguments.add_query(command)
     command.set_defaults(run=_compare)
@@ -52,7 +52,7 @@ def _compare(args: argparse.Namespace) -> None:
         arguments.say(f"{name:<30}{cost}")
     maps = {name: result for name, result in results.items() if isinstance(result, Explanation)}
     if not maps:
-        raise BadRequest("None of these methods gave a map.")
+        raise BadRequest("No map could be computed with any of these methods.")
     scores = sanity_check.quick_deletion(active, list(maps.values()))
     checks: dict[str, dict[str, Any]] = {name: {"quick_deletion": score} for name, score in zip(maps, scores, strict=True)}
     if args.sanity:

@@ -1,4 +1,4 @@
-"""`xai-core compare-models`: several networks on one picture, or on a folder of them."""
+"""`xai-core compare-models`: compare networks on one picture, or on a folder of pictures."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def add_to(commands: Commands) -> None:
     """Add the command `compare-models`."""
-    command = commands.add_parser("compare-models", help="several networks on one picture, or on a folder of them")
+    command = commands.add_parser("compare-models", help="compare networks on one picture, or on a folder of pictures")
     command.add_argument("image", metavar="IMAGE", help="a picture, a folder of pictures, or one of the samples")
-    command.add_argument("--models", required=True, help="ids with commas between; id/random is an untrained twin")
+    command.add_argument("--models", required=True, help="comma-separated ids; id/random is an untrained twin")
     command.add_argument("--method", default="grad_cam", help="id of a method, see: methods")
     command.add_argument("--target", help="a class, found by its name in each network (default: each one's own top class)")
-    command.add_argument("--reference", help="a picture: explain the similarity to it, with classes or without")
+    command.add_argument("--reference", help="explain the similarity to this picture; needs no classes")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     command.set_defaults(run=_compare)
 
@@ -63,7 +63,7 @@ def _on_picture(args: argparse.Namespace, models: list[str], reference: Image.Im
             "explanation": result.settings() if isinstance(result, Explanation) else str(result),
         }
     if not maps:
-        raise BadRequest("None of these networks gave a map.")
+        raise BadRequest("No map could be computed with any of these networks.")
     matrix = agreement.agreement(list(maps.values()))
     for name, line in zip(maps, matrix, strict=True):
         print(f"{name:<34}" + " ".join(f"{value:6.2f}" for value in line) + "   rank correlation")

@@ -26,17 +26,17 @@ def add_to(commands: Commands) -> None:
     """Add the command `evaluate`."""
     command = commands.add_parser(
         "evaluate",
-        help="measure methods on many pictures; called again, it goes on where it was stopped",
-        epilog="Ctrl+C stops it; the same command goes on.",
+        help="measure methods on many pictures; run it again to continue where it stopped",
+        epilog="Ctrl+C stops it; run the same command again to continue.",
     )
     command.add_argument(
         "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP or table of them, or samples"
     )
-    command.add_argument("--models", default="efficientnet_lite0", help="ids with commas between; id/random is untrained")
-    command.add_argument("--methods", default=QUICK, help="ids with commas between, 'quick' (default) or 'all'")
+    command.add_argument("--models", default="efficientnet_lite0", help="comma-separated ids; id/random is untrained")
+    command.add_argument("--methods", default=QUICK, help="comma-separated ids, 'quick' (default) or 'all'")
     command.add_argument(
         "--metrics",
-        help="ids with commas between, 'quick' (default), variants as deletion@blur+steps=32; --mosaics brings localisation",
+        help="comma-separated ids, 'quick' (default), variants as deletion@blur+steps=32; --mosaics brings localisation",
     )
     command.add_argument("--images", type=int, metavar="N", help="how many pictures, drawn by the seed (default: all)")
     command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
@@ -49,7 +49,7 @@ def add_to(commands: Commands) -> None:
         help="instead of pictures, N mosaics of four pictures of different labels, drawn by the seed: the box is known",
     )
     arguments.add_precision(command)
-    command.add_argument("--budget", type=float, metavar="SECONDS", help="time after which no further picture is begun")
+    command.add_argument("--budget", type=float, metavar="SECONDS", help="start no further picture after this time")
     command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
     command.add_argument("--dry-run", action="store_true", help="only print how many passes it takes, and how long")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder, or that of a run to resume")
@@ -75,7 +75,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise BadRequest("Stopped. What was measured is stored; the same command goes on.") from None
+        raise BadRequest("Stopped. What was measured is stored; run the same command again to continue.") from None
     if isinstance(result, EvaluationRun):
         _summarise(result)
     else:

@@ -24,13 +24,15 @@ def add_to(commands: Commands) -> None:
     """Add the command `measure`."""
     command = commands.add_parser("measure", help="measure the maps of some methods on one picture, beside controls")
     arguments.add_query(command, out_required=False)
-    command.add_argument("--method", default="grad_cam", help="ids with commas between, see: methods")
-    command.add_argument("--metric", default="quick", help="ids with commas between, or a preset: quick, published, all")
+    command.add_argument("--method", default="grad_cam", help="comma-separated ids, see: methods")
+    command.add_argument("--metric", default="quick", help="comma-separated ids, or a preset: quick, published, all")
     command.add_argument(
         "--option", action="append", default=[], metavar="METRIC.NAME=VALUE", help="an option of a metric: deletion.steps=32"
     )
     command.add_argument("--box", help="left,top,right,bottom in the picture's pixels, for metrics of localisation")
-    command.add_argument("--self-test", action="store_true", help="also: can each metric be trusted on this picture?")
+    command.add_argument(
+        "--self-test", action="store_true", help="also test whether each metric can be trusted on this picture"
+    )
     command.set_defaults(run=_measure)
 
 
@@ -59,7 +61,7 @@ def _measure(args: argparse.Namespace) -> None:
         else:
             print(f"{name:<30}failed: {result}")
     if not maps:
-        raise BadRequest("None of these methods gave a map.")
+        raise BadRequest("No map could be computed with any of these methods.")
     rows = []
     for row in measure_all(
         query.model, query.picture, maps, metrics, target=question.target, box=box, precision=query.precision,

@@ -16,11 +16,13 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
     command.add_argument("--images", type=int, default=100, metavar="N", help="how many of them, drawn by the seed")
     command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
-    command.add_argument("--methods", default="all", help="ids with commas between, or all sixteen of the paper (default)")
-    command.add_argument("--metrics", default="all", help="of SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS, with commas between")
+    command.add_argument("--methods", default="all", help="comma-separated ids, or all sixteen of the paper (default)")
+    command.add_argument("--metrics", default="all", help="comma-separated, from SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS")
     command.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")
     command.add_argument(
-        "--pixel-space", action="store_true", help="work in [0, 1], not behind the normalisation as published"
+        "--pixel-space",
+        action="store_true",
+        help="compute on pixel values in [0, 1] instead of normalised ones, as the paper does",
     )
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md is written beside it")
     command.set_defaults(run=_benchmark)

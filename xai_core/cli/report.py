@@ -10,9 +10,9 @@ from xai_core.models.zoo.catalog import find_card
 
 def add_to(commands: Commands) -> None:
     """Add the command `report`."""
-    command = commands.add_parser("report", help="which model, which data, which explanations: one document")
-    command.add_argument("--models", default="efficientnet_lite0", help="ids with commas between")
-    command.add_argument("--methods", default="all", help="ids with commas between, or all (default)")
+    command = commands.add_parser("report", help="write a report on models and methods, as Markdown or PDF")
+    command.add_argument("--models", default="efficientnet_lite0", help="comma-separated ids")
+    command.add_argument("--methods", default="all", help="comma-separated ids, or all (default)")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="report.md or report.pdf")
     command.set_defaults(run=_report)
 

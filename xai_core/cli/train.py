@@ -13,23 +13,33 @@ from xai_core.training.plans import PLANS
 def add_to(commands: Commands) -> None:
     """Add the command `train`."""
     command = commands.add_parser(
-        "train", help="train a small network on labelled pictures; called again, it goes on where it was stopped"
+        "train", help="train a small network on labelled pictures; run it again to continue where it stopped"
     )
     command.add_argument("plan", metavar="PLAN", help=f"one of {', '.join(PLANS)}")
     command.add_argument(
         "--train", type=Path, required=True, metavar="DATA", help="a folder with one subfolder for each class, or a ZIP"
     )
     command.add_argument(
-        "--test", type=Path, required=True, metavar="DATA", help="pictures of the same classes; they are only recorded"
+        "--test",
+        type=Path,
+        required=True,
+        metavar="DATA",
+        help="held-out pictures of the same classes: predicted and recorded, not trained on",
     )
-    command.add_argument("--out", type=Path, metavar="DIR", help="for weights and card (default: weights/)")
-    command.add_argument("--runs", type=Path, metavar="DIR", help="for the record of the training (default: data/runs/)")
-    command.add_argument("--state", type=Path, metavar="DIR", help="for resuming (default: out/training/PLAN)")
-    command.add_argument("--cache", type=Path, metavar="DIR", help="for decoded pictures (default: the temporary folder)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="folder for weights and card (default: weights/)")
+    command.add_argument(
+        "--runs", type=Path, metavar="DIR", help="folder for the record of the training (default: data/runs/)"
+    )
+    command.add_argument(
+        "--state", type=Path, metavar="DIR", help="folder with the state for resuming (default: out/training/PLAN)"
+    )
+    command.add_argument(
+        "--cache", type=Path, metavar="DIR", help="folder for decoded pictures (default: the temporary folder)"
+    )
     command.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
     command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
     command.add_argument(
-        "--finish", action="store_true", help="train no further epoch: write the best network of those there are"
+        "--finish", action="store_true", help="train no further: write the best network of the epochs so far"
     )
     command.set_defaults(run=_train)
 

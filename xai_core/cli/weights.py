@@ -18,7 +18,7 @@ def add_to(commands: Commands) -> None:
     """Add the command `weights`, which has commands of its own."""
     group = commands.add_parser("weights", help="list, fetch, verify and import the files of models")
     actions = group.add_subparsers(required=True, metavar="COMMAND")
-    actions.add_parser("list", help="every file, and where it is").set_defaults(run=_list)
+    actions.add_parser("list", help="list every file and where it is").set_defaults(run=_list)
     for name, run, help in (
         ("fetch", _fetch, "download a model's weights"),
         ("verify", _verify, "check what is here: checksums, and that each file fits its network exactly"),

@@ -80,7 +80,7 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
     mapping = {str(label): wanted for label, wanted in (mapping or {}).items()}
     strange = sorted(set(mapping) - set(labels))
     if strange:
-        raise BadRequest(f"The mapping speaks of labels that the dataset does not have: {', '.join(strange[:5])}.")
+        raise BadRequest(f"The mapping names labels that are not in the dataset: {', '.join(strange[:5])}.")
     index: dict[str, int] = {}
     how: dict[str, str] = {}
     unmatched: dict[str, str] = {}

@@ -95,14 +95,14 @@ def sensible_ranges(heatmap: Floats, signed: bool) -> list[str]:
 def health(heatmap: Floats) -> list[str]:
     """Sentences on what is wrong with a map; an empty list for a healthy one."""
     if not np.isfinite(heatmap).all():
-        return ["The map holds values that are not numbers: the computation failed, and the map must not be read."]
+        return ["The map contains values that are not numbers: the computation failed. Do not use this map."]
     if not heatmap.any():
         return [
-            "The map is zero everywhere: no evidence was found. Behind the last block of a transformer no gradient "
-            "reaches the patches, and a CAM is empty where all evidence is negative; try another cut."
+            "The map is zero everywhere: no evidence was found. A CAM is empty where all evidence is negative, and behind "
+            "the last block of a transformer, where no gradient reaches the patches. Try another target layer."
         ]
     if np.ptp(heatmap) <= FLAT * np.abs(heatmap).max():
-        return ["The map is the same everywhere: it prefers no place."]
+        return ["The map is the same everywhere: no place stands out."]
     checks = (_border, _concentration, _saturation)
     return [sentence for check in checks if (sentence := check(heatmap))]
 

@@ -39,7 +39,7 @@ def import_own(card: Path) -> str:
     if isinstance(own, BadCard):
         raise own
     if own.base:
-        raise BadRequest(f"A linear probe is not taken in here: train it with `{settings.PROGRAM} probe`.")
+        raise BadRequest(f"A linear probe cannot be imported: train it with `{settings.PROGRAM} probe`.")
     (checkpoint,) = own.checkpoints
     files = [path for path in sorted(card.parent.iterdir()) if path != card]
     source = card.parent / checkpoint.files[0].name
@@ -47,7 +47,7 @@ def import_own(card: Path) -> str:
         raise BadRequest(f"{card.name} names the file {source.name}, which did not come with it.")
     taken = [path.name for path in (*files, card) if (settings.weights_folder() / path.name).exists()]
     if taken or own.id in cards():
-        raise BadRequest(f"{', '.join(taken) or own.id} is already there; take another name.")
+        raise BadRequest(f"{', '.join(taken) or own.id} already exists: choose another name.")
     loading.filled(own, checkpoint, [source])
     for path in (*files, card):  # the card last: with it the model is listed
         _copy(path, settings.weights_folder() / path.name)

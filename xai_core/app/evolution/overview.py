@@ -62,7 +62,7 @@ def choose() -> ChosenRuns | None:
     other = None
     rest = [NONE, *(title for title in offered if title != name)]
     if len(rest) > 1:
-        second = st.selectbox("Second run", rest, key="second", help="Its curves are dashed.", **LINK)
+        second = st.selectbox("Second run", rest, key="second", help="Its curves are drawn as dashed lines.", **LINK)
         if second != NONE:
             other = _opened(offered[second].name, readers.read_file(offered[second]))
     if file is not None and st.toggle("Live", key="live", help="Reads the file again when it has changed.", **LINK):
@@ -110,7 +110,7 @@ def facts(view: EvolutionView) -> None:
     table = view.table
     columns = st.columns(4)
     right = float((view.run.last == view.run.true).mean())
-    columns[0].metric("Samples shown", f"{len(table):,}", help=f"of {len(view.whole.samples):,}")
+    columns[0].metric("Samples shown", f"{len(table):,}", help=f"Of {len(view.whole.samples):,} samples in the run.")
     columns[1].metric(f"Right at epoch {view.run.epochs[-1]}", f"{right:.1%}")
     columns[2].metric("Changes per sample", f"{table['changes'].mean():.2f}", help="Mean number of changed predictions.")
     never = float((table["misclassification"] == 1).mean())

@@ -38,9 +38,9 @@ def sample(view: EvolutionView, index: int) -> None:
         true, last = run.classes[run.true[index]], run.classes[run.last[index]]
         st.markdown(
             f"**{markdown.escape(name)}**: {markdown.escape(true)}, predicted as **{markdown.escape(last)}** at the end "
-            f"({'right' if true == last else 'wrong'}). The "
-            f"prediction changed {row['changes']} times, among {row['distinct']} of {len(run.classes)} classes, and was "
-            f"wrong in {row['misclassification']:.0%} of {row['epochs']} epochs."
+            f"({'right' if true == last else 'wrong'}). Over {row['epochs']} epochs the prediction changed {row['changes']} "
+            f"times, named {row['distinct']} of {len(run.classes)} classes, and was wrong in {row['misclassification']:.0%} "
+            "of the epochs."
         )
         words = _path_in_words(run, index)
         st.altair_chart(

@@ -40,7 +40,7 @@ SAMPLES = (
 MEASURES_HELP = (
     "Frequency of changes: the share of epochs in which the prediction differs from that of the epoch before. Variability: "
     "the number of different classes predicted. Misclassification rate: the share of epochs in which the prediction is "
-    "wrong. All over the chosen epochs."
+    "wrong. All are counted over the chosen epochs."
 )
 
 

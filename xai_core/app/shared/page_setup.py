@@ -11,8 +11,15 @@ from xai_core.core.errors import BadRequest
 # validate the charts, and Streamlit validates each whole chart.
 schemapi.disable_debug_mode()
 
-# Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways.
-WIDE_CHARTS = '<style>[data-testid="stVegaLiteChart"] { overflow: auto hidden; }</style>'
+# Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. On a narrow screen the
+# controls are hidden behind a button that has only an arrow; with this style it has words.
+STYLE = """<style>
+[data-testid="stVegaLiteChart"] { overflow: auto hidden; }
+@media (max-width: 768px) {
+    [data-testid="stExpandSidebarButton"] { width: auto; padding: 0 0.5rem; }
+    [data-testid="stExpandSidebarButton"]::after { content: "Pages and settings"; font-size: 0.9rem; margin-left: 0.3rem; }
+}
+</style>"""
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
@@ -23,7 +30,7 @@ def page(title: str) -> None:
     """
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.follow()
-    st.html(WIDE_CHARTS)
+    st.html(STYLE)
     st.html(page_links.TIDY_HISTORY, unsafe_allow_javascript=True)
     page_links.back_link()
     try:

@@ -110,7 +110,7 @@ def _take_upload() -> None:
     try:
         session.decoded(data)
     except BadPicture as error:
-        session.complain(f"{file.name}: {error} Choose another file; the picture from before is still shown.")
+        session.complain(f"{file.name}: {error} The previous picture is still shown. Choose another file.")
         return
     differs = linked is not None and session.upload() is None and linked != digest
     session.keep_upload(digest, data, not_the_linked=differs)
@@ -206,7 +206,7 @@ def question(
     choices: list[int | str] = [*named, *order]
     choice = st.selectbox("Class", choices, format_func=label, key="class", help=BY_NAME, **LINK)
     index = named[choice] if isinstance(choice, str) else choice
-    if st.toggle("Explain its probability instead of its logit", key="probability", help=PROBABILITY, **LINK):
+    if st.toggle("Explain the probability instead of the score", key="probability", help=PROBABILITY, **LINK):
         return ClassProbability((index,))
     return ClassLogit((index,))
 
@@ -228,14 +228,14 @@ def pick_bar() -> None:
 
 
 ASK_HELP = (
-    "One class: what speaks for this class. A and not B: what decides between two classes, as the difference of their "
-    "logits. Similarity: what makes this picture similar to another one, as the cosine of their embeddings; this needs no "
-    "classes."
+    "One class: what supports this class. A and not B: what decides between two classes (the difference of their scores, "
+    "called logits). Similarity: what makes this picture similar to another one (the cosine of their embeddings); this "
+    "needs no classes."
 )
 BY_NAME = "All classes of the model, the most probable first. Type a name or a number to search, or click a bar."
 PROBABILITY = (
-    "The logit is the score of the class itself. The probability also falls when the score of another class rises, and it "
-    "hardly changes when the model is certain."
+    "The score (logit) belongs to this class alone. The probability also falls when the score of another class rises, and "
+    "it hardly changes when the model is certain."
 )
 
 
@@ -268,9 +268,8 @@ def method(model: ExplainableModel) -> Settings:
             seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help="The same seed gives the same map.", **LINK)
         precision = "exact"
         if chosen.offers_fast(model, cut):
-            precision = st.segmented_control(
-                "Precision", runtime.PRECISIONS, default="exact", required=True, key="precision", help=PRECISION, **LINK
-            )
+            # Not a segmented control: in a closed expander, its buttons have no name.
+            precision = st.radio("Precision", runtime.PRECISIONS, horizontal=True, key="precision", help=PRECISION, **LINK)
     return Settings(chosen, cut, options, precision, seed)
 
 
@@ -279,8 +278,8 @@ CUT = (
     "grids and whole objects."
 )
 PRECISION = (
-    "Fast computes in 16 bits. It is offered for methods whose fast map has a rank correlation of at least 0.98 with the "
-    "exact one."
+    "Exact computes with 32 bits. Fast computes with 16 bits, which is quicker on a graphics card. It is offered only where "
+    "its map is nearly the same: a rank correlation of at least 0.98 with the exact one."
 )
 
 

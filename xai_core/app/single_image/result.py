@@ -152,7 +152,7 @@ def _display_controls(explanation: Explanation) -> Display:
     )
     custom, clip = None, None
     with st.expander("More display settings"):
-        size = st.segmented_control("Size", SIZES, default="Medium", required=True, key="size", **LINK)
+        size = st.radio("Size", SIZES, index=1, horizontal=True, key="size", **LINK)
         palette = st.selectbox("Palette", rendering.PALETTES[kind], key=f"palette-{kind}", **LINK)
         fine = max(explanation.heatmap.shape) > 64
         clip = st.slider(

@@ -174,7 +174,7 @@ def cam(question: Question, images: Tensor) -> Tensor:
     """
     network = question.model.network
     if question.cut != network.cuts[-1]:
-        raise BadRequest(f"CAM looks behind the last stage only; choose the cut '{network.cuts[-1]}'.")
+        raise BadRequest(f"CAM can only be computed behind the last stage: choose the cut '{network.cuts[-1]}'.")
     at = question.at_cut(images)
     return at.gradient.sum((2, 3), keepdim=True) * at.activations  # behind a mean over positions, g_k is w_k / (h w)
 

@@ -122,7 +122,8 @@ def _receive(url: str, part: BinaryIO, megabytes: float, progress: Progress) -> 
             progress(here / 1e6, (total or megabytes * 1e6) / 1e6)
     if total not in (None, here):
         raise NotFetched(
-            f"came only in part ({here / 1e6:.1f} of {total / 1e6:.1f} MB); it is kept, and the next try goes on from there"
+            f"was downloaded only in part ({here / 1e6:.1f} of {total / 1e6:.1f} MB); that part is kept, and the next "
+            "attempt continues from it"
         )
 
 

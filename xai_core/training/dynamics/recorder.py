@@ -71,7 +71,9 @@ class RunRecorder:
         """One epoch: of each sample its id, true class, predicted class and confidence; and of the epoch what is known of
         `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`."""
         if unknown := set(curves) - set(CURVES):
-            raise BadRequest(f"A run knows the curves {', '.join(CURVES)}, not {', '.join(sorted(unknown))}.")
+            raise BadRequest(
+                f"A run can record the curves {', '.join(CURVES)}; it cannot record {', '.join(sorted(unknown))}."
+            )
         table = pd.DataFrame({"epoch": epoch, "sample": samples, "true": true, "predicted": predicted})
         table["confidence"] = np.asarray(confidence, np.float32)
         if table["sample"].duplicated().any():

@@ -1,0 +1,50 @@
+"""What can be read on a telephone and by a screen reader: names of controls, tables, the answer in words."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = pytest.mark.browser
+TELEPHONE = {"viewport": {"width": 380, "height": 900}}
+UNNAMED = """() => [...document.querySelectorAll('button, input, [role=combobox], [role=slider]')].filter(control =>
+    control.offsetParent && !(control.getAttribute('aria-label') || control.innerText || control.title
+    || control.labels?.length || control.getAttribute('aria-labelledby'))).map(control => control.outerHTML.slice(0, 200))"""
+
+
+@pytest.mark.parametrize("path", ["", "Single_image", "Training_evolution", "Report"])
+def test_every_control_has_a_name(visit, path):
+    assert visit(path).evaluate(UNNAMED) == []
+
+
+def test_the_button_of_the_settings_has_words_on_a_telephone(visit):
+    page = visit("Single_image", **TELEPHONE)
+    button = page.get_by_role("button", name="Expand sidebar")
+    assert "Pages and settings" in button.evaluate("button => getComputedStyle(button, '::after').content")
+    button.click()
+    expect(page.get_by_role("combobox", name="Method", exact=True)).to_be_visible()
+
+
+def test_the_report_fits_a_telephone(visit):
+    """Nothing in it scrolls sideways, and the first column of a table breaks no word."""
+    page = visit("Report", **TELEPHONE)
+    report = page.locator(".st-key-report")
+    wide = "box => [box, ...box.querySelectorAll('*')].filter(part => part.scrollWidth > part.clientWidth + 1 " \
+        "&& getComputedStyle(part).display !== 'inline').map(part => part.outerHTML.slice(0, 100))"  # fmt: skip
+    assert report.evaluate(wide) == []
+    supervision = report.get_by_role("cell", name="Supervision", exact=True).first
+    line = supervision.evaluate("cell => parseFloat(getComputedStyle(cell).lineHeight)")
+    range_of = (
+        "cell => { const r = document.createRange(); r.selectNodeContents(cell); return r.getBoundingClientRect().height }"
+    )
+    assert supervision.evaluate(range_of) < 1.6 * line, "on one line"
+    before = "cell => getComputedStyle(cell, '::before').content"
+    cell = report.locator("table:has(th:nth-child(3)) td:nth-child(6)").first
+    assert "Can tell: " in cell.evaluate(before)
+
+
+def test_the_answer_in_words_stands_under_the_map_and_in_its_alternative_text(visit):
+    page = visit("Single_image?picture=Chelsea+the+cat&ask=A+and+not+B&method=HiResCAM&hires_cam.relu=false")
+    words = page.get_by_text("Red speaks for tiger cat, blue for Egyptian cat.").first
+    expect(words).to_be_visible()
+    assert words.inner_text() in page.get_by_role("img", name=re.compile("^Overlay: ")).first.get_attribute("alt")
