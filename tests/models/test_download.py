@@ -71,7 +71,7 @@ def test_progress_is_told_and_can_stop_it(target):
 
 def test_a_broken_connection_keeps_what_came_and_the_next_try_goes_on(target):
     with serving(data=DATA, breaks_after=2_000_000) as site:
-        with pytest.raises(NotFetched, match=r"came only in part \(2.0 of 3.1 MB\); it is kept"):
+        with pytest.raises(NotFetched, match=r"downloaded only in part \(2.0 of 3.1 MB\); that part is kept"):
             fetch(site.url, target, MEGABYTES, RIGHT)
         assert not target.exists() and part_of(target).read_bytes() == DATA[:2_000_000]
         site.breaks_after = None
