@@ -63,7 +63,7 @@ def test_what_does_not_fit_leaves_nothing(given, folder, name, changes, says):
 
 def test_a_name_is_taken_once(given, folder):
     import_own(given / "mine.toml")
-    with pytest.raises(XaiError, match="already there"):
+    with pytest.raises(XaiError, match="exists already"):
         import_own(given / "mine.toml")
     assert "mine" in cards()
 

@@ -47,7 +47,9 @@ def import_own(card: Path) -> str:
         raise BadRequest(f"{card.name} names the file {source.name}, which did not come with it.")
     taken = [path.name for path in (*files, card) if (settings.weights_folder() / path.name).exists()]
     if taken or own.id in cards():
-        raise BadRequest(f"{', '.join(taken) or own.id} already exists: choose another name.")
+        raise BadRequest(
+            f"A file or a model of this name exists already ({', '.join(taken) or own.id}): choose another name."
+        )
     loading.filled(own, checkpoint, [source])
     for path in (*files, card):  # the card last: with it the model is listed
         _copy(path, settings.weights_folder() / path.name)
