@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 
 .PHONY: app test test-quick check lint format benchmark clean
 
+# Served to this machine alone; `make app ADDRESS=0.0.0.0` opens it to the network.
+ADDRESS ?= localhost
+
 app: $(VENV)/app-installed
-	$(BIN)/python -m streamlit run Home.py
+	$(BIN)/python -m streamlit run Home.py --server.address=$(ADDRESS)
 
 test: check
 	$(BIN)/python -m pytest

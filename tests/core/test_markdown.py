@@ -9,7 +9,7 @@ HOSTILE = [
     "![picture](http://example.org/a.png)",
     "[link](http://example.org)",
     "<script>alert(1)</script>",
-    "**bold** _and_ `code`",
+    "**bold** _and_ `code` __init__ a_b_c _a_b_ a__b__c",
     "a | b",
     "&lt;b&gt;",
     "~~gone~~",

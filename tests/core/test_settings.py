@@ -54,6 +54,7 @@ def test_no_other_variable_is_named_anywhere():
         ("XAI_MODELS_GB", "-1", "a number above 0"),
         ("XAI_HALF", "yes", "0 or 1"),
         ("XAI_MODEL_UPLOADS", "true", "0 or 1"),
+        ("XAI_HUB_CARDS", "on", "0 or 1"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(monkeypatch, capsys, name, wrong, allowed):

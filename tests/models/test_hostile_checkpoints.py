@@ -72,6 +72,7 @@ def refused(act):
     with limited(), pytest.raises(XaiError) as refusal:
         act()
     assert one_sentence(refusal.value), str(refusal.value)
+    return refusal.value
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns of the kinds of tensors that are made here
@@ -108,6 +109,23 @@ def test_no_architecture_reaches_the_network(folder, architecture, family):
     (folder / "mine.toml").write_text(CARD.replace("resnet18", architecture).replace('"resnet"', f'"{family}"'))
     (folder / "mine.pth").write_bytes(b"x")
     refused(lambda: load_model("mine", "random"))
+
+
+@pytest.mark.parametrize("allowed", ["0", "1"])
+def test_the_owner_may_allow_architectures_of_the_hub(folder, monkeypatch, allowed):
+    """They go to the network only then; where it does not answer, that is said."""
+    tried = []
+
+    def no_answer(*_):
+        tried.append(1)
+        raise OSError("no network here")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_answer)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # the library of the hub waits and tries again
+    monkeypatch.setenv("XAI_HUB_CARDS", allowed)
+    (folder / "mine.toml").write_text(CARD.replace("resnet18", "hf-hub:owner/name").replace('"resnet"', '"efficientnet"'))
+    error = refused(lambda: load_model("mine", "random"))
+    assert bool(tried) == (allowed == "1") and ("XAI_HUB_CARDS" in str(error)) == (allowed == "0"), error
 
 
 CARDS_OF_STRANGERS = {

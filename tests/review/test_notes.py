@@ -1,9 +1,11 @@
 """Tags and notes survive a restart, travel as CSV and JSON, belong to the content of a dataset, and are never lost."""
 
 import multiprocessing
+import os
 from multiprocessing.pool import ThreadPool
 
 import pytest
+from limits import limited, one_sentence
 
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import Dataset, Labelled
@@ -144,3 +146,26 @@ def test_notes_that_cannot_be_written_raise_an_error_that_advises_an_export():
     notes.place(SCENES).mkdir(parents=True)
     with pytest.raises(BadRequest, match="Export"):
         notes.add(SCENES, SOME)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "dangling link", "endless", "large", "text"])
+def test_a_file_of_notes_that_is_none_is_one_sentence(folder, kind):
+    place = notes.place(dataset())
+    place.parent.mkdir(parents=True, exist_ok=True)
+    match kind:
+        case "fifo":
+            os.mkfifo(place)
+        case "folder":
+            place.mkdir()
+        case "dangling link":
+            place.symlink_to("nowhere")
+        case "endless":
+            place.symlink_to("/dev/zero")
+        case "large":
+            place.touch()
+            os.truncate(place, 2**34)
+        case "text":
+            place.write_bytes(b"[" * 100_000)
+    with limited(), pytest.raises(BadRequest) as refusal:
+        notes.load(dataset())
+    assert one_sentence(refusal.value), refusal.value

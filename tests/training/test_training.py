@@ -1,6 +1,8 @@
 """Training on made pictures: one that was killed ends as an unbroken one, the losses are as published, and what is written
 is a model."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from changed_fields import assert_key_sees_each_field
+from limits import limited, one_sentence
 from PIL import Image
 
 from xai_core import load_model
@@ -25,7 +29,7 @@ from xai_core.training import contrastive, export
 from xai_core.training.data import Augmented, decoded, held_out
 from xai_core.training.dynamics.readers import read_run
 from xai_core.training.export import write_model
-from xai_core.training.loop import draws, optimizer_of, scheduler_of
+from xai_core.training.loop import TrainingProgress, TrainingState, draws, optimizer_of, scheduler_of
 from xai_core.training.plans import PLANS, Phase
 from xai_core.training.run import train_plan
 
@@ -88,6 +92,42 @@ def test_a_killed_training_ends_as_an_unbroken_one(name, pictures, whole, tmp_pa
     assert np.array_equal(run.confidence, other.confidence)
 
 
+def spoilt(data: bytes, how: str) -> bytes:
+    if how == "progress":
+        return safetensors.torch.save(safetensors.torch.load(data), {"progress": "[" * 50_000})
+    if how == "no progress":
+        return safetensors.torch.save(safetensors.torch.load(data))
+    if how == "other network":
+        with_metadata = {"progress": json.dumps(vars(TrainingProgress(SMALL["scratch"].id, 0, 4, curve=[])))}
+        return safetensors.torch.save({"module.x": torch.zeros(1), "optimizer.a.b": torch.zeros(1)}, with_metadata)
+    return {"empty": b"", "cut off": data[:-1000], "text": b"none" * 100, "long header": b"\xff" * 100}[how]
+
+
+@pytest.mark.parametrize("how", ["empty", "cut off", "text", "long header", "progress", "no progress", "other network"])
+def test_a_damaged_state_is_one_sentence(how, pictures, whole, tmp_path):
+    plan, folder = SMALL["scratch"], whole["scratch"][0]
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "state.safetensors").write_bytes(
+        spoilt((folder / "state" / "state.safetensors").read_bytes(), how)
+    )
+    with pytest.raises(BadRequest, match=r"state\.safetensors is damaged: remove the folder") as refusal:
+        trained(plan, pictures, tmp_path)
+    assert one_sentence(refusal.value)
+
+
+@pytest.mark.parametrize("how", ["empty", "missing", "folder", "fifo"])
+def test_a_damaged_best_network_is_one_sentence(how, tmp_path):
+    state = TrainingState(tmp_path, TrainingProgress("x", 0, 1))
+    if how == "folder":
+        state.best_file.mkdir()
+    elif how == "fifo":
+        os.mkfifo(state.best_file)
+    elif how == "empty":
+        state.best_file.touch()
+    with limited(), pytest.raises(BadRequest, match=r"best\.safetensors is damaged"):
+        state.best_tensors()
+
+
 def test_it_learns_and_records_what_the_test_pictures_were_taken_for(whole, pictures):
     folder, (_, state, parts) = whole["scratch"]
     run = read_run((folder / "run.parquet").read_bytes(), "run.parquet")
@@ -102,8 +142,6 @@ def test_it_learns_and_records_what_the_test_pictures_were_taken_for(whole, pict
 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_is_written_is_a_model_in_half_precision_that_computes_in_single(name, pictures, whole, tmp_path, monkeypatch):
-    import safetensors.torch
-
     _, (net, state, parts) = whole[name]
     data = [open_dataset(pictures / part) for part in ("train", "test")]
     weights, card, report = write_model(net, SMALL[name], state, parts, *data, tmp_path)

@@ -16,6 +16,9 @@ def add_to(commands: Commands) -> None:
         epilog="Every option of `streamlit run` may follow, such as --server.headless true.",
         allow_abbrev=False,
     )
+    command.add_argument(
+        "--address", default="localhost", help="where it is served: 0.0.0.0 opens it to the network (default: localhost)"
+    )
     command.add_argument("--port", type=int, help="(default: 8501, or the next one that is free)")
     command.set_defaults(run=_app, takes_more=True)
 
@@ -23,5 +26,6 @@ def add_to(commands: Commands) -> None:
 def _app(args: argparse.Namespace) -> None:
     """Run Streamlit in this process, so that it gets the signals that are meant for it."""
     port = [] if args.port is None else [f"--server.port={args.port}"]
-    sys.argv = ["streamlit", "run", str(settings.RESOURCES / "Home.py"), *port, *args.more]
+    address = f"--server.address={args.address}"
+    sys.argv = ["streamlit", "run", str(settings.RESOURCES / "Home.py"), address, *port, *args.more]
     runpy.run_module("streamlit", run_name="__main__", alter_sys=True)

@@ -7,7 +7,7 @@ from urllib.parse import quote
 # arrows. They are broken up by this character, which has no width and no meaning.
 JOINER = "\u2060"
 
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#$~|&]|:(?=\S))")
+_SPECIAL = re.compile(r"([\\`*{}\[\]<>#$~|&]|:(?=\S)|(?<![^\W_])_|_(?![^\W_]))")  # an underscore within a word means nothing
 _AT_THE_START = re.compile(r"^([-+=])|^(\d+)([.)])(?=\s|$)")  # would begin a list, a rule or a heading
 _REPLACED = re.compile(
     r"(?<=:)(?=\S)|(?<=@)(?=\S)|(?<=www)(?=\.)|(?<=^[-<>~])(?=[->=])|(?<=\s[-<>~])(?=[->=])", re.IGNORECASE

@@ -104,9 +104,14 @@ HALF = Setting("XAI_HALF", "1: the app keeps weights in 16 bits where the device
 MODEL_UPLOADS = Setting(
     "XAI_MODEL_UPLOADS", "1: visitors may bring models through Home (private deployments)", "0", False, _flag, FLAG
 )
+HUB_CARDS = Setting(
+    "XAI_HUB_CARDS", "1: the architecture in a card may be one of the Hugging Face Hub, whose description is fetched",
+    "0", False, _flag, FLAG,
+)  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
     DATA, RUNS, NOTES, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
+    HUB_CARDS,
 )  # fmt: skip
 
 _PACKAGE = Path(__file__).parents[1]

@@ -145,6 +145,8 @@ def built(card: Card) -> nn.Module:
     try:
         module = families.build(card.family, card.architecture, **card.arguments)
         network = families.staged(card.family, module)
+    except OSError as error:  # only where XAI_HUB_CARDS lets a card name one
+        raise BadCard(f"{card.title}: '{card.architecture}' could not be fetched from the Hugging Face Hub.") from error
     except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # as timm and torchvision refuse names
         raise BadCard(
             f"{card.title}: '{card.architecture}' is no architecture of the family {card.family} that the installed "

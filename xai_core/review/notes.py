@@ -9,6 +9,7 @@ without a durable disk, export what you want to keep.
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,11 +20,12 @@ import filelock
 
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
-from xai_core.core.files import parse_json, write_atomically
+from xai_core.core.files import parse_json, read_regular, write_atomically
 from xai_core.data.datasets import Dataset
 
 LONGEST = 2000  # characters of a note
 MOST = 100_000  # pictures with a note
+MOST_BYTES = 64 * 2**20  # of a file of notes
 WAIT_SECONDS = 10.0  # for other writers
 DIGITS = 16  # of a dataset's digest in a file's name
 
@@ -73,13 +75,24 @@ def load(dataset: Dataset) -> dict[str, Note]:
     file; the old one stays as it is.
     """
     file = place(dataset)
-    if file.is_file():
-        return read(file.name, file.read_bytes())
+    if os.path.lexists(file):
+        return read(file.name, _content(file))
     for earlier in _of_title(dataset):
         notes = _still_true(earlier, dataset)
         if notes:
             return notes
     return {}
+
+
+def _content(file: Path) -> bytes:
+    """Raises BadRequest where it is no file, cannot be read, or is larger than any that is written here."""
+    try:
+        return read_regular(file, MOST_BYTES)
+    except OSError as error:
+        why = error.strerror or error
+        raise BadRequest(
+            f"The notes in {file.name} cannot be read ({why}): move this file away. Export notes to keep a copy."
+        ) from error
 
 
 def put(dataset: Dataset, name: str, new: Note, before: Note | None = None) -> Note:
@@ -120,6 +133,8 @@ def to_csv(notes: Notes) -> bytes:
 
 def read(file: str, data: bytes) -> dict[str, Note]:
     """Notes from what `to_json` or `to_csv` wrote. Raises BadRequest where it is neither."""
+    if len(data) > MOST_BYTES:
+        raise BadRequest(f"{file} has {len(data) / 2**20:,.0f} MB; a file of notes has at most {MOST_BYTES // 2**20} MB.")
     try:
         text = data.decode("utf-8-sig")
         if file.lower().endswith(".csv"):
@@ -168,9 +183,11 @@ def _write(dataset: Dataset, notes: Notes) -> None:
     for name, one in sorted(notes.items()):
         if one != Note():
             entries[name] = _entry(one) | ({"content": dataset.content(name)} if name in names else {})
-    file = place(dataset)
+    file, data = place(dataset), _json(entries)
+    if len(data) > MOST_BYTES:
+        raise BadRequest(f"All notes together may have {MOST_BYTES // 2**20} MB. Export them and shorten some.")
     try:
-        write_atomically(file, _json(entries))
+        write_atomically(file, data)
     except XaiError as error:
         raise BadRequest(f"The notes cannot be stored: {error} Export them.") from error
 
@@ -198,7 +215,7 @@ def _of_title(dataset: Dataset) -> list[Path]:
 
 def _still_true(file: Path, dataset: Dataset) -> dict[str, Note]:
     """The notes of an earlier file on pictures that the dataset has, with the same content where the file tells it."""
-    data = file.read_bytes()
+    data = _content(file)
     notes, contents = read(file.name, data), {name: entry.get("content") for name, entry in parse_json(data).items()}
     names = {sample.name for sample in dataset.samples} & {*notes}
     return {name: one for name, one in notes.items() if name in names and contents[name] in (None, dataset.content(name))}

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from xai_core.core import runtime, torchvision_compat
 from xai_core.core.errors import BadRequest
-from xai_core.core.files import write_atomically
+from xai_core.core.files import open_regular, parse_json, write_atomically
 from xai_core.data.recipe import Recipe
 from xai_core.models.families import staged
 from xai_core.models.staged import StagedNetwork, normalisation
@@ -28,6 +29,8 @@ torchvision_compat.ensure_importable()
 from timm.scheduler.cosine_lr import CosineLRScheduler
 
 Scheduler = CosineLRScheduler
+# What a file that is cut off, empty, of another kind or of another network ends in.
+DAMAGED = (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError, RuntimeError)
 WARMING = 0.1  # share of all steps in which the learning rate rises
 
 
@@ -137,25 +140,39 @@ class TrainingState:
         self.file, self.best_file, self.progress = folder / "state.safetensors", folder / "best.safetensors", progress
 
     def load(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Resume where an earlier process stopped, if there was one. Raises BadRequest where it was another training."""
-        if not self.file.exists():
+        """Resume where an earlier process stopped, if there was one. Raises BadRequest where it was another training, or the
+        file is damaged."""
+        if not os.path.lexists(self.file):
             return
-        with safetensors.safe_open(self.file, "pt") as file:
-            earlier, new = TrainingProgress(**json.loads(file.metadata()["progress"])), self.progress
-            if (earlier.plan, earlier.seed, earlier.epochs) != (new.plan, new.seed, new.epochs):
-                raise BadRequest(
-                    f"{self.file.parent} holds another training ({earlier.plan}, seed {earlier.seed}, "
-                    f"{earlier.epochs} epochs): name another folder with --state, or remove it."
-                )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        try:
+            open_regular(self.file).close()
+            with safetensors.safe_open(self.file, "pt") as file:
+                earlier = TrainingProgress(**parse_json(file.metadata()["progress"]))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+            if not (type(earlier.done) is type(earlier.best) is int and isinstance(earlier.curve, list)):
+                raise ValueError("its progress is none")
+        except DAMAGED as error:
+            raise self._damaged(self.file) from error
+        new = self.progress
+        if (earlier.plan, earlier.seed, earlier.epochs) != (new.plan, new.seed, new.epochs):
+            raise BadRequest(
+                f"{self.file.parent} holds another training ({earlier.plan}, seed {earlier.seed}, "
+                f"{earlier.epochs} epochs): name another folder with --state, or remove it."
+            )
+        try:
+            module.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("module.")})
+            slots: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                if name.startswith("optimizer."):
+                    _, index, slot = name.split(".")
+                    slots.setdefault(int(index), {})[slot] = value
+            optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        except DAMAGED as error:
+            raise self._damaged(self.file) from error
         self.progress = earlier
-        module.load_state_dict({name[7:]: value for name, value in tensors.items() if name.startswith("module.")})
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, slot = name.split(".")
-                slots.setdefault(int(index), {})[slot] = value
-        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+    def _damaged(self, file: Path) -> BadRequest:
+        return BadRequest(f"{file} is damaged: remove the folder {file.parent} to train from the beginning.")
 
     def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, best: bool) -> None:
         """After an epoch. The best network is kept apart, before the state says that it is the best."""
@@ -167,7 +184,12 @@ class TrainingState:
         write_atomically(self.file, _packed(tensors, progress=json.dumps(vars(self.progress))))
 
     def best_tensors(self) -> dict[str, Tensor]:
-        return safetensors.torch.load_file(self.best_file)
+        """The network after its best epoch. Raises BadRequest where the file is damaged or missing."""
+        try:
+            open_regular(self.best_file).close()
+            return safetensors.torch.load_file(self.best_file)
+        except DAMAGED as error:
+            raise self._damaged(self.best_file) from error
 
 
 def _packed(tensors: dict[str, Tensor], **metadata: str) -> bytes:

@@ -126,6 +126,11 @@ def _text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
+def _hub(value: str) -> bool:
+    """Whether it names a network of the Hugging Face Hub, which timm fetches, and the owner of this machine allows that."""
+    return bool(re.fullmatch(f"hf-hub:{NAME}/{NAME}", value)) and settings.HUB_CARDS.value()
+
+
 def _side(value: Any) -> bool:
     return type(value) is int and 8 <= value <= 2048
 
@@ -151,8 +156,10 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
     "title": (_text, "text"),
     "base": (_text, "the id of a model of this project, for a linear probe on its features"),
     "family": (lambda value: value in FAMILIES, f"one of {', '.join(FAMILIES)}"),
-    # Letters only: timm would fetch what "hf-hub:..." names.
-    "architecture": (lambda value: _text(value) and bool(re.fullmatch(NAME, value)), "the library's name of a network"),
+    "architecture": (
+        lambda value: _text(value) and bool(re.fullmatch(NAME, value) or _hub(value)),
+        f"the library's name of a network, or with {settings.HUB_CARDS.name}=1 also 'hf-hub:OWNER/NAME'",
+    ),
     "file": (_text, "the name of a file in the folder of the card"),
     "classes": (_class_list, "a list of at least two names, or the name of a text file with one a line"),
     "input_size": (_side, "a number of pixels from 8 to 2048"),
