@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,27 +63,45 @@ def server(tmp_path_factory, more_data, browser_path):
     """The address of a running app. Its log must be free of tracebacks and warnings at the end."""
     if not Path(browser_path).exists():
         pytest.fail(NO_BROWSER) if os.environ.get("CI") else pytest.skip(NO_BROWSER)
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    with serving(port, log, more_data):
+        yield address_of(port)
+    check_log(log)
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log"
+        return probe.getsockname()[1]
+
+
+def address_of(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def check_log(log: Path) -> None:
+    said = log.read_text()
+    assert not re.search(r"Traceback|[Ww]arning|[Dd]eprecat|Exception", said), said
+
+
+@contextmanager
+def serving(port: int, log: Path, data: Path) -> Iterator[subprocess.Popen]:
+    """The process of an app that looks for data in `data` too, and stores its jobs there. It is stopped at the end."""
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
     command += [f"--server.port={port}", "--server.address=127.0.0.1"]
-    with log.open("w") as file:
+    with log.open("a") as file:
         environment = os.environ | {
-            "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(more_data)]),
-            "XAI_RUNS": os.pathsep.join([str(more_data), str(ROOT / "data")]),
+            "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(data)]),
+            "XAI_RUNS": os.pathsep.join([str(data), str(ROOT / "data")]),
+            "XAI_CACHE": str(data / "cache"),
         }
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    address = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_healthy(address, process, log)
-        yield address
+        _wait_until_healthy(address_of(port), process, log)
+        yield process
     finally:
         process.terminate()
         process.wait(60)
-    said = log.read_text()
-    assert not re.search(r"Traceback|[Ww]arning|[Dd]eprecat|Exception", said), said
 
 
 def _wait_until_healthy(address: str, process: subprocess.Popen, log: Path) -> None:
@@ -149,3 +169,22 @@ def choose(page: Page, label: str, option: str) -> None:
     page.wait_for_timeout(200)  # the list filters as one types
     page.get_by_role("option", name=option, exact=True).click()
     settled(page)
+
+
+def open_form(page: Page) -> None:
+    """Open the form of a new run."""
+    page.get_by_text("New run", exact=True).click()
+    expect(page.get_by_role("button", name="Plan")).to_be_visible()
+    page.wait_for_timeout(300)  # it opens with a movement
+
+
+def start_run(page: Page, name: str) -> None:
+    """Plan and start a run of eight pictures under this name."""
+    open_form(page)
+    if name != "first":
+        page.get_by_role("textbox", name="Name").fill(name)
+        page.keyboard.press("Enter")
+        settled(page)
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible()
+    page.get_by_role("button", name="Start", exact=True).click()

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Node
 
+from xai_core.app.shared import jobs
 from xai_core.app.shared.page_links import FILES
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,14 @@ def followed(app: AppTest, label: str) -> AppTest:
         app.query_params[name] = values
     path = next(file for file in FILES.values() if Path(file).stem.lstrip("0123456789_") == (link.page or "Home"))
     app.switch_page(path)
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def finished(app: AppTest) -> AppTest:
+    """The page when the jobs that it has started have ended."""
+    jobs.wait()
     app.run()
     assert not app.exception, app.exception
     return app

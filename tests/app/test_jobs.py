@@ -9,7 +9,7 @@ import pytest
 from xai_core.app.shared import jobs, turns
 from xai_core.core.errors import BadRequest, BeingWritten
 
-PLACE = jobs.JobPage("Home.py")
+PLACE = jobs.PlaceToReturn("Home", "view=all")
 PATIENCE = 30.0
 
 
@@ -290,7 +290,7 @@ def test_records_that_are_none_are_left_out(me):
     restarted()
     bad = [
         b"", b"{", b"[]", b"null", b'"x"', b"[" * 100_000, b"\xff", json.dumps(good | {"settings": 3}).encode(),
-        json.dumps(good | {"done": "x"}).encode(), json.dumps(good | {"query": []}).encode(),
+        json.dumps(good | {"done": "x"}).encode(), json.dumps(good | {"log": 3}).encode(),
         json.dumps(good | {"kind": "other"}).encode(), b" " * (jobs.MOST_BYTES + 1),
     ]  # fmt: skip
     for content in bad:

@@ -3,14 +3,18 @@
 import json
 import os
 import shutil
+from concurrent.futures import CancelledError
 from urllib.parse import parse_qs
 
 import pytest
 import small_runs
-from opened_pages import opened, text
+from opened_pages import finished, opened, text
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
+from xai_core.app.shared import jobs
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.core import settings
+from xai_core.core.errors import XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import runner, store
 
@@ -140,7 +144,7 @@ def test_what_is_wrong_with_a_run_is_said(root):
     part = store.open_run(root / "small").parts[0]
     part.write_bytes(part.read_bytes()[:-9])
     app = a_run(run=SMALL)
-    assert "Nothing is measured" in app.info[0].value
+    assert "Nothing was measured in this run, and nobody is measuring it now" in app.info[0].value
     file = root / "small" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     assert "run of format 99" in a_run(run=SMALL).error[0].value
@@ -213,13 +217,13 @@ def test_a_run_is_planned_made_shown_and_gone_on_with(place):
     app = planned()
     assert "2 pictures, 12 rows to measure" in text(app) and "here." in text(app) and not place.exists()
     assert any("python -m xai_core evaluate samples" in one.value and "--images 2" in one.value for one in app.code)
-    app.button(key="start").click().run()
+    finished(app.button(key="start").click().run())
     assert not app.exception and not app.error and app.selectbox(key="run").value.endswith("made/first")
     assert "2 pictures of 'samples'" in text(app)
     assert len(store.open_run(place / "first").table()) == 12
     app = planned(count=3)
     assert "6 rows to measure" in text(app)  # what is there is not measured again
-    app.button(key="start").click().run()
+    finished(app.button(key="start").click().run())
     assert len(store.open_run(place / "first").table()) == 18
 
 
@@ -233,8 +237,46 @@ def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkey
     assert "already: remove one" in planned().error[0].value
 
 
+def test_a_visitor_with_too_many_jobs_is_told_so(place, monkeypatch):
+    monkeypatch.setattr(jobs, "MOST_OF_VISITOR", 0)
+    app = planned().button(key="start").click().run()
+    assert "You have 0 jobs that wait or run, and no more are allowed" in app.error[0].value and not place.exists()
+
+
+def test_a_run_that_ended_early_says_so_and_is_resumed_with_one_click(place, monkeypatch):
+    app = planned("early")
+    real = JobHandle.report
+
+    def cancelled(handle, done, total, words):
+        real(handle, done, total, words)
+        if done == 1:
+            raise CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobHandle, "report", cancelled)
+        finished(app.button(key="start").click().run())
+    said = " ".join(info.value for info in app.info)
+    assert "Run early: cancelled after 1 of 2 pictures. What was measured is stored" in said and "written now" not in said
+    assert len(store.open_run(place / "early").table()) == 6
+    (resume,) = [button for button in app.button if button.label == "Resume"]
+    finished(resume.click().run())
+    assert len(store.open_run(place / "early").table()) == 12 and not [b for b in app.button if b.label == "Resume"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "../../etc"}, {"count": 10**9}, {"pictures": "../secret"}, {"methods": 3}, {"networks": ["none"]}]
+)
+def test_stored_settings_that_the_form_does_not_allow_are_refused(place, change):
+    new = new_run.NewRun("x", new_run.SAMPLES, 2, ("scenes_supervised",), ("saliency",), ("sparseness",), "predicted", 0)
+    settings = new_run._settings(new, 10.0)
+    settings["new"] |= change
+    with pytest.raises((XaiError, TypeError)):
+        new_run.work(settings)(JobHandle(jobs.ServerJob("", "", jobs.PlaceToReturn("", ""))))
+    assert not place.exists() or not [*place.glob("*/*.json")]
+
+
 def test_a_run_with_other_settings_is_not_mixed_into_one_that_is_there(place):
-    planned().button(key="start").click().run()
+    finished(planned().button(key="start").click().run())
     app = a_run()
     app.number_input(key="new.seed").set_value(1)
     app.number_input(key="new.count").set_value(2).run()

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import choose, settled
+from browsing import choose, open_form, settled, start_run
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -39,18 +39,18 @@ def test_a_run_fits_its_page(visit, width):
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
 
 
-def test_a_run_is_started_on_the_page_cancelled_and_kept(visit):
-    page = visit("Faithfulness_metrics?view=A+run")
-    page.get_by_text("New run", exact=True).click()
-    page.wait_for_timeout(1000)  # it opens with a movement
-    page.get_by_role("button", name="Plan").click()
-    expect(page.get_by_text(re.compile("8 pictures, 256 rows to measure"))).to_be_visible()
-    page.get_by_role("button", name="Start", exact=True).click()
-    expect(page.get_by_text(re.compile("[1-7] of 8 pictures"))).to_be_visible(timeout=120_000)
+def test_a_run_is_started_beside_a_selected_one_cancelled_with_the_first_click_and_kept(visit):
+    page = visit("Faithfulness_metrics?view=A+run&run=quick")
+    start_run(page, "first")
+    expect(page.get_by_text(re.compile("[1-7] of 8 pictures,"))).to_be_visible(timeout=120_000)
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled. What was measured is kept")).to_be_visible()
+    expect(page.get_by_text(re.compile("Run first: cancelled after [1-7] of 8 pictures. What was measured"))).to_be_visible()
     settled(page)
-    page.get_by_role("button", name="Plan").click()
-    expect(page.get_by_text(re.compile(r"[1-7] of 8 pictures before a model are there"))).to_be_visible()
     choose(page, "Run", "more0/made/first")
     expect(page.get_by_text(re.compile(r"This run ended early: \d+ measurements are missing"))).to_be_visible()
+    expect(page.get_by_text("In progress")).to_have_count(0)
+    page.get_by_role("button", name="Dismiss").click()
+    expect(page.get_by_text("Run first: cancelled")).to_have_count(0)
+    open_form(page)
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text(re.compile(r"[1-7] of 8 pictures before a model are there"))).to_be_visible()

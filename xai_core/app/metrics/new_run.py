@@ -1,29 +1,37 @@
-"""Starting a run from the page: its settings, the plan with the time it takes, and the measuring, which can be cancelled."""
+"""Starting a run from the page: its settings, the plan with the time it takes, and the measuring, which is a job."""
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.image_results import plain_title
-from xai_core.app.shared import cache, display, loaded_models, network_choice, progress, session, turns
+from xai_core.app.shared import cache, display, job_view, jobs, loaded_models, network_choice, page_links, session
+from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.page_links import PlaceToReturn
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadRequest
 from xai_core.data import datasets, selection
-from xai_core.evaluation import store
 from xai_core.evaluation.planner import LABEL, PREDICTED
 from xai_core.evaluation.runner import evaluate
+from xai_core.evaluation.store import EvaluationRun
 from xai_core.metrics.catalog import METRICS, QUICK
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.zoo.catalog import cards
+from xai_core.models.zoo.catalog import cards, find_card
 
 MOST_RUNS, MOST_PICTURES = 20, 500  # of runs started on the page; the command line has no such limits
+MOST_MINUTES = 240
+KIND = "run"  # of the jobs
+STARTED = "started run"  # in the session: the key of the job that this visitor has started
 USUAL_METHODS = ("grad_cam", "layer_cam", "hires_cam", "saliency")
 SAMPLES = "The sample pictures"
 TARGETS = {"The predicted class": PREDICTED, "The picture's label": LABEL}
@@ -69,16 +77,21 @@ def folder() -> Path:
 
 
 def section() -> None:
-    """The form, above the choice of a run; a new run can be chosen as soon as it has measurements."""
+    """The runs that are being measured, then the form of a new one."""
+    with display.errors():
+        _jobs()
     with st.expander("New run", icon=":material/add:", key="new-run"), display.errors():
         new, minutes = _form()
         if new is None:
+            return
+        if jobs.is_unfinished(_job_key(new, minutes)):
+            st.info("This run is being measured now: its progress stands above.")
             return
         key = f"plan {bytes_digest(repr(new).encode())[:16]}"
         plan = cache.get(key)
         offer = st.empty()
         if plan is None:
-            if not _plan_wanted(offer, new, key):
+            if not _plan_wanted(offer, key):
                 return
             with offer, st.spinner("Checking the pictures"):
                 plan = _plan(new)
@@ -86,18 +99,35 @@ def section() -> None:
         st.markdown(markdown.escape(plan))
         with st.expander("The same on the command line"):
             st.code(new.command(), language="bash", wrap_lines=True)
-        slot = st.empty()
-        if slot.button("Start", key="start", type="primary", icon=":material/play_arrow:"):
-            _measure(new, minutes, slot, key)
+        if st.button("Start", key="start", type="primary", icon=":material/play_arrow:"):
+            cache.put(key, None)  # the plan is out of date from now on, also if the run is cancelled
+            session.plan(None)
+            st.session_state[STARTED] = _start(new, minutes).key
+            st.rerun()
 
 
-def _plan_wanted(offer: DeltaGenerator, new: NewRun, key: str) -> bool:
+def _jobs() -> None:
+    """The runs that are being measured, and those that ended early. A run of this visitor is opened at its end."""
+    message = session.complaint()
+    if message:
+        st.error(message)
+    for job in jobs.listed():
+        if job.kind != KIND:
+            continue
+        if job.unfinished:
+            job_view.show(job)
+        elif job.resumable:
+            job_view.ended_early(job, "What was measured is stored in the run. Resume measures the rest.")
+        elif job.key == st.session_state.get(STARTED):
+            del st.session_state[STARTED]
+            st.session_state["run"] = opened_run.label(folder() / job.settings["new"]["name"])
+
+
+def _plan_wanted(offer: DeltaGenerator, key: str) -> bool:
     """Whether the visitor has asked for the plan; kept in the session, so that a rerun cut short doesn't lose the click."""
     if session.planned(key):
         return True
     with offer.container():
-        if session.cancelled(f"run {new.name}"):
-            st.info("Cancelled. What was measured is kept in the run; a new plan shows what is left to do.")
         st.caption("The plan estimates how many passes through the networks this run takes, and how long.")
         st.button("Plan", key="plan", type="primary", icon=":material/calculate:", on_click=session.plan, args=(key,))
     return False
@@ -123,7 +153,7 @@ def _form() -> tuple[NewRun | None, float]:
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", "first", key="new.name", width=240, help=NAME_HELP)
-        minutes = st.number_input("Budget in minutes", 1, 240, 10, key="new.minutes", width=160, help=BUDGET)
+        minutes = st.number_input("Budget in minutes", 1, MOST_MINUTES, 10, key="new.minutes", width=160, help=BUDGET)
     if not (chosen and methods and metrics):
         st.info("Choose at least one network, one method and one metric.")
         return None, minutes
@@ -150,7 +180,7 @@ def _name(network: network_choice.Network) -> str:
 
 def _load(name: str) -> ExplainableModel:
     id, _, checkpoint = name.partition("/")
-    return loaded_models.model(id, checkpoint or cards()[id].checkpoints[0].id)
+    return loaded_models.model(id, checkpoint or find_card(id).checkpoints[0].id)
 
 
 def _check_room(new: NewRun) -> None:
@@ -170,18 +200,44 @@ def _plan(new: NewRun) -> str:
     return str(plan)
 
 
-def _measure(new: NewRun, minutes: float, slot: DeltaGenerator, plan_key: str) -> None:
-    """Measure, with turns for other visitors between two pictures; then open the run. Raises XaiError."""
+def _settings(new: NewRun, minutes: float) -> dict[str, Any]:
+    """What the job of a run is stored with: plain JSON."""
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(new).items()}
+    return {"new": fields, "minutes": minutes}
+
+
+def _stored(fields: Mapping[str, Any]) -> NewRun:
+    return NewRun(
+        str(fields["name"]), str(fields["pictures"]), int(fields["count"]), tuple(map(str, fields["networks"])),
+        tuple(map(str, fields["methods"])), tuple(map(str, fields["metrics"])), str(fields["target"]), int(fields["seed"]),
+    )  # fmt: skip
+
+
+def _job_key(new: NewRun, minutes: float) -> str:
+    return jobs.key_of(KIND, _settings(new, minutes))
+
+
+def _start(new: NewRun, minutes: float) -> ServerJob:
+    """Start the run as a job. Raises BadRequest."""
     _check_room(new)
-    cache.put(plan_key, None)  # the plan is out of date from now on, also if this is cancelled
-    session.plan(None)
-    with progress.bar(f"run {new.name}", slot) as bar, turns.in_turns(bar, "pictures") as (track, within):
-        evaluate(
+    place = PlaceToReturn(page_links.METRICS, urlencode({"view": "A run", "run": opened_run.label(new.out)}))
+    return jobs.start_kind(KIND, _settings(new, minutes), f"Run {new.name}", place)
+
+
+def work(settings: Mapping[str, Any]) -> jobs.Work:
+    """The measuring of a run, from its stored settings. Raises BadRequest for settings that the form does not allow."""
+    new, minutes = _stored(settings["new"]), float(settings["minutes"])
+    if not NAME.fullmatch(new.name) or not 1 <= new.count <= MOST_PICTURES or not 1 <= minutes <= MOST_MINUTES:
+        raise BadRequest("This job's settings are not allowed. Start it again on its page.")
+
+    def measure(handle: JobHandle) -> None:
+        _check_room(new)
+        run = evaluate(
             new.networks, new.methods, new.metrics, new.source, new.out, count=new.count, target=new.target, seed=new.seed,
-            load=_load, budget=60 * minutes, track=track, within=within,
+            load=_load, budget=60 * minutes, say=handle.log, track=handle.pieces("pictures"), within=handle.within,
         )  # fmt: skip
-    run = store.open_run(new.out)
-    if not len(run.table()):
-        raise BadRequest("Nothing could be measured: " + "; ".join(list(run.manifest.get("left_out", {}).values())[:3]))
-    st.session_state["run"] = opened_run.label(run.folder)
-    st.rerun()
+        if isinstance(run, EvaluationRun) and not len(run.table()):
+            left_out = run.manifest.get("left_out", {})
+            raise BadRequest("Nothing could be measured: " + "; ".join(list(left_out.values())[:3]))
+
+    return measure

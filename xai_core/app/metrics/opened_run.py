@@ -138,7 +138,11 @@ def choose() -> OpenedRun | None:
         run = store.open_run(folders[name])
         opened = OpenedRun(run, _parts(run))
         if not len(opened.table):
-            st.info("Nothing is measured in this run yet. Refresh in a moment.")
+            if run.being_written:
+                st.info("Nothing is measured in this run yet. Its measurements appear here as they are stored.")
+                _follow(opened)
+            else:
+                st.info("Nothing was measured in this run, and nobody is measuring it now. Start it again.")
             return None
     except XaiError as error:
         st.error(markdown.escape(str(error)))

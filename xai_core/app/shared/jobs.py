@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from streamlit import runtime
 
 from xai_core.app.shared import turns
+from xai_core.app.shared.page_links import PlaceToReturn
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.files import write_atomically
@@ -56,27 +57,20 @@ UNFINISHED = (WAITING, RUNNING)
 
 # By the kind of a stored job, the function (settings) -> work that makes it from its settings. Named and not imported: most
 # of them import torch, and the list of jobs stands on every page.
-KINDS: dict[str, str] = {}
-
-
-@dataclass(frozen=True)
-class JobPage:
-    """Where a job's result is shown: a page and the settings in its address."""
-
-    page: str
-    query: tuple[tuple[str, str], ...] = ()
+KINDS: dict[str, str] = {"run": "xai_core.app.metrics.new_run:work"}
 
 
 @dataclass
 class ServerJob:
     """A job as pages read it. Written by this module alone.
 
-    `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why it failed.
+    `place` shows its result. `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why
+    it failed.
     """
 
     key: str
     title: str
-    place: JobPage
+    place: PlaceToReturn
     visitor: str = ""
     private: bool = False
     kind: str = ""
@@ -202,7 +196,7 @@ def visitor() -> str:
     return name
 
 
-def start(key: str, title: str, work: Work, place: JobPage, *, private: bool = False) -> ServerJob:
+def start(key: str, title: str, work: Work, place: PlaceToReturn, *, private: bool = False) -> ServerJob:
     """Start `work(handle)`. The job is known as long as this process lives; what the work returns is the job's `result`.
 
     A job of the same key that waits or runs is returned instead. `private` is for work on this session's uploads.
@@ -211,7 +205,7 @@ def start(key: str, title: str, work: Work, place: JobPage, *, private: bool = F
     return _submit(ServerJob(_own(key) if private else key, title, place, visitor(), private), work)
 
 
-def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: JobPage) -> ServerJob:
+def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: PlaceToReturn) -> ServerJob:
     """Start the work that follows from a kind's settings, which are stored: it can be resumed after a restart.
 
     A job of the same settings that waits or runs is returned instead. Raises BadRequest where there are too many jobs.
@@ -236,6 +230,12 @@ def find(key: str) -> ServerJob | None:
     with registry.lock:
         job = registry.jobs.get(_own(key)) or registry.jobs.get(key)
     return None if job is None or (job.private and job.visitor != name) else job
+
+
+def is_unfinished(key: str) -> bool:
+    """Whether a job of this key waits or runs."""
+    job = find(key)
+    return job is not None and job.unfinished
 
 
 def listed() -> list[ServerJob]:
@@ -291,7 +291,7 @@ def _own(key: str) -> str:
 
 def _anonymous(job: ServerJob) -> ServerJob:
     return ServerJob(
-        "", "Another visitor's job", JobPage(""), private=True, state=job.state, done=job.done, total=job.total,
+        "", "Another visitor's job", PlaceToReturn("", ""), private=True, state=job.state, done=job.done, total=job.total,
         began=job.began, ended=job.ended,
     )  # fmt: skip
 
@@ -409,7 +409,7 @@ def _store(registry: _Registry, job: ServerJob) -> None:
         return
     record: dict[str, Any] = {
         "key": job.key, "kind": job.kind, "title": job.title, "settings": dict(job.settings),
-        "page": job.place.page, "query": dict(job.place.query), "state": job.state, "done": job.done, "total": job.total,
+        "page": job.place.page, "address": job.place.settings, "state": job.state, "done": job.done, "total": job.total,
         "words": job.words, "error": job.error, "began": job.began, "ended": job.ended, "log": list(job.log),
         "server": registry.id,
     }  # fmt: skip
@@ -447,9 +447,9 @@ def _read(path: Path) -> tuple[ServerJob | None, str]:
         if not path.is_file() or path.stat().st_size > MOST_BYTES:
             return None, ""
         record = json.loads(path.read_bytes())
-        query = tuple((str(name), str(value)) for name, value in record["query"].items())
+        place = PlaceToReturn(str(record["page"]), str(record["address"]))
         job = ServerJob(
-            str(record["key"]), str(record["title"]), JobPage(str(record["page"]), query), kind=str(record["kind"]),
+            str(record["key"]), str(record["title"]), place, kind=str(record["kind"]),
             settings=dict(record["settings"]), state=str(record["state"]), done=int(record["done"]),
             total=int(record["total"]), words=str(record["words"]), error=str(record["error"]),
             began=float(record["began"]), ended=float(record["ended"]), log=deque(map(str, record["log"]), MOST_LOG),

@@ -3,7 +3,7 @@
 import streamlit as st
 from altair.utils import schemapi
 
-from xai_core.app.shared import page_links
+from xai_core.app.shared import job_view, page_links
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest
 
@@ -38,3 +38,4 @@ def page(title: str) -> None:
     except BadRequest as error:
         st.error(markdown.escape(str(error)))
         st.stop()
+    job_view.indicator()

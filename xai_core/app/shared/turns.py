@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -77,52 +77,3 @@ def _reported(batches: Iterable[Any], bar: DeltaGenerator, title: str) -> Iterat
         left = f", about {seconds / done * (total - done):.0f} s left" if done else ""
         bar.progress(done / total, text=f"{markdown.escape(title)}: {done} of {total} batches, {seconds:.0f} s{left}")
         yield batch
-
-
-@contextmanager
-def in_turns(bar: DeltaGenerator, unit: str) -> Iterator[tuple[Track, Track]]:
-    """Two tracks for long work: one over its pieces, the other over the batches within a piece.
-
-    Other visitors have their turns between two pieces. The work can be cancelled at every batch. `unit` names the pieces
-    in the bar's text.
-    """
-    opened: list[_Turns] = []
-
-    def pieces(items: Iterable[Any]) -> Iterator[Any]:
-        opened.append(_Turns(bar, list(items), unit))
-        return opened[-1].pieces
-
-    def within(batches: Iterable[Any]) -> Iterator[Any]:
-        for batch in batches:
-            opened[-1].report()
-            yield batch
-
-    try:
-        yield pieces, within
-    finally:
-        for turns in opened:
-            turns.pieces.close()
-
-
-class _Turns:
-    """Iterates over pieces of work, each in a turn of its own; `report` moves the bar, where a cancelled run stops."""
-
-    def __init__(self, bar: DeltaGenerator, items: Sequence[Any], unit: str):
-        self._bar, self._total, self._unit, self._done = bar, len(items), unit, 0
-        self._start = time.perf_counter()
-        self.pieces = self._iterate(items)
-
-    def report(self) -> None:
-        from xai_core.explanation import rendering  # the list of jobs, on pages that load no torch, imports this module
-
-        seconds = time.perf_counter() - self._start
-        left = seconds / self._done * (self._total - self._done) if self._done else None
-        ahead = f", about {rendering.duration(left)} left" if left else ""
-        text = f"{self._done:,} of {self._total:,} {self._unit}, {rendering.duration(seconds)}{ahead}"
-        self._bar.progress(self._done / self._total, text=text)
-
-    def _iterate(self, items: Sequence[Any]) -> Generator[Any, None, None]:
-        for self._done, piece in enumerate(items):
-            self.report()
-            with turn(lambda: self._bar.progress(self._done / self._total, text=WAITING)):
-                yield piece

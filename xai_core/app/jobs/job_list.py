@@ -1,0 +1,75 @@
+"""The page Jobs: the work that the server does, with its progress, and what can be done with each job. Imports no torch."""
+
+from datetime import UTC, datetime
+from functools import partial
+from urllib.parse import parse_qs
+
+import streamlit as st
+
+from xai_core.app.shared import job_view, jobs, page_links, session
+from xai_core.app.shared.jobs import ServerJob
+
+ICONS = {
+    jobs.WAITING: ":material/hourglass_empty:",
+    jobs.RUNNING: ":material/play_arrow:",
+    jobs.DONE: ":material/check:",
+    jobs.CANCELLED: ":material/cancel:",
+    jobs.INTERRUPTED: ":material/power_off:",
+    jobs.FAILED: ":material/error:",
+}
+
+
+def show() -> None:
+    """The list, which is read anew every second while a job waits or runs."""
+    jobs.refresh()
+    unfinished = any(job.unfinished for job in jobs.listed())
+    st.fragment(_list, run_every=job_view.FOLLOW_SECONDS if unfinished else None)()
+
+
+def _list() -> None:
+    message = session.complaint()
+    if message:
+        st.error(message)
+    every = jobs.listed()
+    if not every:
+        st.info("There are no jobs. Long work that you start on a page is listed here.")
+    for number, job in enumerate(every):
+        with st.container(border=True, key=f"job-{number}"):
+            _job(job)
+
+
+def _job(job: ServerJob) -> None:
+    st.markdown(f"{ICONS.get(job.state, '')} **{_plain(job.title)}**")
+    if job.unfinished:
+        job_view.progress(job)
+    else:
+        st.markdown(f"{_plain(job_view.in_words(job)).capitalize()}. {_plain(job.error)}")
+    times = [f"started {_time(job.began)}"] + ([f"ended {_time(job.ended)}"] if job.ended else [])
+    st.caption(", ".join(times))
+    if not job.key:
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if job.resumable:
+            job_view.resume_button(job)
+        if job.place.page in page_links.FILES:
+            page_links.link(
+                job.place.page, "Open result" if job.state == jobs.DONE else "Open", parse_qs(job.place.settings),
+                icon=":material/open_in_new:", origin=page_links.JOBS,
+            )  # fmt: skip
+        if not job.unfinished:
+            st.button("Remove", key=f"remove {job.key}", help=REMOVE, on_click=partial(jobs.remove, job.key))
+    if job.log:
+        with st.expander("Log"):
+            st.text("\n".join(job.log))
+
+
+REMOVE = "Take it from this list. What it has stored stays."
+
+
+def _plain(text: str) -> str:
+    """A text without the characters that Markdown gives a meaning."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#<>!|$:~" else letter for letter in text)
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

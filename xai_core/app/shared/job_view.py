@@ -1,0 +1,127 @@
+"""Jobs on a page: the indicator in the sidebar, the progress of one with Cancel, and the offer to start one.
+
+What shows progress is a fragment that reads the job every second. It holds no work, so that leaving the page or the
+browser's Stop leaves nothing that stands still. Imports no torch.
+"""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from xai_core.app.shared import jobs, page_links, session
+from xai_core.app.shared.jobs import ServerJob
+from xai_core.core.errors import XaiError
+
+FOLLOW_SECONDS, INDICATOR_SECONDS = 1.0, 3.0
+AT_ONCE_SECONDS = 3.0  # work with a shorter estimate starts without a click
+
+
+def indicator() -> None:
+    """In the sidebar of every page: how many jobs wait, run or were interrupted, as a link to the page Jobs."""
+    unfinished = any(job.unfinished for job in jobs.listed())
+    with st.sidebar:
+        st.fragment(_indicator, run_every=INDICATOR_SECONDS if unfinished else None)()
+
+
+def _indicator() -> None:
+    every = jobs.listed()
+    running = [job for job in every if job.state == jobs.RUNNING]
+    counts = {
+        f"running, {sum(job.share for job in running) / max(len(running), 1):.0%}": len(running),
+        "waiting": sum(job.state == jobs.WAITING for job in every),
+        "interrupted": sum(job.state == jobs.INTERRUPTED for job in every),
+    }
+    words = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
+    if words:
+        st.page_link(page_links.FILES[page_links.JOBS], label=f"Jobs: {words}", icon=":material/pending_actions:")
+
+
+def show(job: ServerJob) -> None:
+    """The progress of a job that waits or runs, with Cancel; the page is run again when it has ended."""
+    _follow(job.key)
+
+
+@st.fragment(run_every=FOLLOW_SECONDS)
+def _follow(key: str) -> None:
+    job = jobs.find(key)
+    if job is None or not job.unfinished:
+        st.rerun()
+    progress(job)
+    st.caption("The work goes on when you leave this page. The page Jobs lists it.")
+
+
+def progress(job: ServerJob) -> None:
+    """A bar with what is done, and Cancel for those who may."""
+    st.progress(job.share, text=f"{job.title}: {in_words(job)}")
+    if jobs.may_change(job):
+        st.button("Cancel", key=f"cancel {job.key}", on_click=jobs.cancel, args=(job.key,), disabled=job.cancelling)
+
+
+def in_words(job: ServerJob) -> str:
+    """The state of a job, with how far it is."""
+    if job.cancelling:
+        return "cancelling, after the batch in progress"
+    if job.elsewhere:
+        return "another server on this machine does this work now"
+    if job.state == jobs.WAITING:
+        return "waiting until another job has ended"
+    if job.state == jobs.RUNNING:
+        return job.words or "starting"
+    how_far = f" after {job.words.partition(',')[0]}" if job.words and job.state != jobs.DONE else ""
+    return f"{job.state}{how_far}"
+
+
+def ended_early(job: ServerJob, kept: str) -> None:
+    """Say that a stored job was cancelled, interrupted or failed, and what is `kept`; with Resume and Dismiss."""
+    say = st.error if job.state == jobs.FAILED else st.info
+    say(f"{job.title}: {in_words(job)}. {job.error or kept}")
+    with st.container(horizontal=True):
+        resume_button(job)
+        st.button("Dismiss", key=f"dismiss {job.key}", on_click=jobs.remove, args=(job.key,))
+
+
+def resume_button(job: ServerJob) -> None:
+    """A button that starts a stored job again from its settings."""
+    st.button("Resume", key=f"resume {job.key}", icon=":material/play_arrow:", on_click=_resume, args=(job,))
+
+
+def _resume(job: ServerJob) -> None:
+    try:
+        jobs.resume(job)
+    except XaiError as error:
+        session.complain(str(error))
+
+
+def offer(
+    key: str,
+    seconds: float,
+    begin: Callable[[], ServerJob],
+    *,
+    at_once: bool = False,
+    button: str = "Explain",
+    kept: str = "",
+) -> None:
+    """The job of a result that is missing: its progress, or the button that starts it, with the estimate.
+
+    `begin` starts the job, whose key is `key`; it is called without a click if the estimate is below AT_ONCE_SECONDS or
+    `at_once` is set, unless the job has ended before. `kept` says what a cancelled job leaves.
+    """
+    slot = st.empty()  # the fragment keeps its place on the page, and with it its clicks
+    job = jobs.find(key)
+    if job is None and (at_once or seconds < AT_ONCE_SECONDS):
+        job = begin()
+    if job is not None and job.unfinished:
+        with slot.container():
+            show(job)
+        return
+    with slot.container():
+        if job is not None and job.state == jobs.FAILED:
+            st.error(job.error)
+        early = job is not None and job.state in (jobs.CANCELLED, jobs.INTERRUPTED)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
+            words = f"{in_words(job).capitalize()}. {kept} " if early and job is not None else ""
+            st.markdown(f"{words}This takes about {max(1, round(seconds))} s.")
+    if pressed:
+        begin()
+        st.rerun()
