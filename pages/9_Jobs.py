@@ -8,7 +8,8 @@ from xai_core.app.shared import page_setup
 page_setup.page("Jobs")
 st.title("Jobs")
 st.markdown(
-    "Long work goes on here when you leave the page that started it. Jobs on the server's pictures can be seen, cancelled "
-    "and resumed by every visitor; those on your uploads by you alone, as long as this session lasts."
+    "Long work goes on here when you leave the page that started it. Every visitor sees the jobs on the server's pictures; "
+    "those on your uploads are seen by you alone, as long as this session lasts. You can cancel the jobs that you started "
+    "since you opened this app; on your own computer, you can cancel all of them."
 )
 job_list.show()

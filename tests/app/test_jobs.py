@@ -233,10 +233,32 @@ def test_jobs_on_uploads_are_seen_by_their_visitor_alone(me):
     assert job.state == jobs.DONE
 
 
-def test_public_jobs_are_found_and_cancelled_by_everyone(me):
+def test_jobs_on_the_servers_data_are_seen_by_everyone_and_cancelled_by_their_visitor(me):
     job = begun()
-    me["visitor"] = "the same person after a reload"
-    assert jobs.listed() == [job] and jobs.may_change(job)
+    me["visitor"] = "somebody else"
+    assert jobs.listed() == [job] and jobs.find(job.key) is job and not jobs.may_change(job)
+    jobs.cancel(job.key)
+    assert not job.cancelling
+    me["visitor"] = "me"
+    jobs.cancel(job.key)
+    jobs.wait(PATIENCE)
+    assert job.state == jobs.CANCELLED
+    me["visitor"] = "somebody else"
+    jobs.remove(job.key)
+    assert jobs.listed() == [job], "only its visitor takes it from the list"
+
+
+@pytest.mark.parametrize("address", [None, "", "0.0.0.0", "demo.example"])
+def test_nobody_owns_a_server_that_others_can_reach(me, monkeypatch, address):
+    monkeypatch.setattr(jobs.st, "get_option", {"server.address": address}.__getitem__)
+    assert not jobs._is_owner()
+
+
+@pytest.mark.parametrize("address", jobs.OWN_COMPUTER)
+def test_the_owner_of_a_local_app_cancels_every_job(me, monkeypatch, address):
+    job = begun()
+    me["visitor"] = "the owner after a reload"
+    monkeypatch.setattr(jobs.st, "get_option", {"server.address": address}.__getitem__)
     jobs.cancel(job.key)
     jobs.wait(PATIENCE)
     assert job.state == jobs.CANCELLED

@@ -43,6 +43,11 @@ def test_home_says_what_is_ready_and_what_a_map_is_not():
     assert "no proof" in said
 
 
+def test_home_leads_to_every_page():
+    links = {link.proto.page for link in opened().get("page_link") if link.proto.label.startswith("**")}
+    assert {page.removesuffix(".py").partition("_")[2] for page in PAGES} <= links
+
+
 def test_the_astronaut_is_explained_at_once():
     app = opened(SINGLE)
     assert "football helmet" in text(app) and "7 x 7" in text(app)

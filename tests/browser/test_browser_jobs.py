@@ -18,7 +18,7 @@ def go(page, title):
     return settled(page)
 
 
-def test_a_run_goes_on_without_its_page_and_is_seen_by_all(visit):
+def test_a_run_goes_on_without_its_page_is_seen_by_all_and_opens_at_its_end(visit):
     page = visit("Faithfulness_metrics?view=A+run")
     start_run(page, "left")
     expect(page.get_by_text(re.compile("Run left: [0-7] of 8 pictures"))).to_be_visible(timeout=LONG)
@@ -32,6 +32,8 @@ def test_a_run_goes_on_without_its_page_and_is_seen_by_all(visit):
     expect(other.get_by_text("Done.")).to_be_visible(timeout=LONG)
     expect(other.get_by_role("link", name="Open result")).to_be_visible()
     expect(page.get_by_text(re.compile("Run left: [0-7] of 8 pictures"))).to_have_count(0)
+    expect(page.get_by_role("combobox", name="Run", exact=True)).to_have_value(re.compile("made/left$"))
+    expect(page.get_by_text(re.compile("8 pictures of 'samples', 1 model, 4 methods"))).to_be_visible()
 
 
 def test_a_killed_server_lists_its_run_as_interrupted_and_resumes_it_with_one_click(browser, tmp_path):

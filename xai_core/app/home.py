@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.app.shared import loaded_models, page_links
-from xai_core.app.shared.page_links import EVOLUTION, HOME, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
+from xai_core.app.shared.page_links import EVOLUTION, HOME, JOBS, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
@@ -56,6 +56,11 @@ PAGES = {
     REPORT: (
         ":material/description:",
         "Which model, which data, and what each method can and cannot show: cards and one table, as Markdown or PDF.",
+    ),
+    JOBS: (
+        ":material/pending_actions:",
+        "What is being computed now, how long will it take, and what was interrupted? Long work goes on when you leave its "
+        "page; cancel or resume it here.",
     ),
 }
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from xai_core.app.shared import job_view, jobs, page_links, session
 from xai_core.app.shared.jobs import ServerJob
+from xai_core.core import markdown
 
 ICONS = {
     jobs.WAITING: ":material/hourglass_empty:",
@@ -39,24 +40,24 @@ def _list() -> None:
 
 
 def _job(job: ServerJob) -> None:
-    st.markdown(f"{ICONS.get(job.state, '')} **{_plain(job.title)}**")
+    st.markdown(f"{ICONS.get(job.state, '')} **{markdown.escape(job.title)}**")
     if job.unfinished:
         job_view.progress(job)
     else:
-        st.markdown(f"{_plain(job_view.in_words(job)).capitalize()}. {_plain(job.error)}")
+        st.markdown(f"{markdown.escape(job_view.in_words(job)).capitalize()}. {markdown.escape(job.error)}")
     times = [f"started {_time(job.began)}"] + ([f"ended {_time(job.ended)}"] if job.ended else [])
     st.caption(", ".join(times))
     if not job.key:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        if job.resumable:
+        if job.resumable and jobs.may_change(job):
             job_view.resume_button(job)
         if job.place.page in page_links.FILES:
             page_links.link(
                 job.place.page, "Open result" if job.state == jobs.DONE else "Open", parse_qs(job.place.settings),
                 icon=":material/open_in_new:", origin=page_links.JOBS,
             )  # fmt: skip
-        if not job.unfinished:
+        if not job.unfinished and jobs.may_change(job):
             st.button("Remove", key=f"remove {job.key}", help=REMOVE, on_click=partial(jobs.remove, job.key))
     if job.log:
         with st.expander("Log"):
@@ -64,11 +65,6 @@ def _job(job: ServerJob) -> None:
 
 
 REMOVE = "Take it from this list. What it has stored stays."
-
-
-def _plain(text: str) -> str:
-    """A text without the characters that Markdown gives a meaning."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#<>!|$:~" else letter for letter in text)
 
 
 def _time(seconds: float) -> str:

@@ -116,7 +116,7 @@ def _jobs() -> None:
             continue
         if job.unfinished:
             job_view.show(job)
-        elif job.resumable:
+        elif job.resumable and jobs.may_change(job):
             job_view.ended_early(job, "What was measured is stored in the run. Resume measures the rest.")
         elif job.key == st.session_state.get(STARTED):
             del st.session_state[STARTED]

@@ -10,6 +10,7 @@ import streamlit as st
 
 from xai_core.app.shared import jobs, page_links, session
 from xai_core.app.shared.jobs import ServerJob
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 
 FOLLOW_SECONDS, INDICATOR_SECONDS = 1.0, 3.0
@@ -52,7 +53,7 @@ def _follow(key: str) -> None:
 
 def progress(job: ServerJob) -> None:
     """A bar with what is done, and Cancel for those who may."""
-    st.progress(job.share, text=f"{job.title}: {in_words(job)}")
+    st.progress(job.share, text=markdown.escape(f"{job.title}: {in_words(job)}"))
     if jobs.may_change(job):
         st.button("Cancel", key=f"cancel {job.key}", on_click=jobs.cancel, args=(job.key,), disabled=job.cancelling)
 
@@ -74,7 +75,7 @@ def in_words(job: ServerJob) -> str:
 def ended_early(job: ServerJob, kept: str) -> None:
     """Say that a stored job was cancelled, interrupted or failed, and what is `kept`; with Resume and Dismiss."""
     say = st.error if job.state == jobs.FAILED else st.info
-    say(f"{job.title}: {in_words(job)}. {job.error or kept}")
+    say(markdown.escape(f"{job.title}: {in_words(job)}. {job.error or kept}"))
     with st.container(horizontal=True):
         resume_button(job)
         st.button("Dismiss", key=f"dismiss {job.key}", on_click=jobs.remove, args=(job.key,))
@@ -116,7 +117,7 @@ def offer(
         return
     with slot.container():
         if job is not None and job.state == jobs.FAILED:
-            st.error(job.error)
+            st.error(markdown.escape(job.error))
         early = job is not None and job.state in (jobs.CANCELLED, jobs.INTERRUPTED)
         with st.container(horizontal=True, vertical_alignment="center"):
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")

@@ -12,7 +12,8 @@ There are two ways to start one:
 
 A job on a visitor's upload is `private`: it is found and listed by name in that visitor's session alone, its result is kept
 in memory, and it ends when the visitor has been away for AWAY_SECONDS. All other jobs concern data of the server, so that
-every visitor may see, cancel and resume them.
+every visitor may see them. A visitor may cancel the jobs that were started in the same session; the owner of an app that
+serves its own computer alone may cancel all.
 """
 
 import json
@@ -49,6 +50,7 @@ MOST_LOG = 100  # sentences in a job's log
 MOST_BYTES = 64 * 2**10  # of a stored record
 AWAY_SECONDS = 600.0  # after which the private jobs of a visitor who shows no sign of life end
 SUFFIX = ".json"
+OWN_COMPUTER = ("localhost", "127.0.0.1", "::1")  # values of Streamlit's `server.address` that no other computer reaches
 
 WAITING, RUNNING, DONE, CANCELLED, INTERRUPTED, FAILED = (
     "waiting", "running", "done", "cancelled", "interrupted", "failed",
@@ -253,8 +255,18 @@ def refresh() -> None:
 
 
 def may_change(job: ServerJob) -> bool:
-    """Whether this visitor may cancel, resume or remove a job."""
-    return not job.elsewhere and (not job.private or job.visitor == visitor())
+    """Whether this visitor may cancel, resume or remove a job: their own, one of a time before the server's last restart, or
+    any job that is not private where the visitor is the owner of a local app."""
+    if job.elsewhere:
+        return False
+    if job.private:
+        return job.visitor == visitor()
+    return job.visitor in ("", visitor()) or _is_owner()
+
+
+def _is_owner() -> bool:
+    """Whether the server serves its own computer alone: nobody else can reach it, and no proxy stands before it."""
+    return st.get_option("server.address") in OWN_COMPUTER and "X-Forwarded-For" not in st.context.headers
 
 
 def cancel(key: str) -> None:
