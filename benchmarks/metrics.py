@@ -26,7 +26,7 @@ from benchmarks.peers import CLASS, Peers
 from xai_core import ClassLogit, load_model, load_sample, measure_all
 from xai_core.explanation.question import Question
 from xai_core.metrics.catalog import QUICK
-from xai_core.metrics.measure import total_passes
+from xai_core.metrics.measure import total_cost
 
 A_STEP, COARSE_STEP, TEN = 224, 1024, 10
 
@@ -60,7 +60,7 @@ def all_rows() -> dict[str, Row]:
     def forwards(count: int, a_step: int, precision: str = "exact") -> Work:
         """As many pictures as the curves have, ready in memory, in the same batches."""
         games = {name: {"pixels": a_step} for name in ("insertion", "deletion")}
-        own = total_passes(games, {"saliency": {}}, controls=False) - 4
+        own = sum(total_cost(games, {"saliency": {}}, controls=False)) - 4
         total = own * count + 3  # the plain picture and both substrates are shared
         ready = photograph.repeat(16, 1, 1, 1)
         question = Question(model, target, model.network.cut_name(None), precision)
@@ -148,7 +148,7 @@ def print_peaks() -> None:
 
 def quick() -> dict[str, Any]:
     """Passes of the quick preset for one map."""
-    passes = total_passes(list(QUICK), {"grad_cam": {}}, controls=False)
+    passes = sum(total_cost(list(QUICK), {"grad_cam": {}}, controls=False))
     return {"work": "Quick preset, passes a map", "passes": passes, "goal": 60, "met": passes < 60}
 
 

@@ -238,8 +238,9 @@ def test_the_estimate_of_a_classification_counts_passes_and_opening_pictures(mod
         def seconds(self, model, passes=1):
             return 0.02
 
-        def measured(self, key, run, pictures):
-            run()
-            return 0.03
+        def measured(self, key, prepare):
+            open_next, pictures = prepare()
+            open_next()
+            return 0.03 / pictures
 
     assert predict.estimated_seconds(model, open_dataset(folder), Times()) == pytest.approx(30 * 0.05)

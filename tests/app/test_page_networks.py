@@ -2,8 +2,11 @@
 
 import pytest
 from opened_pages import opened, text
+from small_models import custom
 
+from xai_core.app.shared import network_outputs
 from xai_core.data.samples import load_sample
+from xai_core.models.pass_times import PassTimes
 
 MODELS = "pages/3_Model_comparison.py"
 
@@ -27,6 +30,27 @@ def test_a_network_stands_beside_its_untrained_twin():
 def test_each_question_is_answered(ask, says):
     app = opened(MODELS, ask=ask)
     assert says.lower() in text(app).lower() and not app.error
+
+
+def test_a_network_that_is_not_in_memory_is_measured_by_its_untrained_twin(monkeypatch):
+    """Of few passes nothing is measured: loading takes longer. What was measured once is known from then on."""
+    loaded: list[tuple[str, str]] = []
+
+    def load(id, weights, half):
+        loaded.append((id, weights))
+        return custom().model
+
+    times = PassTimes()
+    monkeypatch.setattr(network_outputs, "pass_times", lambda: times)
+    monkeypatch.setattr(network_outputs, "load_model", load)
+    monkeypatch.setattr(network_outputs.loaded_models, "loaded", lambda id, checkpoint: None)
+    assert network_outputs.network_seconds("resnet50", "IMAGENET1K_V2", 2) == 2 * network_outputs.UNMEASURED_SECONDS
+    assert not loaded
+    monkeypatch.setattr(PassTimes, "seconds", lambda times, model, passes=1: 0.25)
+    assert network_outputs.network_seconds("resnet50", "IMAGENET1K_V2", 400) == 400 * 0.25
+    assert loaded == [("resnet50", "random")]
+    monkeypatch.setattr(PassTimes, "latest", lambda times, id: 0.25)
+    assert network_outputs.network_seconds("resnet50", "IMAGENET1K_V2", 400) == 400 * 0.25 and len(loaded) == 1
 
 
 @pytest.mark.parametrize("section", ["Difference", "Many pictures", "Download"])

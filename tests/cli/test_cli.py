@@ -66,7 +66,7 @@ def cheap_options(method: str) -> dict[str, Any]:
     for option in options_of(METHODS[method].run):
         if isinstance(option.bounds, Range):
             ends = [options | {option.name: option.kind(end)} for end in (option.bounds.low, option.bounds.high)]
-            cheapest = min([options, *ends], key=lambda some: sum(METHODS[method].cost(some)))
+            cheapest = min([options, *ends], key=lambda some: sum(METHODS[method].passes(some)))
             options = cheapest
     return options
 

@@ -25,9 +25,10 @@ from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.evaluation import planner, runner, store
 from xai_core.evaluation.store import CONTROL
 from xai_core.explanation.request import Request
-from xai_core.metrics.measure import measure
+from xai_core.metrics.measure import measure, total_cost
 from xai_core.models import random_init
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.pass_times import PassTimes
 
 ROOT = Path(__file__).parents[2]
 EACH = (len(METHODS) + CONTROLS) * len(METRICS)
@@ -337,6 +338,19 @@ def test_the_plan_is_what_is_done(tmp_path):
     counted = sum(single) - 2 * (len(single) - 1) + 4  # both ends of the curves are shared; the target and two maps
     assert plan.passes["small"] == pytest.approx(counted, rel=0.1)
     assert "2 pictures, 24 rows" in str(plan) and "passes" in str(plan)
+
+
+def test_the_time_of_a_plan_counts_backward_passes_and_only_what_is_missing(tmp_path, monkeypatch):
+    """With a pass of one second: 1.3 s for a backward pass, and of pictures that are measured in part only the rest."""
+    monkeypatch.setattr(PassTimes, "seconds", lambda times, model, passes=1: 1.0)
+    plan = evaluate(tmp_path / "run", 2, methods=("saliency",), metrics=("sparseness",), dry=True)
+    assert plan.total_passes == 2 * 3 and plan.total_seconds == pytest.approx(2 * (2 + 1.3))
+    evaluate(tmp_path / "run", 2, methods=("saliency",), metrics=("sparseness",))
+    both = evaluate(tmp_path / "run", 2, methods=("saliency",), metrics=("sparseness", "deletion"), dry=True)
+    curves = total_cost({"deletion": {}}, {"saliency": {}})
+    assert both.total_seconds == pytest.approx(2 * (2 + 1.3 + curves[0])) and curves[1] == 0
+    more = evaluate(tmp_path / "run", 2, methods=("saliency", "grad_cam"), metrics=("sparseness",), dry=True)
+    assert more.total_seconds == pytest.approx(2 * (1 + 1)), "one map more, of one pass, and the class that is predicted"
 
 
 def test_a_method_that_fails_leaves_its_reason_and_the_others_go_on(tmp_path, monkeypatch):

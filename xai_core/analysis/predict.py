@@ -135,7 +135,7 @@ def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTime
         with contextlib.suppress(BadPicture, BadRequest):
             model.prepare(dataset.open(next(files).name))
 
-    decoding = times.measured(("decoding", dataset.digest, model.id), open_next, 1) if total else 0.0
+    decoding = times.measured(("decoding", dataset.digest, model.id), lambda: (open_next, 1)) if total else 0.0
     return total * (times.seconds(model, total) + decoding) if total else 0.0
 
 

@@ -63,8 +63,8 @@ def relevance_passes(options: Options) -> tuple[int, int]:
 
 
 def occlusion_passes(options: Options) -> tuple[int, int]:
-    """One pass for each window in a picture of 224 x 224 pixels, and one for the picture itself."""
-    return 1 + (1 - (options["window"] - 224) // options["stride"]) ** 2, 0
+    """One pass for each window, and one for the picture itself."""
+    return 1 + max(1, 1 - (options["window"] - options["side"]) // options["stride"]) ** 2, 0
 
 
 def segments_expected(options: Options) -> int:

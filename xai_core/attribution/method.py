@@ -45,6 +45,7 @@ NEEDS: dict[str, tuple[Callable[[ExplainableModel], bool], str]] = {
     ),
 }
 
+USUAL_SIDE = 224  # of a picture, in pixels
 Cost = Callable[[Mapping[str, Any]], tuple[int, int]]
 CARD = ("Why", "Who", "What", "How", "When", "Where", "Beware")
 
@@ -58,7 +59,8 @@ class MethodRecord:
              formula, source, sign and unit, and a card in the manner of Hohman et al. (2018): lines that begin with Why,
              Who, What, How, When, Where and Beware
     sign     "signed" (evidence for and against) or "non-negative"
-    cost     options -> (forward, backward) passes of one picture through the whole network, for the time estimate
+    cost     options -> (forward, backward) passes of one picture through the whole network, for the time estimate; beside
+             the options it is given the picture's `side` in pixels (see `passes`)
     needs    names in NEEDS
     fast     the families of networks on which `fast` precision gives the same map at the model's default cut: a Spearman
              correlation of at least 0.98 with `exact`, checked by a test. Gradients to the pixels do not reach it: units
@@ -94,10 +96,14 @@ class MethodRecord:
         """Whether `fast` precision is offered for this method on this model, at this cut."""
         return model.family in self.fast and ("cut" not in self.needs or cut == model.network.cut_name(None))
 
+    def passes(self, options: Mapping[str, Any], side: int = USUAL_SIDE) -> tuple[int, int]:
+        """Forward and backward passes of one picture, `side` pixels wide and high."""
+        return self.cost({**options, "side": side})
+
     @property
     def usual_cost(self) -> tuple[int, int]:
         """Forward and backward passes of one picture with the method's default options."""
-        return self.cost(check_options(self.run, {}))
+        return self.passes(check_options(self.run, {}))
 
     @property
     def random(self) -> bool:

@@ -40,7 +40,7 @@ def _measure(args: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import find_method
     from xai_core.attribution.explain import attempt_methods, request_for
     from xai_core.explanation.result import Explanation
-    from xai_core.metrics.measure import measure_all, total_passes
+    from xai_core.metrics.measure import measure_all, total_cost
 
     metrics, box = _metrics(args.metric, args.option), _box(args.box)
     methods: Metrics = {find_method(name.strip()).id: {} for name in args.method.split(",")}
@@ -50,7 +50,7 @@ def _measure(args: argparse.Namespace) -> None:
     ).activate()
     question, pixels = active.question, active.images
     print(f"{question.target.label(0, query.model.class_name)} = {float(question.values(pixels)):.4g}")
-    arguments.say(f"about {total_passes(metrics, methods):,} passes, beside those for the maps")
+    arguments.say(f"about {sum(total_cost(metrics, methods)):,} passes, beside those for the maps")
     maps = {}
     for name, result in attempt_methods(
         query.model, query.picture, methods, target=question.target, precision=query.precision, seed=query.seed,

@@ -1,7 +1,8 @@
 """Validate an evaluation, and estimate its passes and its run time before it begins."""
 
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from xai_core.attribution.catalog import METHODS, find_method
+from xai_core.attribution.estimates import forward_passes
 from xai_core.attribution.explain import request_for
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
@@ -19,7 +21,7 @@ from xai_core.data.datasets import Dataset, Labelled
 from xai_core.evaluation.store import Cell
 from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import find_metric
-from xai_core.metrics.measure import CONTROLS, passes
+from xai_core.metrics.measure import CONTROLS, total_cost
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo.catalog import find_card
@@ -33,11 +35,7 @@ Given = Sequence[str] | Mapping[str, Mapping[str, Any]]
 
 def quick_methods() -> list[str]:
     """The methods, controls apart, that take at most 60 passes with their default options."""
-    return [
-        id
-        for id, method in METHODS.items()
-        if method.family != "control" and sum(method.cost(check_options(method.run, {}))) <= QUICK_PASSES
-    ]
+    return [id for id, method in METHODS.items() if method.family != "control" and sum(method.usual_cost) <= QUICK_PASSES]
 
 
 def variant(name: str) -> dict[str, str]:
@@ -76,16 +74,14 @@ class EvaluationSettings:
         """All (method, metric) pairs of one picture; the controls count as one method, CONTROL."""
         return frozenset((method, metric) for method in (*self.fitting(model), CONTROL) for metric in self.metrics)
 
-    def passes(self, model: ExplainableModel) -> int:
-        """ModelFacts how many passes, forward and backward, one picture takes: maps and metrics, controls included."""
-        fitting = self.fitting(model)
-        total = 1 + sum(sum(METHODS[name].cost(self.methods[name])) for name in fitting)
-        measured = {name: self.methods[name] for name in fitting} | {name: {} for name in CONTROLS}
-        for metric, options in self.metrics.items():
-            shared = find_metric(metric).cost(options).shared
-            each = (passes(metric, options, name.removeprefix(CONTROL), more) for name, more in measured.items())
-            total += shared + sum(count - shared for count in each)
-        return total
+    def cost(self, cells: Set[Cell], side: int) -> tuple[int, int]:
+        """How many forward and backward passes these (method, metric) pairs of one picture of `side` pixels take: maps and
+        metrics."""
+        costs = [METHODS[name].passes(self.methods[name], side) for name in {name for name, _ in cells} - {CONTROL}]
+        for metric in {metric for _, metric in cells}:
+            maps = {name: self.methods[name] for name, other in cells if other == metric and name != CONTROL}
+            costs.append(total_cost({metric: self.metrics[metric]}, maps, (CONTROL, metric) in cells, side))
+        return 1 + sum(ahead for ahead, _ in costs), sum(back for _, back in costs)
 
     def as_json(self) -> dict[str, Any]:
         """What must be the same for a run to be resumed."""
@@ -128,13 +124,13 @@ def _with_options(names: Given) -> list[tuple[str, Mapping[str, Any]]]:
 
 class ModelFacts(NamedTuple):
     """What is known of a model before the work: its entry in the manifest, why methods do not fit it, the (method, metric)
-    pairs of a picture, and the passes and seconds that these take."""
+    pairs of a picture, the passes that these take, and the seconds of one forward pass."""
 
     described: dict[str, Any]
     misfits: dict[str, str]
     cells: frozenset[Cell]
     passes: int
-    seconds: float
+    pass_seconds: float
 
 
 def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -> ModelFacts:
@@ -154,8 +150,9 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
         "input": model.recipe.input_size,
     }
     misfits = {name: why for name in settings.methods if (why := METHODS[name].misfit(model))}
-    count = settings.passes(model)
-    return ModelFacts(described, misfits, settings.cells(model), count, count * PassTimes().seconds(model, count))
+    cells = settings.cells(model)
+    passes = sum(settings.cost(cells, model.recipe.input_size))
+    return ModelFacts(described, misfits, cells, passes, PassTimes().seconds(model, passes))
 
 
 def group(model: str) -> str:
@@ -171,26 +168,24 @@ def group(model: str) -> str:
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is left to do: pictures, rows, and for each model the blocks, with the passes and estimated seconds of each."""
+    """What is left to do: pictures, rows, for each model the blocks and the passes of a whole one, and the passes and the
+    estimated seconds of all that is missing."""
 
     pictures: int
     rows: int
     todo: dict[str, int]
     done: int
     passes: dict[str, int]
-    seconds: dict[str, float]
-
-    @property
-    def total_seconds(self) -> float:
-        return sum(count * self.seconds[name] for name, count in self.todo.items())
+    total_passes: int
+    total_seconds: float
 
     def __str__(self) -> str:
         every = self.done + sum(self.todo.values())
         there = f" {self.done} of {every} pictures before a model are there." if self.done else ""
         each = ", ".join(f"{count:,} on {name}" for name, count in self.passes.items())
-        total = sum(count * self.passes[name] for name, count in self.todo.items())
+        left = f"To do: {self.total_passes:,} passes, {in_time(self.total_seconds)} here."
         return f"{self.pictures:,} pictures, {self.rows:,} rows to measure.{there} Passes for a picture: {each}. " + (
-            f"To do: {total:,} passes, {in_time(self.total_seconds)} here." if total else "Nothing is left to do."
+            left if self.total_passes else "Nothing is left to do."
         )
 
 
@@ -211,15 +206,22 @@ class Block(NamedTuple):
     missing: frozenset[Cell]
 
 
-def plan(pictures: Mapping[str, Labelled], models: Mapping[str, ModelFacts], blocks: Sequence[Block]) -> EvaluationPlan:
-    todo = {name: sum(block.model == name for block in blocks) for name in models}
+def plan(
+    settings: EvaluationSettings,
+    pictures: Mapping[str, Labelled],
+    models: Mapping[str, ModelFacts],
+    blocks: Sequence[Block],
+) -> EvaluationPlan:
+    missing = Counter((block.model, block.missing) for block in blocks)
+    costs = {(name, cells): settings.cost(cells, models[name].described["input"]) for name, cells in missing}
     return EvaluationPlan(
         len(pictures),
         sum(len(CONTROLS) if method == CONTROL else 1 for block in blocks for method, _ in block.missing),
-        todo,
+        {name: sum(block.model == name for block in blocks) for name in models},
         len(pictures) * len(models) - len(blocks),
         {name: facts.passes for name, facts in models.items()},
-        {name: facts.seconds for name, facts in models.items()},
+        sum(count * sum(costs[part]) for part, count in missing.items()),
+        sum(count * forward_passes(costs[part]) * models[part[0]].pass_seconds for part, count in missing.items()),
     )
 
 

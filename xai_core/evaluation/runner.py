@@ -98,12 +98,13 @@ def evaluate(
     pictures, left_out = selection.unique_images(dataset, selection.sample_images(dataset, count, seed))
     manifest = planner.manifest(settings, dataset, len(pictures), facts)
     if dry:
-        return planner.plan(pictures, facts, list(planner.blocks(pictures, facts, store.stored_cells(Path(out), manifest))))
+        blocks = list(planner.blocks(pictures, facts, store.stored_cells(Path(out), manifest)))
+        return planner.plan(settings, pictures, facts, blocks)
     with store.open_for_writing(Path(out), manifest) as writer:
         for words in writer.messages:
             say(words)
         blocks = list(planner.blocks(pictures, facts, store.open_run(out).cells()))
-        plan = planner.plan(pictures, facts, blocks)
+        plan = planner.plan(settings, pictures, facts, blocks)
         say(str(plan))
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
         small_copies = thumbnails and dataset.title != selection.SAMPLE_SET

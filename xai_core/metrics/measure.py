@@ -15,6 +15,7 @@ from torch import Tensor
 
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import TargetLike, explain, request_for
+from xai_core.attribution.method import USUAL_SIDE
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
@@ -212,26 +213,30 @@ def passes(
     compute maps again; without them a map is taken to cost one forward and one backward pass."""
     record = find_metric(metric)
     cost = record.cost(check_options(record.run, options or {}))
-    map_passes = 2 if method is None else _map_passes(method, method_options or {})
+    map_passes = 2 if method is None else sum(_map_cost(method, method_options or {}))
     return cost.own + cost.shared + cost.maps * map_passes
 
 
-def total_passes(metrics: MetricChoice, methods: Mapping[str, OptionValues], controls: bool = True) -> int:
-    """How many passes `measure_all` takes for maps of these methods (with their options); what maps share is counted once
-    for each metric. The passes for the maps themselves are not included."""
-    map_passes = [_map_passes(name, options) for name, options in methods.items()]
+def total_cost(
+    metrics: MetricChoice, methods: Mapping[str, OptionValues], controls: bool = True, side: int = USUAL_SIDE
+) -> tuple[int, int]:
+    """The forward and backward passes that `measure_all` takes for maps of these methods (with their options) on a picture
+    of `side` pixels; what maps share is counted once for each metric. The passes for the maps themselves are not included.
+    """
+    maps = [_map_cost(name, options, side) for name, options in methods.items()]
     if controls:
-        map_passes += [_map_passes(name.removeprefix("control:"), options) for name, options in CONTROLS.items()]
-    total = 0
+        maps += [_map_cost(name.removeprefix("control:"), options, side) for name, options in CONTROLS.items()]
+    forward = backward = 0
     for name, options in checked_metrics(metrics).items():
         cost = find_metric(name).cost(options)
-        total += cost.shared + cost.own * len(map_passes) + cost.maps * sum(map_passes)
-    return total
+        forward += cost.shared + cost.own * len(maps) + cost.maps * sum(ahead for ahead, _ in maps)
+        backward += cost.maps * sum(back for _, back in maps)
+    return forward, backward
 
 
-def _map_passes(method: str, options: OptionValues) -> int:
+def _map_cost(method: str, options: OptionValues, side: int = USUAL_SIDE) -> tuple[int, int]:
     """The forward and backward passes of one map of this method."""
-    return sum(METHODS[method].cost(check_options(METHODS[method].run, options)))
+    return METHODS[method].passes(check_options(METHODS[method].run, options), side)
 
 
 def unbeaten_controls(metric: Metric, measurement: Measurement) -> list[str]:

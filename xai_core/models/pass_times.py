@@ -20,6 +20,7 @@ FRESH_SECONDS = 30.0  # for which a measurement holds
 FRESH_FACTOR = 20.0  # or for so many times what it took itself, where that is longer
 REMEMBERED = 3  # ratios of real to estimated time
 Clock = Callable[[], float]
+Prepare = Callable[[], tuple[Callable[[], object], float]]
 
 
 class Timing(NamedTuple):
@@ -39,27 +40,31 @@ class PassTimes:
         self._ratios: dict[Hashable, deque[float]] = {}
         self._lock = threading.Lock()
 
-    def seconds(self, model: ExplainableModel, passes: int = 1) -> float:
+    def seconds(self, model: ExplainableModel, passes: int = 1, *, again: bool = True) -> float:
         """Seconds of one forward pass of one picture where `passes` of them are made: the median of a few batches of the
-        size that they are made in, per picture. The first batch of a size sets things up and is not counted."""
+        size that they are made in, per picture. The first batch of a size sets things up and is not counted. Without
+        `again` an earlier measurement is taken whatever its age."""
         side = model.recipe.input_size
         size = max(1, min(passes, runtime.inner_batch(side * side, model.device)))
 
         def run() -> None:
             model.outputs(torch.zeros(size, 3, side, side)).features.sum().item()  # `item` waits for a GPU
 
-        seconds = self.measured((model.id, model.fingerprint, size), run, size)
+        seconds = self.measured((model.id, model.fingerprint, size), lambda: (run, size), again=again)
         with self._lock:
             self._latest[model.id] = seconds
         return seconds
 
-    def measured(self, key: Hashable, run: Callable[[], object], pictures: int) -> float:
-        """Seconds of a picture in `run`, which works on a batch of so many: the latest measurement, where it still holds."""
+    def measured(self, key: Hashable, prepare: Prepare, *, again: bool = True) -> float:
+        """Seconds of one picture: the latest measurement of this key, where it still holds, or without `again`. Else
+        `prepare` is called, which returns a piece of work and how many pictures it stands for (a part of one, where it is
+        less)."""
         with self._lock:
             known = self._timings.get(key)
         began = self._clock()
-        if known and began < known.until:
+        if known and (began < known.until or not again):
             return known.seconds
+        run, pictures = prepare()
         if not known:
             run()  # sets things up
         durations: list[float] = []

@@ -11,6 +11,7 @@ from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import cache, display, explanations, network_outputs, progress, session, turns, widgets
 from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.core.options import options_of
@@ -18,7 +19,7 @@ from xai_core.core.runtime import Track
 from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.catalog import METRICS, QUICK
-from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_passes
+from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_cost
 from xai_core.metrics.self_test import Verdict, self_test, self_test_passes
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
@@ -121,8 +122,9 @@ def _measurements(
     metrics = {name: options for name, options in settings.metrics.items() if any(name == metric for _, metric in missing)}
     unmeasured = {name for name, _ in missing}
     methods = {request.method: request.options for request in requests if request.method in unmeasured}
-    passes = total_passes(metrics, methods, not unmeasured.isdisjoint(CONTROLS)) if missing else 0
-    seconds = network_outputs.pass_seconds(settings.model, passes) + explanations.missing_seconds(requests)
+    side = settings.model.recipe.input_size
+    cost = total_cost(metrics, methods, not unmeasured.isdisjoint(CONTROLS), side) if missing else (0, 0)
+    seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost)) + explanations.missing_seconds(requests)
     name = joint_key("measuring", list(wanted.values()))
     now = progress.should_start(name, seconds if missing else 0, at_once=by_link, button="Measure")
     slot = st.empty()
@@ -130,7 +132,7 @@ def _measurements(
         _measure(settings, requests, metrics, missing, name, slot)
     elif missing:
         st.caption(
-            f"{passes:,} passes through the network, for {len(settings.metrics)} metrics of {len(requests)} maps and of "
+            f"{sum(cost):,} passes through the network, for {len(settings.metrics)} metrics of {len(requests)} maps and of "
             f"{len(CONTROLS)} controls (maps that do not depend on the network)."
         )
     stored = {pair: cache.get(request.key) for pair, request in wanted.items()}

@@ -13,11 +13,12 @@ from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.estimates import forward_passes
+from xai_core.attribution.estimates import method_passes
 from xai_core.attribution.explain import explain
 from xai_core.core import markdown
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import BadPicture
+from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
@@ -47,7 +48,8 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     key = key_of(model, dataset, rows["path"].tolist(), method, column)
     stored: Maps | None = cache.get(key)
     if stored is None:
-        passes = len(rows) * (1 + forward_passes(METHODS[method].usual_cost))
+        options = check_options(METHODS[method].run, {})
+        passes = len(rows) * (1 + method_passes(method, options, model.recipe.input_size, model.family))
         seconds = network_outputs.pass_seconds(model, passes)
         if not progress.should_start(key, seconds, button="Find clusters"):
             return

@@ -12,7 +12,6 @@ from xai_core.app.shared import cache, display, loaded_models, network_outputs, 
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, run_key, text_digest
 from xai_core.core.runtime import Track
@@ -122,8 +121,7 @@ def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuesti
 
 def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:
     """Estimated seconds to load these networks and compute their maps."""
-    passes = 1 + forward_passes(METHODS[question.method].usual_cost)
-    return sum(_loading(network) + network_outputs.network_seconds(*network, passes) for network in missing)
+    return sum(_loading(network) + network_outputs.map_seconds(*network, question.method) for network in missing)
 
 
 def _loading(network: Network) -> float:

@@ -20,7 +20,6 @@ from xai_core.app.shared import cache, display, loaded_models, network_outputs, 
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadPicture
@@ -119,8 +118,7 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     method = METHODS[question.method]
     name = _table_key(networks, sources, question)
     rows = cache.get(name)
-    passes = len(sources) * (1 + forward_passes(method.usual_cost))
-    seconds = sum(network_outputs.network_seconds(*network, passes) for network in networks)
+    seconds = sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks)
     if rows is None and progress.should_start(name, seconds, button="Compute the table"):
         with progress.bar(name) as bar:
             rows = turns.in_turn(lambda track: _table(networks, sources, question, track), bar, "Pictures")

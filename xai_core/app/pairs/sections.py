@@ -272,7 +272,7 @@ def _network_key(network: Network, views: Views, method: str, options: Mapping[s
 
 def _seconds(networks: Sequence[Network], method: str, options: Mapping[str, Any]) -> float:
     """Estimated seconds to load these networks and compute their maps."""
-    passes = forward_passes(PAIR_METHODS[method].cost(PAIR_METHODS[method].checked(options)))
+    passes = forward_passes(PAIR_METHODS[method].passes(PAIR_METHODS[method].checked(options)))
     return sum(0.5 + network_outputs.network_seconds(*network, passes) for network in networks)
 
 

@@ -146,7 +146,7 @@ def _estimate(request: Request) -> float:
     """Estimated seconds to answer a request; a method for classes is computed for each view."""
     by_class = request.method.startswith(CLASS)
     method = METHODS[request.method.removeprefix(CLASS)] if by_class else PAIR_METHODS[request.method]
-    passes = forward_passes(method.cost(request.options)) * (2 if by_class else 1)
+    passes = forward_passes(method.passes(request.options, request.model.recipe.input_size)) * (2 if by_class else 1)
     return network_outputs.pass_seconds(request.model, passes)
 
 

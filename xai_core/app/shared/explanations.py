@@ -59,7 +59,7 @@ def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:
     A cancelled computation stops within one inner batch and stores nothing; a failed one stores and returns its error.
     """
     result: Explanation | XaiError
-    expected = explanation_seconds(request, pass_times())
+    expected = explanation_seconds(request, pass_times(), again=False)
     try:
         result = turns.in_turn(lambda track: explain(request, track), bar, METHODS[request.method].title)
         pass_times().learn(_work(request), expected, result.seconds)

@@ -1,5 +1,7 @@
 """A network's answers for one picture (logits, ranked classes, embedding), and the measured times of passes."""
 
+import contextlib
+
 import numpy as np
 import streamlit as st
 import torch
@@ -7,12 +9,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.app.shared import cache, loaded_models
+from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import method_passes
+from xai_core.core import settings
+from xai_core.core.errors import XaiError
+from xai_core.core.options import check_options
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel, Prediction
+from xai_core.models.loading import load_model
 from xai_core.models.pass_times import PassTimes
+from xai_core.models.zoo.catalog import find_card
 
-UNMEASURED_SECONDS = 0.1  # assumed for one pass of a network that is not in memory and has not run in this process
+FEW_PASSES = 20  # of so few the time does not matter beside that of loading the network
+UNMEASURED_SECONDS = 0.1  # assumed for each of them
 
 
 @st.cache_resource(show_spinner=False)
@@ -27,12 +37,24 @@ def pass_seconds(model: ExplainableModel, passes: float) -> float:
 
 
 def network_seconds(id: str, checkpoint: str, passes: float) -> float:
-    """Estimated seconds of so many passes of a network that may not be in memory, where nothing can be measured: then one
-    pass takes as long as when a network of this id was last measured, or UNMEASURED_SECONDS."""
+    """Estimated seconds of so many passes of a network that may not be in memory. A pass then takes as long as when a
+    network of this id was last measured; where none was, its untrained twin is measured, which takes as long."""
     model = loaded_models.loaded(id, checkpoint)
+    known = pass_times().latest(id)
+    if model is None and known is None and passes > FEW_PASSES:
+        with st.spinner("Measuring how long a pass takes"), contextlib.suppress(XaiError):  # it is told when it is used
+            model = load_model(id, loaded_models.RANDOM, half=settings.HALF.value())
     if model is not None:
         return pass_seconds(model, passes)
-    return passes * (pass_times().latest(id) or UNMEASURED_SECONDS)
+    return passes * (known or UNMEASURED_SECONDS)
+
+
+def map_seconds(id: str, checkpoint: str, method: str, pictures: int = 1) -> float:
+    """Estimated seconds of a network's answers and maps by this method with its usual options, for so many pictures."""
+    card = find_card(id)
+    side = card.checkpoints[0].recipe.input_size
+    passes = 1 + method_passes(method, check_options(METHODS[method].run, {}), side, card.family)
+    return network_seconds(id, checkpoint, pictures * passes)
 
 
 def logits(model: ExplainableModel, prepared: Prepared) -> NDArray[np.float32]:
