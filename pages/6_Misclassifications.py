@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import clusters, confusion, notes_view, predictions
+from xai_core.app.misclassifications import clusters, confusion, drawer, notes_view, predictions
 from xai_core.app.shared import display, page_setup, widgets
 
 VIEWS = {
@@ -12,7 +12,7 @@ VIEWS = {
     "Per class": lambda rows, dataset, model: confusion.per_class(rows),
     "Most confused": lambda rows, dataset, model: confusion.most_confused(rows),
     "Two models": confusion.two_models,
-    "Notes": lambda rows, dataset, model: notes_view.show(dataset),
+    "Notes": lambda rows, dataset, model: notes_view.show(rows, dataset),
 }
 
 page_setup.page("Misclassifications")
@@ -37,3 +37,4 @@ with display.errors():
         st.info("No picture passes the filters on the left. Change or remove some of them.")
         st.stop()
     VIEWS[view](rows, dataset, model)
+    drawer.show(rows, dataset, model)

@@ -55,18 +55,64 @@ def test_the_page_waits_for_predictions_that_another_process_computes(tmp_path, 
     assert not app.error and file.exists() and len(opened_again) == 3
 
 
-def test_from_the_matrix_to_the_reason():
+def first_error(sort: str = "confidence") -> pd.Series:
+    """The first picture of the cell that the page begins with: of the most confused pair, the most confident error."""
+    rows = raw_rows()
+    wrong = rows[rows["true"] != rows["predicted"]]
+    sizes = wrong.groupby(["true", "predicted"])["path"].transform("size")
+    return wrong[sizes == sizes.max()].sort_values(sort, ascending=False).iloc[0]
+
+
+def button(app: AppTest, key: str):
+    return next(element for element in app.button if element.key == key)
+
+
+def test_a_tile_opens_the_picture_with_its_reason():
     app = opened(PAGE)
-    assert "wrong" in text(app) and len(app.get("vega_lite_chart")) == 1
-    true, said = app.selectbox(key="true").value, app.selectbox(key="predicted").value
-    assert true != said  # the pair that is confused most
-    assert f"Why {said.split(',')[0]} and not {true.split(',')[0]}" in text(app)
+    assert "wrong" in text(app) and len(app.get("vega_lite_chart")) == 1 and not app.get("dialog")
+    true, predicted = app.selectbox(key="true").value, app.selectbox(key="predicted").value
+    assert true != predicted  # the pair that is confused most
+    path = first_error()["path"]
+    button(app, f"open {path}").click().run()
+    assert not app.exception and app.query_params["sample"] in (path, [path])
+    assert f"Why {predicted.split(',')[0]} and not {true.split(',')[0]}" in text(app)
     assert "cosine" in text(app)  # a neighbour that was right
 
 
+def test_previous_and_next_step_through_the_pictures_of_the_cell():
+    app = opened(PAGE)
+    rows = raw_rows()
+    cell = rows[
+        (rows["true"] == app.selectbox(key="true").value) & (rows["predicted"] == app.selectbox(key="predicted").value)
+    ]
+    paths = cell.sort_values("confidence", ascending=False)["path"].tolist()
+    button(app, f"open {paths[0]}").click().run()
+    assert button(app, "previous").disabled and f"**1** of {len(paths)}" in text(app)
+    button(app, "next").click().run()
+    assert app.query_params["sample"] in (paths[1], [paths[1]]) and f"**2** of {len(paths)}" in text(app)
+    button(app, "previous").click().run()
+    assert app.query_params["sample"] in (paths[0], [paths[0]])
+
+
+def test_tiles_say_right_or_wrong_and_both_classes():
+    row = first_error()
+    app = opened(PAGE, true="(all)", predicted="(all)")
+    tiles = [element.value for element in app.markdown if "margin:" in element.value]
+    assert len(tiles) == 24 and all(("✓ Right" in tile) != ("✗ Wrong" in tile) for tile in tiles)
+    words = f"true: {row['true'].split(',')[0]}  \npredicted: {row['predicted'].split(',')[0]} {row['confidence']:.0%}"
+    assert any(words in tile and "✗ Wrong" in tile for tile in tiles)
+
+
 def test_a_right_answer_has_one_reason():
-    app = opened(PAGE, which="Right")
+    rows = raw_rows()
+    path = rows[rows["true"] == rows["predicted"]]["path"].iloc[0]
+    app = opened(PAGE, sample=path)
     assert "(correct)" in text(app) and "and not" not in text(app).split("Top five")[-1]
+
+
+def test_a_link_to_a_picture_of_another_dataset_opens_the_page_without_it():
+    app = opened(PAGE, sample="no/such.png")
+    assert not app.error and "sample" not in app.query_params
 
 
 def raw_rows() -> pd.DataFrame:
@@ -170,8 +216,8 @@ def chart_rows(app: AppTest, columns: set[str]) -> pd.DataFrame:
 
 
 def test_the_neighbours_of_an_error_are_found_when_only_errors_are_listed():
-    app = open_filtered("Confusion", {"which": "Wrong"})
-    assert "cosine" in text(app) and "None among" not in text(app)
+    app = opened(PAGE, which="Wrong", sample=first_error()["path"])
+    assert "cosine" in text(app) and "No other picture" not in text(app)
 
 
 def test_filters_may_leave_nothing():
@@ -187,12 +233,12 @@ def test_every_view_opens(view):
 
 
 def test_tags_survive_and_filter():
-    app = opened(PAGE)
-    path = app.selectbox(key="sample").value
+    path = first_error()["path"]
+    app = opened(PAGE, sample=path)
     next(box for box in app.text_input if box.label.startswith("Tags")).set_value("wrong label, blurred")
     app.button[[one.label for one in app.button].index("Save")].click().run()
     again = opened(PAGE, tags="blurred")
-    assert again.selectbox(key="sample").value == path and "blurred, wrong label" in text(again)
+    assert button(again, f"open {path}") and "blurred, wrong label" in text(again)
 
 
 def test_two_datasets_of_one_title_share_no_predictions_thumbnails_or_notes():
@@ -239,12 +285,12 @@ def test_what_is_no_zip_is_one_sentence(data):
 
 @pytest.mark.parametrize("link", [{}, {"method": "Grad-CAM"}], ids=["as it opens", "from a link"])
 def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
-    app = opened(PAGE, **link)
+    app = opened(PAGE, **link, sample=first_error()["path"])
     said, true = app.selectbox(key="predicted").value, app.selectbox(key="true").value
-    sample = app.selectbox(key="sample").value
+    sample = first_error()["path"]
     followed(app, "Open on the page Single image")
     assert app.segmented_control(key="ask").value == "A and not B" and f"{said} and not {true}" in text(app)
     assert app.selectbox(key="picture").value == "A picture of a dataset" and sample in text(app)
     followed(app, "Back to Misclassifications")
-    assert app.selectbox(key="sample").value == sample
+    assert app.query_params["sample"] == [sample] and f"**{sample}**" in text(app)
     assert (app.selectbox(key="predicted").value, app.selectbox(key="true").value) == (said, true)

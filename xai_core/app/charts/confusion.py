@@ -87,10 +87,11 @@ def _value_text(value: float, rates: bool, signed: bool) -> str:
 
 
 def calibration(bins: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy against confidence, one bar for each bin; the dashed line is where they are equal."""
+    """Accuracy against confidence, one bar for each bin with its number of pictures; the dashed line in front is where
+    they are equal. A click selects a bar: the point selection `bin` over the field `low`."""
     bars = (
         alt.Chart(bins)
-        .mark_bar(color=OTHER, opacity=0.85)
+        .mark_bar(color=OTHER, cursor="pointer")
         .encode(
             x=alt.X("low:Q", title="confidence", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
             x2="high:Q",
@@ -103,18 +104,22 @@ def calibration(bins: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[4, 4], color=QUIET).encode(x="x:Q", y="x:Q")
-    chart: alt.LayerChart = (bars + line).properties(height=340)
+    middle = alt.Chart(bins.assign(middle=(bins["low"] + bins["high"]) / 2, top=bins["accuracy"].clip(upper=0.94)))
+    counts = middle.mark_text(dy=-8, fontSize=12).encode(x="middle:Q", y="top:Q", text=alt.Text("pictures:Q", format=","))
+    line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[6, 4], strokeWidth=3, color=HIGHLIGHT)
+    selection = alt.selection_point(name="bin", fields=["low"], on="click")
+    chart: alt.LayerChart = (bars.add_params(selection) + line.encode(x="x:Q", y="x:Q") + counts).properties(height=340)
     return chart
 
 
 def per_class(rows: pd.DataFrame) -> alt.Chart:
-    """Precision and recall of each class, two dots on a line; the class with the lowest recall first."""
+    """Precision and recall of each class, two dots on a line; the class with the lowest recall first. A click selects a
+    dot: the point selection `class` over the field `class`."""
     long = rows.melt(["class", "pictures"], ["precision", "recall"], var_name="measure", value_name="share")
     order = rows.sort_values("recall")["class"].tolist()
     chart: alt.Chart = (
         alt.Chart(long)
-        .mark_point(filled=True, size=70, opacity=1)
+        .mark_point(filled=True, size=90, opacity=1, cursor="pointer")
         .encode(
             x=alt.X("share:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
             y=alt.Y("class:N", sort=order, title=None, axis=alt.Axis(labelLimit=170, grid=True)),
@@ -125,6 +130,7 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
             shape=alt.Shape("measure:N", title=None),
             tooltip=["class:N", "measure:N", alt.Tooltip("share:Q", format=".1%"), "pictures:Q"],
         )
+        .add_params(alt.selection_point(name="class", fields=["class"], on="click"))
         .properties(height=120 + 26 * len(order))
     )  # fmt: skip
     return chart

@@ -9,6 +9,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import cache, display, network_outputs, progress, turns
 from xai_core.app.shared.widgets import LINK
@@ -142,6 +143,7 @@ def _maps(rows: pd.DataFrame, column: Column, method: str, dataset: Dataset, mod
 def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset) -> None:
     members = rows.iloc[clusters.members[number]]
     wrong = int((members["true"] != members["predicted"]).sum())
+    group = drawer.group_of(f"Cluster {number + 1}", members)
     with st.container(border=True):
         st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong")
         with st.container(horizontal=True, gap="small"):
@@ -152,9 +154,19 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
             for row in members.head(MEMBERS).to_dict("records"):
                 with st.container(width=110):
                     display.thumbnail(dataset, row["path"], alt_text(row))
-                    st.caption(f"{markdown.escape(first_name(row['predicted']))} {row['confidence']:.0%}")
+                    name, true = (markdown.escape(first_name(row[column])) for column in ("predicted", "true"))
+                    verdict = "✓ right" if row["true"] == row["predicted"] else f"✗ wrong, true: {true}"
+                    st.caption(f"{name} {row['confidence']:.0%}, {verdict}")
+                    st.button(
+                        "Open", key=f"open {row['path']}", help=markdown.escape(row["path"]),
+                        on_click=drawer.open_group, args=(group, row["path"]),
+                    )  # fmt: skip
         with st.expander("All members"):
-            st.dataframe(members[["path", "true", "predicted", "confidence"]], hide_index=True)
+            drawer.table(
+                members[["path", "true", "predicted", "confidence"]], f"members {number}",
+                lambda row: (group, group.paths[row]),
+                columns={"confidence": st.column_config.NumberColumn(format="percent")},
+            )  # fmt: skip
 
 
 def _mean_map(grid: NDArray[np.float32]) -> bytes:

@@ -9,9 +9,9 @@ import streamlit as st
 
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
-from xai_core.app.misclassifications import predictions
+from xai_core.app.misclassifications import drawer, predictions
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
-from xai_core.app.shared import display, loaded_models, sample_detail, session
+from xai_core.app.shared import display, loaded_models, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
@@ -27,7 +27,7 @@ EVERY = "(all)"
 
 
 def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
-    """The matrix, the pictures of the chosen cell, and one of them in detail."""
+    """The matrix, and the pictures of the chosen cell."""
     listed = rows.listed
     whole = confusions.confusion(listed, counted=rows.counted)
     rates, dim, order = _controls()
@@ -40,12 +40,13 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
             "and one column."
         )
     wrong = int(whole.counts.sum() - whole.counts.trace())
+    key = drawer.chart_key("matrix")
     st.altair_chart(
-        charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key="matrix",
-        on_select=_pick_cell, selection_mode="cell",
+        charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
+        on_select=lambda: _pick_cell(key, listed), selection_mode="cell",
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
-    _gallery(rows, dataset, model)
+    _gallery(listed, dataset)
 
 
 def _controls() -> tuple[bool, bool, str]:
@@ -61,12 +62,14 @@ def _controls() -> tuple[bool, bool, str]:
     return unit != "Pictures", dim, order
 
 
-def _pick_cell() -> None:
-    """After a click on a cell, choose its classes; by keyboard, the two select boxes do the same."""
-    cells = st.session_state["matrix"]["selection"].get("cell")
+def _pick_cell(key: str, listed: pd.DataFrame) -> None:
+    """After a click on a cell, choose its classes and open its first picture; the two select boxes choose classes too."""
+    cell = drawer.picked(key, "cell")
     for name in ("true", "predicted"):
-        value = cells[0][name] if cells else EVERY
+        value = cell[name] if cell else EVERY
         st.session_state[name] = EVERY if value == confusions.OTHERS else value
+    if cell and confusions.OTHERS not in cell.values():
+        drawer.open_group(drawer.pair_group(cell["true"], cell["predicted"], listed))
 
 
 def _cell(rows: pd.DataFrame) -> pd.DataFrame:
@@ -97,30 +100,26 @@ SORTS = {
 }
 
 
-def _gallery(every: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
-    """The pictures of the chosen cell, page by page, and one of them in detail."""
-    cell = _cell(every.listed)
+def _gallery(listed: pd.DataFrame, dataset: Dataset) -> None:
+    """The pictures of the chosen cell, page by page."""
+    cell = _cell(listed)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, **LINK)
+        sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, width=220, **LINK)
         pages = -(-len(cell) // ON_A_PAGE)
         session.keep_among("page", range(1, pages + 1), 1)
-        page = st.number_input(f"Page of {pages}", 1, pages, key="page") if pages > 1 else 1
-        st.markdown(f"**{len(cell):,} pictures**")
+        page = st.pagination(pages, key="page", **LINK) if pages > 1 else 1
+        st.markdown(f"**{len(cell):,} {'picture' if len(cell) == 1 else 'pictures'}**")
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
-    rows = cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+    chosen = [st.session_state[name] for name in ("true", "predicted")]
+    group = drawer.group_of(predictions.pair_words(*chosen) if EVERY not in chosen else "Pictures", cell)
     stored = notes.load(dataset)
-    paths = rows["path"].tolist()
-    session.keep_among("sample", paths, paths[0])
     with st.container(horizontal=True, gap="small"):
-        for row in rows.to_dict("records"):
-            tags = stored.get(row["path"], notes.Note()).tags
-            _card(row, dataset, tags, st.session_state.get("sample", paths[0]) == row["path"])
-    chosen = st.selectbox("Open a picture", paths, key="sample", **LINK)
-    sample_detail.show(every.every, cell[cell["path"] == chosen].iloc[0], dataset, model)
+        for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
+            _tile(row, dataset, stored.get(row["path"], notes.Note()).tags, group)
 
 
 SORT = (
@@ -129,53 +128,72 @@ SORT = (
 )
 
 
-def _card(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], opened: bool) -> None:
-    """One picture of the gallery with its predicted class, its tags and a button that opens it."""
+def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], group: drawer.Group) -> None:
+    """One picture of the gallery: right or wrong, its classes, its tags, and a button that opens it."""
     path = row["path"]
+    right = row["true"] == row["predicted"]
     with st.container(border=True, width=display.THUMBNAIL + 34):
         display.thumbnail(dataset, path, alt_text(row))
+        verdict = "✓ Right" if right else "✗ Wrong"
+        true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))
         badge = f"  \n:gray-badge[{markdown.escape(', '.join(tags))}]" if tags else ""
-        name = markdown.escape(first_name(row["predicted"]))
-        st.markdown(f"**{name}** {row['confidence']:.0%}  \nmargin {row['margin']:.0%}{badge}")
-        st.button(
-            "Open",
-            key=f"open {path}",
-            on_click=_open,
-            args=(path,),
-            help=markdown.escape(path),
-            type="primary" if opened else "secondary",
+        st.markdown(
+            f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}  \n"
+            f"margin: {row['margin']:.0%}{badge}"
         )
-
-
-def _open(path: str) -> None:
-    st.session_state["sample"] = path
-    st.toast(f"{markdown.escape(path)} is open below the pictures.", icon=":material/arrow_downward:")
+        help = markdown.escape(path)
+        st.button("Open", key=f"open {path}", help=help, on_click=drawer.open_group, args=(group, path))
 
 
 def calibration(rows: FilteredRows) -> None:
     """The reliability diagram and the expected calibration error."""
     bins, error = confusions.calibration(rows.counted)
+    groups = [_bin_group(low, high, rows.counted) for low, high in zip(bins["low"], bins["high"], strict=True)]
+    key = drawer.chart_key("calibration")
+
+    def open_bin() -> None:
+        picked = drawer.picked(key, "bin")
+        if picked:
+            drawer.open_group(groups[bins["low"].tolist().index(picked["low"])])
+
     st.altair_chart(
-        charts_confusion.calibration(bins), key="calibration",
+        charts_confusion.calibration(bins), key=key, on_select=open_bin, selection_mode="bin",
         alt=f"Reliability diagram in {len(bins)} bins; expected calibration error {error:.1%}.",
     )  # fmt: skip
     st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows.counted):,} pictures, ten bins of equal width.")
     st.caption(
-        "Where a bar ends below the dashed line, the model is overconfident: it is right less often than its confidence "
-        "says. Right and wrong predictions of every confidence count here, whatever the filters by prediction list."
+        "The number on each bar is how many pictures it stands for. Where a bar ends below the dashed line, the model is "
+        "overconfident: it is right less often than its confidence says. Right and wrong predictions of every confidence "
+        "count here, whatever the filters by prediction list."
     )
+    percent = {name: st.column_config.NumberColumn(format="percent") for name in ("low", "high", "confidence", "accuracy")}
+    drawer.table(bins, "bins", lambda row: (groups[row], None), columns=percent)
+
+
+def _bin_group(low: float, high: float, rows: pd.DataFrame) -> drawer.Group:
+    """The pictures of one bin of the calibration, wrong predictions first."""
+    among = rows[(rows["confidence"] > low) & (rows["confidence"] <= high)]
+    wrong = among["true"] != among["predicted"]
+    return drawer.group_of(f"Confidence {low:.0%} to {high:.0%}", pd.concat([among[wrong], among[~wrong]]))
 
 
 def per_class(rows: FilteredRows) -> None:
     """Precision and recall of each class of which pictures are listed."""
     scores = confusions.per_class(rows.all_classes)
     scores = scores[scores["class"].isin(rows.listed["true"])].reset_index(drop=True)
+    key = drawer.chart_key("per class")
+
+    def open_class() -> None:
+        picked = drawer.picked(key, "class")
+        if picked:
+            drawer.open_group(_class_group(picked["class"], rows.all_classes))
+
     st.altair_chart(
-        charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key="per-class",
-        alt="Precision and recall of each class, the lowest recall first.",
+        charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key=key, on_select=open_class,
+        selection_mode="class", alt="Precision and recall of each class, the lowest recall first.",
     )  # fmt: skip
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
-    st.dataframe(scores, hide_index=True, column_config=percent)
+    drawer.table(scores, "scores", lambda row: (_class_group(scores["class"][row], rows.all_classes), None), columns=percent)
     st.caption(
         "Recall: of the pictures of this class, how many are predicted as this class. Precision: of the pictures predicted "
         f"as this class, how many really are. Both are of {len(rows.all_classes):,} pictures; filters only choose which "
@@ -184,14 +202,25 @@ def per_class(rows: FilteredRows) -> None:
     _csv(scores, "per_class.csv")
 
 
+def _class_group(name: str, rows: pd.DataFrame) -> drawer.Group:
+    """The pictures that belong to a class or were predicted as it: first its own that are wrong, then others that were
+    predicted as it, then those that are right."""
+    true, predicted = rows["true"] == name, rows["predicted"] == name
+    parts = [rows[true & ~predicted], rows[predicted & ~true], rows[true & predicted]]
+    return drawer.group_of(f"{first_name(name)}: errors first", pd.concat(parts))
+
+
 def most_confused(rows: FilteredRows) -> None:
-    """The pairs of a true and a wrongly predicted class, the most frequent first."""
+    """The pairs of a true and a wrongly predicted class, the most frequent first; each row opens its pictures."""
     pairs = confusions.most_confused(rows.listed, counted=rows.counted)
     if not len(pairs):
         st.info("All of these pictures are predicted correctly.")
         return
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
-    st.dataframe(pairs, hide_index=True, column_config=percent)
+    drawer.table(
+        pairs, "pairs", lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed), None),
+        columns=percent,
+    )  # fmt: skip
     st.caption(
         "Share: the pictures listed, of all pictures of the true class. Confidence: the mean confidence of these wrong "
         "predictions."
@@ -248,7 +277,12 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     listed = changed[changed["path"].isin(rows.listed["path"])]
     if len(listed) < len(changed):
         st.caption(f"{len(listed):,} of the {len(changed):,} pictures with different predictions pass the filters.")
-    st.dataframe(listed, hide_index=True)
+    listed = listed.reset_index(drop=True)
+    groups = {
+        change: drawer.group_of(f"{other.title} against {model.title}: {change}", rows)
+        for change, rows in listed.groupby("change")
+    }
+    drawer.table(listed, "changes", lambda row: (groups[listed["change"][row]], listed["path"][row]))
     _csv(listed, "two_models.csv")
 
 

@@ -3,6 +3,8 @@
 import pandas as pd
 import streamlit as st
 
+from xai_core.app.misclassifications import drawer
+from xai_core.app.misclassifications.predictions import FilteredRows
 from xai_core.app.shared import display, session
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
@@ -10,15 +12,20 @@ from xai_core.data.datasets import Dataset
 from xai_core.review import notes
 
 
-def show(dataset: Dataset) -> None:
-    """All notes of the dataset, with buttons that export them and a control that imports others."""
+def show(rows: FilteredRows, dataset: Dataset) -> None:
+    """All notes of the dataset, each with a button that opens its picture; export and import of notes."""
     complaint = session.complaint()
     if complaint:
         st.error(markdown.escape(complaint))
     stored = notes.load(dataset)
     if stored:
-        rows = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]
-        st.dataframe(pd.DataFrame(rows), hide_index=True)
+        lines = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]
+        known = set(rows.every["path"])
+        group = drawer.Group("Pictures with notes", tuple(line["path"] for line in lines if line["path"] in known))
+        drawer.table(
+            pd.DataFrame(lines), "all notes", lambda row: (group, lines[row]["path"]),
+            openable=[line["path"] in known for line in lines],
+        )  # fmt: skip
         display.downloads(
             {
                 "CSV": ("notes.csv", "text/csv", notes.to_csv(stored)),
@@ -26,9 +33,7 @@ def show(dataset: Dataset) -> None:
             }
         )
     else:
-        st.info(
-            "No picture of this dataset has a tag or a note yet. To write one, open a picture below the confusion matrix."
-        )
+        st.info("No picture of this dataset has a tag or a note yet. To write one, open a picture.")
     st.file_uploader(
         "Import notes (CSV or JSON); they are added to the notes stored here", type=["csv", "json"], key="notes",
         on_change=_import, args=(dataset,),

@@ -21,6 +21,7 @@ from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset, offered, open_zip
+from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
 from xai_core.review import notes
 from xai_core.review.notes import Note
@@ -187,3 +188,10 @@ MARGIN = "Probability of the predicted class minus that of the next."
 def alt_text(row: Mapping[Hashable, Any]) -> str:
     """A picture of the dataset in words, from its row in the table of predictions."""
     return f"{row['path']}: {row['true']}, predicted as {row['predicted']}"
+
+
+def pair_words(true: str, predicted: str) -> str:
+    """'glacier predicted as mountain', or 'glacier predicted correctly'."""
+    if true == predicted:
+        return f"{first_name(true)} predicted correctly"
+    return f"{first_name(true)} predicted as {first_name(predicted)}"

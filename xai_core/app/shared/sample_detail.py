@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,19 +28,25 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.zoo.catalog import cards
 
 NEAREST = 5
-WIDTH = 220  # pixels: width of a map
+WIDTH = 240  # pixels: width of a map
 Embeddings = NDArray[np.floating]
+OpenNeighbour = Callable[[str, tuple[str, ...], str], None]
 
 
-def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: ExplainableModel) -> None:
-    """Everything about the sample `row`; `rows` are the samples among which its neighbours are found."""
+def show(
+    rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: ExplainableModel, open_neighbour: OpenNeighbour
+) -> None:
+    """Everything about the sample `row`; `rows` are the samples among which its neighbours are found.
+
+    `open_neighbour` is called with the sample's path, the paths of all neighbours, and that of the one to open.
+    """
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
     except BadPicture as error:
         st.error(markdown.escape(f"{row['path']}: {error}"))
         return
     right = bool(row["true"] == row["predicted"])
-    st.subheader(markdown.escape(row["path"]))
+    st.markdown(f"**{markdown.escape(row['path'])}**")
     top_five = ", ".join(
         f"{markdown.escape(first_name(name))} {share:.1%}"
         for name, share in zip(row["top5"], row["top5_probability"], strict=True)
@@ -52,11 +59,8 @@ def show(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: Expla
     predicted = markdown.escape(first_name(row["predicted"]))
     st.markdown(f"Predicted **{predicted}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
     explained(row, chosen, model, origin=page_links.MISSES, source=st.session_state["dataset"])
-    neighbours, words = st.columns([1.6, 1])
-    with neighbours:
-        _nearest(rows, row, dataset)
-    with words:
-        note_form.show(dataset, row["path"])
+    _nearest(rows, row, dataset, open_neighbour)
+    note_form.show(dataset, row["path"])
 
 
 def _targets(row: pd.Series[Any], right: bool) -> dict[str, Target]:
@@ -152,15 +156,16 @@ def _settings(row: pd.Series[Any], right: bool, model: ExplainableModel) -> dict
     return settings
 
 
-def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset) -> None:
+def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, open_neighbour: OpenNeighbour) -> None:
     """The correctly classified pictures whose embeddings are most similar to this one's."""
     st.markdown("**Nearest correctly classified pictures**")
     right = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != row["path"])]
     if "embedding" not in rows or not len(right):
-        st.caption("None among the pictures that pass the filters.")
+        st.caption("No other picture of this dataset is classified correctly.")
         return
     near = nearest(np.asarray(row["embedding"]), np.stack(right["embedding"].to_list()))[:NEAREST]
     own = np.asarray(row["embedding"])
+    paths = tuple(right["path"].iloc[near])
     with st.container(horizontal=True, gap="small"):
         for place in near:
             other = right.iloc[place]
@@ -168,6 +173,10 @@ def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset) -> None:
                 display.thumbnail(dataset, other["path"], f"{other['path']}, correctly predicted as {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
                 st.caption(f"{markdown.escape(first_name(other['true']))}, cosine {cosine:.2f}")
+                st.button(
+                    "Open", key=f"neighbour {other['path']}", help=markdown.escape(other["path"]),
+                    on_click=open_neighbour, args=(row["path"], paths, other["path"]),
+                )  # fmt: skip
 
 
 def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:
