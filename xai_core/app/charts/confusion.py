@@ -87,8 +87,8 @@ def _value_text(value: float, rates: bool, signed: bool) -> str:
 
 
 def calibration(bins: pd.DataFrame) -> alt.LayerChart:
-    """Accuracy against confidence, one bar for each bin with its number of pictures; the dashed line in front is where
-    they are equal. A click selects a bar: the point selection `bin` over the field `low`."""
+    """Accuracy against confidence, one bar for each bin with its number of pictures above; the dashed line in front is
+    where they are equal. A click selects a bar: the point selection `bin` over the field `low`."""
     bars = (
         alt.Chart(bins)
         .mark_bar(color=OTHER, cursor="pointer")
@@ -104,8 +104,10 @@ def calibration(bins: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    middle = alt.Chart(bins.assign(middle=(bins["low"] + bins["high"]) / 2, top=bins["accuracy"].clip(upper=0.94)))
-    counts = middle.mark_text(dy=-8, fontSize=12).encode(x="middle:Q", y="top:Q", text=alt.Text("pictures:Q", format=","))
+    middle = alt.Chart(bins.assign(middle=(bins["low"] + bins["high"]) / 2))
+    counts = middle.mark_text(fontSize=12, color=QUIET).encode(
+        x="middle:Q", y=alt.value(-8), text=alt.Text("pictures:Q", format=",")
+    )
     line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[6, 4], strokeWidth=3, color=HIGHLIGHT)
     selection = alt.selection_point(name="bin", fields=["low"], on="click")
     chart: alt.LayerChart = (bars.add_params(selection) + line.encode(x="x:Q", y="x:Q") + counts).properties(height=340)

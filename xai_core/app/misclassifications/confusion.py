@@ -114,12 +114,19 @@ def _gallery(listed: pd.DataFrame, dataset: Dataset) -> None:
         st.markdown(f"**{len(cell):,} {'picture' if len(cell) == 1 else 'pictures'}**")
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
-    chosen = [st.session_state[name] for name in ("true", "predicted")]
-    group = drawer.group_of(predictions.pair_words(*chosen) if EVERY not in chosen else "Pictures", cell)
+    group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
+    drawer.offer_group(group)
     stored = notes.load(dataset)
     with st.container(horizontal=True, gap="small"):
         for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
             _tile(row, dataset, stored.get(row["path"], notes.Note()).tags, group)
+
+
+def _cell_words(true: str, predicted: str) -> str:
+    """The pictures of a cell in words; each class may be EVERY."""
+    if predicted == EVERY:
+        return "Pictures listed" if true == EVERY else first_name(true)
+    return f"Predicted as {first_name(predicted)}" if true == EVERY else predictions.pair_words(true, predicted)
 
 
 SORT = (
@@ -162,7 +169,7 @@ def calibration(rows: FilteredRows) -> None:
     )  # fmt: skip
     st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows.counted):,} pictures, ten bins of equal width.")
     st.caption(
-        "The number on each bar is how many pictures it stands for. Where a bar ends below the dashed line, the model is "
+        "The number above each bar is how many pictures it stands for. Where a bar ends below the dashed line, the model is "
         "overconfident: it is right less often than its confidence says. Right and wrong predictions of every confidence "
         "count here, whatever the filters by prediction list."
     )

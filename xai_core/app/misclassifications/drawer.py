@@ -17,7 +17,7 @@ from xai_core.models.explainable import ExplainableModel
 
 SAMPLE = "sample"  # in the address: the open picture
 WIDTH = 620  # pixels: two maps beside each other
-_GROUP, _CLOSED = "opened group", "drawers closed"
+_GROUP, _USUAL, _CLOSED = "opened group", "usual group", "drawers closed"
 
 
 class Group(NamedTuple):
@@ -43,6 +43,11 @@ def open_group(group: Group, path: str | None = None) -> None:
     if group.paths:
         st.session_state[_GROUP] = group
         st.query_params[SAMPLE] = path or group.paths[0]
+
+
+def offer_group(group: Group) -> None:
+    """The group to step through where a link or a reload opens one of its pictures."""
+    st.session_state[_USUAL] = group
 
 
 def close() -> None:
@@ -92,10 +97,9 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     if path not in set(rows.every["path"]):
         st.query_params.pop(SAMPLE)  # of another dataset
         return
-    stored: Group | None = st.session_state.get(_GROUP)
-    if stored is None or path not in stored.paths:
-        listed = group_of("Pictures listed", rows.listed)
-        st.session_state[_GROUP] = stored = listed if path in listed.paths else group_of("All pictures", rows.every)
+    groups: list[Group] = [st.session_state[key] for key in (_GROUP, _USUAL) if key in st.session_state]
+    groups += [group_of("Pictures listed", rows.listed), group_of("All pictures", rows.every)]
+    st.session_state[_GROUP] = next(group for group in groups if path in group.paths)
     drawer = st.dialog("One picture", width=WIDTH, position="right", on_dismiss=close)
     drawer(_picture)(rows, dataset, model)
 
