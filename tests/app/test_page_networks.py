@@ -92,3 +92,26 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
     (table,) = app.dataframe
     assert sorted(table.value["picture"]) == ["coffee/broken.png", "coffee/one.png", "rocket/one.png"]
     assert not opened(MODELS, more="Many pictures", many="../../etc").exception
+
+
+def test_networks_that_are_not_here_are_marked_and_come_last():
+    app = opened(MODELS)
+    labels = next(one for one in app.multiselect if one.key == "networks").options
+    marked = [label.endswith("(not on this machine)") for label in labels]
+    assert any(marked) and marked == sorted(marked)
+    assert labels.index("EfficientNet-Lite0, untrained") < marked.index(True)
+    models = next(one for one in opened("pages/1_Single_image.py").selectbox if one.key == "model").options
+    marked = [label.endswith("(not on this machine)") for label in models]
+    assert not marked[0] and any(marked) and marked == sorted(marked)
+
+
+@pytest.mark.parametrize("mark", ["", " (not on this machine)"])
+def test_a_link_names_a_network_whether_or_not_its_weights_were_there(mark):
+    """Both ways: made where the weights were (or were not), opened where they are not (or are)."""
+    app = opened(MODELS, networks=[f"EfficientNet-Lite0{mark}", f"EfficientNet-Lite0, untrained{mark}"])
+    assert [network.title for network in app.multiselect(key="networks").value] == [
+        "EfficientNet-Lite0", "EfficientNet-Lite0, untrained",
+    ]  # fmt: skip
+    assert not app.error and not app.warning
+    app = opened("pages/1_Single_image.py", model=f"DeiT-B/16{mark}")
+    assert app.selectbox(key="model").value.startswith("deit")

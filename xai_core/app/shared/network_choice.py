@@ -5,7 +5,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from xai_core.app.shared import loaded_models
-from xai_core.app.shared.widgets import LINK
+from xai_core.app.shared.widgets import LINK, linked_despite_label, presence_label
 from xai_core.core import markdown
 from xai_core.models.card import Checkpoint
 from xai_core.models.weights import locate
@@ -60,16 +60,19 @@ def choices() -> list[Network]:
 
 def choose() -> list[Network]:
     """The networks to compare, in the order of GROUPS."""
-    by_title = {network.title: network for network in choices()}
-    titles = st.multiselect(
-        f"Networks (2 to {MOST})", list(by_title), [network.title for network in _default()], max_selections=MOST,
-        key="networks", help=CHOICE, **LINK,
+    networks = sorted(choices(), key=lambda network: not network.ready)
+    labels = {network: presence_label(network.title, network.ready) for network in networks}
+    linked = linked_despite_label("networks", {network.title: network for network in networks}, [*labels.values()])
+    if linked:
+        st.session_state["networks"] = linked[:MOST]
+    chosen = st.multiselect(
+        f"Networks (2 to {MOST})", networks, None if linked else _default(), format_func=lambda network: labels[network],
+        max_selections=MOST, key="networks", help=CHOICE, **LINK,
     )  # fmt: skip
-    networks = [by_title[title] for title in titles]
-    missing = [f"{network.title} ({network.megabytes} MB)" for network in networks if not network.ready]
+    missing = [f"{network.title} ({network.megabytes} MB)" for network in chosen if not network.ready]
     if missing:
         st.caption("To be downloaded first: " + markdown.escape(", ".join(missing)))
-    return sorted(networks, key=lambda network: GROUPS.index(network.group))
+    return sorted(chosen, key=lambda network: GROUPS.index(network.group))
 
 
 def _default() -> list[Network]:

@@ -1,7 +1,8 @@
 """Controls that several pages share. Each is bound to the page's address under its key, so that links hold every choice."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import streamlit as st
 from PIL import Image
@@ -21,6 +22,8 @@ from xai_core.models.card import Card
 from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS, cards
+
+Value = TypeVar("Value")
 
 OWN = "Your own picture"
 OF_DATASET = "A picture of a dataset"
@@ -136,11 +139,13 @@ def _uploaded_picture(messages: DeltaGenerator) -> Chosen | None:
 def model(messages: DeltaGenerator) -> ExplainableModel:
     """The chosen model, loaded. If it cannot be loaded, `messages` says why and the embedded model takes its place."""
     catalog = cards()
-    card = catalog[st.selectbox("Model", list(catalog), format_func=lambda id: catalog[id].title, key="model", **LINK)]
+    ready = {id for id, card in catalog.items() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)}
+    card = catalog[_choose_present("Model", {id: card.title for id, card in catalog.items()}, ready, "model")]
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
-        checkpoint = checkpoints[st.selectbox("Weights", list(checkpoints), key=f"{card.id}.weights", **LINK)]
+        ready = {id for id in checkpoints if locate.find(checkpoints[id])}
+        checkpoint = checkpoints[_choose_present("Weights", {id: id for id in checkpoints}, ready, f"{card.id}.weights")]
     st.caption(markdown.escape(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}"))
     st.caption(f"Licence of the weights: {markdown.escape(card.licence or 'not stated')}.", help=_licence_help(card))
     name, message = f"{card.id} {checkpoint.id}", None
@@ -159,6 +164,35 @@ def model(messages: DeltaGenerator) -> ExplainableModel:
     messages.error(f"{markdown.escape(message)}\n\nThis page uses {embedded.title} instead.")
     messages.button("Try again", on_click=session.forget_failures)
     return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
+
+
+ABSENT = " (not on this machine)"  # ends the label of a model whose weights would have to be downloaded first
+
+
+def presence_label(title: str, present: bool) -> str:
+    return title if present else title + ABSENT
+
+
+def _choose_present(label: str, titles: dict[str, str], ready: set[str], key: str) -> str:
+    """One of `titles`' keys; those that are not `ready` come last and say so."""
+    labels = {id: presence_label(title, id in ready) for id, title in titles.items()}
+    linked = linked_despite_label(key, {titles[id]: id for id in titles}, [*labels.values()])
+    if linked:
+        st.session_state[key] = linked[0]
+    order = sorted(titles, key=lambda id: id not in ready)
+    return st.selectbox(label, order, format_func=lambda id: labels.get(id, id), key=key, **LINK)
+
+
+def linked_despite_label(key: str, by_title: Mapping[str, Value], labels: Sequence[str]) -> list[Value]:
+    """What the address names for a control that is not made yet, where its label on this machine is another.
+
+    The label of a model is part of the address, and tells whether the weights are on this machine: a link made elsewhere, or
+    before a download, is read by the title. Empty where the control's own reading of the address is right.
+    """
+    linked = [] if key in st.session_state else st.query_params.get_all(key)
+    if {*linked} <= {*labels}:
+        return []
+    return [by_title[title] for label in linked if (title := label.removesuffix(ABSENT)) in by_title]
 
 
 def _licence_help(card: Card) -> str:
