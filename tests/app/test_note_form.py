@@ -100,3 +100,9 @@ def test_a_removed_note_is_named_as_removed():
     notes.put(SCENES, CAT, Note())
     press(mine, "Save")
     assert "the note was removed" in said(mine) and notes.load(SCENES) == {}
+
+
+def test_a_folder_that_cannot_be_written_is_not_named(monkeypatch):
+    monkeypatch.setenv("XAI_NOTES", "/proc/none/notes")
+    app = press(write(visitor(), "seen"), "Save")
+    assert "cannot be stored in notes" in app.error[0].value and "proc" not in app.error[0].value

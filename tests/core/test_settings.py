@@ -133,3 +133,23 @@ def test_a_device_that_this_machine_does_not_have_is_refused(monkeypatch):
         assert runtime.device().type == "cpu"
     finally:
         runtime.device.cache_clear()
+
+
+def test_messages_to_visitors_name_no_folder_of_the_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path / "my weights"))
+    texts = {
+        f"Put it at {tmp_path / 'my weights' / 'deit.pth'}.": "Put it at my weights/deit.pth.",
+        f"No run in {settings.RESOURCES / 'data' / 'runs' / 'first'}": "No run in data/runs/first",
+        "[Errno 13] '/srv/secret/place/table.csv' cannot be read": "[Errno 13] 'table.csv' cannot be read",
+        "https://host/path/file.pth, 24/7, a/b/c.png, ./x/y": "https://host/path/file.pth, 24/7, a/b/c.png, ./x/y",
+    }
+    assert {text: settings.without_folders(text) for text in texts} == texts
+
+
+def test_pages_show_errors_without_folders():
+    """Every message of an error goes through `error_text`; `escape` alone would keep the folders."""
+    pages = [*(settings.RESOURCES / "xai_core" / "app").rglob("*.py"), *(settings.RESOURCES / "pages").glob("*.py")]
+    escaped = r"escape\((str\((error|stage|result|problem)\)|f\"[^\"]*\{error|\w+\.error\)|f\"[^\"]*\.error)"
+    shown = re.compile(escaped + r"|st\.\w+\((f\"[^\"]*\{|str\()(error|message)\b(?!_)|st\.error\(message")
+    hits = {page.name: shown.findall(page.read_text()) for page in pages if page.name != "error_text.py"}
+    assert not {name for name, texts in hits.items() if texts}

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.app.shared import loaded_models, page_links
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_links import EVOLUTION, HOME, JOBS, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
@@ -164,7 +165,7 @@ def bring() -> None:
             with st.spinner("Checking the checkpoint against its network"):
                 st.success(f"The model **{markdown.escape(_imported(files))}** was added and can be chosen on every page.")
         except XaiError as error:
-            st.error(markdown.escape(str(error)))
+            st.error(error_text(error))
 
 
 LARGEST = 2000  # MB: largest checkpoint that can be uploaded

@@ -191,3 +191,20 @@ def weights_folders() -> tuple[Path, ...]:
     """
     shared = SHARED_WEIGHTS.value()
     return tuple(dict.fromkeys([weights_folder(), *([shared] if shared else []), RESOURCES / "weights"]))
+
+
+ABOVE_A_FILE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/:'\",;()]+/)+(?=[^\s/])")
+
+
+def without_folders(text: str) -> str:
+    """A message without the folders of this machine, for visitors of the app: `/srv/app/weights/a.pth` is `weights/a.pth`.
+
+    The folders of the settings keep their own names, those below `storage()` their place in it; of other absolute paths the
+    last part stays.
+    """
+    roots = [*data_folders(), *runs_folders(), notes_folder(), cache_folder(), *weights_folders()]
+    for root in sorted({str(root.absolute()) for root in roots}, key=len, reverse=True):
+        text = text.replace(root, Path(root).name)
+    for place in (storage(), RESOURCES):
+        text = text.replace(f"{place.absolute()}{os.sep}", "")
+    return ABOVE_A_FILE.sub("", text)

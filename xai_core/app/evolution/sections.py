@@ -13,6 +13,7 @@ from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution.selection import EvolutionView
 from xai_core.app.shared import display, loaded_models, page_links, sample_detail
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core import markdown
@@ -110,7 +111,7 @@ def _picture(name: str) -> tuple[str, Image.Image] | None:
             return source, dataset.open(name)
         st.caption(f"{markdown.escape(source)} has no picture of this name.")
     except XaiError as error:
-        st.caption(markdown.escape(str(error)))
+        st.caption(error_text(error))
     return None
 
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs
 import streamlit as st
 
 from xai_core.app.shared import job_view, jobs, page_links, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import ServerJob
 from xai_core.core import markdown
 
@@ -30,7 +31,7 @@ def show() -> None:
 def _list() -> None:
     message = session.complaint()
     if message:
-        st.error(message)
+        st.error(error_text(message))
     every = jobs.listed()
     if not every:
         st.info("There are no jobs. Long work that you start on a page is listed here.")
@@ -44,7 +45,7 @@ def _job(job: ServerJob) -> None:
     if job.unfinished:
         job_view.progress(job)
     else:
-        st.markdown(f"{markdown.escape(job_view.in_words(job)).capitalize()}. {markdown.escape(job.error)}")
+        st.markdown(f"{markdown.escape(job_view.in_words(job)).capitalize()}. {error_text(job.error)}")
     times = [f"started {_time(job.began)}"] + ([f"ended {_time(job.ended)}"] if job.ended else [])
     st.caption(", ".join(times))
     if not job.key:

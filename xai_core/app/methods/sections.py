@@ -11,6 +11,7 @@ from xai_core.analysis import sanity_check
 from xai_core.app.charts import common
 from xai_core.app.methods.tiles import Explanations
 from xai_core.app.shared import display, explanations, loaded_models, progress
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
@@ -97,7 +98,7 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -> N
             elif isinstance(result, XaiError):
                 with st.container(width=display.TILE):
                     st.markdown(words[request.key])
-                    st.error(markdown.escape(str(result)))
+                    st.error(error_text(result))
 
 
 def _changed(originals: Sequence[Request]) -> list[tuple[sanity_check.Change, Request]]:
@@ -129,7 +130,7 @@ def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: 
                 _small_map(result, chosen, f"**{request.cut}** {height} x {width}")
             elif isinstance(result, XaiError):
                 st.markdown(f"**{markdown.escape(request.cut)}**")
-                st.error(markdown.escape(str(result)))
+                st.error(error_text(result))
 
 
 def _small_map(explanation: Explanation, chosen: Chosen, words: str) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import streamlit as st
 
 from xai_core.app.shared import display, explanations, page_links
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -86,7 +87,7 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
         with places[request.key]:
             notes[request.key].empty()
             if isinstance(result, XaiError):
-                st.error(markdown.escape(str(result)))
+                st.error(error_text(result))
             else:
                 results[request.method] = result
                 _tile(result, chosen, view, list(maps.values()) or [result], scores.get(request.method))

@@ -10,6 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import cache, display, explanations, network_outputs, progress, session, turns, widgets
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
@@ -58,7 +59,7 @@ def page(by_link: bool) -> None:
     for request in requests:
         error = explanations.find(request)
         if isinstance(error, XaiError):
-            st.error(f"{widgets.method_title(request.method)}: {markdown.escape(str(error))}")
+            st.error(f"{widgets.method_title(request.method)}: {error_text(error)}")
     maps = _stored_maps(requests)
     if len(maps) > count:
         image_results.tiles(maps, chosen, slot)

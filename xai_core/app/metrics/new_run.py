@@ -14,6 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.shared import cache, display, job_view, jobs, loaded_models, network_choice, page_links, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle, ServerJob
 from xai_core.app.shared.page_links import PlaceToReturn
 from xai_core.attribution.catalog import METHODS
@@ -98,7 +99,7 @@ def section() -> None:
             cache.put(key, plan)
         st.markdown(markdown.escape(plan))
         with st.expander("The same on the command line"):
-            st.code(new.command(), language="bash", wrap_lines=True)
+            st.code(settings.without_folders(new.command()), language="bash", wrap_lines=True)
         if st.button("Start", key="start", type="primary", icon=":material/play_arrow:"):
             cache.put(key, None)  # the plan is out of date from now on, also if the run is cancelled
             session.plan(None)
@@ -110,7 +111,7 @@ def _jobs() -> None:
     """The runs that are being measured, and those that ended early. A run of this visitor is opened at its end."""
     message = session.complaint()
     if message:
-        st.error(message)
+        st.error(error_text(message))
     for job in jobs.listed():
         if job.kind != KIND:
             continue

@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import common
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
@@ -128,7 +129,7 @@ def choose() -> OpenedRun | None:
     every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
     folders = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not folders:
-        command = f"{COMMAND} --out {settings.new_runs_folder() / 'mine'}"
+        command = settings.without_folders(f"{COMMAND} --out {settings.new_runs_folder() / 'mine'}")
         st.info(f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {command}")
         return None
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -145,7 +146,7 @@ def choose() -> OpenedRun | None:
                 st.info("Nothing was measured in this run, and nobody is measuring it now. Start it again.")
             return None
     except XaiError as error:
-        st.error(markdown.escape(str(error)))
+        st.error(error_text(error))
         return None
     _status(opened)
     return opened

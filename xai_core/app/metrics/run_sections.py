@@ -24,6 +24,7 @@ from xai_core.app.metrics.opened_run import (
     without_controls,
 )
 from xai_core.app.shared import cache, display, page_links
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
@@ -324,7 +325,7 @@ def stability(opened: OpenedRun) -> None:
         halves = ranking.split_halves(opened.values(model, metric, methods))
         rows.append(_tau("other pictures", "two random halves of the pictures", halves))
     except BadRequest as error:
-        st.caption(markdown.escape(str(error)))
+        st.caption(error_text(error))
     rows = [row for row in rows if np.isfinite(row["value"])]
     if not rows:
         raise BadRequest(

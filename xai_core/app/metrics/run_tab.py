@@ -3,8 +3,8 @@
 import streamlit as st
 
 from xai_core.app.metrics import new_run, opened_run, run_sections
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
-from xai_core.core import markdown
 from xai_core.core.errors import BadRequest
 
 SECTIONS = {
@@ -30,4 +30,4 @@ def show() -> None:
     try:
         SECTIONS[section](opened)
     except BadRequest as error:
-        st.info(markdown.escape(str(error)))
+        st.info(error_text(error))

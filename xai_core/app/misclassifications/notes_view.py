@@ -6,6 +6,7 @@ import streamlit as st
 from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows
 from xai_core.app.shared import display, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
@@ -16,7 +17,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     """All notes of the dataset, each with a button that opens its picture; export and import of notes."""
     complaint = session.complaint()
     if complaint:
-        st.error(markdown.escape(complaint))
+        st.error(error_text(complaint))
     stored = notes.load(dataset)
     if stored:
         lines = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]

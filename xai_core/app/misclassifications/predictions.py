@@ -14,6 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
 from xai_core.app.shared import network_outputs, progress, turns
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
@@ -47,7 +48,7 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
             return None
         return open_named(chosen)
     except XaiError as error:
-        say.error(markdown.escape(f"{error} Choose other pictures on the left."))
+        say.error(error_text(f"{error} Choose other pictures on the left."))
         return None
 
 

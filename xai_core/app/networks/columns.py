@@ -9,6 +9,7 @@ import streamlit as st
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, turns
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -155,7 +156,7 @@ def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen
     """The map of one network, on one scale with those of `maps` that have the same sign."""
     explanation = answer.explanation
     if not isinstance(explanation, Explanation):
-        st.error(markdown.escape(str(explanation)))
+        st.error(error_text(explanation))
         return
     same_sign = [other for other in maps if other.signed == explanation.signed] or [explanation]
     scale = rendering.scale_of(*same_sign)

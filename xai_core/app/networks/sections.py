@@ -17,6 +17,7 @@ from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
 from xai_core.app.networks.columns import COLUMN, NetworkQuestion
 from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, session, turns
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
@@ -186,7 +187,7 @@ def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:
         try:
             pictures[file.name] = session.decoded(file.getvalue())
         except BadPicture as error:
-            st.warning(markdown.escape(f"{file.name}: {error}"))
+            st.warning(error_text(f"{file.name}: {error}"))
     return pictures
 
 

@@ -19,6 +19,7 @@ from xai_core.app.charts import pairs
 from xai_core.app.pairs.tiles import PairSettings, Results, both_maps, requests, title
 from xai_core.app.pairs.views import TILE, Views
 from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, progress, turns
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
@@ -244,7 +245,7 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
             with st.container(border=True, width=2 * TILE + 60):
                 if isinstance(result, XaiError):
                     st.markdown(f"**{markdown.escape(network.title)}**")
-                    st.error(markdown.escape(str(result)))
+                    st.error(error_text(result))
                 else:
                     st.markdown(f"**{markdown.escape(network.title)}**: cosine **{result[0].target_value:.3f}**")
                     both_maps(result, views, smooth)

@@ -15,10 +15,10 @@ from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot
 from xai_core.app.pairs.views import TILE, Views
 from xai_core.app.shared import display, loaded_models, network_choice, network_outputs, progress, session, turns
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
-from xai_core.core import markdown
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -156,7 +156,7 @@ def _difference(model: ExplainableModel, views: Views) -> None:
             st.image(views.images()[0], width=TILE, output_format="PNG", caption="view 1")
             for cut, stage in stages:
                 if isinstance(stage, XaiError):
-                    st.error(markdown.escape(str(stage)))
+                    st.error(error_text(stage))
                 else:
                     words = f"{cut}: relative distance {stage.value:.3f}"
                     st.image(stage.picture, width=TILE, output_format="PNG", caption=words)

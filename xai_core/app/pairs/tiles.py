@@ -10,10 +10,10 @@ from torch import Tensor
 from xai_core.app.charts import pairs as charts_pairs
 from xai_core.app.pairs.views import TILE, Views, tensor
 from xai_core.app.shared import cache, display, network_outputs, progress, turns, widgets
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
-from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.samples import SAMPLES
@@ -180,7 +180,7 @@ def tiles(results: Results, views: Views, smooth: bool) -> None:
             with st.container(border=True, width=2 * TILE + 60):
                 st.markdown(f"**{title(method)}**")
                 if isinstance(result, XaiError):
-                    st.error(markdown.escape(str(result)))
+                    st.error(error_text(result))
                 else:
                     both_maps(result, views, smooth)
 

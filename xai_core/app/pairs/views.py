@@ -10,8 +10,8 @@ from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from xai_core.app.shared import cache, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
-from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, bytes_digest, text_digest
 from xai_core.core.errors import BadPicture
 from xai_core.data.image_io import SUFFIXES
@@ -120,7 +120,7 @@ def second_picture(messages: DeltaGenerator) -> Chosen | None:
     try:
         picture = session.decoded(data)
     except BadPicture as error:
-        messages.error(markdown.escape(f"{file.name}: {error}"))
+        messages.error(error_text(f"{file.name}: {error}"))
         return None
     st.query_params[UPLOAD2] = digest
     return Chosen(picture, f"upload-{digest[:12]}", None, "")

@@ -8,8 +8,8 @@ import streamlit as st
 from PIL import Image
 
 from xai_core.app.shared import session
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import Chosen
-from xai_core.core import markdown
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.explanation import rendering
@@ -25,7 +25,7 @@ def errors() -> Iterator[None]:
     try:
         yield
     except XaiError as error:
-        st.error(markdown.escape(str(error)))
+        st.error(error_text(error))
 
 
 def map_picture(

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from xai_core.app.shared import jobs, page_links, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import ServerJob
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
@@ -75,7 +76,7 @@ def in_words(job: ServerJob) -> str:
 def ended_early(job: ServerJob, kept: str) -> None:
     """Say that a stored job was cancelled, interrupted or failed, and what is `kept`; with Resume and Dismiss."""
     say = st.error if job.state == jobs.FAILED else st.info
-    say(markdown.escape(f"{job.title}: {in_words(job)}. {job.error or kept}"))
+    say(error_text(f"{job.title}: {in_words(job)}. {job.error or kept}"))
     with st.container(horizontal=True):
         resume_button(job)
         st.button("Dismiss", key=f"dismiss {job.key}", on_click=jobs.remove, args=(job.key,))
@@ -117,7 +118,7 @@ def offer(
         return
     with slot.container():
         if job is not None and job.state == jobs.FAILED:
-            st.error(markdown.escape(job.error))
+            st.error(error_text(job.error))
         early = job is not None and job.state in (jobs.CANCELLED, jobs.INTERRUPTED)
         with st.container(horizontal=True, vertical_alignment="center"):
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")

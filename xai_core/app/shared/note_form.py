@@ -6,7 +6,7 @@ import cachetools
 import streamlit as st
 
 from xai_core.app.shared import session
-from xai_core.core import markdown
+from xai_core.app.shared.error_text import error_text
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.review import notes
@@ -28,7 +28,7 @@ def show(dataset: Dataset, path: str) -> None:
     """The form for one picture; while someone else has changed the note, both texts and a choice between them."""
     complaint = session.complaint()
     if complaint:
-        st.error(markdown.escape(complaint))
+        st.error(error_text(complaint))
     of = f"{dataset.digest[:8]} {path}"
     stored, draft = notes.load(dataset).get(path, Note()), _drafts().get(of)
     tags, text = (draft.tags, draft.text) if draft else (", ".join(stored.tags), stored.text)

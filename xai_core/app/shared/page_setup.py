@@ -4,7 +4,8 @@ import streamlit as st
 from altair.utils import schemapi
 
 from xai_core.app.shared import job_view, page_links
-from xai_core.core import markdown, settings
+from xai_core.app.shared.error_text import error_text
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 
 # Altair would validate every part of a chart as it is created, which takes most of the time between two results. The tests
@@ -36,6 +37,6 @@ def page(title: str) -> None:
     try:
         settings.check()
     except BadRequest as error:
-        st.error(markdown.escape(str(error)))
+        st.error(error_text(error))
         st.stop()
     job_view.indicator()

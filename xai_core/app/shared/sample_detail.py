@@ -13,6 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from xai_core.app.shared import display, explanations, note_form, page_links, progress
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -43,7 +44,7 @@ def show(
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
     except BadPicture as error:
-        st.error(markdown.escape(f"{row['path']}: {error}"))
+        st.error(error_text(f"{row['path']}: {error}"))
         return
     right = bool(row["true"] == row["predicted"])
     st.markdown(f"**{markdown.escape(row['path'])}**")
@@ -116,7 +117,7 @@ def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: Expla
                 st.markdown(f"**{markdown.escape(heading)}**")
                 result = results.get(request.key)
                 if isinstance(result, XaiError):
-                    st.error(markdown.escape(str(result)))
+                    st.error(error_text(result))
                 elif result is not None:
                     _map(result, chosen, rendering.scale_of(*(signed if result.signed else maps)))
     if maps:

@@ -9,6 +9,7 @@ from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.shared import cache, loaded_models, network_outputs, opened_datasets, session
+from xai_core.app.shared.error_text import error_text
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
 from xai_core.core import markdown, runtime
@@ -61,7 +62,7 @@ def picture(messages: DeltaGenerator) -> Chosen | None:
     )
     complaint = session.complaint()
     if complaint:
-        messages.error(markdown.escape(complaint))
+        messages.error(error_text(complaint))
     for parameter in {session.UPLOAD, *SOURCE} - {session.UPLOAD if title == OWN else ""}:
         if title != OF_DATASET or parameter not in SOURCE:
             st.query_params.pop(parameter, None)
@@ -98,7 +99,7 @@ def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Cho
             return None
         picture = session.picture(f"picture {opened.content(sample)}", lambda: opened.open(sample))
     except XaiError as error:
-        messages.error(markdown.escape(f"{error} Choose another picture on the left."))
+        messages.error(error_text(f"{error} Choose another picture on the left."))
         return None
     return Chosen(picture, PurePosixPath(sample).stem, None, "")
 
@@ -161,7 +162,7 @@ def model(messages: DeltaGenerator) -> ExplainableModel:
             message = str(error)
             session.remember_failure(name, message)
     embedded = next(iter(CARDS.values()))
-    messages.error(f"{markdown.escape(message)}\n\nThis page uses {embedded.title} instead.")
+    messages.error(f"{error_text(message)}\n\nThis page uses {embedded.title} instead.")
     messages.button("Try again", on_click=session.forget_failures)
     return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from xai_core.app.charts import common
 from xai_core.app.shared.display import downloads
+from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.method import Method
 from xai_core.core import markdown
@@ -66,7 +67,7 @@ def _bars(predictions: tuple[Prediction, ...], explained: int | None, rival: int
 def show(result: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
     """An explanation, or the error that it ended with; nothing if it was not computed."""
     if isinstance(result, XaiError):
-        st.error(markdown.escape(str(result)))
+        st.error(error_text(result))
     elif result is not None:
         _explanation(result, chosen, method)
 
