@@ -17,9 +17,10 @@ from xai_core.app.shared import display
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
-from xai_core.data.datasets import open_zip
+from xai_core.data.datasets import open_dataset, open_zip
 from xai_core.data.samples import SAMPLES
 from xai_core.models.loading import load_model
+from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 
 PAGE = "pages/6_Misclassifications.py"
@@ -301,3 +302,100 @@ def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
     followed(app, "Back to Misclassifications")
     assert app.query_params["sample"] in (sample, [sample]) and f"**{sample}**" in text(app)
     assert (app.selectbox(key="predicted").value, app.selectbox(key="true").value) == (said, true)
+
+
+def test_all_errors_are_one_click_whatever_was_filtered():
+    app = opened(PAGE, view="Per class", which="Right", classes=["missile", "moped"], margin=["0.0", "0.3"])
+    rows = raw_rows()
+    wrong = rows[rows["true"] != rows["predicted"]]
+    click = next(element for element in app.button if element.key == "all errors")
+    assert click.label == f"Show all {len(wrong)} errors"
+    app = click.click().run()
+    assert not app.exception and f"**{len(wrong)} pictures**" in text(app)
+    opening = {element.key.removeprefix("open ") for element in app.button if (element.key or "").startswith("open ")}
+    assert opening <= set(wrong["path"]) and len(opening) == min(len(wrong), 24)
+
+
+SCENES = ("buildings", "forest", "glacier", "mountain", "sea", "street")
+
+
+@pytest.fixture
+def scenes(tmp_path, monkeypatch):
+    """A dataset `mine` whose folders are named as the classes of the scenes networks; returns its folder."""
+    monkeypatch.setenv("XAI_DATA", str(tmp_path / "data"))
+    for place, name in enumerate(SCENES):
+        (tmp_path / "data" / "mine" / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32), (40 * place, 90, 200)).save(tmp_path / "data" / "mine" / name / "1.png")
+    return tmp_path / "data" / "mine"
+
+
+def test_labels_are_checked_before_anything_is_classified(scenes, monkeypatch):
+    monkeypatch.setattr(predictions, "classify", lambda *_, **__: pytest.fail("classified although no label fits"))
+    app = opened(PAGE, dataset="mine")
+    assert "None of these 6 labels is known to EfficientNet-Lite0" in app.info[0].value and not app.error
+    offers = [element for element in app.button if (element.key or "").startswith("use ")]
+    assert offers and all("6 of 6" in offer.label for offer in offers)
+    monkeypatch.undo()
+
+
+def test_a_model_that_fits_the_labels_is_one_click_away(scenes):
+    app = opened(PAGE, dataset="mine")
+    app = next(element for element in app.button if element.key == "use scenes_supervised").click().run()
+    assert not app.exception and not app.info and app.selectbox(key="model").value == "scenes_supervised"
+    assert "6 pictures of 6 classes" in text(app)
+
+
+def test_few_known_labels_are_said_and_better_models_named(scenes):
+    (scenes / "tabby").mkdir()
+    (scenes / "sea" / "1.png").rename(scenes / "tabby" / "1.png")
+    app = opened(PAGE, dataset="mine")
+    assert "Only 1 of these 7 labels are known" in app.info[0].value or "Only 1 of these 6" in app.info[0].value
+    assert any("of 6" in element.label and element.key == "use scenes_supervised" for element in app.button)
+
+
+def test_pictures_without_folders_get_advice_on_folders_not_on_models(scenes):
+    for name in SCENES:
+        (scenes / name / "1.png").rename(scenes / f"{name}.png")
+    (scenes / "sea" / "empty").mkdir()
+    file = scenes.parent / "flat.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in SCENES:
+            archive.write(scenes / f"{name}.png", f"{name}.png")
+    app = opened(PAGE, dataset="flat.zip")
+    assert "one folder for each class" in app.info[0].value and "model" not in app.info[0].value
+    assert not [element for element in app.button if (element.key or "").startswith("use ")]
+
+
+@pytest.mark.parametrize("which", ["All", "Wrong", "Right"])
+def test_two_models_are_compared_on_all_pictures_whatever_is_listed(scenes, which):
+    draw = np.random.default_rng(0)
+    for name in SCENES:
+        for number in range(2, 5):
+            pixels = draw.integers(0, 255, (4, 4, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((48, 48)).save(scenes / name / f"{number}.png")
+    ids = ("scenes_supervised", "scenes_finetuned")
+    titles = [cards()[id].title for id in ids]
+    app = opened(PAGE, dataset="mine", model=titles[0], second=titles[1], view="Two models", which=which)
+    assert not app.error and not app.exception
+    dataset = open_dataset(scenes)
+    first, second = (pd.read_parquet(predictions.file_of(load_model(id), dataset)).set_index("path") for id in ids)
+    right = [(rows["true"] == rows["predicted"]) for rows in (first, second)]
+    fixed, broken = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
+    assert f"**{right[0].mean():.1%}** right" in text(app) and f"**{right[1].mean():.1%}**, on 24 pictures" in text(app)
+    assert f"fixes {fixed} errors and makes {broken} new ones" in text(app)
+    differ = first["predicted"] != second["predicted"]
+    listed = {"All": differ, "Wrong": differ & ~right[0], "Right": differ & right[0]}[which]
+    assert sorted(app.dataframe[0].value["path"]) == sorted(first.index[listed])
+
+
+def test_shares_under_a_tag_are_of_the_pictures_with_the_tag():
+    rows = raw_rows()
+    tagged = rows.iloc[::3]
+    notes.add(changed_samples(), {path: notes.note("dim") for path in tagged["path"]})
+    for which in ("All", "Wrong"):
+        app = opened(PAGE, view="Most confused", tags="dim", which=which)
+        wrong = tagged[tagged["true"] != tagged["predicted"]]
+        (table,) = (element.value for element in app.dataframe)
+        assert table["pictures"].sum() == len(wrong)
+        for _, pair in table.iterrows():
+            assert pair["of"] == (tagged["true"] == pair["true"]).sum()

@@ -1,7 +1,6 @@
 """A model as all rooms use it: a staged network with its preprocessing and the names of its classes."""
 
 import copy
-import re
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,10 +13,11 @@ from torch import Tensor, nn
 
 from xai_core.core import runtime
 from xai_core.core.cache_key import array_digest, bytes_digest
-from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
+from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.preprocessing import Prepared, prepare, stack
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import CUSTOM
+from xai_core.models.class_names import ClassNames
 from xai_core.models.outputs import Outputs, top_classes
 from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
 
@@ -147,49 +147,22 @@ class ExplainableModel:
         return [Prediction(index, self.class_name(index), probabilities[index]) for index in top_classes(logits, k).tolist()]
 
     def class_name(self, index: int) -> str:
-        return self.class_names[index] if index < len(self.class_names) else f"class {index}"
+        return self._classes.class_name(index)
 
     def class_index(self, given: int | str) -> int:
-        """A class by its index, its name, one of the synonyms in its name ('tabby'), or its WordNet id.
-
-        A string that is a class's name means that class, also where the name is a number; a number is an index where it is
-        an int, or a string that names no class. Raises UnknownName, BadRequest where a name fits several classes (it lists
-        them), NoClassifier.
-        """
+        """A class by its index, name, synonym or WordNet id (`ClassNames.class_index`). Raises UnknownName, BadRequest,
+        NoClassifier."""
         if not self.has_classifier:
             raise NoClassifier(f"{self.title} has no classifier, so it cannot be asked about '{given}'.")
-        if not isinstance(given, str):
-            return self._existing(given)
-        indices, wanted = self.classes_called(given), given.strip().lower()
-        if not indices and wanted in self.wnids:
-            return self.wnids.index(wanted)
-        if not indices and re.fullmatch("-?[0-9]+", wanted):
-            return self._existing(int(wanted))
-        if len(indices) > 1:
-            listed = ", ".join(f"{index} ({self.class_names[index]})" for index in indices)
-            raise BadRequest(f"'{given}' fits several classes; choose one by its index: {listed}.")
-        if not indices:
-            raise UnknownName("class", given, self._classes_by_name)
-        return indices[0]
-
-    def _existing(self, index: int) -> int:
-        if self.class_names and not 0 <= index < len(self.class_names):
-            raise BadRequest(f"There is no class {index}; this model's classes are 0 to {len(self.class_names) - 1}.")
-        return index
+        return self._classes.class_index(given)
 
     def classes_called(self, name: str) -> list[int]:
-        """The classes of exactly this name; else those that have it as a name or a synonym, whatever its case; else none."""
-        exact = [index for index, known in enumerate(self.class_names) if known == name]
-        return exact or self._classes_by_name.get(name.strip().lower(), [])
+        """The classes that are called so (`ClassNames.classes_called`)."""
+        return self._classes.classes_called(name)
 
     @cached_property
-    def _classes_by_name(self) -> dict[str, list[int]]:
-        by_name: dict[str, list[int]] = {}
-        for index, name in enumerate(self.class_names):
-            plain = re.sub(r" \(.*\)$", "", name)  # 'crane (bird)' is also called crane
-            for spoken in {name.lower(), *(part.strip().lower() for part in plain.split(","))}:
-                by_name.setdefault(spoken, []).append(index)
-        return by_name
+    def _classes(self) -> ClassNames:
+        return ClassNames(self.class_names, self.wnids)
 
 
 def _per_channel(name: str, values: Sequence[float] | None) -> tuple[float, float, float] | None:

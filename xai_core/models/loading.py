@@ -16,6 +16,7 @@ from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, UnknownName
 from xai_core.models import families
 from xai_core.models.card import IMAGENET, Card, Checkpoint
+from xai_core.models.class_names import ClassNames
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.weights import checkpoints, locate
@@ -203,6 +204,11 @@ def naming(card: Card, module: nn.Module) -> checkpoints.Naming:
 
 
 _SAME_NAME = {134: "crane (bird)", 517: "crane (machine)"}  # the only two classes that nothing else tells apart
+
+
+def classes_of(card: Card) -> ClassNames | None:
+    """The classes of a card's model without loading it; None where it has none."""
+    return ClassNames(*_class_names(card)) if card.classes else None
 
 
 def _class_names(card: Card) -> tuple[tuple[str, ...], tuple[str, ...]]:

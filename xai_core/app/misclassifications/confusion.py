@@ -10,7 +10,7 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.misclassifications import drawer, predictions
-from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
+from xai_core.app.misclassifications.predictions import EVERY, FilteredRows, alt_text
 from xai_core.app.shared import display, loaded_models, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
@@ -23,7 +23,6 @@ from xai_core.review import notes
 
 MOST_CLASSES = 40  # in a matrix or a chart
 ON_A_PAGE = 24  # pictures
-EVERY = "(all)"
 
 
 def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
@@ -256,7 +255,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint))
     with st.spinner(f"Loading {markdown.escape(cards()[second].title)}"):
         other = loaded_models.model(second, checkpoint.id)
-    theirs = predictions.table(other, dataset)
+    theirs = predictions.table(other, dataset, second=True)
     if theirs is None:
         return
     theirs = theirs[theirs["path"].isin(rows.counted["path"])]

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
+from xai_core.app.misclassifications import label_check
 from xai_core.app.shared import network_outputs, progress, turns
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
@@ -28,6 +29,7 @@ from xai_core.review import notes
 from xai_core.review.notes import Note
 
 LARGEST_ZIP = 200  # MB
+EVERY = "(all)"  # instead of a class: the pictures of every class
 
 
 def dataset(say: DeltaGenerator) -> Dataset | None:
@@ -77,16 +79,18 @@ def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
     return folder() / f"{model.id}-{text_digest(f'{model.fingerprint} {dataset.digest}')[:16]}.parquet"
 
 
-def table(model: ExplainableModel, dataset: Dataset) -> pd.DataFrame | None:
+def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) -> pd.DataFrame | None:
     """The predictions for all pictures whose label is a class of the model; None while they are not computed, or if there
-    are none. Raises BadRequest for a model without classes."""
+    are none. `second` is for a model beside the one that the page is about. Raises BadRequest where it has no classes."""
     if not model.has_classifier:
         raise BadRequest(f"{model.title} predicts no classes. Choose another model, or train a probe.")
+    if not label_check.passed(dataset, model, offer=not second):
+        return None
     file = file_of(model, dataset)
     if not file.exists() and not _classified(model, dataset, file):
         return None
     rows = judged(_read(str(file), file.stat().st_mtime_ns))
-    _report(dataset, settings_of(file), rows)
+    _report(dataset, settings_of(file), rows, second)
     return rows if len(rows) else None
 
 
@@ -119,13 +123,18 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     return True
 
 
-def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame) -> None:
+def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, second: bool) -> None:
     """The size of the dataset, the accuracy, and what was left out."""
     right = (rows["true"] == rows["predicted"]).to_numpy()
     accuracy = f" **{right.mean():.1%}** right, {(~right).sum():,} wrong." if len(rows) else ""
-    st.markdown(markdown.escape(dataset.in_words()) + accuracy)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(markdown.escape(dataset.in_words()) + accuracy, width="content")
+        if not right.all() and not second:
+            count = int((~right).sum())
+            words = "Show the error" if count == 1 else f"Show all {count:,} errors"
+            st.button(words, key="all errors", icon=":material/filter_alt:", help=ALL_ERRORS, on_click=_list_errors)
     if settings["unmatched"]:
-        with st.expander(f"{len(settings['unmatched'])} labels match no class of this model", icon=":material/rule:"):
+        with st.expander(f"{len(settings['unmatched'])} labels are not known to this model", icon=":material/rule:"):
             for label, reason in list(settings["unmatched"].items())[:50]:
                 st.markdown(f"- **{markdown.escape(label)}**: {markdown.escape(reason)}")
             st.caption("On the command line, `classify --mapping FILE` assigns labels to classes.")
@@ -134,7 +143,18 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame) -
             for name, reason in settings["unreadable"][:50]:
                 st.markdown(f"- **{markdown.escape(name)}**: {markdown.escape(reason)}")
     if not len(rows):
-        st.info("No picture has a label that this model knows, so no prediction can be checked. Choose another model.")
+        st.info("None of the pictures with a label that this model knows could be read.")
+
+
+ALL_ERRORS = "Lists every wrong prediction of this dataset: resets the filters and the classes of the cell."
+
+
+def _list_errors() -> None:
+    """Every filter as it is at first, but for the one that lists wrong predictions; and all cells of the matrix."""
+    st.session_state.update(
+        which="Wrong", confidence=(0.0, 1.0), margin=(0.0, 1.0), classes=[], tags=[],
+        view="Confusion", true=EVERY, predicted=EVERY, page=1,
+    )  # fmt: skip
 
 
 class FilteredRows(NamedTuple):
