@@ -270,3 +270,37 @@ def test_a_single_comparison_is_described_without_a_correction():
 def test_every_pair_is_compared_once():
     names = [{one.a, one.b} for one in significance.differences(table(k=4))]
     assert len(names) == 6 and all(set(pair) in names for pair in itertools.combinations([f"m{i}" for i in range(4)], 2))
+
+
+def test_the_seed_reaches_the_flips():
+    """More pictures than all flips are taken of: other random flips give other p values."""
+    values = table(n=30, k=2, seed=5, **{"a": np.linspace(-1, 1.3, 30), "b": np.zeros(30)})
+    first, second = (significance.differences(values, seed=seed)[0].p for seed in (1, 2))
+    apart = (values.a - values.b).to_numpy()[:, None]
+    assert first == significance.sign_flip(apart, 1)[0] != second == significance.sign_flip(apart, 2)[0]
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["the same pictures", "other pictures"])
+def test_the_interval_of_an_agreement_holds_the_middle_95_percent_of_the_draws(shared):
+    """By scipy's tau of each draw of pictures, the same draw for both tables where they share the pictures."""
+    first, second = (table(seed=seed, n=12, k=12) - np.arange(12) for seed in (1, 2))  # no method is better than another
+    if not shared:
+        second.index = second.index + 100
+    (estimate,) = ranking.agreement({"one": first, "two": second}, seed=3).values()
+    draws = [significance.bootstrap_means(first.to_numpy(), 3), significance.bootstrap_means(second.to_numpy(), 4 - shared)]
+    taus = [stats.kendalltau(a, b).statistic for a, b in zip(*draws, strict=True)]
+    assert (estimate.low, estimate.high) == pytest.approx(np.quantile(taus, [0.025, 0.975]).tolist())
+    assert min(taus) < estimate.low < np.quantile(taus, 0.05) and np.quantile(taus, 0.95) < estimate.high < max(taus)
+    assert estimate.value == pytest.approx(stats.kendalltau(first.mean(), second.mean()).statistic)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, object, list])
+def test_tau_of_other_numbers(kind):
+    """Of unsigned numbers, whose differences have no sign, and of lists with gaps."""
+    if kind is list:
+        assert ranking.tau([3, 1, None, 2], [30, 10, 5, None]) == 1
+    else:
+        first, second = np.array([3, 1, 2]), np.array([1, 3, 2])
+        assert ranking.tau(first.astype(kind), second.astype(kind)) == -1
+        assert ranking.tau(first.astype(float), second.astype(kind)) == -1
+        assert ranking.tau(first.astype(kind), second.astype(float)) == -1

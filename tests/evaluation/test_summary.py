@@ -6,7 +6,7 @@ import pytest
 
 from xai_core.app.charts import common, runs
 from xai_core.core.errors import BadRequest
-from xai_core.evaluation import ranking, summary
+from xai_core.evaluation import ranking, significance, summary
 
 METRICS = {"up": {"direction": "higher"}, "down": {"direction": "lower"}, "plain": {"direction": ""}}
 GROUPS = {"one": "Supervised", "two": "Supervised", "dino": "Self-supervised"}
@@ -32,6 +32,17 @@ def test_means_places_and_what_beats_the_controls():
     assert lines.loc[("one", "up", "control:uniform_map"), "beats"] is None
     assert np.isnan(lines.loc[("one", "plain", "a"), "rank"]) and lines.loc[("one", "plain", "a"), "beats"] is None
     assert (lines.low <= lines["mean"]).all() and (lines["mean"] <= lines.high).all()
+
+
+def test_a_mean_has_one_interval_in_the_table_and_wherever_else_it_stands():
+    """The same draws of pictures everywhere, unless another seed is asked for."""
+    frame = rows()
+    lines = summary.summary(frame, METRICS).set_index(["model", "metric", "method"])
+    expected = significance.estimates(summary.values(frame, "one", "up"))
+    for method, estimate in expected.items():
+        assert tuple(lines.loc[("one", "up", method), ["low", "high"]]) == (estimate.low, estimate.high)
+    groups = summary.by_group(frame, {"dino": "Self-supervised"}, "up", ["a"]).iloc[0]
+    assert (groups.low, groups.high) == pytest.approx(tuple(lines.loc[("dino", "up", "a"), ["low", "high"]]), rel=1e-12)
 
 
 def test_pictures_without_a_value_are_counted():

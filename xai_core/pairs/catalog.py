@@ -90,7 +90,7 @@ PAIR_METHODS = {
         ),
         PairMethod(
             "pixel_invariance", "Pixel invariance", "surrogate", pixel_invariance.pixel_invariance, UNSIGNED,
-            lambda o: (o["count"] + 1, 0),
+            lambda o: (o["count"] + 2, 0),
         ),
     )
 }  # fmt: skip

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.core.runtime import Track
-from xai_core.explanation.result import Explanation
 from xai_core.explanation.similarity import COSINE, Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.augment import TRANSFORMS, Augmentation, draw_view, transformed
@@ -106,14 +105,6 @@ class AtStrength(NamedTuple):
     strength: float
     view: Tensor
     maps: PairExplanation
-
-    @property
-    def similarity(self) -> float:
-        return self.first.target_value
-
-    @property
-    def first(self) -> Explanation:
-        return self.maps[0]
 
 
 def maps_by_strength(
