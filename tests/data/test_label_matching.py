@@ -43,7 +43,7 @@ def test_a_mapping_comes_first_and_may_name_an_index(model):
     assert dict(found.index) == {"7": 7, "cat": 285} and set(found.how.values()) == {"mapping"}
     with pytest.raises(UnknownName):
         match_classes(["cat"], model, {"cat": "unicorn"})
-    with pytest.raises(BadRequest, match="labels that the dataset does not have: dog"):
+    with pytest.raises(BadRequest, match="labels that are not in the dataset: dog"):
         match_classes(["cat"], model, {"dog": "tabby"})
 
 

@@ -145,7 +145,7 @@ def test_a_recorder_refuses_what_is_no_run(tmp_path):
         recorder.record(1, ["a", "a"], ["cat"] * 2, ["cat"] * 2, [1, 1])
     with pytest.raises(BadRequest, match="classes that the run does not have: unicorn"):
         recorder.record(1, ["a"], ["unicorn"], ["cat"], [1])
-    with pytest.raises(BadRequest, match="knows the curves"):
+    with pytest.raises(BadRequest, match="can record the curves"):
         recorder.record(1, ["a"], ["cat"], ["cat"], [1], loss=3)
     with pytest.raises(BadRequest, match=r"\.parquet or \.csv"):
         RunRecorder(tmp_path / "run.txt", NAMES)
