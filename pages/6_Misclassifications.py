@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import clusters, confusion, drawer, notes_view, predictions
+from xai_core.app.misclassifications import clusters, confusion, drawer, export, notes_view, predictions
 from xai_core.app.shared import display, page_setup, widgets
 
 VIEWS = {
@@ -37,4 +37,5 @@ with display.errors():
         st.info("No picture passes the filters on the left. Change or remove some of them.")
         st.stop()
     VIEWS[view](rows, dataset, model)
+    export.section(rows, dataset, model)
     drawer.show(rows, dataset, model)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_predictions import TABLE
 
-from xai_core.analysis.confusion import Confusion, calibration, confusion, per_class, worst_classes
+from xai_core.analysis.confusion import OTHERS, Confusion, calibration, confusion, per_class, worst_classes
 from xai_core.app.charts import confusion as charts_confusion
 
 FEW = confusion(TABLE)
@@ -27,6 +27,21 @@ def test_a_difference_is_symmetric_about_zero():
     ).to_dict()
     scale = spec["layer"][0]["encoding"]["color"]["scale"]
     assert scale["domain"] == [-2, 2] and spec["layer"][0]["encoding"]["color"]["title"] == "b minus a"
+
+
+def test_the_classes_without_a_row_of_their_own_do_not_own_the_scale():
+    counts = np.array([[5, 3, 40], [2, 7, 0], [90, 0, 4000]])
+    spec = charts_confusion.confusion_matrix(
+        Confusion(counts, ("a", "b", OTHERS)), rates=False, dim_diagonal=False
+    ).to_dict()
+    color = spec["layer"][0]["encoding"]["color"]
+    assert color["scale"]["domain"] == [0, 7] and color["condition"]["test"] == "datum.rest"
+    (rows,) = spec["datasets"].values()
+    assert {(row["true"], row["predicted"]) for row in rows if row["rest"]} == {
+        ("a", OTHERS),
+        (OTHERS, "a"),
+        (OTHERS, OTHERS),
+    }
 
 
 def test_the_others_are_charts():

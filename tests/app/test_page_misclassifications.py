@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, predictions
-from xai_core.app.shared import display
+from xai_core.app.shared import display, jobs
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
@@ -399,3 +399,50 @@ def test_shares_under_a_tag_are_of_the_pictures_with_the_tag():
         assert table["pictures"].sum() == len(wrong)
         for _, pair in table.iterrows():
             assert pair["of"] == (tagged["true"] == pair["true"]).sum()
+
+
+def test_errors_that_are_all_different_are_listed_instead_of_a_matrix(tmp_path, monkeypatch):
+    """One picture of each of 14 classes, drawn so that no two errors are of one pair."""
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    names = [name.split(",")[0] for name in load_model("efficientnet_lite0").class_names[400:414]]
+    for place, name in enumerate(names):
+        (tmp_path / "mine" / name).mkdir(parents=True)
+        pixels = np.random.default_rng(place).integers(0, 255, (6, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((96, 96)).save(tmp_path / "mine" / name / "1.png")
+    app = opened(PAGE, dataset="mine")
+    file = predictions.file_of(load_model("efficientnet_lite0"), open_dataset(tmp_path / "mine"))
+    rows = pd.read_parquet(file)
+    wrong = rows[rows["true"] != rows["predicted"]]
+    assert not wrong.duplicated(["true", "predicted"]).any() and len(wrong) > 5
+    assert f"these {len(wrong)} errors" in text(app) and not app.get("vega_lite_chart")
+    assert sorted(app.dataframe[0].value["path"]) == sorted(wrong["path"])
+
+
+def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path / "cache"))
+    rows = raw_rows()
+    wrong = rows[(rows["true"] != rows["predicted"]) & (rows["true"] == "missile")]
+    notes.put(changed_samples(), wrong["path"].iloc[0], notes.note("odd"))
+    app = opened(PAGE, which="Wrong", classes=["missile"])
+    assert {f"Export the {len(wrong)} {'picture' if len(wrong) == 1 else 'pictures'} listed"} & {
+        element.label for element in app.expander
+    }
+    button(app, "make zip").click().run()
+    assert not app.exception and not app.error
+    jobs.wait()
+    app.run()
+    assert any(element.proto.label.startswith("ZIP, ") for element in app.get("download_button"))
+    (file,) = (tmp_path / "cache" / "exports").glob("*.zip")
+    with zipfile.ZipFile(file) as archive:
+        listed = pd.read_csv(io.BytesIO(archive.read("pictures.csv")), keep_default_na=False)
+        assert list(listed["path"]) == list(wrong["path"]) and listed["tags"][0] == "odd"
+        np.testing.assert_allclose(listed["p(predicted)"], wrong["confidence"])
+        np.testing.assert_allclose(listed["p(true)"], wrong["true_probability"])
+        path = wrong["path"].iloc[0]
+        assert Image.open(io.BytesIO(archive.read(f"pictures/{path}"))).size == changed_samples().open(path).size
+        maps = [name for name in archive.namelist() if name.startswith(f"maps/{path}-")]
+        assert len(maps) == 6
+        first, other, margin = (
+            np.load(io.BytesIO(archive.read(f"maps/{path}-{end}.npz")))["heatmap"] for end in ("predicted", "true", "margin")
+        )
+        np.testing.assert_allclose(first - other, margin, atol=1e-4)  # HiResCAM is linear in the target

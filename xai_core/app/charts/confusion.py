@@ -9,10 +9,11 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from xai_core.analysis.confusion import Confusion
+from xai_core.analysis.confusion import OTHERS, Confusion
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 
 NUMBERS = 24  # classes up to which the number is written in every cell
+REST = "#b4bcc4"  # cells of the classes that have no row or column of their own
 LABEL = 150  # width of a class's name at most, in pixels
 
 
@@ -22,7 +23,8 @@ def confusion_matrix(
     """True classes in rows, predicted classes in columns; the colour is the logarithm of the count, or of the row's share.
 
     With `other` (over the same classes) it shows `matrix` minus `other` on a scale that diverges about zero; `titles`
-    name the two. A click selects a cell: the point selection `cell` over the fields `true` and `predicted`.
+    name the two. Cells of OTHERS are grey and no part of the scale. A click selects a cell: the point selection `cell` over
+    the fields `true` and `predicted`.
     """
     values = (matrix.rates if rates else matrix.counts).astype(float)
     signed = other is not None
@@ -41,10 +43,14 @@ def confusion_matrix(
     )
     rows = rows[rows["true"].isin([name for name, total in zip(matrix.classes, matrix.counts.sum(1), strict=True) if total])]
     rows = rows[rows["value"] != 0]  # cells without pictures stay empty, so that they differ from those with few
-    largest = float(np.nanmax(np.abs(values), initial=0)) or 1.0
+    # The row and the column of the classes that are not shown would own the scale: their cells are grey, with their numbers.
+    rest = [name == OTHERS for name in matrix.classes]
+    in_scale = np.abs(values[~np.logical_or.outer(rest, rest)])
+    largest = float(np.nanmax(in_scale, initial=0)) or 1.0
     unit = 0.01 if rates else 1  # zero has a logarithm too
     most = 1 if rates else largest
     share = rows["value"].abs() / largest if signed else np.log1p(rows["value"] / unit) / np.log1p(most / unit)
+    rows["rest"] = (rows["true"] == OTHERS) | (rows["predicted"] == OTHERS)
     rows["strong"] = share > (0.55 if signed else 0.65)
     axis: dict[str, Any] = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
     axis |= {"grid": True, "bandPosition": 1}
@@ -59,8 +65,12 @@ def confusion_matrix(
     faded = alt.condition("datum.right", alt.value(0.15), alt.value(1.0)) if dim_diagonal else alt.value(1.0)
     words = f"{titles[0]} minus {titles[1]}" if signed else "share of the true class" if rates else "pictures"
     cells = base.mark_rect(cursor="pointer").encode(
-        color=alt.Color(
-            "value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="%" if rates else ",~r")
+        color=alt.when("datum.rest")
+        .then(alt.value(REST))
+        .otherwise(
+            alt.Color(
+                "value:Q", scale=scale, title=words, legend=alt.Legend(orient="bottom", format="%" if rates else ",~r")
+            )
         ),
         opacity=faded,
         tooltip=["true:N", "predicted:N", "pictures:Q", alt.Tooltip("text:N", title=words)],
@@ -68,7 +78,7 @@ def confusion_matrix(
     layers = [cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))]
     if len(matrix.classes) <= NUMBERS:
         faint = f"datum.right && {str(dim_diagonal).lower()}"  # such a cell has nearly the page's colour: dark at night
-        ink = alt.when(faint).then(alt.value(QUIET)).when("datum.strong").then(alt.value("white"))
+        ink = alt.when(faint).then(alt.value(QUIET)).when("datum.strong && !datum.rest").then(alt.value("white"))
         layers.append(base.mark_text(fontSize=11).encode(text="text:N", color=ink.otherwise(alt.value("#26323d"))))
     cell = 34 if len(matrix.classes) <= NUMBERS else 15
     names = rows["true"].unique()

@@ -22,6 +22,7 @@ from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 
 MOST_CLASSES = 40  # in a matrix or a chart
+FEW_CLASSES = 12  # up to which a matrix is easy to read even if every error is a cell of its own
 ON_A_PAGE = 24  # pictures
 
 
@@ -39,6 +40,10 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
             "and one column."
         )
     wrong = int(whole.counts.sum() - whole.counts.trace())
+    if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
+        _list_of_errors(listed)
+        _gallery(listed, dataset)
+        return
     key = drawer.chart_key("matrix")
     st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
@@ -46,6 +51,20 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     _gallery(listed, dataset)
+
+
+def _list_of_errors(listed: pd.DataFrame) -> None:
+    """What stands instead of a matrix in which every error would be a cell of its own."""
+    wrong = listed[listed["true"] != listed["predicted"]].sort_values("confidence", ascending=False, kind="stable")
+    wrong = wrong.reset_index(drop=True)
+    st.caption(
+        f"No two of these {len(wrong):,} errors have the same true and predicted class, so they are listed here "
+        "instead of a matrix."
+    )
+    group = drawer.group_of("Errors", wrong)
+    percent = {name: st.column_config.NumberColumn(format="percent") for name in ("confidence", "margin")}
+    columns = ["true", "predicted", "confidence", "margin", "path"]
+    drawer.table(wrong[columns], "errors", lambda row: (group, wrong["path"][row]), columns=percent)
 
 
 def _controls() -> tuple[bool, bool, str]:

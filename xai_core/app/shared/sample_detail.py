@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 
 from xai_core.app.shared import display, explanations, note_form, page_links, progress
 from xai_core.app.shared.error_text import error_text
@@ -100,14 +101,13 @@ def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: Expla
         "Method", fitting, fitting.index("hires_cam") if "hires_cam" in fitting else 0,
         format_func=lambda id: METHODS[id].title, key="method", **LINK,
     )  # fmt: skip
-    prepared = model.prepare(chosen.picture)
-    requests = {heading: _request(model, prepared, target, method) for heading, target in _targets(row, right).items()}
+    requests = requests_for(row, model, chosen.picture, method)
     name = joint_key("sample detail", requests.values())
     now = progress.should_start(name, explanations.missing_seconds(list(requests.values())))
     computed = explanations.compute_each(list(requests.values()), name, now, st.empty())
     results = {request.key: result for request, result in computed}
     maps = [result for result in results.values() if isinstance(result, Explanation)]
-    signed = [explanation for explanation in maps if explanation.signed] or maps
+    scale_of = scales(maps)
     with st.container(horizontal=True, gap="small"):
         with st.container(width=WIDTH):
             st.markdown("**The picture**")
@@ -119,13 +119,32 @@ def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: Expla
                 if isinstance(result, XaiError):
                     st.error(error_text(result))
                 elif result is not None:
-                    _map(result, chosen, rendering.scale_of(*(signed if result.signed else maps)))
+                    _map(result, chosen, scale_of[result.signed])
     if maps:
-        scale = rendering.scale_of(*signed)
+        scale = scale_of.get(True) or scale_of[False]
         st.caption(
             f"{METHODS[method].title}, values in logits. Colours: {scale.words}. If the method is linear in the target, as "
             "HiResCAM is, the map of the margin is the difference of the maps of the two classes."
         )
+
+
+def requests_for(row: pd.Series[Any], model: ExplainableModel, picture: Image.Image, method: str) -> dict[str, Request]:
+    """The requests for the maps of a sample, by their headings."""
+    targets = _targets(row, bool(row["true"] == row["predicted"]))
+    prepared = model.prepare(picture)
+    return {heading: _request(model, prepared, target, method) for heading, target in targets.items()}
+
+
+def map_image(result: Explanation, picture: Image.Image, scale: rendering.Scale) -> Image.Image:
+    """A map over the part of the picture that the network saw, with its colour bar below."""
+    part_of, part = rendering.seen_part(result, picture, 2 * WIDTH)
+    return rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
+
+
+def scales(maps: Sequence[Explanation]) -> dict[bool, rendering.Scale]:
+    """The scale of the signed maps of a sample (True) and that of the unsigned ones, so that maps side by side compare."""
+    groups = {signed: [explanation for explanation in maps if explanation.signed == signed] for signed in (True, False)}
+    return {signed: rendering.scale_of(*group) for signed, group in groups.items() if group}
 
 
 def _request(model: ExplainableModel, prepared: Prepared, target: Target, method: str) -> Request:
@@ -135,8 +154,7 @@ def _request(model: ExplainableModel, prepared: Prepared, target: Target, method
 
 
 def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
-    part_of, part = rendering.seen_part(result, chosen.picture, 2 * WIDTH)
-    image = rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
+    image = map_image(result, chosen.picture, scale)
     st.image(rendering.encoded(image, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
     place = heatmaps.centre_of_mass_words(result.heatmap)
     st.caption(f"{markdown.escape(result.target)} = {result.target_value:.3g}. Most evidence for it: {place}.")

@@ -1,0 +1,169 @@
+"""The pictures that a page lists, to take away: a table, and a ZIP with the pictures and their maps, made by a job."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlencode
+
+import pandas as pd
+import streamlit as st
+
+from xai_core.analysis import picture_list
+from xai_core.analysis.picture_list import Map, ZipContents
+from xai_core.app.misclassifications.predictions import FilteredRows
+from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, session
+from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.jobs import JobHandle
+from xai_core.app.shared.opened_datasets import UPLOADED
+from xai_core.app.shared.page_links import PlaceToReturn
+from xai_core.attribution.catalog import METHODS
+from xai_core.core import markdown, settings
+from xai_core.core.cache_key import text_digest
+from xai_core.core.errors import XaiError
+from xai_core.data.datasets import Dataset
+from xai_core.explanation import export
+from xai_core.explanation.result import Explanation
+from xai_core.models.explainable import ExplainableModel
+from xai_core.review import notes
+
+NO_MAPS = "(no maps)"
+MOST_FILES = 8  # ZIPs that the server keeps
+ENDS = ("predicted", "true", "margin")  # of the names of the maps' files, in the order of the headings of a sample
+
+
+def section(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
+    """Downloads of the pictures that pass the filters."""
+    listed = rows.listed
+    count = f"{len(listed):,} {'picture' if len(listed) == 1 else 'pictures'}"
+    with st.expander(f"Export the {count} listed", icon=":material/download:", key="export"):
+        tags = {path: note.tags for path, note in notes.load(dataset).items()}
+        display.downloads(
+            {"CSV": ("pictures.csv", "text/csv", lambda: picture_list.csv_bytes(picture_list.table(listed, tags)))}
+        )
+        st.caption(
+            "Path, true and predicted class, their probabilities, the margin, the five most probable classes, and tags, of "
+            "every picture that passes the filters on the left."
+        )
+        _zip(listed, tags, dataset, model)
+
+
+def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Dataset, model: ExplainableModel) -> None:
+    """The controls of the ZIP, the progress of the job that makes it, and its download."""
+    fitting = [id for id, method in METHODS.items() if method.misfit(model) is None and method.family != "control"]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        method = st.selectbox(
+            "Maps in the ZIP", [NO_MAPS, *fitting], 1 + fitting.index("hires_cam") if "hires_cam" in fitting else 0,
+            format_func=lambda id: id if id == NO_MAPS else METHODS[id].title, key="export.method", width=260, help=MAPS,
+        )  # fmt: skip
+        key = text_digest(f"zip {model.fingerprint} {dataset.digest} {method} {tags} {listed['path'].tolist()}")
+        file, job = _folder() / f"{key}.zip", jobs.find(key)
+        ready = job is not None and job.state == jobs.DONE and file.exists()
+        if not ready and not (job is not None and job.unfinished):
+            st.button(
+                "Make the ZIP", key="make zip", icon=":material/folder_zip:",
+                on_click=_start, args=(key, file, listed, tags, dataset, model, method),
+            )  # fmt: skip
+    if job is not None and job.unfinished:
+        job_view.show(job)
+    elif job is not None and ready:
+        _ready(file, job.result)
+    elif job is not None and job.error:
+        st.error(error_text(job.error))
+    elif job is not None and job.state != jobs.DONE:
+        st.caption(f"The ZIP was not finished: {markdown.escape(job_view.in_words(job))}.")
+    most = picture_list.MOST_ZIP_BYTES // 2**20
+    st.caption(f"The ZIP holds the same table, the pictures as they are, and their maps, up to {most} MB.")
+
+
+MAPS = (
+    "Of each picture: a map of the predicted class; where it is wrong, also of the true class and of the difference of "
+    "both. Each as a picture (PNG) and as numbers (NPZ)."
+)
+
+
+def _folder() -> Path:
+    """Where the server keeps the ZIPs that were made last."""
+    return settings.cache_folder() / "exports"
+
+
+def _ready(file: Path, contents: ZipContents) -> None:
+    name = "pictures_and_maps.zip"
+    display.downloads({f"ZIP, {max(file.stat().st_size / 1e6, 0.1):.1f} MB": (name, "application/zip", file.read_bytes)})
+    if contents.left_out:
+        with st.expander(f"{len(contents.left_out):,} pictures are not in the ZIP"):
+            for path, reason in list(contents.left_out.items())[:50]:
+                st.markdown(f"- **{markdown.escape(path)}**: {error_text(reason)}")
+
+
+def _start(
+    key: str,
+    file: Path,
+    listed: pd.DataFrame,
+    tags: Mapping[str, Sequence[str]],
+    dataset: Dataset,
+    model: ExplainableModel,
+    method: str,
+) -> None:
+    """Start the job that makes the ZIP. For callbacks."""
+    here = {name: st.query_params.get_all(name) for name in st.query_params}
+    place = PlaceToReturn(page_links.MISSES, urlencode(here, doseq=True))
+    by_path = {row["path"]: row for _, row in listed.iterrows()}
+
+    def work(handle: JobHandle) -> ZipContents:
+        def maps(path: str) -> Iterator[Map]:
+            return iter(()) if method == NO_MAPS else _maps(by_path[path], dataset, model, method, handle)
+
+        with _written_as_a_whole(file) as opened:
+            return picture_list.write_zip(
+                opened, picture_list.table(listed, tags), dataset.read, maps, handle.pieces("pictures")
+            )
+
+    try:
+        jobs.start(key, f"ZIP of {len(listed):,} pictures", work, place, private=st.session_state["dataset"] == UPLOADED)
+    except XaiError as error:
+        session.complain(str(error))
+
+
+@contextmanager
+def _written_as_a_whole(file: Path) -> Iterator[IO[bytes]]:
+    """A file that has its name only when it is complete. The oldest ZIPs leave for it. Raises XaiError."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        older = sorted(file.parent.glob("*.zip"), key=lambda path: path.stat().st_mtime)
+        for path in older[: max(0, len(older) - MOST_FILES + 1)]:
+            path.unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part") as part:
+            yield part
+            part.flush()
+            file.unlink(missing_ok=True)
+            os.link(part.name, file)
+    except OSError as error:
+        raise XaiError(f"The ZIP cannot be written ({error.strerror or error}). Export the CSV instead.") from None
+
+
+def _maps(row: pd.Series[Any], dataset: Dataset, model: ExplainableModel, method: str, handle: JobHandle) -> Iterator[Map]:
+    """The files of one picture's maps, as the drawer shows them: on one scale, with their settings inside."""
+    picture = dataset.open(row["path"])
+    requests = sample_detail.requests_for(row, model, picture, method)
+    results: dict[str, Explanation | XaiError] = {}
+    for end, request in zip(ENDS, requests.values(), strict=False):
+        stored = explanations.find(request)
+        if stored is None:
+            try:
+                stored = explanations.explain(request, handle.within)
+            except XaiError as error:
+                stored = error
+            cache.put(request.key, stored)
+        results[end] = stored
+    scale_of = sample_detail.scales([result for result in results.values() if isinstance(result, Explanation)])
+    for end, result in results.items():
+        if isinstance(result, XaiError):
+            yield f"{end}.txt", str(result).encode()
+            continue
+        yield f"{end}.png", export.png_bytes(sample_detail.map_image(result, picture, scale_of[result.signed]), result)
+        yield f"{end}.npz", export.npz_bytes(result)
