@@ -8,7 +8,8 @@ its line, nearest first, until one fails. Everything happens in copies of the ch
 
 FILE has one line of JSON for each mutant, written as soon as it is known: what is there is not done again, so that a run
 that ended with its budget goes on where it was. `--again` runs the survivors again, after tests were added; `--only` takes
-the mutants whose "file:line" contains a text. Each run ends with the share that was noticed and the list of survivors.
+the mutants whose "file:line" contains a text. Each run ends with the share that was noticed and the list of survivors, with
+the reason why each is no fault, where it is known (`benchmarks/results/mutation_*.json`, by the mutants' keys).
 
 A process is forked for each mutant from one that has torch and the other libraries loaded, but nothing of this package.
 """
@@ -472,8 +473,14 @@ def results_in(file: Path) -> dict[str, Record]:
     return found
 
 
+def reasons() -> dict[str, Record]:
+    """Known survivors by their key: file, place, the change, and why it is no fault."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("mutation_*.json"))
+    return {key: one for file in files for key, one in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
 def summary(results: list[Record | None]) -> str:
-    """Noticed shares by room, and every survivor."""
+    """Noticed shares by room, and every survivor with the reason why it is no fault, where it is known."""
     done = [one for one in results if one]
     rooms = sorted({one["room"] for one in done})
     text = [f"{'room':14}{'mutants':>8}{'noticed':>9}{'share':>8}   of these at import, by time, by a crash"]
@@ -484,10 +491,13 @@ def summary(results: list[Record | None]) -> str:
         share = f"{noticed / len(here):.1%}" if here else "-"
         text.append(f"{room:14}{len(here):8}{noticed:9}{share:>8}   {', '.join(map(str, ends))}")
     text.append(f"{len(results) - len(done)} of {len(results)} are not run yet. Survivors:")
+    known = reasons()
     for one in sorted((one for one in done if not one["noticed"]), key=lambda one: one["where"]):
         text.append(
             f"{one['where']} [{one['operator']}] {one['original']} -> {one['mutated']} ({one['ran']} of {one['of']} tests)"
         )
+        if one["key"] in known:
+            text.append(f"    {known[one['key']]['reason']}")
     return "\n".join(text)
 
 

@@ -5,7 +5,7 @@ import ast
 import pytest
 
 from benchmarks.mutants import mutants_of, sample
-from benchmarks.mutation import all_mutants, summary
+from benchmarks.mutation import all_mutants, reasons, summary
 
 CHANGES = [
     ("return a < b", "comparison", "a < b", "(a <= b)"),
@@ -87,7 +87,7 @@ def test_the_package_offers_thousands_of_places_and_every_mutant_drawn_is_python
 
 
 def test_shares_are_of_what_was_run():
-    result = {"where": "x.py:1", "operator": "sign", "original": "-a", "mutated": "(a)", "ran": 2, "of": 3}
+    result = {"key": "a key", "where": "x.py:1", "operator": "sign", "original": "-a", "mutated": "(a)", "ran": 2, "of": 3}
     noticed = result | {"room": "pairs", "noticed": True, "end": "failed"}
     late = result | {"room": "pairs", "noticed": True, "end": "timeout"}
     survived = result | {"room": "metrics", "noticed": False, "end": "passed"}
@@ -97,3 +97,20 @@ def test_shares_are_of_what_was_run():
     assert lines[3][:4] == ["all", "3", "2", "66.7%"]
     assert lines[4][:4] == ["1", "of", "4", "are"]
     assert len(lines) == 6 and lines[5][0] == "x.py:1"
+
+
+def test_every_reason_is_of_a_change_that_can_be_made_today():
+    """A reason is taken out, or looked at again, when its code changes."""
+    mutants = {one.key: one for one in all_mutants()}
+    for key, known in reasons().items():
+        one = mutants[key]
+        assert (one.file, one.place) == (known["file"], known["place"]), key
+        assert (one.original, one.mutated) == (known["original"], known["mutated"]), key
+        assert known["reason"].endswith(".") and known["reason"].split(":")[0] in ("Equivalent", "No fault"), key
+
+
+def test_a_survivor_stands_with_its_reason():
+    key, known = next(iter(reasons().items()))
+    survived = {"key": key, "where": "x.py:1", "operator": "sign", "original": "-a", "mutated": "(a)", "ran": 2, "of": 3}
+    lines = summary([survived | {"room": "pairs", "noticed": False, "end": "passed"}]).splitlines()
+    assert lines[-1].strip() == known["reason"] and lines[-2].startswith("x.py:1")

@@ -11,6 +11,7 @@ import pytest
 from changed_fields import assert_key_sees_each_argument, assert_key_sees_each_field
 from small_models import pictures, small
 
+from xai_core.app.metrics import new_run
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.metrics.new_run import NewRun
 from xai_core.app.misclassifications import clusters, predictions
@@ -290,3 +291,14 @@ def test_a_stored_job():
     arguments = {"kind": "run", "settings": {"seed": 0, "name": "a"}}
     assert_key_sees_each_argument(jobs.key_of, arguments, {"kind": "classify", "settings": {"seed": 1, "name": "a"}})
     assert jobs.key_of("run", {"name": "a", "seed": 0}) == jobs.key_of(**arguments), "their order does not count"
+
+
+def test_the_job_of_a_new_run():
+    new = NewRun("name", "samples", 8, ("a",), ("grad_cam",), ("deletion",), "predicted", 0)
+    arguments, others = {"new": new, "minutes": 10.0}, {"new": replace(new, seed=1), "minutes": 11.0}
+    assert_key_sees_each_argument(new_run._job_key, arguments, others)
+    changes = {
+        "name": "other", "pictures": "others", "count": 9, "networks": ("a", "b"), "methods": ("saliency",),
+        "metrics": ("insertion",), "target": "label", "seed": 1,
+    }  # fmt: skip
+    assert_key_sees_each_field(lambda new: new_run._job_key(new, 10.0), new, changes)
