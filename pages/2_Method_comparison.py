@@ -52,8 +52,8 @@ with display.errors():
         elif section == "Consensus":
             sections.consensus(maps, chosen)
         elif section == "Sanity check":
-            sections.sanity(requests, maps, chosen)
+            sections.sanity(requests, maps, chosen, view.smooth)
         elif section == "Layers":
-            sections.layers(model, prepared, target, chosen)
+            sections.layers(model, prepared, target, chosen, view.smooth)
         else:
             sections.downloads(requests, maps, chosen)

@@ -22,7 +22,7 @@ with st.sidebar:
         augmentation, seed = views.recipe()
     else:
         other = views.second_picture(messages)
-    model = widgets.model(messages)
+    model = widgets.model(messages, without_classes=True)
 if chosen is None or (source == views.PICTURES and other is None):
     st.stop()
 

@@ -33,13 +33,13 @@ def made(classes=NAMES, table=TABLE) -> RecordedRun:
     return read_run(buffer.getvalue(), "made.parquet")
 
 
-def recorded(path, samples=300, epochs=6, seed=0, classes=NAMES):
+def recorded(path, samples=300, epochs=6, seed=0, classes=NAMES, loss=1.0):
     draw = np.random.default_rng(seed)
     true = draw.integers(0, len(classes), samples)
     recorder, names = RunRecorder(path, classes), np.array(classes)
     for epoch in range(1, epochs + 1):
         guess = np.where(draw.random(samples) < epoch / epochs, true, draw.integers(0, len(classes), samples))
-        curves = {"train_loss": 1 / epoch, "validation_accuracy": epoch / epochs}
+        curves = {"train_loss": loss / epoch, "validation_accuracy": epoch / epochs}
         recorder.record(
             epoch, [f"{names[one]}/{row}.png" for row, one in enumerate(true)], names[true], names[guess],
             draw.random(samples), **curves,

@@ -94,7 +94,7 @@ PAGES = [
     *(("pages/5_Pairs.py", PICTURE | {"more": more}) for more in ("Networks", "Metrics")),
     *(("pages/6_Misclassifications.py", {"dataset": DATA, "model": TITLE, "view": view}) for view in VIEWS),
     ("pages/7_Training_evolution.py", {}),
-    ("pages/7_Training_evolution.py", {"more": "Table", "pictures": DATA}),
+    ("pages/7_Training_evolution.py", {"more": "Table"}),
     ("pages/8_Report.py", {"models": TITLE}),
 ]
 

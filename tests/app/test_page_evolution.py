@@ -1,20 +1,27 @@
 """The page of a training in Streamlit's own test harness, and its charts: what is drawn, filtered, ordered, and refused."""
 
 import io
+import itertools
+import json
 import re
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 from opened_pages import followed, opened, text
 from PIL import Image
+from readable_colours import difference
 from small_recordings import NAMES, made, recorded
 
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution import overview
+from xai_core.explanation.rendering import encoded
+from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import grouped, rows_of
 
 PAGE = "pages/7_Training_evolution.py"
+PNG = encoded(Image.new("RGB", (8, 8)), "PNG")
 
 
 @pytest.fixture
@@ -103,15 +110,23 @@ def test_a_broken_run_is_one_sentence(folder):
     assert "is no recorded run" in app.error[0].value and not app.exception
 
 
-def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder):
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder, kind):
     recorded(folder / "runs" / "first.parquet", samples=8)
     app = opened(PAGE)
     assert "Its picture is not here" in text(app)
     sample = app.selectbox(key="first.sample").value
-    (folder / "pets" / sample).parent.mkdir(parents=True)
-    Image.new("RGB", (8, 8)).save(folder / "pets" / sample)
+    with zipfile.ZipFile(folder / "a.zip", "w") as other:  # the first in the list has another picture
+        other.writestr("cat/other.png", PNG)
+    where = folder / "pets" / sample if kind == "folder" else folder / "pets.zip"
+    where.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "folder":
+        where.write_bytes(PNG)
+    else:
+        with zipfile.ZipFile(where, "w") as pets:
+            pets.writestr(sample, PNG)
     app.run()
-    assert not app.exception and app.selectbox(key="pictures").value == "pets"
+    assert not app.exception and app.selectbox(key="first.pictures").value == where.relative_to(folder).parts[0]
     assert "not here" not in text(app) and "has no picture" not in text(app)
 
 
@@ -173,6 +188,32 @@ def test_curves_follow_the_columns_of_the_first_run():
     assert {row["epoch"] for row in table} == {"2", "3", "4"}
     assert spec["encoding"]["x"]["scale"]["domain"] == ["2", "3", "4"]
     assert charts.curves([run], "loss").to_dict()  # nothing was recorded of it
+
+
+def test_the_losses_of_two_runs_have_axes_of_their_own(folder):
+    """A contrastive loss of hundreds beside a cross entropy of one: on common axes the second is a flat line."""
+    recorded(folder / "runs" / "first.parquet")
+    recorded(folder / "runs" / "second.parquet", seed=1, loss=500.0)
+    first, second = (
+        readers.read_run((folder / "runs" / f"{name}.parquet").read_bytes(), f"{name}.parquet")
+        for name in ("first", "second")
+    )
+    charts_of_loss = [chart.to_dict() for chart in charts.losses([first, second])]
+    for run, spec in zip((first, second), charts_of_loss, strict=True):
+        (table,) = spec["datasets"].values()
+        assert {row["run"] for row in table} == {run.title}
+        assert spec["encoding"]["strokeDash"]["scale"]["domain"] == ["first", "second"], "the second is dashed in all charts"
+    app = opened(PAGE, run="first", second="second")
+    whole = json.loads(app.get("vega_lite_chart")[0].proto.spec)
+    losses = [part for part in whole["concat"] if part.get("encoding", {}).get("y", {}).get("title") == "loss"]
+    assert len(losses) == 2 and whole["resolve"]["scale"]["y"] == "independent"
+
+
+def test_any_two_classes_have_colours_that_differ_for_everybody():
+    """CIELAB distances, also as seen by people without one kind of cone (Viénot et al. 1999)."""
+    for first, second in itertools.combinations([*charts.PALETTE, charts.GREY], 2):
+        assert difference(first, second) > 13, (first, second)
+    assert difference("#54a24b", "#e45756") < 3, "the green and red of Tableau 10 are one colour to them"
 
 
 def test_groups_of_two_runs_say_which_is_right():

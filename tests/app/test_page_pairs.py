@@ -1,7 +1,9 @@
 """The pairs page: two views or two pictures, every section, every similarity; what cannot be shown says why."""
 
+import opened_pages
 import pytest
-from opened_pages import opened, text
+from opened_pages import text
+from streamlit.testing.v1 import AppTest
 
 PAIRS = "pages/5_Pairs.py"
 
@@ -10,6 +12,18 @@ PAIRS = "pages/5_Pairs.py"
 def no_weights(tmp_path, monkeypatch):
     """Only the embedded network is there, and none can be fetched."""
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+
+
+def opened(page: str, **query: str) -> AppTest:
+    """The page with the embedded network, which the figures in these tests belong to."""
+    return opened_pages.opened(page, **{"model": "EfficientNet-Lite0"} | query)
+
+
+def test_a_network_that_learned_without_classes_is_asked_first():
+    app = opened_pages.opened(PAIRS)
+    assert app.selectbox(key="model").value == "scenes_barlow" and not app.error
+    app = opened(PAIRS, model="EfficientNet-Lite0")
+    assert app.selectbox(key="model").value == "efficientnet_lite0" and not app.error
 
 
 def test_two_views_are_explained_at_once():

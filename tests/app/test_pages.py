@@ -14,7 +14,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.methods.tiles import ORDERS
-from xai_core.app.shared import cache, explanations, loaded_models, progress, session, widgets
+from xai_core.app.shared import cache, display, explanations, loaded_models, progress, session, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.image_io import open_picture
@@ -265,6 +265,23 @@ def test_methods_are_compared_on_one_picture():
 def test_each_section_of_the_comparison(section, says, monkeypatch):
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", float("inf"))
     assert says in text(opened(METHODS_PAGE, picture="Rocket", more=section))
+
+
+@pytest.mark.parametrize("section", ["Sanity check", "Layers"])
+def test_the_sections_below_follow_smooth(section, monkeypatch):
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", float("inf"))
+    smooth, of_page = [], display.map_picture
+
+    def noted(explanation, chosen, scale, is_smooth, *rest):
+        smooth.append(is_smooth)
+        of_page(explanation, chosen, scale, is_smooth, *rest)
+
+    monkeypatch.setattr(display, "map_picture", noted)
+    opened(METHODS_PAGE, picture="Rocket", methods="Grad-CAM", more=section)
+    assert len(smooth) > 2 and all(smooth)
+    smooth.clear()
+    opened(METHODS_PAGE, picture="Rocket", methods="Grad-CAM", more=section, resolution="Native grid")
+    assert len(smooth) > 2 and not any(smooth)
 
 
 def test_the_comparison_can_be_downloaded():

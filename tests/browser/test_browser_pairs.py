@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 pytestmark = pytest.mark.browser
 
 
-ONE_METHOD = "Pairs?pair_methods=Grad-CAM+for+similarity"
+ONE_METHOD = "Pairs?model=EfficientNet-Lite0&pair_methods=Grad-CAM+for+similarity"
 
 
 def test_a_click_on_a_patch_chooses_it(visit):

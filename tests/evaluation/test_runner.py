@@ -409,7 +409,7 @@ def test_boxes_reach_the_metrics_that_need_them(tmp_path):
         ({"metrics": ("deletion@purple",)}, BadRequest, "'purple' is no variant"),
         ({"metrics": ("deletion@depth=3",)}, UnknownName, "no option 'depth'"),
         ({"metrics": ("deletion@steps=1",)}, BadRequest, "steps takes"),
-        ({"methods": ("attention_rollout",)}, BadRequest, "None of these methods fits"),
+        ({"methods": ("attention_rollout",)}, BadRequest, "No chosen method fits"),
         ({"target": "99"}, BadRequest, "99"),
         ({"precision": "sloppy"}, BadRequest, "Precision is one of"),
     ],

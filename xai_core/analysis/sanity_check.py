@@ -58,7 +58,7 @@ def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel
 
 
 def resemblance(original: Explanation, changed: Explanation) -> float:
-    """Rank correlation of a map and of the same map after a change; NaN where one of them prefers no place."""
+    """Rank correlation of a map and of the same map after a change; NaN where all cells of one of them are equal."""
     return rank_correlation(common_grid(original), common_grid(changed))
 
 

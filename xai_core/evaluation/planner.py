@@ -136,7 +136,7 @@ class ModelFacts(NamedTuple):
 def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -> ModelFacts:
     """Raises BadRequest for a model that cannot be measured."""
     if not settings.fitting(model):
-        raise BadRequest(f"None of these methods fits {model.title}.")
+        raise BadRequest(f"No chosen method fits {model.title}.")
     if not model.has_classifier:
         raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it ({PROGRAM} probe).")
     if settings.target not in (PREDICTED, LABEL):

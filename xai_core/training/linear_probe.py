@@ -62,7 +62,7 @@ def features(
         if prepared:
             found.append(model.outputs(stack(prepared, model.device)).features.float().cpu().numpy())
     if not found:
-        raise BadRequest("None of these files is a picture that can be read.")
+        raise BadRequest("No file in this list can be read as a picture.")
     return np.concatenate(found), kept, unreadable
 
 

@@ -13,8 +13,9 @@ from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
 COLOURS = 10  # classes that have a colour of their own
-# Tableau 10: ten hues that stay apart on light and dark, the most common class first
-PALETTE = ["#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#eeca3b", "#b279a2", "#ff9da6", "#9d755d", "#79706e"]
+# Okabe and Ito's colours and three more, the most common class first: any two also differ for people who cannot tell red
+# from green.
+PALETTE = ["#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#57606c", "#a0522d", "#ddcc77"]
 REST, NOTHING = "(other classes)", "not recorded"
 GREY, PALE = "#b8bec5", "#eef0f2"
 VERDICTS = {"right": OTHER, "wrong": HIGHLIGHT, NOTHING: PALE}
@@ -116,8 +117,8 @@ def heatmap(
     text_title: str,
     width: int,
 ) -> alt.ConcatChart:
-    """One row for each sample or group, one column for each epoch; the bars stand beside its rows, the two curves above and
-    below its columns. A click selects a row: the point selection `row` over the field `row`.
+    """One row for each sample or group, one column for each epoch; the bars stand beside its rows, the first of the curves
+    above its columns and the others below. A click selects a row: the point selection `row` over the field `row`.
 
     `text_title` names the cells' `text` in the tooltip. Rows and bars, and columns and curves, have common axes.
     """
@@ -154,9 +155,10 @@ def heatmap(
     )
     beside = [_bars(one, down, height) for one in bars]
     empty = [alt.Chart(pd.DataFrame({"x": [0]})).mark_point(opacity=0).properties(width=70, height=20) for _ in bars]
-    above, below = (curve.properties(width=width, height=110) for curve in curves)
+    above, *below = (curve.properties(width=width, height=110) for curve in curves)
+    under = [chart for curve in below for chart in (curve, *empty)]
     chart: alt.ConcatChart = (
-        alt.concat(above, *empty, main, *beside, below, *empty, columns=1 + len(bars), spacing={"row": 8, "column": 10})
+        alt.concat(above, *empty, main, *beside, *under, columns=1 + len(bars), spacing={"row": 8, "column": 10})
         .resolve_scale(color="independent", opacity="independent", y="independent", x="independent")
         .configure_view(stroke=None)
     )
@@ -189,16 +191,29 @@ def _bars(bars: Bars, down: alt.Y, height: int) -> alt.Chart:
     return chart
 
 
-def curves(runs: Sequence[RecordedRun], kind: str) -> alt.Chart:
-    """Loss or accuracy (`kind`) of one run or two, over the epochs of the first; the second run's lines are dashed.
+def losses(runs: Sequence[RecordedRun]) -> list[alt.Chart]:
+    """The losses of each run on axes of its own: those of two runs may be of different kinds."""
+    if len(runs) == 1:
+        return [curves(runs, "loss")]
+    return [curves(runs, "loss", only=run) for run in runs if _recorded(run, "loss")]
+
+
+def _recorded(run: RecordedRun, kind: str) -> list[str]:
+    """The columns of the recorded curves that hold `kind`."""
+    return [name for name, (_, what) in CURVE_TITLES.items() if what == kind and name in run.curves]
+
+
+def curves(runs: Sequence[RecordedRun], kind: str, only: RecordedRun | None = None) -> alt.Chart:
+    """Loss or accuracy (`kind`) of one run or two, or of `only` one of the two, over the epochs of the first; the second
+    run's lines are dashed.
 
     The accuracy of the recorded samples is counted from the run itself.
     """
     parts = []
-    for run in runs:
-        for name, (title, what) in CURVE_TITLES.items():
-            if what == kind and name in run.curves:
-                parts.append(run.curves[["epoch", name]].rename(columns={name: "value"}).assign(curve=title, run=run.title))
+    for run in runs if only is None else [only]:
+        for name in _recorded(run, kind):
+            part = run.curves[["epoch", name]].rename(columns={name: "value"})
+            parts.append(part.assign(curve=CURVE_TITLES[name][0], run=run.title))
         if kind == "accuracy":
             counted = pd.DataFrame({"epoch": run.epochs, "value": run.accuracies})
             parts.append(counted.assign(curve="the samples", run=run.title))
@@ -210,7 +225,7 @@ def curves(runs: Sequence[RecordedRun], kind: str) -> alt.Chart:
     form = ".0%" if kind == "accuracy" else ".2~f"
     dash = alt.StrokeDash(
         "run:N",
-        sort=[run.title for run in runs],
+        scale=alt.Scale(domain=[run.title for run in runs]),
         legend=alt.Legend(title=None, orient="top", offset=2) if len(runs) > 1 else None,
     )
     chart: alt.Chart = (

@@ -62,7 +62,9 @@ def choose() -> ChosenRuns | None:
     other = None
     rest = [NONE, *(title for title in offered if title != name)]
     if len(rest) > 1:
-        second = st.selectbox("Second run", rest, key="second", help="Its curves are drawn as dashed lines.", **LINK)
+        second = st.selectbox(
+            "Second run", rest, key="second", help="Its curves are dashed; its losses have axes of their own.", **LINK
+        )
         if second != NONE:
             other = _opened(offered[second].name, readers.read_file(offered[second]))
     if file is not None and st.toggle("Live", key="live", help="Reads the file again when it has changed.", **LINK):
@@ -159,7 +161,7 @@ def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> No
         cells,
         colours,
         _bars(view, groups),
-        [charts.curves(both, "accuracy"), charts.curves(both, "loss")],
+        [charts.curves(both, "accuracy"), *charts.losses(both)],
         text_title="confidence" if single and view.colour != DIFFER else "share of the row",
         width=560,
     )

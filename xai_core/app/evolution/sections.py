@@ -32,7 +32,7 @@ def sample(view: EvolutionView, index: int) -> None:
     name = str(run.samples[index])
     left, right = st.columns([1, 3])
     with left:
-        source = _picture(name)
+        source = _picture(run.title, name)
         if source is not None:
             st.image(source[1], width="stretch", output_format="PNG", alt=f"The picture of sample {name}")
     with right:
@@ -93,18 +93,19 @@ def _path_in_words(run: RecordedRun, index: int) -> str:
     return ", ".join(words[:12]) + (f", and {len(words) - 12} more." if len(words) > 12 else ".")
 
 
-def _picture(name: str) -> tuple[str, Image.Image] | None:
-    """The control that chooses a dataset, with its name and the sample's picture in it; None, and a caption with the
-    reason, where the picture is not here."""
+def _picture(run: str, name: str) -> tuple[str, Image.Image] | None:
+    """The control that chooses the dataset of a run's samples, first the one that has this sample. Returns its name and the
+    sample's picture in it; None, and a caption with the reason, where the picture is not here."""
     offered = datasets.offered()
     if not offered:
         st.caption(
             "Its picture is not here. Put the dataset into data/ (a folder with one subfolder for each class, or a ZIP)."
         )
         return None
-    titles = list(offered)
-    place = next((place for place, title in enumerate(titles) if (offered[title] / name).is_file()), 0)
-    source = st.selectbox("Pictures from", titles, index=place, key="pictures", **LINK)
+    titles, key, place = list(offered), f"{run}.pictures", 0
+    if key not in st.session_state:
+        place = next((place for place, title in enumerate(titles) if _has(offered[title], title, name)), 0)
+    source = st.selectbox("Pictures from", titles, index=place, key=key, **LINK)
     try:
         dataset = open_offered(source)
         if name in {sample.name for sample in dataset.samples}:
@@ -113,6 +114,16 @@ def _picture(name: str) -> tuple[str, Image.Image] | None:
     except XaiError as error:
         st.caption(error_text(error))
     return None
+
+
+def _has(path: Path, title: str, name: str) -> bool:
+    """Whether the offered dataset at `path`, called `title`, has a sample of this name; False where it cannot be read."""
+    if path.is_dir():  # nothing needs to be opened
+        return (path / name).is_file()
+    try:
+        return name in {sample.name for sample in open_offered(title).samples}
+    except XaiError:
+        return False
 
 
 def more(view: EvolutionView) -> None:

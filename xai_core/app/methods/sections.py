@@ -48,7 +48,7 @@ def agreement(maps: Explanations) -> None:
     )
     st.caption(
         f"Maps are compared on {map_agreement.GRID} x {map_agreement.GRID} cells. Methods that agree most are neighbours. "
-        "A dash: all cells of a map are equal."
+        "A dash means that all cells of a map are equal."
     )
 
 
@@ -71,7 +71,7 @@ def consensus(maps: Explanations, chosen: Chosen) -> None:
                 st.caption(f"{words} Colours: {scale.low:.2f} to {scale.high:.2f}.")
 
 
-def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -> None:
+def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smooth: bool) -> None:
     """The same maps for an untrained network and for another class: a map that stays the same explains neither."""
     st.markdown(
         "Sanity check of Adebayo et al. (2018): a map that hardly changes when the **weights are randomised**, or when "
@@ -87,14 +87,14 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -> N
     rows = {request.method: st.container(horizontal=True, gap="small") for request in originals}
     for request in originals:
         with rows[request.method]:
-            _small_map(maps[request.method], chosen, f"**{method_title(request.method)}**")
+            _small_map(maps[request.method], chosen, smooth, f"**{method_title(request.method)}**")
     words = {request.key: change.words for change, request in changes}
     for request, result in explanations.compute_each(changed, name, now, bar):
         with rows[request.method]:
             if isinstance(result, Explanation):
                 rho = sanity_check.resemblance(maps[request.method], result)
                 verdict = " – **hardly changed**" if abs(rho) > sanity_check.HARDLY_CHANGED else ""
-                _small_map(result, chosen, f"{words[request.key]}: {sanity_check.in_words(rho)}{verdict}")
+                _small_map(result, chosen, smooth, f"{words[request.key]}: {sanity_check.in_words(rho)}{verdict}")
             elif isinstance(result, XaiError):
                 with st.container(width=display.TILE):
                     st.markdown(words[request.key])
@@ -112,7 +112,7 @@ def _changed(originals: Sequence[Request]) -> list[tuple[sanity_check.Change, Re
     ]
 
 
-def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: Chosen) -> None:
+def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: Chosen, smooth: bool) -> None:
     """The maps of one method at all cuts, from the input to the output."""
     with_cut = [id for id, method in METHODS.items() if "cut" in method.needs and method.misfit(model) is None]
     method = st.selectbox("Method", with_cut, format_func=method_title, key="sweep", **LINK)
@@ -127,17 +127,17 @@ def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: 
         with places[request.cut]:
             if isinstance(result, Explanation):
                 height, width = result.heatmap.shape
-                _small_map(result, chosen, f"**{request.cut}** {height} x {width}")
+                _small_map(result, chosen, smooth, f"**{request.cut}** {height} x {width}")
             elif isinstance(result, XaiError):
                 st.markdown(f"**{markdown.escape(request.cut)}**")
                 st.error(error_text(result))
 
 
-def _small_map(explanation: Explanation, chosen: Chosen, words: str) -> None:
-    """A map on its native grid with words below it, as wide as a tile."""
+def _small_map(explanation: Explanation, chosen: Chosen, smooth: bool, words: str) -> None:
+    """A map with words below it, as wide as a tile."""
     with st.container(width=display.TILE):
         alt = rendering.alt_text(explanation, words.replace("*", ""))
-        display.map_picture(explanation, chosen, rendering.scale_of(explanation), False, alt)
+        display.map_picture(explanation, chosen, rendering.scale_of(explanation), smooth, alt)
         st.markdown(words)
 
 

@@ -137,11 +137,14 @@ def _uploaded_picture(messages: DeltaGenerator) -> Chosen | None:
     return Chosen(session.decoded(upload.data), f"upload-{upload.digest[:12]}", None, "")
 
 
-def model(messages: DeltaGenerator) -> ExplainableModel:
-    """The chosen model, loaded. If it cannot be loaded, `messages` says why and the embedded model takes its place."""
+def model(messages: DeltaGenerator, without_classes: bool = False) -> ExplainableModel:
+    """The chosen model, loaded; before a choice, with `without_classes`, one that learned without them. If it cannot be
+    loaded, `messages` says why and the embedded model takes its place."""
     catalog = cards()
     ready = {id for id, card in catalog.items() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)}
-    card = catalog[_choose_present("Model", {id: card.title for id, card in catalog.items()}, ready, "model")]
+    first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
+    titles = {id: card.title for id, card in catalog.items()}
+    card = catalog[_choose_present("Model", titles, ready, "model", first if without_classes else None)]
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
@@ -174,14 +177,15 @@ def presence_label(title: str, present: bool) -> str:
     return title if present else title + ABSENT
 
 
-def _choose_present(label: str, titles: dict[str, str], ready: set[str], key: str) -> str:
-    """One of `titles`' keys; those that are not `ready` come last and say so."""
+def _choose_present(label: str, titles: dict[str, str], ready: set[str], key: str, first: str | None = None) -> str:
+    """One of `titles`' keys, `first` by default; those that are not `ready` come last and say so."""
     labels = {id: presence_label(title, id in ready) for id, title in titles.items()}
     linked = linked_despite_label(key, {titles[id]: id for id in titles}, [*labels.values()])
     if linked:
         st.session_state[key] = linked[0]
     order = sorted(titles, key=lambda id: id not in ready)
-    return st.selectbox(label, order, format_func=lambda id: labels.get(id, id), key=key, **LINK)
+    default = order.index(first) if first is not None and key not in st.session_state else 0
+    return st.selectbox(label, order, default, format_func=lambda id: labels.get(id, id), key=key, **LINK)
 
 
 def linked_despite_label(key: str, by_title: Mapping[str, Value], labels: Sequence[str]) -> list[Value]:
