@@ -9,6 +9,7 @@ other libraries; here every constant of a metric or a method for pairs stands be
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ FILE = Path(__file__).parent / "data" / "references" / "versions.json"
 SIDE = 80
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
     from xai_core.core import torchvision_compat
 
     torchvision_compat.ensure_importable()

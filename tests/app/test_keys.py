@@ -11,7 +11,7 @@ import pytest
 from changed_fields import assert_key_sees_each_argument, assert_key_sees_each_field
 from small_models import pictures, small
 
-from xai_core.app.metrics import new_run
+from xai_core.app.metrics import new_run, opened_run
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.metrics.new_run import NewRun
 from xai_core.app.misclassifications import clusters, predictions
@@ -21,12 +21,13 @@ from xai_core.app.networks.columns import NetworkQuestion
 from xai_core.app.pairs import sections, synthesis
 from xai_core.app.pairs.tiles import PairSettings
 from xai_core.app.pairs.views import Views
-from xai_core.app.shared import jobs, loaded_models, network_outputs
+from xai_core.app.shared import cache, jobs, loaded_models, network_outputs
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.data.datasets import Dataset, Labelled
+from xai_core.evaluation.store import EvaluationRun
 from xai_core.explanation import rendering
 from xai_core.explanation.similarity import COSINE, DotProduct
 from xai_core.explanation.targets import ClassLogit
@@ -140,9 +141,12 @@ def test_a_model_whose_file_has_changed_is_loaded_again(monkeypatch):
     state, loaded = ["first"], loaded_models._Loaded()
     monkeypatch.setattr(loaded_models, "weights_of", lambda *network: state[0])
     monkeypatch.setattr(loaded_models, "_loaded", lambda: loaded)
-    for state[0] in ("first", "first", "second"):
+    cleared = []
+    monkeypatch.setattr(cache, "clear", lambda: cleared.append(len(loads)))
+    for state[0] in ("first", "first", "second", "second"):
         loaded_models.model(*NETWORK)
     assert len(loads) == 2 and len(loaded_models.in_memory()) == 1
+    assert cleared == [2], "results of the first are removed: their keys do not hold the card's classes and normalisation"
     assert loaded_models.loaded(*NETWORK) is MODEL
     state[0] = "third"
     assert loaded_models.loaded(*NETWORK) is None
@@ -272,8 +276,10 @@ def dataset(content: bytes = b"one", label: str = "cat") -> Dataset:
 def test_the_file_of_predictions():
     arguments = {"model": MODEL, "dataset": dataset()}
     assert_key_sees_each_argument(predictions.file_of, arguments, {"model": OTHER_MODEL, "dataset": dataset(b"two")})
-    files = {predictions.file_of(OTHER_WEIGHTS, dataset()), predictions.file_of(MODEL, dataset(label="dog"))}
-    assert len(files | {predictions.file_of(**arguments)}) == 3
+    normalised = replace(MODEL, recipe=replace(MODEL.recipe, mean=(0.1, 0.1, 0.1)))
+    models = [MODEL, OTHER_WEIGHTS, normalised, replace(MODEL, class_names=("cat", "dog"))]
+    files = {predictions.file_of(model, dataset()) for model in models} | {predictions.file_of(MODEL, dataset(label="dog"))}
+    assert len(files) == 5
 
 
 def test_the_maps_of_clusters():
@@ -302,3 +308,22 @@ def test_the_job_of_a_new_run():
         "metrics": ("insertion",), "target": "label", "seed": 1,
     }  # fmt: skip
     assert_key_sees_each_field(lambda new: new_run._job_key(new, 10.0), new, changes)
+
+
+@pytest.mark.parametrize("change", ["size", "time", "name", "number"])
+def test_the_parts_of_a_run(change, tmp_path):
+    """Tables of a run are made again when a part is added, renamed or replaced."""
+    part = tmp_path / "parts" / "0-abc.parquet"
+    part.parent.mkdir()
+    part.write_bytes(b"rows")
+    run = EvaluationRun(tmp_path, {})
+    before, state = opened_run._parts(run), part.stat()
+    assert opened_run._parts(run) == before
+    if change == "number":
+        part.with_name("1-def.parquet").write_bytes(b"rows")
+    elif change == "name":
+        part.rename(part.with_name("0-abd.parquet"))
+    else:
+        part.write_bytes(b"more rows" if change == "size" else b"sowr")
+        os.utime(part, ns=(state.st_atime_ns, state.st_mtime_ns + (change == "time")))
+    assert opened_run._parts(run) != before

@@ -75,8 +75,10 @@ def folder() -> Path:
 
 
 def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
-    """The file of a model's predictions for a dataset, named by the weights and by the content of the dataset."""
-    return folder() / f"{model.id}-{text_digest(f'{model.fingerprint} {dataset.digest}')[:16]}.parquet"
+    """The file of a model's predictions for a dataset, named by the weights, the card's classes and preprocessing, and the
+    content of the dataset."""
+    depends_on = repr((model.fingerprint, model.class_names, model.recipe, dataset.digest))
+    return folder() / f"{model.id}-{text_digest(depends_on)[:16]}.parquet"
 
 
 def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) -> pd.DataFrame | None:

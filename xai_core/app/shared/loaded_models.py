@@ -36,6 +36,7 @@ class _Loaded:
     models: cachetools.LRUCache[tuple[str, str, str], ExplainableModel] = field(
         default_factory=lambda: cachetools.LRUCache(budget(), lambda model: min(model.nbytes, budget()))
     )
+    weights: dict[tuple[str, str], str] = field(default_factory=dict)  # `weights_of` each model when it was last loaded
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -86,8 +87,10 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
     """A model of the catalogue, from memory or loaded now. Raises WeightsUnavailable, BadCard.
 
     One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading. A model
-    whose file or card has changed since is loaded again.
+    whose file or card has changed since is loaded again, and stored results are removed: the names of its classes and its
+    normalisation are no part of their keys.
     """
+    from xai_core.app.shared import cache
     from xai_core.models.loading import load_model
 
     loaded = _loaded()
@@ -100,7 +103,11 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
             while loaded.models.currsize + expected > loaded.models.maxsize:
                 loaded.models.popitem()
             model = load_model(id, checkpoint, half=settings.HALF.value())
-            loaded.models[id, checkpoint, weights_of(id, checkpoint)] = model  # asked again: its files may have been fetched
+            weights = weights_of(id, checkpoint)  # asked again: its files may have been fetched
+            if loaded.weights.get((id, checkpoint), weights) != weights:
+                cache.clear()
+            loaded.models[id, checkpoint, weights] = model
+            loaded.weights[id, checkpoint] = weights
         return model
 
 
