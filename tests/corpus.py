@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128))
 GREYS = (0, 90, 170, 255)
@@ -119,6 +119,56 @@ def gif(screen: tuple[int, int]) -> bytes:
     return data[:6] + struct.pack("<HH", *screen) + data[10:]
 
 
+def interlaced() -> bytes:
+    """An Adam7 PNG, which Pillow does not write: seven passes, each a coarser picture."""
+    pixels, passes = (
+        np.asarray(RGB),
+        ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+    )
+    rows = [b"\0" + row.tobytes() for top, left, down, across in passes for row in pixels[top::down, left::across]]
+    header = struct.pack(">IIBBBBB", *SIZE, 8, 2, 0, 0, 1)
+    body = chunk(b"IDAT", zlib.compress(b"".join(rows)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
+
+
+def bmp(bits: int, raw: bytes, compression: int = 0, height: int = SIZE[1], tables: bytes = b"") -> bytes:
+    """A BMP by hand: `tables` are its masks or its palette."""
+    start = 54 + len(tables)
+    head = struct.pack("<IiiHHIIiiII", 40, SIZE[0], height, 1, bits, compression, len(raw), 0, 0, 4 if bits <= 8 else 0, 0)
+    return b"BM" + struct.pack("<IHHI", start + len(raw), 0, 0, start) + head + tables + raw
+
+
+def bmps() -> list[Good]:
+    """Kinds of BMP that Pillow does not write."""
+    pixels, number = np.asarray(RGB), fields((0, 1, 2, 3))
+    palette = b"".join(bytes([blue, green, red, 0]) for red, green, blue in COLOURS)
+    packed = (pixels[..., 0].astype("<u2") >> 3 << 11) | (pixels[..., 1].astype("<u2") >> 2 << 5) | (pixels[..., 2] >> 3)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    runs = b"".join(bytes([20, row[0], 20, row[-1], 0, 0]) for row in number[::-1]) + b"\0\1"
+    nibbles = (number[::-1, ::2] << 4 | number[::-1, 1::2]).tobytes()
+    return [
+        Good("16-bits.bmp", bmp(16, packed[::-1].tobytes(), 3, tables=masks), tolerance=8),
+        Good("runs.bmp", bmp(8, runs, 1, tables=palette)),
+        Good("4-bits.bmp", bmp(4, nibbles, tables=palette)),
+        Good("top-down.bmp", bmp(24, pixels[..., ::-1].tobytes(), height=-SIZE[1])),
+    ]
+
+
+def many_texts() -> PngImagePlugin.PngInfo:
+    """More than Pillow's limit in one text, and in all together; and the EXIF data of older programs among them."""
+    texts = PngImagePlugin.PngInfo()
+    for number in range(70):
+        texts.add_text(f"Comment {number}", "x" * 1_000_000, zip=True)
+    texts.add_text("Large", "x" * 3_000_000, zip=True)
+    return texts
+
+
+def exif_as_text(orientation: int) -> PngImagePlugin.PngInfo:
+    texts, body = PngImagePlugin.PngInfo(), exif(orientation)
+    texts.add_text("Raw profile type exif", f"\nexif\n{len(body):8}\n{body.hex()}\n", zip=True)
+    return texts
+
+
 def animated(format: str, **options) -> bytes:
     return saved(RGB, format, save_all=True, append_images=[BLACK, BLACK], duration=50, **options)
 
@@ -188,6 +238,29 @@ def good() -> list[Good]:
         Good("orientation-6.tiff", saved(rotated[6], "TIFF", tiffinfo={274: 6})),
         Good("orientation-6.webp", saved(rotated[6], "WEBP", lossless=True, exif=exif(6))),
         Good("orientation-99.png", saved(RGB, "PNG", exif=exif(99))),
+        Good("orientation-6-as-text.png", saved(rotated[6], "PNG", pnginfo=exif_as_text(6))),
+        *(
+            Good(f"cut-off-exif-{left}.{format.lower()}", saved(RGB, format, lossless=True, exif=exif(6)[:left]))
+            for format in ("PNG", "WEBP")
+            for left in (1, 5, 8, 12)
+        ),
+        Good(
+            "bomb-in-text.png", png_of(np.asarray(RGB), 2, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(90_000_000))))
+        ),
+        Good("bomb-in-profile.png", png_of(np.asarray(RGB), 2, chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(90_000_000))))),
+        Good("large-profile.png", saved(RGB, "PNG", icc_profile=bytes(3_000_000))),
+        Good("many-texts.png", saved(RGB, "PNG", pnginfo=many_texts())),
+        Good("interlaced.png", interlaced()),
+        *bmps(),
+        Good(
+            "two-pictures.mpo",
+            saved(RGB, "MPO", save_all=True, append_images=[BLACK], quality=95, subsampling=0),
+            tolerance=3,
+        ),
+        *(
+            Good(f"{packing}.tiff", saved(RGB, "TIFF", compression=packing))
+            for packing in ("packbits", "tiff_adobe_deflate", "lzma", "zstd")
+        ),
         Good("garbage-exif.jpg", saved(RGB, "JPEG", **fine, exif=rubbish), tolerance=3),
         Good("cut-off-exif.jpg", saved(RGB, "JPEG", **fine, exif=exif(6)[:12]), tolerance=3),
         Good("garbage-profile.jpg", saved(RGB, "JPEG", **fine, icc_profile=b"no profile"), tolerance=3),

@@ -46,6 +46,7 @@ def read_parquet(
             table = table.select(list(columns))
         if schema is not None:
             table = table.cast(pa.schema([_field(schema.field(column), dictionary) for column in table.column_names]))
+        table.validate(full=True)  # texts are texts, and numbers of dictionaries lead to entries
         return table.replace_schema_metadata(None)  # pandas would follow what the file says about itself
     except BadRequest:
         raise

@@ -25,6 +25,7 @@ from xai_core.core.files import open_regular
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
 
 TABLES = (".csv", ".parquet")
+LONGEST_NAME = 4096  # characters of a path in a table
 MAX_PICTURES = 1_000_000
 MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of its size; photographs hardly shrink
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
@@ -138,7 +139,7 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
     try:
         archive = zipfile.ZipFile(file)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise BadRequest(f"{title} is no ZIP archive that can be read ({error}).") from None
+        raise BadRequest(f"{title} is no ZIP archive that can be read ({_short(str(error))}).") from None
     inside = {PurePosixPath(one.filename.lstrip("/")): one for one in archive.infolist() if not one.is_dir()}
     members = {path: one for path, one in inside.items() if _is_picture(path)}
     said, packed = (sum(getattr(one, size) for one in members.values()) for size in ("file_size", "compress_size"))
@@ -155,7 +156,7 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
             with lock, archive.open(names[name]) as member:
                 return member.read(MAX_BYTES + 1)
         except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
-            raise BadPicture(f"It cannot be read from the archive ({error}).") from None
+            raise BadPicture(f"It cannot be read from the archive ({_short(str(error))}).") from None
 
     def checksum(name: str) -> str:
         return f"{names[name].file_size} {names[name].CRC:08x}"
@@ -169,21 +170,40 @@ def open_table(path: Path) -> Dataset:
     parquet = path.suffix.lower() == ".parquet"
     table = tables.read_parquet(path).to_pandas() if parquet else tables.read_csv(path, texts=True)
     if "path" not in table:
-        raise BadRequest(f"{path.name} needs the columns path and label; it has {', '.join(map(str, table.columns))}.")
-    labels = table["label"].fillna("").astype(str) if "label" in table else [""] * len(table)
+        columns = _short(", ".join(map(str, table.columns)))
+        raise BadRequest(f"{path.name} needs the columns path and label; it has {columns}.")
+    labels = table["label"].map(_text) if "label" in table else [""] * len(table)
     found = [
-        Labelled(PurePosixPath(str(name).replace("\\", "/")).as_posix(), str(label).strip())
-        for name, label in zip(table["path"], labels, strict=True)
-        if not pd.isna(name)
+        Labelled(PurePosixPath(name.replace("\\", "/")).as_posix(), label.strip())
+        for name, label in zip(table["path"].map(_text), labels, strict=True)
+        if name
     ]
     folder = path.parent.resolve()
-    outside = [one.name for one in found if not (folder / one.name).resolve().is_relative_to(folder)]
+    outside = [one.name for one in found if not _is_inside(folder, one.name)]
     if outside:
         raise BadRequest(
-            f"{path.name} names {len(outside):,} pictures outside its folder, such as {outside[0]}: put the table beside "
-            "them."
+            f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
+            "beside them."
         )
     return _checked(path.stem, found, lambda name: folder / name)
+
+
+def _text(cell: object) -> str:
+    """A cell of a table as text; nothing where it is missing."""
+    return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Whether a name leads to a place in the folder; not so where no file can have it."""
+    try:
+        return len(name) <= LONGEST_NAME and (folder / name).resolve().is_relative_to(folder)
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a null character
+        return False
+
+
+def _short(name: str) -> str:
+    """A name as it stands in a message."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:100]) + ("..." if len(name) > 100 else "")
 
 
 def with_classes(dataset: Dataset) -> Dataset:
@@ -215,7 +235,7 @@ def _checked(
         raise BadRequest(f"{title} has {len(samples):,} pictures; at most {MAX_PICTURES:,} are taken.")
     twice = [name for name, count in Counter(one.name for one in samples).items() if count > 1]
     if twice:
-        raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {twice[0]}.")
+        raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {_short(twice[0])}.")
     return Dataset(title, tuple(samples), read, checksum)
 
 

@@ -4,6 +4,7 @@ Only these formats are tried, by their content (never by the file's name), and n
 """
 
 import io
+import struct
 import threading
 import warnings
 from pathlib import Path
@@ -28,6 +29,8 @@ _UPRIGHT = {  # the value of the EXIF tag Orientation -> what undoes it
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_PNG = b"\x89PNG\r\n\x1a\n"
+_TEXTS, _EXIF_TEXT = (b"tEXt", b"zTXt", b"iTXt", b"iCCP"), b"Raw profile type exif\0"
 _PHOTOMETRIC = 262  # the tag of a TIFF that says what its numbers mean; 0 is "white is zero"
 # One picture at a time: the filters of warnings belong to the process, so that two threads would restore each other's;
 # and many large pictures at once would not fit into the memory of a small machine.
@@ -61,7 +64,7 @@ def _read(path: Path) -> bytes:
 
 def _decoded(data: bytes) -> Image.Image:
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(_without_texts(data)), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise BadPicture(
                     f"The picture has {image.width} x {image.height} pixels; "
@@ -69,7 +72,7 @@ def _decoded(data: bytes) -> Image.Image:
                 )
             image.load()
             rgb = to_rgb(image)
-            rotation = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+            rotation = _UPRIGHT.get(_orientation(image))
             upright = rgb if rotation is None else rgb.transpose(rotation)
             upright.info = {}  # profiles, places and cameras are the stranger's, and would be saved along
             return upright
@@ -84,6 +87,31 @@ def _decoded(data: bytes) -> Image.Image:
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
         said = _one_line(error) or type(error).__name__
         raise BadPicture(f"The file is damaged or cut off and cannot be read as a picture ({said}).") from None
+
+
+def _without_texts(data: bytes) -> bytes:
+    """A PNG without its texts and its colour profile, which are not used: Pillow refuses pictures with large ones.
+
+    The text in which some programs write EXIF stays. Other files, and what is no chunk, stay as they are.
+    """
+    if not data.startswith(_PNG):
+        return data
+    parts, place = [_PNG], len(_PNG)
+    while place + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, place)
+        end = place + 12 + length
+        if kind not in _TEXTS or data.startswith(_EXIF_TEXT, place + 8):
+            parts.append(data[place:end])
+        place = end
+    return b"".join([*parts, data[place:]])
+
+
+def _orientation(image: Image.Image) -> object:
+    """The EXIF tag Orientation; 1 (upright) where there is none or the EXIF data is damaged: the picture may be intact."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's reader raises whatever it stumbles over
+        return 1
 
 
 def _one_line(said: object) -> str:
