@@ -37,7 +37,7 @@ def fields(values, dtype=np.uint8) -> np.ndarray:
 
 def saved(picture: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format, **options)
+    picture.copy().save(buffer, format, **options)  # Pillow leaves the settings of an encoder in the picture
     return buffer.getvalue()
 
 
