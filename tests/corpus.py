@@ -37,7 +37,7 @@ def fields(values, dtype=np.uint8) -> np.ndarray:
 
 def saved(picture: Image.Image, format: str, **options) -> bytes:
     buffer = io.BytesIO()
-    picture.copy().save(buffer, format, **options)  # Pillow leaves the settings of an encoder in the picture
+    picture.save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -254,7 +254,7 @@ def good() -> list[Good]:
         *bmps(),
         Good(
             "two-pictures.mpo",
-            saved(RGB, "MPO", save_all=True, append_images=[BLACK], quality=95, subsampling=0),
+            saved(RGB, "MPO", save_all=True, append_images=[BLACK.copy()], quality=95, subsampling=0),
             tolerance=3,
         ),
         *(
