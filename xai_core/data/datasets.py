@@ -5,6 +5,7 @@ are opened one by one, so that a dataset of any size takes little memory; a ZIP 
 """
 
 import io
+import math
 import os
 import threading
 import zipfile
@@ -190,7 +191,8 @@ def open_table(path: Path) -> Dataset:
 
 def _text(cell: object) -> str:
     """A cell of a table as text; nothing where it is missing."""
-    return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+    missing = cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and math.isnan(cell))
+    return "" if missing else str(cell)
 
 
 def _is_inside(folder: Path, name: str) -> bool:

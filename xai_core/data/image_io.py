@@ -106,10 +106,10 @@ def _without_texts(data: bytes) -> bytes:
     return b"".join([*parts, data[place:]])
 
 
-def _orientation(image: Image.Image) -> object:
+def _orientation(image: Image.Image) -> int:
     """The EXIF tag Orientation; 1 (upright) where there is none or the EXIF data is damaged: the picture may be intact."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # Pillow's reader raises whatever it stumbles over
         return 1
 
