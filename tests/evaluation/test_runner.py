@@ -238,6 +238,20 @@ def test_other_options_and_other_weights_are_another_run(tmp_path):
         evaluate(tmp_path / "run", 1)
 
 
+@pytest.mark.parametrize("change", [{"mean": (0.1, 0.2, 0.3)}, {"shorter_side": 70}], ids=str)
+def test_the_same_weights_behind_another_preprocessing_are_another_run(tmp_path, change):
+    """A card of one's own may be edited: its numbers are others then."""
+    evaluate(tmp_path / "run", 1)
+    model = small_runs.small_model("small")
+    edited = replace(model, recipe=replace(model.recipe, **change))
+    with pytest.raises(BadRequest, match=r"another small \(preprocessing"):
+        evaluate(tmp_path / "run", 1, load=lambda name: edited)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    del manifest["models"]["small"]["preprocessing"]  # of an earlier version, which did not write it
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    evaluate(tmp_path / "run", 2)
+
+
 def test_a_run_of_another_version_is_refused_and_left_alone(tmp_path):
     evaluate(tmp_path / "run", 1)
     file = tmp_path / "run" / "manifest.json"

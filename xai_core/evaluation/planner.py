@@ -148,6 +148,7 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
         "weights": model.fingerprint,
         "group": group(name),
         "input": model.recipe.input_size,
+        "preprocessing": str(model.recipe),
     }
     misfits = {name: why for name in settings.methods if (why := METHODS[name].misfit(model))}
     cells = settings.cells(model)

@@ -285,8 +285,9 @@ def open_for_writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[RunW
 def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[], Collection[str]]) -> dict[str, Any]:
     """The manifest of a run merged with `new`, for resuming.
 
-    The tables `models`, `methods` and `metrics` may grow; entries that both manifests have must be equal, as must `asked`,
-    except that pictures which are not `measured` yet (their names) may get boxes. Raises BadRequest that names what differs.
+    The tables `models`, `methods` and `metrics` may grow; what both manifests say of an entry must be equal, as must
+    `asked`, except that pictures which are not `measured` yet (their names) may get boxes. Raises BadRequest that names what
+    differs.
     """
     before, now = old["asked"], new["asked"]
     names = [name for name in now if before.get(name) != now[name]]
@@ -300,7 +301,9 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[]
     manifest["created"] = old.get("created")
     for kind in ("models", "methods", "metrics"):
         for name in old[kind].keys() & new[kind].keys():
-            if old[kind][name] != new[kind][name]:
+            if any(
+                old[kind][name][fact] != new[kind][name][fact] for fact in old[kind][name].keys() & new[kind][name].keys()
+            ):
                 raise BadRequest(
                     f"This run was measured with another {name} ({_differences(old[kind][name], new[kind][name])}); "
                     "give another folder."
@@ -320,8 +323,8 @@ def _setting(value: Any) -> str:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    return ", ".join(f"{name} {old.get(name)!r} there, {new.get(name)!r} now" for name in names)
+    names = [name for name in old if name in new and old[name] != new[name]]
+    return ", ".join(f"{name} {old[name]!r} there, {new[name]!r} now" for name in names)
 
 
 def _without_control(method: str) -> str:
