@@ -31,3 +31,9 @@ def _lab(colour: str, way: np.ndarray) -> np.ndarray:
     ratios = TO_XYZ @ np.clip(way @ _linear(colour), 0, 1) / WHITE
     x, y, z = np.where(ratios > 0.008856, np.cbrt(ratios), 7.787 * ratios + 16 / 116)
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def blended(colour: str, page: str, opacity: float) -> str:
+    """A colour that lets the page shine through."""
+    both = [[int(one[place : place + 2], 16) for place in (1, 3, 5)] for one in (colour, page)]
+    return "#" + "".join(f"{round(opacity * above + (1 - opacity) * below):02x}" for above, below in zip(*both, strict=True))

@@ -18,8 +18,15 @@ from xai_core.explanation.result import Explanation
 from xai_core.models.explainable import Prediction
 
 MAX_CELLS = 32  # cells a side with a tooltip; finer maps are averaged in blocks, and the tooltip says so
-QUIET = "#7b8794"  # a grey with a contrast of at least 3:1 on light and on dark
+QUIET = "#7b8794"  # of lines and bars: a grey with a contrast of at least 3:1 on light and on dark
 BAR = 71  # pixels: height of a colour bar with its numbers
+# The theme in .streamlit/config.toml holds these colours for light pages and others for dark ones: charts name them by their
+# range. No colour has a contrast of 4.5:1 on both, so texts have colours of the theme.
+LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's without black and yellow
+TEXTS = {"muted": "#56636f", "ink": "#000000", "paper": "#ffffff"}  # beside charts; on pale cells; on strong ones
+COUNTS = ("#dfecfe", "#b6d5fb", "#8cbef4", "#5fa8ea", "#2492dc", "#067bbd", "#0e659b", "#044f7b", "#053a5c", "#022740")
+DIFFERENCES = ("#043c5f", "#05598a", "#137bbc", "#7eb5ee", "#dfe9f7", "#f7e5dc", "#e2a27f", "#b95b1f", "#8e3c02", "#622801")
+STRONG = 5 / 9  # of the way along COUNTS, and from the middle of DIFFERENCES to an end: from here on, text is of paper
 alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
 LOST = "°"  # marks a method or map that does not beat every control
@@ -35,6 +42,11 @@ def spec(chart: alt.LayerChart) -> dict[str, Any]:
     """
     specification: dict[str, Any] = chart.to_dict(validate=False)
     return specification
+
+
+def text_colour() -> alt.Fill:
+    """The colour of texts by the column `ink`, which holds keys of TEXTS."""
+    return alt.Fill("ink:N", scale=alt.Scale(domain=[*LINES, *TEXTS], range="category"), legend=None)
 
 
 def prediction_bars(predictions: Sequence[Prediction], explained: int | None, rival: int | None = None) -> alt.LayerChart:
@@ -59,6 +71,7 @@ def prediction_bars(predictions: Sequence[Prediction], explained: int | None, ri
             "full name": [prediction.name for prediction in predictions],
             "probability": [prediction.probability for prediction in predictions],
             "role": roles,
+            "ink": "muted",
         }
     )
     base = alt.Chart(rows).encode(
@@ -74,7 +87,7 @@ def prediction_bars(predictions: Sequence[Prediction], explained: int | None, ri
     bars = base.mark_bar(cursor="pointer", height={"band": 0.7}).encode(
         color=alt.Color("role:N", scale=alt.Scale(domain=list(ROLES), range=list(ROLES.values())), legend=None),
     )
-    numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text=alt.Text("probability:Q", format=".1%"))
+    numbers = base.mark_text(align="left", dx=4).encode(text=alt.Text("probability:Q", format=".1%"), fill=text_colour())
     picked = bars.add_params(alt.selection_point(name="pick", fields=["class"], on="click"))
     chart: alt.LayerChart = (picked + numbers).properties(height=26 * len(rows) + 24)
     return chart
@@ -158,7 +171,7 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
             "other": [names[int(index)] for index in second.ravel()],
             "agreement": matrix.ravel(),
             "text": ["–" if np.isnan(value) else f"{round(value, 2) + 0.0:.2f}" for value in matrix.ravel()],
-            "strong": np.abs(np.nan_to_num(matrix.ravel())) > 0.6,
+            "ink": np.where(np.abs(np.nan_to_num(matrix.ravel())) > STRONG, "paper", "ink"),
         }
     )
     # Long names are shortened in the middle: those of a network's checkpoints and of its untrained twin differ at the end.
@@ -167,14 +180,12 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     base = alt.Chart(rows).encode(
         x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
     )
-    scale = alt.Scale(scheme="redblue", domain=[-1, 1], reverse=True)
+    scale = alt.Scale(range="diverging", domain=[-1, 1])
     cells = base.mark_rect().encode(
         color=alt.Color("agreement:Q", scale=scale, legend=None),  # each cell shows its number
         tooltip=[alt.Tooltip("method:N"), alt.Tooltip("other:N"), alt.Tooltip("text:N", title=measure)],
     )
-    numbers = base.mark_text(fontSize=11).encode(
-        text="text:N", color=alt.condition("datum.strong", alt.value("white"), alt.value("#26323d"))
-    )
+    numbers = base.mark_text(fontSize=11).encode(text="text:N", fill=text_colour())
     side = max(220, 34 * len(names))
     room = 180  # pixels for names of 27 letters
     chart: alt.LayerChart = (cells + numbers).properties(height=side + room, width=side + room)
@@ -204,8 +215,9 @@ def cell_values(heatmap: NDArray[np.float32]) -> tuple[pd.DataFrame, NDArray[np.
     return cells, blocks
 
 
-def chart_bytes(chart: alt.TopLevelMixin, kind: str) -> bytes:
-    """A chart as the bytes of a "png" (at twice the page's resolution) or "svg" file."""
+def chart_bytes(chart: alt.LayerChart | alt.ConcatChart | alt.Chart, kind: str) -> bytes:
+    """A chart in the colours of a light page as the bytes of a "png" (at twice its resolution) or "svg" file."""
+    chart = chart.configure_range(category=[*LINES, *TEXTS.values()], ramp=COUNTS, heatmap=COUNTS, diverging=DIFFERENCES)
     if kind == "png":
         buffer = io.BytesIO()
         chart.save(buffer, format="png", scale_factor=2)

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from xai_core.analysis.confusion import OTHERS, Confusion
-from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, STRONG, text_colour
 
 NUMBERS = 24  # classes up to which the number is written in every cell
-REST = "#b4bcc4"  # cells of the classes that have no row or column of their own
+REST = "#767676"  # black and white are read on it: cells of the classes that have no row or column of their own
 LABEL = 150  # width of a class's name at most, in pixels
 
 
@@ -51,7 +51,8 @@ def confusion_matrix(
     most = 1 if rates else largest
     share = rows["value"].abs() / largest if signed else np.log1p(rows["value"] / unit) / np.log1p(most / unit)
     rows["rest"] = (rows["true"] == OTHERS) | (rows["predicted"] == OTHERS)
-    rows["strong"] = share > (0.55 if signed else 0.65)
+    faint = rows["right"] & dim_diagonal  # such a cell has nearly the page's colour
+    rows["ink"] = np.where((share > STRONG) & ~faint & ~rows["rest"], "paper", "ink")
     axis: dict[str, Any] = {"labelLimit": LABEL, "ticks": False, "domain": False, "labelOverlap": False, "labelFlush": False}
     axis |= {"grid": True, "bandPosition": 1}
     base = alt.Chart(rows).encode(
@@ -59,9 +60,9 @@ def confusion_matrix(
         y=alt.Y("true:N", sort=list(matrix.classes), title="true", axis=alt.Axis(**axis)),
     )
     if signed:
-        scale = alt.Scale(scheme="purpleorange", domain=[-largest, largest], domainMid=0)
+        scale = alt.Scale(range="diverging", domain=[-largest, largest], domainMid=0)
     else:
-        scale = alt.Scale(type="symlog", constant=unit, scheme="blues", domain=[0, most])
+        scale = alt.Scale(type="symlog", constant=unit, range="ramp", domain=[0, most])
     faded = alt.condition("datum.right", alt.value(0.15), alt.value(1.0)) if dim_diagonal else alt.value(1.0)
     words = f"{titles[0]} minus {titles[1]}" if signed else "share of the true class" if rates else "pictures"
     cells = base.mark_rect(cursor="pointer").encode(
@@ -77,9 +78,7 @@ def confusion_matrix(
     )
     layers = [cells.add_params(alt.selection_point(name="cell", fields=["true", "predicted"], on="click"))]
     if len(matrix.classes) <= NUMBERS:
-        faint = f"datum.right && {str(dim_diagonal).lower()}"  # such a cell has nearly the page's colour: dark at night
-        ink = alt.when(faint).then(alt.value(QUIET)).when("datum.strong && !datum.rest").then(alt.value("white"))
-        layers.append(base.mark_text(fontSize=11).encode(text="text:N", color=ink.otherwise(alt.value("#26323d"))))
+        layers.append(base.mark_text(fontSize=11).encode(text="text:N", fill=text_colour()))
     cell = 34 if len(matrix.classes) <= NUMBERS else 15
     names = rows["true"].unique()
     beside, below = (min(LABEL, 6 * max(map(len, some), default=0)) for some in (names, matrix.classes))
@@ -114,9 +113,9 @@ def calibration(bins: pd.DataFrame) -> alt.LayerChart:
             ],
         )
     )
-    middle = alt.Chart(bins.assign(middle=(bins["low"] + bins["high"]) / 2))
-    counts = middle.mark_text(fontSize=12, color=QUIET).encode(
-        x="middle:Q", y=alt.value(-8), text=alt.Text("pictures:Q", format=",")
+    middle = alt.Chart(bins.assign(middle=(bins["low"] + bins["high"]) / 2, ink="muted"))
+    counts = middle.mark_text(fontSize=12).encode(
+        x="middle:Q", y=alt.value(-8), text=alt.Text("pictures:Q", format=","), fill=text_colour()
     )
     line = alt.Chart(pd.DataFrame({"x": [0, 1]})).mark_line(strokeDash=[6, 4], strokeWidth=3, color=HIGHLIGHT)
     selection = alt.selection_point(name="bin", fields=["low"], on="click")

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LINES, OTHER, QUIET
 from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
@@ -26,7 +26,7 @@ STATES = {
     "neither": "#5b4a63",
     NOTHING: PALE,
 }
-CURVES = {"training": QUIET, "held out": "#4c78a8", "the samples": HIGHLIGHT}
+CURVES = {"training": QUIET, "held out": LINES[0], "the samples": HIGHLIGHT}
 CURVE_TITLES = {
     "train_loss": ("training", "loss"),
     "validation_loss": ("held out", "loss"),

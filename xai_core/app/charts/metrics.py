@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xai_core.app.charts.common import HIGHLIGHT, LOST, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, text_colour
 from xai_core.explanation.rendering import encoded
 
-# Okabe and Ito's colours without black and yellow, which one of the two themes would hide. More lines repeat them dashed.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))
+DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))  # more lines than colours repeat these dashed
 CONTROL_DASH = (3, 3)
 
 
@@ -25,14 +23,16 @@ def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
     has a mark.
     """
     maps, controls = scores[~scores.control], scores[scores.control]
-    maps = maps.assign(text=[f"{value:.3f}{LOST * beaten}" for value, beaten in zip(maps.value, maps.beaten, strict=True)])
+    maps = maps.assign(
+        text=[f"{value:.3f}{LOST * beaten}" for value, beaten in zip(maps.value, maps.beaten, strict=True)], ink="muted"
+    )
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
     colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(HIGHLIGHT))
     bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
-    numbers = base.mark_text(align="left", dx=4, color=QUIET).encode(text="text:N")
+    numbers = base.mark_text(align="left", dx=4).encode(text="text:N", fill=text_colour())
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
     chart: alt.LayerChart = (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
     return chart
@@ -42,8 +42,8 @@ def styles(names: Sequence[str], controls: Sequence[bool]) -> tuple[list[str], l
     """A colour and a dash for each line: controls are grey and finely dashed."""
     colours, dashes, place = [], [], 0
     for control in controls:
-        colours.append(QUIET if control else COLOURS[place % len(COLOURS)])
-        dash = CONTROL_DASH if control else DASHES[place // len(COLOURS) % len(DASHES)]
+        colours.append(QUIET if control else LINES[place % len(LINES)])
+        dash = CONTROL_DASH if control else DASHES[place // len(LINES) % len(DASHES)]
         dashes.append(list(dash))
         place += not control
     return colours, dashes

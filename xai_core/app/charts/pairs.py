@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET, picture_layer
+from xai_core.app.charts.common import HIGHLIGHT, LINES, OTHER, QUIET, picture_layer, text_colour
 from xai_core.pairs.metrics import PairMetric, Row
 from xai_core.pairs.reference import RandomPairs
 
@@ -46,9 +46,9 @@ def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.Laye
             tooltip=[alt.Tooltip("kind:N"), alt.Tooltip("left:Q", format=".2f"), alt.Tooltip("share:Q", format=".1%")],
         )
     )
-    own = pd.DataFrame({"value": [value], "text": ["this pair"]})
+    own = pd.DataFrame({"value": [value], "text": ["this pair"], "ink": ["ink"]})
     line = alt.Chart(own).mark_rule(color=HIGHLIGHT, strokeWidth=3).encode(x="value:Q", tooltip=["text:N", "value:Q"])
-    label = alt.Chart(own).mark_text(color=HIGHLIGHT, dy=-6, y=0).encode(x="value:Q", text="text:N")
+    label = alt.Chart(own).mark_text(dy=-6, y=0).encode(x="value:Q", text="text:N", fill=text_colour())
     chart: alt.LayerChart = (bars + line + label).properties(height=220)
     return chart
 
@@ -163,7 +163,7 @@ def strength_lines(rows: Sequence[Mapping[str, Any]], words: str) -> alt.Chart:
         .encode(
             x=alt.X("strength:Q", title="strength"),
             y=alt.Y("similarity:Q", title=words, scale=alt.Scale(zero=False)),
-            color=alt.Color("augmentation:N", title=None),
+            color=alt.Color("augmentation:N", title=None, scale=alt.Scale(range=list(LINES))),
             strokeDash=alt.StrokeDash("augmentation:N", title=None),
             tooltip=[alt.Tooltip("augmentation:N"), alt.Tooltip("strength:Q"), alt.Tooltip("similarity:Q", format=".3f")],
         )

@@ -9,12 +9,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, LOST, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, text_colour
 from xai_core.evaluation import significance
 from xai_core.evaluation.ranking import Ranks
 
 ROW = 24  # pixels of a line of text
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, ticks=False, domain=False, labelFontSize=12)
 HEADS = alt.Axis(title=None, orient="top", labelAngle=-35, labelLimit=190, labelOverlap=False, labelFontSize=12)
 # By Nemenyi's test of the mean ranks.
@@ -57,7 +56,7 @@ def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -
         labelExpr="datum.value == 1 ? 'best' : 'worst'",
     )  # fmt: skip
     cells = base.mark_rect(cursor="pointer").encode(color=alt.Color("place:Q", scale=colours, legend=legend))
-    ink = alt.condition("datum.place > 0.55", alt.value("#10202c"), alt.value("white"))
+    ink = alt.condition("datum.place > 0.44", alt.value("black"), alt.value("white"))
     # On a narrow page cells show the mean only.
     numbers = base.mark_text(
         fontSize=alt.expr("bandwidth('x') < 50 ? 9 : 12"), dy=alt.expr("bandwidth('x') < 50 ? 0 : -5")
@@ -143,11 +142,11 @@ def intervals(rows: pd.DataFrame, title: str) -> alt.LayerChart:
 
 def taus(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     """Rank correlations in [-1, 1] with their intervals, each under its name; columns as for `intervals`."""
-    rows = _with_text(rows.reset_index(drop=True)).assign(line=lambda frame: frame.index)
+    rows = _with_text(rows.reset_index(drop=True)).assign(line=lambda frame: frame.index, ink="muted")
     base = alt.Chart(rows).encode(y=alt.Y("line:O", axis=None))
     kinds = list(dict.fromkeys(rows.kind))
     x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[-1, 1]), axis=alt.Axis(values=[-1, -0.5, 0, 0.5, 1]))
-    names = base.mark_text(align="left", dy=-13, fontSize=12, color=QUIET).encode(x=alt.datum(-1), text="name:N")
+    names = base.mark_text(align="left", dy=-13, fontSize=12).encode(x=alt.datum(-1), text="name:N", fill=text_colour())
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=QUIET, strokeDash=[3, 3]).encode(x="x:Q")
     height = 44 * len(rows) + 90 + 26 * len(kinds)
     chart: alt.LayerChart = (zero + _bars(base, kinds, x) + names).properties(height=height)
@@ -156,7 +155,7 @@ def taus(rows: pd.DataFrame, title: str) -> alt.LayerChart:
 
 def _bars(base: alt.Chart, kinds: list[str], x: alt.X) -> alt.LayerChart:
     colour = alt.Color(
-        "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(OKABE_ITO[: len(kinds)])),
+        "kind:N", title=None, scale=alt.Scale(domain=kinds, range=list(LINES[: len(kinds)])),
         legend=alt.Legend(orient="bottom", columns=1, labelLimit=320) if len(kinds) > 1 else None,
     )  # fmt: skip
     tooltip = [
