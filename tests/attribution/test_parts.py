@@ -14,6 +14,8 @@ from torch import nn
 from xai_core.attribution import repeated_passes, xrai
 from xai_core.attribution.cam import gradient_free, multi_layer
 from xai_core.attribution.cam.options import CANCELLED, without_cancelled
+from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.explain import explain
 from xai_core.attribution.gradient import smooth_grad
 from xai_core.attribution.perturbation import occlusion, random_masks, segmentation, superpixels
 from xai_core.core.autodiff.lrp import LinearRule, linear_rule
@@ -227,3 +229,69 @@ def test_full_grad_counts_its_backward_passes():
     question = ask(small("resnet").model, ClassLogit((1, 2)))
     multi_layer.full_grad(question, images)
     assert question.tally.backward == 2
+
+
+COUNTED = {
+    "occlusion": {"window": 16, "stride": 12},
+    "rise": {"samples": 12, "grid": 3},
+    "lime": {"samples": 12},
+    "kernel_shap": {"samples": 12},
+    "sobol": {"designs": 8, "grid": 3},
+    "smooth_grad": {"samples": 12},
+    "smooth_grad_cam_plusplus": {"samples": 12},
+    "refine_cam": {"layers": 2},
+    "score_cam": {"channels": 100},
+}
+
+
+@pytest.mark.parametrize(("method", "options"), COUNTED.items(), ids=COUNTED)
+def test_forward_passes_are_as_many_as_announced(method, options):
+    """What the catalogue announces, of which estimates and plans are made, against the passes that were counted. Beside
+    the method's own there is the one that says the target's value, where that is not one of them."""
+    found = small("resnet")
+    explanation = explain(found.model, pictures(1, found.side)[0], method, target=1, **options)
+    announced = METHODS[method].passes(explanation.options, found.side)[0]
+    assert explanation.passes.forward - announced in ((0, 1) if method == "smooth_grad" else (0,))
+
+
+def test_a_window_as_large_as_the_picture_is_announced_as_one_pass():
+    assert METHODS["occlusion"].passes({"window": 64, "stride": 16}, 64) == (2, 0)
+    assert METHODS["occlusion"].passes({"window": 64, "stride": 16}, 32) == (2, 0)
+
+
+def test_random_places_and_random_noise_are_never_draws_of_one_number(monkeypatch):
+    numbers = {"normal_draw": [], "uniform_draw": []}
+    for name, used in numbers.items():
+        original = getattr(smooth_grad.runtime, name)
+
+        def noted(seed, number, shape, used=used, original=original):
+            used.append(number)
+            return original(seed, number, shape)
+
+        monkeypatch.setattr(smooth_grad.runtime, name, noted)
+    METHODS["gradient_shap"](ask(small("custom").model, LOGIT), pictures(1, 32), samples=12)
+    assert {*numbers["normal_draw"]} == {*range(12)} and {*numbers["uniform_draw"]} == {*range(-12, 0)}
+
+
+def test_a_goal_that_is_never_reached_takes_every_sample():
+    question, images = ask(small("custom").model, LOGIT), pictures(1, 32)
+    without, never = (METHODS["smooth_grad"](question, images, samples=12, precision_goal=goal) for goal in (0.0, 1e-6))
+    torch.testing.assert_close(never.heatmap, without.heatmap)
+    assert float(never.facts["samples"]) == 12
+
+
+def test_layers_are_told_apart_by_their_resolution_and_not_by_their_channels():
+    stages = [
+        ("narrow", nn.Conv2d(3, 4, 3, padding=1)),
+        ("wide", nn.Conv2d(4, 8, 3, padding=1)),
+        ("coarse", nn.Conv2d(8, 8, 3, stride=2)),
+    ]
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = ExplainableModel.from_stages(stages, pool, classify=nn.Linear(8, 2))
+    assert multi_layer._cuts(ask(model, LOGIT), pictures(1, 16)) == ["wide", "coarse"]
+
+
+def test_an_explanation_names_the_class_and_its_rival():
+    found = small("custom")
+    explanation = explain(found.model, pictures(1, found.side)[0], "saliency", target=1, rival=2)
+    assert (explanation.subject, explanation.rival) == (found.model.class_name(1), found.model.class_name(2))

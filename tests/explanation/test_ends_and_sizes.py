@@ -71,10 +71,11 @@ def test_a_sheet_shows_every_picture_whole_below_its_name():
     page = np.asarray(rendering.sheet({name: Image.new("RGB", (60, 30), rgb) for name, rgb in colours.items()}, 2, width))
     lines = 4  # of the longest name, at 15 letters a line
     assert page.shape == (2 * (width // 2 + 20 * lines + 8 + 12) + 12, 2 * (width + 12) + 12, 3)
-    for rgb in colours.values():
+    for number, rgb in enumerate(colours.values()):
         down, across = np.nonzero((page == rgb).all(2))
         assert len(down) == width * width // 2  # nothing of it is covered or cut off
         assert (np.ptp(down), np.ptp(across)) == (width // 2 - 1, width - 1) and across.min() % (width + 12) == 12
+        assert down.min() == 12 + 20 * lines + 8 + number // 2 * (width // 2 + 20 * lines + 8 + 12)
     dark = (page < 100).all(2)  # the letters
     assert (
         dark[:12].sum() == 0 and dark[12 : 12 + 20 * lines, 12 + width + 12 :].any() and dark[12:32, 12 : 12 + width].any()
@@ -85,6 +86,13 @@ def test_a_sheet_shows_every_picture_whole_below_its_name():
 def test_a_map_of_zeros_stays_zero_when_maps_are_clustered():
     assert not clustering.small_map(np.zeros((7, 7))).any()
     assert np.linalg.norm(clustering.small_map(np.eye(7))) == pytest.approx(1)
+
+
+def test_columns_and_rows_of_a_small_map_keep_their_own_number():
+    stripes = np.tile([1.0, 0.0], (4, 8))
+    small = clustering.small_map(stripes)
+    np.testing.assert_allclose(small, np.tile([1.0, 0.0], (16, 8)) / np.sqrt(128), atol=1e-6)
+    np.testing.assert_allclose(clustering.small_map(stripes.T), small.T)
 
 
 def test_as_many_clusters_as_are_planted_are_found_up_to_the_most():
