@@ -157,7 +157,7 @@ def test_the_map_answers_to_the_pointer():
     spec, _ = shown(MAP)
     rects = layer(spec, "rect")
     assert [tip["field"] for tip in rects["encoding"]["tooltip"]] == ["row", "column", "value", "below"]
-    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "share of cells below"]
+    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "share of cells with lower values"]
     assert [row["value"] for row in rows(spec, "value")] == pytest.approx(MAP.ravel().tolist())
     assert rects["mark"]["fillOpacity"] == 0  # the picture is seen, the cells only answer
 

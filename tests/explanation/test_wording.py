@@ -85,7 +85,7 @@ def test_an_empty_map_says_so():
 
 
 def test_a_broken_map_says_so():
-    assert said([[np.nan, 1.0]], **CAT) == "This map cannot be read: it holds values that are not numbers."
+    assert said([[np.nan, 1.0]], **CAT) == "This map cannot be read: it contains values that are not numbers."
 
 
 def test_noise_is_not_given_a_place():

@@ -38,7 +38,7 @@ CAN = {  # family of methods -> what its maps can show, and what they cannot
         "whether this information was used for the class: attention is not attribution",
     ),
     "control": (
-        "what score a map gets that does not depend on the model",
+        "which score a map gets that does not depend on the model",
         "anything about the model: it serves for comparison only",
     ),
 }

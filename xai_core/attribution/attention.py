@@ -33,10 +33,10 @@ def attention_rollout(
     question: Question,
     images: Tensor,
     *,
-    heads: Annotated[str, Choice(tuple(FUSIONS)), "how the heads of a layer become one"] = "mean",
+    heads: Annotated[str, Choice(tuple(FUSIONS)), "how the heads of a layer are combined"] = "mean",
     discard: Annotated[float, Range(0.0, 0.95, 0.05), "share of each layer's weakest weights that is set to zero"] = 0.0,
 ) -> Tensor:
-    """Attention rollout: how much of each patch reaches the features, if attention were all that happens.
+    """Attention rollout: how much of each patch would reach the features through attention alone.
 
     map = read-out row of B_L ... B_1, B_l = (F_l + I) / 2 with rows scaled to sum 1, F_l the fused heads of A_l.
     Source: Abnar & Zuidema 2020, arXiv:2005.00928. Sign: non-negative. Unit: share of attention; the map and what stays in
@@ -49,7 +49,7 @@ def attention_rollout(
     How: One forward pass; as fine as the patches.
     When: After training; as a picture of the information flow, not of a decision.
     Where: Transformers in which all tokens attend to all; with and without labels.
-    Beware: It does not depend on the target: tabby or tiger, the map is the same. Values, MLPs and signs are ignored.
+    Beware: It does not depend on the target: the map is the same for every class. Values, MLPs and signs are ignored.
     """
 
     def rollout(layers: list[Tensor]) -> Tensor:
@@ -77,20 +77,21 @@ def _without_weakest(fused: Tensor, share: float) -> Tensor:
 
 
 def gradient_rollout(question: Question, images: Tensor) -> Tensor:
-    """Gradient-weighted rollout: attention counts where raising it would raise the target.
+    """Gradient-weighted rollout: attention, weighted by how much more of it would raise the target.
 
     map = read-out row of R - I, R_l = R_{l-1} + E_l R_{l-1}, R_0 = I, E_l = mean over heads of ReLU(A_l d target / d A_l).
     Source: Chefer, Gur & Wolf 2021, arXiv:2103.15679. Sign: non-negative. Unit: that of the target, up to products.
     Deviation: I is taken off, so that rounding does not drown small values. The class token's row has no patch in it; a mean
     over patches would show it as a constant.
 
-    Why: To see which patches' information is evidence for one class, according to attention.
+    Why: To see which patches are evidence for one class, according to attention.
     Who: Analysts and researchers who explain vision transformers.
     What: The attention weights of every layer, and the target's gradient to them.
     How: One forward and one backward pass; as fine as the patches.
     When: After training; the first choice for a ViT beside Grad-CAM.
     Where: Transformers in which all tokens attend to all; any target.
-    Beware: Negative contributions are cut off in each layer. Patches with a high norm in late layers can light up anywhere.
+    Beware: Negative contributions are cut off in each layer. Patches with a high norm in late layers can be bright
+    wherever they lie.
     """
 
     def relevance(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +108,7 @@ def le_grad(
     question: Question,
     images: Tensor,
     *,
-    layers: Annotated[int, Range(1, 48), "how many of the last blocks are averaged; more than there are: all"] = 48,
+    layers: Annotated[int, Range(1, 48), "number of last blocks that are averaged; all, if the network has fewer"] = 48,
 ) -> Maps:
     """LeGrad: the sensitivity of the target, read off behind each block, to that block's attention.
 
@@ -123,7 +124,7 @@ def le_grad(
     How: One forward pass and one backward pass inside each block; as fine as the patches.
     When: After training.
     Where: Transformers in which all tokens attend to all; any target.
-    Beware: Early blocks were not trained to be read out: fewer `layers` keep to those that were.
+    Beware: Early blocks were not trained to predict the class: fewer `layers` leave them out.
     """
     network = question.model.network
     blocks = network.attention.blocks[-layers:]
@@ -157,7 +158,7 @@ def cls_attention(
     question: Question,
     images: Tensor,
     *,
-    head: Annotated[int, Range(0, 32), "0: the mean over heads; 1, 2, ...: that head alone"] = 0,
+    head: Annotated[int, Range(0, 32), "0: the mean over all heads; 1, 2, ...: one head"] = 0,
 ) -> Tensor:
     """Class-token attention: where the class token looks in the last layer.
 

@@ -54,13 +54,13 @@ def centre_gaussian(
     map = exp(-d^2 / (2 (sigma S)^2)), d the distance of a pixel to the middle and S the shorter side.
     Source: Tatler 2007, doi:10.1167/7.14.4 (photographers put the subject in the middle). Sign: non-negative. Unit: none.
 
-    Why: To see how far a method beats pointing at the middle.
+    Why: To see how much better a method is than pointing at the middle.
     Who: Everyone who reads a localisation score.
     What: The size of the picture.
     How: No pass through the network; one smooth hill.
     When: Beside any method whose maps are measured against boxes or masks.
-    Where: Photographs with a subject, where it is hard to beat.
-    Beware: Where it scores well, doubt the data set rather than the other methods.
+    Where: Photographs with one main object: there it is hard to beat.
+    Beware: If it scores well, the objects of the data set lie in the centre; the other methods may still be good.
     """
     height, width = images.shape[2:]
     down, across = (torch.arange(side).to(images) - (side - 1) / 2 for side in (height, width))
@@ -102,6 +102,6 @@ def uniform_map(question: Question, images: Tensor) -> Tensor:
     How: No pass through the network; one flat map.
     When: Beside any other method, above all in metrics that rank pixels.
     Where: Everywhere.
-    Beware: Its pixels are all tied: a metric that ranks them depends on how it breaks ties.
+    Beware: All its pixels are equal: a metric that ranks them depends on how it orders equal pixels.
     """
     return torch.ones_like(images[:, 0])

@@ -60,7 +60,7 @@ def _strongest_channel(gradients: Tensor) -> Tensor:
 
 
 def guided_backprop(question: Question, images: Tensor) -> Maps:
-    """Guided backpropagation: the gradient, but activations pass back only what is positive, where they were positive.
+    """Guided backpropagation: the gradient, but each activation passes it back only where both are positive.
 
     map = max over RGB of |df/dx| with g_in = ReLU(g_out) [x > 0] a'(x) for every activation function a(x).
     Source: Springenberg et al. 2014, arXiv:1412.6806. Sign: non-negative. Unit: target per unit of intensity.
@@ -74,14 +74,14 @@ def guided_backprop(question: Question, images: Tensor) -> Maps:
     When: After training; for display, beside a method that is sensitive to the model.
     Where: ReLU networks, and with the same rule those with GELU or SiLU.
     Beware: It shows edges whatever the network has learnt: it hardly changes when the weights are made random
-    (Adebayo et al. 2018), or the class is another.
+    (Adebayo et al. 2018), or when another class is explained.
     """
     gradient, facts = _rectified(question, images, function_overrides.Guided)
     return Maps(_strongest_channel(gradient), facts=facts)
 
 
 def deconvnet(question: Question, images: Tensor) -> Maps:
-    """DeconvNet: the gradient, but activations pass back what is positive, whatever they were on the way forward.
+    """DeconvNet: the gradient, but each activation passes back only positive values, also where it was negative.
 
     map = max over RGB of |df/dx| with g_in = ReLU(g_out) for every activation function.
     Source: Zeiler & Fergus 2014, arXiv:1311.2901. Sign: non-negative. Unit: target per unit of intensity.
@@ -93,7 +93,7 @@ def deconvnet(question: Question, images: Tensor) -> Maps:
     What: The positive parts of gradients.
     How: One forward and one backward pass; a fine map without a sign.
     When: After training; for comparison.
-    Where: ReLU networks with max pooling; without pooling it is hardly about this picture.
+    Where: ReLU networks with max pooling; without pooling the map hardly depends on the picture.
     Beware: It ignores which units were active, and so depends little on the picture.
     """
     gradient, facts = _rectified(question, images, function_overrides.Deconvolving)
@@ -104,7 +104,7 @@ def deep_lift(
     question: Question,
     images: Tensor,
     *,
-    baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
+    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
 ) -> Maps:
     """DeepLIFT (rescale rule): the target's change from a baseline, traced back through differences instead of derivatives.
 
@@ -147,7 +147,9 @@ def layerwise_relevance(
     *,
     rule: Annotated[str, Choice(lrp.RULES), "of convolutions; linear layers take epsilon"] = "gamma",
     gamma: Annotated[float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions that agree"] = 0.25,
-    epsilon: Annotated[float, Range(0.0, 1.0), "stabiliser of quotients: takes relevance from weak units"] = 1e-6,
+    epsilon: Annotated[
+        float, Range(0.0, 1.0), "stabiliser of quotients; larger values give weak units less relevance"
+    ] = 1e-6,
 ) -> Maps:
     """LRP (layer-wise relevance propagation): the target passed back layer by layer, in proportion to contributions.
 

@@ -30,10 +30,10 @@ def xrai(
     images: Tensor,
     *,
     steps: Annotated[int, Range(5, 300), "points on each of the two paths"] = 100,
-    min_new: Annotated[int, Range(1, 500), "pixels a region must add to be taken, in a picture of 224 x 224"] = 50,
+    min_new: Annotated[int, Range(1, 500), "new pixels that a region must add, for a picture of 224 x 224"] = 50,
     track: Track = iter,
 ) -> Maps:
-    """XRAI: regions of the picture, ranked by the integrated gradients they hold for their size.
+    """XRAI: regions of the picture, ranked by their integrated gradients relative to their size.
 
     A = mean of integrated gradients from black and from white. Candidates are the segments of six segmentations
     (Felzenszwalb, scales 50 to 1200), each widened by 5 pixels. Again and again the candidate whose pixels not yet taken
@@ -44,7 +44,7 @@ def xrai(
     complete; Gauss-Legendre points on the paths.
 
     Why: To see whole regions in order of importance, not single pixels.
-    Who: Analysts and readers of reports: the least abstract of the gradient maps.
+    Who: Analysts and readers of reports: regions are easier to read than single pixels.
     What: Integrated gradients from two baselines, and regions that follow the picture's edges.
     How: Twice as many forward and backward passes as steps; a signed map of regions.
     When: After training; where integrated gradients are too fine to read.

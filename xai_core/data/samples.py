@@ -18,14 +18,14 @@ class Sample:
 
 
 SAMPLES = {
-    "astronaut": Sample("Astronaut", None, "ImageNet has no class for a person, so that every answer is wrong."),
+    "astronaut": Sample("Astronaut", None, "ImageNet has no class for a person, so every answer is wrong."),
     "chelsea": Sample("Chelsea the cat", 281, "A tabby; tiger cat and Egyptian cat are close rivals."),
-    "coffee": Sample("Coffee", 967, "Espresso in a cup: two right answers, one label."),
+    "coffee": Sample("Coffee", 967, "Espresso in a cup: two classes are right, but the label names one."),
     "rocket": Sample("Rocket", 657, "A launch pad at night; missile and projectile are both classes."),
     "camera": Sample("Cameraman", 872, "Greyscale; the tripod is one of many objects."),
     "stereo_motorcycle": Sample("Motorcycle", 670, "ImageNet knows mopeds and scooters, not motorcycles."),
     "retina": Sample("Retina", None, "A medical picture, far from anything in ImageNet."),
-    "hubble_deep_field": Sample("Hubble deep field", None, "Galaxies: another picture that ImageNet has no word for."),
+    "hubble_deep_field": Sample("Hubble deep field", None, "Galaxies: ImageNet has no class for them either."),
 }
 
 

@@ -38,7 +38,7 @@ def common_box(explanations: Sequence[Explanation]) -> Box:
     left, top = (max(explanation.box[side] for explanation in explanations) for side in (0, 1))
     right, bottom = (min(explanation.box[side] for explanation in explanations) for side in (2, 3))
     if left >= right or top >= bottom:
-        raise BadRequest("These networks saw no common part of the picture, so that their maps cannot be compared.")
+        raise BadRequest("These networks saw no common part of the picture, so their maps cannot be compared.")
     return left, top, right, bottom
 
 
@@ -121,7 +121,7 @@ def consensus(explanations: Sequence[Explanation]) -> tuple[NDArray[np.float32],
     """
     grids = [grid for grid in common_grids(explanations) if np.ptp(grid) > 0]
     if not grids:
-        raise BadRequest("All these maps are constant, so that there is no consensus; choose other methods.")
+        raise BadRequest("All these maps are constant, so there is no consensus: choose other methods.")
     ranks = np.stack([(rankdata(grid) - 1).reshape(grid.shape) / (grid.size - 1) for grid in grids])
     return ranks.mean(0).astype(np.float32), ranks.std(0).astype(np.float32)
 

@@ -31,7 +31,7 @@ def answer(explanation: Explanation, palette: str = "red-blue") -> str:
     """
     heatmap = explanation.heatmap
     if not np.isfinite(heatmap).all():
-        return "This map cannot be read: it holds values that are not numbers."
+        return "This map cannot be read: it contains values that are not numbers."
     if not heatmap.any():
         return f"This map is empty: it shows no evidence for {explanation.subject}."
     positive, negative = np.clip(heatmap, 0, None).astype(float), np.clip(-heatmap, 0, None).astype(float)

@@ -92,7 +92,7 @@ METRICS = {
         Metric(
             "faithfulness_correlation", "Faithfulness correlation", "faithfulness", correlation.faithfulness_correlation,
             HIGHER, SIGNED, correlation.set_cost, "Bhatt et al. 2020, arXiv:2005.00631",
-            "How well the map's sum over random cells predicts the fall of the score without them: 1 is always, 0 never.",
+            "How well the map's sum over random cells predicts the fall of the score without them: 1 means always, 0 never.",
         ),
         Metric(
             "sensitivity_n", "Sensitivity-n", "faithfulness", correlation.sensitivity_n, HIGHER, SIGNED, correlation.n_cost,
@@ -102,7 +102,7 @@ METRICS = {
         ),
         Metric(
             "infidelity", "Infidelity", "faithfulness", correlation.infidelity, LOWER, SHARE, correlation.set_cost,
-            SENSITIVITY, "The error in predicting from the map how far the score falls without random squares: 0 is exact.",
+            SENSITIVITY, "The error in predicting from the map how far the score falls without random squares: 0 is none.",
         ),
         Metric(
             "sufficiency", "Sufficiency", "faithfulness", regions.sufficiency, LOWER, ANY, regions.sufficiency_cost,
@@ -113,7 +113,7 @@ METRICS = {
         Metric(
             "arcc", "ARCC", "faithfulness", combined_score.arcc, HIGHER, SHARE, combined_score.arcc_cost,
             "Poppi et al. 2021, arXiv:2104.10252",
-            "Whether the map is compact, keeps the score, and stays the same on the masked picture: 1 is all three.",
+            "Whether the map is compact, keeps the score, and stays the same on the masked picture: 1 means all three.",
             METHOD,
         ),
         Metric(
@@ -145,7 +145,7 @@ METRICS = {
         Metric(
             "flip_consistency", "Consistency under flip", "robustness", robustness.flip_consistency, HIGHER, SIGNED,
             robustness.flip_cost, "Guo et al. 2019, doi:10.1109/CVPR.2019.00082",
-            "How similar the maps of the picture and of its mirror image are: 1 is the same.", METHOD,
+            "How similar the maps of the picture and of its mirror image are: 1 means the same.", METHOD,
         ),
         Metric(
             "pointing_game", "Pointing game", "localisation", localisation.pointing_game, HIGHER, SHARE, complexity.no_cost,
@@ -169,12 +169,12 @@ METRICS = {
         Metric(
             "sparseness", "Sparseness", "complexity", complexity.sparseness, HIGHER, SHARE, complexity.no_cost,
             "Chalasani et al. 2020, arXiv:1810.06583",
-            "How unequal the pixels of the map are: 0 where all are equal, near 1 where a few hold everything.",
+            "How unequal the pixels of the map are: 0 where all are equal, near 1 where a few pixels have all the evidence.",
         ),
         Metric(
             "entropy", "Entropy", "complexity", complexity.entropy, LOWER, SHARE, complexity.no_cost,
             "Bhatt et al. 2020, arXiv:2005.00631",
-            "How evenly the map is spread: 1 where all pixels are equal, 0 where a single one holds everything.",
+            "How evenly the map is spread: 1 where all pixels are equal, 0 where one pixel has all the evidence.",
         ),
         Metric(
             "effective_pixels", "Effective number of pixels", "complexity", complexity.effective_pixels, LOWER,
@@ -192,7 +192,8 @@ METRICS = {
             "efficient_parameter_randomisation", "Efficient MPRT", "randomisation",
             randomisation.efficient_parameter_randomisation, HIGHER, (-1, math.inf), randomisation.twin_cost,
             "Hedström et al. 2024, arXiv:2401.06465",
-            "How much more disordered the map becomes when all parameters are random: positive where training ordered it.",
+            "How much more disordered the map becomes when all parameters are random: positive if training makes maps "
+            "more ordered.",
             METHOD,
         ),
         Metric(
@@ -204,12 +205,13 @@ METRICS = {
         Metric(
             "completeness_error", "Completeness error", "axioms", axiomatic.completeness_error, LOWER, FROM_0,
             axiomatic.completeness_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
-            "How far the map's sum is from the change of the score between a baseline and the picture: 0 is complete.",
+            "How far the map's sum is from the change of the score between a baseline and the picture: 0 means complete.",
         ),
         Metric(
             "implementation_invariance", "Implementation invariance", "axioms", axiomatic.implementation_invariance, LOWER,
             FROM_0, axiomatic.invariance_cost, "Sundararajan et al. 2017, arXiv:1703.01365",
-            "How much the map changes when the network is implemented differently and computes the same: 0 is not at all.",
+            "How much the map changes when the network is implemented differently but computes the same: 0 means not at"
+            " all.",
             METHOD,
         ),
     )

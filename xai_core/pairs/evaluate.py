@@ -105,7 +105,7 @@ def _checked(name: str, heatmap: Map, size: tuple[int, int]) -> Tensor:
     if values.ndim != 2 or not values.numel():
         raise BadRequest(f"The maps of '{name}' must be (h, w) or (1, h, w); one is {tuple(values.shape)}.")
     if not values.isfinite().all():
-        raise BadRequest(f"A map of '{name}' holds values that are not numbers, so that its pixels have no order.")
+        raise BadRequest(f"A map of '{name}' contains values that are not numbers, so its pixels cannot be ordered.")
     return full_size(values, size)
 
 

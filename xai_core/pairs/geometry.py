@@ -26,7 +26,7 @@ GEOMETRY_METRICS = {
             "CE",
             "Correspondence error",
             False,
-            "Distance of marked places' matches from their true places, in view sides",
+            "Distance from the match of a marked place to its true place, in sides of the view",
         ),
     )
 }

@@ -44,14 +44,14 @@ class PairMetric:
 PAIR_METRICS = {
     metric.id: metric
     for metric in (
-        PairMetric("SI", "Simultaneous insertion", True, "Mean similarity as both views return from blur, strongest first"),
-        PairMetric("SD", "Simultaneous deletion", False, "Mean similarity as both views go to zero, strongest first"),
-        PairMetric("CI", "Conditional insertion", True, "As SI, with one view changed and the other as it is"),
-        PairMetric("CD", "Conditional deletion", False, "As SD, with one view changed and the other as it is"),
-        PairMetric("SAD", "Simultaneous average drop", False, "Share of the similarity lost when both maps dim their views"),
-        PairMetric("SIC", "Simultaneous increase in confidence", True, "1 where the similarity rises when maps dim views"),
-        PairMetric("CAD", "Conditional average drop", False, "As SAD, with one view dimmed"),
-        PairMetric("CIC", "Conditional increase in confidence", True, "As SIC, with one view dimmed"),
+        PairMetric("SI", "Simultaneous insertion", True, "Mean similarity as blurred views are restored, strongest first"),
+        PairMetric("SD", "Simultaneous deletion", False, "Mean similarity while views are set to zero, strongest first"),
+        PairMetric("CI", "Conditional insertion", True, "As SI, but only one view is changed"),
+        PairMetric("CD", "Conditional deletion", False, "As SD, but only one view is changed"),
+        PairMetric("SAD", "Simultaneous average drop", False, "Share of the similarity lost when maps mask both views"),
+        PairMetric("SIC", "Simultaneous increase in confidence", True, "1 if the similarity rises when maps mask the views"),
+        PairMetric("CAD", "Conditional average drop", False, "As SAD, but only one view is masked"),
+        PairMetric("CIC", "Conditional increase in confidence", True, "As SIC, but only one view is masked"),
         PairMetric("MS", "Max-sensitivity", False, "Largest relative change of the map under noise up to 0.2 in both views"),
     )
 }  # fmt: skip

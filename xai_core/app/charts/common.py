@@ -146,7 +146,7 @@ def readable_map(explanation: Explanation, picture: Image.Image, scale: Scale, w
                 alt.Tooltip("row:Q"),
                 alt.Tooltip("column:Q"),
                 alt.Tooltip("value:Q", title=_value_title(explanation.heatmap.shape, blocks.shape), format=".4g"),
-                alt.Tooltip("below:Q", title="share of cells below", format=".0%"),
+                alt.Tooltip("below:Q", title="share of cells with lower values", format=".0%"),
             ],
         )
     )

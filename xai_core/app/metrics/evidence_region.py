@@ -76,7 +76,7 @@ def _mosaic(
         with st.container(width=420):
             st.markdown(
                 f"The picture is in the outlined quarter, beside {beside}. The target is the same as for the picture alone: "
-                "**a true map lies mostly in the outlined quarter**. Of a uniform map, about 25% lie there."
+                "**a true map lies mostly in the outlined quarter**. A uniform map has about 25% of its evidence there."
             )
             _responses(model, chosen.picture, whole, others, target)
             if metrics.get("pointing_game", {}).get("tolerance"):

@@ -196,8 +196,8 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
         return
     st.markdown("##### Can these metrics be trusted here?")
     st.caption(
-        "The self-test puts a first stage before this network that blanks all of the picture but one quadrant. So the true "
-        "map is known, and a metric must rank it above false ones."
+        "The self-test puts a stage before this network that hides the whole picture except one quadrant. The true map "
+        "is therefore known, and a metric must rank it above false ones."
     )
     passes = self_test_passes(missing)
     seconds = network_outputs.pass_seconds(settings.model, passes)

@@ -302,8 +302,8 @@ def agreement(opened: OpenedRun) -> None:
     show_chart(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
     st.caption(
         "Each metric orders the methods, from best to worst, by their means over pictures. Kendall's tau compares two such "
-        "orders: 1 is the same order, 0 unrelated, -1 the reverse. Metrics that disagree measure different things: none of "
-        "them alone is the truth."
+        "orders: 1 is the same order, 0 unrelated, -1 the reverse. Metrics that disagree measure different things: do "
+        "not rely on one of them alone."
     )
     with st.expander("With intervals"):
         lines = [(opened.title(a), opened.title(b), tau.value, tau.low, tau.high, tau.n) for (a, b), tau in taus.items()]

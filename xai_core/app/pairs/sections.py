@@ -318,7 +318,7 @@ def invariance(model: ExplainableModel, views: Views, settings: PairSettings, sm
                 st.caption(f"Strength {strength:g}: {first.target_value:.3f}")
     st.caption(
         f"The map of the augmented view at each strength, all on one scale: {scale.words}. At strength 0 both views are the "
-        "same picture: nothing can make them more similar, so the gradients of the cosine vanish."
+        "same picture: they cannot become more similar, so the gradients of the cosine are zero."
     )
 
 

@@ -126,8 +126,9 @@ OCTAVES = "Sizes from small to large, each 1.4 times the one before; sizes below
 def _difference(model: ExplainableModel, views: Views) -> None:
     """The same stages of two networks, each turned back into a picture."""
     st.markdown(
-        "How much of view 1 does each stage of a network still represent? Starting from noise, a picture is changed until "
-        "its activations equal those of view 1: what it lacks is lost at that stage. Two networks side by side, "
+        "How much of view 1 does each stage of a network still represent? Starting from noise, a picture is changed "
+        "until its activations equal those of view 1. Details that are missing in the result are lost at that stage. "
+        "Two networks side by side, "
         "from early to late stages."
     )
     by_title = {network.title: network for network in network_choice.choices() if network.ready}

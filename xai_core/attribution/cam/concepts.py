@@ -88,7 +88,7 @@ def deep_feature_factorisation(
     question: Question,
     images: Tensor,
     *,
-    components: Annotated[int, Range(2, 16), "concepts into which the activations are taken apart"] = 5,
+    components: Annotated[int, Range(2, 16), "number of concepts into which the activations are divided"] = 5,
     track: Track = iter,
 ) -> Maps:
     """Deep feature factorisation: the concept in the picture that contributes most to the target.
@@ -100,11 +100,11 @@ def deep_feature_factorisation(
     Deviation: each picture on its own, where the paper factorises a set together; 200 multiplicative updates from the
     singular vectors; negative channels are lifted to zero; the paper does not choose a concept. `concepts` returns all.
 
-    Why: To see the parts a network takes a picture apart into, and which of them counted.
+    Why: To see into which parts a network divides a picture, and which parts were important.
     Who: Analysts who ask for concepts rather than pixels.
     What: Activations at the cut, and the target's value without each part.
     How: One forward pass, a factorisation, the part behind the cut for each concept; a coarse grid.
-    When: After training; where a single map is a mixture.
+    When: After training; when a single map mixes several parts.
     Where: Any network with feature maps; late stages.
     Beware: The factorisation depends on the number of concepts and on its start; concepts have no names.
     """

@@ -33,7 +33,7 @@ def score_cam(
     fill: Annotated[str, Choice(BASELINES), "what masked parts fade to"] = "black",
     track: Track = iter,
 ) -> Tensor:
-    """Score-CAM: channels weighted by the target's value when only what they mark is left of the picture.
+    """Score-CAM: channels weighted by the target's value for the picture masked by each channel.
 
     map = ReLU(sum_k w_k A_k), w = softmax over channels of f(fill + M_k (x - fill)), M_k the channel at the picture's
     size (bilinear), then scaled to [0, 1]; zero for a channel that is the same everywhere.

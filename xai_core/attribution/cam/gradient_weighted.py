@@ -165,7 +165,7 @@ def cam(question: Question, images: Tensor) -> Tensor:
     take the gradient at this picture's features; ReLU is the family's, the paper has none.
 
     Why: To see the evidence that a classifier sums up, exactly as it does.
-    Who: Analysts and reviewers: nothing is estimated in it.
+    Who: Analysts and reviewers: the map is exact, not an estimate.
     What: Activations of the last stage, and the classifier's weights.
     How: One forward pass; a coarse grid.
     When: After training; where the network allows it.
@@ -228,7 +228,7 @@ def finer_cam(
     images: Tensor,
     *,
     similar: Annotated[int, Range(1, 10), "classes it is compared with: those whose logits are nearest"] = 3,
-    strength: Annotated[float, Range(0.0, 1.0, 0.05), "how much of their evidence is taken off"] = 1.0,
+    strength: Annotated[float, Range(0.0, 1.0, 0.05), "how much of their evidence is subtracted"] = 1.0,
 ) -> Tensor:
     """Finer-CAM: the evidence for this class that is not evidence for the most similar classes.
 
@@ -273,8 +273,8 @@ def smooth_grad_cam_plusplus(
     The standard error is the jackknife's over samples; at a `precision_goal`, a picture's sampling ends there.
     `noise` (samples, 3, H, W) passes the draws e_s in, the same for every picture; otherwise they come from `seed`.
 
-    Why: To see all objects of a class, with the chance of a single gradient averaged out.
-    Who: Analysts who find Grad-CAM++ jumpy.
+    Why: To see all objects of a class, without the noise of a single gradient.
+    Who: Analysts who find Grad-CAM++ unstable.
     What: Gradients at the cut for noisy copies, activations of the picture itself.
     How: As many forward passes as samples; a coarse grid.
     When: After training; beside Grad-CAM++.
@@ -321,7 +321,7 @@ def eigen_grad_cam(question: Question, images: Tensor) -> Tensor:
     How: One forward pass, the gradient of the part behind the cut, a singular value decomposition; a coarse signed grid.
     When: After training; beside Eigen-CAM, which does not know the class.
     Where: Any network with feature maps.
-    Beware: The mean over positions is taken off: zero is an average place, not one without evidence.
+    Beware: The mean over positions is subtracted: zero means an average place, not a place without evidence.
     """
     at = question.at_cut(images)
     terms = at.gradient * at.activations

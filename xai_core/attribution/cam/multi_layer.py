@@ -44,7 +44,7 @@ def refine_cam(
     eigen: Eigen = False,
     track: Track = iter,
 ) -> Tensor:
-    """Refine-CAM: the maps of several layers multiplied, so that coarse certainty and fine detail must agree.
+    """Refine-CAM: the maps of several layers, multiplied: coarse and fine layers must agree.
 
     map = product (or mean, or maximum) over layers l of m_l / max m_l, at the picture's size (bilinear); m_l the base
     method's map at cut l. Layers: the last cut at each resolution, up to the model's own default cut; where there is one
@@ -55,12 +55,12 @@ def refine_cam(
     where activations may be negative, so that LayerCAM, made for early layers, is the default here.
 
     Why: To see finer detail than the last grid, without the noise of early layers.
-    Who: Analysts who look for the outline of what counted.
+    Who: Analysts who look for the outline of the important part.
     What: The base method's maps at several cuts.
     How: A forward and a backward pass for each layer; a map at the picture's size.
-    When: After training; where a coarse map leaves open which part it was.
+    When: After training; when a coarse map does not show which part was important.
     Where: Convolutional networks, whose stages differ in resolution.
-    Beware: One layer whose map is zero at a place makes the product zero there, and a dead layer all of it.
+    Beware: The maps are multiplied: if one layer's map is zero at a place, the result is zero there.
     """
     fused = []
     for cut in track(_cuts(question, images)[-layers:]):

@@ -27,7 +27,7 @@ MOST_POSITIONS = 1024  # of KPCA-CAM, whose kernel matrix holds a number for eac
 
 @over_views
 def eigen_cam(question: Question, images: Tensor) -> Tensor:
-    """Eigen-CAM: the activations' first principal component; knows nothing of the target.
+    """Eigen-CAM: the activations' first principal component; does not depend on the target.
 
     map = B v, with B the activations as (positions, channels) minus their mean over positions, v its first right
     singular vector.
@@ -53,9 +53,9 @@ def kpca_cam(
     images: Tensor,
     *,
     kernel: Annotated[str, Choice(("sigmoid", "gaussian")), "how similar two positions are"] = "sigmoid",
-    scale: Annotated[float, Range(0.1, 10.0, 0.1), "of the kernel's coefficient 1 / channels"] = 1.0,
+    scale: Annotated[float, Range(0.1, 10.0, 0.1), "factor of the kernel's coefficient, 1 / channels"] = 1.0,
 ) -> Tensor:
-    """KPCA-CAM: the activations' first kernel principal component; knows nothing of the target.
+    """KPCA-CAM: the activations' first kernel principal component; does not depend on the target.
 
     map = s u, with (s^2, u) the first eigenpair of the centred kernel matrix over positions; for activations a, b minus
     their mean, k(a, b) = tanh(c a.b + 1) or exp(-c |a - b|^2), c = scale / channels.
@@ -92,10 +92,12 @@ def fem(
     question: Question,
     images: Tensor,
     *,
-    sigmas: Annotated[float, Range(0.0, 4.0, 0.25), "a position is kept this many standard deviations above the mean"] = 2.0,
+    sigmas: Annotated[
+        float, Range(0.0, 4.0, 0.25), "keep positions at least this many standard deviations above the mean"
+    ] = 2.0,
     kept: Annotated[str, Choice(("activations", "places")), "what is summed"] = "activations",
 ) -> Tensor:
-    """FEM: where channels are unusually active; knows nothing of the target.
+    """FEM: where channels are unusually active; does not depend on the target.
 
     Positions of channel k are kept where A_k > mean + sigmas * standard deviation of A_k over positions. kept=activations:
     map = ReLU(sum_k s_k A_k), s_k the share of positions kept. kept=places: map = ReLU(sum_k m_k [kept]), m_k = mean of A_k.
@@ -128,8 +130,8 @@ def random_cam(question: Question, images: Tensor, *, seed: int = 0) -> Tensor:
     Sign: non-negative (signed without ReLU). Unit: that of the activations.
     Deviation: one draw for each seed, the same for all pictures, so that a picture's map does not depend on its batch.
 
-    Why: To know how good a map looks that explains nothing.
-    Who: Everyone who compares methods: a score means something where it is above this one.
+    Why: To know how good a map can look that explains nothing.
+    Who: Everyone who compares methods: only a score above that of this map means something.
     What: Activations at the cut alone.
     How: One forward pass; a coarse grid.
     When: In every comparison and every evaluation.

@@ -32,7 +32,7 @@ def integrated_gradients(
     images: Tensor,
     *,
     steps: Annotated[int, Range(5, 300), "points on the path from baseline to picture"] = 50,
-    baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
+    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
     track: Track = iter,
 ) -> Maps:
     """Integrated gradients: the target's change from a baseline to the picture, distributed over the pixels.
@@ -48,7 +48,7 @@ def integrated_gradients(
     How: As many forward and backward passes as steps; a fine signed map whose sum is the change.
     When: After training; when a number for each pixel must add up.
     Where: Any differentiable network.
-    Beware: It depends on the baseline: what looks like the baseline gets nothing. Take more steps where the
+    Beware: It depends on the baseline: pixels that look like the baseline get a value of zero. Take more steps where the
     completeness gap is large.
     """
     nodes, node_weights = np.polynomial.legendre.leggauss(steps)
@@ -100,7 +100,7 @@ def blur_integrated_gradients(
     and differences of pictures are exact, which needs fewer steps. At the edge the Gaussian is cut off and normalised
     instead of running into black, which would draw a frame.
 
-    Why: To distribute the score without a baseline of one colour: the start has no detail but all colours.
+    Why: To distribute the score without a baseline of one colour: the path starts at a blurred picture.
     Who: Analysts of dark objects, to which a black baseline attributes nothing.
     What: Gradients at ever sharper versions of the picture.
     How: As many forward and backward passes as steps; a fine signed map whose sum is the change.
@@ -132,8 +132,8 @@ def guided_integrated_gradients(
     fraction: Annotated[
         float, Range(0.05, 1.0, 0.05), "share of values that move at once, the weakest gradients first"
     ] = 0.25,
-    max_dist: Annotated[float, Range(0.0, 1.0, 0.01), "how far a pixel may be ahead of or behind the straight line"] = 0.02,
-    baseline: Annotated[str, Choice(BASELINES), "what stands for 'nothing to see'"] = "black",
+    max_dist: Annotated[float, Range(0.0, 1.0, 0.01), "how far a pixel may be from the straight path"] = 0.02,
+    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
     track: Track = iter,
 ) -> Maps:
     """Guided integrated gradients: integrated gradients along a path that avoids strong gradients.
@@ -145,11 +145,11 @@ def guided_integrated_gradients(
     Completeness: the map sums to f(x) - f(b) up to the error of the steps, the `completeness gap`.
     Deviation: 50 steps by default instead of 200; with max_dist = 0 it is integrated gradients by a plain sum.
 
-    Why: To get the shares of integrated gradients without the speckle that it collects on the straight line.
+    Why: To get the shares of integrated gradients without the noise that they collect on a straight path.
     Who: Analysts who find integrated gradients too noisy to read.
     What: Gradients along a path of its own for each picture.
     How: As many forward and backward passes as steps, one after another; a fine signed map whose sum is the change.
-    When: After training; in place of integrated gradients where that is speckled.
+    When: After training; in place of integrated gradients where their map is noisy.
     Where: Any differentiable network.
     Beware: The path depends on the network, so that two networks are explained along different paths. Take more steps
     where the completeness gap is large.

@@ -41,8 +41,8 @@ def input_x_gradient(question: Question, images: Tensor) -> Tensor:
     Who: Developers who want signs and a quick estimate.
     What: Pixels times their gradients.
     How: One forward and one backward pass; a fine signed map.
-    When: After training; before paying for integrated gradients.
+    When: After training; before the slower integrated gradients.
     Where: Any differentiable network.
-    Beware: Dark pixels get little whatever they mean, and the estimate holds only near this picture.
+    Beware: Dark pixels get small values even if they are important, and the estimate holds only near this picture.
     """
     return (images * question.gradient(images)[1]).sum(1)

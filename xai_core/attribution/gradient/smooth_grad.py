@@ -69,7 +69,7 @@ def smooth_grad(
     from `seed`. Noisy pixels may leave [0, 1], as in the paper. The standard error is that of the strongest channel.
 
     Why: To see sensitive pixels without the speckle of a plain gradient.
-    Who: Analysts and readers of reports: calmer to look at.
+    Who: Analysts and readers of reports: it is easier to look at.
     What: Gradients at noisy copies of the picture.
     How: As many forward and backward passes as samples; a fine map without a sign.
     When: After training; where saliency is too noisy to read.

@@ -46,7 +46,7 @@ def occlusion(
     How: One forward pass for each square; a signed map as coarse as the square.
     When: After training; to check a gradient or CAM map by other means.
     Where: Any model that gives a number.
-    Beware: A covered picture is an unusual one, and two objects that replace each other both seem unimportant.
+    Beware: A covered picture is an unusual one, and two objects that can replace each other both seem unimportant.
     """
     height, width = images.shape[2:]
     if window > min(height, width):

@@ -78,8 +78,8 @@ def rise(
     How: One forward pass for each mask; a smooth signed map, and a standard error for every pixel.
     When: After training; to check gradient and CAM maps by other means.
     Where: Any model that gives a number. One run serves any number of targets.
-    Beware: It is slow, and coarser than its cells. Differences of the order of the error are noise, and masked pictures
-    are unlike those the network has learnt from.
+    Beware: It is slow, and coarser than its cells. Differences as small as the error are noise, and masked pictures
+    differ from the training pictures.
     """
     (maps,) = rise_all(
         question, images, [question.target],
@@ -234,11 +234,11 @@ def sobol(
     Deviation: the sequence is scrambled by the seed, and the variance read from both halves. Each cell is one value,
     without the smooth enlargement of the authors' figures. With a precision goal the error is checked every 8 rows.
 
-    Why: To see what the score's variation comes from, with interactions between places counted in.
+    Why: To see which places make the score vary, including interactions between places.
     Who: Researchers, and reviewers who know sensitivity analysis.
     What: Scores of the picture with its cells dimmed to different strengths at once.
     How: designs (grid^2 + 2) forward passes; one value for each cell, without a sign.
-    When: After training; where single squares covered one at a time tell too little.
+    When: After training; when covering one square at a time shows too little.
     Where: Any model that gives a number.
     Beware: It does not distinguish evidence for from evidence against. With 32 designs the error of an index is about half
     its value: look at the error.

@@ -48,10 +48,10 @@ def feature_ablation(
     Who: Everyone: one experiment for each part, and the parts follow the edges.
     What: Scores of the picture with one segment covered at a time.
     How: One forward pass for each segment; a signed value for every segment.
-    When: After training; before paying for LIME or Shapley values.
+    When: After training; before the slower LIME or Shapley values.
     Where: Any model that gives a number.
-    Beware: Two segments that replace each other both seem unimportant, large segments get more than small ones, and
-    the map depends on how the picture was cut up.
+    Beware: Two segments that can replace each other both seem unimportant, large segments get larger values, and the
+    map depends on the segmentation.
     """
 
     def run(question: Question, image: Tensor, row: int) -> Maps:
@@ -147,13 +147,13 @@ def kernel_shap(
     Deviation: no feature selection. With fewer pairs than segments the shortest solution is taken. `parts` (n, H, W)
     passes segments in; with a precision goal the error is checked every 64 pairs.
 
-    Why: To distribute the score over the parts by the one rule that treats them all alike.
+    Why: To distribute the score over the segments by Shapley values, the only rule that satisfies the axioms of fairness.
     Who: Reviewers and researchers who need a method that satisfies an axiom.
     What: Scores of the picture with many combinations of its segments covered.
     How: As many forward passes as samples; a signed value for every segment; the values sum to the change of the score.
-    When: After training; when parts act together and covering one at a time misleads.
+    When: After training; when segments act together, so that covering one at a time misleads.
     Where: Any model that gives a number.
-    Beware: It depends on what a covered segment shows and on how the picture was cut up. Take at least ten samples for each
+    Beware: It depends on what a covered segment shows and on the segmentation. Take at least ten samples for each
     segment.
     """
 

@@ -147,7 +147,8 @@ CARDS = {
             paper="Liu et al. 2021, arXiv:2103.14030",
             licence="MIT",
             page="https://github.com/microsoft/Swin-Transformer",
-            remark="Saw fourteen million pictures of 21,841 classes before ImageNet-1k: compare its accuracy with care.",
+            remark="First trained on 14 million pictures of 21,841 classes: its accuracy cannot be compared directly with "
+            "that of networks trained on ImageNet-1k alone.",
             checkpoints=(
                 Checkpoint(
                     id="ms_in22k_ft_in1k",

@@ -110,7 +110,7 @@ def smooth_grad(
     Unit: the similarity's.
 
     Why: To see sensitive pixels without the speckle of one gradient.
-    Who: Analysts and readers of reports: calmer to look at.
+    Who: Analysts and readers of reports: it is easier to look at.
     What: Gradients at noisy copies of both views.
     How: As many forward and backward passes of each view as samples; fine maps without a sign.
     When: After training; where input x gradient is too noisy to read.
