@@ -155,6 +155,16 @@ def test_a_complete_file_is_not_computed_again(model, folder, tmp_path, monkeypa
     assert len(steps) == 1 and steps[0].done == 30 and len(steps[0].unreadable) == 2
 
 
+def test_parts_that_a_killed_process_left_beside_a_complete_file_are_removed(model, folder, tmp_path, monkeypatch):
+    dataset, out = open_dataset(folder), tmp_path / "p.parquet"
+    with monkeypatch.context() as killed:
+        killed.setattr(predict.part_store, "clear", lambda folder: None)
+        list(classify(model, dataset, out))
+    assert len(list(tmp_path.iterdir())) == 2
+    list(classify(model, dataset, out))
+    assert list(tmp_path.iterdir()) == [out]
+
+
 def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
     """Constant memory: however long the dataset, at most three inner batches are alive."""
     dataset, alive, most = open_dataset(folder), [0], []

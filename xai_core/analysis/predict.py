@@ -111,13 +111,16 @@ def classify(
         "precision": precision,
         "version": __version__,
     }
-    total = len(dataset.samples)
+    total, folder = len(dataset.samples), out.parent / f".{out.name}.parts"
+    busy = f"Another process is writing {out}: wait for it, or give another file."
     unreadable = _unreadable_if_complete(out, settings)
     if unreadable is not None:
+        if folder.exists():  # the process that wrote `out` was killed just then
+            with contextlib.suppress(BadRequest), part_store.locked(folder, busy):
+                part_store.clear(folder)
         yield ClassificationProgress(total, total, unreadable)
         return
-    folder = out.parent / f".{out.name}.parts"
-    with part_store.locked(folder, f"Another process is writing {out}: wait for it, or give another file."):
+    with part_store.locked(folder, busy):
         _prepare(folder, settings)
         yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
         _join(_stored(folder, total), out, settings, embeddings)

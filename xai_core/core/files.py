@@ -1,16 +1,23 @@
 """Read files of strangers, and write files atomically: a reader finds the whole file or none."""
 
+import contextlib
 import errno
+import glob
 import io
 import json
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from xai_core.core.errors import XaiError
 
+UNFINISHED, ABANDONED_SECONDS = (
+    ".unfinished",
+    3600.0,
+)  # the end of a file's name while it is written; when its writer is dead
 NOT_REGULAR = "it is not a file"
 
 
@@ -52,12 +59,21 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def _remove_abandoned(path: Path) -> None:
+    """Remove what writers of this file have left that were killed: each left as much as the file holds."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        with contextlib.suppress(OSError):  # another process has removed it
+            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+                file.unlink()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file as a whole, also over an earlier one; its folder is made where it is missing. Raises XaiError."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        _remove_abandoned(path)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=UNFINISHED, delete=False) as file:
             temporary = Path(file.name)
             file.write(data)
         temporary.chmod(0o644)
