@@ -24,15 +24,17 @@ ICONS = {
 def show() -> None:
     """The list, which is read anew every second while a job waits or runs."""
     jobs.refresh()
-    unfinished = any(job.unfinished for job in jobs.listed())
-    st.fragment(_list, run_every=job_view.FOLLOW_SECONDS if unfinished else None)()
+    follows = any(job.unfinished for job in jobs.listed())
+    st.fragment(_list, run_every=job_view.FOLLOW_SECONDS if follows else None)(follows)
 
 
-def _list() -> None:
+def _list(follows: bool) -> None:
     message = session.complaint()
     if message:
         st.error(error_text(message))
     every = jobs.listed()
+    if follows != any(job.unfinished for job in every):
+        st.rerun()  # a click within the fragment has resumed a job, or the last one has ended: only the page sets the rhythm
     if not every:
         st.info("There are no jobs. Long work that you start on a page is listed here.")
     for number, job in enumerate(every):
