@@ -2,13 +2,12 @@
 
 import streamlit as st
 
-from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
+from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, widgets
 from xai_core.app.single_image import result
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.core import markdown
 
 page_setup.page("Single image")
-by_link = session.opened_by_link()
 st.title("Explain one picture")
 messages = st.container()
 with st.sidebar:
@@ -42,7 +41,7 @@ with display.errors():
     )
     request = with_method(question, method.id, settings.options)
     explanation = explanations.find(request)
-    if explanation is None and progress.should_start(request.key, explanations.estimate(request), at_once=by_link):
+    if explanation is None and progress.should_start(request.key, explanations.estimate(request)):
         with progress.bar(request.key) as bar:
             explanation = explanations.compute(request, bar)
     result.show(explanation, chosen, method)

@@ -3,12 +3,11 @@
 import streamlit as st
 
 from xai_core.app.methods import sections, tiles
-from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, session, widgets
+from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, widgets
 from xai_core.core import markdown
 from xai_core.explanation.request import joint_key
 
 page_setup.page("Method comparison")
-by_link = session.opened_by_link()
 st.title("Compare methods")
 st.markdown(
     "One picture, one target, several methods. Where methods that work differently agree, a map deserves more trust; where "
@@ -38,7 +37,7 @@ with display.errors():
     requests = explanations.requests(model, prepared, target, methods)
     name = joint_key("method comparison", requests)
     seconds = explanations.missing_seconds(requests)
-    now = progress.should_start(name, seconds, at_once=by_link, button="Compare")
+    now = progress.should_start(name, seconds, button="Compare")
     maps = tiles.tiles(requests, chosen, view, name, now)
     if maps and not view.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]

@@ -3,10 +3,9 @@
 import streamlit as st
 
 from xai_core.app.networks import columns, sections
-from xai_core.app.shared import display, network_choice, page_setup, session, widgets
+from xai_core.app.shared import display, network_choice, page_setup, widgets
 
 page_setup.page("Model comparison")
-by_link = session.opened_by_link()
 st.title("Compare networks")
 st.markdown(
     "One picture, one question, several networks: do they predict the same, and do they look at the same places? An "
@@ -26,7 +25,7 @@ if len(networks) < 2:
 
 with display.errors():
     st.markdown(f"#### {question.words[0].upper()}{question.words[1:]}")
-    answers = columns.answers(chosen, networks, question, by_link)
+    answers = columns.answers(chosen, networks, question)
     columns.columns(answers, chosen, common_scale, smooth)
     if answers:
         names = ["Agreement", "Difference", "Many pictures", "Download"]

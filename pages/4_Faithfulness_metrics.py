@@ -3,10 +3,9 @@
 import streamlit as st
 
 from xai_core.app.metrics import image_tab, run_tab
-from xai_core.app.shared import display, page_setup, session, widgets
+from xai_core.app.shared import display, page_setup, widgets
 
 page_setup.page("Faithfulness metrics")
-by_link = session.opened_by_link()
 st.title("Faithfulness metrics")
 st.markdown(
     "Which of these maps show what the network really uses? Each map is measured beside controls: maps that do not depend "
@@ -15,7 +14,7 @@ st.markdown(
 image, run = st.tabs(["One image", "A run"], key="view", on_change="rerun", **widgets.LINK)
 if image.open:
     with image, display.errors():
-        image_tab.page(by_link)
+        image_tab.page()
 if run.open:
     with run, display.errors():
         run_tab.show()

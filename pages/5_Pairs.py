@@ -3,11 +3,10 @@
 import streamlit as st
 
 from xai_core.app.pairs import sections, synthesis, tiles, views
-from xai_core.app.shared import display, page_setup, session, widgets
+from xai_core.app.shared import display, page_setup, widgets
 from xai_core.pairs.augment import Augmentation
 
 page_setup.page("Pairs")
-by_link = session.opened_by_link()
 st.title("Why are these two similar?")
 st.markdown(
     "Each map shows which parts of one view make it similar to the other, for this network. Networks trained without "
@@ -40,7 +39,7 @@ with display.errors():
     if not settings.methods:
         st.info("Choose at least one method on the left.")
         st.stop()
-    results = tiles.results(model, pair, settings, by_link)
+    results = tiles.results(model, pair, settings)
     tiles.tiles(results, pair, smooth)
     names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
     section = st.segmented_control("More", names, default=names[0], required=True, key="more", **widgets.LINK)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import parse_qs
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -9,20 +10,23 @@ from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Node
 
-from xai_core.app.shared import jobs
+from xai_core.app.shared import jobs, progress
 from xai_core.app.shared.page_links import FILES
 
 ROOT = Path(__file__).parents[1]
 
 
-def opened(page: str | None = None, **query: str | list[str]) -> AppTest:
+def opened(page: str | None = None, *, asks: bool = False, **query: str | list[str]) -> AppTest:
+    """A page as a link opens it. What it computes is computed at once, however slow this machine is, unless it `asks`."""
     app = AppTest.from_file(str(ROOT / "Home.py"), default_timeout=120)
     app.run()
     if page:
         app.switch_page(page)
         for name, value in query.items():
             app.query_params[name] = value
-        app.run()
+        limit = progress.AT_ONCE_SECONDS
+        with patch.object(progress, "AT_ONCE_SECONDS", limit if asks or not query else float("inf")):
+            app.run()
     assert not app.exception, app.exception
     return app
 

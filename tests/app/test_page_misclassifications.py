@@ -2,18 +2,19 @@
 
 import io
 import zipfile
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from opened_pages import followed, opened, text
+from opened_pages import finished, followed, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, predictions
-from xai_core.app.shared import display, jobs
+from xai_core.app.shared import display, jobs, progress
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
@@ -416,6 +417,45 @@ def test_errors_that_are_all_different_are_listed_instead_of_a_matrix(tmp_path, 
     assert not wrong.duplicated(["true", "predicted"]).any() and len(wrong) > 5
     assert f"these {len(wrong)} errors" in text(app) and not app.get("vega_lite_chart")
     assert sorted(app.dataframe[0].value["path"]) == sorted(wrong["path"])
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """A machine on which all work is above the limit."""
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
+
+
+def test_long_classifying_is_a_job_whose_result_is_there_on_return(slow, scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr(predictions, "folder", lambda: tmp_path / "predictions")
+    model = "Slim ResNet-18, scenes from scratch (scenes_supervised)"
+    app = opened(PAGE, asks=True, dataset="mine", model=model)
+    assert "This takes about" in text(app) and not app.dataframe
+    app.button(key="run Classify").click().run()
+    app.switch_page("Home.py").run()  # the visitor leaves
+    job = next(job for job in jobs.listed() if job.title == f"Classify mine with {model}")
+    jobs.wait()
+    assert job.state == jobs.DONE and job.total == 6 and job.place.page == "Misclassifications"
+    app.switch_page(PAGE)
+    app.query_params["dataset"], app.query_params["model"] = "mine", model
+    app.run()
+    assert not app.exception and not app.error and "6 pictures" in text(app) and "right" in text(app)
+
+
+def test_long_clusters_are_a_job_that_can_be_cancelled_and_started_again(slow, monkeypatch):
+    app = opened(PAGE, asks=True, view="Clusters")
+    real = jobs.JobHandle.report
+
+    def cancelled(handle, done, total, words):
+        real(handle, done, total, words)
+        if done == 1:
+            raise CancelledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.JobHandle, "report", cancelled)
+        finished(app.button(key="run Find clusters").click().run())
+    assert "Cancelled after 1 of" in text(app) and not [b for b in app.button if b.label == "Cancel"]
+    finished(app.button(key="run Find clusters").click().run())
+    assert "**Cluster 1**" in text(app) and not app.error
 
 
 def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, monkeypatch):

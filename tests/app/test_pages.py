@@ -2,6 +2,7 @@
 
 import gc
 import io
+import re
 import weakref
 from dataclasses import replace
 
@@ -46,6 +47,14 @@ def test_home_says_what_is_ready_and_what_a_map_is_not():
 def test_home_leads_to_every_page():
     links = {link.proto.page for link in opened().get("page_link") if link.proto.label.startswith("**")}
     assert {page.removesuffix(".py").partition("_")[2] for page in PAGES} <= links
+
+
+def test_a_link_to_long_work_opens_with_a_button_and_an_estimate():
+    app = opened(SINGLE, asks=True, picture="Coffee", method="RISE")
+    (start,) = [button for button in app.button if button.label == "Explain"]
+    assert re.search(r"This takes about \d+ s\.", text(app)) and not app.error
+    assert len(app.image) < 2 and not [button for button in app.button if button.label == "Cancel"]
+    assert start.proto.type == "primary"
 
 
 def test_the_astronaut_is_explained_at_once():

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from browsing import ROOT, choose, settled
+from browsing import ROOT, choose, settled, start_where_asked
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -151,6 +151,7 @@ def test_the_downloads_hold_what_python_computes(visit, lite0):
 
 def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
     page = visit("Method_comparison?picture=Chelsea+the+cat")
+    start_where_asked(page, "Compare")
     tiles = page.get_by_role("img", name=re.compile("^Overlay: "))
     expect(tiles).to_have_count(6)
     page.get_by_role("link", name="Open").nth(1).click()
@@ -165,6 +166,7 @@ def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
 def test_a_cancelled_comparison_keeps_what_is_done(visit):
     page = visit()
     page.goto(page.url + "Method_comparison?picture=Retina&methods=Saliency&methods=Occlusion+sensitivity")
+    page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text(re.compile(r"Occlusion sensitivity: [1-9]\d* of \d+ batches")).wait_for()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("Cancelled.")).to_be_visible()

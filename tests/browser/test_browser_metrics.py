@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import settled
+from browsing import settled, start_where_asked
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -28,6 +28,7 @@ def drag(page: Page, chart: str, start: tuple[float, float], end: tuple[float, f
 
 def test_a_box_is_drawn_and_a_curve_is_clicked(visit):
     page = visit(ADDRESS)
+    start_where_asked(page, "Measure")
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
     drag(page, "drawing", (0.1, 0.1), (0.5, 0.6))
     expect(page).to_have_url(re.compile(r"left-451x300=4\d&top-451x300=3\d"))
@@ -44,6 +45,7 @@ def test_a_box_is_drawn_and_a_curve_is_clicked(visit):
 
 def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):
     page = visit(ADDRESS)
+    start_where_asked(page, "Measure")
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
     page.locator(".st-key-run-Self-test button").click()
     expect(page.get_by_text(re.compile("self-test passed|self-test failed")).first).to_be_visible(timeout=120_000)

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import choose, open_form, settled, start_run
+from browsing import choose, settled, start_run
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -51,6 +51,5 @@ def test_a_run_is_started_beside_a_selected_one_cancelled_with_the_first_click_a
     expect(page.get_by_text("In progress")).to_have_count(0)
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Run first: cancelled")).to_have_count(0)
-    open_form(page)
-    page.get_by_role("button", name="Plan").click()
+    page.get_by_role("button", name="Plan").click()  # the form is still open
     expect(page.get_by_text(re.compile(r"[1-7] of 8 pictures before a model are there"))).to_be_visible()

@@ -28,8 +28,8 @@ BOX_METRIC = "energy_pointing_game"
 SELF_TEST = "self-test"
 
 
-def page(by_link: bool) -> None:
-    """The whole tab. `by_link`: the visitor followed a link with settings, so that all is computed without a click."""
+def page() -> None:
+    """The whole tab."""
     messages = st.container()
     with st.sidebar:
         chosen = widgets.picture(messages)
@@ -55,7 +55,7 @@ def page(by_link: bool) -> None:
     requests = explanations.requests(model, model.prepare(chosen.picture), target, names)
     slot = st.empty()
     count = _show_maps(requests, chosen, slot)
-    measurements = _measurements(settings, requests, by_link)
+    measurements = _measurements(settings, requests)
     for request in requests:
         error = explanations.find(request)
         if isinstance(error, XaiError):
@@ -107,9 +107,7 @@ def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
 SEED = "For everything random in a metric: the order of equal pixels, noise, random subsets."
 
 
-def _measurements(
-    settings: MeasurementSettings, requests: Sequence[Request], by_link: bool
-) -> dict[tuple[str, str], Measurement]:
+def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) -> dict[tuple[str, str], Measurement]:
     """The stored measurements, by map and metric, after computing the missing ones if they are quick or asked for."""
     map_requests = {name: settings.request_without_method(name) for name in CONTROLS} | {
         request.method: request for request in requests if not isinstance(explanations.find(request), XaiError)
@@ -127,7 +125,7 @@ def _measurements(
     cost = total_cost(metrics, methods, not unmeasured.isdisjoint(CONTROLS), side) if missing else (0, 0)
     seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost)) + explanations.missing_seconds(requests)
     name = joint_key("measuring", list(wanted.values()))
-    now = progress.should_start(name, seconds if missing else 0, at_once=by_link, button="Measure")
+    now = progress.should_start(name, seconds if missing else 0, button="Measure")
     slot = st.empty()
     if missing and now:
         _measure(settings, requests, metrics, missing, name, slot)

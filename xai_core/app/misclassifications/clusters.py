@@ -11,7 +11,9 @@ from PIL import Image
 
 from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
-from xai_core.app.shared import cache, display, network_outputs, progress, turns
+from xai_core.app.shared import cache, display, job_view, jobs, network_outputs, page_links, progress, turns
+from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes
@@ -52,7 +54,16 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         options = check_options(METHODS[method].run, {})
         passes = len(rows) * (1 + method_passes(method, options, model.recipe.input_size, model.family))
         seconds = network_outputs.pass_seconds(model, passes)
-        if not progress.should_start(key, seconds, button="Find clusters"):
+        if seconds >= progress.AT_ONCE_SECONDS:
+
+            def work(handle: JobHandle) -> None:
+                cache.put(key, _maps(rows, column, method, dataset, model, handle.pieces("pictures")))
+
+            def begin() -> ServerJob:
+                title = f"Clusters of {len(rows)} pictures of {dataset.title}"
+                return jobs.start(key, title, work, page_links.here(page_links.MISSES), private=is_upload(dataset))
+
+            job_view.offer(key, seconds, begin, button="Find clusters")
             return
         with progress.bar(key) as bar:
             stored = turns.in_turn(lambda track: _maps(rows, column, method, dataset, model, track), bar, "Maps")

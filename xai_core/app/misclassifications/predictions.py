@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +14,14 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
 from xai_core.app.misclassifications import label_check
-from xai_core.app.shared import network_outputs, progress, turns
+from xai_core.app.shared import job_view, jobs, network_outputs, page_links, progress, turns
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, open_named
+from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
-from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset, offered, open_zip
 from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
@@ -102,27 +102,42 @@ def _read(path: str, changed: int) -> pd.DataFrame:
 
 
 def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
-    """Compute the predictions and write them to `file`, unless that takes long and is not asked for yet."""
-    seconds = estimated_seconds(model, dataset, network_outputs.pass_times())
-    if not progress.should_start(file.stem, seconds, at_once=dataset.title == SAMPLES, button="Classify"):
-        st.caption(markdown.escape(dataset.in_words()))
-        return False
+    """Write the predictions to `file` if that is quick; otherwise a job does it, which the visitor starts here."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with progress.bar(file.stem) as bar:
+    seconds = estimated_seconds(model, dataset, network_outputs.pass_times())
+    if dataset.title == SAMPLES or seconds < progress.AT_ONCE_SECONDS:
+        with progress.bar(file.stem) as bar:
 
-        def work(track: Track) -> None:
-            while True:
-                try:
-                    # Closed at once when the visitor cancels: the generator holds the lock on the file.
-                    with contextlib.closing(classify(model, dataset, file, embeddings=True)) as steps:
-                        for step in steps:
-                            bar.progress(step.done / step.total, text=step.in_words())
-                    return
-                except BeingWritten:  # by another server: its predictions are ours
-                    bar.progress(0.0, text="Another process computes these predictions: waiting for it")
+            def move(done: int, total: int, words: str) -> None:
+                bar.progress(done / max(total, 1), text=words)
 
-        turns.in_turn(work, bar, "Classifying")
-    return True
+            turns.in_turn(lambda _: _write(model, dataset, file, move), bar, "Classifying")
+        return True
+
+    def work(handle: JobHandle) -> None:
+        handle.next_turn()
+        _write(model, dataset, file, handle.report)
+
+    def begin() -> ServerJob:
+        title = f"Classify {dataset.title} with {model.title}"
+        return jobs.start(file.stem, title, work, page_links.here(page_links.MISSES), private=is_upload(dataset))
+
+    job_view.offer(file.stem, seconds, begin, button="Classify", kept="What was classified is kept.")
+    st.caption(markdown.escape(dataset.in_words()))
+    return False
+
+
+def _write(model: ExplainableModel, dataset: Dataset, file: Path, report: Callable[[int, int, str], None]) -> None:
+    """Write the predictions to `file`; `report` is told how far they are after every batch, and may raise to end this."""
+    while True:
+        try:
+            # Closed at once when the visitor cancels: the generator holds the lock on the file.
+            with contextlib.closing(classify(model, dataset, file, embeddings=True)) as steps:
+                for step in steps:
+                    report(step.done, step.total, step.in_words())
+            return
+        except BeingWritten:  # by another server: its predictions are ours
+            report(0, 0, "Another process computes these predictions: waiting for it")
 
 
 def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, second: bool) -> None:

@@ -91,11 +91,11 @@ def stored_answers(chosen: Chosen, networks: Sequence[Network], question: Networ
     return {network: answer for network, answer in answers.items() if answer is not None}
 
 
-def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion, by_link: bool) -> dict[Network, Answer]:
+def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion) -> dict[Network, Answer]:
     """The answers that are stored, after computing the missing ones if that is quick or the visitor starts it."""
     missing = [network for network in networks if network not in stored_answers(chosen, networks, question)]
     name = text_digest(" ".join(_key(network, chosen, question) for network in networks))
-    if missing and progress.should_start(name, _estimate(missing, question), by_link, button="Compare"):
+    if missing and progress.should_start(name, _estimate(missing, question), button="Compare"):
         _compute(chosen, missing, question, name)
     return stored_answers(chosen, networks, question)
 

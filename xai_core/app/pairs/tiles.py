@@ -150,14 +150,12 @@ def _estimate(request: Request) -> float:
     return network_outputs.pass_seconds(request.model, passes)
 
 
-def results(
-    model: ExplainableModel, views: Views, settings: PairSettings, by_link: bool
-) -> dict[str, PairExplanation | XaiError]:
+def results(model: ExplainableModel, views: Views, settings: PairSettings) -> dict[str, PairExplanation | XaiError]:
     """The result of each method. Missing ones are computed now if that is quick or the visitor starts it."""
     by_method = requests(model, views, settings)
     missing = [request for request in by_method.values() if cache.get(request.key) is None]
     name = joint_key("pair", missing)
-    if missing and progress.should_start(name, sum(map(_estimate, missing)), by_link):
+    if missing and progress.should_start(name, sum(map(_estimate, missing))):
         question = ask_pair(model, views.first, views.second, similarity=settings.similarity, cut=settings.cut)
         with progress.bar(name) as bar:
             for request in missing:

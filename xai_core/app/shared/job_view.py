@@ -15,7 +15,6 @@ from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 
 FOLLOW_SECONDS, INDICATOR_SECONDS = 1.0, 3.0
-AT_ONCE_SECONDS = 3.0  # work with a shorter estimate starts without a click
 
 
 def indicator() -> None:
@@ -99,19 +98,16 @@ def offer(
     seconds: float,
     begin: Callable[[], ServerJob],
     *,
-    at_once: bool = False,
     button: str = "Explain",
     kept: str = "",
 ) -> None:
     """The job of a result that is missing: its progress, or the button that starts it, with the estimate.
 
-    `begin` starts the job, whose key is `key`; it is called without a click if the estimate is below AT_ONCE_SECONDS or
-    `at_once` is set, unless the job has ended before. `kept` says what a cancelled job leaves.
+    `begin` starts the job, whose key is `key`. `kept` says what a cancelled job leaves. For work above the limit of
+    `progress.should_start`; shorter work is done by the page itself.
     """
     slot = st.empty()  # the fragment keeps its place on the page, and with it its clicks
     job = jobs.find(key)
-    if job is None and (at_once or seconds < AT_ONCE_SECONDS):
-        job = begin()
     if job is not None and job.unfinished:
         with slot.container():
             show(job)

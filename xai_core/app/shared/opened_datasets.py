@@ -27,6 +27,11 @@ def open_named(name: str) -> Dataset:
     return upload[1]
 
 
+def is_upload(dataset: Dataset) -> bool:
+    """Whether this is the visitor's own ZIP."""
+    return any(dataset is part for part in st.session_state.get("unzipped", ()))
+
+
 def open_offered(name: str) -> Dataset:
     """An offered dataset, by its name; it is opened again, and its digest computed again, only when it has changed.
 

@@ -74,10 +74,14 @@ def link(page: str, label: str, settings: Query, *, icon: str, origin: str, help
 
     `origin` is the title of the page that the link stands on: the opened page has a link back to it as it is now.
     """
-    here = {name: st.query_params.get_all(name) for name in st.query_params if name != BACK}
-    back = PlaceToReturn(origin, urlencode(here, doseq=True))
-    query = {OPEN: urlencode(settings, doseq=True), BACK: str(back)}
+    query = {OPEN: urlencode(settings, doseq=True), BACK: str(here(origin))}
     st.page_link(FILES[page], label=label, icon=icon, help=help, query_params=query)
+
+
+def here(page: str) -> PlaceToReturn:
+    """This page, whose title is `page`, as it is now."""
+    settings = {name: st.query_params.get_all(name) for name in st.query_params if name != BACK}
+    return PlaceToReturn(page, urlencode(settings, doseq=True))
 
 
 def back_link() -> None:

@@ -31,15 +31,15 @@ def bar(name: str, slot: DeltaGenerator | None = None) -> Iterator[DeltaGenerato
     slot.empty()
 
 
-def should_start(name: str, seconds: float, at_once: bool = False, button: str = "Explain") -> bool:
+def should_start(name: str, seconds: float, button: str = "Explain") -> bool:
     """Whether to compute in this run of the page.
 
-    True if the estimate is below AT_ONCE_SECONDS or `at_once` is set, unless the visitor cancelled this work before.
-    Otherwise a button with the estimate is shown, and the result is whether it was pressed.
+    True if the estimate is below AT_ONCE_SECONDS, unless the visitor cancelled this work before. Otherwise a button with the
+    estimate is shown, and the result is whether it was pressed: a link opens with the button too.
     """
     offer = st.empty()  # created in any case, so that what follows keeps its place on the page
     cancelled = session.cancelled(name)
-    if not cancelled and (at_once or seconds < AT_ONCE_SECONDS):
+    if not cancelled and seconds < AT_ONCE_SECONDS:
         return True
     with offer.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")

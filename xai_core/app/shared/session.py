@@ -106,13 +106,6 @@ def complaint() -> str | None:
     return message
 
 
-def opened_by_link() -> bool:
-    """Whether this is the first run of a session and the page's address holds settings."""
-    first = "visited" not in st.session_state
-    st.session_state["visited"] = True
-    return first and bool(st.query_params)
-
-
 def cancelled(key: str) -> bool:
     """Whether the visitor cancelled the work named `key` and has not started it again."""
     return bool(st.session_state.get("cancelled") == key)
