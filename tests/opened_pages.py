@@ -25,7 +25,7 @@ def opened(page: str | None = None, *, asks: bool = False, **query: str | list[s
         for name, value in query.items():
             app.query_params[name] = value
         limit = progress.AT_ONCE_SECONDS
-        with patch.object(progress, "AT_ONCE_SECONDS", limit if asks or not query else float("inf")):
+        with patch.object(progress, "AT_ONCE_SECONDS", limit if asks or not query else 1e6):
             app.run()
     assert not app.exception, app.exception
     return app

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, predictions
-from xai_core.app.shared import display, jobs, progress
+from xai_core.app.shared import cache, display, jobs, progress
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
@@ -421,7 +421,8 @@ def test_errors_that_are_all_different_are_listed_instead_of_a_matrix(tmp_path, 
 
 @pytest.fixture
 def slow(monkeypatch):
-    """A machine on which all work is above the limit."""
+    """A machine on which all work is above the limit, and nothing is stored."""
+    cache.clear()
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
 
 
