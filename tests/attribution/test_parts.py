@@ -15,7 +15,8 @@ from xai_core.attribution import repeated_passes, xrai
 from xai_core.attribution.cam import gradient_free, multi_layer
 from xai_core.attribution.cam.options import CANCELLED, without_cancelled
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.explain import explain
+from xai_core.attribution.estimates import explanation_seconds
+from xai_core.attribution.explain import explain, request_for, with_method
 from xai_core.attribution.gradient import smooth_grad
 from xai_core.attribution.perturbation import occlusion, random_masks, segmentation, superpixels
 from xai_core.core.autodiff.lrp import LinearRule, linear_rule
@@ -297,3 +298,33 @@ def test_an_explanation_names_the_class_and_its_rival():
     found = small("custom")
     explanation = explain(found.model, pictures(1, found.side)[0], "saliency", target=1, rival=2)
     assert (explanation.subject, explanation.rival) == (found.model.class_name(1), found.model.class_name(2))
+
+
+class FixedTimes:
+    """What `PassTimes` measures, made up: a pass takes 2 s, all tails of a picture 3 s."""
+
+    def seconds(self, model, passes=1, again=True):
+        return 2.0
+
+    def measured(self, name, prepare, again=True):
+        return 3.0
+
+
+@pytest.mark.parametrize(("augment", "views"), [(False, 1), (True, 6)])
+def test_ablation_is_estimated_for_each_augmented_view(augment, views):
+    model = small("custom").model
+    question = request_for(model, [pictures(1, 48)[0]], target=1)
+    request = with_method(question, "ablation_cam", {"augment": augment})
+    assert explanation_seconds(request, FixedTimes()) == pytest.approx(views * (2.0 + 3.0))
+
+
+FREE_OF_THE_CUT = [id for id, method in METHODS.items() if method.family == "cam" and "cut" not in method.needs]
+
+
+@pytest.mark.parametrize("method", FREE_OF_THE_CUT)
+def test_a_class_activation_map_that_offers_no_cut_does_not_depend_on_it(method):
+    """The page offers a target layer, and the key names it, for methods that say that they need one."""
+    found = small("resnet")
+    cuts, images = found.model.cuts, pictures(1, found.side)
+    first, last = (METHODS[method](ask(found.model, LOGIT, cut=cut), images) for cut in (cuts[len(cuts) // 2], cuts[-1]))
+    torch.testing.assert_close(getattr(first, "heatmap", first), getattr(last, "heatmap", last))
