@@ -4,6 +4,7 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from readable_colours import blended, contrast
 
 pytestmark = pytest.mark.browser
 TELEPHONE = {"viewport": {"width": 380, "height": 900}}
@@ -48,3 +49,36 @@ def test_the_answer_in_words_stands_under_the_map_and_in_its_alternative_text(vi
     words = page.get_by_text("Red speaks for tiger cat, blue for Egyptian cat.").first
     expect(words).to_be_visible()
     assert words.inner_text() in page.get_by_role("img", name=re.compile("^Overlay: ")).first.get_attribute("alt")
+
+
+AXES = """box => { const page = getComputedStyle(document.querySelector('[data-testid="stApp"]')).backgroundColor;
+    return [...box.querySelectorAll('.role-axis-label text, .role-axis-title text, .role-legend-label text')].map(text => {
+        const style = getComputedStyle(text); return [style.fill, page, Number(style.fillOpacity)] }) }"""
+
+
+def _hex(colour: str) -> str:
+    return "#" + "".join(f"{int(one):02x}" for one in re.findall(r"\d+", colour)[:3])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_wide_chart_keeps_the_names_of_its_rows(visit, scheme):
+    """On a telephone it is scrolled sideways; its texts are read on both themes, and no space is lost above the title."""
+    page = visit("Training_evolution?run=scenes_supervised", color_scheme=scheme, **TELEPHONE)
+    chart = page.get_by_test_id("stVegaLiteChart").first
+    name = chart.get_by_text(re.compile("^buildings 1–"))
+    expect(name).to_have_count(1)
+    colours = chart.evaluate(AXES)
+    assert len(colours) > 30
+    for ink, paper, opacity in colours:
+        assert contrast(blended(_hex(ink), _hex(paper), opacity), _hex(paper)) >= 4.5, (ink, paper, opacity)
+    place = name.bounding_box()
+    chart.evaluate("box => { box.scrollLeft = 250 }")
+    expect(name).to_have_count(2)
+    copy = name.nth(1).bounding_box()
+    assert abs(copy["x"] - place["x"]) < 2 and abs(copy["y"] - place["y"]) < 2
+    chart.evaluate("box => { box.scrollLeft = 0 }")
+    expect(name).to_have_count(1)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1, "the page itself does not scroll sideways"
+    title = page.get_by_role("heading", level=1)
+    assert title.bounding_box()["y"] < 90

@@ -162,6 +162,8 @@ def heatmap(
         .resolve_scale(color="independent", opacity="independent", y="independent", x="independent")
         .configure_view(stroke=None)
     )
+    # As SVG, also where Streamlit would choose a canvas: its texts follow the theme, and the names of rows stay in view.
+    chart.usermeta = {"embedOptions": {"renderer": "svg"}}
     return chart
 
 
