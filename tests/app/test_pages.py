@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from opened_pages import ROOT, opened, text
+from opened_pages import ROOT, finished, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.methods.tiles import ORDERS
-from xai_core.app.shared import cache, display, explanations, loaded_models, progress, session, widgets
+from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, session, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.image_io import open_picture
@@ -55,6 +55,23 @@ def test_a_link_to_long_work_opens_with_a_button_and_an_estimate():
     assert re.search(r"This takes about \d+ s\.", text(app)) and not app.error
     assert len(app.image) < 2 and not [button for button in app.button if button.label == "Cancel"]
     assert start.proto.type == "primary"
+
+
+def test_a_long_explanation_is_a_job_whose_result_is_there_on_return(monkeypatch):
+    cache.clear()
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
+    query = {"picture": "Coffee", "method": "LayerCAM"}
+    app = opened(SINGLE, asks=True, **query)
+    next(button for button in app.button if button.label == "Explain").click().run()
+    app.switch_page("Home.py").run()
+    job = next(job for job in jobs.listed() if job.title.startswith("Explain") and job.title.endswith("by LayerCAM"))
+    jobs.wait()
+    assert job.state == jobs.DONE and job.place.page == "Single image" and "LayerCAM" in job.place.settings
+    app.switch_page(SINGLE)
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception and not app.error and "Method: LayerCAM" in text(app) and len(app.image) == 2
 
 
 def test_the_astronaut_is_explained_at_once():
@@ -107,7 +124,7 @@ def test_a_long_method_waits_to_be_asked_and_then_runs(monkeypatch):
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0)
     app = choose(opened(SINGLE, picture="Retina"), "method", "input_x_gradient")
     assert "This takes about" in text(app) and "Method:" not in text(app)
-    app.button(key="run Explain").click().run()
+    finished(app.button(key="run Explain").click().run())
     assert "Method: Input x gradient" in text(app) and not app.exception
 
 

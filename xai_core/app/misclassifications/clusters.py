@@ -65,6 +65,8 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
 
             job_view.offer(key, seconds, begin, button="Find clusters")
             return
+        if not progress.should_start(key, seconds, button="Find clusters"):
+            return
         with progress.bar(key) as bar:
             stored = turns.in_turn(lambda track: _maps(rows, column, method, dataset, model, track), bar, "Maps")
         cache.put(key, stored)

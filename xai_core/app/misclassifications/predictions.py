@@ -106,6 +106,8 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
     file.parent.mkdir(parents=True, exist_ok=True)
     seconds = estimated_seconds(model, dataset, network_outputs.pass_times())
     if dataset.title == SAMPLES or seconds < progress.AT_ONCE_SECONDS:
+        if not progress.should_start(file.stem, 0.0 if dataset.title == SAMPLES else seconds, button="Classify"):
+            return False
         with progress.bar(file.stem) as bar:
 
             def move(done: int, total: int, words: str) -> None:

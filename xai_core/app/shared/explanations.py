@@ -1,12 +1,14 @@
 """Explanations for the pages: found in the cache, estimated, or computed with a progress bar."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import sanity_check
-from xai_core.app.shared import cache, progress, turns
+from xai_core.app.shared import cache, job_view, jobs, progress, turns
+from xai_core.app.shared.jobs import JobHandle, ServerJob
 from xai_core.app.shared.network_outputs import pass_times
+from xai_core.app.shared.page_links import PlaceToReturn
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import explanation_seconds
 from xai_core.attribution.explain import answer, request_for, with_method
@@ -53,15 +55,34 @@ def explain(request: Request, track: Track) -> Explanation:
     return explanation
 
 
+def offer(request: Request, seconds: float, picture: str, place: PlaceToReturn, *, private: bool) -> None:
+    """The job of a long explanation: its progress, or the button that starts it. `private`: the picture is an upload."""
+
+    def work(handle: JobHandle) -> None:
+        _stored(request, lambda: explain(request, handle.batches))
+
+    def begin() -> ServerJob:
+        title = f"Explain {picture} by {METHODS[request.method].title}"
+        return jobs.start(request.key, title, work, place, private=private)
+
+    job_view.offer(request.key, seconds, begin)
+
+
 def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:
     """Compute an explanation and store it, moving `bar`.
 
     A cancelled computation stops within one inner batch and stores nothing; a failed one stores and returns its error.
     """
+    title = METHODS[request.method].title
+    return _stored(request, lambda: turns.in_turn(lambda track: explain(request, track), bar, title))
+
+
+def _stored(request: Request, run: Callable[[], Explanation]) -> Explanation | XaiError:
+    """What `run` returns, or the error that it ends with, after storing it."""
     result: Explanation | XaiError
     expected = explanation_seconds(request, pass_times(), again=False)
     try:
-        result = turns.in_turn(lambda track: explain(request, track), bar, METHODS[request.method].title)
+        result = run()
         pass_times().learn(_work(request), expected, result.seconds)
     except XaiError as error:
         result = error

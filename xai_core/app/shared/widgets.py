@@ -47,6 +47,11 @@ class Chosen(NamedTuple):
     remark: str
 
 
+def is_sample() -> bool:
+    """Whether the chosen picture is one of the samples, which every visitor may see."""
+    return any(st.session_state.get("picture") == sample.title for sample in SAMPLES.values())
+
+
 def picture(messages: DeltaGenerator) -> Chosen | None:
     """The chosen sample or upload; None, with the reason in `messages`, if there is none."""
     titles = {sample.title: name for name, sample in SAMPLES.items()}
