@@ -82,3 +82,11 @@ def test_a_wide_chart_keeps_the_names_of_its_rows(visit, scheme):
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1, "the page itself does not scroll sideways"
     title = page.get_by_role("heading", level=1)
     assert title.bounding_box()["y"] < 90
+
+
+def test_the_tags_of_a_choice_are_read_on_a_dark_page(visit):
+    page = visit("Method_comparison?picture=Rocket&methods=Saliency", color_scheme="dark")
+    tag = page.locator('[data-testid="stMultiSelect"]').get_by_text("Saliency", exact=True).first
+    ink = tag.evaluate("text => getComputedStyle(text).color")
+    behind = tag.evaluate("text => getComputedStyle(text.closest('[data-tag]')).backgroundColor")
+    assert contrast(_hex(ink), _hex(behind)) >= 4.5, (ink, behind)

@@ -96,7 +96,7 @@ def patch_matches(
         "similarity:Q",
         title="cosine of activations",
         scale=alt.Scale(scheme="viridis", domain=[low, high if high > low else low + 1]),
-        legend=alt.Legend(orient="bottom", gradientLength=side - 12, format=".2f"),
+        legend=alt.Legend(orient="bottom", gradientLength=side - 40, format=".2f"),
     )
     tooltip = [alt.Tooltip("row:Q"), alt.Tooltip("column:Q"), alt.Tooltip("similarity:Q", format=".3f")]
     patches = alt.Chart(cells).mark_rect(fillOpacity=0.5, strokeOpacity=0, aria=False)
