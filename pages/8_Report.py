@@ -4,7 +4,7 @@ import streamlit as st
 
 from xai_core.analysis import report
 from xai_core.app.shared import display, page_setup
-from xai_core.app.shared.widgets import LINK
+from xai_core.app.shared.widgets import LINK, linked_despite_label, presence_label
 from xai_core.attribution.catalog import METHODS
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
@@ -19,7 +19,15 @@ st.markdown(
 )
 models_by_id = cards()
 ready = [id for id, card in models_by_id.items() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)]
-models = st.multiselect("Models", models_by_id, ready, format_func=lambda id: models_by_id[id].title, key="models", **LINK)
+labels = {id: presence_label(card.title, id in ready) for id, card in models_by_id.items()}
+linked = linked_despite_label("models", {card.title: id for id, card in models_by_id.items()}, [*labels.values()])
+if linked:
+    st.session_state["models"] = linked
+# Without "Select all", which would choose those that are not on this machine too.
+models = st.multiselect(
+    "Models", sorted(models_by_id, key=lambda id: id not in ready), None if linked else ready,
+    format_func=lambda id: labels[id], select_all=False, key="models", **LINK,
+)  # fmt: skip
 methods = st.multiselect(
     "Methods", METHODS, DEFAULT_METHODS, format_func=lambda id: METHODS[id].title, key="methods", **LINK
 )

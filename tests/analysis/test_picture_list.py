@@ -9,6 +9,7 @@ from small_predictions import TABLE
 
 from xai_core.analysis import picture_list
 from xai_core.core.errors import BadPicture
+from xai_core.core.spreadsheet import csv_bytes
 
 ROWS = TABLE.assign(
     true_probability=[0.95, 0.2, 0.1, 0.85, 0.3, 1.0],
@@ -20,7 +21,7 @@ LISTED = picture_list.table(ROWS, {"2": ("blurred", "odd")})
 
 
 def test_the_table_has_every_column_and_reads_back():
-    again = pd.read_csv(io.BytesIO(picture_list.csv_bytes(LISTED)), dtype={"path": str}, keep_default_na=False)
+    again = pd.read_csv(io.BytesIO(csv_bytes(LISTED)), dtype={"path": str}, keep_default_na=False)
     assert list(again) == list(picture_list.COLUMNS) and list(again["path"]) == list(TABLE["path"])
     assert list(again["right"]) == [True, False, False, True, False, True]
     assert again["tags"][1] == "blurred, odd" and again["top five"][0] == "cat 0.7500; dog 0.2500"
@@ -41,7 +42,7 @@ def test_the_zip_holds_pictures_as_they_are_and_their_maps(tmp_path):
     assert contents == (6, {}) and archive.testzip() is None
     assert archive.read("pictures/1") == b"from a file" and archive.read("pictures/2") == b"data of 2"
     assert archive.read("maps/2-predicted.png") == b"map of 2" and len(archive.namelist()) == 13
-    assert archive.read("pictures.csv") == picture_list.csv_bytes(LISTED)
+    assert archive.read("pictures.csv") == csv_bytes(LISTED)
 
 
 def test_the_zip_is_bounded_and_names_what_it_lacks(tmp_path):

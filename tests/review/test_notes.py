@@ -169,3 +169,10 @@ def test_a_file_of_notes_that_is_none_is_one_sentence(folder, kind):
     with limited(), pytest.raises(BadRequest) as refusal:
         notes.load(dataset())
     assert one_sentence(refusal.value), refusal.value
+
+
+def test_notes_that_begin_like_a_formula_are_text_in_a_spreadsheet_and_come_back():
+    mine = {"=1+1.png": notes.note("@tag", "=HYPERLINK(1)"), "b.png": notes.note("plain", "'quoted'")}
+    data = notes.to_csv(mine)
+    assert b"'=1+1.png" in data and b"'=HYPERLINK(1)" in data and b"\n=" not in data
+    assert notes.read("notes.csv", data) == mine

@@ -9,6 +9,7 @@ import pandas as pd
 
 from xai_core.core.errors import BadPicture
 from xai_core.core.files import read_regular
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.image_io import MAX_BYTES
 
 MOST_ZIP_BYTES = 100 * 2**20
@@ -48,11 +49,6 @@ def table(rows: pd.DataFrame, tags: Mapping[str, Sequence[str]]) -> pd.DataFrame
     )
 
 
-def csv_bytes(listed: pd.DataFrame) -> bytes:
-    """The table as CSV in UTF-8 with a byte order mark, without which spreadsheets misread names."""
-    return listed.to_csv(index=False).encode("utf-8-sig")
-
-
 def write_zip(
     file: IO[bytes],
     listed: pd.DataFrame,
@@ -71,13 +67,13 @@ def write_zip(
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("pictures.csv", csv_bytes(listed))
         for path in track(listed["path"].tolist()):
-            if file.tell() > most_bytes:
-                left_out[path] = f"The ZIP would be larger than {most_bytes // 2**20} MB."
-                continue
             inside = PurePosixPath(*(part for part in PurePosixPath(path).parts if part not in ("..", "/")))
             try:
                 source = read(path)
                 data = source if isinstance(source, bytes) else read_regular(source, MAX_BYTES)
+                if file.tell() + len(data) > most_bytes:
+                    left_out[path] = f"The ZIP would be larger than {most_bytes / 2**20:.3g} MB."
+                    continue
                 archive.writestr(f"pictures/{inside}", data)
                 for end, content in maps(path):
                     archive.writestr(f"maps/{inside}-{end}", content)

@@ -21,6 +21,7 @@ import filelock
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.files import parse_json, read_regular, write_atomically
+from xai_core.core.spreadsheet import guarded, unguarded
 from xai_core.data.datasets import Dataset
 
 LONGEST = 2000  # characters of a note
@@ -127,7 +128,7 @@ def to_csv(notes: Notes) -> bytes:
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(["name", "tags", "note"])
-    writer.writerows([name, ", ".join(one.tags), one.text] for name, one in sorted(notes.items()))
+    writer.writerows(map(guarded, (name, ", ".join(one.tags), one.text)) for name, one in sorted(notes.items()))
     return lines.getvalue().encode("utf-8-sig")  # spreadsheets read umlauts only with the mark
 
 
@@ -139,7 +140,10 @@ def read(file: str, data: bytes) -> dict[str, Note]:
         text = data.decode("utf-8-sig")
         if file.lower().endswith(".csv"):
             rows = list(csv.DictReader(io.StringIO(text)))
-            notes = {row["name"]: note(row.get("tags") or "", row.get("note") or "") for row in rows}
+            notes = {
+                unguarded(row["name"]): note(unguarded(row.get("tags") or ""), unguarded(row.get("note") or ""))
+                for row in rows
+            }
         else:
             notes = {name: note(entry["tags"], entry["note"]) for name, entry in parse_json(text).items()}
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:

@@ -18,6 +18,7 @@ from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data import datasets
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
@@ -177,7 +178,7 @@ def _table(view: EvolutionView) -> None:
     )
     share = {name: st.column_config.NumberColumn(format="percent") for name in ("frequency", "misclassification rate")}
     st.dataframe(columns, hide_index=True, column_config=share, alt="Measures of each sample")
-    display.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", columns.to_csv(index=False))})
+    display.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", csv_bytes(columns))})
 
 
 def _second(run: RecordedRun, second: RecordedRun) -> None:

@@ -16,6 +16,7 @@ from xai_core.app.shared import display
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.explanation import export, rendering
 from xai_core.explanation.result import Explanation
 from xai_core.metrics import tables
@@ -259,7 +260,7 @@ def downloads(settings: MeasurementSettings, measurements: Measurements) -> None
     st.caption("To share exactly this view, copy the address of this page. To keep the numbers, download them:")
     display.downloads(
         {
-            "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: tables.table(rows, chosen).to_csv(index=False)),
+            "Numbers (CSV)": (f"{stem}.csv", "text/csv", lambda: csv_bytes(tables.table(rows, chosen))),
             "Numbers (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
             "Everything with curves (JSON)": (
                 f"{stem}.json", "application/json", lambda: export.strict_json(tables.records(rows, chosen)),

@@ -29,6 +29,7 @@ from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import ranking, significance, summary
 from xai_core.evaluation.ranking import Ranks
@@ -276,10 +277,10 @@ def downloads(opened: OpenedRun) -> None:
 
     display.downloads(
         {
-            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: table.to_csv(index=False).encode()),
+            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: csv_bytes(table)),
             "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
             "Means and intervals (CSV)": (
-                f"{stem}_means.csv", "text/csv", lambda: opened.summary.to_csv(index=False).encode()
+                f"{stem}_means.csv", "text/csv", lambda: csv_bytes(opened.summary)
             ),
             "Settings (JSON)": (f"{stem}.json", "application/json", (opened.run.folder / "manifest.json").read_bytes),
         }

@@ -14,6 +14,7 @@ from xai_core.app.misclassifications.predictions import EVERY, FilteredRows, alt
 from xai_core.app.shared import display, loaded_models, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
@@ -254,7 +255,7 @@ def most_confused(rows: FilteredRows) -> None:
 
 
 def _csv(rows: pd.DataFrame, name: str) -> None:
-    display.downloads({"CSV": (name, "text/csv", rows.to_csv(index=False).encode("utf-8-sig"))})
+    display.downloads({"CSV": (name, "text/csv", csv_bytes(rows))})
 
 
 def _others(model: ExplainableModel) -> Sequence[str]:

@@ -25,6 +25,7 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import XaiError
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
 from xai_core.explanation import export
 from xai_core.explanation.result import Explanation
@@ -42,9 +43,7 @@ def section(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> No
     count = f"{len(listed):,} {'picture' if len(listed) == 1 else 'pictures'}"
     with st.expander(f"Export the {count} listed", icon=":material/download:", key="export"):
         tags = {path: note.tags for path, note in notes.load(dataset).items()}
-        display.downloads(
-            {"CSV": ("pictures.csv", "text/csv", lambda: picture_list.csv_bytes(picture_list.table(listed, tags)))}
-        )
+        display.downloads({"CSV": ("pictures.csv", "text/csv", lambda: csv_bytes(picture_list.table(listed, tags)))})
         st.caption(
             "Path, true and predicted class, their probabilities, the margin, the five most probable classes, and tags, of "
             "every picture that passes the filters on the left."

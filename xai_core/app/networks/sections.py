@@ -25,6 +25,7 @@ from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadPicture
 from xai_core.core.runtime import Track
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data import datasets
 from xai_core.data.image_io import SUFFIXES
 from xai_core.data.samples import SAMPLES
@@ -131,7 +132,7 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     columns |= {"map agreement": _NUMBER, "same top class": _PERCENT}
     st.dataframe(table, hide_index=True, column_config=columns)
     st.caption("Map agreement: mean rank correlation over all pairs of networks. Click a column heading to sort by it.")
-    display.downloads({"Table (CSV)": ("networks.csv", "text/csv", table.to_csv(index=False))})
+    display.downloads({"Table (CSV)": ("networks.csv", "text/csv", csv_bytes(table))})
 
 
 _NUMBER = st.column_config.NumberColumn(format="%.2f")

@@ -27,6 +27,7 @@ from xai_core.core import markdown
 from xai_core.core.cache_key import run_key, text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.explanation import export, rendering
 from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
@@ -196,7 +197,7 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
             f"{undefined} values are undefined and left empty. Reasons: the similarity is not positive, so it cannot drop; "
             "all cells of a map are equal; the views do not overlap; or the row is a baseline."
         )
-    display.downloads({"Every value (CSV)": (f"{name}_metrics.csv", "text/csv", table.to_csv(index=False))})
+    display.downloads({"Every value (CSV)": (f"{name}_metrics.csv", "text/csv", csv_bytes(table))})
 
 
 STEP = "Pixels that change from one point of a curve to the next. The published tables use 224; larger steps are faster."

@@ -67,7 +67,7 @@ def choose() -> list[Network]:
         st.session_state["networks"] = linked[:MOST]
     chosen = st.multiselect(
         f"Networks (2 to {MOST})", networks, None if linked else _default(), format_func=lambda network: labels[network],
-        max_selections=MOST, key="networks", help=CHOICE, **LINK,
+        max_selections=MOST, select_all=False, key="networks", help=CHOICE, **LINK,
     )  # fmt: skip
     missing = [f"{network.title} ({network.megabytes} MB)" for network in chosen if not network.ready]
     if missing:
