@@ -5,6 +5,8 @@ import pytest
 from opened_pages import text
 from streamlit.testing.v1 import AppTest
 
+from xai_core.app.shared import jobs
+
 PAIRS = "pages/5_Pairs.py"
 
 
@@ -82,8 +84,27 @@ def test_pictures_are_synthesised(what):
     button = [one for one in app.button if one.label == "Synthesise"]
     if button:
         button[0].click().run()
+    jobs.wait()
+    app.run()
     assert not app.exception and not app.error and len(app.image) > (0 if not button else before)
     assert {"Feature visualisation": "after 2 steps", "Model difference": "Relative distance"}[what] in text(app)
+
+
+def test_a_long_synthesis_is_a_private_job_whose_result_is_there_on_return():
+    settings = {"more": "Synthesis", "octaves": "2", "iterations": "60"}
+    app = opened(PAIRS, asks=True, **settings)
+    assert any("This takes about" in element.value for element in app.markdown)
+    next(button for button in app.button if button.label == "Synthesise").click().run()
+    assert not app.exception
+    app.switch_page("pages/1_Single_image.py").run()
+    jobs.wait()
+    app.switch_page(PAIRS)
+    for name, value in settings.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception and "Similarity to view 1 after" in text(app)
+    other = opened(PAIRS, asks=True, **settings)
+    assert "Similarity to view 1 after" not in text(other)  # it shows parts of a picture that may be an upload
 
 
 def test_a_patch_is_chosen_by_numbers_or_by_a_click():

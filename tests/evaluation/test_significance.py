@@ -53,7 +53,7 @@ def test_missing_values_are_left_out_of_their_own_column_alone():
 
 def test_one_picture_has_no_interval_and_the_reason_is_given():
     one = significance.estimates(table(a=[0.5]))["a"]
-    assert np.isnan(one.low) and "nothing tells how far another picture would differ" in one.why and str(one) == ".50"
+    assert np.isnan(one.low) and "it takes several pictures to see how much they differ" in one.why and str(one) == ".50"
     (pair,) = significance.differences(table(a=[0.5], b=[0.2]))
     assert "one picture: no interval" in significance.in_words(pair)
 

@@ -1,27 +1,35 @@
-"""The section Synthesis of the page Pairs: pictures made by the networks, shown while they grow. They can be cancelled.
+"""The section Synthesis of the page Pairs: pictures made by the networks, in jobs that show them while they grow.
 
-The pictures show parts of view 1, so each session holds its own.
+The pictures show parts of view 1, so the jobs are private and each session holds its own results.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
 from PIL import Image
-from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot
 from xai_core.app.pairs.views import TILE, Views
-from xai_core.app.shared import display, loaded_models, network_choice, network_outputs, progress, session, turns
+from xai_core.app.shared import (
+    display,
+    job_view,
+    jobs,
+    loaded_models,
+    network_choice,
+    network_outputs,
+    page_links,
+    session,
+)
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import XaiError
-from xai_core.core.runtime import Track
 from xai_core.explanation import rendering
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel
@@ -39,7 +47,8 @@ class Synthesis(NamedTuple):
     value: float
 
 
-Inversion = tuple[str, list[tuple[str, Synthesis | XaiError]]]  # a network's title; for each cut its picture
+Stage = Synthesis | XaiError
+Inversion = tuple[str, list[tuple[str, Stage]]]  # a network's title; for each cut its picture
 
 
 def section(model: ExplainableModel, views: Views) -> None:
@@ -53,16 +62,30 @@ def section(model: ExplainableModel, views: Views) -> None:
         _difference(model, views)
 
 
-def _last(snapshots: Iterator[Snapshot], track: Track, slot: DeltaGenerator) -> Synthesis:
-    """The last picture; on the way there every few steps one is shown in `slot`."""
-    snapshot = next(snapshots)
-    for _ in track(range(snapshot.total - 1)):
-        snapshot = next(snapshots)
+def _last(snapshots: Iterator[Snapshot], handle: JobHandle, title: str, done: int, stages: int) -> Synthesis:
+    """The last picture; on the way there every few steps one is shown, and `done` to `done` + 1 of `stages` reported."""
+    for snapshot in snapshots:
+        words = f"{title}: step {snapshot.number} of {snapshot.total}, {snapshot.value:.3g}"
+        handle.report(done * snapshot.total + snapshot.number, stages * snapshot.total, words)
         if snapshot.number % EVERY == 0:
-            words = f"step {snapshot.number}: {snapshot.value:.3g}"
-            slot.image(rendering.to_pil(snapshot.picture), width=TILE, output_format="PNG", caption=words)
-    slot.empty()
+            handle.preview(rendering.to_pil(snapshot.picture))
     return Synthesis(rendering.to_pil(snapshot.picture), snapshot.number, snapshot.value)
+
+
+def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
+    """The session's result under `key`; None, with the job that makes it or the button that starts it, if there is none."""
+    stored = session.get(key)
+    job = jobs.find(key)
+    if stored is None and job is not None and job.state == jobs.DONE:
+        stored = job.result
+        session.put(key, stored)
+    if stored is None:
+        place = page_links.here(page_links.PAIRS)
+        job_view.offer(
+            key, seconds, lambda: jobs.start(key, title, work, place, private=True), button="Synthesise",
+            kept="Stages that were finished are kept.",
+        )  # fmt: skip
+    return stored
 
 
 def _features(model: ExplainableModel, views: Views) -> None:
@@ -83,20 +106,15 @@ def _features(model: ExplainableModel, views: Views) -> None:
         iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
     view = views.first if objective == SIMILAR else None
     key = _features_key(model, view, depth, octaves, iterations, regularisation)
-    synthesis: Synthesis | None = session.get(key)
     seconds = octaves * iterations * forward_passes((1, 1)) * network_outputs.pass_seconds(model, 1)
-    if synthesis is None and progress.should_start(key, seconds, button="Synthesise"):
-        above, slot = st.empty(), st.empty()  # the cancel button does not move while pictures come and go below it
 
-        def work(track: Track) -> Synthesis:
-            snapshots = feature_visualisation.visualise_features(
-                model, reference=view, depth=depth, octaves=octaves, iterations=iterations, regularisation=regularisation
-            )
-            return _last(snapshots, track, slot)
+    def work(handle: JobHandle) -> Synthesis:
+        snapshots = feature_visualisation.visualise_features(
+            model, reference=view, depth=depth, octaves=octaves, iterations=iterations, regularisation=regularisation
+        )
+        return _last(snapshots, handle, objective, 0, 1)
 
-        with progress.bar(key, above) as bar:
-            synthesis = turns.in_turn(work, bar, objective)
-            session.put(key, synthesis)
+    synthesis: Synthesis | None = _result(key, seconds, FEATURES, work)
     if synthesis is None:
         return
     with st.container(horizontal=True, gap="small"):
@@ -141,14 +159,14 @@ def _difference(model: ExplainableModel, views: Views) -> None:
         steps = st.slider("Steps", 10, 401, 201, key="steps", width=160, **LINK)
     networks = [by_title[title] for title in dict.fromkeys((first, second))]
     key = text_digest(f"inversion {views.digest} {networks} {depths} {steps}")
-    inversions: list[Inversion] | None = session.get(key)
     passes = steps * depths * forward_passes((1, 1))
     seconds = passes * sum(network_outputs.network_seconds(*network, 1) for network in networks)
-    if inversions is None and progress.should_start(key, seconds, button="Synthesise"):
-        above, slot = st.empty(), st.empty()
-        with progress.bar(key, above) as bar:
-            inversions = turns.in_turn(lambda _: _invert(networks, views, depths, steps, slot, bar), bar, "Inversion")
-            session.put(key, inversions)
+    finished: dict[str, Stage] = st.session_state.setdefault("inverted stages", {})
+    while len(finished) > session.MOST_RESULTS:
+        del finished[next(iter(finished))]
+    inversions: list[Inversion] | None = _result(
+        key, seconds, DIFFERENCE, lambda handle: _invert(networks, views.first, depths, steps, finished, handle)
+    )
     if inversions is None:
         return
     for title, stages in inversions:
@@ -168,42 +186,28 @@ def _difference(model: ExplainableModel, views: Views) -> None:
 
 
 def _invert(
-    networks: Sequence[Network], views: Views, depths: int, steps: int, slot: DeltaGenerator, bar: DeltaGenerator
+    networks: Sequence[Network], view: Tensor, depths: int, steps: int, finished: dict[str, Stage], handle: JobHandle
 ) -> list[Inversion]:
-    """Invert the stages of each network. Stages that are finished when the visitor cancels stay in the session."""
+    """Invert the stages of each network. Each is put into `finished`, so that it stays when the job is cancelled."""
     models = {network.title: loaded_models.model(network.id, network.checkpoint) for network in networks}
     cuts = feature_visualisation.common_depths(list(models.values()), depths)
     total, inversions = len(cuts) * len(models), []
     for place, (title, model) in enumerate(models.items()):
-        stages: list[tuple[str, Synthesis | XaiError]] = []
+        stages: list[tuple[str, Stage]] = []
         for number, stage_cuts in enumerate(cuts):
             cut, done = stage_cuts[place], place * len(cuts) + number
             request = Request(
-                model, (model.prepare(views.first),), target=None, method="inversion", options={"steps": steps}, cut=cut
+                model, (model.prepare(view),), target=None, method="inversion", options={"steps": steps}, cut=cut
             )
-            stage: Synthesis | XaiError | None = session.get(request.key)
-            if stage is None:
+            if request.key not in finished:
                 try:
-                    snapshots = feature_visualisation.invert(model, views.first, cut, steps=steps)
-                    stage = _last(snapshots, _tracked(bar, f"{title}, {cut}", done, total), slot)
+                    snapshots = feature_visualisation.invert(model, view, cut, steps=steps)
+                    finished[request.key] = _last(snapshots, handle, f"{title}, {cut}", done, total)
                 except XaiError as error:
-                    stage = error
-                session.put(request.key, stage)
-            stages.append((cut, stage))
+                    finished[request.key] = error
+            stages.append((cut, finished[request.key]))
         inversions.append((title, stages))
     return inversions
-
-
-def _tracked(bar: DeltaGenerator, title: str, done: int, total: int) -> Track:
-    """A track that moves the bar from `done` to `done` + 1 of `total` stages."""
-
-    def track(batches: Iterable[Any]) -> Iterator[Any]:
-        batches = list(batches)
-        for step, batch in enumerate(batches):
-            bar.progress((done + step / len(batches)) / total, text=f"{title}: step {step} of {len(batches)}")
-            yield batch
-
-    return track
 
 
 def _download(picture: Image.Image, name: str) -> None:

@@ -15,6 +15,7 @@ from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 
 FOLLOW_SECONDS, INDICATOR_SECONDS = 1.0, 3.0
+PREVIEW = 186  # pixels: width of the picture of what there is so far
 
 
 def indicator() -> None:
@@ -48,6 +49,8 @@ def _follow(key: str) -> None:
     if job is None or not job.unfinished:
         st.rerun()
     progress(job)
+    if job.preview is not None:
+        st.image(job.preview, width=PREVIEW, output_format="PNG", alt=f"{job.title}, so far")
     st.caption("The work goes on when you leave this page. The page Jobs lists it.")
 
 

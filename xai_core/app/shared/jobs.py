@@ -33,6 +33,7 @@ from typing import Any
 
 import streamlit as st
 from filelock import FileLock, Timeout
+from PIL import Image
 from streamlit import runtime
 
 from xai_core.app.shared import turns
@@ -67,7 +68,7 @@ class ServerJob:
     """A job as pages read it. Written by this module alone.
 
     `place` shows its result. `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why
-    it failed.
+    it failed. `preview` is a picture of what there is so far.
     """
 
     key: str
@@ -85,6 +86,7 @@ class ServerJob:
     words: str = ""
     error: str = ""
     result: Any = None
+    preview: Image.Image | None = None
     began: float = field(default_factory=time.time)
     ended: float = 0.0
     log: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LOG))
@@ -118,6 +120,10 @@ class JobHandle:
     def log(self, sentence: str) -> None:
         """Add a sentence to the job's log."""
         self._job.log.append(sentence)
+
+    def preview(self, picture: Image.Image) -> None:
+        """Show what there is so far beside the job's progress."""
+        self._job.preview = picture
 
     def report(self, done: int, total: int, words: str) -> None:
         """Say how far the work is, and let others have their turn. Raises CancelledError."""
