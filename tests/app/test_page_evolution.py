@@ -57,7 +57,32 @@ def test_filters_and_order_are_in_the_link(folder):
     assert app.selectbox(key="first.sample").options == sorted(owls)
     app.selectbox(key="which").set_value("Wrong at the end").run()
     wrong = (run.between(2, 4).last != run.true) & (run.true == NAMES.index("owl"))
-    assert app.metric[0].value == str(wrong.sum()) and app.metric[1].value == "0.0%"
+    right = run.between(2, 4).rows(run.true == NAMES.index("owl"))
+    assert app.metric[0].value == str(wrong.sum()) and app.metric[1].value == f"{(right.last == right.true).mean():.1%}"
+
+
+@pytest.mark.parametrize("which", ["All", "Wrong at the end", "Wrong at any time", "Changed at any time"])
+def test_shares_are_of_all_samples_whatever_is_listed(folder, which):
+    """The figures above the picture and those of two runs, from the recorded predictions themselves."""
+    for name, seed in (("first", 0), ("second", 1)):
+        recorded(folder / "runs" / f"{name}.parquet", seed=seed)
+    run, second = (
+        overview._read.__wrapped__(f"{name}.parquet", "", (folder / "runs" / f"{name}.parquet").read_bytes())
+        for name in ("first", "second")
+    )
+    run = run.between(1, 3)
+    app = opened(PAGE, which=which, run="first", second="second", more="Second run", **{"first.epochs": ["1", "3"]})
+    changes = (run.predicted[:, 1:] != run.predicted[:, :-1]).sum(1)
+    never = (run.predicted != run.true[:, None]).all(1)
+    assert [figure.value for figure in app.metric][1:] == [
+        f"{(run.last == run.true).mean():.1%}", f"{changes.mean():.2f}", f"{never.mean():.1%}",
+    ]  # fmt: skip
+    second, said = second.between(1, 3), text(app)
+    common = np.intersect1d(run.samples, second.samples)
+    first, other = (one.rows(np.isin(one.samples, common)) for one in (run, second))
+    assert f"{len(common)} samples and 3 epochs are in both runs" in said
+    assert f"first is right on {(first.last == first.true).mean():.1%}" in said
+    assert f"second on {(other.last == other.true).mean():.1%}" in said
 
 
 @pytest.mark.parametrize("by", ["Class at the end", "Misclassification rate", "Frequency of changes", "Distinct classes"])

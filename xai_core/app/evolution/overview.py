@@ -16,7 +16,7 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest
 from xai_core.training.dynamics import readers
-from xai_core.training.dynamics.analysis import Groups, RecordedRun, grouped, rows_of, verdicts
+from xai_core.training.dynamics.analysis import Groups, RecordedRun, grouped, measures, rows_of, verdicts
 
 UPLOADED, NONE = "Uploaded file", "None"
 LIVE_SECONDS = 3
@@ -109,14 +109,19 @@ def no_runs() -> None:
 def facts(view: EvolutionView) -> None:
     """The run in words, and its figures at the end of the chosen epochs."""
     st.caption(f"**{markdown.escape(view.whole.title)}**: {markdown.escape(view.whole.in_words())}")
-    table = view.table
-    columns = st.columns(4)
-    right = float((view.run.last == view.run.true).mean())
-    columns[0].metric("Samples shown", f"{len(table):,}", help=f"Of {len(view.whole.samples):,} samples in the run.")
-    columns[1].metric(f"Right at epoch {view.run.epochs[-1]}", f"{right:.1%}")
-    columns[2].metric("Changes per sample", f"{table['changes'].mean():.2f}", help="Mean number of changed predictions.")
-    never = float((table["misclassification"] == 1).mean())
-    columns[3].metric("Never right", f"{never:.1%}", help="Wrong in all of the chosen epochs.")
+    counted, columns = measures(view.counted), st.columns(4)
+    of = f"Of {len(counted):,} samples, also of those that the filter by prediction does not list."
+    right, epoch = view.counted.accuracies[-1], view.counted.epochs[-1]
+    columns[0].metric("Samples shown", f"{len(view.table):,}", help=f"Of {len(view.whole.samples):,} samples in the run.")
+    columns[1].metric(f"Right at epoch {epoch}", _percent(right), help=f"{of} Those recorded in this epoch count.")
+    changes = f"{counted['changes'].mean():.2f}"
+    columns[2].metric("Changes per sample", changes, help=f"Mean number of changed predictions. {of}")
+    never = float((counted["misclassification"] == 1).mean())
+    columns[3].metric("Never right", _percent(never), help=f"Wrong in all of the chosen epochs. {of}")
+
+
+def _percent(share: float) -> str:
+    return "–" if np.isnan(share) else f"{share:.1%}"
 
 
 def overview(view: EvolutionView) -> tuple[int, int]:
@@ -156,7 +161,7 @@ def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> No
     single = bool((np.diff(groups.starts) == 1).all())
     cells, colours = _cells(view, groups, names)
     colours = {name: colour for name, colour in colours.items() if name in set(cells["colour"])}
-    both = [run] + ([view.second] if view.second is not None else [])
+    both = [view.counted] + ([view.second] if view.second is not None else [])
     chart = charts.heatmap(
         cells,
         colours,
@@ -189,11 +194,14 @@ def _cells(view: EvolutionView, groups: Groups, names: list[str]) -> tuple[pd.Da
 
 def _bars(view: EvolutionView, groups: Groups) -> list[charts.Bars]:
     """The measures beside the heatmap: means over the samples of each row."""
-    classes, sizes = len(view.run.classes), np.diff(groups.starts)
+    classes = len(view.run.classes)
 
     def means(column: str) -> NDArray[np.float64]:
-        sums = np.add.reduceat(view.table[column].fillna(0).to_numpy(float), groups.starts[:-1])
-        return sums / sizes
+        """Of the samples of each row that have a value (a sample recorded once has no frequency); 0 where none has."""
+        values, starts = view.table[column].to_numpy(float), groups.starts[:-1]
+        known = np.add.reduceat(np.isfinite(values).astype(float), starts)
+        sums: NDArray[np.float64] = np.add.reduceat(np.nan_to_num(values), starts)
+        return sums / np.maximum(known, 1)
 
     def shares(title: str, column: str) -> charts.Bars:
         return charts.Bars(title, means(column).tolist(), [f"{mean:.1%} of the epochs" for mean in means(column)])

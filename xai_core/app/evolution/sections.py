@@ -136,7 +136,7 @@ def more(view: EvolutionView) -> None:
     elif section == "Table":
         _table(view)
     elif view.second is not None:
-        _second(view.run, view.second)
+        _second(view, view.second)
 
 
 def _predictions(run: RecordedRun) -> pd.DataFrame:
@@ -151,12 +151,12 @@ def _predictions(run: RecordedRun) -> pd.DataFrame:
 def _confusion(view: EvolutionView) -> None:
     """The confusion matrix of the chosen samples at the last of the chosen epochs."""
     table = _predictions(view.run)
-    matrix = worst_classes(confusion(table), MOST_CLASSES)
+    matrix, wrong = worst_classes(confusion(table), MOST_CLASSES), int((table["true"] != table["predicted"]).sum())
     st.caption(f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}.")
     st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
         key="final_confusion",
-        alt=f"Confusion matrix over {len(matrix.classes)} classes; {matrix.accuracy:.1%} are right.",
+        alt=f"Confusion matrix over {len(matrix.classes)} classes: {wrong:,} of the {len(table):,} samples are wrong.",
     )
 
 
@@ -181,14 +181,18 @@ def _table(view: EvolutionView) -> None:
     display.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", csv_bytes(columns))})
 
 
-def _second(run: RecordedRun, second: RecordedRun) -> None:
-    """Samples that the two runs predict differently at the end."""
-    first, second = together(run, second)
+def _second(view: EvolutionView, second: RecordedRun) -> None:
+    """How often each of the two runs is right at the end, and the samples that they then predict differently."""
+    first, second = together(view.counted, second)
+    recorded = (first.predicted[:, -1] != MISSING) & (second.predicted[:, -1] != MISSING)
+    first, second = first.rows(recorded), second.rows(recorded)
     st.caption(
         f"{len(first.samples):,} samples and {len(first.epochs)} epochs are in both runs. At epoch {first.epochs[-1]}, "
-        f"{markdown.escape(first.title)} is right on {(first.last == first.true).mean():.1%}, "
-        f"{markdown.escape(second.title)} on {(second.last == second.true).mean():.1%}."
+        f"{markdown.escape(first.title)} is right on {_right(first)}, {markdown.escape(second.title)} on {_right(second)}; "
+        "the filter by prediction chooses only which samples are listed."
     )
+    listed = np.isin(first.samples, view.run.samples)
+    first, second = first.rows(listed), second.rows(listed)
     classes = np.array(first.classes, dtype=object)
     measured, measured_second = measures(first), measures(second)
     rows = pd.DataFrame(
@@ -206,3 +210,7 @@ def _second(run: RecordedRun, second: RecordedRun) -> None:
     st.markdown(f"**{len(rows):,} samples end in different classes:**")
     config = {"difference in wrong epochs": st.column_config.NumberColumn(format="percent")}
     st.dataframe(rows, hide_index=True, column_config=config, alt="Samples with different predictions at the end")
+
+
+def _right(run: RecordedRun) -> str:
+    return f"{(run.last == run.true).mean():.1%}" if len(run.samples) else "–"

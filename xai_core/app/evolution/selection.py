@@ -37,6 +37,7 @@ SAMPLES = (
     "Changed at any time",
     "Forgotten: right before, wrong at the end",
 )
+OUTCOMES = "Chooses which samples are listed. Shares are still of all samples, or of those of the chosen true classes."
 MEASURES_HELP = (
     "Frequency of changes: the share of epochs in which the prediction differs from that of the epoch before. Variability: "
     "the number of different classes predicted. Misclassification rate: the share of epochs in which the prediction is "
@@ -49,14 +50,17 @@ class EvolutionView:
     """The chosen epochs of the chosen samples in the chosen order, with the measures of each sample.
 
     whole    the run as recorded; `run` is the chosen part of it
+    counted  the chosen epochs of all samples of the chosen true classes: every share is of these, as no filter by what was
+             predicted may change a denominator
     table    one row for each sample of `run`, in the same order
     groups   the name of each sample's group, in the same order
-    second   the second run as recorded; None without one
+    second   the second run, of the same true classes; None without one
     other    the samples and epochs of `run` in the second run, where colours compare the two
     colour   what the colours show: CLASS, VERDICT or DIFFER
     """
 
     whole: RecordedRun
+    counted: RecordedRun
     run: RecordedRun
     table: pd.DataFrame
     groups: NDArray[np.object_]
@@ -71,7 +75,7 @@ def select(run: RecordedRun, second: RecordedRun | None) -> EvolutionView:
     if first < last:
         first, last = st.slider("Epochs", first, last, (first, last), key=f"{run.title}.epochs", **LINK)
     classes = st.multiselect("True classes", run.classes, key=f"{run.title}.classes", placeholder="All", **LINK)
-    which = st.selectbox("Samples", SAMPLES, key="which", **LINK)
+    which = st.selectbox("Samples", SAMPLES, key="which", help=OUTCOMES, **LINK)
     order = st.selectbox("Sort by", MEASURES, key="sort", help=MEASURES_HELP, **LINK)
     grouping = st.selectbox("Group by", GROUPS, index=1, key="group", **LINK)
     part, other = run.between(first, last), None
@@ -80,9 +84,11 @@ def select(run: RecordedRun, second: RecordedRun | None) -> EvolutionView:
     colour = st.selectbox("Colour", colours, index=colours.index(default), key=f"{run.title}.colour", **LINK)
     if colour == DIFFER and second is not None:
         part, other = together(part, second)
-    mask = _mask(part, classes, which)
+    of_classes = _of_classes(part, classes)
+    mask = of_classes & _of_outcome(part, which)
     if not mask.any():
         raise BadRequest("No sample passes these filters: choose other classes, samples or epochs on the left.")
+    counted = part.rows(of_classes)
     part = part.rows(mask)
     table = measures(part)
     table["true"], table["last"] = part.true, part.last
@@ -93,7 +99,9 @@ def select(run: RecordedRun, second: RecordedRun | None) -> EvolutionView:
     places = table.sort_values(["group", MEASURES[order], "sample"], ascending=ascending, kind="stable").index.to_numpy()
     part, table = part.rows(places), table.loc[places].reset_index(drop=True)
     shared = other.rows(mask).rows(places) if other is not None else None
-    return EvolutionView(run, part, table, groups[places], second, shared, colour)
+    if second is not None:
+        second = second.rows(_of_classes(second, classes))
+    return EvolutionView(run, counted, part, table, groups[places], second, shared, colour)
 
 
 def _groups(run: RecordedRun, table: pd.DataFrame, by: str) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
@@ -109,19 +117,24 @@ def _groups(run: RecordedRun, table: pd.DataFrame, by: str) -> tuple[NDArray[np.
     return band, np.array([f"{BANDS[number]}," for number in band], dtype=object)
 
 
-def _mask(run: RecordedRun, classes: Sequence[str], which: str) -> NDArray[np.bool_]:
-    """(N,) Whether a sample passes the filters."""
-    mask = np.isin(run.true, [run.classes.index(name) for name in classes]) if classes else np.full(len(run.true), True)
+def _of_classes(run: RecordedRun, classes: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,) Whether a sample was recorded and is of one of these true classes; of any, where none is chosen."""
+    recorded: NDArray[np.bool_] = (run.predicted != MISSING).any(1)
+    known = [run.classes.index(name) for name in classes if name in run.classes]
+    return recorded & np.isin(run.true, known) if classes else recorded
+
+
+def _of_outcome(run: RecordedRun, which: str) -> NDArray[np.bool_]:
+    """(N,) Whether a sample's predictions pass the filter `which`, one of SAMPLES."""
     recorded = run.predicted != MISSING
     right = (run.predicted == run.true[:, None]) & recorded
     wrong_at_end = (run.last != run.true) & recorded.any(1)
     if which == SAMPLES[1]:
-        mask &= wrong_at_end
-    elif which == SAMPLES[2]:
-        mask &= (~right & recorded).any(1)
-    elif which == SAMPLES[3]:
-        mask &= measures(run)["changes"].to_numpy() > 0
-    elif which == SAMPLES[4]:
-        mask &= wrong_at_end & right.any(1)
-    passes: NDArray[np.bool_] = mask & recorded.any(1)
-    return passes
+        return wrong_at_end
+    if which == SAMPLES[2]:
+        return (~right & recorded).any(1)
+    if which == SAMPLES[3]:
+        return measures(run)["changes"].to_numpy() > 0
+    if which == SAMPLES[4]:
+        return wrong_at_end & right.any(1)
+    return np.full(len(run.true), True)
