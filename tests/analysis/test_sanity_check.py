@@ -142,3 +142,7 @@ def test_checks_stand_in_the_manifest():
     said = json.loads(export.manifest({"a": one, "b": XaiError("It broke.")}, checks))
     assert said["a"]["checks"] == {"quick_deletion": None, "sanity": {"another_class": "No."}}
     assert said["b"] == {"error": "It broke."} and said["a"]["method"] == "some_method"
+
+
+def test_a_map_counts_as_hardly_changed_from_a_rank_correlation_of_four_fifths_on():
+    assert sanity_check.HARDLY_CHANGED == 0.8

@@ -6,9 +6,11 @@ import torch
 from made_maps import made
 from PIL import Image
 
-from xai_core.explanation import clustering, heatmaps, rendering, wording
+from xai_core.explanation import agreement, clustering, heatmaps, rendering, wording
 from xai_core.explanation.rendering import Scale
 from xai_core.explanation.similarity import CrossCorrelation
+from xai_core.explanation.targets import PairProbability
+from xai_core.models.outputs import Outputs
 
 NEGATIVE, POSITIVE = np.array([[-0.5, -0.25], [0, 0]]), np.array([[0.5, 0.25], [0, 0]])
 
@@ -126,3 +128,25 @@ def test_evidence_is_spread_evenly_where_no_ninth_has_half_as_much_again_as_the_
     heatmap = np.full((3, 3), (1 - largest) / 8, np.float32)
     heatmap[1, 1] = largest
     assert ("spread evenly" in wording.answer(made(heatmap, True))) == even
+
+
+def test_structural_similarity_is_that_of_maps_between_minus_one_and_one():
+    """One window of 7 x 7 cells, written out: L = 2, C1 = (0.01 L)^2, C2 = (0.03 L)^2, variances of samples."""
+    draws = np.random.default_rng(0)
+    a, b = (grid / np.abs(grid).max() for grid in draws.normal(size=(2, 7, 7)))
+    c1, c2 = 0.02**2, 0.06**2
+    covariance = np.cov(a.ravel(), b.ravel())
+    expected = (2 * a.mean() * b.mean() + c1) * (2 * covariance[0, 1] + c2)
+    expected /= (a.mean() ** 2 + b.mean() ** 2 + c1) * (covariance[0, 0] + covariance[1, 1] + c2)
+    assert agreement.ssim(3 * a, 0.5 * b) == pytest.approx(expected)
+
+
+def test_the_probability_of_a_pair_is_that_of_the_first_against_the_second_alone():
+    logits = torch.tensor([[3.0, 1.0, 9.0], [0.5, 2.0, -1.0]])
+    outputs = Outputs(logits, None, lambda features: features)
+    target = PairProbability((0, 1), (1, 2))
+    expected = [1 / (1 + np.exp(-(3.0 - 1.0))), 1 / (1 + np.exp(-(2.0 + 1.0)))]
+    np.testing.assert_allclose(target(outputs), expected, rtol=1e-6)
+    np.testing.assert_allclose(
+        target.select([1])(Outputs(logits[1:], None, lambda features: features)), expected[1:], rtol=1e-6
+    )

@@ -120,7 +120,11 @@ def test_targets_of_the_same_classes_have_different_keys():
     assert len({target.key(0) for target in kinds}) == len(kinds)
 
 
-@pytest.mark.parametrize("target", [ClassLogit((1, 2)), ClassMargin((1, 1), (2, 3)), SimilarityTo(BANK)], ids=str)
+@pytest.mark.parametrize(
+    "target",
+    [ClassLogit((1, 2)), ClassMargin((1, 1), (2, 3)), PairProbability((1, 4), (2, 3)), SimilarityTo(BANK)],
+    ids=str,
+)
 def test_each_row_of_a_target_has_its_own_key(target):
     assert target.key(0) != target.key(1) and target.select([1]).key(0) == target.key(1)
 

@@ -171,3 +171,4 @@ def test_tails_are_timed_without_the_trunk_and_the_trunk_is_not_run_again(monkey
 def test_occlusion_is_cheaper_where_only_what_a_square_reaches_is_computed_again(family, part):
     squares = 1 + ((112 - 64) // 8 + 1) ** 2
     assert method_passes("occlusion", {"window": 64, "stride": 8}, 112, family) == pytest.approx(part * squares)
+    assert method_passes("rise", {"samples": 400}, 112, family) == 401

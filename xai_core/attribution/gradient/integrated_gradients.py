@@ -142,9 +142,9 @@ def guided_integrated_gradients(
     has shrunk by 1 / steps; no value may leave the straight line by more than max_dist of its way.
     map = sum over RGB of the sum of df/dx times the move.
     Source: Kapishnikov et al. 2021, arXiv:2106.09788. Sign: signed. Unit: the target's.
-    Completeness: the map sums to f(x) - f(b) up to the error of the steps, the `completeness gap`. It is that of the authors'
-    code, and more steps need not close it: moves are large where |df/dx| was weak before them (2.35 of |f(x) - f(b)| for the
-    bundled rocket with 50 steps, 2.66 with 200).
+    Completeness: the map sums to f(x) - f(b) up to the error of the steps, the `completeness gap`. It is that of the
+    authors' code, and more steps need not close it: moves are large where |df/dx| was weak before them (2.35 of
+    |f(x) - f(b)| for the bundled rocket with 50 steps, 2.66 with 200).
     Deviation: 50 steps by default instead of 200; with max_dist = 0 it is integrated gradients by a plain sum.
 
     Why: To get the shares of integrated gradients without the noise that they collect on a straight path.
