@@ -181,7 +181,11 @@ def test_two_visitors_at_once_each_get_their_own_map(visit):
         page.evaluate("address => { window.location.href = address }", f"/{query}")
     expected = ["espresso", "moped"]
     for page, name in zip(pages, expected, strict=True):
-        page.get_by_text(f"Target: logit of {name}").wait_for(timeout=120_000)
+        target = page.get_by_text(f"Target: logit of {name}")
+        asked = page.get_by_role("button", name="Explain", exact=True)
+        expect(target.or_(asked).first).to_be_visible(timeout=120_000)
+        start_where_asked(page, "Explain")
+        target.wait_for(timeout=120_000)
         overlay_of(settled(page))
 
 
