@@ -129,12 +129,13 @@ def _of_outcome(run: RecordedRun, which: str) -> NDArray[np.bool_]:
     recorded = run.predicted != MISSING
     right = (run.predicted == run.true[:, None]) & recorded
     wrong_at_end = (run.last != run.true) & recorded.any(1)
+    passes: NDArray[np.bool_] = np.full(len(run.true), True)
     if which == SAMPLES[1]:
-        return wrong_at_end
-    if which == SAMPLES[2]:
-        return (~right & recorded).any(1)
-    if which == SAMPLES[3]:
-        return measures(run)["changes"].to_numpy() > 0
-    if which == SAMPLES[4]:
-        return wrong_at_end & right.any(1)
-    return np.full(len(run.true), True)
+        passes = wrong_at_end
+    elif which == SAMPLES[2]:
+        passes = (~right & recorded).any(1)
+    elif which == SAMPLES[3]:
+        passes = measures(run)["changes"].to_numpy() > 0
+    elif which == SAMPLES[4]:
+        passes = wrong_at_end & right.any(1)
+    return passes
