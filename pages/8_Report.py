@@ -18,7 +18,7 @@ st.markdown(
     "trained, how each map is computed, and what it can and cannot show."
 )
 models_by_id = cards()
-ready = [id for id, card in models_by_id.items() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)]
+ready = [id for id, card in models_by_id.items() if locate.is_here(card)]
 labels = {id: presence_label(card.title, id in ready) for id, card in models_by_id.items()}
 linked = linked_despite_label("models", {card.title: id for id, card in models_by_id.items()}, [*labels.values()])
 if linked:

@@ -260,7 +260,7 @@ def _csv(rows: pd.DataFrame, name: str) -> None:
 
 def _others(model: ExplainableModel) -> Sequence[str]:
     """Models with classes whose weights are here, without `model`; first those that have the same classes."""
-    ready = [card.id for card in cards().values() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)]
+    ready = [card.id for card in cards().values() if locate.is_here(card)]
     able = [id for id in ready if id != model.id and cards()[id].classes]
     return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)
 

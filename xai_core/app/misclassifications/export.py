@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlencode
 
 import pandas as pd
 import streamlit as st
@@ -19,8 +18,7 @@ from xai_core.app.misclassifications.predictions import FilteredRows
 from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
-from xai_core.app.shared.opened_datasets import UPLOADED
-from xai_core.app.shared.page_links import PlaceToReturn
+from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest
@@ -109,8 +107,6 @@ def _start(
     method: str,
 ) -> None:
     """Start the job that makes the ZIP. For callbacks."""
-    here = {name: st.query_params.get_all(name) for name in st.query_params}
-    place = PlaceToReturn(page_links.MISSES, urlencode(here, doseq=True))
     by_path = {row["path"]: row for _, row in listed.iterrows()}
 
     def work(handle: JobHandle) -> ZipContents:
@@ -123,7 +119,9 @@ def _start(
             )
 
     try:
-        jobs.start(key, f"ZIP of {len(listed):,} pictures", work, place, private=st.session_state["dataset"] == UPLOADED)
+        jobs.start(
+            key, f"ZIP of {len(listed):,} pictures", work, page_links.here(page_links.MISSES), private=is_upload(dataset)
+        )
     except XaiError as error:
         session.complain(str(error))
 
@@ -164,5 +162,8 @@ def _maps(row: pd.Series[Any], dataset: Dataset, model: ExplainableModel, method
         if isinstance(result, XaiError):
             yield f"{end}.txt", str(result).encode()
             continue
-        yield f"{end}.png", export.png_bytes(sample_detail.map_image(result, picture, scale_of[result.signed]), result)
+        yield (
+            f"{end}.png",
+            export.png_bytes(display.map_image(result, picture, scale_of[result.signed], width=sample_detail.WIDTH), result),
+        )
         yield f"{end}.npz", export.npz_bytes(result)

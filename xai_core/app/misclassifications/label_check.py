@@ -82,7 +82,7 @@ def fitting(dataset: Dataset) -> list[FittingModel]:
             continue
         if id(classes.class_names) not in known_by:
             known_by[id(classes.class_names)] = len(match_classes(dataset.classes, classes).index)
-        present = any(locate.find(checkpoint) for checkpoint in card.checkpoints)
+        present = locate.is_here(card)
         models.append(FittingModel(card.id, known_by[id(classes.class_names)], present))
     fits = [model for model in models if model.known]
     return sorted(fits, key=lambda model: (not model.present, -model.known))

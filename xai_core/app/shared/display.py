@@ -28,6 +28,14 @@ def errors() -> Iterator[None]:
         st.error(error_text(error))
 
 
+def map_image(
+    explanation: Explanation, picture: Image.Image, scale: rendering.Scale, *, smooth: bool = True, width: int = TILE
+) -> Image.Image:
+    """A map over the part of the picture that the network saw, with its colour bar, twice as wide as it is shown."""
+    explanation, part = rendering.seen_part(explanation, picture, 2 * width)
+    return rendering.with_bar(rendering.overlay(explanation, part, scale, smooth=smooth), scale)
+
+
 def map_picture(
     explanation: Explanation,
     chosen: Chosen,
@@ -37,8 +45,7 @@ def map_picture(
     width: int | Literal["stretch"] = TILE,
 ) -> None:
     """A map over the part of the picture that the network saw, with its colour bar below."""
-    explanation, part = rendering.seen_part(explanation, chosen.picture, 2 * TILE)
-    image = rendering.with_bar(rendering.overlay(explanation, part, scale, smooth=smooth), scale)
+    image = map_image(explanation, chosen.picture, scale, smooth=smooth)
     st.image(rendering.encoded(image, "PNG"), width=width, output_format="PNG", alt=alt)
 
 

@@ -135,12 +135,6 @@ def requests_for(row: pd.Series[Any], model: ExplainableModel, picture: Image.Im
     return {heading: _request(model, prepared, target, method) for heading, target in targets.items()}
 
 
-def map_image(result: Explanation, picture: Image.Image, scale: rendering.Scale) -> Image.Image:
-    """A map over the part of the picture that the network saw, with its colour bar below."""
-    part_of, part = rendering.seen_part(result, picture, 2 * WIDTH)
-    return rendering.with_bar(rendering.overlay(part_of, part, scale), scale)
-
-
 def scales(maps: Sequence[Explanation]) -> dict[bool, rendering.Scale]:
     """The scale of the signed maps of a sample (True) and that of the unsigned ones, so that maps side by side compare."""
     groups = {signed: [explanation for explanation in maps if explanation.signed == signed] for signed in (True, False)}
@@ -154,7 +148,7 @@ def _request(model: ExplainableModel, prepared: Prepared, target: Target, method
 
 
 def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
-    image = map_image(result, chosen.picture, scale)
+    image = display.map_image(result, chosen.picture, scale, width=WIDTH)
     st.image(rendering.encoded(image, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
     place = heatmaps.centre_of_mass_words(result.heatmap)
     st.caption(f"{markdown.escape(result.target)} = {result.target_value:.3g}. Most evidence for it: {place}.")

@@ -146,7 +146,7 @@ def model(messages: DeltaGenerator, without_classes: bool = False) -> Explainabl
     """The chosen model, loaded; before a choice, with `without_classes`, one that learned without them. If it cannot be
     loaded, `messages` says why and the embedded model takes its place."""
     catalog = cards()
-    ready = {id for id, card in catalog.items() if any(locate.find(checkpoint) for checkpoint in card.checkpoints)}
+    ready = {id for id, card in catalog.items() if locate.is_here(card)}
     first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
     titles = {id: card.title for id, card in catalog.items()}
     card = catalog[_choose_present("Model", titles, ready, "model", first if without_classes else None)]

@@ -31,6 +31,11 @@ def find(checkpoint: Checkpoint) -> tuple[Path, ...] | None:
     return tuple(paths) if len(paths) == len(checkpoint.files) else None
 
 
+def is_here(card: Card) -> bool:
+    """Whether the files of any of the card's checkpoints are on this machine."""
+    return any(find(checkpoint) for checkpoint in card.checkpoints)
+
+
 def obtain(card: Card, checkpoint: Checkpoint, progress: Progress | None = None) -> list[tuple[Path, str]]:
     """Each file of the checkpoint, downloaded if need be, with its SHA-256, which must begin as published.
 
