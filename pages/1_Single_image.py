@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, progress, widgets
+from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, progress, widgets
 from xai_core.app.single_image import result
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.core import markdown
@@ -42,11 +42,9 @@ with display.errors():
     request = with_method(question, method.id, settings.options)
     explanation = explanations.find(request)
     if explanation is None:
-        seconds = explanations.estimate(request)
-        if seconds >= progress.AT_ONCE_SECONDS:
-            place = page_links.here(page_links.SINGLE)
-            explanations.offer(request, seconds, chosen.name, place, private=not widgets.is_sample())
-        elif progress.should_start(request.key, seconds):
+        title = f"Explain {chosen.name} by {method.title}"
+        work = explanations.work([request], request.key, title, page_links.SINGLE, private=not widgets.is_sample())
+        if page_work.start_now(work):
             with progress.bar(request.key) as bar:
                 explanation = explanations.compute(request, bar)
     result.show(explanation, chosen, method)

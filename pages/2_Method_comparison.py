@@ -3,7 +3,7 @@
 import streamlit as st
 
 from xai_core.app.methods import sections, tiles
-from xai_core.app.shared import display, explanations, network_outputs, page_setup, progress, widgets
+from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, widgets
 from xai_core.core import markdown
 from xai_core.explanation.request import joint_key
 
@@ -36,8 +36,16 @@ with display.errors():
     st.markdown(f"#### Explaining the {markdown.escape(target.label(0, model.class_name))}")
     requests = explanations.requests(model, prepared, target, methods)
     name = joint_key("method comparison", requests)
-    seconds = explanations.missing_seconds(requests)
-    now = progress.should_start(name, seconds, button="Compare")
+    now = page_work.start_now(
+        explanations.work(
+            requests,
+            name,
+            f"Compare {len(requests)} methods on {chosen.name}",
+            page_links.METHODS,
+            private=not widgets.is_sample(),
+            button="Compare",
+        )
+    )
     maps = tiles.tiles(requests, chosen, view, name, now)
     if maps and not view.blind:
         names = ["Agreement", "Consensus", "Sanity check", "Layers", "Download"]

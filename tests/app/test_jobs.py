@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from xai_core.app.shared import jobs, turns
+from xai_core.app.shared import job_view, jobs, turns
 from xai_core.core.errors import BadRequest, BeingWritten
 
 PLACE = jobs.PlaceToReturn("Home", "view=all")
@@ -103,7 +103,34 @@ def test_the_words_say_how_much_time_is_left_by_the_pieces_that_are_done(me, mon
         said.append(job.words)
         now[0] += 6.0
     handle.end_turn()
-    assert said[0] == "0 of 4 pictures, 0 ms" and "about 18" in said[1] and "about 6" in said[3]
+    assert said[0] == "starting, 4 pictures to do" and "about 18" in said[1] and "about 6" in said[3]
+
+
+def test_the_words_of_work_in_parts_name_the_part(me):
+    said = []
+
+    def work(handle):
+        for number, title in enumerate(("Saliency", "RISE")):
+            track = handle.part(number, 2, title)
+            said.append((job.words, job.share))
+            for _ in track(range(2)):
+                said.append((job.words.partition(" ms")[0], job.share))
+            handle.stored()
+
+    job = jobs.ServerJob("parts", "Parts", PLACE)
+    work(handle := jobs.JobHandle(job))
+    handle.end_turn()
+    assert said[0] == ("0 of 2 parts, now Saliency: starting", 0.0)
+    assert said[1] == ("0 of 2 parts, now Saliency: starting, 2 batches to do", 0.0)
+    assert said[2][0].startswith("0 of 2 parts, now Saliency: 1 of 2 batches") and said[2][1] == 0.25
+    assert said[3] == ("1 of 2 parts, now RISE: starting", 0.5) and job.stored == 2
+    job.state = jobs.CANCELLED
+    assert job_view.in_words(job) == "cancelled after 1 of 2 parts"
+
+
+def test_a_job_that_ends_before_its_first_piece_does_not_say_how_far_it_was(me):
+    job = jobs.ServerJob("none", "None", PLACE, state=jobs.CANCELLED, words="starting, 8 pictures to do", total=8)
+    assert job_view.in_words(job) == "cancelled"
 
 
 def test_a_job_in_progress_says_how_far_it_is_and_ends_when_cancelled(me):

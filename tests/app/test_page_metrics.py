@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from opened_pages import opened, text
+from opened_pages import finished, opened, text
 from small_runs import png
 
 from xai_core.app.metrics import evidence_region, image_results, image_tab
@@ -126,7 +126,7 @@ def test_the_self_test_is_offered_with_its_price_and_becomes_a_badge(measured, m
             yield Verdict(name, {"deletion": False, "sparseness": None}.get(name, True), f"Said of {name}.", {})
 
     monkeypatch.setattr(image_tab, "self_test", test_of)
-    next(button for button in app.button if button.label == "Self-test").click().run()
+    finished(next(button for button in app.button if button.label == "Self-test").click().run())
     said = text(app)
     assert "self-test passed" in said and "self-test failed" in said and "Said of deletion." in said
     assert "Can these metrics be trusted here?" not in said and not app.exception

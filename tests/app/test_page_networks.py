@@ -1,7 +1,7 @@
 """The model-comparison page: columns, questions, sections; a network that cannot be loaded leaves its message."""
 
 import pytest
-from opened_pages import opened, text
+from opened_pages import finished, opened, text
 from small_models import custom
 
 from xai_core.app.shared import network_outputs
@@ -66,7 +66,7 @@ def test_each_section_opens(section):
 def test_many_pictures_become_a_table():
     app = opened(MODELS, more="Many pictures")
     if app.button and any(one.label == "Compute the table" for one in app.button):
-        next(one for one in app.button if one.label == "Compute the table").click().run()
+        finished(next(one for one in app.button if one.label == "Compute the table").click().run())
     (table,) = app.dataframe
     assert len(table.value) == 8 and "map agreement" in table.value
     assert list(table.value["map agreement"]) == sorted(table.value["map agreement"])
@@ -87,7 +87,7 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
     app = opened(MODELS, more="Many pictures", many="mine")
     for one in app.button:
         if one.label == "Compute the table":
-            one.click().run()
+            finished(one.click().run())
             break
     (table,) = app.dataframe
     assert sorted(table.value["picture"]) == ["coffee/broken.png", "coffee/one.png", "rocket/one.png"]

@@ -2,7 +2,7 @@
 
 import opened_pages
 import pytest
-from opened_pages import text
+from opened_pages import finished, text
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.shared import jobs
@@ -61,7 +61,7 @@ def test_each_section_opens(section):
     app = opened(PAIRS, more=section, step="7168", pair_methods="Grad-CAM for similarity")
     assert not app.error
     if section == "Metrics" and not app.dataframe:
-        next(one for one in app.button if one.label == "Measure").click().run()
+        finished(next(one for one in app.button if one.label == "Measure").click().run())
     if section == "Metrics":
         table = app.dataframe[0].value
         assert {"SI ↑", "SD ↓", "CIC ↑", "OS ↑", "CE ↓"} <= set(table.columns)
@@ -69,7 +69,7 @@ def test_each_section_opens(section):
         assert "not defined" not in text(app)  # a baseline has no curves, and no rows of them
     if section == "Networks":
         if not any("untrained" in one.value for one in app.markdown):
-            next(one for one in app.button if one.label == "Compare networks").click().run()
+            finished(next(one for one in app.button if one.label == "Compare networks").click().run())
         assert "EfficientNet-Lite0, untrained" in text(app)
     if section == "Invariance":
         assert "Strength 0.75" in text(app)

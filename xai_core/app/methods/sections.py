@@ -10,7 +10,7 @@ import streamlit as st
 from xai_core.analysis import sanity_check
 from xai_core.app.charts import common
 from xai_core.app.methods.tiles import Explanations
-from xai_core.app.shared import display, explanations, loaded_models, progress
+from xai_core.app.shared import display, explanations, loaded_models, page_links, page_work, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -82,7 +82,16 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smoo
     changes = _changed(originals)
     changed = [request for _, request in changes]
     name = joint_key("sanity check", changed)
-    now = progress.should_start(name, explanations.missing_seconds(changed), button="Check")
+    now = page_work.start_now(
+        explanations.work(
+            changed,
+            name,
+            f"Sanity check of {len(originals)} methods on {chosen.name}",
+            page_links.METHODS,
+            private=not widgets.is_sample(),
+            button="Check",
+        )
+    )
     bar = st.empty()
     rows = {request.method: st.container(horizontal=True, gap="small") for request in originals}
     for request in originals:
@@ -119,7 +128,16 @@ def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: 
     (request,) = explanations.requests(model, prepared, target, [method])
     requests = [replace(request, cut=cut) for cut in model.cuts]
     name = joint_key("layers", requests)
-    now = progress.should_start(name, explanations.missing_seconds(requests), button="Compute all layers")
+    now = page_work.start_now(
+        explanations.work(
+            requests,
+            name,
+            f"{method_title(method)} at {len(requests)} layers on {chosen.name}",
+            page_links.METHODS,
+            private=not widgets.is_sample(),
+            button="Compute all layers",
+        )
+    )
     bar = st.empty()
     row = st.container(horizontal=True, gap="small")
     places = {request.cut: row.container(width=display.TILE) for request in requests}

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from xai_core.app.shared import display, explanations, page_links
+from xai_core.app.shared import display, explanations, jobs, page_links
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -79,7 +79,8 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
         places[request.key].markdown(f"**{letters.get(request.key) or method_title(request.method)}**")
         notes[request.key] = places[request.key].empty()
         if stored[request.method] is None:
-            notes[request.key].caption("Waiting to be computed..." if now else "Not computed.")
+            waits = now or jobs.is_unfinished(name)
+            notes[request.key].caption("Waiting to be computed..." if waits else "Not computed.")
     results: dict[str, Explanation] = {}
     for request, result in explanations.compute_each(order, name, now, bar):
         if result is None:

@@ -1,6 +1,6 @@
 """The tab "One image" of the metrics page: what is measured, the measuring, and the self-test of the metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,9 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
-from xai_core.app.shared import cache, display, explanations, network_outputs, progress, session, turns, widgets
+from xai_core.app.shared import cache, explanations, network_outputs, page_links, page_work, progress, session, widgets
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
@@ -124,12 +125,19 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
     side = settings.model.recipe.input_size
     cost = total_cost(metrics, methods, not unmeasured.isdisjoint(CONTROLS), side) if missing else (0, 0)
     seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost)) + explanations.missing_seconds(requests)
-    name = joint_key("measuring", list(wanted.values()))
-    now = progress.should_start(name, seconds if missing else 0, button="Measure")
-    slot = st.empty()
-    if missing and now:
-        _measure(settings, requests, metrics, missing, name, slot)
-    elif missing:
+    parts = [explanations.part(request) for request in requests if explanations.find(request) is None]
+    complete = page_work.complete(
+        PageWork(
+            joint_key("measuring", [settings.request(request, name) for request in requests for name in settings.metrics]),
+            [*parts, Part("Metrics", _measuring(settings, requests, metrics, missing))] if missing else [],
+            seconds,
+            f"Measure {len(requests)} maps of {settings.chosen.name} by {len(settings.metrics)} metrics",
+            page_links.METRICS,
+            private=not widgets.is_sample(),
+            button="Measure",
+        )
+    )
+    if not complete:
         st.caption(
             f"{sum(cost):,} passes through the network, for {len(settings.metrics)} metrics of {len(requests)} maps and of "
             f"{len(CONTROLS)} controls (maps that do not depend on the network)."
@@ -138,19 +146,18 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
     return _with_controls({pair: measurement for pair, measurement in stored.items() if measurement is not None})
 
 
-def _measure(
+def _measuring(
     settings: MeasurementSettings,
     requests: Sequence[Request],
     metrics: Mapping[str, Mapping[str, Any]],
     missing: Mapping[tuple[str, str], Request],
-    name: str,
-    slot: DeltaGenerator,
-) -> None:
-    """Compute the maps, then the missing measurements; each is stored as soon as it is ready."""
+) -> Callable[[Track], None]:
+    """The missing measurements of the maps that are stored by then; each is stored as soon as it is ready."""
     controls = any(name in CONTROLS for name, _ in missing)
-    maps: dict[str, Explanation] = {}
+    unmeasured = {method for method, _ in missing}
 
-    def work(track: Track) -> None:
+    def measure(track: Track) -> None:
+        maps = {method: stored for method, stored in _stored_maps(requests).items() if method in unmeasured}
         measured = measure_all(
             settings.model, settings.chosen.picture, maps, metrics,
             target=settings.target, box=settings.box, seed=settings.seed, controls=controls, track=track,
@@ -159,12 +166,7 @@ def _measure(
             if (of, metric) in missing:
                 cache.put(missing[of, metric].key, replace(measurement, controls={}))
 
-    with progress.bar(name, slot) as bar:
-        for request in requests:
-            result = explanations.find(request) or explanations.compute(request, bar)
-            if isinstance(result, Explanation) and any(request.method == method for method, _ in missing):
-                maps[request.method] = result
-        turns.in_turn(work, bar, "Measuring")
+    return measure
 
 
 def _with_controls(stored: Mapping[tuple[str, str], Measurement]) -> dict[tuple[str, str], Measurement]:
@@ -197,18 +199,23 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
         "The self-test puts a stage before this network that hides the whole picture except one quadrant. The true map "
         "is therefore known, and a metric must rank it above false ones."
     )
-    passes = self_test_passes(missing)
+    passes, tested = self_test_passes(missing), settings.request_without_method(SELF_TEST)
     seconds = network_outputs.pass_seconds(settings.model, passes)
-    name = _verdict_key(settings, next(iter(missing)))
-    if not progress.should_start(name, max(seconds, progress.AT_ONCE_SECONDS), button="Self-test"):
-        st.caption(f"At most {passes:,} passes.")
-        return
-    with display.errors(), progress.bar(name) as bar:
 
-        def work(track: Track) -> None:
-            model, picture = settings.model, settings.chosen.picture
-            for verdict in self_test(model, picture, missing, settings.target, seed=settings.seed, track=track):
-                cache.put(_verdict_key(settings, verdict.metric), verdict)
+    def test(track: Track) -> None:
+        model, picture = settings.model, settings.chosen.picture
+        for verdict in self_test(model, picture, missing, settings.target, seed=settings.seed, track=track):
+            cache.put(_verdict_key(settings, verdict.metric), verdict)
 
-        turns.in_turn(work, bar, "Self-test")
-    st.rerun()
+    page_work.complete(
+        PageWork(
+            joint_key("self-test", [settings.request(tested, metric) for metric in settings.metrics]),
+            [Part("Self-test", test)],
+            max(seconds, progress.AT_ONCE_SECONDS),  # it is done only where it is wanted
+            f"Self-test of {len(missing)} metrics on {settings.chosen.name}",
+            page_links.METRICS,
+            private=not widgets.is_sample(),
+            button="Self-test",
+        )
+    )
+    st.caption(f"At most {passes:,} passes.")

@@ -8,9 +8,10 @@ import streamlit as st
 
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
-from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, turns
+from xai_core.app.shared import cache, display, loaded_models, network_outputs, page_links, page_work, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import UNTRAINED, Network
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -92,32 +93,39 @@ def stored_answers(chosen: Chosen, networks: Sequence[Network], question: Networ
 
 
 def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion) -> dict[Network, Answer]:
-    """The answers that are stored, after computing the missing ones if that is quick or the visitor starts it."""
+    """The answers that are stored, after computing the missing ones if that is quick; otherwise a job computes them."""
     missing = [network for network in networks if network not in stored_answers(chosen, networks, question)]
-    name = text_digest(" ".join(_key(network, chosen, question) for network in networks))
-    if missing and progress.should_start(name, _estimate(missing, question), button="Compare"):
-        _compute(chosen, missing, question, name)
+    pixels = array_digest(np.asarray(chosen.picture))
+    page_work.complete(
+        PageWork(
+            # Without the weights: a download that is part of the work changes them.
+            text_digest(f"answers {pixels} {[*map(tuple, networks)]} {question}"),
+            [_part(network, chosen, question) for network in missing],
+            _estimate(missing, question),
+            f"Compare {len(networks)} networks on {chosen.name}",
+            page_links.MODELS,
+            private=not widgets.is_sample(),
+            button="Compare",
+        )
+    )
     return stored_answers(chosen, networks, question)
 
 
-def _compute(chosen: Chosen, missing: Sequence[Network], question: NetworkQuestion, name: str) -> None:
-    """Ask each network in turn. Answers that are ready when the visitor cancels stay stored."""
+def _part(network: Network, chosen: Chosen, question: NetworkQuestion) -> Part:
+    """The answer of one network, which is loaded for it."""
     reference = cache.sample(question.reference) if question.reference else None
-    with progress.bar(name) as bar:
-        for network in missing:
-            bar.progress(0.0, text=f"{markdown.escape(network.title)}: loading")
 
-            def work(track: Track, network: Network = network) -> Answer:
-                return next(
-                    compare_models.ask_models(
-                        [network.id], chosen.picture, question.method,
-                        load=lambda id: loaded_models.model(id, network.checkpoint),
-                        target=question.target, reference=reference, track=track,
-                    )
-                )  # fmt: skip
+    def compute(track: Track) -> None:
+        answer = next(
+            compare_models.ask_models(
+                [network.id], chosen.picture, question.method,
+                load=lambda id: loaded_models.model(id, network.checkpoint),
+                target=question.target, reference=reference, track=track,
+            )
+        )  # fmt: skip
+        cache.put(_key(network, chosen, question), answer)  # the key of the weights that are there after the download
 
-            answer = turns.in_turn(work, bar, network.title)
-            cache.put(_key(network, chosen, question), answer)  # the key of the weights that are there after the download
+    return Part(network.title, compute)
 
 
 def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:

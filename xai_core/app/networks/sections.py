@@ -16,9 +16,10 @@ from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
 from xai_core.app.networks.columns import COLUMN, NetworkQuestion
-from xai_core.app.shared import cache, display, loaded_models, network_outputs, progress, session, turns
+from xai_core.app.shared import cache, display, loaded_models, network_outputs, page_links, page_work, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -114,17 +115,27 @@ def difference(answers: Answers, chosen: Chosen) -> None:
 
 def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     """The same question about many pictures, as a table. The picture on which the networks differ most comes first."""
-    sources = _many()
+    choice, sources = _many()
     if not sources:
         return
     method = METHODS[question.method]
-    name = _table_key(networks, sources, question)
-    rows = cache.get(name)
-    seconds = sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks)
-    if rows is None and progress.should_start(name, seconds, button="Compute the table"):
-        with progress.bar(name) as bar:
-            rows = turns.in_turn(lambda track: _table(networks, sources, question, track), bar, "Pictures")
-            cache.put(_table_key(networks, sources, question), rows)  # after a download the weights are others
+
+    def compute(track: Track) -> None:
+        rows = _table(networks, sources, question, track)
+        cache.put(_table_key(networks, sources, question), rows)  # after a download the weights are others
+
+    page_work.complete(
+        PageWork(
+            text_digest(f"table {_digests(sources)} {[*map(tuple, networks)]} {question}"),
+            [Part("Pictures", compute)] if cache.get(_table_key(networks, sources, question)) is None else [],
+            sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks),
+            f"Compare {len(networks)} networks on {len(sources)} pictures",
+            page_links.MODELS,
+            private=choice == YOURS,
+            button="Compute the table",
+        )
+    )
+    rows = cache.get(_table_key(networks, sources, question))
     if rows is None:
         return
     table = pd.DataFrame(rows)
@@ -160,25 +171,26 @@ def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:
     return digests
 
 
-def _many() -> dict[str, Source]:
-    """The pictures of the table, by name: the samples, uploads, or a folder under `data/`."""
+def _many() -> tuple[str, dict[str, Source]]:
+    """What was chosen, and the pictures of the table by name: the samples, uploads, or a folder under `data/`."""
     folders = {name: path for name, path in datasets.offered().items() if path.is_dir()}
     choice = st.selectbox(
         "Pictures", [BUNDLED, *folders, YOURS], key="many", width=420,
         help="Folders under `data/`, and under the folders named by XAI_DATA, are listed here.", **LINK,
     )  # fmt: skip
     if choice == BUNDLED:
-        return {sample.title: cache.sample(id) for id, sample in SAMPLES.items()}
+        return choice, {sample.title: cache.sample(id) for id, sample in SAMPLES.items()}
     if choice == YOURS:
         files = st.file_uploader(
             f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
         )
-        return _opened((files or [])[:MOST_PICTURES])
+        return choice, _opened((files or [])[:MOST_PICTURES])
     dataset = datasets.open_folder(folders[choice])
     if len(dataset.samples) > MOST_PICTURES:
         st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
     step = max(1, len(dataset.samples) // MOST_PICTURES)
-    return {sample.name: folders[choice] / sample.name for sample in dataset.samples[::step][:MOST_PICTURES]}
+    samples = dataset.samples[::step][:MOST_PICTURES]
+    return choice, {sample.name: folders[choice] / sample.name for sample in samples}
 
 
 def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:

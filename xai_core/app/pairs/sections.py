@@ -17,10 +17,11 @@ from torch import Tensor
 
 from xai_core.app.charts import pairs
 from xai_core.app.pairs.tiles import PairSettings, Results, both_maps, requests, title
-from xai_core.app.pairs.views import TILE, Views
-from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, progress, turns
+from xai_core.app.pairs.views import TILE, Views, is_private
+from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, page_links, page_work
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
@@ -140,19 +141,23 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
     metrics = [metric for metric in PAIR_METRICS if metric != "MS" or sensitivity]
     metrics += list(GEOMETRY_METRICS) if views.geometry else []
     name = _metrics_key(model, views, settings, list(maps), metrics, step)
-    rows: list[Row] | None = cache.get(name)
     points = math.ceil(views.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
-    if rows is None and progress.should_start(name, network_outputs.pass_seconds(model, passes), button="Measure"):
-        with progress.bar(name) as bar:
-            rows = turns.in_turn(
-                lambda track: evaluate_pair(
-                    model, views.first, views.second, maps, metrics, geometry=views.geometry,
-                    similarity=settings.similarity, cut=settings.cut, step=step, controls=True, track=track,
-                ),
-                bar, "Metrics",
-            )  # fmt: skip
-            cache.put(name, rows)
+
+    def measure(track: Track) -> None:
+        rows = evaluate_pair(
+            model, views.first, views.second, maps, metrics, geometry=views.geometry,
+            similarity=settings.similarity, cut=settings.cut, step=step, controls=True, track=track,
+        )  # fmt: skip
+        cache.put(name, rows)
+
+    page_work.complete(
+        PageWork(
+            name, [Part("Metrics", measure)] if cache.get(name) is None else [], network_outputs.pass_seconds(model, passes),
+            f"Measure {len(maps)} methods on the pair {views.name}", page_links.PAIRS, is_private(), "Measure",
+        )
+    )  # fmt: skip
+    rows: list[Row] | None = cache.get(name)
     if rows is not None:
         _metric_results(rows, metrics, {method: title(method) for method in maps} | CONTROL_TITLES, views.name)
 
@@ -218,29 +223,41 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
         st.info("Choose at least two networks.")
         return
     options = settings.methods.get(method, {})
-    keys = {network: _network_key(network, views, method, options, settings.seed) for network in networks}
-    missing = [network for network, key in keys.items() if cache.get(key) is None]
-    name = text_digest(" ".join(keys[network] for network in missing))
-    if missing and progress.should_start(name, _seconds(missing, method, options), button="Compare networks"):
-        with progress.bar(name) as bar:
-            for network in missing:
-                bar.progress(0.0, text=f"{markdown.escape(network.title)}: loading")
 
-                def work(track: Track, network: Network = network) -> PairExplanation | XaiError:
-                    try:
-                        model = loaded_models.model(network.id, network.checkpoint)
-                        first, second = _at_input_size(views, model)
-                        return explain_pair(model, first, second, method, seed=settings.seed, track=track, **options)
-                    except XaiError as error:
-                        return error
+    def stored(network: Network) -> PairExplanation | XaiError | None:
+        result: PairExplanation | XaiError | None = cache.get(_network_key(network, views, method, options, settings.seed))
+        return result
 
-                answer = turns.in_turn(work, bar, network.title)
-                # The key of the weights that are there after the download.
-                keys[network] = _network_key(network, views, method, options, settings.seed)
-                cache.put(keys[network], answer)
+    def part(network: Network) -> Part:
+        def compute(track: Track) -> None:
+            result: PairExplanation | XaiError
+            try:
+                model = loaded_models.model(network.id, network.checkpoint)
+                first, second = _at_input_size(views, model)
+                result = explain_pair(model, first, second, method, seed=settings.seed, track=track, **options)
+            except XaiError as error:
+                result = error
+            # The key of the weights that are there after the download.
+            cache.put(_network_key(network, views, method, options, settings.seed), result)
+
+        return Part(network.title, compute)
+
+    missing = [network for network in networks if stored(network) is None]
+    page_work.complete(
+        PageWork(
+            # Without the weights: a download that is part of the work changes them.
+            text_digest(f"networks {views.digest} {[*map(tuple, networks)]} {method} {options} {settings.seed}"),
+            [part(network) for network in missing],
+            _seconds(missing, method, options),
+            f"Compare {len(networks)} networks on the pair {views.name}",
+            page_links.PAIRS,
+            is_private(),
+            "Compare networks",
+        )
+    )
     with st.container(horizontal=True, gap="small"):
         for network in networks:
-            result: PairExplanation | XaiError | None = cache.get(keys[network])
+            result = stored(network)
             if result is None:
                 continue
             with st.container(border=True, width=2 * TILE + 60):

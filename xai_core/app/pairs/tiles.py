@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from xai_core.app.charts import pairs as charts_pairs
-from xai_core.app.pairs.views import TILE, Views, tensor
-from xai_core.app.shared import cache, display, network_outputs, progress, turns, widgets
+from xai_core.app.pairs.views import TILE, Views, is_private, tensor
+from xai_core.app.shared import cache, display, network_outputs, page_links, page_work, widgets
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
@@ -151,22 +152,32 @@ def _estimate(request: Request) -> float:
 
 
 def results(model: ExplainableModel, views: Views, settings: PairSettings) -> dict[str, PairExplanation | XaiError]:
-    """The result of each method. Missing ones are computed now if that is quick or the visitor starts it."""
+    """The stored results of the methods, after computing the missing ones if that is quick; otherwise a job does."""
     by_method = requests(model, views, settings)
     missing = [request for request in by_method.values() if cache.get(request.key) is None]
-    name = joint_key("pair", missing)
-    if missing and progress.should_start(name, sum(map(_estimate, missing))):
-        question = ask_pair(model, views.first, views.second, similarity=settings.similarity, cut=settings.cut)
-        with progress.bar(name) as bar:
-            for request in missing:
 
-                def work(track: Track, request: Request = request) -> PairExplanation | XaiError:
-                    try:
-                        return answer_pair(request, question, track)
-                    except XaiError as error:
-                        return error
+    def part(request: Request) -> Part:
+        def compute(track: Track) -> None:
+            result: PairExplanation | XaiError
+            question = ask_pair(model, views.first, views.second, similarity=settings.similarity, cut=settings.cut)
+            try:
+                result = answer_pair(request, question, track)
+            except XaiError as error:
+                result = error
+            cache.put(request.key, result)
 
-                cache.put(request.key, turns.in_turn(work, bar, title(request.method)))
+        return Part(title(request.method), compute)
+
+    page_work.complete(
+        PageWork(
+            joint_key("pair", by_method.values()),
+            [part(request) for request in missing],
+            sum(map(_estimate, missing)),
+            f"Explain the pair {views.name} by {len(by_method)} methods",
+            page_links.PAIRS,
+            private=is_private(),
+        )
+    )
     stored = {method: cache.get(request.key) for method, request in by_method.items()}
     return {method: result for method, result in stored.items() if result is not None}
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
-from xai_core.app.shared import cache, session
+from xai_core.app.shared import cache, session, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import array_digest, bytes_digest, text_digest
@@ -131,6 +131,12 @@ def two_pictures(model: ExplainableModel, first: Chosen, second: Chosen) -> View
     pixels = (model.prepare(first.picture).pixels, model.prepare(second.picture).pixels)
     changes = "as the network sees it", "as the network sees it"
     return Views(*pixels, None, changes, first.picture, f"{first.name}-{second.name}")
+
+
+def is_private() -> bool:
+    """Whether one of the pictures is this visitor's own."""
+    second = st.session_state.get("from") == PICTURES and st.session_state.get("second") == SECOND_OWN
+    return second or not widgets.is_sample()
 
 
 def show(views: Views) -> None:

@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import sanity_check
-from xai_core.app.shared import cache, job_view, jobs, progress, turns
-from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared import cache, progress, turns
 from xai_core.app.shared.network_outputs import pass_times
-from xai_core.app.shared.page_links import PlaceToReturn
+from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import explanation_seconds
 from xai_core.attribution.explain import answer, request_for, with_method
@@ -55,17 +54,21 @@ def explain(request: Request, track: Track) -> Explanation:
     return explanation
 
 
-def offer(request: Request, seconds: float, picture: str, place: PlaceToReturn, *, private: bool) -> None:
-    """The job of a long explanation: its progress, or the button that starts it. `private`: the picture is an upload."""
+def part(request: Request) -> Part:
+    """An explanation as a part of a page's work."""
+    return Part(
+        METHODS[request.method].title,
+        lambda track: find(request) or _stored(request, lambda: explain(request, track)),
+    )
 
-    def work(handle: JobHandle) -> None:
-        _stored(request, lambda: explain(request, handle.batches))
 
-    def begin() -> ServerJob:
-        title = f"Explain {picture} by {METHODS[request.method].title}"
-        return jobs.start(request.key, title, work, place, private=private)
-
-    job_view.offer(request.key, seconds, begin)
+def work(
+    requests: Sequence[Request], key: str, title: str, page: str, *, private: bool, button: str = "Explain"
+) -> PageWork:
+    """The work of those explanations that are not stored yet. `key`, `title` and so on are those of `PageWork`."""
+    missing = [request for request in requests if find(request) is None]
+    parts = [part(request) for request in missing]
+    return PageWork(key, parts, sum(map(estimate, missing)), title, page, private, button)
 
 
 def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:

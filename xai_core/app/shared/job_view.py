@@ -39,14 +39,15 @@ def _indicator() -> None:
 
 
 def show(job: ServerJob) -> None:
-    """The progress of a job that waits or runs, with Cancel; the page is run again when it has ended."""
-    _follow(job.key)
+    """The progress of a job that waits or runs, with Cancel. The page is run again when it has ended, and when it has stored
+    one more result."""
+    _follow(job.key, job.stored)
 
 
 @st.fragment(run_every=FOLLOW_SECONDS)
-def _follow(key: str) -> None:
+def _follow(key: str, stored: int) -> None:
     job = jobs.find(key)
-    if job is None or not job.unfinished:
+    if job is None or not job.unfinished or job.stored != stored:
         st.rerun()
     progress(job)
     if job.preview is not None:
@@ -71,7 +72,7 @@ def in_words(job: ServerJob) -> str:
         return "waiting until another job has ended"
     if job.state == jobs.RUNNING:
         return job.words or "starting"
-    how_far = f" after {job.words.partition(',')[0]}" if job.words and job.state != jobs.DONE else ""
+    how_far = f" after {job.words.partition(',')[0]}" if job.done and job.words and job.state != jobs.DONE else ""
     return f"{job.state}{how_far}"
 
 

@@ -68,7 +68,7 @@ class ServerJob:
     """A job as pages read it. Written by this module alone.
 
     `place` shows its result. `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why
-    it failed. `preview` is a picture of what there is so far.
+    it failed. `preview` is a picture of what there is so far, and `stored` counts the results that pages show already.
     """
 
     key: str
@@ -87,6 +87,7 @@ class ServerJob:
     error: str = ""
     result: Any = None
     preview: Image.Image | None = None
+    stored: int = 0
     began: float = field(default_factory=time.time)
     ended: float = 0.0
     log: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LOG))
@@ -136,7 +137,15 @@ class JobHandle:
 
     def pieces(self, unit: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
         """A track that reports every item; `unit` names them in the words, with the time that is left."""
+        return self._track(unit, 0, 1, "")
 
+    def part(self, number: int, count: int, title: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        """A track over the batches of the part `number`, from 0, of work that has `count` of them. The part begins now."""
+        before = f"{number} of {count} parts, now {title}: " if count > 1 else ""
+        self.report(number, count, f"{before}starting")
+        return self._track("batches", number, count, before)
+
+    def _track(self, unit: str, number: int, count: int, before: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
         from xai_core.explanation.rendering import duration  # this module stands on pages that load no torch
 
         def track(items: Iterable[Any]) -> Iterator[Any]:
@@ -144,11 +153,18 @@ class JobHandle:
             start, total = time.monotonic(), len(items)
             for done, item in enumerate(items):
                 seconds = time.monotonic() - start
-                left = f", about {duration(seconds / done * (total - done))} left" if done else ""
-                self.report(done, total, f"{done:,} of {total:,} {unit}, {duration(seconds)}{left}")
+                words = f"starting, {total:,} {unit} to do"  # networks may be loaded before the first item is done
+                if done:
+                    left = duration(seconds / done * (total - done))
+                    words = f"{done:,} of {total:,} {unit}, {duration(seconds)}, about {left} left"
+                self.report(number * total + done, count * total, f"{before}{words}")
                 yield item
 
         return track
+
+    def stored(self) -> None:
+        """Say that one more result is stored: pages that follow the job show it."""
+        self._job.stored += 1
 
     def within(self, batches: Iterable[Any]) -> Iterator[Any]:
         """A track over the batches of a piece: it lets others have their turn, and reports nothing."""

@@ -1,0 +1,78 @@
+"""The work that a page lacks: done by the page at once where it is short, otherwise a job that the visitor starts there.
+
+The work consists of parts, and each part stores its result where the page looks for it. So the page shows the result whoever
+does the part, and what is finished stays when the rest is cancelled.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import streamlit as st
+
+from xai_core.app.shared import job_view, jobs, page_links, progress, turns
+from xai_core.app.shared.jobs import JobHandle, ServerJob
+
+if TYPE_CHECKING:
+    from xai_core.core.runtime import Track
+
+
+class Part(NamedTuple):
+    """A part of a page's work. `compute(track)` stores its result; `title` names it beside the progress."""
+
+    title: str
+    compute: "Callable[[Track], object]"
+
+
+class PageWork(NamedTuple):
+    """The parts that a page lacks, and what the job that does them needs to be started and found again.
+
+    key      of the job: the same whichever parts are missing
+    seconds  estimate for all `parts`
+    title    of the job in the list of jobs
+    page     title of the page that shows the results
+    private  whether the work is on an upload, which this visitor alone may see
+    button   label of the button that starts long work
+    """
+
+    key: str
+    parts: Sequence[Part]
+    seconds: float
+    title: str
+    page: str
+    private: bool
+    button: str = "Explain"
+
+
+def start_now(work: PageWork) -> bool:
+    """Whether the page is to do the work in this run; otherwise it shows a job's progress, or the button that starts one.
+
+    Work that a job has left unfinished is never taken over by the page, however little is left.
+    """
+    with st.container():  # also where nothing is missing, so that what follows keeps its place on the page
+        if not work.parts:
+            return True
+        job = jobs.find(work.key)
+        left_by_job = job is not None and job.state != jobs.DONE
+        if work.seconds < progress.AT_ONCE_SECONDS and not left_by_job:
+            return progress.should_start(work.key, work.seconds, work.button)
+        job_view.offer(work.key, work.seconds, lambda: _start(work), button=work.button, kept="What was finished is kept.")
+        return False
+
+
+def complete(work: PageWork) -> bool:
+    """Do the work in this run if it is short; otherwise show its job. Returns whether everything is done."""
+    now, slot = start_now(work), st.empty()
+    if work.parts and now:
+        with progress.bar(work.key, slot) as bar:
+            for part in work.parts:
+                turns.in_turn(part.compute, bar, part.title)
+    return now
+
+
+def _start(work: PageWork) -> ServerJob:
+    def compute(handle: JobHandle) -> None:
+        for number, part in enumerate(work.parts):
+            part.compute(handle.part(number, len(work.parts), part.title))
+            handle.stored()
+
+    return jobs.start(work.key, work.title, compute, page_links.here(work.page), private=work.private)
