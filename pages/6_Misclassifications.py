@@ -36,6 +36,7 @@ with display.errors():
     if not len(rows.listed):
         st.info("No picture passes the filters on the left. Change or remove some of them.")
         st.stop()
+    drawer.begin()
     VIEWS[view](rows, dataset, model)
     export.section(rows, dataset, model)
     drawer.show(rows, dataset, model)

@@ -1,5 +1,6 @@
 """Pages opened in Streamlit's own test harness, and the words on them."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -7,6 +8,9 @@ from urllib.parse import parse_qs
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from streamlit.proto.Common_pb2 import StringTriggerValue
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.runtime.state.common import user_key_from_element_id
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Node
 
@@ -41,6 +45,28 @@ def followed(app: AppTest, label: str) -> AppTest:
     path = next(file for file in FILES.values() if Path(file).stem.lstrip("0123456789_") == (link.page or "Home"))
     app.switch_page(path)
     app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def press_row(app: AppTest, table: str, row: int) -> AppTest:
+    """The page after a press of the button in a row of the table with this key; the harness cannot press it by itself."""
+    buttons = [id for element in app.dataframe for id in element.proto.button_click_widgets.values()]
+    (button,) = (id for id in buttons if user_key_from_element_id(id) == f"row of {table}")
+    click = StringTriggerValue(data=json.dumps({"row": row, "label": "Open"}))
+    return _with_state(app, WidgetState(id=button, string_trigger_value=click))
+
+
+def pick_mark(app: AppTest, chart: str, selection: str, **fields: object) -> AppTest:
+    """The page after a click on the mark with these fields in the chart whose key begins with `chart`."""
+    id = next(element.proto.id for element in app.get("vega_lite_chart") if (element.key or "").startswith(chart))
+    return _with_state(app, WidgetState(id=id, string_value=json.dumps({"selection": {selection: [fields]}})))
+
+
+def _with_state(app: AppTest, state: WidgetState) -> AppTest:
+    states = app._tree.get_widget_states()
+    states.widgets.append(state)
+    app._run(states)
     assert not app.exception, app.exception
     return app
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 from opened_pages import finished, followed, opened, text
 from PIL import Image
+from sample_predictions import first_error, folders, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
-from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, predictions
 from xai_core.app.shared import cache, display, jobs, progress
 from xai_core.core import part_store
@@ -25,13 +25,6 @@ from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 
 PAGE = "pages/6_Misclassifications.py"
-
-
-@pytest.fixture(autouse=True)
-def folders(tmp_path, monkeypatch, tmp_path_factory):
-    """Notes of its own for each test; predictions are made once."""
-    monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
-    monkeypatch.setattr(predictions, "folder", lambda: tmp_path_factory.getbasetemp() / "predictions")
 
 
 def test_the_default_pictures_are_labelled_and_can_be_opened():
@@ -56,14 +49,6 @@ def test_the_page_waits_for_predictions_that_another_process_computes(tmp_path, 
     monkeypatch.setattr(part_store, "locked", busy_twice)
     app = opened(PAGE)
     assert not app.error and file.exists() and len(opened_again) == 3
-
-
-def first_error(sort: str = "confidence") -> pd.Series:
-    """The first picture of the cell that the page begins with: of the most confused pair, the most confident error."""
-    rows = raw_rows()
-    wrong = rows[rows["true"] != rows["predicted"]]
-    sizes = wrong.groupby(["true", "predicted"])["path"].transform("size")
-    return wrong[sizes == sizes.max()].sort_values(sort, ascending=False).iloc[0]
 
 
 def button(app: AppTest, key: str):
@@ -116,18 +101,6 @@ def test_a_right_answer_has_one_reason():
 def test_a_link_to_a_picture_of_another_dataset_opens_the_page_without_it():
     app = opened(PAGE, sample="no/such.png")
     assert not app.error and "sample" not in app.query_params
-
-
-def raw_rows() -> pd.DataFrame:
-    """The predictions that the page reads, straight from their file; a test that runs alone computes them first."""
-    model, dataset = load_model("efficientnet_lite0"), changed_samples()
-    file = predictions.file_of(model, dataset)
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        for _ in classify(model, dataset, file, embeddings=True):
-            pass
-    table = pd.read_parquet(file)
-    return table[table["true_index"] >= 0]
 
 
 FILTERS = {

@@ -157,6 +157,7 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
     members = rows.iloc[clusters.members[number]]
     wrong = int((members["true"] != members["predicted"]).sum())
     group = drawer.group_of(f"Cluster {number + 1}", members)
+    drawer.offer([group])
     with st.container(border=True):
         st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong")
         with st.container(horizontal=True, gap="small"):
@@ -170,10 +171,7 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
                     name, true = (markdown.escape(first_name(row[column])) for column in ("predicted", "true"))
                     verdict = "✓ right" if row["true"] == row["predicted"] else f"✗ wrong, true: {true}"
                     st.caption(f"{name} {row['confidence']:.0%}, {verdict}")
-                    st.button(
-                        "Open", key=f"open {row['path']}", help=markdown.escape(row["path"]),
-                        on_click=drawer.open_group, args=(group, row["path"]),
-                    )  # fmt: skip
+                    display.open_button(row["path"], f"open {row['path']}", drawer.open_group, (group, row["path"]))
         with st.expander("All members"):
             drawer.table(
                 members[["path", "true", "predicted", "confidence"]], f"members {number}",

@@ -2,6 +2,7 @@
 the most confused pairs, and two models compared."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -63,6 +64,7 @@ def _list_of_errors(listed: pd.DataFrame) -> None:
         "instead of a matrix."
     )
     group = drawer.group_of("Errors", wrong)
+    drawer.offer([group])
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("confidence", "margin")}
     columns = ["true", "predicted", "confidence", "margin", "path"]
     drawer.table(wrong[columns], "errors", lambda row: (group, wrong["path"][row]), columns=percent)
@@ -134,7 +136,7 @@ def _gallery(listed: pd.DataFrame, dataset: Dataset) -> None:
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
-    drawer.offer_group(group)
+    drawer.offer([group])
     stored = notes.load(dataset)
     with st.container(horizontal=True, gap="small"):
         for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
@@ -167,14 +169,14 @@ def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], gr
             f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}  \n"
             f"margin: {row['margin']:.0%}{badge}"
         )
-        help = markdown.escape(path)
-        st.button("Open", key=f"open {path}", help=help, on_click=drawer.open_group, args=(group, path))
+        display.open_button(path, f"open {path}", drawer.open_group, (group, path))
 
 
 def calibration(rows: FilteredRows) -> None:
     """The reliability diagram and the expected calibration error."""
     bins, error = confusions.calibration(rows.counted)
     groups = [_bin_group(low, high, rows.counted) for low, high in zip(bins["low"], bins["high"], strict=True)]
+    drawer.offer(groups)
     key = drawer.chart_key("calibration")
 
     def open_bin() -> None:
@@ -207,6 +209,9 @@ def per_class(rows: FilteredRows) -> None:
     """Precision and recall of each class of which pictures are listed."""
     scores = confusions.per_class(rows.all_classes)
     scores = scores[scores["class"].isin(rows.listed["true"])].reset_index(drop=True)
+    drawer.offer(
+        drawer.OfferedGroup(_class_title(name), partial(_class_group, name, rows.all_classes)) for name in scores["class"]
+    )
     key = drawer.chart_key("per class")
 
     def open_class() -> None:
@@ -233,7 +238,11 @@ def _class_group(name: str, rows: pd.DataFrame) -> drawer.Group:
     predicted as it, then those that are right."""
     true, predicted = rows["true"] == name, rows["predicted"] == name
     parts = [rows[true & ~predicted], rows[predicted & ~true], rows[true & predicted]]
-    return drawer.group_of(f"{first_name(name)}: errors first", pd.concat(parts))
+    return drawer.group_of(_class_title(name), pd.concat(parts))
+
+
+def _class_title(name: str) -> str:
+    return f"{first_name(name)}: errors first"
 
 
 def most_confused(rows: FilteredRows) -> None:
@@ -242,6 +251,12 @@ def most_confused(rows: FilteredRows) -> None:
     if not len(pairs):
         st.info("All of these pictures are predicted correctly.")
         return
+    drawer.offer(
+        drawer.OfferedGroup(
+            predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed)
+        )
+        for true, predicted in zip(pairs["true"], pairs["predicted"], strict=True)
+    )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     drawer.table(
         pairs, "pairs", lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed), None),
@@ -308,6 +323,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         change: drawer.group_of(f"{other.title} against {model.title}: {change}", rows)
         for change, rows in listed.groupby("change")
     }
+    drawer.offer(groups.values())
     drawer.table(listed, "changes", lambda row: (groups[listed["change"][row]], listed["path"][row]))
     _csv(listed, "two_models.csv")
 

@@ -1,9 +1,10 @@
 """The drawer beside the page that shows one picture of a group, and what opens it: tiles, tables, charts.
 
-Which picture is open is in the page's address (`sample`), so that a link and the browser's Back restore it.
+Which picture is open, and the list that it was opened from, are in the page's address (`sample`, `list`), so that a link, a
+reload and the browser's Back restore both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -15,9 +16,10 @@ from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
 
-SAMPLE = "sample"  # in the address: the open picture
+SAMPLE, LIST = "sample", "list"  # in the address: the open picture, and the title of the group that it was opened from
 WIDTH = 620  # pixels: two maps beside each other
-_GROUP, _USUAL, _CLOSED = "opened group", "usual group", "drawers closed"
+_GROUP, _OFFERED, _CLOSED = "opened group", "offered groups", "drawers closed"
+NEAREST = " and its nearest pictures"  # the end of the title of such a group, after the picture's path
 
 
 class Group(NamedTuple):
@@ -42,17 +44,32 @@ def open_group(group: Group, path: str | None = None) -> None:
     """Open the drawer on a group, at one of its pictures (by default the first). For callbacks."""
     if group.paths:
         st.session_state[_GROUP] = group
-        st.query_params[SAMPLE] = path or group.paths[0]
+        st.query_params[SAMPLE], st.query_params[LIST] = path or group.paths[0], group.title
 
 
-def offer_group(group: Group) -> None:
-    """The group to step through where a link or a reload opens one of its pictures."""
-    st.session_state[_USUAL] = group
+class OfferedGroup(NamedTuple):
+    """The title of a group, and the function that makes it: for views with many groups."""
+
+    title: str
+    make: Callable[[], Group]
+
+
+def offer(groups: Iterable[Group | OfferedGroup]) -> None:
+    """Groups that a view shows: a link or a reload steps through the one whose title is in the address, or else through the
+    first one that has the open picture."""
+    offered: list[Group | OfferedGroup] = st.session_state[_OFFERED]
+    offered += groups
+
+
+def begin() -> None:
+    """Forget what the page offered before. Call it before the views."""
+    st.session_state[_OFFERED] = []
 
 
 def close() -> None:
     """Close the drawer. For callbacks."""
     st.query_params.pop(SAMPLE, None)
+    st.query_params.pop(LIST, None)
     st.session_state[_CLOSED] = st.session_state.get(_CLOSED, 0) + 1
 
 
@@ -95,13 +112,36 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     if path is None:
         return
     if path not in set(rows.every["path"]):
-        st.query_params.pop(SAMPLE)  # of another dataset
+        for name in (SAMPLE, LIST):
+            st.query_params.pop(name, None)  # of another dataset
         return
-    groups: list[Group] = [st.session_state[key] for key in (_GROUP, _USUAL) if key in st.session_state]
-    groups += [group_of("Pictures listed", rows.listed), group_of("All pictures", rows.every)]
-    st.session_state[_GROUP] = next(group for group in groups if path in group.paths)
+    st.session_state[_GROUP] = _group_with(path, rows)
+    st.query_params[LIST] = st.session_state[_GROUP].title
     drawer = st.dialog("One picture", width=WIDTH, position="right", on_dismiss=close)
     drawer(_picture)(rows, dataset, model)
+
+
+def _group_with(path: str, rows: FilteredRows) -> Group:
+    """The group to step through from the open picture: the one that the visitor opened, or the one that a link names."""
+    title = st.query_params.get(LIST)
+    opened: Group | None = st.session_state.get(_GROUP)
+    if opened is not None and title in (opened.title, None) and path in opened.paths:
+        return opened
+    offered: list[Group | OfferedGroup] = [
+        *st.session_state[_OFFERED], group_of("Pictures listed", rows.listed), group_of("All pictures", rows.every)
+    ]  # fmt: skip
+    if title is not None and title.endswith(NEAREST):
+        offered.append(_nearest_group(title.removesuffix(NEAREST), rows))
+    offered.sort(key=lambda group: group.title != title)
+    groups = (group if isinstance(group, Group) else group.make() for group in offered)
+    return next(group for group in groups if path in group.paths)
+
+
+def _nearest_group(path: str, rows: FilteredRows) -> Group:
+    """A picture and those that are shown as its nearest ones; empty where the dataset has no such picture."""
+    same = rows.every[rows.every["path"] == path]
+    paths = sample_detail.nearest_right(rows.every, same.iloc[0])["path"] if len(same) else ()
+    return Group(f"{path}{NEAREST}", (*same["path"], *paths))
 
 
 def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
@@ -120,9 +160,6 @@ def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> N
         )  # fmt: skip
         st.markdown(f"{markdown.escape(group.title)}: **{place + 1}** of {len(group.paths):,}")
     row = rows.every[rows.every["path"] == path].iloc[0]
-    sample_detail.show(rows.every, row, dataset, model, open_neighbour=_open_neighbour)
-
-
-def _open_neighbour(of: str, paths: tuple[str, ...], path: str) -> None:
-    """Open one of the neighbours of the picture `of`."""
-    open_group(Group(f"{of} and its nearest pictures", (of, *paths)), path)
+    sample_detail.show(
+        rows.every, row, dataset, model, open_neighbour=lambda other: open_group(_nearest_group(path, rows), other)
+    )

@@ -23,6 +23,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         lines = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]
         known = set(rows.every["path"])
         group = drawer.Group("Pictures with notes", tuple(line["path"] for line in lines if line["path"] in known))
+        drawer.offer([group])
         drawer.table(
             pd.DataFrame(lines), "all notes", lambda row: (group, lines[row]["path"]),
             openable=[line["path"] in known for line in lines],

@@ -10,6 +10,7 @@ from PIL import Image
 from xai_core.app.shared import session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import Chosen
+from xai_core.core import markdown
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.explanation import rendering
@@ -66,6 +67,13 @@ def small_picture(dataset: Dataset, path: str) -> Image.Image:
         return picture
 
     return session.picture(f"thumbnail {dataset.content(path)}", make)
+
+
+def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[object, ...]) -> None:
+    """A button that opens a picture. "Open" is seen; its name, which a screen reader says, has the picture's path as well
+    (the style of every page hides it). The key begins with "open " or "neighbour "."""
+    name = markdown.escape(path)
+    st.button(f"Open **{name}**", key=key, help=name, on_click=on_click, args=args)
 
 
 File = tuple[str, str, Callable[[], bytes | str] | bytes | str]

@@ -13,13 +13,19 @@ from xai_core.core.errors import BadRequest
 schemapi.disable_debug_mode()
 
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
-# axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. A script takes no place above
-# the title. On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words.
+# axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. The name of a picture in a
+# button that opens it is for screen readers. A script takes no place above the title. On a narrow screen the controls are
+# hidden behind a button that has only an arrow; with this style it has words.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
     fill: currentColor;
     fill-opacity: 0.75;
+}
+:is([class*="st-key-open-"], [class*="st-key-neighbour-"]) button strong {
+    position: absolute;
+    width: 1px;
+    clip-path: inset(50%);
 }
 [data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }

@@ -32,7 +32,7 @@ from xai_core.models.zoo.catalog import cards
 NEAREST = 5
 WIDTH = 240  # pixels: width of a map
 Embeddings = NDArray[np.floating]
-OpenNeighbour = Callable[[str, tuple[str, ...], str], None]
+OpenNeighbour = Callable[[str], None]
 
 
 def show(
@@ -40,7 +40,7 @@ def show(
 ) -> None:
     """Everything about the sample `row`; `rows` are the samples among which its neighbours are found.
 
-    `open_neighbour` is called with the sample's path, the paths of all neighbours, and that of the one to open.
+    `open_neighbour` is called with the path of the neighbour to open.
     """
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
@@ -172,24 +172,26 @@ def _settings(row: pd.Series[Any], right: bool, model: ExplainableModel) -> dict
 def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, open_neighbour: OpenNeighbour) -> None:
     """The correctly classified pictures whose embeddings are most similar to this one's."""
     st.markdown("**Nearest correctly classified pictures**")
-    right = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != row["path"])]
-    if "embedding" not in rows or not len(right):
+    near = nearest_right(rows, row)
+    if not len(near):
         st.caption("No other picture of this dataset is classified correctly.")
         return
-    near = nearest(np.asarray(row["embedding"]), np.stack(right["embedding"].to_list()))[:NEAREST]
     own = np.asarray(row["embedding"])
-    paths = tuple(right["path"].iloc[near])
     with st.container(horizontal=True, gap="small"):
-        for place in near:
-            other = right.iloc[place]
+        for _, other in near.iterrows():
             with st.container(width=110):
                 display.thumbnail(dataset, other["path"], f"{other['path']}, correctly predicted as {other['true']}")
                 cosine = _cosine(own, np.asarray(other["embedding"])[None])[0]
                 st.caption(f"{markdown.escape(first_name(other['true']))}, cosine {cosine:.2f}")
-                st.button(
-                    "Open", key=f"neighbour {other['path']}", help=markdown.escape(other["path"]),
-                    on_click=open_neighbour, args=(row["path"], paths, other["path"]),
-                )  # fmt: skip
+                display.open_button(other["path"], f"neighbour {other['path']}", open_neighbour, (other["path"],))
+
+
+def nearest_right(rows: pd.DataFrame, row: pd.Series[Any]) -> pd.DataFrame:
+    """The correctly classified ones of `rows` whose embeddings are most similar to that of `row`, the nearest first."""
+    right: pd.DataFrame = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != row["path"])]
+    if "embedding" not in rows or not len(right):
+        return right.head(0)
+    return right.iloc[nearest(np.asarray(row["embedding"]), np.stack(right["embedding"].to_list()))[:NEAREST]]
 
 
 def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:

@@ -1,0 +1,36 @@
+"""The predictions for the default pictures of the page Misclassifications, as a page reads them and as a test does."""
+
+import pandas as pd
+import pytest
+
+from xai_core.analysis.predict import classify
+from xai_core.app.misclassifications import predictions
+from xai_core.data.corrupted_samples import changed_samples
+from xai_core.models.loading import load_model
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch, tmp_path_factory):
+    """Notes of its own for each test; predictions are made once."""
+    monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
+    monkeypatch.setattr(predictions, "folder", lambda: tmp_path_factory.getbasetemp() / "predictions")
+
+
+def raw_rows() -> pd.DataFrame:
+    """The predictions that the page reads, straight from their file; a test that runs alone computes them first."""
+    model, dataset = load_model("efficientnet_lite0"), changed_samples()
+    file = predictions.file_of(model, dataset)
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        for _ in classify(model, dataset, file, embeddings=True):
+            pass
+    table = pd.read_parquet(file)
+    return table[table["true_index"] >= 0]
+
+
+def first_error(sort: str = "confidence") -> pd.Series:
+    """The first picture of the cell that the page begins with: of the most confused pair, the most confident error."""
+    rows = raw_rows()
+    wrong = rows[rows["true"] != rows["predicted"]]
+    sizes = wrong.groupby(["true", "predicted"])["path"].transform("size")
+    return wrong[sizes == sizes.max()].sort_values(sort, ascending=False).iloc[0]
