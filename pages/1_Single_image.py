@@ -43,7 +43,7 @@ with display.errors():
     explanation = explanations.find(request)
     if explanation is None:
         title = f"Explain {chosen.name} by {method.title}"
-        work = explanations.work([request], request.key, title, page_links.SINGLE, private=not widgets.is_sample())
+        work = explanations.work([request], request.key, title, page_links.SINGLE, private=widgets.is_upload())
         if page_work.start_now(work):
             with progress.bar(request.key) as bar:
                 explanation = explanations.compute(request, bar)

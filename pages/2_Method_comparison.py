@@ -40,9 +40,9 @@ with display.errors():
         explanations.work(
             requests,
             name,
-            f"Compare {len(requests)} methods on {chosen.name}",
+            f"Compare {page_work.counted(len(requests), 'method')} on {chosen.name}",
             page_links.METHODS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Compare",
         )
     )

@@ -9,7 +9,7 @@ page_setup.page("Jobs")
 st.title("Jobs")
 st.markdown(
     "Long work goes on here when you leave the page that started it. Every visitor sees the jobs on the server's pictures; "
-    "those on your uploads are seen by you alone, as long as this session lasts. You can cancel the jobs that you started "
-    "since you opened this app; on your own computer, you can cancel all of them."
+    "those on your uploads are seen by you alone. You can cancel the jobs that you started in this browser since it was "
+    "opened; on your own computer, you can cancel all of them."
 )
 job_list.show()

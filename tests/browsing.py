@@ -86,10 +86,10 @@ def check_log(log: Path) -> None:
 
 
 @contextmanager
-def serving(port: int, log: Path, data: Path) -> Iterator[subprocess.Popen]:
+def serving(port: int, log: Path, data: Path, address: str = "127.0.0.1") -> Iterator[subprocess.Popen]:
     """The process of an app that looks for data in `data` too, and stores its jobs there. It is stopped at the end."""
     command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
-    command += [f"--server.port={port}", "--server.address=127.0.0.1"]
+    command += [f"--server.port={port}", f"--server.address={address}"]
     with log.open("a") as file:
         environment = os.environ | {
             "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(data)]),

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import CancelledError
 
 import pytest
+from streamlit.runtime.context import StreamlitCookies
 
 from xai_core.app.shared import job_view, jobs, turns
 from xai_core.core.errors import BadRequest, BeingWritten
@@ -81,8 +82,8 @@ def restarted():
     records = {path: path.read_bytes() for path in jobs.folder().glob("*.json")}
     GO.set()
     jobs.wait(PATIENCE)
-    for path in jobs.folder().glob("*.json"):
-        path.write_bytes(records[path])
+    for path, content in records.items():
+        path.write_bytes(content)
     jobs._registry.clear()
 
 
@@ -254,7 +255,7 @@ def test_jobs_on_uploads_are_seen_by_their_visitor_alone(me):
     assert listed.title == "Another visitor's job" and listed.state == jobs.RUNNING and not jobs.may_change(listed)
     assert "secret" not in repr(listed) and not listed.log
     jobs.cancel(job.key)
-    assert not job.cancelling and not list(jobs.folder().glob("*"))
+    assert not job.cancelling and not [path for path in jobs.folder().glob("*") if b"secret" in path.read_bytes()]
     me["visitor"] = "me"
     GO.set()
     jobs.wait(PATIENCE)
@@ -312,6 +313,53 @@ def test_after_a_restart_a_job_is_listed_as_interrupted_and_resumed(me):
     assert [job.state for job in jobs.listed()] == [jobs.DONE]
 
 
+def test_work_of_a_page_is_listed_as_interrupted_and_found_by_its_page_after_a_restart(me):
+    job = jobs.start("map", "A map", held({}), PLACE)
+    until(lambda: job.done == 1)
+    restarted()
+    me["visitor"] = "somebody else"
+    (job,) = jobs.listed()
+    assert (job.state, job.title, job.place, job.stored) == (jobs.INTERRUPTED, "A map", PLACE, 0)
+    assert job.page_starts_it_again and not job.resumable and jobs.may_change(job) and jobs.find("map") is job
+    again = jobs.start("map", "A map", counting({"to": 2}), PLACE)
+    jobs.wait(PATIENCE)
+    assert jobs.listed() == [again] and again.state == jobs.DONE
+    assert not list(jobs.folder().glob("*.json")), "a result that is in memory alone is not listed after a restart"
+
+
+def test_work_on_an_upload_is_listed_for_its_visitor_alone_after_a_restart_and_cannot_be_started_again(me, monkeypatch):
+    job = jobs.start("cats", "Clusters of secret.zip", held({}), PLACE, private=True)
+    until(lambda: job.done == 1)
+    restarted()
+    (job,) = jobs.listed()
+    assert job.state == jobs.INTERRUPTED and job.title == "Work on a file that you uploaded" and not job.place.settings
+    assert job.upload and not job.page_starts_it_again and jobs.find("cats") is job
+    me["visitor"] = "somebody else"
+    assert jobs.listed() == []
+    monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.0)
+    assert jobs.listed() == [] and not list(jobs.folder().glob("*.json")), "its visitor has gone"
+
+
+def test_private_work_on_the_servers_data_can_be_started_again(me):
+    job = jobs.start("cats", "Synthesis", held({}), PLACE, private=True, upload=False)
+    until(lambda: job.done == 1)
+    restarted()
+    (job,) = jobs.listed()
+    assert job.title == "Synthesis" and job.place == PLACE and job.page_starts_it_again and jobs.may_change(job)
+
+
+def test_a_visitor_is_known_by_the_cookie_of_the_browser(monkeypatch):
+    def named(cookie):
+        monkeypatch.setattr(jobs.st, "session_state", {})
+        monkeypatch.setattr(type(jobs.st.context), "cookies", StreamlitCookies({jobs.COOKIE: cookie}))
+        return jobs.visitor()
+
+    assert named("a" * 32) == named("a" * 32) != named("b" * 32)
+    assert "a" * 32 not in named("a" * 32), "the name stands in records, and the token is a secret"
+    for forged in ("", "a" * 31, "A" * 32, "<script>", "a" * 32 + "\n"):
+        assert named(forged) != named(forged), "what is no token of ours is not taken"
+
+
 def test_a_stopping_server_interrupts_its_jobs(me, monkeypatch):
     job = begun()
     monkeypatch.setattr(jobs, "_server_stops", lambda: True)
@@ -341,7 +389,8 @@ def test_records_that_are_none_are_left_out(me):
     bad = [
         b"", b"{", b"[]", b"null", b'"x"', b"[" * 100_000, b"\xff", json.dumps(good | {"settings": 3}).encode(),
         json.dumps(good | {"done": "x"}).encode(), json.dumps(good | {"log": 3}).encode(),
-        json.dumps(good | {"kind": "other"}).encode(), b" " * (jobs.MOST_BYTES + 1),
+        json.dumps(good | {"kind": "other"}).encode(), json.dumps(good | {"key": "other"}).encode(),
+        b" " * (jobs.MOST_BYTES + 1),
     ]  # fmt: skip
     for content in bad:
         path.write_bytes(content)

@@ -169,7 +169,7 @@ def test_a_cancelled_comparison_keeps_what_is_done(visit):
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_text(re.compile(r"Occlusion sensitivity: [1-9]\d* of \d+ batches")).wait_for()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("Cancelled.")).to_be_visible()
+    expect(page.get_by_text(re.compile("^Cancelled after 1 of 2 parts"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("^Overlay: Saliency"))).to_have_count(1)
     expect(page.get_by_text("Not computed.")).to_have_count(1)
 

@@ -62,3 +62,74 @@ def test_a_killed_server_lists_its_run_as_interrupted_and_resumes_it_with_one_cl
     check_log(log)
     assert not [path for path in (tmp_path / "made" / "killed").rglob(".*") if path.is_file()], "half-written files"
     assert '"state": "interrupted"' in next((tmp_path / "cache" / "jobs").glob("*.json")).read_text()
+
+
+PAIR = "Pairs?pair_methods=RISE+%28a+method+for+classes%29"
+
+
+def progress_of(page):
+    """The words beside the bar of the job that the page follows; they hold the number of batches when it has begun."""
+    bar = page.get_by_test_id("stMain").get_by_test_id("stProgress")
+    expect(bar).to_contain_text(re.compile(r"[1-9]\d* of \d+ batches"), timeout=LONG)
+    return bar, bar.inner_text()
+
+
+def test_streamlits_stop_ends_the_pages_run_and_not_the_job_whose_progress_goes_on(visit):
+    page = visit(PAIR)
+    page.get_by_role("button", name="Explain", exact=True).click()
+    progress_of(page)
+    page.get_by_text("Invariance", exact=True).click()  # the page computes these maps itself, below the job's progress
+    page.get_by_role("button", name="Stop", exact=True).click()
+    bar, words = progress_of(settled(page))
+    expect(bar).not_to_have_text(words)
+    expect(page.get_by_role("link", name=re.compile("Jobs: 1 running"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^View 1: RISE"))).to_be_visible(timeout=LONG)
+    expect(bar).to_have_count(0)
+
+
+def test_a_job_is_cancelled_by_its_browser_after_a_reload_and_by_no_other(browser, tmp_path):
+    """On a server that others can reach."""
+    port, log = free_port(), tmp_path / "log"
+    with serving(port, log, tmp_path, "0.0.0.0"):
+        mine, theirs = browser.new_context(), browser.new_context()
+        page = mine.new_page()
+        page.goto(f"{address_of(port)}/{PAIR}")
+        page.get_by_role("button", name="Explain", exact=True).click()
+        progress_of(page)
+        page.reload()
+        progress_of(settled(page))
+        other = theirs.new_page()
+        other.goto(f"{address_of(port)}/Jobs")
+        expect(other.get_by_text("It was started in another browser")).to_be_visible()
+        expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.get_by_text(re.compile("^Cancelled after"))).to_be_visible(timeout=LONG)
+        (cookie,) = [cookie for cookie in mine.cookies() if cookie["name"] == "xai_visitor"]
+        assert cookie["expires"] == -1 and cookie["sameSite"] == "Strict" and cookie["value"] not in page.url
+        mine.close()
+        theirs.close()
+    check_log(log)
+
+
+def test_a_killed_server_lists_a_pages_work_and_starts_it_again_with_one_click(browser, tmp_path):
+    port, log = free_port(), tmp_path / "log"
+    with serving(port, log, tmp_path) as process:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{address_of(port)}/{PAIR}")
+        page.get_by_role("button", name="Explain", exact=True).click()
+        progress_of(page)
+        process.kill()
+        process.wait()
+        page.close()
+    with serving(port, log, tmp_path):
+        page = browser.new_page()
+        page.goto(f"{address_of(port)}/Jobs")
+        expect(page.get_by_text("Explain the pair astronaut-views-0 by 1 method")).to_be_visible()
+        page.get_by_role("button", name="Start again").click()
+        expect(page).to_have_title(re.compile("Pairs"))
+        progress_of(settled(page))
+        assert "RISE" in page.url
+        expect(page.get_by_role("link", name="Back to Jobs")).to_be_visible()
+        page.close()
+    check_log(log)

@@ -24,6 +24,7 @@ ICONS = {
 def show() -> None:
     """The list, which is read anew every second while a job waits or runs."""
     jobs.refresh()
+    session.start_again(None)
     follows = any(job.unfinished for job in jobs.listed())
     st.fragment(_list, run_every=job_view.FOLLOW_SECONDS if follows else None)(follows)
 
@@ -52,9 +53,17 @@ def _job(job: ServerJob) -> None:
     st.caption(", ".join(times))
     if not job.key:
         return
+    if job.upload and job.state == jobs.INTERRUPTED:
+        st.markdown(f"{UPLOAD_IS_GONE} {job.place.page}.")
+    if job.unfinished and not job.elsewhere and not jobs.may_change(job):
+        st.markdown(ANOTHER_BROWSER)
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.resumable and jobs.may_change(job):
             job_view.resume_button(job)
+        again = job.page_starts_it_again and jobs.may_change(job) and job.place.page in page_links.FILES
+        if again and st.button("Start again", key=f"again {job.key}", icon=":material/play_arrow:", help=AGAIN):
+            session.start_again(job.key)
+            page_links.go(job.place, origin=page_links.JOBS)
         if job.place.page in page_links.FILES:
             page_links.link(
                 job.place.page, "Open result" if job.state == jobs.DONE else "Open", parse_qs(job.place.settings),
@@ -67,6 +76,12 @@ def _job(job: ServerJob) -> None:
             st.text("\n".join(job.log))
 
 
+AGAIN = "Opens its page and starts it there. Results that the server has stored on disk are kept."
+UPLOAD_IS_GONE = "It cannot be started again, because a restarted server no longer has the file: upload it again on the page"
+ANOTHER_BROWSER = (
+    "It was started in another browser, or in one that keeps no cookies. Only there it can be cancelled; otherwise it ends "
+    "when its work is done."
+)
 REMOVE = "Take it from this list. What it has stored stays."
 
 

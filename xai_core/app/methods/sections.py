@@ -86,9 +86,9 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smoo
         explanations.work(
             changed,
             name,
-            f"Sanity check of {len(originals)} methods on {chosen.name}",
+            f"Sanity check of {page_work.counted(len(originals), 'method')} on {chosen.name}",
             page_links.METHODS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Check",
         )
     )
@@ -132,9 +132,9 @@ def layers(model: ExplainableModel, prepared: Prepared, target: Target, chosen: 
         explanations.work(
             requests,
             name,
-            f"{method_title(method)} at {len(requests)} layers on {chosen.name}",
+            f"{method_title(method)} at {page_work.counted(len(requests), 'layer')} on {chosen.name}",
             page_links.METHODS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Compute all layers",
         )
     )

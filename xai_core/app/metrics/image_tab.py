@@ -131,9 +131,10 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
             joint_key("measuring", [settings.request(request, name) for request in requests for name in settings.metrics]),
             [*parts, Part("Metrics", _measuring(settings, requests, metrics, missing))] if missing else [],
             seconds,
-            f"Measure {len(requests)} maps of {settings.chosen.name} by {len(settings.metrics)} metrics",
+            f"Measure {page_work.counted(len(requests), 'map')} of {settings.chosen.name} by "
+            f"{page_work.counted(len(settings.metrics), 'metric')}",
             page_links.METRICS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Measure",
         )
     )
@@ -212,9 +213,9 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
             joint_key("self-test", [settings.request(tested, metric) for metric in settings.metrics]),
             [Part("Self-test", test)],
             max(seconds, progress.AT_ONCE_SECONDS),  # it is done only where it is wanted
-            f"Self-test of {len(missing)} metrics on {settings.chosen.name}",
+            f"Self-test of {page_work.counted(len(missing), 'metric')} on {settings.chosen.name}",
             page_links.METRICS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Self-test",
         )
     )

@@ -104,7 +104,7 @@ def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuesti
             _estimate(missing, question),
             f"Compare {len(networks)} networks on {chosen.name}",
             page_links.MODELS,
-            private=not widgets.is_sample(),
+            private=widgets.is_upload(),
             button="Compare",
         )
     )

@@ -129,7 +129,7 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
             text_digest(f"table {_digests(sources)} {[*map(tuple, networks)]} {question}"),
             [Part("Pictures", compute)] if cache.get(_table_key(networks, sources, question)) is None else [],
             sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks),
-            f"Compare {len(networks)} networks on {len(sources)} pictures",
+            f"Compare {len(networks)} networks on {page_work.counted(len(sources), 'picture')}",
             page_links.MODELS,
             private=choice == YOURS,
             button="Compute the table",

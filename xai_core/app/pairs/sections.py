@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xai_core.app.charts import pairs
 from xai_core.app.pairs.tiles import PairSettings, Results, both_maps, requests, title
-from xai_core.app.pairs.views import TILE, Views, is_private
+from xai_core.app.pairs.views import TILE, Views, is_upload
 from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, page_links, page_work
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
@@ -154,7 +154,8 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
     page_work.complete(
         PageWork(
             name, [Part("Metrics", measure)] if cache.get(name) is None else [], network_outputs.pass_seconds(model, passes),
-            f"Measure {len(maps)} methods on the pair {views.name}", page_links.PAIRS, is_private(), "Measure",
+            f"Measure {page_work.counted(len(maps), 'method')} on the pair {views.name}", page_links.PAIRS, is_upload(),
+            "Measure",
         )
     )  # fmt: skip
     rows: list[Row] | None = cache.get(name)
@@ -251,7 +252,7 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
             _seconds(missing, method, options),
             f"Compare {len(networks)} networks on the pair {views.name}",
             page_links.PAIRS,
-            is_private(),
+            is_upload(),
             "Compare networks",
         )
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot
-from xai_core.app.pairs.views import TILE, Views
+from xai_core.app.pairs.views import TILE, Views, is_upload
 from xai_core.app.shared import (
     display,
     job_view,
@@ -82,7 +82,7 @@ def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
     if stored is None:
         place = page_links.here(page_links.PAIRS)
         job_view.offer(
-            key, seconds, lambda: jobs.start(key, title, work, place, private=True), button="Synthesise",
+            key, seconds, lambda: jobs.start(key, title, work, place, private=True, upload=is_upload()), button="Synthesise",
             kept="Stages that were finished are kept.",
         )  # fmt: skip
     return stored

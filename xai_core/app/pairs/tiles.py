@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from xai_core.app.charts import pairs as charts_pairs
-from xai_core.app.pairs.views import TILE, Views, is_private, tensor
+from xai_core.app.pairs.views import TILE, Views, is_upload, tensor
 from xai_core.app.shared import cache, display, network_outputs, page_links, page_work, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import PageWork, Part
@@ -173,9 +173,9 @@ def results(model: ExplainableModel, views: Views, settings: PairSettings) -> di
             joint_key("pair", by_method.values()),
             [part(request) for request in missing],
             sum(map(_estimate, missing)),
-            f"Explain the pair {views.name} by {len(by_method)} methods",
+            f"Explain the pair {views.name} by {page_work.counted(len(by_method), 'method')}",
             page_links.PAIRS,
-            private=is_private(),
+            private=is_upload(),
         )
     )
     stored = {method: cache.get(request.key) for method, request in by_method.items()}

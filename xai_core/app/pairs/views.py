@@ -133,10 +133,10 @@ def two_pictures(model: ExplainableModel, first: Chosen, second: Chosen) -> View
     return Views(*pixels, None, changes, first.picture, f"{first.name}-{second.name}")
 
 
-def is_private() -> bool:
+def is_upload() -> bool:
     """Whether one of the pictures is this visitor's own."""
     second = st.session_state.get("from") == PICTURES and st.session_state.get("second") == SECOND_OWN
-    return second or not widgets.is_sample()
+    return second or widgets.is_upload()
 
 
 def show(views: Views) -> None:

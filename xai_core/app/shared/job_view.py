@@ -124,6 +124,6 @@ def offer(
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
             words = f"{in_words(job).capitalize()}. {kept} " if early and job is not None else ""
             st.markdown(f"{words}This takes about {max(1, round(seconds))} s.")
-    if pressed:
+    if pressed or (job is not None and session.starts_again(job.key)):
         begin()
         st.rerun()

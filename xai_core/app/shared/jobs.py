@@ -6,20 +6,23 @@ pages (`turns`), so that nobody waits for longer than a batch of each.
 
 There are two ways to start one:
 
-    start(key, title, work, ...)             the work is a function; the job is known as long as this process lives
-    start_kind(kind, settings, title, ...)   the work follows from the settings alone (`KINDS`). They are stored: after
-                                             a restart of the server the job is listed as interrupted and can be resumed
+    start(key, title, work, ...)             the work is a function, made by a page from its address. After a restart of the
+                                             server an unfinished job is listed as interrupted, and its page starts it again
+    start_kind(kind, settings, title, ...)   the work follows from the settings alone (`KINDS`). They are stored: whether it
+                                             was interrupted or cancelled, the job is resumed without its page
 
-A job on a visitor's upload is `private`: it is found and listed by name in that visitor's session alone, its result is kept
-in memory, and it ends when the visitor has been away for AWAY_SECONDS. All other jobs concern data of the server, so that
-every visitor may see them. A visitor may cancel the jobs that were started in the same session; the owner of an app that
-serves its own computer alone may cancel all.
+A job on a visitor's upload is `private`: it is found and listed by name for that visitor alone, its result is kept in
+memory, and it ends when the visitor has been away for AWAY_SECONDS. All other jobs concern data of the server, so that every
+visitor may see them. A visitor is a browser, known by a random cookie. Visitors may cancel the jobs that they started; the
+owner of an app that serves its own computer alone may cancel all.
 """
 
 import json
 import logging
 import math
 import pkgutil
+import re
+import secrets
 import threading
 import time
 import uuid
@@ -51,12 +54,14 @@ MOST_LOG = 100  # sentences in a job's log
 MOST_BYTES = 64 * 2**10  # of a stored record
 AWAY_SECONDS = 600.0  # after which the private jobs of a visitor who shows no sign of life end
 SUFFIX = ".json"
+COOKIE, TOKEN = "xai_visitor", re.compile("[0-9a-f]{32}")  # what a browser is known by after a reload of the page
 OWN_COMPUTER = ("localhost", "127.0.0.1", "::1")  # values of Streamlit's `server.address` that no other computer reaches
 
 WAITING, RUNNING, DONE, CANCELLED, INTERRUPTED, FAILED = (
     "waiting", "running", "done", "cancelled", "interrupted", "failed",
 )  # fmt: skip
 UNFINISHED = (WAITING, RUNNING)
+ENDED_EARLY = (CANCELLED, INTERRUPTED, FAILED)
 
 # By the kind of a stored job, the function (settings) -> work that makes it from its settings. Named and not imported: most
 # of them import torch, and the list of jobs stands on every page.
@@ -69,6 +74,7 @@ class ServerJob:
 
     `place` shows its result. `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why
     it failed. `preview` is a picture of what there is so far, and `stored` counts the results that pages show already.
+    `upload`: the work is on a file that the server holds only as long as the visitor's session.
     """
 
     key: str
@@ -76,6 +82,7 @@ class ServerJob:
     place: PlaceToReturn
     visitor: str = ""
     private: bool = False
+    upload: bool = False
     kind: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     state: str = WAITING
@@ -105,7 +112,12 @@ class ServerJob:
     @property
     def resumable(self) -> bool:
         """Whether the job can be started again from its settings."""
-        return bool(self.kind) and self.state in (CANCELLED, INTERRUPTED, FAILED)
+        return bool(self.kind) and self.state in ENDED_EARLY
+
+    @property
+    def page_starts_it_again(self) -> bool:
+        """Whether the page of the job, opened by its address, can start the same work again."""
+        return not self.kind and not self.upload and self.state in ENDED_EARLY
 
 
 Work = Callable[["JobHandle"], Any]
@@ -211,22 +223,34 @@ def folder() -> Path:
     return cache_folder() / "jobs"
 
 
+def token() -> str:
+    """The secret that this browser is known by: of its cookie, or made now."""
+    token: str | None = st.session_state.get("visitor token")
+    if token is None:
+        sent = st.context.cookies.to_dict().get(COOKIE, "")
+        token = sent if TOKEN.fullmatch(sent) else secrets.token_hex(16)
+        st.session_state["visitor token"] = token
+    return token
+
+
 def visitor() -> str:
-    """The name of this session, which is also a sign of life."""
-    name: str = st.session_state.setdefault("visitor", uuid.uuid4().hex)
-    registry = _registry()
+    """The name of this visitor, from which the token cannot be told. Asking for it is also a sign of life."""
+    name, registry = text_digest(token())[:32], _registry()
     with registry.lock:
         registry.seen[name] = time.monotonic()
     return name
 
 
-def start(key: str, title: str, work: Work, place: PlaceToReturn, *, private: bool = False) -> ServerJob:
-    """Start `work(handle)`. The job is known as long as this process lives; what the work returns is the job's `result`.
+def start(
+    key: str, title: str, work: Work, place: PlaceToReturn, *, private: bool = False, upload: bool | None = None
+) -> ServerJob:
+    """Start `work(handle)`; what it returns is the job's `result`. `place` is the page that can start it again.
 
-    A job of the same key that waits or runs is returned instead. `private` is for work on this session's uploads.
-    Raises BadRequest where there are too many jobs.
+    A job of the same key that waits or runs is returned instead. `private` is for work whose result this visitor alone may
+    see; it is taken to be on an `upload` if nothing else is said. Raises BadRequest where there are too many jobs.
     """
-    return _submit(ServerJob(_own(key) if private else key, title, place, visitor(), private), work)
+    own = _own(key) if private else key
+    return _submit(ServerJob(own, title, place, visitor(), private, private if upload is None else upload), work)
 
 
 def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: PlaceToReturn) -> ServerJob:
@@ -268,7 +292,8 @@ def listed() -> list[ServerJob]:
     with registry.lock:
         _tidy(registry)
         every = sorted(registry.jobs.values(), key=lambda job: job.began, reverse=True)
-    return [job if not job.private or job.visitor == name else _anonymous(job) for job in every]
+    own = [job for job in every if not job.private or job.visitor == name or job.state != INTERRUPTED]
+    return [job if not job.private or job.visitor == name else _anonymous(job) for job in own]
 
 
 def refresh() -> None:
@@ -277,8 +302,8 @@ def refresh() -> None:
 
 
 def may_change(job: ServerJob) -> bool:
-    """Whether this visitor may cancel, resume or remove a job: their own, one of a time before the server's last restart, or
-    any job that is not private where the visitor is the owner of a local app."""
+    """Whether this visitor may cancel, resume or remove a job: their own, a public one of a time before the server's last
+    restart, or any public one where the visitor is the owner of a local app."""
     if job.elsewhere:
         return False
     if job.private:
@@ -424,28 +449,35 @@ def _tidy(registry: _Registry) -> None:
 
 
 def _forget(registry: _Registry, job: ServerJob) -> None:
-    if registry.jobs.pop(job.key, None) is not None and job.kind:
+    if registry.jobs.pop(job.key, None) is not None:
         with suppress(OSError):
             _record(job.key).unlink(missing_ok=True)
 
+
+UPLOAD_TITLE = "Work on a file that you uploaded"
 
 # Records: one small JSON file for each stored job. A job that its record calls unfinished was interrupted if the server that
 # wrote the record has ended; each server holds the lock of a file of its own as long as it lives.
 
 
 def _record(key: str) -> Path:
-    return folder() / f"{key[:32]}{SUFFIX}"
+    return folder() / f"{text_digest(key)[:32]}{SUFFIX}"
 
 
 def _store(registry: _Registry, job: ServerJob) -> None:
-    """Write a stored job's record. Where that fails the job goes on, and its log says that it cannot be resumed."""
-    if not job.kind:
+    """Write a job's record, which for work on an upload does not name it. Jobs without a kind have one until they end: what
+    they have made is lost with the process. Where writing fails the job goes on, and its log says what is lost by that.
+    """
+    if not job.kind and job.state in (DONE, CANCELLED, FAILED):
+        with suppress(OSError):
+            _record(job.key).unlink(missing_ok=True)
         return
+    title, address, log = (UPLOAD_TITLE, "", []) if job.upload else (job.title, job.place.settings, list(job.log))
     record: dict[str, Any] = {
-        "key": job.key, "kind": job.kind, "title": job.title, "settings": dict(job.settings),
-        "page": job.place.page, "address": job.place.settings, "state": job.state, "done": job.done, "total": job.total,
-        "words": job.words, "error": job.error, "began": job.began, "ended": job.ended, "log": list(job.log),
-        "server": registry.id,
+        "key": job.key, "kind": job.kind, "title": title, "settings": dict(job.settings), "page": job.place.page,
+        "address": address, "state": job.state, "done": job.done, "total": job.total, "words": job.words,
+        "error": job.error, "began": job.began, "ended": job.ended, "log": log, "server": registry.id,
+        "private": job.private, "upload": job.upload, "visitor": job.visitor if job.private else "",
     }  # fmt: skip
     try:
         with registry.lock:
@@ -469,6 +501,10 @@ def _load(registry: _Registry) -> None:
             if job.unfinished:
                 job.elsewhere = server != registry.id and _is_alive(server)
                 job.state = job.state if job.elsewhere else INTERRUPTED
+            if job.elsewhere and not job.kind:  # its results stay in the memory of that server
+                continue
+            if job.private:
+                registry.seen.setdefault(job.visitor, time.monotonic())  # who has had no time to come back has not gone away
             registry.jobs[job.key] = job
     for path in folder().glob("*.lock"):
         if path.stem != registry.id:
@@ -483,12 +519,13 @@ def _read(path: Path) -> tuple[ServerJob | None, str]:
         record = json.loads(path.read_bytes())
         place = PlaceToReturn(str(record["page"]), str(record["address"]))
         job = ServerJob(
-            str(record["key"]), str(record["title"]), place, kind=str(record["kind"]),
+            str(record["key"]), str(record["title"]), place, str(record["visitor"]), bool(record["private"]),
+            bool(record["upload"]), kind=str(record["kind"]),
             settings=dict(record["settings"]), state=str(record["state"]), done=int(record["done"]),
             total=int(record["total"]), words=str(record["words"]), error=str(record["error"]),
             began=float(record["began"]), ended=float(record["ended"]), log=deque(map(str, record["log"]), MOST_LOG),
         )  # fmt: skip
-        fits = job.key == key_of(job.kind, job.settings) and path == _record(job.key)
+        fits = path == _record(job.key) and (not job.kind or job.key == key_of(job.kind, job.settings))
         return (job if fits else None), str(record["server"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None, ""

@@ -10,7 +10,7 @@ Streamlit's own navigation loses settings in three ways, which `follow` and TIDY
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qs, urlencode
 
 import streamlit as st
@@ -76,6 +76,11 @@ def link(page: str, label: str, settings: Query, *, icon: str, origin: str, help
     """
     query = {OPEN: urlencode(settings, doseq=True), BACK: str(here(origin))}
     st.page_link(FILES[page], label=label, icon=icon, help=help, query_params=query)
+
+
+def go(place: PlaceToReturn, *, origin: str) -> NoReturn:
+    """Open a page with exactly its settings, as `link` does."""
+    st.switch_page(FILES[place.page], query_params={OPEN: place.settings, BACK: str(here(origin))})
 
 
 def here(page: str) -> PlaceToReturn:

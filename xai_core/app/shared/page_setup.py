@@ -3,7 +3,7 @@
 import streamlit as st
 from altair.utils import schemapi
 
-from xai_core.app.shared import job_view, page_links
+from xai_core.app.shared import job_view, jobs, page_links
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
@@ -62,6 +62,15 @@ if (!window.rowNamesStay) {
   }, true);
 }
 </script>"""
+# A cookie, which the browser forgets when it is closed: after a reload the server knows whose jobs are whose. Not in the
+# address, which people share. A browser that already has one keeps it.
+REMEMBER = """<script>
+(([name, token]) => {
+  if (document.cookie.split("; ").some(cookie => cookie.startsWith(`${name}=`))) return;
+  const secure = window.location.protocol === "https:" ? "; Secure" : "";
+  document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
+})(["%s", "%s"]);
+</script>"""
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
@@ -74,6 +83,7 @@ def page(title: str) -> None:
     page_links.follow()
     st.html(STYLE)
     st.html(page_links.TIDY_HISTORY + ROW_NAMES, unsafe_allow_javascript=True)
+    st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
     page_links.back_link()
     try:
         settings.check()

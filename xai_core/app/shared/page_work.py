@@ -30,7 +30,7 @@ class PageWork(NamedTuple):
     seconds  estimate for all `parts`
     title    of the job in the list of jobs
     page     title of the page that shows the results
-    private  whether the work is on an upload, which this visitor alone may see
+    private  whether the work is on an upload, which this visitor alone may see and a restarted server no longer has
     button   label of the button that starts long work
     """
 
@@ -41,6 +41,11 @@ class PageWork(NamedTuple):
     page: str
     private: bool
     button: str = "Explain"
+
+
+def counted(number: int, noun: str) -> str:
+    """'1 method', '6 methods': for the titles of jobs."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def start_now(work: PageWork) -> bool:

@@ -106,6 +106,19 @@ def complaint() -> str | None:
     return message
 
 
+def start_again(key: str | None) -> None:
+    """Ask the page that is opened next to start the job of this key again (None: no job)."""
+    st.session_state["start again"] = key
+
+
+def starts_again(key: str) -> bool:
+    """Whether the job of this key is to be started again; true once for each request."""
+    if st.session_state.get("start again") != key:
+        return False
+    start_again(None)
+    return True
+
+
 def cancelled(key: str) -> bool:
     """Whether the visitor cancelled the work named `key` and has not started it again."""
     return bool(st.session_state.get("cancelled") == key)

@@ -47,9 +47,10 @@ class Chosen(NamedTuple):
     remark: str
 
 
-def is_sample() -> bool:
-    """Whether the chosen picture is one of the samples, which every visitor may see."""
-    return any(st.session_state.get("picture") == sample.title for sample in SAMPLES.values())
+def is_upload() -> bool:
+    """Whether the chosen picture is the visitor's own, also where it is one of an uploaded dataset."""
+    chosen, (dataset, _) = st.session_state.get("picture"), _linked_source() or ("", "")
+    return chosen == OWN or (chosen == OF_DATASET and dataset == opened_datasets.UPLOADED)
 
 
 def picture(messages: DeltaGenerator) -> Chosen | None:
