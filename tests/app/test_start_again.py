@@ -24,7 +24,7 @@ WORK = {
 def everything_is_long(monkeypatch):
     cache.clear()
     jobs._registry.clear()
-    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e-6)
 
 
 def labels(app):
