@@ -7,6 +7,7 @@ from opened_pages import finished, opened, text
 
 from xai_core.app.shared import cache, explanations, jobs, page_links, progress
 from xai_core.core.errors import BadRequest
+from xai_core.data.corrupted_samples import changed_samples
 
 PAGES = {
     "methods": ("Method comparison", "Compare", {"methods": ["Grad-CAM", "LayerCAM"]}),
@@ -145,3 +146,15 @@ def test_a_map_that_cannot_be_made_does_not_end_the_others(monkeypatch):
     assert [job.state for job in jobs.listed()] == [jobs.DONE]
     assert "Grad-CAM: No map of this." in app.error[0].value
     assert app.dataframe[0].value.Map[0] == "LayerCAM" and button not in [shown.label for shown in app.button]
+
+
+def test_long_maps_of_the_drawer_are_a_job(monkeypatch):
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e-6)  # the samples themselves are classified at once
+    path, file = changed_samples().samples[0].name, page_links.FILES["Misclassifications"]
+    app = pressed(opened(file, asks=True, sample=path), "Explain")
+    app.switch_page("Home.py").run()
+    jobs.wait()
+    (job,) = jobs.listed()
+    assert job.state == jobs.DONE and not job.private and "sample=" in job.place.settings
+    returned(app, file, {"sample": path})
+    assert "Colours:" in text(app) and "Explain" not in [shown.label for shown in app.button]

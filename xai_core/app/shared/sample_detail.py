@@ -13,7 +13,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import display, explanations, note_form, page_links, progress
+from xai_core.app.shared import display, explanations, note_form, opened_datasets, page_links, page_work
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
@@ -85,7 +85,7 @@ def explained(row: pd.Series[Any], chosen: Chosen, model: ExplainableModel, *, o
     `predicted_index` and `true_index`. `origin` is the title of the page that shows this, `source` the name of the dataset.
     """
     right = bool(row["true"] == row["predicted"])
-    _explanations(row, right, chosen, model)
+    _explanations(row, right, chosen, model, origin, source)
     page_links.link(
         page_links.SINGLE,
         "Open on the page Single image",
@@ -95,7 +95,9 @@ def explained(row: pd.Series[Any], chosen: Chosen, model: ExplainableModel, *, o
     )
 
 
-def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: ExplainableModel) -> None:
+def _explanations(
+    row: pd.Series[Any], right: bool, chosen: Chosen, model: ExplainableModel, origin: str, source: str
+) -> None:
     fitting = [id for id, method in METHODS.items() if method.misfit(model) is None]
     method = st.selectbox(
         "Method", fitting, fitting.index("hires_cam") if "hires_cam" in fitting else 0,
@@ -103,7 +105,10 @@ def _explanations(row: pd.Series[Any], right: bool, chosen: Chosen, model: Expla
     )  # fmt: skip
     requests = requests_for(row, model, chosen.picture, method)
     name = joint_key("sample detail", requests.values())
-    now = progress.should_start(name, explanations.missing_seconds(list(requests.values())))
+    title = f"Explain {chosen.name} by {METHODS[method].title}"
+    now = page_work.start_now(
+        explanations.work(list(requests.values()), name, title, origin, private=source == opened_datasets.UPLOADED)
+    )
     computed = explanations.compute_each(list(requests.values()), name, now, st.empty())
     results = {request.key: result for request, result in computed}
     maps = [result for result in results.values() if isinstance(result, Explanation)]

@@ -74,6 +74,9 @@ def _reported(batches: Iterable[Any], bar: DeltaGenerator, title: str) -> Iterat
     start, total = time.perf_counter(), len(batches)
     for done, batch in enumerate(batches):
         seconds = time.perf_counter() - start
-        left = f", about {seconds / done * (total - done):.0f} s left" if done else ""
-        bar.progress(done / total, text=f"{markdown.escape(title)}: {done} of {total} batches, {seconds:.0f} s{left}")
+        words = f"starting, {total} batches to do"
+        if done:
+            left = f"about {seconds / done * (total - done):.0f} s left"
+            words = f"{done} of {total} batches, {seconds:.0f} s, {left}"
+        bar.progress(done / total, text=f"{markdown.escape(title)}: {words}")
         yield batch
