@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from opened_pages import finished, followed, opened, text
+from opened_pages import finished, followed, opened, pick_mark, press_row, text
 from PIL import Image
 from sample_predictions import first_error, folders, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
@@ -340,18 +340,24 @@ def test_pictures_without_folders_get_advice_on_folders_not_on_models(scenes):
     assert not [element for element in app.button if (element.key or "").startswith("use ")]
 
 
-@pytest.mark.parametrize("which", ["All", "Wrong", "Right"])
-def test_two_models_are_compared_on_all_pictures_whatever_is_listed(scenes, which):
+@pytest.fixture
+def noisy_scenes(scenes):
+    """Three pictures of noise more in each class, on which the networks differ."""
     draw = np.random.default_rng(0)
     for name in SCENES:
         for number in range(2, 5):
             pixels = draw.integers(0, 255, (4, 4, 3), dtype=np.uint8)
             Image.fromarray(pixels).resize((48, 48)).save(scenes / name / f"{number}.png")
+    return scenes
+
+
+@pytest.mark.parametrize("which", ["All", "Wrong", "Right"])
+def test_two_models_are_compared_on_all_pictures_whatever_is_listed(noisy_scenes, which):
     ids = ("scenes_supervised", "scenes_finetuned")
     titles = [cards()[id].title for id in ids]
     app = opened(PAGE, dataset="mine", model=titles[0], second=titles[1], view="Two models", which=which)
     assert not app.error and not app.exception
-    dataset = open_dataset(scenes)
+    dataset = open_dataset(noisy_scenes)
     first, second = (pd.read_parquet(predictions.file_of(load_model(id), dataset)).set_index("path") for id in ids)
     right = [(rows["true"] == rows["predicted"]) for rows in (first, second)]
     fixed, broken = int((right[1] & ~right[0]).sum()), int((right[0] & ~right[1]).sum())
@@ -360,6 +366,27 @@ def test_two_models_are_compared_on_all_pictures_whatever_is_listed(scenes, whic
     differ = first["predicted"] != second["predicted"]
     listed = {"All": differ, "Wrong": differ & ~right[0], "Right": differ & right[0]}[which]
     assert sorted(app.dataframe[0].value["path"]) == sorted(first.index[listed])
+
+
+def test_rows_and_cells_of_two_models_open_their_pictures(noisy_scenes):
+    ids = ("scenes_supervised", "scenes_finetuned")
+    titles = [cards()[id].title for id in ids]
+    query = {"dataset": "mine", "model": titles[0], "second": titles[1], "view": "Two models"}
+    app = opened(PAGE, **query)
+    dataset = open_dataset(noisy_scenes)
+    first, second = (pd.read_parquet(predictions.file_of(load_model(id), dataset)).set_index("path") for id in ids)
+    table = app.dataframe[0].value
+    row, same = table.iloc[-1], table["change"] == table["change"].iloc[-1]
+    words = f"{titles[1]} against {titles[0]}: {row['change']}: **{same.sum()}** of {same.sum()}"
+    app = press_row(app, "changes", len(table) - 1)
+    assert f"**{row['path']}**" in text(app) and words in text(app)
+
+    cells = [set(zip(rows.index, rows["true"], rows["predicted"], strict=True)) for rows in (first, second)]
+    _, true, predicted = min(cells[1] - cells[0])
+    for title, listed in ((titles[1], cells[1]), ("Second minus first", cells[0] ^ cells[1])):
+        app = pick_mark(opened(PAGE, **query), f"matrix of {title}", "cell", true=true, predicted=predicted)
+        count = sum((true, predicted) == cell[1:] for cell in listed)
+        assert f"{title}: {true} predicted " in text(app) and f"**1** of {count}" in text(app)
 
 
 def test_shares_under_a_tag_are_of_the_pictures_with_the_tag():

@@ -310,11 +310,15 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         f"The second fixes {counts.get('fixed', 0):,} errors and makes {counts.get('new error', 0):,} new ones."
     )
     first, last = matrix.ordered(worst), second_matrix.ordered(worst)
+    moved = pd.concat([mine, theirs]).drop_duplicates(["path", "true", "predicted"], keep=False)
     with st.container(horizontal=True):
-        _matrix(model.title, first, f"{model.title}: {matrix.accuracy:.1%} right.")
-        _matrix(other.title, last, f"{other.title}: {second_matrix.accuracy:.1%} right.")
+        _matrix(model.title, mine, first, f"{model.title}: {matrix.accuracy:.1%} right.")
+        _matrix(other.title, theirs, last, f"{other.title}: {second_matrix.accuracy:.1%} right.")
         words = f"{other.title} minus {model.title}: pictures in each cell."
-        _matrix("Second minus first", last, words, other=first, titles=(other.title, model.title))
+        _matrix("Second minus first", moved, last, words, other=first, titles=(other.title, model.title))
+    st.caption(
+        "A click on a cell opens its pictures; in the third matrix, those that only one of the two models puts there."
+    )
     listed = changed[changed["path"].isin(rows.listed["path"])]
     if len(listed) < len(changed):
         st.caption(f"{len(listed):,} of the {len(changed):,} pictures with different predictions pass the filters.")
@@ -330,13 +334,23 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
 
 def _matrix(
     title: str,
+    rows: pd.DataFrame,
     matrix: confusions.Confusion,
     alt: str,
     *,
     other: confusions.Confusion | None = None,
     titles: tuple[str, str] = ("", ""),
 ) -> None:
+    """A matrix of which each cell opens its pictures, which are among `rows`."""
+    groups, key = drawer.pair_groups(title, rows), drawer.chart_key(f"matrix of {title}")
+    drawer.offer(groups.values())
+
+    def open_cell() -> None:
+        cell = drawer.picked(key, "cell")
+        if cell:
+            drawer.open_group(groups[cell["true"], cell["predicted"]])
+
     with st.container(width="content"):
         st.markdown(f"**{markdown.escape(title)}**")
         chart = charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False, other=other, titles=titles)
-        st.altair_chart(chart, width="content", key=f"matrix of {title}", alt=alt)
+        st.altair_chart(chart, width="content", key=key, alt=alt, on_select=open_cell, selection_mode="cell")

@@ -21,6 +21,43 @@ WIDTH = 620  # pixels: two maps beside each other
 _GROUP, _OFFERED, _CLOSED = "opened group", "offered groups", "drawers closed"
 NEAREST = " and its nearest pictures"  # the end of the title of such a group, after the picture's path
 
+# After the drawer is closed, Streamlit gives the focus back to the button that opened it, but not to a table, which does not
+# take the focus when its row is clicked, nor to a chart, which is made anew. The browser remembers which of them was
+# clicked, by its place on the page.
+RETURN_FOCUS = """<script>
+if (!window.focusReturns) {
+  window.focusReturns = true;
+  const OPENERS = ['[data-testid="stDataFrame"]', '[data-testid="stVegaLiteChart"]'];
+  const drawer = () => document.querySelector('[data-testid="stDialog"]');
+  let opener = null, wasOpen = false;
+  const remember = event => {
+    if (drawer() || !(event.target instanceof Element)) return;
+    const selector = OPENERS.find(selector => event.target.closest(selector));
+    const all = selector ? [...document.querySelectorAll(selector)] : [];
+    opener = selector ? {selector, place: all.indexOf(event.target.closest(selector))} : null;
+  };
+  const giveBack = (closedNow, quiet) => {
+    if (!opener || drawer() || quiet > 10) return;
+    const active = document.activeElement;
+    if (closedNow || active === document.body || active.matches('[data-testid="stMain"]')) {
+      const box = document.querySelectorAll(opener.selector)[opener.place];
+      const element = box?.querySelector("canvas[tabindex]") ?? box;  // of a table, what the arrow keys work in
+      if (element?.tabIndex < 0) element.tabIndex = -1;
+      element?.focus({preventScroll: true});
+    }
+    const ready = document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
+    setTimeout(giveBack, 100, false, ready ? quiet + 1 : 0);  // the element may be made anew until the page is quiet
+  };
+  document.addEventListener("pointerdown", remember, true);
+  document.addEventListener("keydown", remember, true);
+  new MutationObserver(() => {
+    const open = drawer() !== null;
+    if (wasOpen && !open) setTimeout(giveBack, 100, true, 0);
+    wasOpen = open;
+  }).observe(document.body, {childList: true});
+}
+</script>"""
+
 
 class Group(NamedTuple):
     """Pictures through which the drawer steps, by their names in the dataset."""
@@ -38,6 +75,15 @@ def pair_group(true: str, predicted: str, rows: pd.DataFrame) -> Group:
     """The pictures of class `true` that were predicted as `predicted`, the most confident prediction first."""
     same = rows[(rows["true"] == true) & (rows["predicted"] == predicted)]
     return group_of(pair_words(true, predicted), same.sort_values("confidence", ascending=False, kind="stable"))
+
+
+def pair_groups(title: str, rows: pd.DataFrame) -> dict[tuple[str, str], Group]:
+    """The pictures of every cell of a matrix, by its true and predicted class; `title` is that of the matrix."""
+    rows = rows.sort_values("confidence", ascending=False, kind="stable")
+    cells = {
+        (str(true), str(predicted)): cell for (true, predicted), cell in rows.groupby(["true", "predicted"], sort=False)
+    }
+    return {classes: group_of(f"{title}: {pair_words(*classes)}", cell) for classes, cell in cells.items()}
 
 
 def open_group(group: Group, path: str | None = None) -> None:
@@ -64,6 +110,7 @@ def offer(groups: Iterable[Group | OfferedGroup]) -> None:
 def begin() -> None:
     """Forget what the page offered before. Call it before the views."""
     st.session_state[_OFFERED] = []
+    st.html(RETURN_FOCUS, unsafe_allow_javascript=True)
 
 
 def close() -> None:
@@ -161,5 +208,7 @@ def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> N
         st.markdown(f"{markdown.escape(group.title)}: **{place + 1}** of {len(group.paths):,}")
     row = rows.every[rows.every["path"] == path].iloc[0]
     sample_detail.show(
-        rows.every, row, dataset, model, open_neighbour=lambda other: open_group(_nearest_group(path, rows), other)
-    )
+        rows.every, row, dataset, model,
+        open_neighbour=lambda other: open_group(_nearest_group(path, rows), other),
+        open_draft=lambda paths, other: open_group(Group("Notes not saved yet", paths), other),
+    )  # fmt: skip

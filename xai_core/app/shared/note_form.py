@@ -1,5 +1,6 @@
 """The form for the tags and the note of one picture. Text that is not saved stays in the session as a draft."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import cachetools
@@ -7,6 +8,7 @@ import streamlit as st
 
 from xai_core.app.shared import session
 from xai_core.app.shared.error_text import error_text
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
 from xai_core.review import notes
@@ -14,6 +16,7 @@ from xai_core.review.notes import Note, NoteChanged
 
 MOST_DRAFTS = 200  # in one session; the least recently used one leaves
 FEW = 3  # pictures with a draft that are named
+OpenDraft = Callable[[tuple[str, ...], str], None]
 
 
 class Draft(NamedTuple):
@@ -24,8 +27,11 @@ class Draft(NamedTuple):
     before: Note
 
 
-def show(dataset: Dataset, path: str) -> None:
-    """The form for one picture; while someone else has changed the note, both texts and a choice between them."""
+def show(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
+    """The form for one picture; while someone else has changed the note, both texts and a choice between them.
+
+    `open_draft` is called with the paths of all pictures whose notes are not saved, and with that of the one to open.
+    """
     complaint = session.complaint()
     if complaint:
         st.error(error_text(complaint))
@@ -44,7 +50,7 @@ def show(dataset: Dataset, path: str) -> None:
             st.button("Discard", icon=":material/undo:", on_click=_discard, args=(of,))
     else:
         _conflict(dataset, path, of, stored)
-    _other_drafts(dataset, of)
+    _other_drafts(dataset, path, open_draft)
 
 
 def _conflict(dataset: Dataset, path: str, of: str, stored: Note) -> None:
@@ -122,11 +128,16 @@ def _resolve(dataset: Dataset, path: str, of: str, stored: Note, own: bool, thei
     _store(dataset, path, of)
 
 
-def _other_drafts(dataset: Dataset, of: str) -> None:
-    """The other pictures of this dataset whose notes are not saved."""
+def _other_drafts(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
+    """The other pictures of this dataset whose notes are not saved; each can be opened."""
     prefix = f"{dataset.digest[:8]} "
-    others = [other.removeprefix(prefix) for other in _drafts() if other.startswith(prefix) and other != of]
+    paths = tuple(of.removeprefix(prefix) for of in _drafts() if of.startswith(prefix))
+    others = [other for other in paths if other != path]
     if others:
-        more = f" and {len(others) - FEW} more" if len(others) > FEW else ""
-        st.caption("Notes not saved yet on other pictures:")
-        st.text(f"{', '.join(others[:FEW])}{more}")
+        more = f" ({len(others)}, the first {FEW} are listed)" if len(others) > FEW else ""
+        st.caption(f"Notes not saved yet on other pictures{more}:")
+        for other in others[:FEW]:
+            st.button(
+                markdown.escape(other), key=f"draft {other}", type="tertiary", icon=":material/edit_note:",
+                on_click=open_draft, args=(paths, other),
+            )  # fmt: skip

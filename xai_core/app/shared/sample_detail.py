@@ -36,11 +36,16 @@ OpenNeighbour = Callable[[str], None]
 
 
 def show(
-    rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, model: ExplainableModel, open_neighbour: OpenNeighbour
+    rows: pd.DataFrame,
+    row: pd.Series[Any],
+    dataset: Dataset,
+    model: ExplainableModel,
+    open_neighbour: OpenNeighbour,
+    open_draft: note_form.OpenDraft,
 ) -> None:
     """Everything about the sample `row`; `rows` are the samples among which its neighbours are found.
 
-    `open_neighbour` is called with the path of the neighbour to open.
+    `open_neighbour` is called with the path of the neighbour to open, `open_draft` as by the form of notes.
     """
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
@@ -62,7 +67,7 @@ def show(
     st.markdown(f"Predicted **{predicted}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
     explained(row, chosen, model, origin=page_links.MISSES, source=st.session_state["dataset"])
     _nearest(rows, row, dataset, open_neighbour)
-    note_form.show(dataset, row["path"])
+    note_form.show(dataset, row["path"], open_draft)
 
 
 def _targets(row: pd.Series[Any], right: bool) -> dict[str, Target]:
