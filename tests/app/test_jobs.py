@@ -108,14 +108,16 @@ def test_the_words_say_how_much_time_is_left_by_the_pieces_that_are_done(me, mon
 
 
 def test_the_words_of_work_in_parts_name_the_part(me):
-    said = []
+    said: list[tuple[str, float]] = []
+    lefts: list[str] = []
 
     def work(handle):
         for number, title in enumerate(("Saliency", "RISE")):
-            track = handle.part(number, 2, title)
+            track = handle.part(number, title, [10.0, 30.0])
             said.append((job.words, job.share))
             for _ in track(range(2)):
                 said.append((job.words.partition(" ms")[0], job.share))
+                lefts.extend([job.words] if "left" in job.words else [])
             handle.stored()
 
     job = jobs.ServerJob("parts", "Parts", PLACE)
@@ -123,8 +125,9 @@ def test_the_words_of_work_in_parts_name_the_part(me):
     handle.end_turn()
     assert said[0] == ("0 of 2 parts, now Saliency: starting", 0.0)
     assert said[1] == ("0 of 2 parts, now Saliency: starting, 2 batches to do", 0.0)
-    assert said[2][0].startswith("0 of 2 parts, now Saliency: 1 of 2 batches") and said[2][1] == 0.25
-    assert said[3] == ("1 of 2 parts, now RISE: starting", 0.5) and job.stored == 2
+    assert said[2][0].startswith("0 of 2 parts, now Saliency: 1 of 2 batches") and said[2][1] == 0.125
+    assert said[3] == ("1 of 2 parts, now RISE: starting", 0.25) and said[5][1] == 0.625 and job.stored == 2
+    assert "about 30" in lefts[0] and "about 30" not in lefts[1], "the time of later parts is part of what is left"
     job.state = jobs.CANCELLED
     assert job_view.in_words(job) == "cancelled after 1 of 2 parts"
 

@@ -124,13 +124,12 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
     methods = {request.method: request.options for request in requests if request.method in unmeasured}
     side = settings.model.recipe.input_size
     cost = total_cost(metrics, methods, not unmeasured.isdisjoint(CONTROLS), side) if missing else (0, 0)
-    seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost)) + explanations.missing_seconds(requests)
+    seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost))
     parts = [explanations.part(request) for request in requests if explanations.find(request) is None]
     complete = page_work.complete(
         PageWork(
             joint_key("measuring", [settings.request(request, name) for request in requests for name in settings.metrics]),
-            [*parts, Part("Metrics", _measuring(settings, requests, metrics, missing))] if missing else [],
-            seconds,
+            [*parts, Part("Metrics", seconds, _measuring(settings, requests, metrics, missing))] if missing else [],
             f"Measure {page_work.counted(len(requests), 'map')} of {settings.chosen.name} by "
             f"{page_work.counted(len(settings.metrics), 'metric')}",
             page_links.METRICS,
@@ -211,8 +210,7 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
     page_work.complete(
         PageWork(
             joint_key("self-test", [settings.request(tested, metric) for metric in settings.metrics]),
-            [Part("Self-test", test)],
-            max(seconds, progress.AT_ONCE_SECONDS),  # it is done only where it is wanted
+            [Part("Self-test", max(seconds, progress.AT_ONCE_SECONDS), test)],  # it is done only where it is wanted
             f"Self-test of {page_work.counted(len(missing), 'metric')} on {settings.chosen.name}",
             page_links.METRICS,
             private=widgets.is_upload(),

@@ -101,7 +101,6 @@ def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuesti
             # Without the weights: a download that is part of the work changes them.
             text_digest(f"answers {pixels} {[*map(tuple, networks)]} {question}"),
             [_part(network, chosen, question) for network in missing],
-            _estimate(missing, question),
             f"Compare {len(networks)} networks on {chosen.name}",
             page_links.MODELS,
             private=widgets.is_upload(),
@@ -125,12 +124,8 @@ def _part(network: Network, chosen: Chosen, question: NetworkQuestion) -> Part:
         )  # fmt: skip
         cache.put(_key(network, chosen, question), answer)  # the key of the weights that are there after the download
 
-    return Part(network.title, compute)
-
-
-def _estimate(missing: Sequence[Network], question: NetworkQuestion) -> float:
-    """Estimated seconds to load these networks and compute their maps."""
-    return sum(_loading(network) + network_outputs.map_seconds(*network, question.method) for network in missing)
+    seconds = _loading(network) + network_outputs.map_seconds(*network, question.method)
+    return Part(network.title, seconds, compute)
 
 
 def _loading(network: Network) -> float:

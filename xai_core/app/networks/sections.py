@@ -124,11 +124,11 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
         rows = _table(networks, sources, question, track)
         cache.put(_table_key(networks, sources, question), rows)  # after a download the weights are others
 
+    seconds = sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks)
     page_work.complete(
         PageWork(
             text_digest(f"table {_digests(sources)} {[*map(tuple, networks)]} {question}"),
-            [Part("Pictures", compute)] if cache.get(_table_key(networks, sources, question)) is None else [],
-            sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks),
+            [Part("Pictures", seconds, compute)] if cache.get(_table_key(networks, sources, question)) is None else [],
             f"Compare {len(networks)} networks on {page_work.counted(len(sources), 'picture')}",
             page_links.MODELS,
             private=choice == YOURS,

@@ -151,9 +151,10 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
         )  # fmt: skip
         cache.put(name, rows)
 
+    seconds = network_outputs.pass_seconds(model, passes)
     page_work.complete(
         PageWork(
-            name, [Part("Metrics", measure)] if cache.get(name) is None else [], network_outputs.pass_seconds(model, passes),
+            name, [Part("Metrics", seconds, measure)] if cache.get(name) is None else [],
             f"Measure {page_work.counted(len(maps), 'method')} on the pair {views.name}", page_links.PAIRS, is_upload(),
             "Measure",
         )
@@ -241,7 +242,7 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
             # The key of the weights that are there after the download.
             cache.put(_network_key(network, views, method, options, settings.seed), result)
 
-        return Part(network.title, compute)
+        return Part(network.title, _seconds(network, method, options), compute)
 
     missing = [network for network in networks if stored(network) is None]
     page_work.complete(
@@ -249,7 +250,6 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
             # Without the weights: a download that is part of the work changes them.
             text_digest(f"networks {views.digest} {[*map(tuple, networks)]} {method} {options} {settings.seed}"),
             [part(network) for network in missing],
-            _seconds(missing, method, options),
             f"Compare {len(networks)} networks on the pair {views.name}",
             page_links.PAIRS,
             is_upload(),
@@ -290,10 +290,10 @@ def _network_key(network: Network, views: Views, method: str, options: Mapping[s
     )
 
 
-def _seconds(networks: Sequence[Network], method: str, options: Mapping[str, Any]) -> float:
-    """Estimated seconds to load these networks and compute their maps."""
+def _seconds(network: Network, method: str, options: Mapping[str, Any]) -> float:
+    """Estimated seconds to load this network and compute its maps."""
     passes = forward_passes(PAIR_METHODS[method].passes(PAIR_METHODS[method].checked(options)))
-    return sum(0.5 + network_outputs.network_seconds(*network, passes) for network in networks)
+    return 0.5 + network_outputs.network_seconds(*network, passes)
 
 
 def _at_input_size(views: Views, model: ExplainableModel) -> tuple[Tensor, Tensor]:

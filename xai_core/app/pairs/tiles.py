@@ -166,13 +166,12 @@ def results(model: ExplainableModel, views: Views, settings: PairSettings) -> di
                 result = error
             cache.put(request.key, result)
 
-        return Part(title(request.method), compute)
+        return Part(title(request.method), _estimate(request), compute)
 
     page_work.complete(
         PageWork(
             joint_key("pair", by_method.values()),
             [part(request) for request in missing],
-            sum(map(_estimate, missing)),
             f"Explain the pair {views.name} by {page_work.counted(len(by_method), 'method')}",
             page_links.PAIRS,
             private=is_upload(),

@@ -43,11 +43,6 @@ def find(request: Request) -> Explanation | XaiError | None:
     return result
 
 
-def missing_seconds(requests: Sequence[Request]) -> float:
-    """Estimated seconds to compute those explanations that are not stored yet."""
-    return sum(estimate(request) for request in requests if find(request) is None)
-
-
 def explain(request: Request, track: Track) -> Explanation:
     """Answer a request about one picture. Raises subclasses of XaiError."""
     ((_, explanation),) = answer([request], track)
@@ -58,6 +53,7 @@ def part(request: Request) -> Part:
     """An explanation as a part of a page's work."""
     return Part(
         METHODS[request.method].title,
+        estimate(request),
         lambda track: find(request) or _stored(request, lambda: explain(request, track)),
     )
 
@@ -66,9 +62,8 @@ def work(
     requests: Sequence[Request], key: str, title: str, page: str, *, private: bool, button: str = "Explain"
 ) -> PageWork:
     """The work of those explanations that are not stored yet. `key`, `title` and so on are those of `PageWork`."""
-    missing = [request for request in requests if find(request) is None]
-    parts = [part(request) for request in missing]
-    return PageWork(key, parts, sum(map(estimate, missing)), title, page, private, button)
+    parts = [part(request) for request in requests if find(request) is None]
+    return PageWork(key, parts, title, page, private, button)
 
 
 def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:

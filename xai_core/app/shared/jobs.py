@@ -27,7 +27,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -49,6 +49,7 @@ from xai_core.core.settings import cache_folder
 AT_ONCE = 4  # jobs that run at the same time; they take turns
 MOST_IN_ALL = 12  # jobs that wait or run
 MOST_OF_VISITOR = 3  # of these: fewer than AT_ONCE, so that one visitor alone never keeps the others waiting
+PER_WORK = 1000  # pieces that work in parts is said to have
 MOST_LISTED = 50  # jobs in the list; the oldest that have ended leave first
 MOST_LOG = 100  # sentences in a job's log
 MOST_BYTES = 64 * 2**10  # of a stored record
@@ -149,15 +150,25 @@ class JobHandle:
 
     def pieces(self, unit: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
         """A track that reports every item; `unit` names them in the words, with the time that is left."""
-        return self._track(unit, 0, 1, "")
+        return self._track(unit, "", lambda done, total: (done, total), 0.0)
 
-    def part(self, number: int, count: int, title: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
-        """A track over the batches of the part `number`, from 0, of work that has `count` of them. The part begins now."""
-        before = f"{number} of {count} parts, now {title}: " if count > 1 else ""
-        self.report(number, count, f"{before}starting")
-        return self._track("batches", number, count, before)
+    def part(self, number: int, title: str, seconds: Sequence[float]) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        """A track over the batches of the part `number`, from 0, of work whose parts take about so many `seconds`. The part
+        begins now. The bar moves by these estimates, and never back, although some methods go through batches twice."""
+        before = f"{number} of {len(seconds)} parts, now {title}: " if len(seconds) > 1 else ""
+        begin, whole = sum(seconds[:number]), sum(seconds) or 1.0
 
-    def _track(self, unit: str, number: int, count: int, before: str) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        def place(done: int, total: int) -> tuple[int, int]:
+            share = (begin + seconds[number] * done / total) / whole
+            return max(self._job.done, round(PER_WORK * share)), PER_WORK
+
+        self.report(*place(0, 1), f"{before}starting")
+        return self._track("batches", before, place, sum(seconds[number + 1 :]))
+
+    def _track(
+        self, unit: str, before: str, place: Callable[[int, int], tuple[int, int]], later: float
+    ) -> Callable[[Iterable[Any]], Iterator[Any]]:
+        """`place` turns the count of items into how far the whole work is; `later` seconds follow after these items."""
         from xai_core.explanation.rendering import duration  # this module stands on pages that load no torch
 
         def track(items: Iterable[Any]) -> Iterator[Any]:
@@ -167,9 +178,9 @@ class JobHandle:
                 seconds = time.monotonic() - start
                 words = f"starting, {total:,} {unit} to do"  # networks may be loaded before the first item is done
                 if done:
-                    left = duration(seconds / done * (total - done))
+                    left = duration(seconds / done * (total - done) + later)
                     words = f"{done:,} of {total:,} {unit}, {duration(seconds)}, about {left} left"
-                self.report(number * total + done, count * total, f"{before}{words}")
+                self.report(*place(done, total), f"{before}{words}")
                 yield item
 
         return track

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A part of a page's work. `compute(track)` stores its result; `title` names it beside the progress."""
+    """A part of a page's work, with its estimated seconds. `compute(track)` stores its result; `title` names it beside the
+    progress."""
 
     title: str
+    seconds: float
     compute: "Callable[[Track], object]"
 
 
@@ -27,7 +29,6 @@ class PageWork(NamedTuple):
     """The parts that a page lacks, and what the job that does them needs to be started and found again.
 
     key      of the job: the same whichever parts are missing
-    seconds  estimate for all `parts`
     title    of the job in the list of jobs
     page     title of the page that shows the results
     private  whether the work is on an upload, which this visitor alone may see and a restarted server no longer has
@@ -36,11 +37,15 @@ class PageWork(NamedTuple):
 
     key: str
     parts: Sequence[Part]
-    seconds: float
     title: str
     page: str
     private: bool
     button: str = "Explain"
+
+    @property
+    def seconds(self) -> float:
+        """The estimate for all parts."""
+        return sum(part.seconds for part in self.parts)
 
 
 def counted(number: int, noun: str) -> str:
@@ -77,8 +82,9 @@ def complete(work: PageWork) -> bool:
 
 def _start(work: PageWork) -> ServerJob:
     def compute(handle: JobHandle) -> None:
+        seconds = [part.seconds for part in work.parts]
         for number, part in enumerate(work.parts):
-            part.compute(handle.part(number, len(work.parts), part.title))
+            part.compute(handle.part(number, part.title, seconds))
             handle.stored()
 
     return jobs.start(work.key, work.title, compute, page_links.here(work.page), private=work.private)
