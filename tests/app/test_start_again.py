@@ -16,6 +16,7 @@ WORK = {
     "comparison": ("Method comparison", "Compare", {"methods": ["Grad-CAM", "LayerCAM"], "picture": "Rocket"}, "Passes:"),
     "synthesis": ("Pairs", "Synthesise", {"more": "Synthesis", "octaves": "1", "iterations": "2"}, "after 2 steps"),
     "classify": ("Misclassifications", "Classify", {"dataset": "mine"}, "** right"),
+    "ZIP": ("Misclassifications", "Make the ZIP", {"dataset": SAMPLES, "classes": "espresso"}, "The ZIP holds"),
     "clusters": ("Misclassifications", "Find clusters", {"dataset": SAMPLES, "view": "Clusters"}, "clusters of"),
 }
 

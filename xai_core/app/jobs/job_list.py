@@ -55,8 +55,6 @@ def _job(job: ServerJob) -> None:
         return
     if job.upload and job.state == jobs.INTERRUPTED:
         st.markdown(f"{UPLOAD_IS_GONE} {job.place.page}.")
-    if job.unfinished and not job.elsewhere and not jobs.may_change(job):
-        st.markdown(ANOTHER_BROWSER)
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.resumable and jobs.may_change(job):
             job_view.resume_button(job)
@@ -78,10 +76,6 @@ def _job(job: ServerJob) -> None:
 
 AGAIN = "Opens its page and starts it there. Results that the server has stored on disk are kept."
 UPLOAD_IS_GONE = "It cannot be started again, because a restarted server no longer has the file: upload it again on the page"
-ANOTHER_BROWSER = (
-    "It was started in another browser, or in one that keeps no cookies. Only there it can be cancelled; otherwise it ends "
-    "when its work is done."
-)
 REMOVE = "Take it from this list. What it has stored stays."
 
 

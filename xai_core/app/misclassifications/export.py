@@ -59,6 +59,9 @@ def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Datas
         )  # fmt: skip
         key = text_digest(f"zip {model.fingerprint} {dataset.digest} {method} {tags} {listed['path'].tolist()}")
         file, job = _folder() / f"{key}.zip", jobs.find(key)
+        if job is not None and session.starts_again(job.key):
+            _start(key, file, listed, tags, dataset, model, method)
+            job = jobs.find(key)
         ready = job is not None and job.state == jobs.DONE and file.exists()
         if not ready and not (job is not None and job.unfinished):
             st.button(

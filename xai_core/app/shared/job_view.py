@@ -56,10 +56,18 @@ def _follow(key: str, stored: int) -> None:
 
 
 def progress(job: ServerJob) -> None:
-    """A bar with what is done, and Cancel for those who may."""
+    """A bar with what is done, and Cancel for those who may; others are told why not."""
     st.progress(job.share, text=markdown.escape(f"{job.title}: {in_words(job)}"))
     if jobs.may_change(job):
         st.button("Cancel", key=f"cancel {job.key}", on_click=jobs.cancel, args=(job.key,), disabled=job.cancelling)
+    elif job.key and not job.elsewhere:
+        st.caption(ANOTHER_BROWSER)
+
+
+ANOTHER_BROWSER = (
+    "It was started in another browser, or in one that keeps no cookies. Only there it can be cancelled; otherwise it ends "
+    "when its work is done."
+)
 
 
 def in_words(job: ServerJob) -> str:
