@@ -24,9 +24,10 @@ if len(networks) < 2:
     st.stop()
 
 with display.errors():
-    st.markdown(f"#### {question.words[0].upper()}{question.words[1:]}")
-    answers = columns.answers(chosen, networks, question)
-    columns.columns(answers, chosen, common_scale, smooth)
+    with st.container(key="answers"):
+        st.markdown(f"#### {question.words[0].upper()}{question.words[1:]}")
+        answers = columns.answers(chosen, networks, question)
+        columns.columns(answers, chosen, common_scale, smooth)
     if answers:
         names = ["Agreement", "Difference", "Many pictures", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)

@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from opened_pages import followed, opened, text
+from opened_pages import followed, opened, pick_mark, press_row, text
 from PIL import Image
 from readable_colours import difference
 from small_recordings import NAMES, made, recorded
@@ -117,6 +117,35 @@ def test_a_second_run_is_laid_over(folder):
     assert not app.exception and "share no samples" not in text(app)
     app.selectbox(key="first.colour").set_value("Where the runs differ").run()
     assert not app.exception and not app.error
+
+
+def test_rows_of_tables_and_cells_of_the_matrix_open_their_samples(folder):
+    recorded(folder / "runs" / "first.parquet")
+    recorded(folder / "runs" / "second.parquet", epochs=5)
+    run = overview._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes()).between(1, 3)
+    epochs = {"run": "first", "first.epochs": ["1", "3"]}  # up to the third, where some are wrong
+    classes = dict(zip(run.samples.astype(str), np.array(run.classes)[run.last], strict=True))
+
+    def check_open(app, name):
+        assert app.selectbox(key="first.sample").value == name
+        assert f"**{name}**" in text(app) and f"predicted as **{classes[name]}** at the end" in text(app)
+
+    app = opened(PAGE, more="Table", **epochs)
+    name = app.dataframe[0].value["sample"].iloc[-1]
+    check_open(press_row(app, "samples", len(run.samples) - 1), name)
+
+    app = opened(PAGE, more="Second run", second="second", **epochs)
+    name = app.dataframe[0].value["sample"].iloc[5]
+    check_open(press_row(app, "different samples", 5), name)
+
+    app = opened(PAGE, more="Confusion matrix", **epochs)
+    wrong = np.flatnonzero(run.true != run.last)[0]
+    true, predicted = run.classes[run.true[wrong]], run.classes[run.last[wrong]]
+    app = pick_mark(app, "final_confusion", "cell", true=true, predicted=predicted)
+    listed = app.dataframe[0].value["sample"].tolist()
+    of_cell = (run.true == run.true[wrong]) & (run.last == run.last[wrong])
+    assert sorted(listed) == sorted(run.samples[of_cell].astype(str))
+    check_open(press_row(app, "cell samples", len(listed) - 1), listed[-1])
 
 
 def test_a_run_that_is_being_written_is_read_again(folder):

@@ -1,7 +1,7 @@
 """The model-comparison page: columns, questions, sections; a network that cannot be loaded leaves its message."""
 
 import pytest
-from opened_pages import finished, opened, text
+from opened_pages import finished, opened, press_row, text
 from small_models import custom
 
 from xai_core.app.shared import network_outputs
@@ -70,6 +70,9 @@ def test_many_pictures_become_a_table():
     (table,) = app.dataframe
     assert len(table.value) == 8 and "map agreement" in table.value
     assert list(table.value["map agreement"]) == sorted(table.value["map agreement"])
+    name = table.value["picture"][5]
+    assert app.selectbox(key="picture").value != name
+    assert press_row(app, "many pictures", 5).selectbox(key="picture").value == name
 
 
 def test_one_network_is_not_enough():
@@ -91,6 +94,8 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
             break
     (table,) = app.dataframe
     assert sorted(table.value["picture"]) == ["coffee/broken.png", "coffee/one.png", "rocket/one.png"]
+    press_row(app, "many pictures", list(table.value["picture"]).index("rocket/one.png"))
+    assert app.selectbox(key="picture").value == "A picture of a dataset" and "rocket/one.png of mine" in text(app)
     assert not opened(MODELS, more="Many pictures", many="../../etc").exception
 
 

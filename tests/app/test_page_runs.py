@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 import pytest
 import small_runs
-from opened_pages import finished, opened, text
+from opened_pages import finished, opened, pick_mark, text
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
 from xai_core.app.shared import jobs
@@ -61,6 +61,18 @@ def test_every_section_opens(root, run, section):
     app = a_run(run=run, look=section)
     assert not app.error and not app.exception
     assert len(app.get("vega_lite_chart")) >= (section not in ("Pictures", "Download"))
+
+
+def test_a_point_of_the_spread_shows_its_picture_with_a_link(root):
+    app = a_run(run="quick", look="Spread")
+    assert not app.get("page_link")
+    opened_run = store.open_run(DATA / "runs" / "quick")
+    row = opened_run.table().query("method == 'grad_cam'").iloc[3]
+    app = pick_mark(app, "spread", "cell", picture=row["picture"], method="Grad-CAM")
+    (link,) = app.get("page_link")
+    settings = parse_qs(parse_qs(link.proto.query_string)["open"][0])
+    assert settings["method"] == ["Grad-CAM"] and settings["picture"] == [SAMPLES[row["name"]].title]
+    assert SAMPLES[row["name"]].title in text(app)
 
 
 def test_methods_are_compared_in_words(root):

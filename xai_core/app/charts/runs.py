@@ -79,7 +79,7 @@ def _against_controls(beats: bool | None, control: bool) -> str:
 def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str], title: str) -> alt.LayerChart:
     """How values are spread over pictures: a box plot (quartiles and median, whiskers to the extremes), and a point for
     each picture. `values` is pictures x methods, `names` the methods' titles in its order, `pictures` their names by
-    digest."""
+    digest. A click selects a point: the point selection `cell` over `picture` and `method`."""
     rows = values.set_axis(list(names), axis=1).rename_axis("picture").reset_index().melt("picture", var_name="method")
     rows = rows.dropna().assign(name=lambda frame: frame.picture.map(pictures).fillna(""))
     y = alt.Y("method:N", sort=list(names), axis=NAMES)
@@ -87,8 +87,9 @@ def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str]
     boxes = alt.Chart(rows).mark_boxplot(extent="min-max", size=12, color=OTHER, opacity=0.55).encode(x=x, y=y)
     points = (
         alt.Chart(rows)
-        .mark_circle(size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=HIGHLIGHT)
-        .encode(x=x, y=y, tooltip=["name:N", "method:N", alt.Tooltip("value:Q", format=".4g")])
+        .mark_circle(cursor="pointer", size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=HIGHLIGHT)
+        .encode(x=x, y=y, detail="picture:N", tooltip=["name:N", "method:N", alt.Tooltip("value:Q", format=".4g")])
+        .add_params(alt.selection_point(name="cell", fields=["picture", "method"], on="click"))
     )
     chart: alt.LayerChart = (boxes + points).properties(height=ROW * len(names) + 50)
     return chart

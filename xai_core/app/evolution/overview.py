@@ -140,6 +140,9 @@ def overview(view: EvolutionView) -> tuple[int, int]:
     )
     key = f"{run.title}.row"
     session.keep_among(key, names, names[0])
+    opened = sections.opened_sample(run)
+    if opened is not None:
+        st.session_state[key] = names[int(np.searchsorted(groups.starts, opened, side="right")) - 1]
     row = names.index(st.selectbox("Row", names, key=key, **LINK))
     return int(groups.starts[row]), int(groups.starts[row + 1])
 
@@ -234,5 +237,6 @@ def detail(view: EvolutionView, low: int, high: int) -> None:
         _draw(part, grouped(part.run, rows_of(high - low, high - low)), names, "detail")
     key = f"{view.run.title}.sample"
     session.keep_among(key, names, names[0])
-    sample = st.selectbox("Sample", names, key=key, help="Or click a row above.", **LINK)
-    sections.sample(view, names.index(sample) + low)
+    with st.container(key="one-sample"):
+        sample = st.selectbox("Sample", names, key=key, help="Or click a row above.", **LINK)
+        sections.sample(view, names.index(sample) + low)

@@ -1,6 +1,7 @@
 """The lower part of the training page: one sample, the confusion matrix at the end, the table, the second run."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,11 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core.analysis.confusion import confusion, worst_classes
+from xai_core.analysis.confusion import OTHERS, confusion, worst_classes
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution.selection import EvolutionView
-from xai_core.app.shared import display, loaded_models, page_links, sample_detail
+from xai_core.app.shared import display, loaded_models, page_links, page_setup, sample_detail
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.widgets import LINK, Chosen
@@ -24,7 +25,20 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
 
+_OPENED = "opened sample"  # in the session
 MOST_CLASSES = 40  # of a confusion matrix; the others share one row and one column
+
+
+def open_sample(title: str, name: str) -> None:
+    """Choose a sample of the run `title`, whatever row of the heatmap it is in, and scroll to it. For callbacks."""
+    st.session_state[f"{title}.sample"] = st.session_state[_OPENED] = name
+    page_setup.scroll_to("one-sample")
+
+
+def opened_sample(run: RecordedRun) -> int | None:
+    """The place of the sample that was just opened; None if there is none."""
+    places = np.flatnonzero(run.samples.astype(str) == st.session_state.pop(_OPENED, None))
+    return int(places[0]) if len(places) else None
 
 
 def sample(view: EvolutionView, index: int) -> None:
@@ -152,11 +166,31 @@ def _confusion(view: EvolutionView) -> None:
     """The confusion matrix of the chosen samples at the last of the chosen epochs."""
     table = _predictions(view.run)
     matrix, wrong = worst_classes(confusion(table), MOST_CLASSES), int((table["true"] != table["predicted"]).sum())
-    st.caption(f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}.")
-    st.altair_chart(
+    st.caption(
+        f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}. Click a cell to "
+        "list its samples."
+    )
+    state = st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
         key="final_confusion",
+        on_select="rerun",
+        selection_mode="cell",
         alt=f"Confusion matrix over {len(matrix.classes)} classes: {wrong:,} of the {len(table):,} samples are wrong.",
+    )
+    for cell in state["selection"].get("cell") or ():
+        _cell(view.run, table, cell["true"], cell["predicted"], matrix.classes)
+
+
+def _cell(run: RecordedRun, table: pd.DataFrame, true: str, predicted: str, classes: Sequence[str]) -> None:
+    """The samples of one cell of the matrix, whose classes are `classes`; each can be opened."""
+    for column, name in (("true", true), ("predicted", predicted)):
+        table = table[~table[column].isin(classes) if name == OTHERS else table[column] == name]
+    table = table.reset_index(drop=True)
+    words = f"{markdown.escape(true)}, predicted as {markdown.escape(predicted)} at the end"
+    st.markdown(f"**{len(table):,} {'sample' if len(table) == 1 else 'samples'}**: {words}")
+    rows = table.rename(columns={"path": "sample", "predicted": "at the end"})
+    display.openable_table(
+        rows, "cell samples", lambda row: open_sample(run.title, str(rows["sample"][row])), alt="Samples of the cell"
     )
 
 
@@ -177,7 +211,10 @@ def _table(view: EvolutionView) -> None:
         }
     )
     share = {name: st.column_config.NumberColumn(format="percent") for name in ("frequency", "misclassification rate")}
-    st.dataframe(columns, hide_index=True, column_config=share, alt="Measures of each sample")
+    display.openable_table(
+        columns, "samples", lambda row: open_sample(run.title, str(columns["sample"][row])), columns=share,
+        alt="Measures of each sample",
+    )  # fmt: skip
     display.downloads({"Table (CSV)": (f"{run.title}_measures.csv", "text/csv", csv_bytes(columns))})
 
 
@@ -207,9 +244,13 @@ def _second(view: EvolutionView, second: RecordedRun) -> None:
         }
     )
     rows = rows[first.last != second.last].sort_values("difference in wrong epochs", key=np.abs, ascending=False)
+    rows = rows.reset_index(drop=True)
     st.markdown(f"**{len(rows):,} samples end in different classes:**")
     config = {"difference in wrong epochs": st.column_config.NumberColumn(format="percent")}
-    st.dataframe(rows, hide_index=True, column_config=config, alt="Samples with different predictions at the end")
+    display.openable_table(
+        rows, "different samples", lambda row: open_sample(view.run.title, str(rows["sample"][row])), columns=config,
+        alt="Samples with different predictions at the end",
+    )  # fmt: skip
 
 
 def _right(run: RecordedRun) -> str:

@@ -168,8 +168,20 @@ def spread(opened: OpenedRun) -> None:
     means = [table[name].mean() for name in names]
     first = ", ".join(title for title, mean in zip(titles, means, strict=True) if mean == means[0])
     words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; {_end(direction)} mean: {first}."
-    show_chart(runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), "spread", words)
-    st.caption("Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture.")
+    chart, key = runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), f"spread {model} {metric}"
+    show_chart(chart, "spread", words, key=key, on_cell="rerun")
+    st.caption(
+        "Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture: click "
+        "it to see which. The section Pictures lists the best and the worst."
+    )
+    ids = dict(zip(titles, names, strict=True))
+    for point in st.session_state[key]["selection"].get("cell") or ():
+        is_picked = (opened.table.picture == point["picture"]) & (opened.table.method == ids[point["method"]])
+        is_shown = (opened.table.model == model) & (opened.table.metric == metric)
+        for row in opened.table[is_picked & is_shown].to_dict("records"):
+            with st.container(border=True, width=THUMBNAIL + 34):
+                st.caption(markdown.escape(point["method"]))
+                _picture(opened, {str(name): value for name, value in row.items()})
 
 
 def _end(direction: str) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.misclassifications.predictions import FilteredRows, pair_words
-from xai_core.app.shared import sample_detail
+from xai_core.app.shared import display, sample_detail
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
@@ -142,15 +142,7 @@ def table(
 ) -> None:
     """A table with a button in each row (that is `openable`): it opens the drawer on a group, and at a picture of it, which
     are `opens(row)`."""
-    clicked = f"row of {key}"
-
-    def on_click() -> None:
-        open_group(*opens(st.session_state[clicked]["row"]))
-
-    button = st.column_config.ButtonColumn("", width=84, pinned=True, on_click=on_click, key=clicked)
-    labels = pd.Series(["Open" if openable is None or openable[row] else None for row in range(len(rows))], rows.index, str)
-    shown = rows.assign(open=labels)[["open", *rows.columns]]
-    st.dataframe(shown, hide_index=True, key=key, column_config={"open": button, **(columns or {})})
+    display.openable_table(rows, key, lambda row: open_group(*opens(row)), openable=openable, columns=columns)
 
 
 def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:

@@ -16,7 +16,17 @@ from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
 from xai_core.app.networks.columns import COLUMN, NetworkQuestion
-from xai_core.app.shared import cache, display, loaded_models, network_outputs, page_links, page_work, session
+from xai_core.app.shared import (
+    cache,
+    display,
+    loaded_models,
+    network_outputs,
+    page_links,
+    page_setup,
+    page_work,
+    session,
+    widgets,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.page_work import PageWork, Part
@@ -141,9 +151,23 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     table = pd.DataFrame(rows)
     columns = {name: _PERCENT for name in map(str, table) if name.endswith("probability")}
     columns |= {"map agreement": _NUMBER, "same top class": _PERCENT}
-    st.dataframe(table, hide_index=True, column_config=columns)
-    st.caption("Map agreement: mean rank correlation over all pairs of networks. Click a column heading to sort by it.")
+    display.openable_table(table, "many pictures", lambda row: _open(choice, str(rows[row]["picture"])), columns=columns)
+    st.caption(
+        "Map agreement: mean rank correlation over all pairs of networks. Click a column heading to sort by it. Open: shows "
+        "the maps of this picture above."
+    )
     display.downloads({"Table (CSV)": ("networks.csv", "text/csv", csv_bytes(table))})
+
+
+def _open(choice: str, name: str) -> None:
+    """Choose a picture of the table for the page. For callbacks."""
+    if choice == BUNDLED:
+        st.session_state["picture"] = name
+    elif choice == YOURS:
+        widgets.use_upload(next(file for file in st.session_state["files"] if file.name == name).getvalue())
+    else:
+        widgets.use_dataset_picture(choice, name)
+    page_setup.scroll_to("answers")
 
 
 _NUMBER = st.column_config.NumberColumn(format="%.2f")

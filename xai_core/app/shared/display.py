@@ -1,9 +1,10 @@
-"""What several pages show alike: errors, a map over its picture, thumbnails of a dataset, rows of downloads."""
+"""What several pages show alike: errors, a map over its picture, thumbnails, what opens a picture, rows of downloads."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
+import pandas as pd
 import streamlit as st
 from PIL import Image
 
@@ -74,6 +75,27 @@ def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[
     (the style of every page hides it). The key begins with "open " or "neighbour "."""
     name = markdown.escape(path)
     st.button(f"Open **{name}**", key=key, help=name, on_click=on_click, args=args)
+
+
+def openable_table(
+    rows: pd.DataFrame,
+    key: str,
+    on_open: Callable[[int], None],
+    *,
+    openable: Sequence[bool] | None = None,
+    columns: Mapping[str, Any] | None = None,
+    alt: str | None = None,
+) -> None:
+    """A table with a button in each row (that is `openable`), which calls `on_open` with the number of the row."""
+    clicked = f"row of {key}"
+
+    def on_click() -> None:
+        on_open(st.session_state[clicked]["row"])
+
+    button = st.column_config.ButtonColumn("", width=84, pinned=True, on_click=on_click, key=clicked)
+    labels = pd.Series(["Open" if openable is None or openable[row] else None for row in range(len(rows))], rows.index, str)
+    shown = rows.assign(open=labels)[["open", *rows.columns]]
+    st.dataframe(shown, hide_index=True, key=key, column_config={"open": button, **(columns or {})}, alt=alt)
 
 
 File = tuple[str, str, Callable[[], bytes | str] | bytes | str]

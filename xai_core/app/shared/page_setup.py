@@ -71,6 +71,7 @@ REMEMBER = """<script>
   document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
 })(["%s", "%s"]);
 </script>"""
+_SCROLL = "scroll to"  # in the session: the key of a container, and how often the page was scrolled so far
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
@@ -84,6 +85,7 @@ def page(title: str) -> None:
     st.html(STYLE)
     st.html(page_links.TIDY_HISTORY + ROW_NAMES, unsafe_allow_javascript=True)
     st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
+    _scroll()
     page_links.back_link()
     try:
         settings.check()
@@ -91,3 +93,22 @@ def page(title: str) -> None:
         st.error(error_text(error))
         st.stop()
     job_view.indicator()
+
+
+def scroll_to(key: str) -> None:
+    """Scroll to the container with this key as soon as the page is shown again. For callbacks."""
+    st.session_state[_SCROLL] = key, _scrolled()[1] + 1
+
+
+def _scrolled() -> tuple[str, int]:
+    scrolled: tuple[str, int] = st.session_state.get(_SCROLL, ("", 0))
+    return scrolled
+
+
+def _scroll() -> None:
+    key, count = _scrolled()
+    if key:
+        st.session_state[_SCROLL] = "", count
+        # The number makes it another script each time: the browser runs none twice.
+        script = f"document.querySelector('.st-key-{key}')?.scrollIntoView(); // {count}"
+        st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)

@@ -85,6 +85,18 @@ def dataset_picture(dataset: str, sample: str) -> dict[str, str]:
     return {"picture": OF_DATASET, DATASET: dataset, SAMPLE: sample}
 
 
+def use_dataset_picture(dataset: str, sample: str) -> None:
+    """Choose a dataset's picture for the page. For callbacks."""
+    st.query_params.update({DATASET: dataset, SAMPLE: sample})
+    st.session_state["picture"] = OF_DATASET
+
+
+def use_upload(data: bytes) -> None:
+    """Choose a picture that the visitor has uploaded for the page. For callbacks."""
+    session.keep_upload(bytes_digest(data), data, not_the_linked=False)
+    st.session_state["picture"] = OWN
+
+
 def _linked_source() -> tuple[str, str] | None:
     """The dataset and the name of the picture in it that the address names, or that this session's last such link named."""
     linked = tuple(st.query_params.get(parameter) for parameter in SOURCE)
