@@ -106,7 +106,7 @@ def test_best_and_worst_pictures_lead_to_the_single_image_page():
     assert len(app.image) == 8 and {title.split("** ")[1] for title in shown(app)} == {s.title for s in SAMPLES.values()}
     values = [float(title.split("**")[1]) for title in shown(app)]
     assert values[:4] == sorted(values[:4]) and values[4:] == sorted(values[4:], reverse=True), "lower is better"
-    links = [link.proto for link in app.get("page_link") if link.proto.label == "Open"]
+    links = [link.proto for link in app.get("page_link") if link.proto.label.startswith("Open **")]
     settings = [parse_qs(parse_qs(link.query_string)["open"][0]) for link in links]
     assert len(links) == 8 and all(one["model"] == ["EfficientNet-Lite0"] for one in settings)
     cat = {"picture": ["Chelsea the cat"], "class": ["tiger cat (282)"], "method": ["LayerCAM"]}

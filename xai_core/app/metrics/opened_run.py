@@ -264,12 +264,11 @@ def show_chart(
     alt_text: str,
     *,
     key: str | None = None,
-    on_cell: Callable[[], None] | Literal["rerun"] | None = None,
+    on_cell: Callable[[], None] | None = None,
 ) -> None:
     """A chart at its own width, with its text for screen readers and two buttons that save it as PNG or SVG.
 
-    `on_cell` is called after a click that selects a cell or a point ("rerun": the page is shown again); the selection `cell`
-    is in the session under `key`.
+    `on_cell` is called after a click that selects a cell or a point; the selection `cell` is in the session under `key`.
     """
     width: Literal["stretch", "content"] = "stretch" if chart.width is alt.Undefined else "content"
     if on_cell is None:

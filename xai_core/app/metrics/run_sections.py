@@ -23,7 +23,7 @@ from xai_core.app.metrics.opened_run import (
     show_chart,
     without_controls,
 )
-from xai_core.app.shared import cache, display, page_links
+from xai_core.app.shared import cache, display, page_links, page_setup
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, OWN
 from xai_core.attribution.catalog import METHODS
@@ -169,7 +169,7 @@ def spread(opened: OpenedRun) -> None:
     first = ", ".join(title for title, mean in zip(titles, means, strict=True) if mean == means[0])
     words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; {_end(direction)} mean: {first}."
     chart, key = runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), f"spread {model} {metric}"
-    show_chart(chart, "spread", words, key=key, on_cell="rerun")
+    show_chart(chart, "spread", words, key=key, on_cell=lambda: page_setup.scroll_to("point"))
     st.caption(
         "Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture: click "
         "it to see which. The section Pictures lists the best and the worst."
@@ -179,7 +179,7 @@ def spread(opened: OpenedRun) -> None:
         is_picked = (opened.table.picture == point["picture"]) & (opened.table.method == ids[point["method"]])
         is_shown = (opened.table.model == model) & (opened.table.metric == metric)
         for row in opened.table[is_picked & is_shown].to_dict("records"):
-            with st.container(border=True, width=THUMBNAIL + 34):
+            with st.container(border=True, width=THUMBNAIL + 34, key="point"):
                 st.caption(markdown.escape(point["method"]))
                 _picture(opened, {str(name): value for name, value in row.items()})
 
@@ -247,10 +247,11 @@ def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
     st.caption(f"{markdown.escape(row['target'])} = {significance.plain(row['target_value'])}")
     settings = settings_of(row)
     if settings is not None:
-        page_links.link(
-            page_links.SINGLE, "Open", settings, icon=":material/image_search:", origin=page_links.METRICS,
-            help=f"{markdown.escape(title)} on the page Single image",
-        )  # fmt: skip
+        with st.container(key=f"open {row.get('end', 'point')} {row['picture']}"):
+            page_links.link(
+                page_links.SINGLE, f"Open **{markdown.escape(title)}**", settings, icon=":material/image_search:",
+                origin=page_links.METRICS, help=f"{markdown.escape(title)} on the page Single image",
+            )  # fmt: skip
 
 
 def _squared(picture: Image.Image) -> Image.Image:

@@ -14,15 +14,15 @@ schemapi.disable_debug_mode()
 
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
 # axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. The name of a picture in a
-# button that opens it is for screen readers. A script takes no place above the title. On a narrow screen the controls are
-# hidden behind a button that has only an arrow; with this style it has words.
+# button or link that opens it is for screen readers. A script takes no place above the title. On a narrow screen the
+# controls are hidden behind a button that has only an arrow; with this style it has words.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
     fill: currentColor;
     fill-opacity: 0.75;
 }
-:is([class*="st-key-open-"], [class*="st-key-neighbour-"]) button strong {
+:is([class*="st-key-open-"], [class*="st-key-neighbour-"]) :is(button, a) strong {
     position: absolute;
     width: 1px;
     clip-path: inset(50%);
@@ -71,6 +71,18 @@ REMEMBER = """<script>
   document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
 })(["%s", "%s"]);
 </script>"""
+# The container may not be there yet. The number makes it another script each time: the browser runs none twice.
+SCROLL_TO = """<script>
+(function scroll(attempts) {
+  const container = document.querySelector(".st-key-%s");
+  if (container) {
+    container.style.scrollMarginTop = "4rem";  // below Streamlit's header
+    container.scrollIntoView();
+  } else if (attempts) {
+    setTimeout(scroll, 100, attempts - 1);
+  }
+})(50);  // %d
+</script>"""
 _SCROLL = "scroll to"  # in the session: the key of a container, and how often the page was scrolled so far
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
@@ -109,6 +121,4 @@ def _scroll() -> None:
     key, count = _scrolled()
     if key:
         st.session_state[_SCROLL] = "", count
-        # The number makes it another script each time: the browser runs none twice.
-        script = f"document.querySelector('.st-key-{key}')?.scrollIntoView(); // {count}"
-        st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
+        st.html(SCROLL_TO % (key, count), unsafe_allow_javascript=True)
