@@ -8,6 +8,8 @@ from playwright.sync_api import Locator, Page, expect
 
 pytestmark = pytest.mark.browser
 PAIR = "tabby predicted as Egyptian cat"
+COLOUR_BARS = """() => [...document.querySelectorAll('svg.marks [fill^="url("]')].map(bar => bar.getAttribute('fill'))
+  .map(colours => colours.startsWith('url(#') || colours.startsWith(`url(${location.href}#`))"""
 SCROLLED = "document.querySelector('[data-testid=stMain]').scrollTop"
 TABLE, CHART = "stDataFrame", "stVegaLiteChart"
 
@@ -123,7 +125,12 @@ def test_rows_points_and_bars_open_their_pictures_and_get_the_focus_back(visit):
 
 
 def test_closing_leads_back_to_the_tile_where_the_page_was(visit):
-    page = visit("Misclassifications?true=%28all%29&predicted=%28all%29&which=Wrong&page=2")
+    page = visit("Misclassifications")
+    page.get_by_role("button", name="Show all 31 errors").click()
+    expect(page.locator('[class*="st-key-open-"]')).to_have_count(24)
+    page.wait_for_function(f"{SCROLLED} > 300")  # to the errors
+    page.goto(f"{page.url}&page=2")
+    settled(page)
     expect(page.get_by_text("of 80 pictures pass the filters")).to_be_attached()
     expect(page.get_by_role("combobox", name="True class", exact=True)).to_have_value("(all)")
     expect(page.locator('[class*="st-key-open-"]')).to_have_count(31 - 24)
@@ -135,6 +142,7 @@ def test_closing_leads_back_to_the_tile_where_the_page_was(visit):
     expect_open(page, "Pictures listed: 28 of 31")
     page.keyboard.press("ArrowRight")
     expect_open(page, "Pictures listed: 29 of 31")
+    assert {*page.evaluate(COLOUR_BARS)} == {True}  # although the address has changed
     drawer(page).get_by_role("button", name="Close").click()
     expect(drawer(page)).to_have_count(0)
     settled(page)

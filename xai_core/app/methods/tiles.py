@@ -142,10 +142,11 @@ def _link_to_single_image(explanation: Explanation) -> None:
     """A link that opens the same question on the page Single image."""
     own_settings = {"methods", "order", "scale", "blind", "more", "measure", "sweep", page_links.BACK}
     settings = {name: value for name, value in st.query_params.to_dict().items() if name not in own_settings}
-    page_links.link(
-        page_links.SINGLE, "Open", settings | {"method": explanation.title}, icon=":material/image_search:",
-        origin=page_links.METHODS, help=f"{explanation.title} on the page Single image",
-    )  # fmt: skip
+    with st.container(key=f"open {explanation.method}"):
+        page_links.link(
+            page_links.SINGLE, f"Open **{explanation.title}**", settings | {"method": explanation.title},
+            icon=":material/image_search:", origin=page_links.METHODS, help=f"{explanation.title} on the page Single image",
+        )  # fmt: skip
 
 
 def _vote(order: Sequence[Request], letters: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.misclassifications import drawer, predictions
-from xai_core.app.misclassifications.predictions import EVERY, FilteredRows, alt_text
+from xai_core.app.misclassifications.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared import display, loaded_models, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
@@ -44,7 +44,8 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     wrong = int(whole.counts.sum() - whole.counts.trace())
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
-        _gallery(listed, dataset)
+        with st.container(key=GALLERY):
+            _gallery(listed, dataset)
         return
     key = drawer.chart_key("matrix")
     st.altair_chart(
@@ -52,7 +53,8 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         on_select=lambda: _pick_cell(key, listed), selection_mode="cell",
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
-    _gallery(listed, dataset)
+    with st.container(key=GALLERY):
+        _gallery(listed, dataset)
 
 
 def _list_of_errors(listed: pd.DataFrame) -> None:

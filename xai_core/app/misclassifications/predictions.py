@@ -14,7 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
 from xai_core.app.misclassifications import label_check
-from xai_core.app.shared import job_view, jobs, network_outputs, page_links, progress, turns
+from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, turns
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle, ServerJob
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
@@ -29,6 +29,7 @@ from xai_core.review import notes
 from xai_core.review.notes import Note
 
 LARGEST_ZIP = 200  # MB
+GALLERY = "gallery"  # the key of the container of the listed pictures
 EVERY = "(all)"  # instead of a class: the pictures of every class
 
 
@@ -174,6 +175,7 @@ def _list_errors() -> None:
         which="Wrong", confidence=(0.0, 1.0), margin=(0.0, 1.0), classes=[], tags=[],
         view="Confusion", true=EVERY, predicted=EVERY, page=1,
     )  # fmt: skip
+    page_setup.scroll_to(GALLERY)
 
 
 class FilteredRows(NamedTuple):

@@ -71,19 +71,41 @@ REMEMBER = """<script>
   document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
 })(["%s", "%s"]);
 </script>"""
-# The container may not be there yet. The number makes it another script each time: the browser runs none twice.
+# It waits until the page is complete, because only then it is as long as it will be. The number makes it another script each
+# time: the browser runs none twice.
 SCROLL_TO = """<script>
 (function scroll(attempts) {
   const container = document.querySelector(".st-key-%s");
-  if (container) {
+  const complete = document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
+  if (container && complete) {
     container.style.scrollMarginTop = "4rem";  // below Streamlit's header
     container.scrollIntoView();
   } else if (attempts) {
     setTimeout(scroll, 100, attempts - 1);
   }
-})(50);  // %d
+})(300);  // %d
 </script>"""
 _SCROLL = "scroll to"  # in the session: the key of a container, and how often the page was scrolled so far
+# A chart names its own parts (the colours of a legend's bar, the edges of a clipped plot) by the page's whole address, so
+# that they are lost when the address changes. After each change they are named without it.
+OWN_PARTS = """<script>
+if (!window.ownPartsStay) {
+  window.ownPartsStay = true;
+  const rename = () => {
+    for (const name of ["fill", "stroke", "clip-path"])
+      for (const element of document.querySelectorAll(`svg.marks [${name}^="url("]`))
+        element.setAttribute(name, element.getAttribute(name).replace(/url\\((["']?)[^#]*#/, "url($1#"));
+  };
+  for (const change of ["pushState", "replaceState"]) {
+    const apply = window.history[change].bind(window.history);
+    window.history[change] = (...state) => {
+      apply(...state);
+      rename();
+    };
+  }
+  window.addEventListener("popstate", rename);
+}
+</script>"""
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
@@ -95,7 +117,7 @@ def page(title: str) -> None:
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.follow()
     st.html(STYLE)
-    st.html(page_links.TIDY_HISTORY + ROW_NAMES, unsafe_allow_javascript=True)
+    st.html(page_links.TIDY_HISTORY + ROW_NAMES + OWN_PARTS, unsafe_allow_javascript=True)
     st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
     _scroll()
     page_links.back_link()
