@@ -6,6 +6,8 @@ from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import parse_qs
 
+import pandas as pd
+import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from streamlit.proto.Common_pb2 import StringTriggerValue
@@ -77,6 +79,20 @@ def finished(app: AppTest) -> AppTest:
     app.run()
     assert not app.exception, app.exception
     return app
+
+
+def chart_tables(app: AppTest, columns: set[str]) -> list[pd.DataFrame]:
+    """The tables with these columns that the page's charts draw, in the order of the page."""
+    streams = [dataset.data.data for chart in app.get("vega_lite_chart") for dataset in chart.proto.datasets]
+    tables = [pa.ipc.open_stream(stream).read_pandas() for stream in streams]
+    return [table for table in tables if columns <= set(table)]
+
+
+def chart_rows(app: AppTest, columns: set[str]) -> pd.DataFrame:
+    """The first of `chart_tables`."""
+    tables = chart_tables(app, columns)
+    assert tables, f"No chart has the columns {columns}."
+    return tables[0]
 
 
 def text(app: AppTest) -> str:

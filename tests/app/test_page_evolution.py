@@ -9,7 +9,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from opened_pages import followed, opened, pick_mark, press_row, text
+from opened_pages import chart_tables, followed, opened, pick_mark, press_row, text
 from PIL import Image
 from readable_colours import difference
 from small_recordings import NAMES, made, recorded
@@ -85,6 +85,40 @@ def test_shares_are_of_all_samples_whatever_is_listed(folder, which):
     assert f"second on {(other.last == other.true).mean():.1%}" in said
 
 
+@pytest.mark.parametrize("which", ["All", "Wrong at any time"])
+def test_the_bars_beside_a_row_are_means_over_its_samples(folder, which):
+    """From the recorded predictions, sample by sample. Rows are taken in the order of the page's table."""
+    recorded(folder / "runs" / "first.parquet")
+    run = overview._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes()).between(1, 3)
+    paths = {
+        str(name): (true, row)
+        for name, true, row in zip(run.samples, run.true.tolist(), run.predicted.tolist(), strict=True)
+    }
+    app = opened(PAGE, which=which, more="Table", **{"first.epochs": ["1", "3"]})
+    order, rows = app.dataframe[0].value["sample"].tolist(), app.selectbox(key="first.row").options
+    measured = {
+        name: (
+            sum(one != next_one for one, next_one in itertools.pairwise(path)) / (len(path) - 1),
+            len(set(path)),
+            sum(one != true for one in path) / len(path),
+        )
+        for name, (true, path) in paths.items()
+    }
+    groups = [rows_places(row, order) for row in rows]
+    assert sum(map(len, groups)) == len(order) and max(map(len, groups)) == 2
+    frequency, distinct, wrong = chart_tables(app, {"row", "value", "text"})[:3]
+    for place, bars in enumerate((frequency, distinct, wrong)):
+        means = [np.mean([measured[name][place] for name in group]) for group in groups]
+        np.testing.assert_allclose(bars["value"], means)
+    assert distinct["text"][0] == f"{distinct['value'][0]:.3g} of 4 classes ({distinct['value'][0] / 4:.1%})"
+
+
+def rows_places(row, order):
+    """The samples of a row of the heatmap, named 'cat 3–4' or 'cat 5' by their places in the order of all samples."""
+    first, _, last = row.rpartition(" ")[2].partition("–")
+    return order[int(first) - 1 : int(last or first)]
+
+
 @pytest.mark.parametrize("by", ["Class at the end", "Misclassification rate", "Frequency of changes", "Distinct classes"])
 def test_rows_are_grouped_by_what_is_counted(folder, by):
     recorded(folder / "runs" / "first.parquet", samples=400)
@@ -117,6 +151,38 @@ def test_a_second_run_is_laid_over(folder):
     assert not app.exception and "share no samples" not in text(app)
     app.selectbox(key="first.colour").set_value("Where the runs differ").run()
     assert not app.exception and not app.error
+
+
+@pytest.mark.parametrize("which", ["All", "Wrong at the end"])
+def test_the_table_of_two_runs_holds_the_samples_that_end_in_different_classes(folder, which):
+    for name, seed in (("first", 0), ("second", 1)):
+        recorded(folder / "runs" / f"{name}.parquet", seed=seed)
+    whole = {
+        name: overview._read.__wrapped__(f"{name}.parquet", "", (folder / "runs" / f"{name}.parquet").read_bytes())
+        for name in ("first", "second")
+    }
+    paths = {
+        name: {str(sample): row[:3] for sample, row in zip(run.samples, run.predicted.tolist(), strict=True)}
+        for name, run in whole.items()
+    }
+    true = dict(zip(map(str, whole["first"].samples), whole["first"].true.tolist(), strict=True))
+    app = opened(PAGE, which=which, run="first", second="second", more="Second run", **{"first.epochs": ["1", "3"]})
+    common = paths["first"].keys() & paths["second"].keys()
+    assert 0 < len(common) < len(true), "a sample is in one run alone where the runs drew different classes for it"
+    expected = {
+        sample for sample in common
+        if paths["first"][sample][-1] != paths["second"][sample][-1]
+        and (which == "All" or paths["first"][sample][-1] != true[sample])
+    }  # fmt: skip
+    table = app.dataframe[0].value.set_index("sample")
+    assert set(table.index) == expected and f"**{len(expected)} samples end in different classes:**" in text(app)
+    for sample, row in table.iterrows():
+        one, other = paths["first"][sample], paths["second"][sample]
+        assert (row["true"], row["first"], row["second "]) == tuple(NAMES[n] for n in (true[sample], one[-1], other[-1]))
+        changes = [sum(a != b for a, b in itertools.pairwise(path)) for path in (one, other)]
+        assert [row["changes"], row["changes of the second"]] == changes
+        wrong = [sum(n != true[sample] for n in path) / len(path) for path in (one, other)]
+        assert row["difference in wrong epochs"] == pytest.approx(wrong[1] - wrong[0])
 
 
 def test_rows_of_tables_and_cells_of_the_matrix_open_their_samples(folder):

@@ -2,15 +2,20 @@
 
 import pandas as pd
 import pytest
-from opened_pages import finished, opened, text
+from opened_pages import chart_tables, finished, opened, text
 from small_runs import png
 
+from xai_core.app.charts.common import LOST
 from xai_core.app.metrics import evidence_region, image_results, image_tab
 from xai_core.app.shared import progress
+from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.explain import explain
 from xai_core.data.mosaics import mosaic
 from xai_core.data.samples import load_sample
 from xai_core.metrics.catalog import METRICS
+from xai_core.metrics.measure import CONTROLS, measure_all
 from xai_core.metrics.self_test import Verdict
+from xai_core.models.loading import load_model
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 
@@ -43,6 +48,24 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
     assert labels == [
         "Curves (PNG)", "Curves (SVG)", "Numbers (CSV)", "Numbers (Parquet)", "Everything with curves (JSON)",
     ]  # fmt: skip
+
+
+def test_beats_all_controls_is_counted_against_the_value_of_each_control(measured):
+    """Measured again for this test. Deletion and entropy are better where they are lower, sparseness where it is higher."""
+    signs = {"deletion": -1, "sparseness": 1, "entropy": -1}
+    app, model, picture = measured(*signs), load_model("efficientnet_lite0"), load_sample("chelsea")
+    maps = {METHODS[id].title: explain(model, picture, id) for id in ("grad_cam", "saliency")}
+    raw = {(name, metric): one.value for name, metric, one in measure_all(model, picture, maps, list(signs))}
+    table = app.dataframe[0].value.set_index("Map")
+    bars = [rows.set_index("name") for rows in chart_tables(app, {"name", "value", "beaten", "text"})]
+    for title in maps:
+        beats = []
+        for metric, sign in signs.items():
+            assert table[metric][title] == pytest.approx(raw[title, metric], rel=1e-4)
+            beats.append(all(sign * (raw[title, metric] - raw[control, metric]) > 0 for control in CONTROLS))
+        assert table["Beats all controls"][title] == f"{sum(beats)} of 3"
+        assert [LOST not in rows["text"][title] for rows in bars] == beats
+    assert set(table["Beats all controls"][2:]) == {""}, "a control is not compared with itself"
 
 
 @pytest.mark.parametrize(

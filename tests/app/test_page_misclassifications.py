@@ -6,9 +6,8 @@ from concurrent.futures import CancelledError
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
-from opened_pages import finished, followed, opened, pick_mark, press_row, text
+from opened_pages import chart_rows, finished, followed, opened, pick_mark, press_row, text
 from PIL import Image
 from sample_predictions import first_error, folders, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
@@ -187,14 +186,45 @@ def test_shares_of_the_matrix_are_of_all_pictures_of_the_true_class(query):
         assert cell["value"] == pytest.approx(len(same) / (counted["true"] == cell["true"]).sum())
 
 
-def chart_rows(app: AppTest, columns: set[str]) -> pd.DataFrame:
-    """The data of the page's chart that has these columns."""
-    for chart in app.get("vega_lite_chart"):
-        for dataset in chart.proto.datasets:
-            table = pa.ipc.open_stream(dataset.data.data).read_pandas()
-            if columns <= set(table):
-                return table
-    raise AssertionError(f"No chart has the columns {columns}.")
+@pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
+def test_the_accuracy_is_of_all_pictures_whatever_is_listed(query):
+    rows = raw_rows()
+    right = int((rows["true"] == rows["predicted"]).sum())
+    said = text(open_filtered("Per class", query))
+    assert f"**{right / len(rows):.1%}** right, {len(rows) - right} wrong" in said
+    _, listed = filtered(rows, query)
+    assert (f"{len(listed)} of {len(rows)} pictures pass the filters" in said) == bool(query)
+
+
+@pytest.mark.parametrize("column", ["Predicted", "True"])
+@pytest.mark.parametrize("which", ["All", "Wrong"])
+def test_clusters_count_their_own_members(which, column):
+    app = open_filtered("Clusters", {"which": which, "asked": column})
+    column = column.lower()
+    _, listed = filtered(raw_rows(), {"which": which} if which == "Wrong" else {})
+    box = app.selectbox(key=f"clusters of {column}")
+    for name, option in zip(sorted_by_errors(listed, column), box.options, strict=True):
+        of_class = listed[listed[column] == name]
+        wrong = int((of_class["true"] != of_class["predicted"]).sum())
+        assert option == f"{name.split(',')[0]} ({len(of_class)} pictures, {wrong} wrong)"
+    chosen = listed[listed[column] == box.value].set_index("path")
+    members = [element.value for element in app.dataframe]
+    if len(chosen) < 8:
+        assert not members and f"{len(chosen)} pictures are too few" in app.info[0].value
+        return
+    assert sorted(path for table in members for path in table["path"]) == sorted(chosen.index)
+    for number, table in enumerate(members, 1):
+        right = sum(chosen["true"][path] == chosen["predicted"][path] for path in table["path"])
+        counts = f"{len(table)} pictures: {right} right, {len(table) - right} wrong"
+        assert f"**Cluster {number}**: {counts}" in text(app)
+
+
+def sorted_by_errors(rows: pd.DataFrame, column: str) -> list[str]:
+    """The classes in a column of predictions, those with the most errors first, then those with the most pictures."""
+    wrong = rows[rows["true"] != rows["predicted"]]
+    return sorted(
+        sorted(set(rows[column])), key=lambda name: (-(wrong[column] == name).sum(), -(rows[column] == name).sum())
+    )
 
 
 def test_the_neighbours_of_an_error_are_found_when_only_errors_are_listed():

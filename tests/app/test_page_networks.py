@@ -1,12 +1,17 @@
 """The model-comparison page: columns, questions, sections; a network that cannot be loaded leaves its message."""
 
+import itertools
+
 import pytest
-from opened_pages import finished, opened, press_row, text
+from opened_pages import chart_tables, finished, opened, press_row, text
 from small_models import custom
 
 from xai_core.app.shared import network_outputs
-from xai_core.data.samples import load_sample
+from xai_core.data.preprocessing import stack
+from xai_core.data.samples import SAMPLES, load_sample
+from xai_core.models.loading import load_model
 from xai_core.models.pass_times import PassTimes
+from xai_core.models.zoo.catalog import cards
 
 MODELS = "pages/3_Model_comparison.py"
 
@@ -73,6 +78,30 @@ def test_many_pictures_become_a_table():
     name = table.value["picture"][5]
     assert app.selectbox(key="picture").value != name
     assert press_row(app, "many pictures", 5).selectbox(key="picture").value == name
+
+
+def test_the_same_top_class_is_counted_over_pairs_of_networks():
+    """From each network's own logits. The trained network of ImageNet and its untrained twin know the same classes, those of
+    scenes others."""
+    titles = {
+        "efficientnet_lite0": "EfficientNet-Lite0",
+        "efficientnet_lite0/random": "EfficientNet-Lite0, untrained",
+        "scenes_supervised": cards()["scenes_supervised"].title,
+        "scenes_finetuned": cards()["scenes_finetuned"].title,
+    }
+    tops = []
+    for id in titles:
+        name, _, checkpoint = id.partition("/")
+        model = load_model(name, checkpoint or None)
+        logits = model.outputs(stack([model.prepare(load_sample("coffee"))], model.device)).logits[0]
+        tops.append(model.class_name(int(logits.argmax())))
+    app = opened(MODELS, networks=[*titles.values()], picture=SAMPLES["coffee"].title)
+    cells = chart_tables(app, {"method", "other", "agreement"})[1].set_index(["method", "other"])["agreement"]
+    pairs = list(itertools.combinations(zip(titles.values(), tops, strict=True), 2))
+    for (first, top), (second, other) in pairs:
+        assert cells[first, second] == cells[second, first] == (top == other)
+    same = sum(top == other for (_, top), (_, other) in pairs)
+    assert f"{same} of 6 pairs" in text(app)
 
 
 def test_one_network_is_not_enough():

@@ -78,15 +78,17 @@ def agreement(answers: Answers) -> None:
             )
     with second:
         st.markdown("**Predictions**")
-        same = compare_models.same_top(list(answers.values()))
-        if np.isnan(same):
+        matrix = compare_models.same_top_matrix(list(answers.values()))
+        pairs = matrix[np.triu_indices(len(matrix), 1)]
+        pairs = pairs[np.isfinite(pairs)]
+        if not len(pairs):
             st.info("This needs two networks with classes.")
         else:
-            names = [network.title for network in answers]
-            _matrix(compare_models.same_top_matrix(list(answers.values())), names, "Same top class")
+            _matrix(matrix, [network.title for network in answers], "Same top class")
             st.caption(
                 f"Same top class: 1 where two networks predict the same class for this picture, 0 where they do not; "
-                f"{same:.0%} of the pairs do. Classes are matched by name; a dash means a network without classes."
+                f"{pairs.sum():.0f} of {len(pairs)} pairs do. Classes are matched by name; a dash means a network without "
+                "classes, or without an answer."
             )
 
 
