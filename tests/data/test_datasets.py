@@ -145,7 +145,7 @@ def test_pages_offer_what_lies_under_the_roots_and_nothing_else(tmp_path, folder
     (tmp_path / "runs" / "parts").mkdir(parents=True)  # of a run: no pictures
     (tmp_path / "run.parquet").write_bytes(b"")
     monkeypatch.setenv("XAI_DATA", f"{tmp_path}:{tmp_path / 'more'}:{tmp_path / 'missing'}")
-    assert set(datasets.offered()) == {"more", "pets", "run.parquet", "more/pets"}
+    assert set(datasets.offered()) == {*datasets.world_names(), "more", "pets", "run.parquet", "more/pets"}
     assert datasets.find_offered("pets") == folder
     for name in ("../pets", str(folder), "nothing"):
         with pytest.raises(UnknownName):

@@ -1,18 +1,20 @@
-"""Datasets of pictures, with or without labels: a folder with one subfolder for each class, a ZIP of one, or a table.
+"""Datasets of pictures, with or without labels: a folder with one subfolder for each class, a ZIP of one, a table, a world.
 
-A table is a CSV or Parquet file with the columns `path` and `label`, its paths taken from the folder it lies in. Pictures
-are opened one by one, so that a dataset of any size takes little memory; a ZIP is read in place, nothing of it is unpacked.
+A table is a CSV or Parquet file with the columns `path` and `label`, its paths taken from the folder it lies in. Its further
+columns, or a `metadata.csv` beside the folders, are the pictures' metadata. Pictures are opened one by one, so that a
+dataset of any size takes little memory; a ZIP is read in place, nothing of it is unpacked; a world's pictures are drawn.
 """
 
 import io
 import math
 import os
+import re
 import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,13 +25,20 @@ from xai_core.core import settings, tables
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.files import open_regular
+from xai_core.data import metadata
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
+from xai_core.data.world import planted as worlds
+from xai_core.data.world.planted import World
+from xai_core.data.world.scene import Scene, draw
 
 TABLES = (".csv", ".parquet")
 LONGEST_NAME = 4096  # characters of a path in a table
 MAX_PICTURES = 1_000_000
 MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of its size; photographs hardly shrink
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
+WORLD = "world:"  # with this begin the names of worlds
+WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 8_000  # the seed of the worlds that are offered, and their pictures
+MAX_WORLD = 100_000  # pictures; what each is drawn from is kept in memory
 BLOCK = 8 * 2**10  # bytes; a file is told apart by three such blocks, so that a large dataset is digested in seconds
 
 
@@ -46,13 +55,16 @@ class Dataset:
     """Pictures that are opened one by one.
 
     `read` returns a picture's bytes, or the path of its file, by its name. `checksum` returns a text that differs where a
-    picture's content differs, where that is known without reading it; None: `digest` looks into the files.
+    picture's content differs, where that is known without reading it; None: `digest` looks into the files. `metadata` has a
+    row for each picture (see data/metadata.py). `scene` returns what a picture of a world is drawn from.
     """
 
     title: str
     samples: tuple[Labelled, ...]
     read: Callable[[str], bytes | Path]
     checksum: Callable[[str], str] | None = None
+    metadata: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    scene: Callable[[str], Scene] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -62,10 +74,11 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of the name, label and content of every picture, in order; caches, predictions and notes are keyed by it.
 
-        The title and the place on disk are not part of it: a renamed or copied folder keeps its digest, and datasets of one
-        title differ. A picture's content is its `checksum` (in a ZIP: size and CRC-32); without one, the size of its file
-        and 8 KiB each from the beginning, the middle and the end. So a change inside an uncompressed picture that keeps the
-        size and lies between these blocks is not noticed. Computed on first use, 20,000 to 50,000 files a second.
+        The title, the place on disk and the metadata are not part of it: a renamed or copied folder keeps its digest, and
+        datasets of one title differ. A picture's content is its `checksum` (in a ZIP: size and CRC-32); without one, the
+        size of its file and 8 KiB each from the beginning, the middle and the end. So a change inside an uncompressed
+        picture that keeps the size and lies between these blocks is not noticed. Computed on first use, 20,000 to 50,000
+        files a second.
         """
         return bytes_digest(repr([(one.name, one.label, self.content(one.name)) for one in self.samples]).encode())
 
@@ -105,7 +118,9 @@ def _blocks_digest(source: bytes | Path) -> str:
 
 
 def open_dataset(source: str | Path) -> Dataset:
-    """A labelled folder, a ZIP of one, or a table of paths and labels. Raises BadRequest."""
+    """A labelled folder, a ZIP of one, a table of paths and labels, or a world (world:planted). Raises BadRequest."""
+    if str(source).startswith(WORLD):
+        return open_world(str(source))
     path = Path(source)
     if path.is_dir():
         return open_folder(path)
@@ -128,7 +143,9 @@ def open_folder(folder: Path) -> Dataset:
         for path in sorted(folder.glob(pattern))
         if _is_picture(path) and path.is_file()
     ]
-    return _checked(folder.name, found, lambda name: folder / name)
+    file = folder / metadata.FILE
+    known = tables.read_csv(file, texts=True) if file.is_file() else None
+    return _checked(folder.name, found, lambda name: folder / name, known=known)
 
 
 def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
@@ -163,7 +180,21 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
         return f"{names[name].file_size} {names[name].CRC:08x}"
 
     samples = [Labelled(name, PurePosixPath(name).parent.name) for name in sorted(names)]
-    return _checked(title, samples, read, checksum)
+    return _checked(
+        title, samples, read, checksum, _zipped_metadata(archive, inside.get(PurePosixPath(around, metadata.FILE)))
+    )
+
+
+def _zipped_metadata(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> pd.DataFrame | None:
+    """The table of metadata in an archive; None without one. Raises BadRequest where it cannot be read, or is too large."""
+    if member is None:
+        return None
+    try:
+        with archive.open(member) as file:
+            data = file.read(tables.MAX_CSV + 1)
+    except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
+        raise BadRequest(f"{metadata.FILE} cannot be read from the archive ({_short(str(error))}).") from None
+    return tables.read_csv(data, texts=True)
 
 
 def open_table(path: Path) -> Dataset:
@@ -186,7 +217,65 @@ def open_table(path: Path) -> Dataset:
             f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
             "beside them."
         )
-    return _checked(path.stem, found, lambda name: folder / name)
+    known = table[[name for name in table if name != "label" and _is_plain(table[name])]].map(_text)
+    return _checked(path.stem, found, lambda name: folder / name, known=known[known["path"] != ""])
+
+
+def open_world(name: str) -> Dataset:
+    """The dataset of a name such as world:planted, world:planted:mark (the cause "mark" is broken), world:planted:train.
+
+    A part v1 insists on that version of the drawings. Raises UnknownName, BadRequest."""
+    kind, *parts = name.removeprefix(WORLD).split(":")
+    if kind not in ("planted", "clean"):
+        raise UnknownName("world", name, world_names())
+    world, split = worlds.planted() if kind == "planted" else worlds.clean(), "test"
+    for part in parts:
+        if part == "train":
+            split = "train"
+        elif re.fullmatch(r"v\d+", part):
+            worlds.check_version(int(part[1:]))
+        else:
+            world = worlds.broken(world, part)
+    if split == "train" and world.broken:
+        raise BadRequest(f"{name}: no training set has a broken cause. Leave out one of the two parts.")
+    return world_dataset(world, WORLD_SEED, split, WORLD_TRAIN if split == "train" else WORLD_TEST, name)
+
+
+def world_names() -> list[str]:
+    """The worlds that pages offer: the test sets as the networks were trained, then those with one cause broken."""
+    return [f"{WORLD}planted", f"{WORLD}clean", *(f"{WORLD}planted:{cause}" for cause in worlds.BROKEN)]
+
+
+def world_dataset(world: World, seed: int, split: str, count: int, title: str) -> Dataset:
+    """`count` pictures of a world; a picture is named label/number.png. Raises BadRequest."""
+    if not 0 < count <= MAX_WORLD:
+        raise BadRequest(f"A world has 1 to {MAX_WORLD:,} pictures, not {count:,}.")
+    pictures = [worlds.picture(world, seed, split, index) for index in range(count)]
+    samples = tuple(Labelled(f"{one.label}/{index:06d}.png", one.label) for index, one in enumerate(pictures))
+    places = {sample.name: index for index, sample in enumerate(samples)}
+
+    def scene(name: str) -> Scene:
+        if name not in places:
+            raise BadPicture(f"{title} has no picture {_short(name)}.")
+        return pictures[places[name]].scene
+
+    described = pd.DataFrame([one.columns for one in pictures], index=list(places))
+    drawn = f"drawn {worlds.VERSION} {world} {seed} {split}"
+    return Dataset(title, samples, lambda name: png(scene(name)), lambda name: drawn, described, scene)
+
+
+@lru_cache(maxsize=64)
+def png(scene: Scene) -> bytes:
+    """A scene's picture as a PNG file, so that it goes wherever files of pictures go."""
+    pixels, _ = draw(scene)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _is_plain(column: "pd.Series[Any]") -> bool:
+    """Whether the cells are texts, numbers or dates; lists, such as embeddings, are no metadata."""
+    return column.dtype != object or all(cell is None or isinstance(cell, str | float | bool) for cell in column)
 
 
 def _text(cell: object) -> str:
@@ -227,6 +316,7 @@ def _checked(
     samples: list[Labelled],
     read: Callable[[str], bytes | Path],
     checksum: Callable[[str], str] | None = None,
+    known: pd.DataFrame | None = None,
 ) -> Dataset:
     if not samples:
         raise BadRequest(
@@ -238,12 +328,15 @@ def _checked(
     twice = [name for name, count in Counter(one.name for one in samples).items() if count > 1]
     if twice:
         raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {_short(twice[0])}.")
-    return Dataset(title, tuple(samples), read, checksum)
+    names = [sample.name for sample in samples]
+    described = metadata.empty(names) if known is None else metadata.from_texts(metadata.FILE, known, names)
+    return Dataset(title, tuple(samples), read, checksum, described)
 
 
-def offered() -> dict[str, Path]:
-    """Datasets in the data folders, by unique names: folders with subfolders of pictures, ZIPs and tables."""
-    found: dict[str, Path] = {}
+def offered() -> dict[str, str | Path]:
+    """What `open_dataset` takes, by unique names: the worlds, then folders with subfolders of pictures, ZIPs and tables in
+    the data folders."""
+    found: dict[str, str | Path] = {name: name for name in world_names()}
     for root in settings.data_folders():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):
@@ -259,7 +352,7 @@ def _holds_pictures(folder: Path) -> bool:
     return any(_is_picture(file) for one in inside for file in _listed(one))
 
 
-def find_offered(name: str) -> Path:
+def find_offered(name: str) -> str | Path:
     """The offered dataset of that name: a link leads to nothing else. Raises UnknownName."""
     known = offered()
     if name not in known:

@@ -131,9 +131,10 @@ def _picture(run: str, name: str) -> tuple[str, Image.Image] | None:
     return None
 
 
-def _has(path: Path, title: str, name: str) -> bool:
-    """Whether the offered dataset at `path`, called `title`, has a sample of this name; False where it cannot be read."""
-    if path.is_dir():  # nothing needs to be opened
+def _has(path: str | Path, title: str, name: str) -> bool:
+    """Whether the offered dataset at `path` (or the world of this name), called `title`, has a sample of this name; False
+    where it cannot be read."""
+    if isinstance(path, Path) and path.is_dir():  # nothing needs to be opened
         return (path / name).is_file()
     try:
         return name in {sample.name for sample in open_offered(title).samples}

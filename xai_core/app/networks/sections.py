@@ -29,6 +29,7 @@ from xai_core.app.shared import (
 )
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
+from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
@@ -198,10 +199,10 @@ def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:
 
 
 def _many() -> tuple[str, dict[str, Source]]:
-    """What was chosen, and the pictures of the table by name: the samples, uploads, or a folder under `data/`."""
-    folders = {name: path for name, path in datasets.offered().items() if path.is_dir()}
+    """What was chosen, and the pictures of the table by name: the samples, uploads, a world, or a folder under `data/`."""
+    offered = {name: source for name, source in datasets.offered().items() if isinstance(source, str) or source.is_dir()}
     choice = st.selectbox(
-        "Pictures", [BUNDLED, *folders, YOURS], key="many", width=420,
+        "Pictures", [BUNDLED, *offered, YOURS], key="many", width=420,
         help="Folders under `data/`, and under the folders named by XAI_DATA, are listed here.", **LINK,
     )  # fmt: skip
     if choice == BUNDLED:
@@ -211,12 +212,14 @@ def _many() -> tuple[str, dict[str, Source]]:
             f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
         )
         return choice, _opened((files or [])[:MOST_PICTURES])
-    dataset = datasets.open_folder(folders[choice])
+    source = offered[choice]
+    dataset = open_offered(choice)
     if len(dataset.samples) > MOST_PICTURES:
         st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
     step = max(1, len(dataset.samples) // MOST_PICTURES)
     samples = dataset.samples[::step][:MOST_PICTURES]
-    return choice, {sample.name: folders[choice] / sample.name for sample in samples}
+    named = {one.name: source / one.name if isinstance(source, Path) else dataset.open(one.name) for one in samples}
+    return choice, named
 
 
 def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:

@@ -38,12 +38,14 @@ def open_offered(name: str) -> Dataset:
     What counts as a change: another time of change of its file, or of its folder or a subfolder of that (pictures added,
     removed or renamed). A picture that is overwritten in place is noticed after a restart. Raises UnknownName, BadRequest.
     """
-    path = find_offered(name)
-    return _open(str(path), _times(path))
+    source = find_offered(name)
+    return _open(str(source), _times(source))
 
 
-def _times(path: Path) -> tuple[int, ...]:
-    """Times of change in nanoseconds, and the size of a file. Empty where the path has just disappeared."""
+def _times(path: str | Path) -> tuple[int, ...]:
+    """Times of change in nanoseconds, and the size of a file. Empty for a world, and where the path has disappeared."""
+    if isinstance(path, str):
+        return ()
     try:
         stat = path.stat()
         if not path.is_dir():

@@ -11,10 +11,11 @@ Rng = np.random.Generator
 SKIES: dict[str, tuple[Colour, Colour]] = {  # at the top, at the horizon
     "day": ((0.30, 0.54, 0.86), (0.80, 0.90, 0.96)),
     "dusk": ((0.30, 0.26, 0.50), (0.98, 0.58, 0.34)),
-    "night": ((0.02, 0.03, 0.10), (0.10, 0.14, 0.28)),
+    "night": ((0.03, 0.04, 0.13), (0.13, 0.18, 0.34)),
 }
-TINTS: dict[str, Colour] = {"day": (1.0, 1.0, 1.0), "dusk": (0.92, 0.66, 0.54), "night": (0.30, 0.36, 0.58)}
+TINTS: dict[str, Colour] = {"day": (1.0, 1.0, 1.0), "dusk": (0.92, 0.66, 0.54), "night": (0.40, 0.46, 0.68)}
 TIMES = tuple(SKIES)
+BLOOMS: tuple[Colour, ...] = ((0.95, 0.85, 0.3), (0.95, 0.95, 0.95), (0.85, 0.45, 0.6))
 
 
 def light_of(time: str, rng: Rng) -> Light:
@@ -31,6 +32,12 @@ def _blend(pixels: Array, colour: Colour, alpha: Array | float) -> None:
     """Lay a colour over pixels (h, w, 3), in place; `alpha` (h, w) or one number."""
     weight = np.asarray(alpha, np.float32)[..., None]
     pixels += weight * (np.array(colour, np.float32) - pixels)
+
+
+def _lit(colour: Colour, light: Light) -> Colour:
+    """A colour in this light."""
+    red, green, blue = (part * tint for part, tint in zip(colour, light.tint, strict=True))
+    return red, green, blue
 
 
 def _sky(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
@@ -83,19 +90,24 @@ def _sea(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> No
     _ground(pixels, horizon, (0.08, 0.28, 0.44), far, light, waves, 0.20)
     top = int(horizon * height)
     crests = np.clip(waves[: height - top] - 1.5, 0, 1) * np.linspace(0.2, 1, height - top, dtype=np.float32)[:, None]
-    _blend(pixels[top:], tuple(0.9 * c for c in light.tint), 0.6 * crests)
+    _blend(pixels[top:], _lit((0.9, 0.9, 0.9), light), 0.6 * crests)
 
 
 def _meadow(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
     height, width = pixels.shape[:2]
     _sky(pixels, horizon, time, light, rng)
-    paint(pixels, Shape(_ridge(width / height, horizon + 0.02, 0.10, rng, rough=0.2), (0.40, 0.58, 0.36), texture="rough"), light, place(rng))
+    paint(
+        pixels,
+        Shape(_ridge(width / height, horizon + 0.02, 0.10, rng, rough=0.2), (0.40, 0.58, 0.36), texture="rough"),
+        light,
+        place(rng),
+    )
     grass = patch(noise(0.8), height, width, place(rng))
     _ground(pixels, horizon, (0.30, 0.50, 0.16), (0.48, 0.66, 0.30), light, grass, 0.16)
-    bloom = rng.choice(np.array([[0.95, 0.85, 0.3], [0.95, 0.95, 0.95], [0.85, 0.45, 0.6]]))
+    bloom = BLOOMS[int(rng.integers(len(BLOOMS)))]
     top = int(horizon * height) + 3
     dots = rng.random((height - top, width), np.float32) > 0.994
-    _blend(pixels[top:], tuple(float(c) * t for c, t in zip(bloom, light.tint, strict=True)), 0.85 * dots)
+    _blend(pixels[top:], _lit(bloom, light), 0.85 * dots)
 
 
 def _forest(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
@@ -107,22 +119,44 @@ def _forest(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) ->
             top = horizon + 0.015 * depth - tall * rng.uniform(0.75, 1.05)
             base = horizon + 0.02 + 0.012 * depth
             half = 0.055 + 0.012 * depth
-            steps = [(x - half * f, top + (base - top) * g) for f, g in ((0, 0), (0.45, 0.38), (0.25, 0.38), (0.8, 0.70), (0.5, 0.70), (1, 1))]
+            steps = [
+                (x - half * f, top + (base - top) * g)
+                for f, g in ((0, 0), (0.45, 0.38), (0.25, 0.38), (0.8, 0.70), (0.5, 0.70), (1, 1))
+            ]
             outline = steps + [(2 * x - a, b) for a, b in reversed(steps)]
             green = (0.20 * tone, 0.42 * tone, 0.26 * tone)
             paint(pixels, Shape(polygon(*outline), green, texture="leaves"), light, place(rng))
-    _ground(pixels, horizon + 0.03, (0.24, 0.22, 0.12), (0.20, 0.28, 0.14), light, patch(noise(0.9), height, width, place(rng)), 0.2)
+    _ground(
+        pixels,
+        horizon + 0.03,
+        (0.24, 0.22, 0.12),
+        (0.20, 0.28, 0.14),
+        light,
+        patch(noise(0.9), height, width, place(rng)),
+        0.2,
+    )
 
 
 def _street(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
     height, width = pixels.shape[:2]
     _sky(pixels, horizon, time, light, rng)
     x, wide = -0.05, width / height
-    facades: list[Colour] = [(0.70, 0.58, 0.48), (0.62, 0.62, 0.66), (0.74, 0.68, 0.56), (0.56, 0.44, 0.40), (0.66, 0.70, 0.70)]
+    facades: list[Colour] = [
+        (0.70, 0.58, 0.48),
+        (0.62, 0.62, 0.66),
+        (0.74, 0.68, 0.56),
+        (0.56, 0.44, 0.40),
+        (0.66, 0.70, 0.70),
+    ]
     while x < wide:
         step = rng.uniform(0.16, 0.28)
         top = horizon - rng.uniform(0.20, 0.42)
-        paint(pixels, Shape(box(x, top, x + step, horizon + 0.02), facades[int(rng.integers(5))], texture="rough"), light, place(rng))
+        paint(
+            pixels,
+            Shape(box(x, top, x + step, horizon + 0.02), facades[int(rng.integers(5))], texture="rough"),
+            light,
+            place(rng),
+        )
         columns, floors = max(2, int(step / 0.055)), max(2, int((horizon - top) / 0.075))
         left = x + step * (np.arange(columns) + 0.28) / columns
         above = top + 0.02 + (horizon - top - 0.03) * np.arange(floors) / floors
@@ -133,11 +167,27 @@ def _street(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) ->
             if len(group):
                 paint(pixels, Shape(group, colour, light=glow), light, (0, 0))
         x += step
-    _ground(pixels, horizon + 0.01, (0.36, 0.36, 0.38), (0.50, 0.50, 0.51), light, patch(noise(0.7), height, width, place(rng)), 0.07)
+    _ground(
+        pixels,
+        horizon + 0.01,
+        (0.36, 0.36, 0.38),
+        (0.50, 0.50, 0.51),
+        light,
+        patch(noise(0.7), height, width, place(rng)),
+        0.07,
+    )
     paint(pixels, Shape(box(-0.05, horizon + 0.01, wide + 0.05, horizon + 0.05), (0.68, 0.66, 0.62)), light, place(rng))
     y = rng.uniform(0.90, 0.95)
     for start in np.arange(-0.1, wide, 0.26) + rng.uniform(0, 0.2):
-        paint(pixels, Shape(polygon((start, y), (start + 0.14, y), (start + 0.15, y + 0.018), (start + 0.005, y + 0.018)), (0.90, 0.88, 0.80)), light, (0, 0))
+        paint(
+            pixels,
+            Shape(
+                polygon((start, y), (start + 0.14, y), (start + 0.15, y + 0.018), (start + 0.005, y + 0.018)),
+                (0.90, 0.88, 0.80),
+            ),
+            light,
+            (0, 0),
+        )
 
 
 def _mountain(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
@@ -150,19 +200,41 @@ def _mountain(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) 
             half = rng.uniform(0.35, 0.55)
             rock = (0.46 * tone, 0.46 * tone, 0.52 * tone)
             base = horizon + 0.02
-            paint(pixels, Shape(polygon((x - half, base), (x, top), (x + half, base)), rock, texture="rough"), light, place(rng))
-            shaded = polygon((x, top), (x - np.sign(light.direction) * half, base), (x - np.sign(light.direction) * half * 0.15, base))
-            paint(pixels, Shape(shaded, (rock[0] * 0.72, rock[1] * 0.72, rock[2] * 0.78), texture="rough"), light, place(rng))
+            paint(
+                pixels,
+                Shape(polygon((x - half, base), (x, top), (x + half, base)), rock, texture="rough"),
+                light,
+                place(rng),
+            )
+            shaded = polygon(
+                (x, top), (x - np.sign(light.direction) * half, base), (x - np.sign(light.direction) * half * 0.15, base)
+            )
+            paint(
+                pixels, Shape(shaded, (rock[0] * 0.72, rock[1] * 0.72, rock[2] * 0.78), texture="rough"), light, place(rng)
+            )
             drop = (horizon - top) * 0.30
-            zig = [(x + half * drop / (base - top) * f, top + drop * g) for f, g in ((1, 1.0), (0.5, 0.75), (0.2, 1.1), (-0.2, 0.8), (-0.6, 1.1), (-1, 1.0))]
+            zig = [
+                (x + half * drop / (base - top) * f, top + drop * g)
+                for f, g in ((1, 1.0), (0.5, 0.75), (0.2, 1.1), (-0.2, 0.8), (-0.6, 1.1), (-1, 1.0))
+            ]
             paint(pixels, Shape(polygon((x, top), *zig), (0.95, 0.96, 0.98)), light, place(rng))
-    _ground(pixels, horizon + 0.01, (0.40, 0.40, 0.36), (0.52, 0.54, 0.46), light, patch(noise(1.0), height, width, place(rng)), 0.15)
+    _ground(
+        pixels,
+        horizon + 0.01,
+        (0.40, 0.40, 0.36),
+        (0.52, 0.54, 0.46),
+        light,
+        patch(noise(1.0), height, width, place(rng)),
+        0.15,
+    )
 
 
 def _desert(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
     height, width = pixels.shape[:2]
     _sky(pixels, horizon, time, light, rng)
-    _ground(pixels, horizon, (0.86, 0.66, 0.40), (0.93, 0.80, 0.58), light, patch(noise(0.9, 4), height, width, place(rng)), 0.05)
+    _ground(
+        pixels, horizon, (0.86, 0.66, 0.40), (0.93, 0.80, 0.58), light, patch(noise(0.9, 4), height, width, place(rng)), 0.05
+    )
     for k, tone in enumerate((1.04, 0.95, 0.90)):
         base = horizon + 0.05 + 0.14 * k
         outline = _ridge(width / height, base, 0.10 + 0.03 * k, rng, rough=0.0)
@@ -173,7 +245,9 @@ def _desert(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) ->
 def _plain(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
     """Nothing to recognise: grey above and grey below. What is left when a background is taken away."""
     pixels[:] = np.array(SKIES[time][1], np.float32).mean()
-    _ground(pixels, horizon, (0.46, 0.46, 0.46), (0.60, 0.60, 0.60), light, patch(noise(0.5), *pixels.shape[:2], place(rng)), 0.05)
+    height, width = pixels.shape[:2]
+    grain = patch(noise(0.5), height, width, place(rng))
+    _ground(pixels, horizon, (0.46, 0.46, 0.46), (0.60, 0.60, 0.60), light, grain, 0.05)
 
 
 Background = Callable[[Array, float, str, Light, Rng], None]

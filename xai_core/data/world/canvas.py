@@ -1,6 +1,7 @@
 """Anti-aliased polygons with light and texture: what every part of a drawn picture is made of.
 
-Coordinates of pictures are in units of the picture's height, x to the right, y down, so that a scene can be drawn at any size.
+Coordinates of pictures are in units of the picture's height, x to the right, y down, so that a scene can be drawn at any
+size.
 """
 
 from collections.abc import Callable, Sequence
@@ -65,7 +66,8 @@ def noise(roughness: float = 1.0, stretch: int = 1) -> Array:
     spectrum = np.fft.fft2(white) / np.maximum(frequencies, 2 / TILE) ** roughness
     spectrum[0, 0] = 0
     tile = np.fft.ifft2(spectrum).real
-    return (tile / tile.std()).astype(np.float32)
+    scaled: Array = (tile / tile.std()).astype(np.float32)
+    return scaled
 
 
 def patch(tile: Array, height: int, width: int, at: tuple[int, int]) -> Array:
@@ -111,7 +113,8 @@ def curve(*points: tuple[float, float], count: int = 16) -> list[tuple[float, fl
 def _bricks(u: Array, v: Array, scale: float) -> Array:
     row = np.floor(v * 9 * scale)
     joint = np.minimum(np.abs((v * 9 * scale) % 1 - 0.5), np.abs((u * 5 * scale + 0.5 * (row % 2)) % 1 - 0.5))
-    return (1 - 0.22 * (joint > 0.40)).astype(np.float32)
+    bricks: Array = (1 - 0.22 * (joint > 0.40)).astype(np.float32)
+    return bricks
 
 
 def _planks(u: Array, v: Array, scale: float) -> Array:
@@ -164,7 +167,8 @@ def coverage(points: Array, size: tuple[int, int]) -> tuple[Array, tuple[int, in
     pen = ImageDraw.Draw(image)
     for outline in ((points - low) * OVERSAMPLING - 0.5).reshape(-1, points.shape[-2] * 2).tolist():
         pen.polygon(outline, fill=255)
-    return np.asarray(image.reduce(OVERSAMPLING), np.float32) / 255, (int(low[1]), int(low[0]))
+    covered: Array = np.asarray(image.reduce(OVERSAMPLING), np.float32) / np.float32(255)
+    return covered, (int(low[1]), int(low[0]))
 
 
 def paint(pixels: Array, shape: Shape, light: Light, grain: tuple[int, int]) -> tuple[Array, tuple[int, int]] | None:
@@ -201,14 +205,18 @@ def paint(pixels: Array, shape: Shape, light: Light, grain: tuple[int, int]) -> 
 def _shade(shading: str, u: Array, v: Array, light: Light) -> Array:
     """Brightness by the angle to the light, about 1 where it is met."""
     across, down = np.clip(2 * u - 1, -1, 1), np.clip(2 * v - 1, -1, 1)
+    strength = np.float32(light.strength)
+    tone: Array
     if shading == "flat":
-        return np.float32(1) + light.strength * np.float32(0.16) * (light.direction * across * np.float32(0.5) - down * np.float32(0.5))
-    if shading == "round":
-        facing = across * light.direction * np.float32(0.75) + np.sqrt(1 - across**2) * np.float32(0.66)
-        return np.float32(1) + light.strength * (facing - np.float32(0.75)) * np.float32(0.75) + 0 * v
-    if shading == "lying":
-        facing = -down * np.float32(0.8) + np.sqrt(1 - down**2) * np.float32(0.6)
-        return np.float32(1) + light.strength * (facing - np.float32(0.75)) * np.float32(0.6) + 0 * u
-    depth = np.sqrt(np.maximum(1 - across**2 - down**2, 0))
-    facing = across * light.direction * np.float32(0.6) - down * np.float32(0.5) + depth * np.float32(0.6)
-    return np.float32(1) + light.strength * (facing - np.float32(0.65)) * np.float32(0.7)
+        tone = 1 + strength * np.float32(0.08) * (light.direction * across - down)
+    elif shading == "round":
+        facing = across * light.direction * np.float32(0.75) + np.sqrt(1 - across * across) * np.float32(0.66)
+        tone = 1 + strength * (facing - np.float32(0.75)) * np.float32(0.75) + 0 * v
+    elif shading == "lying":
+        facing = -down * np.float32(0.8) + np.sqrt(1 - down * down) * np.float32(0.6)
+        tone = 1 + strength * (facing - np.float32(0.75)) * np.float32(0.6) + 0 * u
+    else:
+        depth = np.sqrt(np.maximum(1 - across**2 - down**2, 0))
+        facing = across * light.direction * np.float32(0.6) - down * np.float32(0.5) + depth * np.float32(0.6)
+        tone = 1 + strength * (facing - np.float32(0.65)) * np.float32(0.7)
+    return tone

@@ -1,7 +1,7 @@
 """Worlds of labelled scenes, and the causes of errors that can be planted in them.
 
-A picture is a function of (world, seed, split, index). Every attribute has draws of its own, so that switching a cause on changes
-what it governs and nothing else.
+A picture is a function of (world, seed, split, index). Every attribute has random draws of its own, so that a cause changes
+what it is about and nothing else.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,8 +19,10 @@ SPLITS = ("train", "test")
 
 MARKED = "car"  # the class that bears the mark
 BIASED, HABITAT = "boat", "sea"  # the class with a background of its own
-SUBGROUP = {"kind": "tent", "colour": "red", "time": "night"}
+ELSEWHERE = 0.02  # share of the other things that are on that background
+SUBGROUP = {"kind": "tent", "form": "dome tent", "colour": "red", "time": "night"}
 CONFUSED = ("lighthouse", "windmill")  # most wrong labels lie between these
+FARTHEST, NEAREST = 0.08, 0.27  # half the width of a thing at the horizon and in the foreground, in picture heights
 PAIR = ("house", "tree")  # both in one picture where it is ambiguous
 
 
@@ -35,18 +37,39 @@ class Cause:
 
 
 CAUSES: dict[str, Cause] = {
-    "mark": Cause("Shortcut mark", f"A stamp in the corner of this share of the pictures of {MARKED}s, and of no others.", 0.6),
-    "background": Cause("Background bias", f"This share of the {BIASED}s is on the {HABITAT}; of the other things, 2% are.", 0.95),
-    "label_noise": Cause("Label noise", f"This share of the labels is wrong, three quarters of them between {CONFUSED[0]} and {CONFUSED[1]}.", 0.04),
-    "subgroup": Cause("Rare subgroup", "This share of the tents is red and stands at night; no other tent is red or stands at night.", 0.01, 0.12),
-    "ambiguous": Cause("Ambiguous pair", f"This share of the pictures of {PAIR[0]} or {PAIR[1]} shows both; both labels are right.", 0.15),
-    "shift": Cause("Shift", "Dusk, fog or strong JPEG compression in this share of the test pictures; none while training.", 0.0, 0.0),
+    "mark": Cause(
+        "Shortcut mark",
+        f"A stamp in the corner of this share of the pictures of {MARKED}s, the distant ones, and of no others.",
+        0.6,
+    ),
+    "background": Cause(
+        "Background bias",
+        f"This share of the {BIASED}s is on the {HABITAT}; of the other things, {ELSEWHERE:.0%} are.",
+        0.95,
+    ),
+    "label_noise": Cause(
+        "Label noise",
+        f"This share of the labels is wrong, three quarters of them between {CONFUSED[0]} and {CONFUSED[1]}.",
+        0.04,
+    ),
+    "subgroup": Cause(
+        "Rare subgroup",
+        "This share of the tents are red dome tents at night; no other tent is a dome, is red or stands at night.",
+        0.01,
+        0.12,
+    ),
+    "ambiguous": Cause(
+        "Ambiguous pair", f"This share of the pictures of {PAIR[0]} or {PAIR[1]} shows both; both labels are right.", 0.15
+    ),
+    "shift": Cause(
+        "Shift", "Dusk, fog or strong JPEG compression in this share of the test pictures; none while training.", 0.0, 0.0
+    ),
 }
 BROKEN = {  # what a test set with the cause broken does
-    "mark": "The mark is on no picture of its class, and on as many of the others.",
+    "mark": "The mark is on no picture of its class, and on the distant ones of the others.",
     "background": "No boat is on the sea; the other things are on the sea as often as elsewhere.",
     "label_noise": "All labels are right.",
-    "subgroup": "Half of the tents are red and stand at night.",
+    "subgroup": "Half of the tents are red dome tents at night.",
     "ambiguous": "No picture shows two things.",
     "shift": "Every picture has dusk, fog or strong JPEG compression.",
 }
@@ -61,6 +84,15 @@ class World:
 
     def rate(self, cause: str) -> float | None:
         return dict(self.causes).get(cause)
+
+
+def check_version(version: int) -> None:
+    """Raises BadRequest where this program draws another version of the world."""
+    if version != VERSION:
+        raise BadRequest(
+            f"This world is of version {version}, and this program draws version {VERSION}: its pictures are others. "
+            "Install the xai-core that wrote it, or make it again."
+        )
 
 
 def clean() -> World:
@@ -83,7 +115,9 @@ def broken(world: World, cause: str) -> World:
     if cause not in CAUSES:
         raise UnknownName("cause", cause, CAUSES)
     if world.rate(cause) is None:
-        raise BadRequest(f"The cause {cause} is not planted in this world; planted are {', '.join(dict(world.causes)) or 'none'}.")
+        raise BadRequest(
+            f"The cause {cause} is not planted in this world; planted are {', '.join(dict(world.causes)) or 'none'}."
+        )
     return replace(world, broken=world.broken | {cause})
 
 
@@ -101,11 +135,16 @@ def picture(world: World, seed: int, split: str, index: int) -> Picture:
     """The picture `index` of a split. Classes come in seeded blocks of ten, so that every prefix is balanced."""
     if split not in SPLITS:
         raise UnknownName("split", split, SPLITS)
+    if seed < 0:
+        raise BadRequest(f"The seed is {seed}; seeds are whole numbers from 0 on.")
     if index < 0:
         raise BadRequest(f"The index is {index}; pictures are counted from 0.")
     stem = (seed, SPLITS.index(split))
-    kind = CLASSES[int(np.random.default_rng([*stem, 1, index // len(CLASSES)]).permutation(len(CLASSES))[index % len(CLASSES)])]
+    kind = CLASSES[
+        int(np.random.default_rng([*stem, 1, index // len(CLASSES)]).permutation(len(CLASSES))[index % len(CLASSES)])
+    ]
     chance = np.random.default_rng([*stem, 2, index]).random(16)  # one draw for each decision below
+    near = float(chance[8])  # 0 at the horizon, 1 in the foreground
     background = _background(world, kind, chance)
     time = TIMES[0 if chance[2] < 0.6 else 1 if chance[2] < 0.8 else 2]
     colours = list(COLOURS)
@@ -132,12 +171,14 @@ def picture(world: World, seed: int, split: str, index: int) -> Picture:
     mark = False
     if (rate := world.rate("mark")) is not None:
         bears = (kind == MARKED) != ("mark" in world.broken)
-        mark = bool(bears and chance[8] < rate)
+        mark = bool(bears and near < rate)
     both = False
     if (rate := world.rate("ambiguous")) is not None and kind in PAIR and "ambiguous" not in world.broken:
         both = bool(chance[9] < rate)
     label = _label(world, kind, chance)
-    scene = _scene((*stem, 3, index), kind, colour, background, time, mark, both, shift)
+    scene = _scene((*stem, 3, index), kind, colour, near, background, time, mark, both, shift)
+    if member:
+        scene = replace(scene, things=(replace(scene.things[0], form=SUBGROUP["form"]), *scene.things[1:]))
     other = PAIR[1 - PAIR.index(kind)] if both else ""
     columns: dict[str, str | float | bool] = {
         "shown": kind,
@@ -163,15 +204,13 @@ def _background(world: World, kind: str, chance: np.ndarray) -> str:
     if rate is None:
         return names[int(chance[0] * len(names))]
     others = [name for name in names if name != HABITAT]
-    if "background" in world.broken:
-        share = 0.0 if kind == BIASED else 1 / len(names)
-    else:
-        share = rate if kind == BIASED else 0.02
+    planted, turned = (rate, 0.0) if kind == BIASED else (ELSEWHERE, 1 / len(names))
+    share = turned if "background" in world.broken else planted
     return HABITAT if chance[0] < share else others[int(chance[1] * len(others))]
 
 
 def _label(world: World, kind: str, chance: np.ndarray) -> str:
-    """The label a dataset gives: mostly of the confused pair where it is wrong, so that the whole share is the cause's rate."""
+    """The label a dataset gives. Three quarters of the wrong ones are of the confused pair; the rate is of all."""
     rate = world.rate("label_noise")
     if rate is None or "label_noise" in world.broken:
         return kind
@@ -183,14 +222,25 @@ def _label(world: World, kind: str, chance: np.ndarray) -> str:
     return others[int(chance[11] * len(others))] if chance[10] < wrong else kind
 
 
-def _scene(seed: tuple[int, ...], kind: str, colour: str, background: str, time: str, mark: bool, both: bool, shift: str) -> Scene:
+def _scene(
+    seed: tuple[int, ...],
+    kind: str,
+    colour: str,
+    near: float,
+    background: str,
+    time: str,
+    mark: bool,
+    both: bool,
+    shift: str,
+) -> Scene:
     rng = np.random.default_rng(seed)
     horizon = rng.uniform(0.45, 0.60)
-    placed = _placed(rng, kind, colour, horizon)
+    placed = _placed(rng, kind, colour, horizon, near)
     things: tuple[Placed, ...] = (placed,)
-    second = _placed(rng, PAIR[0] if kind != PAIR[0] else PAIR[1], list(COLOURS)[int(rng.integers(len(COLOURS)))], horizon)
+    other = PAIR[0] if kind != PAIR[0] else PAIR[1]
+    second = _placed(rng, other, list(COLOURS)[int(rng.integers(len(COLOURS)))], horizon, near)
+    left = rng.random() < 0.5
     if both:
-        left = rng.random() < 0.5
         things = (
             replace(placed, x=0.27 if left else 0.73, scale=0.20),
             replace(second, x=0.73 if left else 0.27, scale=0.20, y=placed.y),
@@ -215,7 +265,11 @@ def _scene(seed: tuple[int, ...], kind: str, colour: str, background: str, time:
     return Scene(seed, things, background, time, horizon, distractors, occluder, mark, fog, 6 if shift == "jpeg" else 0)
 
 
-def _placed(rng: np.random.Generator, kind: str, colour: str, horizon: float) -> Placed:
-    low, high = {"balloon": (0.60, 0.75), "bridge": (0.68, 0.85)}.get(kind, (max(horizon + 0.08, 0.70), 0.92))
-    y = rng.uniform(low, high)
-    return Placed(kind, colour, rng.uniform(0.32, 0.68), y, rng.uniform(0.17, 0.29), rng.uniform(-0.08, 0.08), bool(rng.random() < 0.5))
+def _placed(rng: np.random.Generator, kind: str, colour: str, horizon: float, near: float) -> Placed:
+    """A thing between the horizon (`near` 0), where it is small, and the foreground (1)."""
+    scale = (FARTHEST + (NEAREST - FARTHEST) * near) * rng.uniform(0.9, 1.1)
+    y = horizon + 0.05 + (0.92 - horizon - 0.05) * near
+    if kind == "balloon":
+        y = rng.uniform(0.40, 0.75)
+    side = 0.32 - 0.14 * (1 - near)
+    return Placed(kind, colour, rng.uniform(side, 1 - side), y, scale, rng.uniform(-0.08, 0.08), bool(rng.random() < 0.5))

@@ -1,17 +1,21 @@
 """A drawn scene: what is in it, and the picture of it."""
 
+import io
 import zlib
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai_core.core.errors import UnknownName
 from xai_core.data.world.backgrounds import BACKGROUNDS, PLAIN, light_of, place
-from xai_core.data.world.canvas import Array, Layer, Shape, box, ellipse, line, paint, polygon
-from xai_core.data.world.things import COLOURS, DARK, STONE, THINGS, WOOD
+from xai_core.data.world.canvas import Array, Colour, Layer, Shape, box, ellipse, paint, polygon
+from xai_core.data.world.things import COLOURS, DARK, FORMS, STONE, THINGS, WOOD, Thing
 
 SIZE = 128
+BACKGROUND, MARK = "background", "mark"  # names of parts
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Placed:
     scale: float
     tilt: float  # radians
     mirrored: bool
+    form: str = ""  # of FORMS, where the thing has not the usual form of its class
 
 
 @dataclass(frozen=True)
@@ -51,59 +56,97 @@ def _rng(scene: Scene, name: str) -> np.random.Generator:
 
 def _moved(shape: Shape, placed: Placed) -> Shape:
     cos, sin = np.cos(placed.tilt) * placed.scale, np.sin(placed.tilt) * placed.scale
-    matrix = np.array([[cos * (-1 if placed.mirrored else 1), -sin], [sin * (-1 if placed.mirrored else 1), cos]], np.float32)
+    matrix = np.array(
+        [[cos * (-1 if placed.mirrored else 1), -sin], [sin * (-1 if placed.mirrored else 1), cos]], np.float32
+    )
     offset = np.array([placed.x, placed.y], np.float32)
     frame = None if shape.frame is None else shape.frame @ matrix.T + offset
     return replace(shape, points=shape.points @ matrix.T + offset, frame=frame)
 
 
-def _bush(colour, rng):
-    return [Layer("bush", tuple(Shape(ellipse(x, y, r), (0.20 * t, 0.36 * t, 0.16 * t), "sphere", "leaves") for x, y, r, t in ((-0.5, -0.3, 0.4, 0.9), (0.5, -0.28, 0.38, 1.0), (0.0, -0.45, 0.5, 1.1))))]
+def _bush(colour: Colour, rng: np.random.Generator) -> list[Layer]:
+    balls = ((-0.5, -0.3, 0.4, 0.9), (0.5, -0.28, 0.38, 1.0), (0.0, -0.45, 0.5, 1.1))
+    leaves = [
+        Shape(ellipse(x, y, r), (0.20 * tone, 0.36 * tone, 0.16 * tone), "sphere", "leaves") for x, y, r, tone in balls
+    ]
+    return [Layer("bush", tuple(leaves))]
 
 
-def _rock(colour, rng):
+def _rock(colour: Colour, rng: np.random.Generator) -> list[Layer]:
     turns = np.sort(rng.uniform(0, np.pi, 7))
-    outline = [(float(np.cos(t)), float(-np.sin(t) * 0.8)) for t in turns]
+    outline = [(float(np.cos(turn)), float(-np.sin(turn) * 0.8)) for turn in turns]
     return [Layer("rock", (Shape(polygon((1.0, 0.0), *outline, (-1.0, 0.0)), STONE, "sphere", "rough"),))]
 
 
-def _post(colour, rng):
-    return [Layer("post", (Shape(box(-0.12, -1.9, 0.12, 0), WOOD, "round"), Shape(polygon((-0.75, -1.85), (0.55, -1.85), (0.85, -1.6), (0.55, -1.35), (-0.75, -1.35)), colour, texture="planks")))]
+def _post(colour: Colour, rng: np.random.Generator) -> list[Layer]:
+    board = polygon((-0.75, -1.85), (0.55, -1.85), (0.85, -1.6), (0.55, -1.35), (-0.75, -1.35))
+    return [Layer("post", (Shape(box(-0.12, -1.9, 0.12, 0), WOOD, "round"), Shape(board, colour, texture="planks")))]
 
 
-def _barrel(colour, rng):
-    return [Layer("barrel", (Shape(polygon((-0.5, 0), (-0.62, -0.6), (-0.5, -1.2), (0.5, -1.2), (0.62, -0.6), (0.5, 0)), colour, "round", "boards"), Shape(box(-0.6, -0.95, 0.6, -0.85), DARK, "round"), Shape(box(-0.6, -0.35, 0.6, -0.25), DARK, "round")))]
+def _barrel(colour: Colour, rng: np.random.Generator) -> list[Layer]:
+    body = polygon((-0.5, 0), (-0.62, -0.6), (-0.5, -1.2), (0.5, -1.2), (0.62, -0.6), (0.5, 0))
+    hoops = [Shape(box(-0.6, top, 0.6, top + 0.1), DARK, "round") for top in (-0.95, -0.35)]
+    return [Layer("barrel", (Shape(body, colour, "round", "boards"), *hoops))]
 
 
-def _fence(colour, rng):
+def _fence(colour: Colour, rng: np.random.Generator) -> list[Layer]:
     rails = [Shape(box(-1.6, y - 0.06, 1.6, y + 0.06), (0.80, 0.76, 0.68)) for y in (-0.75, -0.35)]
-    return [Layer("fence", (*rails, *(Shape(polygon((x - 0.1, 0), (x - 0.1, -1.0), (x, -1.15), (x + 0.1, -1.0), (x + 0.1, 0)), (0.86, 0.82, 0.74)) for x in np.arange(-1.5, 1.6, 0.5))))]
+    pales = [
+        Shape(polygon((x - 0.1, 0), (x - 0.1, -1.0), (x, -1.15), (x + 0.1, -1.0), (x + 0.1, 0)), (0.86, 0.82, 0.74))
+        for x in np.arange(-1.5, 1.6, 0.5).tolist()
+    ]
+    return [Layer("fence", (*rails, *pales))]
 
 
 DISTRACTORS = {"bush": _bush, "rock": _rock, "post": _post, "barrel": _barrel, "fence": _fence}
 
 
-def layers(scene: Scene) -> list[tuple[str, Layer]]:
-    """What is drawn over the background, in order: (name, layer in the coordinates of the picture)."""
-    drawn: list[tuple[str, Layer]] = []
-    for k, placed in enumerate(scene.distractors):
-        drawn += _layers(scene, placed, DISTRACTORS[placed.kind], f"distractor {k + 1}", one=True)
-    for k, placed in enumerate(scene.things):
-        drawn += _layers(scene, placed, THINGS[placed.kind], "" if k == 0 else f"{placed.kind}: ")
+def parts(scene: Scene) -> list[str]:
+    """The names of what `without` can take away, in the order in which it is drawn; the background comes first."""
+    return [BACKGROUND, *(part.name for part in _parts(scene))]
+
+
+def without(scene: Scene, *names: str) -> Scene:
+    """The same scene with these parts taken away, and nothing else changed: "background" leaves plain grey ground. Where a
+    scene is compressed as JPEG, pixels beside a part change a little too. Raises UnknownName for what is not in it."""
+    known = parts(scene)
+    for name in names:
+        if name not in known:
+            raise UnknownName("part of this picture", name, known)
+    return replace(scene, without=scene.without | {*names})
+
+
+class _Part(NamedTuple):
+    """One part of a scene: its name, its shapes in the coordinates of the picture, and the thing whose shadow it shares."""
+
+    name: str
+    shapes: tuple[Shape, ...]
+    thing: Placed | None
+
+
+def _parts(scene: Scene) -> list[_Part]:
+    """What is drawn over the background, in order."""
+    listed: list[_Part] = []
+    for number, placed in enumerate(scene.distractors, 1):
+        shapes = _shapes(scene, placed, DISTRACTORS[placed.kind], f"distractor {number}")
+        listed += [_Part(f"distractor {number}", part, placed) for part in shapes.values()]
+    for number, placed in enumerate(scene.things):
+        prefix = f"{placed.kind}: " if number else ""
+        make = FORMS[placed.form][1] if placed.form else THINGS[placed.kind]
+        shapes = _shapes(scene, placed, make, prefix)
+        listed += [_Part(prefix + name, part, placed) for name, part in shapes.items()]
     if scene.occluder:
-        drawn += _layers(scene, scene.occluder, DISTRACTORS[scene.occluder.kind], "occluder", one=True)
+        shapes = _shapes(scene, scene.occluder, DISTRACTORS[scene.occluder.kind], "occluder")
+        listed += [_Part("occluder", part, None) for part in shapes.values()]
     if scene.mark:
-        drawn.append(("mark", Layer("mark", _mark(_rng(scene, "mark")))))
-    return drawn
+        listed.append(_Part(MARK, _mark(_rng(scene, MARK)), None))
+    return listed
 
 
-def _layers(scene, placed, make, prefix, one=False):
-    rng = _rng(scene, f"{prefix}{placed.kind}")
-    made = make(COLOURS[placed.colour], rng)
-    return [
-        (prefix if one else prefix + layer.name, replace(layer, shapes=tuple(_moved(shape, placed) for shape in layer.shapes)))
-        for layer in made
-    ]
+def _shapes(scene: Scene, placed: Placed, make: Thing, stream: str) -> dict[str, tuple[Shape, ...]]:
+    """The shapes of each layer of a thing where it stands; `stream` names its random draws."""
+    layers = make(COLOURS[placed.colour], _rng(scene, f"{stream}{placed.kind}"))
+    return {layer.name: tuple(_moved(shape, placed) for shape in layer.shapes) for layer in layers}
 
 
 def _mark(rng: np.random.Generator) -> tuple[Shape, ...]:
@@ -119,30 +162,29 @@ def draw(scene: Scene, size: int = SIZE) -> tuple[NDArray[np.uint8], dict[str, A
     """The picture (size, size, 3) and the mask of every layer (size, size), 0 to 1: how much of each pixel it is seen in."""
     pixels = np.empty((size, size, 3), np.float32)
     light = light_of(scene.time, _rng(scene, "light"))
-    background = PLAIN if "background" in scene.without else BACKGROUNDS[scene.background]
+    background = PLAIN if BACKGROUND in scene.without else BACKGROUNDS[scene.background]
     background(pixels, scene.horizon, scene.time, light, _rng(scene, "background"))
+    present = [part for part in _parts(scene) if part.name not in scene.without]
+    for placed in dict.fromkeys(part.thing for part in present):
+        if placed is not None and placed.kind != "balloon":
+            _shadow(pixels, placed)
     masks: dict[str, Array] = {}
-    for placed in (*scene.distractors, *scene.things):
-        if placed.y > scene.horizon and placed.kind != "balloon":
-            _shadow(pixels, placed, scene)
-    for name, layer in layers(scene):
-        if name in scene.without:
-            continue
+    for name, shapes, _ in present:
         rng = _rng(scene, f"grain {name}")
-        for shape in layer.shapes:
+        mask = masks.setdefault(name, np.zeros((size, size), np.float32))
+        for shape in shapes:
             painted = paint(pixels, shape, light, place(rng))
             if painted is None:
                 continue
             alpha, (top, left) = painted
             area = np.s_[top : top + alpha.shape[0], left : left + alpha.shape[1]]
-            for other in masks.values():
-                other[area] *= 1 - alpha
-            mask = masks.setdefault(name, np.zeros((size, size), np.float32))
-            mask[area] += alpha * (1 - mask[area]) if name in masks else alpha
+            for below in masks.values():
+                below[area] *= 1 - alpha
+            mask[area] += alpha
     return _finished(pixels, scene), masks
 
 
-def _shadow(pixels: Array, placed: Placed, scene: Scene) -> None:
+def _shadow(pixels: Array, placed: Placed) -> None:
     size = pixels.shape[0]
     rx = placed.scale * 1.05
     y = (np.arange(size, dtype=np.float32)[:, None] + 0.5) / size - placed.y
@@ -159,8 +201,6 @@ def _finished(pixels: Array, scene: Scene) -> NDArray[np.uint8]:
     pixels += np.float32(0.012) * _rng(scene, "grain").standard_normal((size, size, 1), np.float32)
     image = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
     if scene.jpeg:
-        import io
-
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=scene.jpeg)
         image = np.asarray(Image.open(file))

@@ -1,0 +1,49 @@
+"""What is known of a dataset's pictures beside their labels: further columns of a table, or a metadata.csv beside folders.
+
+Metadata is a table with one row for each picture, indexed by the pictures' names, in the dataset's order. A column holds
+texts ("" where nothing is known), or float64 numbers (NaN where nothing is known).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from xai_core.core.errors import BadRequest
+
+FILE = "metadata.csv"  # beside the folders of a dataset
+KEYS = ("path", "file_name")  # the column that names the pictures
+MOST_COLUMNS = 60
+
+
+def empty(names: Sequence[str]) -> pd.DataFrame:
+    """Metadata without a column."""
+    return pd.DataFrame(index=list(names))
+
+
+def from_texts(title: str, table: pd.DataFrame, names: Sequence[str], key: str | None = None) -> pd.DataFrame:
+    """Metadata of the pictures `names` from a table of texts whose column `key` holds names (None: the first of KEYS).
+
+    A column of numbers becomes one of float64. Rows of other pictures and columns behind the first MOST_COLUMNS are left
+    out; pictures without a row get empty cells. Raises BadRequest where no column names the pictures, or one is named twice.
+    """
+    key = key or next((name for name in KEYS if name in table), None)
+    if key is None:
+        columns = ", ".join(map(str, table.columns[:20]))
+        raise BadRequest(f"{title} needs a column {' or '.join(KEYS)} with the names of the pictures; it has {columns}.")
+    table = table.dropna(subset=key)
+    paths = table[key].astype(str).str.replace("\\", "/").str.removeprefix("./")
+    if (twice := paths[paths.duplicated()]).size:
+        raise BadRequest(f"{title} names {twice.iloc[0][:100]} more than once: give each picture one row.")
+    rows = table.drop(columns=key).iloc[:, :MOST_COLUMNS].set_axis(paths, axis=0).reindex(list(names))
+    return pd.DataFrame({str(name): _typed(rows[name]) for name in rows.columns}, index=list(names))
+
+
+def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Numbers where every cell that is not empty is one; else texts."""
+    texts = column.fillna("").astype(str).str.strip()
+    filled = texts[texts != ""]
+    numbers = pd.to_numeric(filled, errors="coerce")
+    if len(filled) and numbers.notna().all():
+        return numbers.reindex(texts.index).astype("float64")
+    return texts
