@@ -2,11 +2,12 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import clusters, confusion, drawer, export, notes_view, predictions
+from xai_core.app.misclassifications import attributes, clusters, confusion, drawer, export, notes_view, predictions
 from xai_core.app.shared import display, page_setup, widgets
 
 VIEWS = {
     "Confusion": confusion.confusion,
+    "Groups": lambda rows, dataset, model: attributes.show(rows, dataset),
     "Clusters": clusters.show,
     "Calibration": lambda rows, dataset, model: confusion.calibration(rows),
     "Per class": lambda rows, dataset, model: confusion.per_class(rows),

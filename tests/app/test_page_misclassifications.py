@@ -517,3 +517,32 @@ def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, m
             np.load(io.BytesIO(archive.read(f"maps/{path}-{end}.npz")))["heatmap"] for end in ("predicted", "true", "margin")
         )
         np.testing.assert_allclose(first - other, margin, atol=1e-4)  # HiResCAM is linear in the target
+
+
+def test_groups_have_the_error_rates_of_counting():
+    app = opened(PAGE, view="Groups", **{"group by": "change"})
+    assert not app.exception and not app.error
+    rows = raw_rows().assign(change=lambda table: changed_samples().metadata.loc[table["path"], "change"].to_numpy())
+    rates = next(element.value for element in app.dataframe if "error rate" in element.value)
+    assert set(rates["value"]) == set(rows["change"])
+    for _, row in rates.iterrows():
+        members = rows[rows["change"] == row["value"]]
+        errors = (members["true"] != members["predicted"]).sum()
+        assert (row["pictures"], row["errors"], row["error rate"]) == (len(members), errors, errors / len(members))
+
+
+def test_groups_of_two_attributes_are_their_combinations():
+    app = opened(PAGE, view="Groups", **{"group by": "photograph", "and by": "label"})
+    rates = next(element.value for element in app.dataframe if "error rate" in element.value)
+    assert rates["pictures"].sum() == len(raw_rows()) and all(", " in value for value in rates["value"])
+
+
+def test_a_filter_by_attribute_changes_what_shares_are_of():
+    app = opened(PAGE, view="Most confused", attributes=["change"], **{"is change": ["dark", "negative"]})
+    assert not app.exception and not app.error
+    changes = changed_samples().metadata["change"]
+    counted = raw_rows()[lambda table: changes.loc[table["path"]].isin(["dark", "negative"]).to_numpy()]
+    pairs = next(element.value for element in app.dataframe if "share" in element.value)
+    assert pairs["pictures"].sum() == (counted["true"] != counted["predicted"]).sum()
+    for _, pair in pairs.iterrows():
+        assert pair["of"] == (counted["true"] == pair["true"]).sum()

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from xai_core.data.datasets import Dataset, Labelled
@@ -65,4 +66,7 @@ def changed_samples() -> Dataset:
         return file.getvalue()
 
     samples = tuple(Labelled(name, name.partition("/")[0]) for name in pictures)
-    return Dataset("Sample photographs, changed", samples, read, checksum=str)  # a name tells the picture
+    attributes = pd.DataFrame(pictures.values(), index=list(pictures), columns=["photograph", "change"])
+    return Dataset(
+        "Sample photographs, changed", samples, read, checksum=str, metadata=attributes
+    )  # a name tells the picture

@@ -145,3 +145,26 @@ def per_class(rows: pd.DataFrame) -> alt.Chart:
         .properties(height=120 + 26 * len(order))
     )  # fmt: skip
     return chart
+
+
+def error_rates(rows: pd.DataFrame, overall: float) -> alt.LayerChart:
+    """The error rate of each group with its interval, in the rows' order; `overall`, a dashed line, is that of all pictures.
+    A click selects a dot: the point selection `group` over the field `value`."""
+    y = alt.Y("value:N", sort=rows["value"].tolist(), title=None, axis=alt.Axis(labelLimit=170, grid=True))
+    share = alt.Axis(format="%")
+    tooltip = [
+        "value:N", "pictures:Q", "errors:Q",
+        *(alt.Tooltip(f"{name}:Q", format=".1%") for name in ("error rate", "low", "high")),
+    ]  # fmt: skip
+    base = alt.Chart(rows)
+    intervals = base.mark_rule(strokeWidth=2, color=OTHER).encode(
+        y=y, x=alt.X("low:Q", title="error rate", axis=share), x2="high:Q"
+    )
+    dots = (
+        base.mark_point(filled=True, size=90, opacity=1, color=HIGHLIGHT, cursor="pointer")
+        .encode(y=y, x=alt.X("error rate:Q", scale=alt.Scale(domain=[0, 1])), tooltip=tooltip)
+        .add_params(alt.selection_point(name="group", fields=["value"], on="click"))
+    )
+    line = alt.Chart(pd.DataFrame({"overall": [overall]})).mark_rule(strokeDash=[5, 4]).encode(x="overall:Q")
+    chart: alt.LayerChart = (line + intervals + dots).properties(height=70 + 26 * len(rows))
+    return chart

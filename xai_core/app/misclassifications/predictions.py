@@ -13,7 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
-from xai_core.app.misclassifications import label_check
+from xai_core.app.misclassifications import attribute_filters, label_check
 from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, turns
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle, ServerJob
@@ -182,7 +182,7 @@ class FilteredRows(NamedTuple):
     """The predictions that the page shows, and those that its figures are about.
 
     every        of all pictures
-    all_classes  of the pictures with the chosen tags
+    all_classes  of the pictures with the chosen attributes and tags
     counted      of those of them that belong to the chosen true classes: every share on the page is of these, as no filter
                  by what the model answered may change a denominator
     listed       of those of them whose prediction passes the other filters too
@@ -206,11 +206,12 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
         st.caption(OUTCOMES)
         classes = st.multiselect("True classes", sorted(every["true"].unique()), key="classes", **LINK)
         tags = st.multiselect("Tags", sorted({tag for note in stored.values() for tag in note.tags}), key="tags", **LINK)
+        fitting = attribute_filters.filters(every, dataset)
         st.caption(PICTURES)
-    all_classes = counted = every
+    all_classes = counted = every[fitting].reset_index(drop=True)
     if tags:
-        tagged = every["path"].map(lambda path: bool({*tags} & {*stored.get(path, Note()).tags})).astype(bool)
-        all_classes = counted = every[tagged].reset_index(drop=True)
+        tagged = counted["path"].map(lambda path: bool({*tags} & {*stored.get(path, Note()).tags})).astype(bool)
+        all_classes = counted = counted[tagged].reset_index(drop=True)
     if classes:
         counted = all_classes[all_classes["true"].isin(classes)].reset_index(drop=True)
     passes = counted["confidence"].between(low, high) & counted["margin"].between(least, most)
@@ -223,7 +224,7 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
 
 
 OUTCOMES = "Filters by prediction choose which pictures are listed. Shares are still of all pictures, right and wrong."
-PICTURES = "With true classes or tags chosen, shares are of the pictures of these classes and with these tags."
+PICTURES = "With true classes, tags or attributes chosen, shares are of the pictures that have them."
 MARGIN = "Probability of the predicted class minus that of the next."
 
 

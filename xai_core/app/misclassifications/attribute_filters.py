@@ -1,0 +1,42 @@
+"""Filters by what a dataset says of its pictures beside their labels."""
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from xai_core.analysis import groups
+from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
+from xai_core.data.datasets import Dataset
+
+
+def filters(rows: pd.DataFrame, dataset: Dataset) -> "pd.Series[bool]":
+    """The controls of the filters by attributes, and which rows pass them."""
+    passes = pd.Series(True, rows.index)
+    columns = [str(name) for name in dataset.metadata]
+    if not columns:
+        return passes
+    chosen = st.multiselect("Attributes", columns, key="attributes", help=HELP, format_func=markdown.escape, **LINK)
+    known = dataset.metadata.loc[rows["path"], chosen].set_axis(rows.index)
+    for column in chosen:
+        passes &= _filter(column, known[column])
+    return passes
+
+
+HELP = (
+    "What the dataset says of its pictures. Choose an attribute to filter by it; shares are then of the pictures that pass."
+)
+
+
+def _filter(column: str, values: "pd.Series[Any]") -> "pd.Series[bool]":
+    """The control of one attribute, and which values it lets pass."""
+    key, name = f"is {column}", markdown.escape(column)
+    numbers = values.dropna() if pd.api.types.is_float_dtype(values) else values[:0]
+    if numbers.nunique() > groups.FEW:
+        least, most = float(numbers.min()), float(numbers.max())
+        low, high = st.slider(name, least, most, (least, most), key=key, **LINK)
+        return values.between(low, high) | (values.isna() & (low == least) & (high == most))
+    texts = groups.values_of(values)
+    wanted = st.multiselect(name, list(texts.cat.categories), key=key, format_func=markdown.escape, **LINK)
+    return texts.isin(wanted) if wanted else pd.Series(True, values.index)

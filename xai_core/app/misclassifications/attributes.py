@@ -1,0 +1,72 @@
+"""The error rate of each value of what a dataset says of its pictures."""
+
+import pandas as pd
+import streamlit as st
+
+from xai_core.analysis import groups
+from xai_core.app.charts import confusion as charts_confusion
+from xai_core.app.misclassifications import drawer
+from xai_core.app.misclassifications.predictions import FilteredRows
+from xai_core.app.shared import display
+from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
+from xai_core.core.spreadsheet import csv_bytes
+from xai_core.data.datasets import Dataset
+
+LABEL = "label"  # an attribute of every dataset
+MOST_VALUES = 40  # in the chart
+
+
+def show(rows: FilteredRows, dataset: Dataset) -> None:
+    """The error rate of each value of one attribute, or of each combination of two; each opens its pictures."""
+    columns = [str(name) for name in dataset.metadata]
+    if not columns:
+        st.info(NONE)
+        return
+    counted = rows.counted
+    known = dataset.metadata.loc[counted["path"]].set_axis(counted.index).assign(**{LABEL: counted["true"]})
+    names = [*columns, LABEL]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = st.selectbox("Group by", names, key="group by", width=240, format_func=markdown.escape, **LINK)
+        second = st.selectbox(
+            "and by", [NOTHING, *(name for name in names if name != first)], key="and by", width=240,
+            format_func=markdown.escape, **LINK,
+        )  # fmt: skip
+    values = groups.values_of(known[first])
+    if second != NOTHING:
+        pairs = values.astype(str) + ", " + groups.values_of(known[second]).astype(str)
+        values = groups.values_of(pairs)
+    rates = groups.error_rates(counted, values)
+    overall = float((counted["true"] != counted["predicted"]).mean())
+
+    def group(value: str) -> drawer.Group:
+        members = counted[(values == value).to_numpy()]
+        wrong = members["true"] != members["predicted"]
+        return drawer.group_of(f"{value}: errors first", pd.concat([members[wrong], members[~wrong]]))
+
+    key = drawer.chart_key("groups")
+
+    def open_group() -> None:
+        picked = drawer.picked(key, "group")
+        if picked:
+            drawer.open_group(group(picked["value"]))
+
+    st.altair_chart(
+        charts_confusion.error_rates(rates.head(MOST_VALUES), overall), key=key, on_select=open_group,
+        selection_mode="group", alt=f"Error rate of {min(len(rates), MOST_VALUES)} groups; of all pictures {overall:.1%}.",
+    )  # fmt: skip
+    more = f" The chart shows the first {MOST_VALUES} of {len(rates):,} groups." if len(rates) > MOST_VALUES else ""
+    st.caption(
+        f"Error rate: the share of a group's pictures that are predicted wrongly, of all {len(counted):,} pictures "
+        f"{overall:.1%} (dashed line). The line of each group is its 95% interval (Wilson): few pictures make it long.{more}"
+    )
+    percent = {name: st.column_config.NumberColumn(format="percent") for name in ("error rate", "low", "high")}
+    drawer.table(rates, "group rows", lambda row: (group(rates["value"][row]), None), columns=percent)
+    display.downloads({"CSV": ("groups.csv", "text/csv", csv_bytes(rates))})
+
+
+NOTHING = "(nothing)"
+NONE = (
+    "This dataset has no attributes. Put a `metadata.csv` beside its folders, with a column `path` and one for each "
+    "attribute, or add columns to its table."
+)
