@@ -20,6 +20,7 @@ from xai_core.cli import (
     report,
     train,
     weights,
+    world,
 )
 from xai_core.cli.arguments import Parser
 from xai_core.core import settings
@@ -28,7 +29,7 @@ from xai_core.core.version import __version__
 
 COMMANDS = (
     app, explain, compare, measure, compare_models, classify, evaluate, pairs_benchmark, report,
-    methods, metrics, models, weights, probe, train,
+    methods, metrics, models, weights, probe, train, world,
 )  # fmt: skip
 MISTAKE = 2
 INTERRUPTED, CLOSED_PIPE = 130, 141  # what shells report of programs that SIGINT and SIGPIPE ended: 128 + the signal

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
-from xai_core.data.datasets import MAX_WORLD, open_dataset, open_world, world_dataset, world_names
+from xai_core.data.datasets import open_dataset, open_world, world_dataset, world_names
 from xai_core.data.world import planted as worlds
 from xai_core.data.world.backgrounds import BACKGROUNDS, TIMES
 from xai_core.data.world.planted import BROKEN, CAUSES, CLASSES, PAIR, broken, clean, picture, planted
@@ -186,7 +186,7 @@ def test_every_world_that_is_offered_opens(name):
         (lambda: broken(clean(), "mark"), BadRequest, "not planted in this world"),
         (lambda: broken(planted(), "fog"), UnknownName, "There is no cause 'fog'"),
         (lambda: world_dataset(clean(), 0, "test", 0, "w"), BadRequest, "1 to 100,000 pictures, not 0"),
-        (lambda: world_dataset(clean(), 0, "test", MAX_WORLD + 1, "w"), BadRequest, "not 100,001"),
+        (lambda: world_dataset(clean(), 0, "test", worlds.MOST_PICTURES + 1, "w"), BadRequest, "not 100,001"),
         (lambda: picture(clean(), 0, "validation", 0), UnknownName, "There is no split 'validation'"),
         (lambda: picture(clean(), 0, "test", -1), BadRequest, "counted from 0"),
         (lambda: picture(clean(), -1, "test", 0), BadRequest, "The seed is -1"),

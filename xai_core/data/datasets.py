@@ -38,7 +38,6 @@ MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of i
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
 WORLD = "world:"  # with this begin the names of worlds
 WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 8_000  # the seed of the worlds that are offered, and their pictures
-MAX_WORLD = 100_000  # pictures; what each is drawn from is kept in memory
 BLOCK = 8 * 2**10  # bytes; a file is told apart by three such blocks, so that a large dataset is digested in seconds
 
 
@@ -217,7 +216,7 @@ def open_table(path: Path) -> Dataset:
             f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
             "beside them."
         )
-    known = table[[name for name in table if name != "label" and _is_plain(table[name])]].map(_text)
+    known = table[[name for name in table if _is_plain(table[name])]].map(_text)
     return _checked(path.stem, found, lambda name: folder / name, known=known[known["path"] != ""])
 
 
@@ -248,8 +247,8 @@ def world_names() -> list[str]:
 
 def world_dataset(world: World, seed: int, split: str, count: int, title: str) -> Dataset:
     """`count` pictures of a world; a picture is named label/number.png. Raises BadRequest."""
-    if not 0 < count <= MAX_WORLD:
-        raise BadRequest(f"A world has 1 to {MAX_WORLD:,} pictures, not {count:,}.")
+    if not 0 < count <= worlds.MOST_PICTURES:
+        raise BadRequest(f"A world has 1 to {worlds.MOST_PICTURES:,} pictures, not {count:,}.")
     pictures = [worlds.picture(world, seed, split, index) for index in range(count)]
     samples = tuple(Labelled(f"{one.label}/{index:06d}.png", one.label) for index, one in enumerate(pictures))
     places = {sample.name: index for index, sample in enumerate(samples)}

@@ -13,6 +13,7 @@ from xai_core.core.errors import BadRequest
 
 FILE = "metadata.csv"  # beside the folders of a dataset
 KEYS = ("path", "file_name")  # the column that names the pictures
+LABEL = "label"  # the class, which the folders tell
 MOST_COLUMNS = 60
 
 
@@ -35,7 +36,12 @@ def from_texts(title: str, table: pd.DataFrame, names: Sequence[str], key: str |
     paths = table[key].astype(str).str.replace("\\", "/").str.removeprefix("./")
     if (twice := paths[paths.duplicated()]).size:
         raise BadRequest(f"{title} names {twice.iloc[0][:100]} more than once: give each picture one row.")
-    rows = table.drop(columns=key).iloc[:, :MOST_COLUMNS].set_axis(paths, axis=0).reindex(list(names))
+    rows = (
+        table.drop(columns=[name for name in (key, LABEL) if name in table])
+        .iloc[:, :MOST_COLUMNS]
+        .set_axis(paths, axis=0)
+        .reindex(list(names))
+    )
     return pd.DataFrame({str(name): _typed(rows[name]) for name in rows.columns}, index=list(names))
 
 

@@ -14,6 +14,7 @@ from xai_core.data.world.scene import DISTRACTORS, Placed, Scene
 from xai_core.data.world.things import COLOURS, THINGS
 
 VERSION = 1  # of the drawings: another version draws other pictures from the same seed
+MOST_PICTURES = 100_000  # in a world: what each is drawn from is kept in memory, and written they take 40 kB each
 CLASSES = tuple(THINGS)
 SPLITS = ("train", "test")
 
@@ -95,6 +96,13 @@ def check_version(version: int) -> None:
         )
 
 
+def find_cause(name: str) -> Cause:
+    """The cause of this name. Raises UnknownName."""
+    if name not in CAUSES:
+        raise UnknownName("cause", name, CAUSES)
+    return CAUSES[name]
+
+
 def clean() -> World:
     return World()
 
@@ -102,8 +110,7 @@ def clean() -> World:
 def planted(**rates: float) -> World:
     """A world with all causes at their own rates, or with those that are named. Raises UnknownName, BadRequest."""
     for name, rate in rates.items():
-        if name not in CAUSES:
-            raise UnknownName("cause", name, CAUSES)
+        find_cause(name)
         if not 0 <= rate <= 1:
             raise BadRequest(f"The rate of {name} is {rate}; it is a share, from 0 to 1.")
     chosen = rates or {name: cause.rate for name, cause in CAUSES.items()}
@@ -112,8 +119,7 @@ def planted(**rates: float) -> World:
 
 def broken(world: World, cause: str) -> World:
     """The same world with one of its causes turned round, as a test. Raises UnknownName, BadRequest."""
-    if cause not in CAUSES:
-        raise UnknownName("cause", cause, CAUSES)
+    find_cause(cause)
     if world.rate(cause) is None:
         raise BadRequest(
             f"The cause {cause} is not planted in this world; planted are {', '.join(dict(world.causes)) or 'none'}."
