@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from quadrants import RANDOM, SIDE, TRUE, UNIFORM, Corner, convolutions, linear, picture, reader
 from torch import nn
 
 from xai_core.attribution.explain import explain
 from xai_core.attribution.perturbation.segmentation import segment
+from xai_core.data.world import planted as worlds
+from xai_core.data.world.scene import draw
 from xai_core.explanation.targets import ClassLogit, SimilarityTo
 from xai_core.metrics import self_test
 from xai_core.metrics.catalog import METRICS
@@ -405,16 +408,18 @@ def test_the_strongest_quadrant_is_that_of_the_largest_rise_over_a_black_picture
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_needs_the_method_or_the_box_where_it_uses_them(name, monkeypatch):
+def test_a_metric_needs_the_method_the_box_or_the_scene_where_it_uses_them(name, monkeypatch):
     """So that pages and the self-test know before what cannot be measured."""
-    model, image = convolutions(), picture()
-    used, box_mask, recompute = set(), Case.box_mask, Case.recompute
+    model, scene = convolutions(), worlds.picture(worlds.clean(), 0, "test", 3).scene
+    image = Image.fromarray(draw(scene)[0])
+    used, box_mask, recompute, parts = set(), Case.box_mask, Case.recompute, Case.scene_parts
+    monkeypatch.setattr(Case, "scene_parts", lambda case: used.add("scene") or parts(case))
     monkeypatch.setattr(Case, "box_mask", lambda case: used.add("box") or box_mask(case))
     monkeypatch.setattr(
         Case, "recompute", lambda case, *given, **more: used.add("method") or recompute(case, *given, **more)
     )
     one = explain(model, image, "saliency", target=0)
-    measure(model, image, one, name, box=(0, 0, 28, 28), controls=False)
+    measure(model, image, one, name, box=(0, 0, 64, 64), scene=scene, controls=False)
     assert used == METRICS[name].needs - {"classifier"}
 
 

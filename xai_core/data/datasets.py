@@ -70,6 +70,11 @@ class Dataset:
         return tuple(sorted({sample.label for sample in self.samples} - {""}))
 
     @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of all pictures."""
+        return frozenset(sample.name for sample in self.samples)
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the name, label and content of every picture, in order; caches, predictions and notes are keyed by it.
 
@@ -243,6 +248,12 @@ def open_world(name: str) -> Dataset:
 def world_names() -> list[str]:
     """The worlds that pages offer: the test sets as the networks were trained, then those with one cause broken."""
     return [f"{WORLD}planted", f"{WORLD}clean", *(f"{WORLD}planted:{cause}" for cause in worlds.BROKEN)]
+
+
+def may_be_drawn(name: str) -> bool:
+    """Whether a picture of this name can be of a world: class/number.png, its number with six digits."""
+    label, _, file = name.partition("/")
+    return label in worlds.CLASSES and re.fullmatch(r"\d{6}\.png", file) is not None
 
 
 def world_dataset(world: World, seed: int, split: str, count: int, title: str) -> Dataset:

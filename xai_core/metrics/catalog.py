@@ -5,13 +5,13 @@ import re
 from typing import Any
 
 from xai_core.core.errors import UnknownName
-from xai_core.metrics import axiomatic, complexity, localisation
+from xai_core.metrics import axiomatic, complexity, ground_truth, localisation
 from xai_core.metrics.faithfulness import combined_score, correlation, curves, drops, quick_deletion, regions, road
 from xai_core.metrics.metric import HIGHER, LOWER, Metric
 from xai_core.metrics.stability import randomisation, robustness
 
 REMOVED, SHOWN = ("share of pixels removed", "score"), ("share of pixels shown", "score")
-BOX, METHOD = frozenset({"box"}), frozenset({"method"})
+BOX, METHOD, SCENE = frozenset({"box"}), frozenset({"method"}), frozenset({"scene"})
 ANY, SHARE, FROM_0, SIGNED = (-math.inf, math.inf), (0, 1), (0, math.inf), (-1, 1)
 
 RISE = "Petsiuk et al. 2018, arXiv:1806.07421"
@@ -19,6 +19,7 @@ GRAD_CAM_PLUSPLUS = "Chattopadhyay et al. 2018, arXiv:1710.11063"
 ROAD = "Rong et al. 2022, arXiv:2202.00449"
 SENSITIVITY = "Yeh et al. 2019, arXiv:1901.09392"
 STABILITY = "Agarwal et al. 2022, arXiv:2203.06877"
+FUNNY_BIRDS = "Hesse et al. 2023, arXiv:2308.06248"
 RANK_ACCURACY = "Arras et al. 2022, arXiv:2003.07258"
 
 METRICS = {
@@ -165,6 +166,30 @@ METRICS = {
             "top_k_intersection", "Top-k intersection", "localisation", localisation.top_k_intersection, HIGHER, SHARE,
             complexity.no_cost, "Theiner et al. 2022, arXiv:2104.14995",
             "The share of a fixed number of most relevant pixels that lies in the box.", BOX,
+        ),
+        Metric(
+            "part_correlation", "Correlation with the parts' effects", "ground truth", ground_truth.part_correlation, HIGHER,
+            SIGNED, ground_truth.parts_cost, FUNNY_BIRDS,
+            "How well the map orders the parts of a drawn picture by what taking each away does to the score.", SCENE,
+        ),
+        Metric(
+            "top_part", "Top part found", "ground truth", ground_truth.top_part, HIGHER, SHARE, ground_truth.parts_cost,
+            FUNNY_BIRDS, "Whether the part with most of the map is the one whose removal lowers the score most.", SCENE,
+        ),
+        Metric(
+            "mark_found", "Mark found", "ground truth", ground_truth.mark_found, HIGHER, SHARE, ground_truth.parts_cost,
+            "Yang and Kim 2019, arXiv:1907.09701",
+            "Whether the map is strongest on a mark on which the prediction depends.", SCENE,
+        ),
+        Metric(
+            "evidence_in_what_matters", "Evidence in what matters", "ground truth", ground_truth.evidence_in_what_matters,
+            HIGHER, SHARE, ground_truth.parts_cost, RANK_ACCURACY,
+            "The share of the map's positive evidence in the parts whose removal lowers the score.", SCENE,
+        ),
+        Metric(
+            "part_completeness", "Completeness error of the parts", "ground truth", ground_truth.part_completeness, LOWER,
+            FROM_0, ground_truth.whole_cost, FUNNY_BIRDS,
+            "How far the map's sum is from the fall of the score when all parts are taken away: 0 means complete.", SCENE,
         ),
         Metric(
             "sparseness", "Sparseness", "complexity", complexity.sparseness, HIGHER, SHARE, complexity.no_cost,

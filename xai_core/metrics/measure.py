@@ -7,7 +7,7 @@ that do not depend on the map. One batch holds images of several maps and metric
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.box import Boxes, inside
 from xai_core.data.preprocessing import Prepared
+from xai_core.data.scene_parts import SceneParts, scene_parts
+from xai_core.data.world.scene import Scene
 from xai_core.explanation import heatmaps
 from xai_core.explanation.question import Question
 from xai_core.explanation.request import ActiveRequest
@@ -89,6 +91,7 @@ def measure(
     target: TargetLike | None = None,
     *,
     box: Boxes | None = None,
+    scene: Scene | None = None,
     seed: int = 0,
     precision: str = "exact",
     controls: bool = True,
@@ -102,6 +105,7 @@ def measure(
     metric      see `python -m xai_core metrics`
     target      what the map explains; None is the explanation's own target, for an array the predicted class
     box         (left, top, right, bottom) in the picture's pixels, several of them, or a mask: for the metrics that need it
+    scene       what the picture was drawn from, if it is of a world: for the metrics that need it, and instead of a box
     options     the metric's own
 
     Raises subclasses of XaiError with one sentence for everything that cannot be measured.
@@ -109,7 +113,7 @@ def measure(
     maps = {"map": heatmap_or_explanation}
     measurements = measure_all(
         model, image, maps, {metric: options},
-        target=target, box=box, seed=seed, precision=precision, controls=controls, track=track,
+        target=target, box=box, scene=scene, seed=seed, precision=precision, controls=controls, track=track,
     )  # fmt: skip
     return next(measurement for name, _, measurement in measurements if name == "map")
 
@@ -122,6 +126,7 @@ def measure_all(
     *,
     target: TargetLike | None = None,
     box: Boxes | None = None,
+    scene: Scene | None = None,
     seed: int = 0,
     precision: str = "exact",
     controls: bool = True,
@@ -139,8 +144,8 @@ def measure_all(
     target = _common_target(explanations) if target is None else target
     request = request_for(model, [image], target=target, precision=precision, seed=seed)
     candidates = _candidates(explanations, request.pictures[0], controls)
-    in_box = inside(box, request.pictures[0])
-    return _measure_candidates(request.activate(), candidates, checked, in_box, controls, twin, track)
+    where = _where(box, scene, request.pictures[0], model)
+    return _measure_candidates(request.activate(), candidates, checked, where, controls, twin, track)
 
 
 def measure_active(
@@ -149,6 +154,7 @@ def measure_active(
     metrics: MetricChoice,
     *,
     box: Boxes | None = None,
+    scene: Scene | None = None,
     controls: bool = True,
     twin: TwinFactory | None = None,
     track: Track = iter,
@@ -156,7 +162,24 @@ def measure_active(
     """As `measure_all`, for the one picture, the question and the seed of an active request."""
     prepared = active.request.pictures[0]
     candidates = _candidates(explanations, prepared, controls)
-    return _measure_candidates(active, candidates, checked_metrics(metrics), inside(box, prepared), controls, twin, track)
+    where = _where(box, scene, prepared, active.question.model)
+    return _measure_candidates(active, candidates, checked_metrics(metrics), where, controls, twin, track)
+
+
+class Where(NamedTuple):
+    """What is known of a picture: (H, W) which pixels lie in the box, and the parts of a drawn one; None where it is not."""
+
+    in_box: NDArray[np.bool_] | None = None
+    parts: SceneParts | None = None
+
+
+UNKNOWN_PLACE = Where()
+
+
+def _where(box: Boxes | None, scene: Scene | None, picture: Prepared, model: ExplainableModel) -> Where:
+    """Without a box, the pixels of what a drawn picture shows take its place."""
+    parts = None if scene is None else scene_parts(scene, picture, model.prepare)
+    return Where(parts.thing() if parts and box is None else inside(box, picture), parts)
 
 
 def _candidates(explanations: Heatmaps, picture: Prepared, controls: bool) -> list[Candidate]:
@@ -172,13 +195,13 @@ def _measure_candidates(
     active: ActiveRequest,
     candidates: list[Candidate],
     metrics: Mapping[str, OptionValues],
-    in_box: NDArray[np.bool_] | None,
+    where: Where,
     controls: bool,
     twin: TwinFactory | None,
     track: Track,
 ) -> Iterator[tuple[str, str, Measurement]]:
     question = active.question
-    case = case_of(question, active.images, active.request.seed, in_box, twin)
+    case = case_of(question, active.images, active.request.seed, where, twin)
     if controls:
         candidates = [*control_candidates(question, case), *candidates]
     records = {name: (find_metric(name), options) for name, options in metrics.items()}
@@ -189,12 +212,13 @@ def case_of(
     question: Question,
     image: Tensor,
     seed: int,
-    in_box: NDArray[np.bool_] | None = None,
+    where: Where = UNKNOWN_PLACE,
     twin: TwinFactory | None = None,
 ) -> Case:
-    """What the metrics of one picture (1, 3, H, W) share; `in_box` (H, W) are the pixels in the box."""
+    """What the metrics of one picture (1, 3, H, W) share."""
     model = question.model
-    return Case(image, question.target, seed, in_box, _map_maker(model, question.target), model, twin or twins(model))
+    maker = _map_maker(model, question.target)
+    return Case(image, question.target, seed, where.in_box, maker, model, twin or twins(model), where.parts)
 
 
 def checked_metrics(metrics: MetricChoice) -> dict[str, dict[str, Any]]:
@@ -350,6 +374,7 @@ def _start(metric: Metric, case: Case, candidate: Candidate, options: OptionValu
     """The running metric, or NaN with the reason where it cannot be computed for this map."""
     missing = {
         "box": case.in_box is None,
+        "scene": case.parts is None,
         "method": candidate.origin is None,
         "classifier": not case.model.has_classifier,
     }

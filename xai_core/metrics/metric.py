@@ -20,6 +20,7 @@ from torch import Tensor
 
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, options_of
+from xai_core.data.scene_parts import SceneParts
 from xai_core.explanation.targets import Target, confidence
 from xai_core.models.explainable import ExplainableModel
 
@@ -100,6 +101,7 @@ class PassCost(NamedTuple):
 
 NEEDS = {
     "box": "a box around what should be found",
+    "scene": "a picture of a world (such as world:planted), whose parts can be taken away",
     "method": "the method that made the map, to make it again: give an Explanation instead of an array",
     "classifier": "a classifier, which this model has not got",
 }
@@ -172,6 +174,7 @@ class Case:
     image      (1, 3, H, W) in [0, 1]
     target     the target that the maps explain
     in_box     (H, W) bool, which pixels lie in the box; None without a box
+    parts      the parts of a drawn picture; None for another
     make_maps  computes maps again
     twin       seed -> the model with random parameters
     cache      results that several metrics or maps use
@@ -184,6 +187,7 @@ class Case:
     make_maps: MapMaker
     model: ExplainableModel
     twin: Callable[[int], ExplainableModel]
+    parts: SceneParts | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
@@ -205,6 +209,12 @@ class Case:
         if self.in_box is None:
             raise BadRequest(f"This metric needs {NEEDS['box']}.")
         return self.in_box
+
+    def scene_parts(self) -> SceneParts:
+        """The parts of the picture. Raises BadRequest where it is not a drawn one."""
+        if self.parts is None:
+            raise BadRequest(f"This metric needs {NEEDS['scene']}.")
+        return self.parts
 
     def recompute(
         self, candidate: Candidate, images: Tensor, *, model: ExplainableModel | None = None, target: Target | None = None

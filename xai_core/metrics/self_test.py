@@ -17,6 +17,7 @@ from xai_core.attribution.explain import explain_methods
 from xai_core.core import runtime
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import Prepared, stack
+from xai_core.data.world.scene import Scene
 from xai_core.explanation import heatmaps
 from xai_core.explanation.targets import ClassLogit, Target
 from xai_core.metrics.catalog import find_metric
@@ -52,6 +53,7 @@ def self_test(
     metrics: MetricChoice,
     target: Target | None = None,
     *,
+    scene: Scene | None = None,
     seed: int = 0,
     track: Track = iter,
 ) -> Iterator[Verdict]:
@@ -70,7 +72,7 @@ def self_test(
         return
     blinded = with_visible(model, quadrant)
     for key, options in options_by_metric.items():
-        yield _verdict(blinded, prepared, key, options, tested_target, quadrant, seed, track)
+        yield _verdict(blinded, prepared, key, options, tested_target, quadrant, scene, seed, track)
 
 
 def self_test_passes(metrics: MetricChoice) -> int:
@@ -100,6 +102,7 @@ def _verdict(
     options: OptionValues,
     target: Target,
     quadrant: NDArray[np.bool_],
+    scene: Scene | None,
     seed: int,
     track: Track,
 ) -> Verdict:
@@ -111,7 +114,7 @@ def _verdict(
     if metric.family == "randomisation":
         maps = dict(explain_methods(model, image, {DEPENDENT: {}, INDEPENDENT: {}}, target=target, seed=seed))
     measurements = measure_all(
-        model, image, maps, {key: options}, target=target, box=quadrant, seed=seed, controls=False, track=track
+        model, image, maps, {key: options}, target=target, box=quadrant, scene=scene, seed=seed, controls=False, track=track
     )
     return _judged(key, metric, {name: measurement.value for name, _, measurement in measurements})
 

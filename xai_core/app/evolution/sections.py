@@ -112,18 +112,18 @@ def _picture(run: str, name: str) -> tuple[str, Image.Image] | None:
     """The control that chooses the dataset of a run's samples, first the one that has this sample. Returns its name and the
     sample's picture in it; None, and a caption with the reason, where the picture is not here."""
     offered = datasets.offered()
-    if not offered:
-        st.caption(
-            "Its picture is not here. Put the dataset into data/ (a folder with one subfolder for each class, or a ZIP)."
-        )
-        return None
     titles, key, place = list(offered), f"{run}.pictures", 0
     if key not in st.session_state:
-        place = next((place for place, title in enumerate(titles) if _has(offered[title], title, name)), 0)
+        titles.sort(key=lambda title: title != run.replace("_", ":"))  # first the world that the run is named after
+        places = [place for place, title in enumerate(titles) if _has(offered[title], title, name)]
+        if not places:
+            st.caption(NO_PICTURE)
+            return None
+        place = places[0]
     source = st.selectbox("Pictures from", titles, index=place, key=key, **LINK)
     try:
         dataset = open_offered(source)
-        if name in {sample.name for sample in dataset.samples}:
+        if name in dataset.names:
             return source, dataset.open(name)
         st.caption(f"{markdown.escape(source)} has no picture of this name.")
     except XaiError as error:
@@ -131,13 +131,18 @@ def _picture(run: str, name: str) -> tuple[str, Image.Image] | None:
     return None
 
 
+NO_PICTURE = "Its picture is not here. Put the dataset into data/ (a folder with one subfolder for each class, or a ZIP)."
+
+
 def _has(path: str | Path, title: str, name: str) -> bool:
     """Whether the offered dataset at `path` (or the world of this name), called `title`, has a sample of this name; False
     where it cannot be read."""
-    if isinstance(path, Path) and path.is_dir():  # nothing needs to be opened
+    if isinstance(path, str):
+        return datasets.may_be_drawn(name) and name in open_offered(title).names
+    if path.is_dir():  # nothing needs to be opened
         return (path / name).is_file()
     try:
-        return name in {sample.name for sample in open_offered(title).samples}
+        return name in open_offered(title).names
     except XaiError:
         return False
 

@@ -56,6 +56,6 @@ def _times(path: str | Path) -> tuple[int, ...]:
         return ()
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=12, show_spinner=False)
 def _open(path: str, times: tuple[int, ...]) -> Dataset:
     return open_dataset(path)

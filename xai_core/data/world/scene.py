@@ -106,6 +106,11 @@ def parts(scene: Scene) -> list[str]:
     return [BACKGROUND, *(part.name for part in _parts(scene))]
 
 
+def thing_parts(scene: Scene) -> frozenset[str]:
+    """The names of the parts of what the picture shows."""
+    return frozenset(part.name for part in _parts(scene) if part.thing == scene.things[0])
+
+
 def without(scene: Scene, *names: str) -> Scene:
     """The same scene with these parts taken away, and nothing else changed: "background" leaves plain grey ground. Where a
     scene is compressed as JPEG, pixels beside a part change a little too. Raises UnknownName for what is not in it."""
@@ -150,7 +155,7 @@ def _shapes(scene: Scene, placed: Placed, make: Thing, stream: str) -> dict[str,
 
 
 def _mark(rng: np.random.Generator) -> tuple[Shape, ...]:
-    x, y = rng.uniform(0.86, 0.92), rng.uniform(0.86, 0.92)
+    x, y = rng.uniform(0.82, 0.90), rng.uniform(0.82, 0.90)
     return (
         Shape(ellipse(x, y, 0.062), (0.95, 0.95, 0.90), light=1.0),
         Shape(ellipse(x, y, 0.050), (0.55, 0.10, 0.45), light=1.0),

@@ -1,0 +1,62 @@
+"""A drawn picture taken apart, as a network sees it: where each part is, and the same picture without it."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from xai_core.core.errors import BadRequest
+from xai_core.data.preprocessing import Prepared
+from xai_core.data.world.scene import BACKGROUND, Scene, draw, thing_parts, without
+
+SEEN = 4.0  # pixels of the network's input: of parts that are seen in fewer nothing can be told
+SAME = 2 / 255  # pixels of the same picture differ by no more
+
+
+@dataclass(frozen=True)
+class SceneParts:
+    """The parts of one drawn picture.
+
+    names  the background, then the parts that are seen in at least SEEN pixels, in the order in which they are drawn
+    masks  (k, H, W) float32, of each part how much of each pixel of the network's input it is seen in
+    """
+
+    scene: Scene
+    names: tuple[str, ...]
+    masks: NDArray[np.float32]
+    prepare: Callable[[Image.Image], Prepared]
+
+    def without(self, names: Collection[str]) -> Tensor:
+        """(3, H, W): what the network sees of the picture without these parts."""
+        pixels, _ = draw(without(self.scene, *names))
+        return self.prepare(Image.fromarray(pixels)).pixels
+
+    def thing(self) -> NDArray[np.bool_]:
+        """(H, W): the pixels in which what the picture shows is seen, for the most part."""
+        own = [place for place, name in enumerate(self.names) if name in thing_parts(self.scene)]
+        seen: NDArray[np.bool_] = self.masks[own].sum(0) > 0.5
+        return seen
+
+
+def scene_parts(scene: Scene, prepared: Prepared, prepare: Callable[[Image.Image], Prepared]) -> SceneParts:
+    """The parts of the picture that `prepared` is, drawn from `scene`; `prepare` is the network's preprocessing.
+
+    Raises BadRequest where the picture is not that of the scene.
+    """
+    pixels, masks = draw(scene)
+    drawn = prepare(Image.fromarray(pixels))
+    same = drawn.pixels.shape == prepared.pixels.shape
+    if not same or float((drawn.pixels - prepared.pixels).abs().max()) > SAME:
+        raise BadRequest("The scene that was given is not what this picture was drawn from.")
+    height, width = prepared.pixels.shape[1:]
+    seen = {
+        name: np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR, box=drawn.box))
+        for name, mask in masks.items()
+    }
+    seen = {name: mask for name, mask in seen.items() if mask.sum() >= SEEN}
+    rest = np.clip(1 - sum(seen.values(), np.zeros((height, width), np.float32)), 0, 1)
+    names = (BACKGROUND, *seen)
+    return SceneParts(scene, names, np.stack([rest, *seen.values()]).astype(np.float32), prepare)
