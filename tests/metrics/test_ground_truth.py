@@ -177,5 +177,5 @@ def test_parts_of_what_is_shown_are_those_of_the_first_thing():
 
 @pytest.mark.parametrize("name", GROUND_TRUTH)
 def test_the_self_test_can_be_done_with_a_scene(name):
-    (verdict,) = self_test(weighted(), drawn(PLAIN)[0], [name], ClassLogit((0,)), scene=PLAIN)
+    (verdict,) = self_test(weighted(0.001 * np.abs(WEIGHTS)), drawn(PLAIN)[0], [name], ClassLogit((0,)), scene=PLAIN)
     assert len(verdict.values) == 4 and np.isfinite(verdict.values["inverted"]) == (name != "mark_found"), verdict
