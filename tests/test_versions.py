@@ -10,11 +10,13 @@ other libraries; here every constant of a metric or a method for pairs stands be
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 FILE = Path(__file__).parent / "data" / "references" / "versions.json"
@@ -30,6 +32,9 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, Range, options_of
+from xai_core.data.recipe import Recipe
+from xai_core.data.world.planted import picture, planted
+from xai_core.data.world.scene import draw
 from xai_core.explanation.targets import ClassLogit
 from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.measure import measure_all
@@ -102,10 +107,16 @@ def numbers(catalogue: str, id: str) -> list[float] | None:
             return summary_of(explain(model, first, id, target=1).heatmap)
         except BadRequest:
             return None
+    scene = None
+    if "scene" in METRICS[id].needs:
+        scene = next(one.scene for one in (picture(planted(), 0, "train", place) for place in range(200)) if one.scene.mark)
+        model, first = replace(model, recipe=Recipe(SIDE, SIDE, mean=None, std=None)), Image.fromarray(draw(scene)[0])
     maps = {"map": explain(model, first, "input_x_gradient", target=1)}
     box = (10.0, 5.0, 40.0, 30.0)
-    ((_, _, found),) = measure_all(model, first, maps, [id], target=ClassLogit((1,)), box=box, controls=False)
-    return [found.value]
+    rows = measure_all(model, first, maps, [id], target=ClassLogit((1,)), box=box, scene=scene, controls=False)
+    ((_, _, measurement),) = rows
+    further = measurement.facts.values() if scene else ()  # here the mark is not used, so that its metric has no value
+    return [number for number in (measurement.value, *further) if not np.isnan(number)]
 
 
 def recorded() -> dict:

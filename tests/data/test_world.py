@@ -119,7 +119,7 @@ def test_a_cause_changes_only_what_it_is_about(cause):
         ("mark", "train", lambda one: one.truth[0] == worlds.MARKED, lambda one: one.scene.mark, 0.6),
         ("mark", "train", lambda one: one.truth[0] != worlds.MARKED, lambda one: one.scene.mark, 0),
         ("background", "test", lambda one: one.truth[0] == worlds.BIASED, lambda one: one.scene.background == "sea", 0.95),
-        ("background", "test", lambda one: one.truth[0] != worlds.BIASED, lambda one: one.scene.background == "sea", 0.02),
+        ("background", "test", lambda one: one.truth[0] != worlds.BIASED, lambda one: one.scene.background == "sea", 0.01),
         ("label_noise", "train", lambda one: True, lambda one: one.label != one.truth[0], 0.04),
         ("subgroup", "train", lambda one: one.truth[0] == "tent", lambda one: one.columns["subgroup"], 0.01),
         ("subgroup", "test", lambda one: one.truth[0] == "tent", lambda one: one.columns["subgroup"], 0.12),

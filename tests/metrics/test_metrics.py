@@ -129,7 +129,8 @@ def test_every_metric_says_what_it_is(metric):
     assert metric.sentence.endswith(".") and metric.sentence.count(". ") == 0
     assert metric.definition and "value" in metric.definition
     assert metric.direction in (HIGHER, LOWER, "") and metric.needs <= set(NEEDS)
-    assert metric.family in ("faithfulness", "robustness", "localisation", "complexity", "randomisation", "axioms")
+    families = ("faithfulness", "robustness", "localisation", "complexity", "randomisation", "axioms", "ground truth")
+    assert metric.family in families
     assert all(option.help for option in options_of(metric.run))
     assert metric.range[0] < metric.range[1]
 

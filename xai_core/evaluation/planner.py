@@ -22,6 +22,7 @@ from xai_core.evaluation.store import Cell
 from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import find_metric
 from xai_core.metrics.measure import CONTROLS, total_cost
+from xai_core.metrics.metric import NEEDS
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo.catalog import find_card
@@ -97,8 +98,11 @@ def check_settings(
     seed: int,
     precision: str,
     boxes: Mapping[str, Sequence[Box]] | None,
+    scenes: bool = False,
 ) -> EvaluationSettings:
-    """Settings from names, or from names with options. Raises UnknownName, BadRequest."""
+    """Settings from names, or from names with options; `scenes`: whether the pictures are of a world.
+
+    Raises UnknownName, BadRequest."""
     if not methods or not metrics:
         raise BadRequest("Name at least one method and one metric.")
     runtime.check_precision(precision)
@@ -109,7 +113,9 @@ def check_settings(
     wanted = {}
     for name, options in _with_options(metrics):
         metric = find_metric(name)
-        if "box" in metric.needs and not boxes:
+        if "scene" in metric.needs and not scenes:
+            raise BadRequest(f"{metric.title} needs {NEEDS['scene']}: choose a world, or leave the metric out.")
+        if "box" in metric.needs and not boxes and not scenes:
             raise BadRequest(f"{metric.title} needs boxes: give some, or leave the metric out.")
         _, at, told = name.partition("@")
         wanted[f"{metric.id}{at}{told}"] = check_options(metric.run, variant(f"{metric.id}{at}{told}") | dict(options))

@@ -23,6 +23,7 @@ from xai_core.core.runtime import Track
 from xai_core.data import selection
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import match_classes
+from xai_core.data.world.scene import Scene
 from xai_core.evaluation import planner, store
 from xai_core.evaluation.planner import LABEL, PREDICTED, Block, Box, EvaluationPlan, EvaluationSettings, Given
 from xai_core.evaluation.store import EvaluationRun, RunWriter
@@ -78,7 +79,7 @@ def evaluate(
     count       how many pictures, drawn at random from `seed`; None is all
     target      "predicted": each model's own top class; "label": the class that a picture's subfolder or its name tells; or
                 a class
-    boxes       by a picture's name, in its pixels: for the metrics that need one
+    boxes       by a picture's name, in its pixels: for the metrics that need one; pictures of a world have what they show
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
     dry         only plan: returns the EvaluationPlan of what is left to do, and writes nothing
@@ -89,8 +90,10 @@ def evaluate(
 
     Raises subclasses of XaiError with one sentence; what was measured before is stored.
     """
-    settings = planner.check_settings(methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes)
     dataset = selection.open_images(images)
+    settings = planner.check_settings(
+        methods, metrics, target=target, seed=seed, precision=precision, boxes=boxes, scenes=dataset.scene is not None
+    )
     if not models:
         raise BadRequest("Name at least one model.")
     loader = _OneModel(load)  # each in turn, so that a missing one is known of before the work begins
@@ -169,7 +172,8 @@ class _Work:
         try:
             picture = self.dataset.open(name)
             model, twin = self.loader.model(block.model), self.loader.twin(block.model)
-            rows = measured(model, block, picture, self.settings, twin, self.within)
+            scene = self.dataset.scene(name) if self.dataset.scene else None
+            rows = measured(model, block, picture, self.settings, twin, self.within, scene)
         except BadPicture as error:
             self.left_out[name] = str(error)
             return
@@ -196,16 +200,24 @@ class _BlockWork:
     settings: EvaluationSettings
     twin: TwinFactory | None
     track: Track
+    scene: Scene | None
     value: float
 
     @classmethod
     def of(
-        cls, request: Request, block: Block, settings: EvaluationSettings, twin: TwinFactory | None, track: Track
+        cls,
+        request: Request,
+        block: Block,
+        settings: EvaluationSettings,
+        twin: TwinFactory | None,
+        track: Track,
+        scene: Scene | None,
     ) -> "_BlockWork":
         exact = replace(request, precision="exact").activate()
         resolved = replace(exact.request, precision=settings.precision)
         active = exact if settings.precision == "exact" else resolved.activate()
-        return cls(active, exact, block, settings, twin, track, float(exact.question.values(exact.images)[0]))
+        value = float(exact.question.values(exact.images)[0])
+        return cls(active, exact, block, settings, twin, track, scene, value)
 
     def requests(self, names: Sequence[str]) -> Iterator[tuple[str, ActiveRequest, Request]]:
         """For each method the question that answers it, and its own request. What 16 bits would spoil stays exact."""
@@ -233,7 +245,7 @@ class _BlockWork:
         options = {name: self.settings.metrics[name] for name in metrics}
         box = self.settings.boxes.get(self.block.entry.name)
         measurements = measure_active(
-            self.active, maps, options, box=box, controls=controls, twin=self.twin, track=self.track
+            self.active, maps, options, box=box, scene=self.scene, controls=controls, twin=self.twin, track=self.track
         )
         for name, metric, measurement in measurements:
             yield self.row(name, metric, measurement)
@@ -248,6 +260,7 @@ class _BlockWork:
             "metric": dict(settings.metrics[metric]),
             "version": record.version,
             "box": settings.boxes.get(self.block.entry.name) if "box" in record.needs else None,
+            **({"scene": repr(self.scene)} if self.scene and record.needs & {"box", "scene"} else {}),
         }
         request = self.active.request.answered_by(
             f"{name} measured by {record.id}",
@@ -284,6 +297,7 @@ def measured(
     settings: EvaluationSettings,
     twin: TwinFactory | None,
     track: Track,
+    scene: Scene | None = None,
 ) -> list[dict[str, Any]]:
     """The missing rows of one block. A method that fails has rows without a value and with the reason.
 
@@ -292,7 +306,7 @@ def measured(
     """
     target = _class(model, block.entry, settings.target)
     request = request_for(model, [picture], target=target, precision=settings.precision, seed=settings.seed)
-    work = _BlockWork.of(request, block, settings, twin, track)
+    work = _BlockWork.of(request, block, settings, twin, track, scene)
     missing = {method for method, _ in block.missing}
     explanations, failures = work.explain([name for name in settings.methods if name in missing])
     rows: list[dict[str, Any]] = []

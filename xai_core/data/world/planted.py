@@ -20,7 +20,7 @@ SPLITS = ("train", "test")
 
 MARKED = "car"  # the class that bears the mark
 BIASED, HABITAT = "boat", "sea"  # the class with a background of its own
-ELSEWHERE = 0.02  # share of the other things that are on that background
+ELSEWHERE = 0.01  # share of the other things that are on that background
 SUBGROUP = {"kind": "tent", "form": "dome tent", "colour": "red", "time": "night"}
 CONFUSED = ("lighthouse", "windmill")  # most wrong labels lie between these
 FARTHEST, NEAREST = 0.08, 0.27  # half the width of a thing at the horizon and in the foreground, in picture heights
