@@ -166,6 +166,7 @@ def test_a_world_is_a_dataset_without_files():
     name = dataset.samples[7].name
     assert np.array_equal(np.asarray(dataset.open(name)), draw(picture(planted(), 0, "test", 7).scene)[0])
     assert dataset.scene(name) == picture(planted(), 0, "test", 7).scene
+    assert len({dataset.content(one.name) for one in dataset.samples}) == 1_000  # pages keep pictures by their content
     assert dataset.digest == open_world("world:planted").digest != open_world("world:clean").digest
     with pytest.raises(BadPicture, match=r"no picture cat/1\.png"):
         dataset.read("cat/1.png")

@@ -17,11 +17,13 @@ import pytest
 import small_runs
 from small_runs import CONTROLS, METHODS, METRICS, evaluate, png
 
-from xai_core.attribution.explain import explain_methods
+from xai_core.attribution.explain import explain, explain_methods
 from xai_core.core import files, part_store
 from xai_core.core.errors import BadRequest, OutOfMemory, UnknownName, XaiError
 from xai_core.data import selection
+from xai_core.data.datasets import world_dataset
 from xai_core.data.samples import SAMPLES, load_sample
+from xai_core.data.world.planted import planted
 from xai_core.evaluation import planner, runner, store
 from xai_core.evaluation.store import CONTROL
 from xai_core.explanation.request import Request
@@ -412,6 +414,25 @@ def test_boxes_reach_the_metrics_that_need_them(tmp_path):
     assert whole.value.item() == pytest.approx(1.0)
     without = frame[frame.name == "1.png"]
     assert without.value.isna().all() and without.note.str.contains("needs a box").all()
+
+
+def test_pictures_of_a_world_have_boxes_and_parts(tmp_path):
+    """What a run measures there is what `measure` measures with the scene."""
+    world = world_dataset(planted(), 1, "train", 3, "drawn")
+    metrics = ("energy_pointing_game", "part_correlation", "evidence_in_what_matters")
+    frame = evaluate(tmp_path / "run", metrics=metrics, images=world).table()
+    assert len(frame) == 3 * 3 * (len(METHODS) + CONTROLS) and frame.run_key.is_unique
+    model, rows = small_runs.small_model("small"), frame[frame.method == "saliency"]
+    for row in rows.to_dict("records"):
+        picture, scene = world.open(row["name"]), world.scene(row["name"])
+        explanation = explain(model, picture, "saliency")
+        alone = measure(model, picture, explanation, row["metric"], scene=scene, controls=False)
+        assert row["value"] == pytest.approx(alone.value, rel=1e-4, nan_ok=True)
+
+
+def test_parts_need_a_world(tmp_path):
+    with pytest.raises(BadRequest, match="needs a picture of a world .*: choose a world, or leave the metric out"):
+        evaluate(tmp_path / "run", 1, metrics=("part_correlation",))
 
 
 @pytest.mark.parametrize(

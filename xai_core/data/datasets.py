@@ -271,7 +271,7 @@ def world_dataset(world: World, seed: int, split: str, count: int, title: str) -
 
     described = pd.DataFrame([one.columns for one in pictures], index=list(places))
     drawn = f"drawn {worlds.VERSION} {world} {seed} {split}"
-    return Dataset(title, samples, lambda name: png(scene(name)), lambda name: drawn, described, scene)
+    return Dataset(title, samples, lambda name: png(scene(name)), lambda name: f"{drawn} {name}", described, scene)
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,7 @@ from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_c
 from xai_core.metrics.self_test import Verdict, self_test, self_test_passes
 
 DEFAULT_METRICS = [name for name in QUICK if "box" not in METRICS[name].needs]
+DRAWN_METRICS = [name for name, metric in METRICS.items() if metric.needs == {"scene"}]
 BOX_METRIC = "energy_pointing_game"
 SELF_TEST = "self-test"
 
@@ -41,7 +42,7 @@ def page() -> None:
     with st.sidebar:
         target = widgets.question(model, ranked, chosen.true_class, messages)
         names = widgets.methods(model)
-        metrics, seed = _metrics()
+        metrics, seed = _metrics(drawn=chosen.scene is not None)
         region = evidence_region.choose()
     if target is None:
         return
@@ -89,11 +90,11 @@ def _show_maps(requests: Sequence[Request], chosen: Chosen, slot: DeltaGenerator
     return len(maps)
 
 
-def _metrics() -> tuple[dict[str, dict[str, Any]], int]:
-    """The controls that choose metrics and their options, and the seed of their random numbers."""
-    names = st.multiselect(
-        "Metrics", list(METRICS), DEFAULT_METRICS, format_func=image_results.plain_title, key="metrics", **LINK
-    )
+def _metrics(*, drawn: bool) -> tuple[dict[str, dict[str, Any]], int]:
+    """The controls that choose metrics and their options, and the seed of their random numbers; `drawn`: for a picture of a
+    world."""
+    usual = [*DRAWN_METRICS, *DEFAULT_METRICS] if drawn else DEFAULT_METRICS
+    names = st.multiselect("Metrics", list(METRICS), usual, format_func=image_results.plain_title, key="metrics", **LINK)
     metrics: dict[str, dict[str, Any]] = {}
     with st.expander("Options of the metrics"):
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=SEED, **LINK)
@@ -160,7 +161,8 @@ def _measuring(
         maps = {method: stored for method, stored in _stored_maps(requests).items() if method in unmeasured}
         measured = measure_all(
             settings.model, settings.chosen.picture, maps, metrics,
-            target=settings.target, box=settings.box, seed=settings.seed, controls=controls, track=track,
+            target=settings.target, box=settings.box, scene=settings.chosen.scene, seed=settings.seed, controls=controls,
+            track=track,
         )  # fmt: skip
         for of, metric, measurement in measured:
             if (of, metric) in missing:
@@ -204,7 +206,8 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
 
     def test(track: Track) -> None:
         model, picture = settings.model, settings.chosen.picture
-        for verdict in self_test(model, picture, missing, settings.target, seed=settings.seed, track=track):
+        scene, seed = settings.chosen.scene, settings.seed
+        for verdict in self_test(model, picture, missing, settings.target, scene=scene, seed=seed, track=track):
             cache.put(_verdict_key(settings, verdict.metric), verdict)
 
     page_work.complete(

@@ -27,7 +27,9 @@ class MeasurementSettings:
     def request(self, map_request: Request, metric: str) -> Request:
         """The request for one metric of one map; its key names the measurement."""
         box = self.box if "box" in METRICS[metric].needs else None
+        scene = self.chosen.scene if METRICS[metric].needs & {"box", "scene"} else None
         options = {"metric options": dict(self.metrics[metric]), "metric seed": self.seed, "box": box}
+        options |= {"scene": repr(scene)} if scene else {}
         return map_request.computing(metric, METRICS[metric].version, **options)
 
     def request_without_method(self, name: str) -> Request:

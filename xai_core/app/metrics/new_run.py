@@ -148,10 +148,10 @@ def _form() -> tuple[NewRun | None, float]:
         "Methods", [id for id, method in METHODS.items() if method.family != "control"], USUAL_METHODS, key="new.methods",
         format_func=lambda id: METHODS[id].title, help="The controls are always measured as well.",
     )  # fmt: skip
-    fitting = [id for id, metric in METRICS.items() if "box" not in metric.needs]
-    metrics = st.multiselect(
-        "Metrics", fitting, [id for id in QUICK if id in fitting][:4], format_func=plain_title, key="new.metrics"
-    )
+    lacking = set() if pictures.startswith(datasets.WORLD) else {"box", "scene"}
+    fitting = [id for id, metric in METRICS.items() if not metric.needs & lacking]
+    usual = [id for id in QUICK if id in fitting and "box" not in METRICS[id].needs][:4]
+    metrics = st.multiselect("Metrics", fitting, usual, format_func=plain_title, key="new.metrics")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.text_input("Name", "first", key="new.name", width=240, help=NAME_HELP)
         minutes = st.number_input("Budget in minutes", 1, MOST_MINUTES, 10, key="new.minutes", width=160, help=BUDGET)

@@ -18,6 +18,7 @@ from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiErr
 from xai_core.core.options import Choice, Option, options_of
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES
 from xai_core.data.samples import SAMPLES
+from xai_core.data.world.scene import Scene
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 from xai_core.models.card import Card
 from xai_core.models.explainable import ExplainableModel, Prediction
@@ -39,12 +40,14 @@ LINK: _Link = {"bind": "query-params"}  # for widgets whose value belongs in the
 
 
 class Chosen(NamedTuple):
-    """The picture a page is about, its name, its true ImageNet class (None if unknown), and a remark on it."""
+    """The picture a page is about, its name, its true ImageNet class (None if unknown), a remark on it, and for a picture of
+    a world what it is drawn from."""
 
     picture: Image.Image
     name: str
     true_class: int | None
     remark: str
+    scene: Scene | None = None
 
 
 def is_upload() -> bool:
@@ -119,7 +122,8 @@ def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Cho
     except XaiError as error:
         messages.error(error_text(f"{error} Choose another picture on the left."))
         return None
-    return Chosen(picture, PurePosixPath(sample).stem, None, "")
+    scene = opened.scene(sample) if opened.scene else None
+    return Chosen(picture, PurePosixPath(sample).stem, None, "", scene)
 
 
 def _take_upload() -> None:
