@@ -431,7 +431,7 @@ def test_pictures_of_a_world_have_boxes_and_parts(tmp_path):
 
 
 def test_parts_need_a_world(tmp_path):
-    with pytest.raises(BadRequest, match="needs a picture of a world .*: choose a world, or leave the metric out"):
+    with pytest.raises(BadRequest, match=r"needs a picture of a world .*: choose a world, or leave"):
         evaluate(tmp_path / "run", 1, metrics=("part_correlation",))
 
 

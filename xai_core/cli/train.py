@@ -6,7 +6,7 @@ from pathlib import Path
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
 from xai_core.core import settings
-from xai_core.core.errors import UnknownName
+from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.training.plans import PLANS
 
 
@@ -17,12 +17,10 @@ def add_to(commands: Commands) -> None:
     )
     command.add_argument("plan", metavar="PLAN", help=f"one of {', '.join(PLANS)}")
     command.add_argument(
-        "--train", type=Path, required=True, metavar="DATA", help="a folder with one subfolder for each class, or a ZIP"
+        "--train", metavar="DATA", help="a folder with one subfolder for each class, or a ZIP (default: the plan's world)"
     )
     command.add_argument(
         "--test",
-        type=Path,
-        required=True,
         metavar="DATA",
         help="held-out pictures of the same classes: predicted and recorded, not trained on",
     )
@@ -52,7 +50,10 @@ def _train(args: argparse.Namespace) -> None:
     from xai_core.training.run import train_plan
 
     plan = PLANS[args.plan]
-    train, test = (with_classes(open_dataset(data)) for data in (args.train, args.test))
+    sources = [args.train or plan.train, args.test or plan.test]
+    if not all(sources):
+        raise BadRequest(f"The plan {plan.id} has no pictures of its own: give labelled ones with --train and --test.")
+    train, test = (with_classes(open_dataset(data)) for data in sources)
     net, state, parts = train_plan(
         plan,
         train,

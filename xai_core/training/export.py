@@ -20,7 +20,6 @@ from xai_core.training.loop import Net, TrainingState
 from xai_core.training.plans import TrainingPlan
 from xai_core.training.readout import fit_linear, guesses
 
-LICENCE = "Apache-2.0; the terms of the pictures it was trained on are not known (see NOTICE)"
 SUPERVISION = {"supervised": "supervised", "barlow": "self-supervised (Barlow Twins) + linear probe"}
 
 
@@ -92,7 +91,7 @@ def _card(plan: TrainingPlan, train: Dataset, trained: int, tested: dict[str, An
         "supervision": "fine-tuned" if plan.base else SUPERVISION[plan.how],
         "trained_on": f"{base}{trained:,} pictures of {len(train.classes)} classes{without}",
         "remark": f"{tested['accuracy']:.1%} of {tested['support'].sum():,} test pictures right. {plan.remark}".strip(),
-        "licence": LICENCE,
+        "licence": plan.licence,
     }
     return tomli_w.dumps(entries)
 
@@ -135,8 +134,8 @@ def _report(
         + (", the last one reached." if plan.how == "barlow" else ", the best on the held-out pictures.")
         + " The test pictures were recorded in every recorded epoch and nothing was chosen by them.",
         f"- **Seed:** {progress.seed}. **Time:** {duration(progress.seconds)} on {machine}, in epochs alone.",
-        f"- **Limits:** it knows {len(classes)} words. Whatever else a picture shows, it answers with one of them. Labels "
-        "of such pictures overlap (a glacier lies on a mountain, a street runs between buildings), and some are wrong.",
+        f"- **Limits:** it knows {len(classes)} words. Whatever else a picture shows, it answers with one of them. "
+        f"{plan.limits}",
         "",
         "| class | precision | recall | test pictures |",
         "|---|---|---|---|",

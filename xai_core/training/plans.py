@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 from xai_core.data.recipe import Recipe
 
+PHOTOGRAPHS = (
+    "Labels of such pictures overlap (a glacier lies on a mountain, a street runs between buildings), and some are wrong."
+)
+DRAWN = "It has seen drawn pictures alone."
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -24,6 +29,9 @@ class TrainingPlan:
     grey           probability that a picture loses its colours
     learning_rate  the highest; it rises over the first tenth of all steps and falls to 0 by half a cosine
     probe_every    without labels: epochs between two recorded probes
+    train, test    the world that it is trained on and that is recorded, as `open_dataset` takes them; "" where the caller
+                   gives pictures
+    limits         what to know of its answers, in the report
     """
 
     id: str
@@ -48,6 +56,10 @@ class TrainingPlan:
     probe_every: int = 3
     remark: str = ""
     redundancy: float = 0.005  # Barlow Twins: weight of the terms off the diagonal
+    train: str = ""
+    test: str = ""
+    limits: str = PHOTOGRAPHS
+    licence: str = "Apache-2.0; the terms of the pictures it was trained on are not known (see NOTICE)"
 
     def side(self, epoch: int, epochs: int) -> int:
         """The side of training pictures in this epoch, counted from 1, of so many."""
@@ -61,6 +73,34 @@ class TrainingPlan:
 
 SMALL = Recipe(112, 112)
 HALF = (0.5, 0.5, 0.5)
+LICENCE = "Apache-2.0"
+
+
+def world_plan(kind: str, title: str, remark: str) -> TrainingPlan:
+    """The plan of a network of world:planted or world:clean. Its random crops are mild: they leave a mark in the corner in
+    the picture, and teach no robustness that would hide the planted causes."""
+    return TrainingPlan(
+        id=f"world_{kind}",
+        title=f"Slim ResNet-18, {title[0].lower()}{title[1:]}",
+        how="supervised",
+        family="resnet",
+        architecture="slim_resnet18",
+        epochs=16,
+        phases=(Phase(0.5, 48), Phase(0.3, 72), Phase(0.2, 128)),
+        recipe=Recipe(128, 128),
+        learning_rate=0.1,
+        weight_decay=5e-4,
+        label_smoothing=0.0,
+        crop=0.95,
+        jitter=(0.2, 0.2, 0.2),
+        remark=remark,
+        train=f"world:{kind}:train",
+        test=f"world:{kind}",
+        limits=DRAWN,
+        licence=LICENCE,
+    )
+
+
 PLANS = {
     plan.id: plan
     for plan in (
@@ -127,6 +167,31 @@ PLANS = {
             crop=0.5,
             base="resnet50",
             train_from="layer3.0",
+        ),
+        world_plan("planted", "A drawn world with planted causes of errors", "It is wrong for causes that are known."),
+        world_plan("clean", "A drawn world without planted causes", "The same network and recipe as world_planted."),
+        TrainingPlan(
+            id="world_barlow",
+            title="Slim ResNet-18, drawn world without labels (Barlow Twins)",
+            how="barlow",
+            family="resnet",
+            architecture="slim_resnet18_barlow192",
+            epochs=36,
+            phases=(Phase(0.75, 48), Phase(0.25, 72)),
+            recipe=Recipe(128, 128),
+            learning_rate=2e-3,
+            weight_decay=1e-4,
+            optimizer="AdamW",
+            crop=0.3,
+            jitter=(0.4, 0.4, 0.2),
+            jittered=0.8,
+            grey=0.2,
+            probe_every=6,
+            remark="The same pictures as world_planted, without labels; similarity is of its projection.",
+            train="world:planted:train",
+            test="world:planted",
+            limits=DRAWN,
+            licence=LICENCE,
         ),
     )
 }
