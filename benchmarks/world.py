@@ -1,0 +1,157 @@
+"""The planted faults of the networks of drawn worlds: their accuracy where a cause acts, and where it does not.
+
+    python -m benchmarks.world [--pictures N] [--models ID ...] [--out FILE]
+
+Each fault compares the same pictures twice: as the test set of `world:planted` draws them, and as the test set in which the
+cause is broken draws them. Nothing else differs between the two (tests/data/test_world.py). The intervals of the drops are
+percentiles of the bootstrap over pictures.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from benchmarks.paired import machine
+from xai_core.data.datasets import WORLD_SEED
+from xai_core.data.preprocessing import stack
+from xai_core.data.world import planted as worlds
+from xai_core.data.world.planted import Picture, broken, picture, planted
+from xai_core.data.world.scene import draw
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.loading import load_model
+from xai_core.models.outputs import top_classes
+
+FILE = Path(__file__).parent / "results" / "world.json"
+MODELS = ("world_planted", "world_clean", "world_barlow")
+PICTURES, BATCH, RESAMPLES = 2_000, 128, 2_000
+GOAL = 0.25
+
+
+class Fault(NamedTuple):
+    """One planted fault. `among(planted, broken)` chooses the pictures; the cause acts in the `acting` one of the two, where
+    the accuracy should be lower. `by_label`: right is what the label says; else every class that is right."""
+
+    cause: str
+    what: str
+    among: Callable[[Picture, Picture], bool]
+    acting: str
+    by_label: bool = False
+
+
+def _shifted(kind: str) -> Callable[[Picture, Picture], bool]:
+    return lambda before, after: after.columns["shift"] == kind
+
+
+FAULTS = (
+    Fault("mark", "distant cars without the mark", lambda before, after: before.scene.mark, "broken"),
+    Fault("mark", "distant other things with the mark", lambda before, after: after.scene.mark, "broken"),
+    Fault(
+        "background", "boats that are not on the sea",
+        lambda before, after: before.truth[0] == worlds.BIASED and before.scene.background == worlds.HABITAT, "broken",
+    ),
+    Fault(
+        "background", "other things on the sea",
+        lambda before, after: before.scene.background != worlds.HABITAT == after.scene.background, "broken",
+    ),
+    Fault("label_noise", "pictures whose label is wrong", lambda before, _: before.label not in before.truth, "planted", True),
+    Fault(
+        "subgroup", "red dome tents at night",
+        lambda before, after: bool(after.columns["subgroup"]) and not before.columns["subgroup"], "broken",
+    ),
+    Fault("ambiguous", "pictures of two things", lambda before, after: len(before.truth) == 2, "planted", True),
+    *(Fault("shift", f"pictures with {kind}", _shifted(kind), "broken") for kind in ("dusk", "fog", "jpeg")),
+)  # fmt: skip
+
+
+def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> list[str]:
+    """The model's class for each picture."""
+    names: list[str] = []
+    for start in range(0, len(pictures), BATCH):
+        drawn = [Image.fromarray(draw(one.scene)[0]) for one in pictures[start : start + BATCH]]
+        images = stack([model.prepare(image) for image in drawn], model.device)
+        with torch.inference_mode():
+            names += [model.class_name(index) for index in top_classes(model.outputs(images).logits)[:, 0].tolist()]
+    return names
+
+
+def right(pictures: Sequence[Picture], names: Sequence[str], by_label: bool) -> NDArray[np.bool_]:
+    """Whether each prediction is right."""
+    pairs = zip(pictures, names, strict=True)
+    return np.array([name == one.label if by_label else name in one.truth for one, name in pairs])
+
+
+def faults(model: ExplainableModel, count: int) -> list[dict[str, Any]]:
+    """For each fault: how many pictures, the accuracy where the cause does not act and where it does, and the drop with its
+    95% interval."""
+    before = [picture(planted(), WORLD_SEED, "test", index) for index in range(count)]
+    rows, known = [], predicted(model, before)
+    for cause in dict.fromkeys(fault.cause for fault in FAULTS):
+        after = [picture(broken(planted(), cause), WORLD_SEED, "test", index) for index in range(count)]
+        chosen = [
+            [place for place in range(count) if fault.among(before[place], after[place])]
+            for fault in FAULTS
+            if fault.cause == cause
+        ]
+        needed = sorted({place for places in chosen for place in places})
+        answers = dict(zip(needed, predicted(model, [after[place] for place in needed]), strict=True))
+        for fault, places in zip([fault for fault in FAULTS if fault.cause == cause], chosen, strict=True):
+            as_planted = right([before[place] for place in places], [known[place] for place in places], fault.by_label)
+            as_broken = right([after[place] for place in places], [answers[place] for place in places], fault.by_label)
+            usual, acting = (as_planted, as_broken) if fault.acting == "broken" else (as_broken, as_planted)
+            low, high = drop_interval(usual, acting)
+            rows.append(
+                {
+                    "cause": cause, "pictures of": fault.what, "pictures": len(places), "usual": float(usual.mean()),
+                    "where the cause acts": float(acting.mean()), "drop": float(usual.mean() - acting.mean()),
+                    "low": low, "high": high,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def drop_interval(usual: NDArray[np.bool_], acting: NDArray[np.bool_]) -> tuple[float, float]:
+    """The 95% interval of the mean difference, over the same pictures."""
+    apart = usual.astype(float) - acting.astype(float)
+    means = apart[np.random.default_rng(0).integers(len(apart), size=(RESAMPLES, len(apart)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def accuracy(model: ExplainableModel, world: worlds.World, count: int) -> float:
+    """The share of right predictions on a test set, by every class that is right."""
+    pictures = [picture(world, WORLD_SEED, "test", index) for index in range(count)]
+    return float(right(pictures, predicted(model, pictures), by_label=False).mean())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=PICTURES, help=f"of each test set (default: {PICTURES})")
+    parser.add_argument("--models", nargs="+", default=MODELS, help=f"(default: {' '.join(MODELS)})")
+    parser.add_argument("--out", type=Path, default=FILE, help="(default: benchmarks/results/world.json)")
+    args = parser.parse_args()
+    results: dict[str, Any] = {"machine": machine(), "pictures": args.pictures, "models": {}}
+    for name in args.models:
+        model = load_model(name)
+        on = {kind: accuracy(model, make(), args.pictures) for kind, make in (("clean", worlds.clean), ("planted", planted))}
+        rows = faults(model, args.pictures)
+        results["models"][name] = {"accuracy": on, "faults": rows}
+        print(f"{name}: accuracy {on['clean']:.1%} on world:clean, {on['planted']:.1%} on world:planted")
+        for row in rows:
+            print(
+                f"  {row['cause']:12} {row['pictures of']:36} n = {row['pictures']:4}: {row['usual']:6.1%} -> "
+                f"{row['where the cause acts']:6.1%}, {100 * row['drop']:.0f} points lower "
+                f"({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+            )
+    args.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
