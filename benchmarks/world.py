@@ -60,7 +60,7 @@ FAULTS = (
         "background", "other things on the sea",
         lambda before, after: before.scene.background != worlds.HABITAT == after.scene.background, "broken",
     ),
-    Fault("label_noise", "pictures whose label is wrong", lambda before, _: before.label not in before.truth, "planted", True),
+    Fault("label_noise", "pictures with a wrong label", lambda before, _: before.label not in before.truth, "planted", True),
     Fault(
         "subgroup", "red dome tents at night",
         lambda before, after: bool(after.columns["subgroup"]) and not before.columns["subgroup"], "broken",
