@@ -128,6 +128,18 @@ def test_texts_beside_marks_can_be_read(name, theme):
     assert texts and all(contrast(ink, page) >= TEXT for ink, _ in texts for page in theme.pages), texts
 
 
+def test_names_on_the_axes_of_a_chart_on_a_canvas_can_be_read(theme):
+    values = pd.DataFrame(np.arange(8.0).reshape(4, 2), columns=["a", "b"])
+    spec = runs.spreads(values, ["a", "b"], dict.fromkeys(values.index, "a picture"), "Deletion").to_dict()
+    spec["config"] |= {"range": theme.ranges, "background": theme.pages[0]}
+    svg = ElementTree.fromstring(vl_convert.vegalite_to_svg(spec))
+    groups = [group for group in svg.iter() if re.search("role-axis-(label|title)", group.get("class", ""))]
+    texts = [text for group in groups for text in group if text.text]
+    assert {"a", "b", "Deletion"} <= {text.text for text in texts}
+    for text in texts:
+        assert contrast(_hex(text.get("fill", "")), theme.pages[0]) >= TEXT, text.text
+
+
 def test_no_text_in_a_chart_has_a_colour_of_its_own(theme):
     """One that is read on a light page and on a dark one does not exist: texts take a colour of the theme."""
     for file in (ROOT / "xai_core" / "app" / "charts").glob("*.py"):

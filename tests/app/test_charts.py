@@ -15,6 +15,7 @@ import pytest
 from made_maps import made
 from PIL import Image
 
+from xai_core.app.charts import metrics, runs
 from xai_core.app.charts.common import (
     BAR,
     HIGHLIGHT,
@@ -22,6 +23,7 @@ from xai_core.app.charts.common import (
     MAX_CELLS,
     OTHER,
     RIVAL,
+    SVG,
     agreement_matrix,
     cell_values,
     prediction_bars,
@@ -225,3 +227,42 @@ def hue(colour: str) -> float:
     """The hue of #rrggbb in degrees."""
     red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
     return 360 * colorsys.rgb_to_hsv(red, green, blue)[0]
+
+
+STREAMLIT_CANVAS = 2000  # marks from which Streamlit takes a canvas, which the page's style for texts does not reach
+METHOD_NAMES = [f"method {number}" for number in range(45)]
+METRIC_NAMES = [f"metric {number}" for number in range(20)]
+
+
+def _large_means():
+    table = pd.MultiIndex.from_product([METHOD_NAMES, METRIC_NAMES], names=["method", "metric"]).to_frame(index=False)
+    table = table.assign(mean=0.5, low=0.4, high=0.6, n=8, missing=0, rank=1, control=False, beats=True)
+    return runs.means(table, METHOD_NAMES, METRIC_NAMES)
+
+
+def _large_curves():
+    curve = np.linspace(0, 1, 102).reshape(51, 2)
+    return metrics.curves(metrics.curve_points(dict.fromkeys(METHOD_NAMES, curve), ()), ("share", "probability"), None)
+
+
+def _large_spreads():
+    values = pd.DataFrame(np.zeros((100, 45)), columns=METHOD_NAMES)
+    return runs.spreads(values, METHOD_NAMES, dict.fromkeys(values.index, "a picture"), "Deletion")
+
+
+LARGE = {
+    "agreement": lambda: agreement_matrix(np.zeros((45, 45)), METHOD_NAMES, "rank correlation"),
+    "means": _large_means,
+    "curves": _large_curves,
+    "spreads": _large_spreads,
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_chart_with_many_marks_is_an_svg_or_as_wide_as_its_page(name):
+    """On an SVG the page's style makes texts readable, and the names of rows stay in view. A chart that remains on a canvas
+    is never scrolled sideways, and names its colours itself (tests of chart colours)."""
+    spec = LARGE[name]().to_dict()
+    assert sum(map(len, spec["datasets"].values())) * len(spec["layer"]) > STREAMLIT_CANVAS
+    if spec.get("usermeta") != SVG:
+        assert "width" not in spec and "labelColor" in spec["config"]["axis"]

@@ -31,6 +31,9 @@ alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
 LOST = "°"  # marks a method or map that does not beat every control
 RIVAL = "#0072b2"  # Okabe-Ito blue
+# As SVG, also where Streamlit would choose a canvas (over 2,000 marks): its texts follow the theme, and the names of its
+# rows stay in view while it is scrolled sideways.
+SVG = {"embedOptions": {"renderer": "svg"}}
 ROLES = {"explained": HIGHLIGHT, "rival": RIVAL, "": OTHER}  # of a class: the colour of its bar
 SIGNS = {"explained": "▸ ", "rival": "▹ ", "": ""}  # of a class: what stands before its name
 
@@ -47,6 +50,17 @@ def spec(chart: alt.LayerChart) -> dict[str, Any]:
 def text_colour() -> alt.Fill:
     """The colour of texts by the column `ink`, which holds keys of TEXTS."""
     return alt.Fill("ink:N", scale=alt.Scale(domain=[*LINES, *TEXTS], range="category"), legend=None)
+
+
+def readable_on_canvas(chart: alt.LayerChart) -> alt.LayerChart:
+    """The chart with names on its axes in a colour of the theme, for charts with so many marks that they stay on a canvas.
+
+    The page's style does not reach texts on a canvas. An axis has no scale: it asks that of a text mark without text.
+    """
+    text = alt.Chart(pd.DataFrame({"ink": ["muted"]})).mark_text(text="").encode(fill=text_colour())
+    colour = alt.ExprRef("scale('fill', 'muted')")
+    configured: alt.LayerChart = (chart + text).configure_axis(labelColor=colour, titleColor=colour)
+    return configured
 
 
 def prediction_bars(predictions: Sequence[Prediction], explained: int | None, rival: int | None = None) -> alt.LayerChart:
@@ -188,7 +202,7 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     numbers = base.mark_text(fontSize=11).encode(text="text:N", fill=text_colour())
     side = max(220, 34 * len(names))
     room = 180  # pixels for names of 27 letters
-    chart: alt.LayerChart = (cells + numbers).properties(height=side + room, width=side + room)
+    chart: alt.LayerChart = (cells + numbers).properties(height=side + room, width=side + room, usermeta=SVG)
     return chart
 
 

@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, LINES, OTHER, QUIET
+from xai_core.app.charts.common import HIGHLIGHT, LINES, OTHER, QUIET, SVG
 from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
@@ -162,8 +162,7 @@ def heatmap(
         .resolve_scale(color="independent", opacity="independent", y="independent", x="independent")
         .configure_view(stroke=None)
     )
-    # As SVG, also where Streamlit would choose a canvas: its texts follow the theme, and the names of rows stay in view.
-    chart.usermeta = {"embedOptions": {"renderer": "svg"}}
+    chart.usermeta = SVG
     return chart
 
 

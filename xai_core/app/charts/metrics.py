@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, text_colour
+from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, SVG, text_colour
 from xai_core.explanation.rendering import encoded
 
 DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))  # more lines than colours repeat these dashed
@@ -75,7 +75,7 @@ def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] 
     if chosen is not None:
         point = points[(points.name == chosen[0]) & (points.step == chosen[1])]
         layers += alt.Chart(point).mark_point(size=190, strokeWidth=3, color=HIGHLIGHT).encode(x=x, y=y)
-    chart: alt.LayerChart = layers.properties(height=380)
+    chart: alt.LayerChart = layers.properties(height=380, usermeta=SVG)
     return chart
 
 

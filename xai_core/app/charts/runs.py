@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, text_colour
+from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, SVG, readable_on_canvas, text_colour
 from xai_core.evaluation import significance
 from xai_core.evaluation.ranking import Ranks
 
@@ -66,7 +66,7 @@ def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -
     )
     picked = cells.add_params(alt.selection_point(name="cell", fields=["method", "metric"], on="click"))
     size = {"height": 30 * len(methods) + 150, "width": 84 * len(metrics) + 200}  # with room for names
-    chart: alt.LayerChart = (picked + numbers + intervals).properties(**size)
+    chart: alt.LayerChart = (picked + numbers + intervals).properties(**size, usermeta=SVG)
     return chart
 
 
@@ -91,8 +91,7 @@ def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str]
         .encode(x=x, y=y, detail="picture:N", tooltip=["name:N", "method:N", alt.Tooltip("value:Q", format=".4g")])
         .add_params(alt.selection_point(name="cell", fields=["picture", "method"], on="click"))
     )
-    chart: alt.LayerChart = (boxes + points).properties(height=ROW * len(names) + 50)
-    return chart
+    return readable_on_canvas((boxes + points).properties(height=ROW * len(names) + 50))
 
 
 def critical_difference(ranks: Ranks, title: Callable[[str], str] = str) -> alt.LayerChart:
