@@ -446,7 +446,10 @@ def test_errors_that_are_all_different_are_listed_instead_of_a_matrix(tmp_path, 
     wrong = rows[rows["true"] != rows["predicted"]]
     assert not wrong.duplicated(["true", "predicted"]).any() and len(wrong) > 5
     assert f"these {len(wrong)} errors" in text(app) and not app.get("vega_lite_chart")
-    assert sorted(app.dataframe[0].value["path"]) == sorted(wrong["path"])
+    listed = app.dataframe[0].value["path"].tolist()
+    assert sorted(listed) == sorted(wrong["path"])
+    app = press_row(app, "errors", 1)
+    assert f"**{listed[1]}**" in text(app) and f"Errors: **2** of {len(wrong)}" in text(app)
 
 
 @pytest.fixture

@@ -47,6 +47,13 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     page.get_by_text("Second run", exact=True).last.click()
     settled(page)
     expect(page.get_by_text("samples end in different classes")).to_be_visible()
+    sample = value(page, "Sample")
+    table = page.get_by_test_id("stDataFrame")
+    table.scroll_into_view_if_needed()
+    table.click(position={"x": 42, "y": 35 + 35 * 2 + 17})  # Open, in the third row
+    expect(box(page, "Sample")).not_to_have_value(sample)
+    settled(page)
+    page.wait_for_function("document.querySelector('.st-key-one-sample').getBoundingClientRect().top < 100")
 
 
 def test_after_a_filter_the_boxes_say_what_is_shown(visit):

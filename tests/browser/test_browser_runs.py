@@ -29,6 +29,10 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
     expect(images).to_have_count(8)
     settled(page)
     assert all(part in page.url for part in ("look=Pictures", "run-metric=Deletion", "run-method=LayerCAM"))
+    page.get_by_role("radio", name="Spread", exact=True).click()
+    settled(page)
+    page.locator('svg.marks path[aria-label*="method: LayerCAM"][aria-label*="name: coffee"]').first.click()
+    expect(page.get_by_role("link", name=re.compile(r"Open\s+Coffee"))).to_be_in_viewport()
 
 
 @pytest.mark.parametrize("width", [380, 1400])

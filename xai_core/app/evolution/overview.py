@@ -128,7 +128,7 @@ def overview(view: EvolutionView) -> tuple[int, int]:
     """The heatmap of all samples; returns the range of those that are shown one by one below: the samples of one row."""
     run = view.run
     groups = grouped(run, rows_of(len(run.samples), charts.ROWS, view.groups))
-    sizes = np.diff(groups.starts)
+    sizes, opened = np.diff(groups.starts), sections.opened_sample(run)
     names = _names(view, groups)
     _draw(view, groups, names, "overview")
     if sizes.max() == 1:
@@ -140,7 +140,6 @@ def overview(view: EvolutionView) -> tuple[int, int]:
     )
     key = f"{run.title}.row"
     session.keep_among(key, names, names[0])
-    opened = sections.opened_sample(run)
     if opened is not None:
         st.session_state[key] = names[int(np.searchsorted(groups.starts, opened, side="right")) - 1]
     row = names.index(st.selectbox("Row", names, key=key, **LINK))
