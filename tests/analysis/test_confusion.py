@@ -88,6 +88,16 @@ def test_what_another_model_changes():
     assert found[["path", "change"]].values.tolist() == [["1", "new error"], ["2", "fixed"], ["5", "another error"]]
 
 
+def test_each_model_is_judged_by_its_own_names_of_the_classes():
+    """The second model calls the cat 'tabby': a right answer under another name is no difference."""
+    second = TABLE.replace({"true": {"cat": "tabby"}, "predicted": {"cat": "tabby"}})
+    right = TABLE["true"] == TABLE["predicted"]
+    assert right.any() and not set(changed(TABLE, second)["path"]) & set(TABLE["path"][right])
+    assert set(changed(TABLE, second)["change"]) <= {"another error"}
+    fixed = second.assign(predicted=second["true"])
+    assert changed(TABLE, fixed)["change"].tolist() == ["fixed"] * int((~right).sum())
+
+
 def test_no_pictures_are_no_obstacle():
     assert np.isnan(confusion(EMPTY, ("a", "b")).accuracy) and np.isnan(calibration(EMPTY)[1])
     assert not len(most_confused(EMPTY)) and not len(changed(EMPTY, EMPTY))

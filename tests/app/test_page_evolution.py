@@ -113,6 +113,26 @@ def test_the_bars_beside_a_row_are_means_over_its_samples(folder, which):
     assert distinct["text"][0] == f"{distinct['value'][0]:.3g} of 4 classes ({distinct['value'][0] / 4:.1%})"
 
 
+def test_samples_that_were_not_recorded_to_the_end_are_told_apart(folder):
+    """'once' has no frequency, as there is no second epoch; 'early' ends before the last epoch."""
+    paths = {"once": [None, "cat", None], "early": ["cat", "dog", None], "whole": ["cat", "dog", "cat"]}
+    rows = [
+        {"epoch": epoch, "sample": name, "true": "cat", "predicted": one, "confidence": 0.5}
+        for name, path in paths.items()
+        for epoch, one in enumerate(path, start=1)
+        if one
+    ]
+    pd.DataFrame(rows).to_csv(folder / "runs" / "holes.csv", index=False)
+    app = opened(PAGE, sort="Sample id")
+    names, bars = app.selectbox(key="holes.sample").options, chart_tables(app, {"row", "value", "text"})[0]
+    by_name = dict(zip(names, zip(bars["value"], bars["text"], strict=True), strict=True))
+    assert np.isnan(by_name["once"][0]) and by_name["once"][1] == "recorded in one epoch only"
+    assert by_name["early"] == (1.0, "100.0% of the epochs") and by_name["whole"][0] == 1.0
+    said = text(app)
+    assert "of the 3 samples shown, at epoch 3 (2 of them were last recorded in an earlier epoch" in said
+    assert [one.value for one in app.metric][:2] == ["3", "100.0%"], "of the one sample that epoch 3 recorded"
+
+
 def rows_places(row, order):
     """The samples of a row of the heatmap, named 'cat 3–4' or 'cat 5' by their places in the order of all samples."""
     first, _, last = row.rpartition(" ")[2].partition("–")

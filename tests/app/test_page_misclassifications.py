@@ -286,6 +286,7 @@ def test_a_zip_with_unknown_labels_and_a_broken_file_is_reported():
     assert not app.exception and not app.error
     said = text(app)
     assert "unheard of" in said and "broken.png" in said
+    assert "of the 4 that could be read and have a known label." in said
 
 
 @pytest.mark.parametrize("data", [b"no zip", zipped(unheard_of=2)[:60]], ids=["none", "cut off"])

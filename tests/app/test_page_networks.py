@@ -7,6 +7,7 @@ from opened_pages import chart_tables, finished, opened, press_row, text
 from small_models import custom
 
 from xai_core.app.shared import network_outputs
+from xai_core.attribution.catalog import METHODS
 from xai_core.data.preprocessing import stack
 from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.models.loading import load_model
@@ -66,6 +67,11 @@ def test_each_section_opens(section):
         assert "puts more weight there" in text(app)
     if section == "Download":
         assert len(app.get("download_button")) == 3
+
+
+def test_uniform_maps_have_no_rank_correlation():
+    said = text(opened(MODELS, more="Difference", method=METHODS["uniform_map"].title))
+    assert "Rank correlation of the two maps: undefined, because a map is uniform." in said and "nan" not in said
 
 
 def test_many_pictures_become_a_table():

@@ -67,6 +67,12 @@ def test_each_section_opens(section):
         assert {"SI ↑", "SD ↓", "CIC ↑", "OS ↑", "CE ↓"} <= set(table.columns)
         assert {"Control: random", "Baseline: area", "Grad-CAM for similarity"} <= set(table.index)
         assert "not defined" not in text(app)  # a baseline has no curves, and no rows of them
+        alt = app.get("vega_lite_chart")[-1].proto.alt
+        bars = dict(part.rsplit(" ", 1) for part in alt.partition(": ")[2].split(", "))
+        (column,) = (name for name in table if name.split()[0] == app.selectbox(key="metric").value)
+        for name, value in table[column].dropna().items():
+            assert float(bars.pop(name)) == pytest.approx(value, abs=1e-3)
+        assert set(bars.values()) <= {"undefined"}
     if section == "Networks":
         if not any("untrained" in one.value for one in app.markdown):
             finished(next(one for one in app.button if one.label == "Compare networks").click().run())

@@ -6,13 +6,15 @@ import shutil
 from concurrent.futures import CancelledError
 from urllib.parse import parse_qs
 
+import pandas as pd
 import pytest
 import small_runs
-from opened_pages import finished, opened, pick_mark, text
+from opened_pages import chart_tables, finished, opened, pick_mark, text
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
 from xai_core.app.shared import jobs
 from xai_core.app.shared.jobs import JobHandle
+from xai_core.attribution.catalog import METHODS
 from xai_core.core import settings
 from xai_core.core.errors import XaiError
 from xai_core.data.samples import SAMPLES
@@ -73,6 +75,57 @@ def test_a_point_of_the_spread_shows_its_picture_with_a_link(root):
     settings = parse_qs(parse_qs(link.proto.query_string)["open"][0])
     assert settings["method"] == ["Grad-CAM"] and settings["picture"] == [SAMPLES[row["name"]].title]
     assert SAMPLES[row["name"]].title in text(app)
+
+
+def quick_values(metric, model="efficientnet_lite0"):
+    """The raw rows of one model and metric of the bundled run, pictures x methods."""
+    rows = pd.concat([pd.read_parquet(part) for part in store.open_run(DATA / "runs" / "quick").parts])
+    rows = rows[(rows.model.astype(str) == model) & (rows.metric.astype(str) == metric)]
+    return rows.astype({"picture": str, "method": str}).pivot(index="picture", columns="method", values="value")
+
+
+def test_means_and_ranks_are_of_all_pictures_with_a_value(root):
+    app, manifest = a_run(run="quick"), store.open_run(DATA / "runs" / "quick").manifest
+    drawn = chart_tables(app, {"method", "metric", "mean", "rank", "n", "missing"})[0]
+    drawn = drawn[drawn.model == "efficientnet_lite0"]
+    for metric in ("deletion", "average_drop"):
+        values = quick_values(metric)
+        means = values.mean().rename(lambda id: opened_title(manifest, id))
+        cells = drawn[drawn.metric == manifest["metrics"][metric]["title"] + " ↓"].set_index("method")
+        assert set(cells.index) == set(means.index) and (cells.n + cells.missing == len(values)).all()
+        for title, cell in cells.iterrows():
+            assert cell["mean"] == pytest.approx(means[title])
+            assert cell["rank"] == 1 + (means < means[title]).sum(), "lower is better; equal means share the better rank"
+
+
+def opened_title(manifest, id):
+    control = id.removeprefix("control:")
+    return manifest["methods"][id]["title"] if control == id else f"{METHODS[control].title} (control)"
+
+
+@pytest.mark.parametrize("metric", ["average_drop", "deletion", "insertion"])
+def test_the_best_of_a_spread_is_the_best_of_all_maps_the_controls_too(root, metric):
+    manifest = store.open_run(DATA / "runs" / "quick").manifest
+    means = quick_values(metric).mean()
+    higher = metric == "insertion"
+    title = f"{manifest['metrics'][metric]['title']} {'↑' if higher else '↓'}"
+    best = [opened_title(manifest, id) for id in means.index[means == (means.max() if higher else means.min())]]
+    app = a_run(run="quick", look="Spread", **{"run-metric": title})
+    alt = next(chart.proto.alt for chart in app.get("vega_lite_chart"))
+    assert alt.startswith(title) and alt.endswith(f"best mean: {', '.join(best)}.")
+
+
+def test_curves_say_of_how_many_pictures_they_are(root, monkeypatch):
+    """A method may have failed on some pictures: its curve is a mean over fewer pictures than the others."""
+    assert "Means over 8 pictures. The number" in text(a_run(run=SMALL, look="Curves"))
+    every = store.EvaluationRun.curves
+
+    def some(run, model, metric):
+        rows = every(run, model, metric)
+        return rows[(rows.method != "saliency") | rows.picture.isin(sorted(rows.picture.unique())[2:])]
+
+    monkeypatch.setattr(store.EvaluationRun, "curves", some)
+    assert "Means over 6 to 8 pictures, because some have no value." in text(a_run(run=SMALL, look="Curves"))
 
 
 def test_methods_are_compared_in_words(root):

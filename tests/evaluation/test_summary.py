@@ -90,6 +90,18 @@ def test_groups_are_means_over_their_models_picture_by_picture():
         summary.between_groups(rows(), {"one": "Supervised"}, "up", ["a"])
 
 
+def test_a_picture_that_one_model_of_a_group_lacks_is_left_out_of_the_group():
+    """Model 'two' lies 10 above 'one': a mean over 'one' alone would pull the group down."""
+    table = rows()
+    table.loc[(table.model == "two") & (table.picture == "p0"), "value"] = np.nan
+    table = table[(table.model != "two") | (table.picture != "p1")]
+    lines = summary.by_group(table, GROUPS, "up", ["a"]).set_index("group")
+    expected = np.mean([2 + 0.1 * number + 5 for number in range(2, 8)])
+    assert lines.loc["Supervised", "value"] == pytest.approx(expected) and lines.loc["Supervised", "n"] == 6
+    (difference,) = summary.between_groups(table, GROUPS, "up", ["a"])
+    assert difference.mean.value == pytest.approx(-15) and difference.mean.n == 6
+
+
 def test_metrics_that_mean_the_same_agree_and_directions_are_turned():
     found = summary.between_metrics(rows(), METRICS, "one", ["a", "b"], list(METRICS))
     assert list(found) == [("up", "down")] and found["up", "down"].value == pytest.approx(1)

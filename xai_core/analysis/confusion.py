@@ -141,10 +141,14 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
 
 def changed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Pictures of both tables that two models predict differently: `path`, `true`, the predictions `first` and `second`, and
-    the `change`: 'fixed' (only the second is right), 'new error' (only the first is), or 'another error'."""
-    both = first.merge(second[["path", "predicted"]], on="path", suffixes=("", "_second"))
-    both = both[both["predicted"] != both["predicted_second"]]
-    fixed, new_error = both["predicted_second"] == both["true"], both["predicted"] == both["true"]
+    the `change`: 'fixed' (only the second is right), 'new error' (only the first is), or 'another error'.
+
+    Each prediction is judged by the true class of its own table: two models may have other names for one class.
+    """
+    both = first.merge(second[["path", "true", "predicted"]], on="path", suffixes=("", "_second"))
+    right, second_right = both["predicted"] == both["true"], both["predicted_second"] == both["true_second"]
+    differ = (both["predicted"] != both["predicted_second"]) & ~(right & second_right)
+    both, fixed, new_error = both[differ], second_right[differ], right[differ]
     return pd.DataFrame(
         {
             "path": both["path"],

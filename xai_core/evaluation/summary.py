@@ -109,17 +109,25 @@ def by_group(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, method
     """One line for each group of models ("Supervised" and so on) and method: `group`, `method`, `value`, `low`, `high`,
     `n`, `models`. `groups` gives the group of each model.
 
-    A picture's value in a group is its mean over the group's models; the interval is over pictures, for these models.
+    A picture's value in a group is its mean over the group's models, and missing where one of them has none: a mean over
+    fewer models is of something else. The interval is over pictures, for these models.
     """
     lines = []
     for group in dict.fromkeys(groups.values()):
         tables = [values(frame, name, metric, methods) for name, its_group in groups.items() if its_group == group]
         tables = [table for table in tables if len(table)]
         if tables:
-            mean = pd.concat(tables).groupby(level=0).mean()
-            for method, estimate in significance.estimates(mean).items():
+            for method, estimate in significance.estimates(_mean_of(tables)).items():
                 lines.append({"group": group, "method": method, **estimate._asdict(), "models": len(tables)})
     return pd.DataFrame(lines)
+
+
+def _mean_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The mean of tables of pictures x methods; NaN where one of them has no value."""
+    together = pd.concat(tables, keys=range(len(tables)), sort=False)
+    by_picture = together.groupby(level=1)
+    means: pd.DataFrame = by_picture.mean().where(by_picture.count() == len(tables))
+    return means
 
 
 def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, methods: Sequence[str]) -> list[Difference]:
@@ -130,7 +138,7 @@ def between_groups(frame: pd.DataFrame, groups: Mapping[str, str], metric: str, 
     sides = []
     for group in names[:2]:
         tables = [values(frame, name, metric, methods) for name, its_group in groups.items() if its_group == group]
-        sides.append(pd.concat(tables).groupby(level=0).mean().add_suffix(f" on {group}"))
+        sides.append(_mean_of(tables).add_suffix(f" on {group}"))
     both = pd.concat(sides, axis=1)
     pairs = [(f"{method} on {names[0]}", f"{method} on {names[1]}") for method in methods]
     return significance.differences(both, "higher", [pair for pair in pairs if set(pair) <= set(both.columns)])

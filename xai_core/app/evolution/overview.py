@@ -199,14 +199,17 @@ def _bars(view: EvolutionView, groups: Groups) -> list[charts.Bars]:
     classes = len(view.run.classes)
 
     def means(column: str) -> NDArray[np.float64]:
-        """Of the samples of each row that have a value (a sample recorded once has no frequency); 0 where none has."""
+        """Of the samples of each row that have a value (a sample recorded once has no frequency); NaN where none has."""
         values, starts = view.table[column].to_numpy(float), groups.starts[:-1]
         known = np.add.reduceat(np.isfinite(values).astype(float), starts)
         sums: NDArray[np.float64] = np.add.reduceat(np.nan_to_num(values), starts)
-        return sums / np.maximum(known, 1)
+        quotients: NDArray[np.float64] = np.divide(sums, known, out=np.full(len(known), np.nan), where=known > 0)
+        return quotients
 
     def shares(title: str, column: str) -> charts.Bars:
-        return charts.Bars(title, means(column).tolist(), [f"{mean:.1%} of the epochs" for mean in means(column)])
+        values = means(column)
+        texts = ["recorded in one epoch only" if np.isnan(mean) else f"{mean:.1%} of the epochs" for mean in values]
+        return charts.Bars(title, values.tolist(), texts)
 
     counts = means("distinct")
     texts = [f"{count:.3g} of {classes} classes ({count / classes:.1%})" for count in counts]

@@ -172,9 +172,11 @@ def _confusion(view: EvolutionView) -> None:
     """The confusion matrix of the chosen samples at the last of the chosen epochs."""
     table = _predictions(view.run)
     matrix, wrong = worst_classes(confusion(table), MOST_CLASSES), int((table["true"] != table["predicted"]).sum())
+    earlier = int((view.run.predicted[:, -1] == MISSING).sum())
     st.caption(
-        f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}. Click a cell to "
-        "list its samples."
+        f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}"
+        + (f" ({earlier:,} of them were last recorded in an earlier epoch, which counts here)" if earlier else "")
+        + ". Click a cell to list its samples."
     )
     state = st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),

@@ -165,8 +165,8 @@ def spread(opened: OpenedRun) -> None:
     order = significance.oriented(table, direction).mean().sort_values(ascending=False, kind="stable").index
     names = sorted(order, key=is_control)
     titles = [opened.methods[name] for name in names]
-    means = [table[name].mean() for name in names]
-    first = ", ".join(title for title, mean in zip(titles, means, strict=True) if mean == means[0])
+    best = table[order[0]].mean()  # of all of them: a control may be the best
+    first = ", ".join(title for name, title in zip(names, titles, strict=True) if table[name].mean() == best) or "none"
     words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; {_end(direction)} mean: {first}."
     chart, key = runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), f"spread {model} {metric}"
     show_chart(chart, "spread", words, key=key, on_cell=lambda: page_setup.scroll_to("point"))
@@ -205,12 +205,20 @@ def curves(opened: OpenedRun) -> None:
     titles = {name: f"{opened.methods[name]} {estimates[name]}" for name in names if name in estimates}
     means = {titles[name]: curve for name, curve in summary.mean_curves(rows, names).items()}
     points = charts_metrics.curve_points(means, [titles[name] for name in titles if is_control(name)])
-    words = f"Mean curves by {opened.title(metric)} over {rows.picture.nunique()} pictures: {'; '.join(means)}."
+    counts = rows[rows.method.isin(names)].groupby("method", observed=True).picture.nunique()
+    over = _range(counts.min(), counts.max()) if len(counts) else "no pictures"
+    words = f"Mean curves by {opened.title(metric)} over {over}: {'; '.join(means)}."
     show_chart(charts_metrics.curves(points, axes, None), "curves", words)
     st.caption(
-        f"Means over {rows.picture.nunique()} pictures. The number after each name is the mean of the metric, with its 95 % "
-        "interval in brackets."
+        f"Means over {over}. The number after each name is the mean of the metric, with its 95 % interval in brackets."
     )
+
+
+def _range(fewest: int, most: int) -> str:
+    """Numbers of pictures: '8 pictures', or '6 to 8 pictures, because some have no value'."""
+    if fewest == most:
+        return f"{most} {'picture' if most == 1 else 'pictures'}"
+    return f"{fewest} to {most} pictures, because some have no value"
 
 
 def _estimate(line: Mapping[Hashable, Any]) -> Estimate:
@@ -234,7 +242,7 @@ def pictures(opened: OpenedRun) -> None:
     table = opened.table
     failed = table[(table.model == model) & (table.metric == metric) & (table.method == method) & table.value.isna()]
     for note, count in failed.note.astype(str).value_counts().items():
-        st.caption(f"{count} pictures without a value: {markdown.escape(str(note))}")
+        st.caption(f"{count} {'picture' if count == 1 else 'pictures'} without a value: {markdown.escape(str(note))}")
 
 
 def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
@@ -393,9 +401,10 @@ def groups(opened: OpenedRun) -> None:
     show_chart(runs.intervals(rows, opened.title(metric)), "groups", words)
     counts = ", ".join(f"{list(group_of.values()).count(kind)} {markdown.escape(kind.lower())}" for kind in kinds)
     st.caption(
-        f"Models: {counts}. A picture's value is its mean over the models of a group; intervals are over pictures, for just "
-        "these models. Only methods that were measured on all of them are shown. Where the networks know different classes "
-        "or were trained on different pictures, a difference may come from that and not from the supervision."
+        f"Models: {counts}. A picture's value is its mean over the models of a group; a picture without a value for one of "
+        "them is left out. Intervals are over pictures, for just these models. Only methods that were measured on all of "
+        "them are shown. Where the networks know different classes or were trained on different pictures, a difference may "
+        "come from that and not from the supervision."
     )
     if len(kinds) < 2:
         st.info(

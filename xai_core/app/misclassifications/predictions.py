@@ -146,7 +146,8 @@ def _write(model: ExplainableModel, dataset: Dataset, file: Path, report: Callab
 def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, second: bool) -> None:
     """The size of the dataset, the accuracy, and what was left out."""
     right = (rows["true"] == rows["predicted"]).to_numpy()
-    accuracy = f" **{right.mean():.1%}** right, {(~right).sum():,} wrong." if len(rows) else ""
+    of = f" of the {len(rows):,} that could be read and have a known label" if len(rows) < len(dataset.samples) else ""
+    accuracy = f" **{right.mean():.1%}** right, {(~right).sum():,} wrong{of}." if len(rows) else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(markdown.escape(dataset.in_words()) + accuracy, width="content")
         if not right.all() and not second:

@@ -118,11 +118,12 @@ def difference(answers: Answers, chosen: Chosen) -> None:
     alt = f"{first} minus {second}: {rendering.alt_text(difference_map, 'difference')}"
     display.map_picture(difference_map, chosen, scale, True, alt, 2 * COLUMN)
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
+    correlation = "undefined, because a map is uniform" if np.isnan(rho) else f"{rho:.2f}"
     st.caption(
         f"Warm: {markdown.escape(first)} puts more weight there; cool: {markdown.escape(second)} does. Each map is first "
         f"divided by its largest magnitude, because their units differ. "
         f"The scale is symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that "
-        f"both networks saw is shown. Rank correlation of the two maps: {rho:.2f}."
+        f"both networks saw is shown. Rank correlation of the two maps: {correlation}."
     )
 
 
@@ -156,8 +157,8 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     columns |= {"map agreement": _NUMBER, "same top class": _PERCENT}
     display.openable_table(table, "many pictures", lambda row: _open(choice, str(rows[row]["picture"])), columns=columns)
     st.caption(
-        "Map agreement: mean rank correlation over all pairs of networks. Click a column heading to sort by it. Open: shows "
-        "the maps of this picture above."
+        "Map agreement: mean rank correlation over all pairs of networks. Same top class: the share of pairs of networks "
+        "that predict the same class. Click a column heading to sort by it. Open: shows the maps of this picture above."
     )
     display.downloads({"Table (CSV)": ("networks.csv", "text/csv", csv_bytes(table))})
 

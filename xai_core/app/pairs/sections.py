@@ -186,7 +186,9 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
     )
     metric = _metric(id)
     values = {titles[row.method]: row.value for row in rows if row.metric == id and row.view == BOTH}
-    alt = f"{metric.title}: " + ", ".join(f"{title} {value:.3f}" for title, value in values.items())
+    alt = f"{metric.title}: " + ", ".join(
+        f"{title} {'undefined' if math.isnan(value) else f'{value:.3f}'}" for title, value in values.items()
+    )
     st.altair_chart(pairs.metric_bars(rows, metric, titles), width="stretch", key="metric_chart", alt=alt)
     dots = " Dots: each view." if any(row.metric == id and row.view != BOTH for row in rows) else ""
     st.caption(f"{metric.words}. Grey bars: controls that do not depend on the network.{dots}")
