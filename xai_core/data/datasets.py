@@ -141,7 +141,7 @@ def open_folder(folder: Path) -> Dataset:
     """A folder with one subfolder of pictures for each class; pictures beside the subfolders have no label."""
     if not folder.is_dir():
         raise BadRequest(f"{folder} is not a folder; give one with a subfolder for each class.")
-    found = [
+    samples = [
         Labelled(path.relative_to(folder).as_posix(), path.parent.name if path.parent != folder else "")
         for pattern in ("*", "*/*")
         for path in sorted(folder.glob(pattern))
@@ -149,7 +149,7 @@ def open_folder(folder: Path) -> Dataset:
     ]
     file = folder / metadata.FILE
     known = tables.read_csv(file, texts=True) if file.is_file() else None
-    return _checked(folder.name, found, lambda name: folder / name, known=known)
+    return _checked(folder.name, samples, lambda name: folder / name, known=known)
 
 
 def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
@@ -209,20 +209,20 @@ def open_table(path: Path) -> Dataset:
         columns = _short(", ".join(map(str, table.columns)))
         raise BadRequest(f"{path.name} needs the columns path and label; it has {columns}.")
     labels = table["label"].map(_text) if "label" in table else [""] * len(table)
-    found = [
+    samples = [
         Labelled(PurePosixPath(name.replace("\\", "/")).as_posix(), label.strip())
         for name, label in zip(table["path"].map(_text), labels, strict=True)
         if name
     ]
     folder = path.parent.resolve()
-    outside = [one.name for one in found if not _is_inside(folder, one.name)]
+    outside = [sample.name for sample in samples if not _is_inside(folder, sample.name)]
     if outside:
         raise BadRequest(
             f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
             "beside them."
         )
     known = table[[name for name in table if _is_plain(table[name])]].map(_text)
-    return _checked(path.stem, found, lambda name: folder / name, known=known[known["path"] != ""])
+    return _checked(path.stem, samples, lambda name: folder / name, known=known[known["path"] != ""])
 
 
 def open_world(name: str) -> Dataset:
@@ -352,8 +352,8 @@ def offered() -> dict[str, str | Path]:
             if path.name.startswith("."):
                 continue
             if path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
-                found.setdefault(path.name if path.name not in found else f"{root.name}/{path.name}", path)
-    return found
+                paths.setdefault(path.name if path.name not in paths else f"{root.name}/{path.name}", path)
+    return paths
 
 
 def _holds_pictures(folder: Path) -> bool:

@@ -89,10 +89,10 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
             index[label], how[label] = model.class_index(mapping[label]), "mapping"
         elif label not in model.class_names and (wnid := WNID.match(label)) and wnid[0] in model.wnids:
             index[label], how[label] = model.wnids.index(wnid[0]), "wnid"
-        elif len(found := _called(label, model)) == 1:
-            index[label], how[label] = found[0], "name"
-        elif found:
-            listed = ", ".join(f"{one} ({model.class_name(one)})" for one in found[:5])
+        elif len(classes := _called(label, model)) == 1:
+            index[label], how[label] = classes[0], "name"
+        elif classes:
+            listed = ", ".join(f"{one} ({model.class_name(one)})" for one in classes[:5])
             unmatched[label] = f"fits several classes; a mapping can say which one it means: {listed}."
         else:
             unmatched[label] = "no class of the model has this name; a mapping can say which one it means."
@@ -112,10 +112,10 @@ def read_mapping(path: Path) -> dict[str, str | int]:
     try:
         text = read_regular(path, MAPPING_BYTES).decode("utf-8-sig")
         if path.suffix.lower() == ".json":
-            found = parse_json(text)
-            if not isinstance(found, dict):
+            mapping = parse_json(text)
+            if not isinstance(mapping, dict):
                 raise ValueError("it is no object")
-            return {str(label): wanted if type(wanted) is int else str(wanted) for label, wanted in found.items()}
+            return {str(label): wanted if type(wanted) is int else str(wanted) for label, wanted in mapping.items()}
         rows = [row for row in csv.reader(text.splitlines()) if row]
         if rows and [cell.strip().lower() for cell in rows[0]] == ["label", "class"]:
             rows = rows[1:]

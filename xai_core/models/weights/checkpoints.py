@@ -147,14 +147,14 @@ def _owner(name: str, files: Sequence[File]) -> File:
     return max(files, key=exactness)
 
 
-def _check(found: Tensors, expected: Tensors, file: File, head: str) -> None:
+def _check(tensors: Tensors, expected: Tensors, file: File, head: str) -> None:
     """Raises _Unfit where the entries differ from those expected, with the first of each kind."""
-    both = [name for name in expected if name in found]
-    wrong = [name for name in both if found[name].shape != expected[name].shape]
-    missing = [name for name in expected if name not in found and name not in file.optional]
-    unexpected = [name for name in found if name not in expected]
+    both = [name for name in expected if name in tensors]
+    wrong = [name for name in both if tensors[name].shape != expected[name].shape]
+    missing = [name for name in expected if name not in tensors and name not in file.optional]
+    unexpected = [name for name in tensors if name not in expected]
     if f"{head}.weight" in wrong and not missing and not unexpected:
-        (has, *rest), (wants, *same) = (state[f"{head}.weight"].shape for state in (found, expected))
+        (has, *rest), (wants, *same) = (state[f"{head}.weight"].shape for state in (tensors, expected))
         if rest == same and has != wants:
             raise _Unfit(f"it has {has} classes, but the model's card has {wants}")
     kinds = {"missing": missing, "unexpected": unexpected, "of another shape": wrong}

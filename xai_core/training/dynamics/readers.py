@@ -21,12 +21,12 @@ MAX_EPOCH = 10**9
 
 def offered_runs() -> dict[str, Path]:
     """The runs that the page offers, by name: files in `runs` in `data/`, or in the folders that XAI_DATA names."""
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for root in settings.data_folders():
         for path in sorted((root / "runs").glob("*")):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                found.setdefault(path.stem if path.stem not in found else path.name, path)
-    return found
+                paths.setdefault(path.stem if path.stem not in paths else path.name, path)
+    return paths
 
 
 def find_run(name: str) -> Path:
@@ -121,7 +121,7 @@ def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
 def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
     """A wide table, a row for each sample with its id, its true class and a column for each epoch, as a long one."""
     numbered = {column: re.fullmatch(r"(?:e|ep|epoch)?[\s_-]*(\d+)", str(column).strip().lower()) for column in table}
-    epochs = {column: int(found[1]) for column, found in numbered.items() if found and len(found[1]) < 19}
+    epochs = {column: int(number[1]) for column, number in numbered.items() if number and len(number[1]) < 19}
     known = {str(column).strip().lower(): column for column in table if column not in epochs}
     sample = next((known[one] for one in ("sample", "id", "name", "path") if one in known), None)
     true = next((known[one] for one in ("true", "label", "actual", "class") if one in known), None)
