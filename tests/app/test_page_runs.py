@@ -305,7 +305,7 @@ def test_a_run_cannot_be_planned_outside_its_folder_or_without_end(place, monkey
 def test_a_visitor_with_too_many_jobs_is_told_so(place, monkeypatch):
     monkeypatch.setattr(jobs, "MOST_OF_VISITOR", 0)
     app = planned().button(key="start").click().run()
-    assert "You have 0 jobs that wait or run, and no more are allowed" in app.error[0].value and not place.exists()
+    assert "You already have 0 jobs waiting or running, which is the limit" in app.error[0].value and not place.exists()
 
 
 def test_a_run_that_ended_early_says_so_and_is_resumed_with_one_click(place, monkeypatch):
@@ -321,7 +321,10 @@ def test_a_run_that_ended_early_says_so_and_is_resumed_with_one_click(place, mon
         patch.setattr(JobHandle, "report", cancelled)
         finished(app.button(key="start").click().run())
     said = " ".join(info.value for info in app.info)
-    assert "Run early: cancelled after 1 of 2 pictures. What was measured is stored" in said and "written now" not in said
+    assert (
+        "Run early: cancelled after 1 of 2 pictures. Measurements made so far are stored" in said
+        and "written now" not in said
+    )
     assert len(store.open_run(place / "early").table()) == 6
     (resume,) = [button for button in app.button if button.label == "Resume"]
     finished(resume.click().run())

@@ -121,7 +121,7 @@ def test_results_are_shown_as_they_come_and_stay_when_the_rest_is_cancelled(held
     next(shown for shown in app.button if shown.label == "Cancel").click().run()
     finished(app)
     assert job.state == jobs.CANCELLED and pictures(app) == 1
-    assert "Cancelled after 1 of 2 parts. What was finished is kept." in text(app)
+    assert "Cancelled after 1 of 2 parts. Finished results are kept." in text(app)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "AT_ONCE_SECONDS", 1e6)
         app.run()

@@ -142,6 +142,11 @@ def test_messages_to_visitors_name_no_folder_of_the_server(monkeypatch, tmp_path
         f"No run in {settings.RESOURCES / 'data' / 'runs' / 'first'}": "No run in data/runs/first",
         "[Errno 13] '/srv/secret/place/table.csv' cannot be read": "[Errno 13] 'table.csv' cannot be read",
         "https://host/path/file.pth, 24/7, a/b/c.png, ./x/y": "https://host/path/file.pth, 24/7, a/b/c.png, ./x/y",
+        "'/srv/my secret/the (old) place/table.csv' is empty": "'table.csv' is empty",
+        'No file "/home/jo\'s own/table.csv"': 'No file "table.csv"',
+        "/srv/my secret/the place/a b.csv cannot be read": "a b.csv cannot be read",
+        "/srv/secret/table.csv is not in data/runs": "table.csv is not in data/runs",
+        "width / height / depth": "width / height / depth",
     }
     assert {text: settings.without_folders(text) for text in texts} == texts
 

@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from changed_fields import assert_key_sees_each_field
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -15,6 +16,7 @@ from xai_core import explain
 from xai_core.__main__ import main
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
+from xai_core.data.recipe import Recipe
 from xai_core.models import card, families
 from xai_core.models.loading import load_model
 from xai_core.models.zoo import catalog
@@ -289,3 +291,16 @@ def test_home_lists_both_kinds(folder, network):
 
 def test_errors_have_one_root():
     assert issubclass(BadCard, XaiError) and catalog.find_card("resnet50") is CARDS["resnet50"]
+
+
+def test_the_fingerprint_sees_the_normalisation_of_a_card(folder, network):
+    """It changes the answers of the same weights. The other fields choose pixels, whose digest is in the keys of results."""
+    without = ("input_size", "shorter_side", "interpolation")
+
+    def fingerprint(recipe):
+        write(folder, mean=list(recipe.mean), std=list(recipe.std))
+        return load_model("scenes").fingerprint
+
+    others = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+    assert_key_sees_each_field(fingerprint, Recipe(), others, without)
+    assert_key_sees_each_field(fingerprint, Recipe(mean=(0.1, 0.2, 0.3)), others, without)

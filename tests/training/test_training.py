@@ -265,6 +265,19 @@ def test_decoded_pictures_are_kept_for_each_dataset_and_recipe(pictures, tmp_pat
     assert file_of(open_dataset(pictures / "train"), recipe) != file_of(dataset, recipe)
 
 
+def test_what_killed_trainings_left_half_decoded_is_removed(pictures, tmp_path):
+    """Only arrays of processes that no longer live, and nothing that has another name."""
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    killed.kill()
+    killed.communicate()
+    leftover, running = (tmp_path / f"{'0a' * 8}.{process}.part" for process in (killed.pid, os.getpid()))
+    others = [tmp_path / f"notes.{killed.pid}.part", tmp_path / "weights.part", tmp_path / f"{'0a' * 8}.{killed.pid}.npy"]
+    for path in (leftover, running, *others):
+        path.write_bytes(b"half")
+    decoded(open_dataset(pictures / "test"), Recipe(24, 24), tmp_path)
+    assert not leftover.exists() and all(path.read_bytes() == b"half" for path in (running, *others))
+
+
 def test_a_tenth_of_each_class_is_held_out():
     labels = np.repeat([0, 1, 2], [100, 50, 10])
     kept, out = held_out(labels, 0.1, seed=3)

@@ -193,7 +193,12 @@ def weights_folders() -> tuple[Path, ...]:
     return tuple(dict.fromkeys([weights_folder(), *([shared] if shared else []), RESOURCES / "weights"]))
 
 
-ABOVE_A_FILE = re.compile(r"(?<![\w:/.~-])/(?:[^\s/:'\",;()]+/)+(?=[^\s/])")
+# The folders of an absolute path. Between quotes: everything up to its last part. Elsewhere the name of a folder has at most
+# four words, and only the last word may end like a file's name: "/srv/a.csv is in b/c" holds two paths.
+ABOVE_A_QUOTED_FILE = re.compile(r"""(?<=')/(?:[^/'\n]+/)+(?=[^/'\n])|(?<=")/(?:[^/"\n]+/)+(?=[^/"\n])""")
+_WORD = r"[^\s/:'\",;()]+"
+_FOLDER = rf"(?:(?!\S+\.[A-Za-z]\w* ){_WORD} ){{0,3}}{_WORD}/"
+ABOVE_A_FILE = re.compile(rf"(?<![\w:/.~-])/(?:{_FOLDER})+(?=[^\s/])")
 
 
 def without_folders(text: str) -> str:
@@ -207,4 +212,4 @@ def without_folders(text: str) -> str:
         text = text.replace(root, Path(root).name)
     for place in (storage(), RESOURCES):
         text = text.replace(f"{place.absolute()}{os.sep}", "")
-    return ABOVE_A_FILE.sub("", text)
+    return ABOVE_A_FILE.sub("", ABOVE_A_QUOTED_FILE.sub("", text))

@@ -346,14 +346,14 @@ def _checked(
 def offered() -> dict[str, str | Path]:
     """What `open_dataset` takes, by unique names: the worlds, then folders with subfolders of pictures, ZIPs and tables in
     the data folders."""
-    found: dict[str, str | Path] = {name: name for name in world_names()}
+    sources: dict[str, str | Path] = {name: name for name in world_names()}
     for root in settings.data_folders():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):
                 continue
             if path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
-                paths.setdefault(path.name if path.name not in paths else f"{root.name}/{path.name}", path)
-    return paths
+                sources.setdefault(path.name if path.name not in sources else f"{root.name}/{path.name}", path)
+    return sources
 
 
 def _holds_pictures(folder: Path) -> bool:

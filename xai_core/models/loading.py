@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from xai_core.core import runtime, torchvision_compat
-from xai_core.core.cache_key import bytes_digest
+from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadCard, UnknownName
+from xai_core.data.recipe import Recipe
 from xai_core.models import families
 from xai_core.models.card import IMAGENET, Card, Checkpoint
 from xai_core.models.class_names import ClassNames
@@ -21,7 +22,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.weights import checkpoints, locate
 from xai_core.models.weights.locate import Progress
-from xai_core.models.zoo.catalog import find_card
+from xai_core.models.zoo.catalog import CARDS, find_card
 
 torchvision_compat.ensure_importable()
 
@@ -57,6 +58,7 @@ def load_model(
         checkpoint = checkpoint_of(card, weights)
         module, digest = _trained_module(card, checkpoint, progress)
         fingerprint = digest[:8]
+    fingerprint += _own_normalisation(card, checkpoint)
     freeze(module).to(where)
     if half and runtime.computes_in_16_bits(where):
         halve(module)
@@ -76,6 +78,15 @@ def load_model(
         wnids=wnids,
         nbytes=sum(one.nbytes for one in (*module.parameters(), *module.buffers())),
     )
+
+
+def _own_normalisation(card: Card, checkpoint: Checkpoint) -> str:
+    """What the fingerprint says of a user's normalisation, which changes the answers of the same weights. That of a card of
+    this project never changes; the usual one goes without saying, so that rows measured before keep their keys."""
+    recipe, usual = checkpoint.recipe, Recipe()
+    if card.id in CARDS or (recipe.mean, recipe.std) == (usual.mean, usual.std):
+        return ""
+    return f" {text_digest(repr((recipe.mean, recipe.std)))[:8]}"
 
 
 def _probed(

@@ -1,11 +1,13 @@
 """Pictures for training: decoded once into one array on the disk, then augmented at random in every epoch."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,6 +24,8 @@ from xai_core.training.plans import TrainingPlan
 torchvision_compat.ensure_importable()
 
 from torchvision.transforms import v2
+
+UNFINISHED = re.compile(r"[0-9a-f]{16}\.(?P<process>\d{1,9})\.part")  # as `decoded` names it
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) 
     file, shape = cache / f"{key}.npy", (len(names), 3, size, size)
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(cache)
         unfinished = file.with_suffix(f".{os.getpid()}.part")
         pixels = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=shape)
         for row, name in enumerate(track(names)):
@@ -89,6 +94,14 @@ def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) 
         unfinished.replace(file)
     labels = np.array([classes.index(sample.label) for sample in dataset.samples])
     return DecodedImages(np.load(file, mmap_mode="r"), labels, np.array(names), classes)
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove the unfinished arrays of processes that were killed: those whose number no process has."""
+    for path in cache.glob("*.part"):
+        name = UNFINISHED.fullmatch(path.name)
+        if name and path.is_file() and not psutil.pid_exists(int(name["process"])):
+            path.unlink(missing_ok=True)
 
 
 def held_out(labels: NDArray[np.int64], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

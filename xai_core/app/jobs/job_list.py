@@ -76,7 +76,7 @@ def _job(job: ServerJob) -> None:
 
 AGAIN = "Opens its page and starts it there. Results that the server has stored on disk are kept."
 UPLOAD_IS_GONE = "It cannot be started again, because a restarted server no longer has the file: upload it again on the page"
-REMOVE = "Take it from this list. What it has stored stays."
+REMOVE = "Removes this job from the list. Its stored results are kept."
 
 
 def _time(seconds: float) -> str:

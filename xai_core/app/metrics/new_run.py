@@ -118,7 +118,7 @@ def _jobs() -> None:
         if job.unfinished:
             job_view.show(job)
         elif job.resumable and jobs.may_change(job):
-            job_view.ended_early(job, "What was measured is stored in the run. Resume measures the rest.")
+            job_view.ended_early(job, "Measurements made so far are stored. Resume continues with the rest.")
         elif job.key == st.session_state.get(STARTED):
             del st.session_state[STARTED]
             st.session_state["run"] = opened_run.label(folder() / job.settings["new"]["name"])

@@ -125,7 +125,7 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
         title = f"Classify {dataset.title} with {model.title}"
         return jobs.start(file.stem, title, work, page_links.here(page_links.MISSES), private=is_upload(dataset))
 
-    job_view.offer(file.stem, seconds, begin, button="Classify", kept="What was classified is kept.")
+    job_view.offer(file.stem, seconds, begin, button="Classify", kept="Predictions made so far are kept.")
     st.caption(markdown.escape(dataset.in_words()))
     return False
 

@@ -83,7 +83,7 @@ def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
         place = page_links.here(page_links.PAIRS)
         job_view.offer(
             key, seconds, lambda: jobs.start(key, title, work, place, private=True, upload=is_upload()), button="Synthesise",
-            kept="Stages that were finished are kept.",
+            kept="Finished stages are kept.",
         )  # fmt: skip
     return stored
 

@@ -65,7 +65,7 @@ def progress(job: ServerJob) -> None:
 
 
 ANOTHER_BROWSER = (
-    "It was started in another browser, or in one that keeps no cookies. Only there it can be cancelled; otherwise it ends "
+    "It was started in another browser, or in one that keeps no cookies, so it cannot be cancelled here. It ends by itself "
     "when its work is done."
 )
 

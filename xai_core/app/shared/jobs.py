@@ -402,11 +402,13 @@ def _check_limits(registry: _Registry, visitor: str) -> None:
     own = sum(job.visitor == visitor for job in unfinished)
     if own >= MOST_OF_VISITOR:
         raise BadRequest(
-            f"You have {own} jobs that wait or run, and no more are allowed at a time. Wait until one has ended, or cancel "
+            f"You already have {own} jobs waiting or running, which is the limit. Wait until one has ended, or cancel "
             "one on the page Jobs."
         )
     if len(unfinished) >= MOST_IN_ALL:
-        raise BadRequest(f"{len(unfinished)} jobs wait or run on this server, and no more are allowed at a time. Try later.")
+        raise BadRequest(
+            f"{len(unfinished)} jobs are waiting or running on this server, which is the limit. Try again later."
+        )
 
 
 def _run(job: ServerJob, work: Work) -> None:

@@ -65,7 +65,7 @@ def start_now(work: PageWork) -> bool:
         left_by_job = job is not None and job.state != jobs.DONE
         if work.seconds < progress.AT_ONCE_SECONDS and not left_by_job:
             return progress.should_start(work.key, work.seconds, work.button)
-        kept = "What was finished is kept." if job is not None and job.stored else ""
+        kept = "Finished results are kept." if job is not None and job.stored else ""
         job_view.offer(work.key, work.seconds, lambda: _start(work), button=work.button, kept=kept)
         return False
 

@@ -9,7 +9,7 @@ from xai_core.models.card import Card, Checkpoint, File
 
 DINO = "https://dl.fbaipublicfiles.com/dino"
 MOCO = "https://dl.fbaipublicfiles.com/moco-v3"
-NO_CLASSES = "It has no classifier: ask it what makes two pictures alike."
+NO_CLASSES = "It has no classifier, but it can explain what makes two pictures similar."
 
 _UNIT = {  # one residual block of the converted SimCLRv2 -> of torchvision
     "net.0.": "conv1.",
