@@ -65,8 +65,8 @@ def progress(job: ServerJob) -> None:
 
 
 ANOTHER_BROWSER = (
-    "It was started in another browser, or in one that keeps no cookies, so it cannot be cancelled here. It ends by itself "
-    "when its work is done."
+    "It was started in another browser, or in one that keeps no cookies. It cannot be cancelled here; it ends when its work "
+    "is done."
 )
 
 
