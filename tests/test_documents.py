@@ -42,6 +42,21 @@ def test_the_table_of_metrics_is_that_of_the_catalogue():
     assert metric_table.FILE.read_text(encoding="utf-8") == metric_table.table()
 
 
+FIGURES = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", [line for line in FIGURES.splitlines() if line.startswith("| ")][1:])
+def test_every_figure_names_a_test_that_exists(row):
+    (place,) = re.findall(r"`(tests/[^`]+)`", row)
+    file, name = place.split("::")
+    assert f"\ndef {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_every_page_has_its_figures():
+    pages = [path.stem.split("_", 1)[1].replace("_", " ") for path in (ROOT / "pages").glob("*.py")]
+    assert len(pages) >= 9 and all(f"\n| {page}" in FIGURES for page in [*pages, "Home"])
+
+
 def test_names_imported_in_the_documents_are_public():
     imports = [
         name.strip()

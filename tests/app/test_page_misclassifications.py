@@ -1,6 +1,7 @@
 """The misclassification page in Streamlit's own test harness: from the matrix to the reason, on pictures that are there."""
 
 import io
+import re
 import zipfile
 from concurrent.futures import CancelledError
 
@@ -230,6 +231,18 @@ def sorted_by_errors(rows: pd.DataFrame, column: str) -> list[str]:
 def test_the_neighbours_of_an_error_are_found_when_only_errors_are_listed():
     app = opened(PAGE, which="Wrong", sample=first_error()["path"])
     assert "cosine" in text(app) and "No other picture" not in text(app)
+
+
+@pytest.mark.parametrize("which", ["All", "Wrong"])
+def test_the_neighbours_are_the_right_pictures_of_the_largest_cosines(which):
+    rows, own = raw_rows(), first_error()
+    others = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != own["path"])]
+    cosines = [
+        float(np.dot(own["embedding"], other) / np.sqrt(np.dot(own["embedding"], own["embedding"]) * np.dot(other, other)))
+        for other in others["embedding"]
+    ]
+    said = text(opened(PAGE, which=which, sample=own["path"]))
+    assert re.findall(r"cosine (-?[\d.]+)", said) == [f"{cosine:.2f}" for cosine in sorted(cosines, reverse=True)[:5]]
 
 
 def test_filters_may_leave_nothing():

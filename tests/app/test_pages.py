@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from opened_pages import ROOT, finished, opened, text
+from opened_pages import ROOT, chart_rows, finished, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -19,6 +19,8 @@ from xai_core.app.shared import cache, display, explanations, jobs, loaded_model
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.image_io import open_picture
+from xai_core.data.preprocessing import stack
+from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.models.loading import load_model
 
 PAGES = sorted(path.name for path in (ROOT / "pages").glob("*.py"))
@@ -79,6 +81,19 @@ def test_the_astronaut_is_explained_at_once():
     assert "football helmet" in text(app) and "7 x 7" in text(app)
     assert len(app.image) == 2 and len(app.get("vega_lite_chart")) == 2
     assert len(app.get("download_button")) == 3
+
+
+def test_the_probabilities_are_those_of_the_network_s_own_logits():
+    model = load_model("efficientnet_lite0")
+    logits = model.outputs(stack([model.prepare(load_sample("coffee"))], model.device)).logits[0].double().numpy()
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    top = np.argsort(-shares)[:5].tolist()
+    app = opened(SINGLE, picture=SAMPLES["coffee"].title)
+    names = [model.class_name(index).split(",")[0] for index in top]
+    assert f"says **{names[0]}**, {shares[top[0]]:.0%}" in text(app)
+    drawn = chart_rows(app, {"class", "probability"})
+    assert drawn["class"].tolist() == top
+    np.testing.assert_allclose(drawn["probability"], shares[top], rtol=1e-4)
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS.values() if m.family != "perturbation"], ids=lambda m: m.id)
