@@ -118,14 +118,20 @@ def test_an_explanation_is_estimated_from_its_passes(timed):
 COUNTED = [id for id in METHODS if id not in ("ablation_cam", "layerwise_relevance")]  # these are counted in other units
 
 
+class OneSecond(PassTimes):
+    def seconds(self, model, passes=1, *, again=True):
+        return 1.0
+
+
+def test_score_cam_is_estimated_by_the_channels_of_this_network():
+    request = with_method(request_for(custom().model, [torch.rand(3, 48, 48)]), "score_cam")
+    ((_, explanation),) = answer([request])
+    assert explanation.passes.forward == explanation_seconds(request, OneSecond()) == 17
+
+
 @pytest.mark.parametrize("method", COUNTED)
 def test_estimates_count_the_passes_that_are_made(method):
     """With a pass of one second the estimate is what the answer reports, within a factor of two."""
-
-    class OneSecond(PassTimes):
-        def seconds(self, model, passes=1, *, again=True):
-            return 1.0
-
     attentive = METHODS[method].family == "attention"
     small = pair("vit") if attentive else custom()
     request = request_for(small.model, [torch.rand(3, small.side, small.side, generator=torch.Generator().manual_seed(0))])

@@ -35,9 +35,26 @@ def explanation_seconds(request: Request, times: PassTimes, *, again: bool = Tru
     before are not measured again."""
     if request.method in TAILS:
         return _tails_seconds(request, times, again)
-    model = request.model
-    passes = method_passes(request.method, request.options, model.recipe.input_size, model.family)
+    model, options = request.model, request.options
+    if "channels" in options:  # one pass for each; the catalogue does not know how many this network has
+        options = {**options, "channels": min(options["channels"], _channels(request))}
+    passes = method_passes(request.method, options, model.recipe.input_size, model.family)
     return passes * times.seconds(model, round(passes), again=again)
+
+
+_known_channels: dict[tuple[str, str, str], int] = {}  # by model, weights and cut
+
+
+def _channels(request: Request) -> int:
+    """The number of channels at the cut, found by one pass of the trunk."""
+    model = request.model
+    network, cut, side = model.network, model.network.cut_name(request.cut or None), model.recipe.input_size
+    key = (model.id, model.fingerprint, cut)
+    if key not in _known_channels:
+        with torch.no_grad():
+            activations = network.trunk(torch.zeros(1, 3, side, side, device=model.device), cut)
+        _known_channels[key] = network.grid(activations, cut).shape[1]
+    return _known_channels[key]
 
 
 def _tails_seconds(request: Request, times: PassTimes, again: bool) -> float:
