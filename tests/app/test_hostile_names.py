@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torchvision
-from opened_pages import markdown_sources, opened
+from opened_pages import finished, markdown_sources, opened
 from PIL import Image
 from small_recordings import recorded
 
@@ -99,17 +99,80 @@ PAGES = [
 ]
 
 
+def unescaped(app):
+    """Where a name that was not escaped stands on the page: the element, its field and the text around the name."""
+    return [
+        (kind, field, text[max(0, text.index(raw) - 40) : text.index(raw) + 20])
+        for kind, field, text in markdown_sources(app)
+        for raw in RAW
+        if raw in text
+    ]
+
+
 @pytest.mark.parametrize(
     ("page", "query"), PAGES, ids=[f"{page} {query.get('more') or query.get('view', '')}" for page, query in PAGES]
 )
 def test_no_page_reads_a_name_as_markdown(page, query):
     app = opened(page, **query)
     sources = markdown_sources(app)
-    unescaped = [
-        (kind, field, text[max(0, text.index(raw) - 40) : text.index(raw) + 20])
-        for kind, field, text in sources
-        for raw in RAW
-        if raw in text
-    ]
-    assert unescaped == []
+    assert unescaped(app) == []
     assert page is None or any("leak" in text for *_, text in sources) or query.get("view") == "Calibration"
+
+
+MISSES, JOBS = "pages/6_Misclassifications.py", "pages/9_Jobs.py"
+
+
+def press(app, start):
+    """Press the first button whose key or label begins so; on the page that follows every name is text."""
+    buttons = {button.key or button.label: button for button in app.button}
+    button = next((button for key, button in buttons.items() if key.startswith(start)), None)
+    assert button is not None, (start, list(buttons))
+    button.click().run()
+    assert not app.exception and unescaped(app) == []
+
+
+def write(app, tags, note):
+    """Write tags and a note into the form of the open picture; while they are not saved, every name is text."""
+    next(box for box in app.text_input if box.label.startswith("Tags")).set_value(tags)
+    next(box for box in app.text_area if box.label == "Note").set_value(note).run()
+    assert not app.exception and unescaped(app) == []
+
+
+def test_what_the_buttons_of_a_sample_show_is_text(made, monkeypatch, tmp_path):
+    """Open a picture, look at the next, write a note, see that of someone else, save both, and export."""
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path / "cache"))
+    app = opened(MISSES, dataset=DATA, model=TITLE, which="All")
+    press(app, "open ")
+    write(app, f"second {NAME[:40]}", f"first draft {NAME}")
+    press(app, "next")
+    press(app, "draft ")
+    dataset = open_dataset(made / "data" / DATA)
+    path = next(sample.name for sample in dataset.samples if sample.name in app.query_params["sample"])
+    notes.put(dataset, path, notes.note([f"theirs {NAME[:40]}"], f"theirs {NAME}"))
+    app.run()
+    assert unescaped(app) == []
+    press(app, "Save both")
+    assert notes.load(dataset)[path].text == f"theirs {NAME}\nfirst draft {NAME}"
+    press(app, "make zip")
+    assert unescaped(finished(app)) == []
+    assert any(button.proto.label.startswith("ZIP, ") for button in app.get("download_button"))
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("pages/2_Method_comparison.py", PICTURE | {"more": "Sanity check"}),
+        (COMPARED, PICTURE | NETWORKS | {"more": "Many pictures"}),
+        (METRICS, PICTURE),
+    ],
+    ids=["sanity check", "many pictures", "self-test"],
+)
+def test_what_a_pressed_button_computes_is_text_also_as_a_job(page, query, monkeypatch):
+    """Every computation is a job here, whose title holds the names; the page Jobs lists it."""
+    monkeypatch.setattr("xai_core.app.shared.progress.AT_ONCE_SECONDS", 0)
+    app = opened(page, asks=True, **query)
+    press(app, "run ")
+    assert unescaped(finished(app)) == []
+    app.switch_page(JOBS)
+    app.run()
+    assert not app.exception and unescaped(app) == []
