@@ -117,7 +117,7 @@ def test_what_a_sanity_check_changes():
     assert another.model is model and another.target == ClassMargin((2,), (0,)), "it has no names: of the first three"
     named = replace(model, class_names=tuple("abcdefgh"))
     assert sanity_check.changes(named, ClassMargin((1,), (5,)), untrained)[1].target == ClassMargin((2,), (5,))
-    assert sanity_check.changes(named, ClassLogit((6,)), untrained)[1][1:] == ("asked for c", named, ClassLogit((2,)))
+    assert sanity_check.changes(named, ClassLogit((6,)), untrained)[1][1:] == ("explained for c", named, ClassLogit((2,)))
     asked = sanity_check.changes(model, ClassProbability((3,)), untrained)[1].target
     assert isinstance(asked, ClassProbability) and asked.classes != (3,)
     similarity = targets(pair("resnet"), 1)["similarity"]

@@ -209,7 +209,7 @@ def test_what_is_wrong_with_a_run_is_said(root):
     part = store.open_run(root / "small").parts[0]
     part.write_bytes(part.read_bytes()[:-9])
     app = a_run(run=SMALL)
-    assert "Nothing was measured in this run, and nobody is measuring it now" in app.info[0].value
+    assert "This run has no measurements, and no process is working on it" in app.info[0].value
     file = root / "small" / "manifest.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
     assert "run of format 99" in a_run(run=SMALL).error[0].value
@@ -224,7 +224,11 @@ def test_one_picture_has_no_interval_and_says_why(root):
     )  # fmt: skip
     for section in run_tab.SECTIONS:
         app = a_run(run="made/one", look=section)
-        assert not app.error and not app.exception and "One picture: intervals and tests need several" in app.info[0].value
+        assert (
+            not app.error
+            and not app.exception
+            and "This run has one picture. Intervals and tests need several" in app.info[0].value
+        )
 
 
 def test_pictures_left_out_are_listed(root):

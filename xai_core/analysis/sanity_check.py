@@ -53,7 +53,7 @@ def changes(model: ExplainableModel, target: Target, untrained: ExplainableModel
         total = len(model.class_names) if len(model.class_names) > 2 else 3  # without names: one of the first three
         others = tuple(other_classes(target.select([row]), total, 1)[0] for row in range(len(target)))
         other = first_name(model.class_name(others[0]))
-        both.append(Change("another_class", f"asked for {other}", model, replace(target, classes=others)))
+        both.append(Change("another_class", f"explained for {other}", model, replace(target, classes=others)))
     return both
 
 

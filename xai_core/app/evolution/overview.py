@@ -110,10 +110,12 @@ def facts(view: EvolutionView) -> None:
     """The run in words, and its figures at the end of the chosen epochs."""
     st.caption(f"**{markdown.escape(view.whole.title)}**: {markdown.escape(view.whole.in_words())}")
     counted, columns = measures(view.counted), st.columns(4)
-    of = f"Of {len(counted):,} samples, also of those that the filter by prediction does not list."
+    of = f"Of {len(counted):,} samples, including those that the filter by prediction does not list."
     right, epoch = view.counted.accuracies[-1], view.counted.epochs[-1]
     columns[0].metric("Samples shown", f"{len(view.table):,}", help=f"Of {len(view.whole.samples):,} samples in the run.")
-    columns[1].metric(f"Right at epoch {epoch}", _percent(right), help=f"{of} Those recorded in this epoch count.")
+    columns[1].metric(
+        f"Right at epoch {epoch}", _percent(right), help=f"{of} Only samples that were recorded in this epoch count."
+    )
     changes = f"{counted['changes'].mean():.2f}"
     columns[2].metric("Changes per sample", changes, help=f"Mean number of changed predictions. {of}")
     never = float((counted["misclassification"] == 1).mean())
@@ -134,9 +136,9 @@ def overview(view: EvolutionView) -> tuple[int, int]:
     if sizes.max() == 1:
         return 0, len(run.samples)
     st.caption(
-        f"{len(run.samples):,} samples in {len(sizes)} rows of up to {sizes.max()} neighbours in this order. A row has the "
-        "colour of most of its samples, fainter where fewer agree; bars are means. Click a row, or choose it here, to see "
-        "its samples one by one."
+        f"The {len(run.samples):,} samples are shown in {len(sizes)} rows of up to {sizes.max()} samples, which are "
+        "neighbours in this order. A row has the colour of most of its samples and is fainter where fewer of them agree; "
+        "bars are means. Click a row, or choose it here, to see its samples one by one."
     )
     key = f"{run.title}.row"
     session.keep_among(key, names, names[0])

@@ -55,8 +55,8 @@ def sample(view: EvolutionView, index: int) -> None:
         st.markdown(
             f"**{markdown.escape(name)}**: {markdown.escape(true)}, predicted as **{markdown.escape(last)}** at the end "
             f"({'right' if true == last else 'wrong'}). Over {row['epochs']} epochs the prediction changed {row['changes']} "
-            f"times, named {row['distinct']} of {len(run.classes)} classes, and was wrong in {row['misclassification']:.0%} "
-            "of the epochs."
+            f"times, took {row['distinct']} of the {len(run.classes)} classes, and was wrong in "
+            f"{row['misclassification']:.0%} of the epochs."
         )
         words = _path_in_words(run, index)
         st.altair_chart(

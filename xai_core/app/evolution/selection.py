@@ -37,7 +37,9 @@ SAMPLES = (
     "Changed at any time",
     "Forgotten: right before, wrong at the end",
 )
-OUTCOMES = "Chooses which samples are listed. Shares are still of all samples, or of those of the chosen true classes."
+OUTCOMES = (
+    "Chooses which samples are listed. Shares still refer to all samples, or to all samples of the chosen true classes."
+)
 MEASURES_HELP = (
     "Frequency of changes: the share of epochs in which the prediction differs from that of the epoch before. Variability: "
     "the number of different classes predicted. Misclassification rate: the share of epochs in which the prediction is "

@@ -45,8 +45,8 @@ AGREEMENT, DELETION = "Agreement", "Deletion (quick)"
 ORDERS = {
     "Family": "In the order of the list of methods, family by family.",
     "Cost": "The cheapest method first, by its estimated number of passes through the network.",
-    AGREEMENT: "The method that agrees most with all others first: the mean rank correlation of its map with theirs.",
-    DELETION: "The map first whose strongest fifth matters most to the target. The number says how much more the target's "
+    AGREEMENT: "The methods that agree most with the others first, by the mean rank correlation of their maps.",
+    DELETION: "The maps whose strongest fifth matters most to the target first. The number says how much more the target's "
     "value falls when that fifth is blurred than when a random fifth is blurred; near 0 is no better than chance. This is "
     "a quick check on one picture, not a measurement of a method.",
 }

@@ -118,7 +118,8 @@ def _responses(model: ExplainableModel, picture: Image.Image, whole: Image.Image
     what = f"Probability of {known}" if known else "Similarity to the reference"
     first, second, third = (f"{value:.2f}" if index is None else _percent(value) for value in (alone, in_mosaic, most))
     st.caption(
-        f"{what}: {first} for the picture alone, {second} for the mosaic. Of the other three, {name} has most: {third}."
+        f"{what}: {first} for the picture alone, {second} for the mosaic. Of the other three pictures, {name} has the "
+        f"highest value: {third}."
     )
     if most > alone / 2:
         st.warning(

@@ -86,7 +86,7 @@ def section() -> None:
         if new is None:
             return
         if jobs.is_unfinished(_job_key(new, minutes)):
-            st.info("This run is being measured now: its progress stands above.")
+            st.info("This run is being measured now: its progress is shown above.")
             return
         key = f"plan {bytes_digest(repr(new).encode())[:16]}"
         plan = cache.get(key)
@@ -168,7 +168,8 @@ def _form() -> tuple[NewRun | None, float]:
 COUNT = "Number of pictures, drawn at random with the seed. If there are fewer, all are taken."
 SEED = "For the choice of pictures, and for methods and metrics that use random numbers."
 NAME_HELP = (
-    "A run of this name with the same pictures, target and seed is resumed: what is measured already is not computed again."
+    "A run of this name with the same pictures, target and seed is resumed: measurements that are stored are not computed "
+    "again."
 )
 BUDGET = "After this time no further picture is started. Start the run again to resume it."
 
@@ -192,11 +193,11 @@ def _check_room(new: NewRun) -> None:
 
 
 def _plan(new: NewRun) -> str:
-    """What is left to do and how long it takes, in words. Raises XaiError."""
+    """The remaining work and its estimated time, in words. Raises XaiError."""
     _check_room(new)
     plan = evaluate(
-        new.networks, new.methods, new.metrics, new.source, new.out,
-        count=new.count, target=new.target, seed=new.seed, load=_load, dry=True,
+        new.networks, new.methods, new.metrics, new.source, new.out, count=new.count, target=new.target, seed=new.seed,
+        load=_load, dry=True,
     )  # fmt: skip
     return str(plan)
 

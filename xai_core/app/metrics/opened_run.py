@@ -143,7 +143,7 @@ def choose() -> OpenedRun | None:
                 st.info("Nothing is measured in this run yet. Its measurements appear here as they are stored.")
                 _follow(opened)
             else:
-                st.info("Nothing was measured in this run, and nobody is measuring it now. Start it again.")
+                st.info("This run has no measurements, and no process is working on it. Start it again.")
             return None
     except XaiError as error:
         st.error(error_text(error))
@@ -198,7 +198,10 @@ def _status(opened: OpenedRun) -> None:
                 "\n".join(f"- {markdown.escape(name)}: {markdown.escape(why)}" for name, why in list(left_out.items())[:200])
             )
     if table.picture.nunique() == 1:
-        st.info("One picture: intervals and tests need several, because they rest on how much pictures differ.")
+        st.info(
+            "This run has one picture. Intervals and tests need several, because they are computed from the differences "
+            "between pictures."
+        )
 
 
 @st.fragment(run_every=FOLLOW_SECONDS)

@@ -153,8 +153,8 @@ def _ranks(opened: OpenedRun, ranks: Ranks, differences: Sequence[Difference]) -
     if by_value != set(ranks.worse):
         st.caption(
             f"By their ranks, {len(ranks.worse)} of {k - 1} methods are significantly worse than {title}; by the "
-            f"differences below, {len(by_value)} are. The two tests ask different questions: the one of ranks how often a "
-            "method comes before the others, the one below by how much it is better."
+            f"differences below, {len(by_value)} are. The two tests answer different questions: the test of ranks, how "
+            "often a method is better than the others; the test of differences, by how much."
         )
 
 

@@ -25,7 +25,8 @@ def filters(rows: pd.DataFrame, dataset: Dataset) -> "pd.Series[bool]":
 
 
 HELP = (
-    "What the dataset says of its pictures. Choose an attribute to filter by it; shares are then of the pictures that pass."
+    "Attributes that the dataset gives for its pictures. Choose one to filter by it; shares then refer to the pictures "
+    "that pass the filter."
 )
 
 

@@ -53,12 +53,13 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
 
     st.altair_chart(
         charts_confusion.error_rates(rates.head(MOST_VALUES), overall), key=key, on_select=open_group,
-        selection_mode="group", alt=f"Error rate of {min(len(rates), MOST_VALUES)} groups; of all pictures {overall:.1%}.",
+        selection_mode="group", alt=f"Error rates of {min(len(rates), MOST_VALUES)} groups; of all pictures {overall:.1%}.",
     )  # fmt: skip
     more = f" The chart shows the first {MOST_VALUES} of {len(rates):,} groups." if len(rates) > MOST_VALUES else ""
     st.caption(
-        f"Error rate: the share of a group's pictures that are predicted wrongly, of all {len(counted):,} pictures "
-        f"{overall:.1%} (dashed line). The line of each group is its 95% interval (Wilson): few pictures make it long.{more}"
+        f"Error rate: the share of a group's pictures that are predicted wrongly. Over all {len(counted):,} pictures it is "
+        f"{overall:.1%} (dashed line). The solid line of each group is its 95% interval (Wilson), which is long for few "
+        f"pictures.{more}"
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("error rate", "low", "high")}
     drawer.table(rates, "group rows", lambda row: (group(rates["value"][row]), None), columns=percent)

@@ -38,8 +38,8 @@ Maps = tuple[list[int], NDArray[np.float32]]  # which of the pictures could be r
 def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The controls that choose pictures and a method, then each cluster of their maps."""
     st.markdown(
-        "The maps of many pictures of one class, grouped by where they lie (spectral relevance analysis). A group with maps "
-        "on a corner, a border or a caption points to a model that is right for the wrong reason."
+        "The maps of many pictures of one class, grouped by where their evidence lies (spectral relevance analysis). A "
+        "group with maps on a corner, a border or a caption points to a model that is right for the wrong reason."
     )
     rows, column = _choose_pictures(selection.listed)
     method, count = _choose_method(model)
@@ -119,8 +119,8 @@ def _choose_pictures(rows: pd.DataFrame) -> tuple[pd.DataFrame, Column]:
 
 
 CLASS = (
-    "Predicted: all pictures that were given this class, rightly or not. True: all pictures of the class. The maps explain "
-    "this class."
+    "Predicted: all pictures that are predicted as this class, rightly or wrongly. True: all pictures of this class. The "
+    "maps explain this class."
 )
 
 

@@ -192,9 +192,8 @@ def calibration(rows: FilteredRows) -> None:
     )  # fmt: skip
     st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows.counted):,} pictures, ten bins of equal width.")
     st.caption(
-        "The number above each bar is how many pictures it stands for. Where a bar ends below the dashed line, the model is "
-        "overconfident: it is right less often than its confidence says. Right and wrong predictions of every confidence "
-        "count here, whatever the filters by prediction list."
+        "The number above each bar is its number of pictures. Where a bar ends below the dashed line, the model is "
+        "overconfident: it is right less often than its confidence says. Filters by prediction do not change this chart."
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("low", "high", "confidence", "accuracy")}
     drawer.table(bins, "bins", lambda row: (groups[row], None), columns=percent)
@@ -265,8 +264,8 @@ def most_confused(rows: FilteredRows) -> None:
         columns=percent,
     )  # fmt: skip
     st.caption(
-        "Share: the pictures listed, of all pictures of the true class. Confidence: the mean confidence of these wrong "
-        "predictions."
+        "Share: the listed pictures as a percentage of all pictures of the true class. Confidence: the mean confidence of "
+        "these wrong predictions."
     )
     _csv(pairs, "most_confused.csv")
 

@@ -77,12 +77,12 @@ def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Datas
     elif job is not None and job.state != jobs.DONE:
         st.caption(f"The ZIP was not finished: {markdown.escape(job_view.in_words(job))}.")
     most = picture_list.MOST_ZIP_BYTES // 2**20
-    st.caption(f"The ZIP holds the same table, the pictures as they are, and their maps, up to {most} MB.")
+    st.caption(f"The ZIP holds the same table, the unchanged pictures, and their maps, up to {most} MB.")
 
 
 MAPS = (
-    "Of each picture: a map of the predicted class; where it is wrong, also of the true class and of the difference of "
-    "both. Each as a picture (PNG) and as numbers (NPZ)."
+    "For each picture: a map for the predicted class; where this class is wrong, also a map for the true class and one "
+    "for the difference of the two. Each map is stored as a picture (PNG) and as numbers (NPZ)."
 )
 
 

@@ -66,7 +66,7 @@ def _in_words(matching: Matching, title: str) -> str:
 def _examples(matching: Matching) -> str:
     unknown = [first_name(label) for label in list(matching.unmatched)[:MOST_LABELS]]
     more = len(matching.unmatched) - len(unknown)
-    return f"Not known: {markdown.escape(', '.join(unknown))}{f' and {more} more' if more else ''}."
+    return f"Unknown labels: {markdown.escape(', '.join(unknown))}{f' and {more} more' if more else ''}."
 
 
 def fitting(dataset: Dataset) -> list[FittingModel]:

@@ -140,7 +140,7 @@ def _write(model: ExplainableModel, dataset: Dataset, file: Path, report: Callab
                     report(step.done, step.total, step.in_words())
             return
         except BeingWritten:  # by another server: its predictions are ours
-            report(0, 0, "Another process computes these predictions: waiting for it")
+            report(0, 0, "Another process is computing these predictions: waiting until it has finished")
 
 
 def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, second: bool) -> None:
@@ -167,7 +167,7 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, s
         st.info("None of the pictures with a label that this model knows could be read.")
 
 
-ALL_ERRORS = "Lists every wrong prediction of this dataset: resets the filters and the classes of the cell."
+ALL_ERRORS = "Lists every wrong prediction of this dataset: resets the filters and the chosen cell of the matrix."
 
 
 def _list_errors() -> None:
@@ -224,8 +224,8 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
     return FilteredRows(every, all_classes, counted, listed)
 
 
-OUTCOMES = "Filters by prediction choose which pictures are listed. Shares are still of all pictures, right and wrong."
-PICTURES = "With true classes, tags or attributes chosen, shares are of the pictures that have them."
+OUTCOMES = "Filters by prediction choose which pictures are listed. Shares still refer to all pictures, right and wrong."
+PICTURES = "If you choose true classes, tags or attributes, shares refer to the pictures that have them."
 MARGIN = "Probability of the predicted class minus that of the next."
 
 

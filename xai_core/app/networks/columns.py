@@ -44,9 +44,8 @@ class NetworkQuestion(NamedTuple):
 
 OWN_TOP, ONE_CLASS, SIMILAR = "Own top class", "One class", "Similarity"
 QUESTION = (
-    "Own top class: why each network predicts what it predicts. One class: the same class for all, found by name in each "
-    "network's list of classes. Similarity: why the picture is similar to another one; networks without classes can answer "
-    "this too."
+    "Own top class: why each network predicts what it predicts. One class: the same class for all networks, matched by "
+    "its name. Similarity: why the picture is similar to another one; networks without classes can answer this too."
 )
 
 
@@ -180,7 +179,7 @@ def _predictions(answer: Answer, majority: str | None) -> None:
     if answer.predictions:
         lines = [f"{top.probability:.1%} {markdown.escape(first_name(top.name))}" for top in answer.predictions]
         differs = majority is not None and answer.predictions[0].name != majority
-        badge = " :orange-badge[unlike most]" if differs else ""
+        badge = " :orange-badge[differs from most]" if differs else ""
         st.markdown(f"**{lines[0]}**{badge}  \n" + "  \n".join(lines[1:]))
     elif isinstance(answer.explanation, Explanation):
         st.caption("This network has no classes: it can only compare pictures.")

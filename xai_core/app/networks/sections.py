@@ -120,10 +120,10 @@ def difference(answers: Answers, chosen: Chosen) -> None:
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
     correlation = "undefined, because a map is uniform" if np.isnan(rho) else f"{rho:.2f}"
     st.caption(
-        f"Warm: {markdown.escape(first)} puts more weight there; cool: {markdown.escape(second)} does. Each map is first "
-        f"divided by its largest magnitude, because their units differ. "
-        f"The scale is symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that "
-        f"both networks saw is shown. Rank correlation of the two maps: {correlation}."
+        f"Warm colours: {markdown.escape(first)} puts more weight there; cool colours: {markdown.escape(second)} puts more "
+        "weight there. Each map is first divided by its largest magnitude, because their units differ. The scale is "
+        f"symmetric about zero, {scale.low:.2g} to {scale.high:.2g}. The part that both networks saw is shown. Rank "
+        f"correlation of the two maps: {correlation}."
     )
 
 

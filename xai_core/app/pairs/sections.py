@@ -199,7 +199,10 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
     help = {arrows[id]: st.column_config.NumberColumn(help=f"{_metric(id).title}: {_metric(id).words}") for id in columns}
     st.dataframe(wide[columns].rename(columns=arrows).round(4), column_config=help)
     if AREA in set(table["method"]):
-        st.caption("The baselines are defined only for metrics of where the views overlap: their other cells are empty.")
+        st.caption(
+            "The baselines have values only for metrics that compare a map with the overlap of the views; their other "
+            "cells are empty."
+        )
     undefined = int(table["value"].isna().sum())
     if undefined:
         st.caption(

@@ -91,8 +91,8 @@ def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
 def _features(model: ExplainableModel, views: Views) -> None:
     """A picture that the network finds similar to view 1, or one with large activations at a depth."""
     st.markdown(
-        "A picture is changed, octave by octave, until the network finds it similar to view 1, or until its activations at "
-        "a depth are large. It shows what the network responds to, not what is in view 1."
+        "A picture is changed, at one size after the other, until the network finds it similar to view 1, or until its "
+        "activations at a depth are large. It shows what the network responds to, not what is in view 1."
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         objective = st.selectbox("Maximise", [SIMILAR, NORM], key="climb", width=220, **LINK)

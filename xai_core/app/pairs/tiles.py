@@ -115,7 +115,7 @@ def heading(model: ExplainableModel, views: Views, similarity: Similarity, augme
     left, right = st.columns([3, 2])
     left.altair_chart(
         charts_pairs.among_random_pairs(pairs, value, similarity.words), width="stretch", key="random",
-        alt=f"The {similarity.words} of this pair is {value:.3f}: above {below:.0%} of random pairs of two pictures.",
+        alt=f"The {similarity.words} of this pair is {value:.3f}, higher than {below:.0%} of random pairs of two pictures.",
     )  # fmt: skip
     right.caption(
         f"More similar than **{below:.0%}** of {len(pairs.different)} random pairs of views of *two* sample pictures, and "

@@ -74,8 +74,10 @@ def recipe() -> tuple[Augmentation, int]:
 
 
 FROM = "Two views: crops of one picture, augmented as in training. Two pictures: any two, as the network sees them."
-SEED = "Each seed gives other crops and changes; the same seed gives the same views."
-CROP = "The area of each view's crop is drawn between this share and 1, the whole picture, as in training."
+SEED = "The same seed gives the same views; another seed gives other crops and changes."
+CROP = (
+    "Each view is a random crop of the picture. Its area lies between this share and 1 (the whole picture), as in training."
+)
 ALWAYS = (
     "Otherwise each is applied as often as in training: jitter to 80%, greyscale to 20%, blur to 50% and solarise to 20% of "
     "the views."

@@ -75,7 +75,7 @@ def in_words(job: ServerJob) -> str:
     if job.cancelling:
         return "cancelling, after the batch in progress"
     if job.elsewhere:
-        return "another server on this machine does this work now"
+        return "another server on this machine is doing this work now"
     if job.state == jobs.WAITING:
         return "waiting until another job has ended"
     if job.state == jobs.RUNNING:
