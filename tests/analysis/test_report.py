@@ -18,7 +18,7 @@ def test_everything_that_is_known_is_in_it():
         assert f"### {card.title}\n" in said and card.trained_on in said
     for method in METHODS.values():
         assert f"### {method.title}\n" in said and method.card["Beware"] in said
-    assert "| Item | Value |" in said and "## How a map is read" in said
+    assert "| Item | Value |" in said and "## How to read a map" in said
     table = [line for line in said.splitlines() if line.startswith("| ") and line.count("|") == 8]
     assert len(table) == 1 + len(METHODS)
 

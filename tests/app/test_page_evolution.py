@@ -247,7 +247,7 @@ def test_a_run_that_is_being_written_is_read_again(folder):
 def test_a_broken_run_is_one_sentence(folder):
     (folder / "runs" / "first.csv").write_text("a,b\n1,2\n")
     app = opened(PAGE)
-    assert "is no recorded run" in app.error[0].value and not app.exception
+    assert "is not a recorded run" in app.error[0].value and not app.exception
 
 
 @pytest.mark.parametrize("kind", ["folder", "zip"])
@@ -376,4 +376,4 @@ def test_an_uploaded_run_is_shown_until_it_is_taken_away(folder):
     app.file_uploader(key="run_file").set_value(None).run()
     assert not app.exception and app.selectbox(key="run").value == "first" and app.metric[0].value == "300"
     app.file_uploader(key="run_file").set_value(("mine.csv", b"a,b\n1,2\n", "text/csv")).run()
-    assert "is no recorded run" in app.error[0].value and not app.exception
+    assert "is not a recorded run" in app.error[0].value and not app.exception

@@ -58,4 +58,4 @@ def test_a_run_is_started_beside_a_selected_one_cancelled_with_the_first_click_a
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Run first: cancelled")).to_have_count(0)
     page.get_by_role("button", name="Plan").click()  # the form is still open
-    expect(page.get_by_text(re.compile(r"[1-7] of 8 pictures before a model are there"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"[1-7] of 8 pairs of a picture and a model are measured already"))).to_be_visible()

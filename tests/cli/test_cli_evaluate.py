@@ -40,7 +40,7 @@ def test_a_folder_is_measured_summed_up_and_gone_on_with(folder, tmp_path, capsy
     assert said.rstrip().endswith(str(out))
     assert len(store.open_run(out).table()) == 147
     assert main(["evaluate", str(folder), *WHAT, "--images", "8", "--out", str(out)]) == 0
-    assert "7 of 8 pictures before a model are there" in capsys.readouterr().out
+    assert "7 of 8 pairs of a picture and a model are measured already" in capsys.readouterr().out
     assert main(["evaluate", str(folder), *WHAT, "--out", str(out)]) == 0
     assert "Nothing is left to do." in capsys.readouterr().out
 
@@ -115,6 +115,6 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
     _, wrong = process.communicate(timeout=300)
     if process.returncode == 0:
         pytest.fail("it was done before it could be interrupted")
-    assert process.returncode == 2 and "Stopped. What was measured is stored" in wrong and "Traceback" not in wrong
+    assert process.returncode == 2 and "Stopped. The measurements so far are stored" in wrong and "Traceback" not in wrong
     found = store.open_run(tmp_path / "run").table()
     assert len(found) % 5 == 0 and not found.duplicated(["picture", "method", "metric"]).any()

@@ -222,7 +222,7 @@ def test_a_run_over_mosaics_needs_no_boxes_says_so_and_goes_on(evaluated, folder
     assert evaluated("--mosaics", "5", "--seed", "4", "--metrics", "sparseness") == 0
     assert "Nothing is left to do" in capsys.readouterr().out
     assert evaluated("--mosaics", "8", "--seed", "4", "--metrics", "sparseness") == 0
-    assert "5 of 8 pictures before a model are there" in capsys.readouterr().out
+    assert "5 of 8 pairs of a picture and a model are measured already" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "run" / "manifest.json").read_text())["asked"]["boxes"]) == 8
     assert evaluated("--mosaics", "5", "--seed", "5", "--metrics", "sparseness") == 2
     assert "seed 4, not 5" in capsys.readouterr().err

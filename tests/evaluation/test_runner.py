@@ -487,7 +487,7 @@ def test_subfolders_are_classes_and_an_archive_is_as_good(tmp_path, packed):
     frame = run.table()[["name", "target_key"]].astype(str).drop_duplicates()
     assert set(frame.itertuples(index=False, name=None)) == {("3/a.png", "logit 3"), ("4/b.png", "logit 4")}
     left_out = {Path(name).name: why for name, why in run.manifest["left_out"].items()}
-    assert "No class is known" in left_out["d.png"] and "'nonsense' no class" in left_out["c.png"]
+    assert "Its class is not known" in left_out["d.png"] and "'nonsense' no class" in left_out["c.png"]
     assert "n01440764" in left_out["n01440764_tench.png"]
 
 

@@ -53,7 +53,7 @@ def test_missing_values_are_left_out_of_their_own_column_alone():
 
 def test_one_picture_has_no_interval_and_the_reason_is_given():
     one = significance.estimates(table(a=[0.5]))["a"]
-    assert np.isnan(one.low) and "it takes several pictures to see how much they differ" in one.why and str(one) == ".50"
+    assert np.isnan(one.low) and "a single picture does not show how much pictures differ" in one.why and str(one) == ".50"
     (pair,) = significance.differences(table(a=[0.5], b=[0.2]))
     assert "one picture: no interval" in significance.in_words(pair)
 
@@ -219,7 +219,7 @@ def test_another_sample_keeps_a_clear_order_and_no_order_of_noise():
     assert ranking.split_halves(clear).value > 0.95
     noise = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 5)))
     assert abs(ranking.split_halves(noise).value) < 0.5
-    with pytest.raises(BadRequest, match="two pictures and more"):
+    with pytest.raises(BadRequest, match="at least two pictures"):
         ranking.split_halves(clear.head(3))
 
 

@@ -49,9 +49,9 @@ def test_a_card_and_its_checkpoint_become_a_model(given, folder):
     [
         ("mine", {"classes": ["a", "b"]}, "cannot be read as the weights"),
         ("mine", {"family": "convnext"}, "family must be one of"),
-        ("mine", {"file": "other.pth"}, "other.pth, which did not come with it"),
+        ("mine", {"file": "other.pth"}, "other.pth, which is missing"),
         ("mine", {"file": "../mine.pth"}, "lies outside the folder"),
-        ("resnet50", {}, "a model of this project has its name"),
+        ("resnet50", {}, "a model of this project already has this name"),
     ],
 )
 def test_what_does_not_fit_leaves_nothing(given, folder, name, changes, says):

@@ -148,12 +148,12 @@ WRONG_CARDS = {  # what is changed -> what is said
     "not text": (b"\xff\xfe", "is no TOML"),
     "file missing": ({"file": None}, "does not say its file"),
     "all missing": ({"file": None, "family": None, "architecture": None}, "does not say its family, architecture, file"),
-    "unknown key": ({"colour": "red"}, "nothing is called 'colour' in a card; known are title, base, family"),
+    "unknown key": ({"colour": "red"}, "'colour' is not a key of a card; the keys are title, base, family"),
     "unknown family": ({"family": "transformer"}, "family must be one of resnet, efficientnet, vit, swin, xcit, cait"),
     "family is a list": ({"family": ["resnet"]}, "family must be one of"),
     "architecture elsewhere": ({"architecture": "hf-hub:somebody/resnet50"}, "architecture must be the library's name"),
     "file outside": ({"file": "../secret.pth"}, "'../secret.pth' lies outside the folder"),
-    "no file name": ({"file": "a\x00b"}, "'a\\x00b' is no file's name"),
+    "no file name": ({"file": "a\x00b"}, "'a\\x00b' is not a file name"),
     "file absolute": ({"file": "/etc/passwd"}, "'/etc/passwd' lies outside the folder"),
     "classes outside": ({"classes": "../classes.txt"}, "'../classes.txt' lies outside the folder"),
     "classes not there": ({"classes": "none.txt"}, "its list of classes none.txt cannot be read"),
@@ -194,7 +194,7 @@ def test_a_link_does_not_lead_out_of_the_folder(folder, tmp_path):
 def test_links_in_a_circle(folder):
     (folder / "scenes.pth").symlink_to(folder / "scenes.pth")
     write(folder)
-    with pytest.raises(XaiError, match=r"is no file's name|is not on this machine"):  # Python tells them apart since 3.13
+    with pytest.raises(XaiError, match=r"is not a file name|is not on this machine"):  # Python tells them apart since 3.13
         load_model("scenes")
 
 

@@ -181,7 +181,7 @@ def test_a_wide_table(header):
         ("epoch,sample,true,predicted\n1,a,x,x\n2,a,y,y\n", "different true classes"),
         ("epoch,sample,true,predicted\n1,a,x,\n", "without a sample"),
         ("epoch,sample,true,predicted\nfirst,a,x,x\n", "no whole numbers"),
-        ("a,b,c\n1,2,3\n", "is no recorded run"),
+        ("a,b,c\n1,2,3\n", "is not a recorded run"),
         ("", "cannot be read"),
     ],
 )

@@ -316,7 +316,7 @@ def settings_of(path: Path) -> dict[str, Any]:
     except (OSError, pa.ArrowException, ValueError):
         settings = None
     if not isinstance(settings, dict):
-        raise BadRequest(f"{path} is no file of predictions; write one with: {PROGRAM} classify.")
+        raise BadRequest(f"{path} is not a file of predictions; write one with: {PROGRAM} classify.")
     return settings
 
 

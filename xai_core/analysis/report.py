@@ -50,7 +50,7 @@ def report(cards: Sequence[Card], methods: Sequence[Method], title: str = "How t
         raise BadRequest("A report needs at least one model and one method.")
     parts = [f"# {title}", f"Written by xai_core {__version__}.", "## Models"]
     parts += [model_section(card) for card in cards]
-    parts += ["## How a map is read", READING]
+    parts += ["## How to read a map", READING]
     parts += ["## The explanation methods compared", PASSES, comparison(methods), "## Each method", HOHMAN]
     parts += [method_section(method) for method in methods]
     return "\n\n".join(parts) + "\n"

@@ -108,7 +108,9 @@ def le_grad(
     question: Question,
     images: Tensor,
     *,
-    layers: Annotated[int, Range(1, 48), "number of last blocks that are averaged; all, if the network has fewer"] = 48,
+    layers: Annotated[
+        int, Range(1, 48), "number of blocks that are averaged, counted from the last one; all, if the network has fewer"
+    ] = 48,
 ) -> Maps:
     """LeGrad: the sensitivity of the target, read off behind each block, to that block's attention.
 
@@ -158,7 +160,7 @@ def cls_attention(
     question: Question,
     images: Tensor,
     *,
-    head: Annotated[int, Range(0, 32), "0: the mean over all heads; 1, 2, ...: one head"] = 0,
+    head: Annotated[int, Range(0, 32), "which head is shown: 0 is the mean over all heads; 1, 2, ... is one head"] = 0,
 ) -> Tensor:
     """Class-token attention: where the class token looks in the last layer.
 

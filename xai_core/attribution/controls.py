@@ -20,15 +20,14 @@ def random_map(
     question: Question,
     images: Tensor,
     *,
-    cells: Annotated[int, Range(0, 112), "cells along the shorter side of a coarse map; 0 is one for every pixel"] = 0,
+    cells: Annotated[int, Range(0, 112), "number of cells along the shorter side; 0: a value for every pixel"] = 0,
     seed: int = 0,
 ) -> Tensor:
     """Random map: uniform noise.
 
     map = uniform draws in [0, 1), the same for every picture. Resolution: pixels, or a grid of square cells.
-    Source: Adebayo et al. 2018, arXiv:1810.03292 (of the need for controls). Sign: non-negative. Unit: none.
-
-    Why: To see how a metric scores a map without information.
+    Source: Adebayo et al. 2018, arXiv:1810.03292 (on the need for controls). Sign: non-negative. Unit: none. Why: To see how
+    a metric scores a map without information.
     Who: Everyone who reads a score: compare with this one.
     What: A seed.
     How: No pass through the network; noise as fine as a gradient, or with cells as coarse as a class activation map.
@@ -94,7 +93,7 @@ def uniform_map(question: Question, images: Tensor) -> Tensor:
     """Uniform: the same value everywhere.
 
     map = 1.
-    Source: Adebayo et al. 2018, arXiv:1810.03292 (of the need for controls). Sign: non-negative. Unit: none.
+    Source: Adebayo et al. 2018, arXiv:1810.03292 (on the need for controls). Sign: non-negative. Unit: none.
 
     Why: To see how a metric scores a map without any preference.
     Who: Everyone who reads a score.

@@ -104,7 +104,7 @@ def deep_lift(
     question: Question,
     images: Tensor,
     *,
-    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
+    baseline: Annotated[str, Choice(BASELINES), "the baseline: the picture that stands for missing content"] = "black",
 ) -> Maps:
     """DeepLIFT (rescale rule): the target's change from a baseline, traced back through differences instead of derivatives.
 
@@ -145,8 +145,10 @@ def layerwise_relevance(
     question: Question,
     images: Tensor,
     *,
-    rule: Annotated[str, Choice(lrp.RULES), "of convolutions; linear layers take epsilon"] = "gamma",
-    gamma: Annotated[float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions that agree"] = 0.25,
+    rule: Annotated[str, Choice(lrp.RULES), "rule for convolutions; linear layers always have the epsilon rule"] = "gamma",
+    gamma: Annotated[
+        float, Range(0.0, 10.0, 0.05), "how much the gamma rule favours contributions with the sign of the output"
+    ] = 0.25,
     epsilon: Annotated[
         float, Range(0.0, 1.0), "stabiliser of quotients; larger values give weak units less relevance"
     ] = 1e-6,

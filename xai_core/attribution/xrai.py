@@ -29,7 +29,7 @@ def xrai(
     question: Question,
     images: Tensor,
     *,
-    steps: Annotated[int, Range(5, 300), "points on each of the two paths"] = 100,
+    steps: Annotated[int, Range(5, 300), "number of points on each of the two paths"] = 100,
     min_new: Annotated[int, Range(1, 500), "new pixels that a region must add, for a picture of 224 x 224"] = 50,
     track: Track = iter,
 ) -> Maps:

@@ -75,7 +75,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
         )  # fmt: skip
     except KeyboardInterrupt:
-        raise BadRequest("Stopped. What was measured is stored; run the same command again to continue.") from None
+        raise BadRequest("Stopped. The measurements so far are stored; run the same command again to continue.") from None
     if isinstance(result, EvaluationRun):
         _summarise(result)
     else:

@@ -17,7 +17,7 @@ PRECISIONS = ("exact", "fast")
 MEMORY_FORMAT = torch.channels_last  # faster than the default for convolutions, in both precisions, on CPU and GPU
 BYTES_PER_PIXEL = 2000  # of one picture on its way through a ResNet-50 with graph: about 100 MB at 224 x 224
 
-TOO_LARGE = "Not even one picture fits into memory; close other work or take a smaller one."
+TOO_LARGE = "Not even one picture fits into memory; close other programs or take a smaller picture."
 Result = TypeVar("Result")
 Track = Callable[[Iterable[Any]], Iterable[Any]]  # as tqdm: yields what it is given, and may report or stop in between
 

@@ -144,7 +144,7 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
     if not settings.fitting(model):
         raise BadRequest(f"No chosen method fits {model.title}.")
     if not model.has_classifier:
-        raise BadRequest(f"{model.title} has no classes to ask about: train a probe on it ({PROGRAM} probe).")
+        raise BadRequest(f"{model.title} has no classes to explain: train a probe on it ({PROGRAM} probe).")
     if settings.target not in (PREDICTED, LABEL):
         blank = torch.zeros(3, model.recipe.input_size, model.recipe.input_size)
         _, question, images = request_for(model, [blank], target=settings.target).activate()
@@ -188,7 +188,7 @@ class EvaluationPlan:
 
     def __str__(self) -> str:
         every = self.done + sum(self.todo.values())
-        there = f" {self.done} of {every} pictures before a model are there." if self.done else ""
+        there = f" {self.done} of {every} pairs of a picture and a model are measured already." if self.done else ""
         each = ", ".join(f"{count:,} on {name}" for name, count in self.passes.items())
         left = f"To do: {self.total_passes:,} passes, {in_time(self.total_seconds)} here."
         return f"{self.pictures:,} pictures, {self.rows:,} rows to measure.{there} Passes for a picture: {each}. " + (

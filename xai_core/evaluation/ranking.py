@@ -54,7 +54,7 @@ def ranks(values: pd.DataFrame, direction: str) -> Ranks:
     whole = oriented(values, direction).dropna()
     n, k = whole.shape
     if k < 3 or n < 2:
-        raise BadRequest(f"Ranks need three methods and two pictures that all of them have; here are {k} and {n}.")
+        raise BadRequest(f"Ranks need at least three methods and two pictures that all of them have; there are {k} and {n}.")
     ranked = stats.rankdata(-whole.to_numpy(), axis=1)
     same = (ranked == ranked[:, :1]).all()
     p = 1.0 if same else float(stats.friedmanchisquare(*ranked.T).pvalue)
@@ -135,7 +135,7 @@ def split_halves(values: pd.DataFrame, seed: int = 0, times: int = 200) -> Estim
     """
     n = len(values)
     if n < 4:
-        raise BadRequest(f"Halves need two pictures and more each; here are {n} pictures in all. Measure more pictures.")
+        raise BadRequest(f"Each half needs at least two pictures, and there are {n} in all. Measure more pictures.")
     draws, table, taus = np.random.default_rng(seed), values.to_numpy(float), []
     for _ in range(times):
         order = draws.permutation(n)

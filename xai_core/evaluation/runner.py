@@ -118,7 +118,7 @@ def evaluate(
     for name, why in left_out.items():
         say(f"left out: {name}: {why}")
     if not ended:
-        say(f"The budget of {budget:g} s is used up; the same command goes on.")
+        say(f"The budget of {budget:g} s is used up; run the same command again to continue.")
     return store.open_run(out)
 
 
@@ -325,7 +325,7 @@ def _class(model: ExplainableModel, entry: Labelled, target: str) -> int | str |
         return None if target == PREDICTED else target
     label = selection.label_of(entry)
     if not label:
-        raise BadPicture("No class is known of it: it lies in no subfolder, and its name begins with no WordNet id.")
+        raise BadPicture("Its class is not known: it is not in a subfolder, and its name does not begin with a WordNet id.")
     matching = match_classes([label], model)
     if label not in matching.index:
         raise BadPicture(f"{model.title}: '{label}' {matching.unmatched[label]}")

@@ -25,7 +25,7 @@ EXACT = 12  # pictures up to which all 2^n flips are taken
 LEAST = 6  # pictures from which on the test can reach 5 % at all: with five, p is at least 2 / 2^5
 AT_ONCE = 2_000_000  # cells of a matrix of draws that are held at once
 
-ONE_PICTURE = "one picture: no interval, because it takes several pictures to see how much they differ"
+ONE_PICTURE = "one picture: no interval, because a single picture does not show how much pictures differ"
 
 
 class Estimate(NamedTuple):

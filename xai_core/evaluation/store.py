@@ -267,12 +267,13 @@ def open_for_writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[RunW
     folder = Path(folder)
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if MANIFEST not in names and any(name != part_store.LOCK and not name.startswith(f".{MANIFEST}") for name in names):
-        raise BadRequest(f"{folder} is not empty and holds no run; give a new folder, or that of a run to go on with.")
+        raise BadRequest(f"{folder} is not empty and holds no run; give a new folder, or the folder of a run to resume.")
     with part_store.locked(folder, f"Another evaluation is writing to {folder}: wait for it, or give another folder."):
         new = {"format": FORMAT, **manifest}
         writer = RunWriter(folder, _resumed_manifest(open_run(folder), new) if (folder / MANIFEST).exists() else new)
         writer.messages = tuple(
-            f"{name} was damaged and is put aside; what it held is measured again." for name in part_store.repair(folder)
+            f"{name} was damaged and is put aside; its measurements are computed again."
+            for name in part_store.repair(folder)
         )
         writer.describe()  # first: a process that is killed before this leaves a folder that still counts as empty
         (folder / PARTS).mkdir(exist_ok=True)

@@ -14,8 +14,8 @@ FLAT = 1e-6  # a map whose values differ by less than this share of the largest 
 
 RANGE_MODES = {
     "symmetric": "minus to plus the largest magnitude, zero in the middle",
-    "positive": "zero to the maximum; evidence against is not shown",
-    "negative": "the minimum to zero; evidence for is not shown",
+    "positive": "zero to the maximum; evidence against the target is not shown",
+    "negative": "the minimum to zero; evidence for the target is not shown",
     "smaller side": "minus to plus the smaller of the two sides, for maps with one dominant sign",
     "full": "minimum to maximum; only for maps without a sign",
     "custom": "limits set by hand",

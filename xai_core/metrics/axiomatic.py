@@ -22,7 +22,9 @@ def completeness_error(
     candidate: Candidate,
     *,
     baseline: Annotated[
-        str, Choice((AS_METHOD, *BASELINES)), "the image of comparison; the method's own baseline, black where it has none"
+        str,
+        Choice((AS_METHOD, *BASELINES)),
+        "the image to compare with; as the method: its own baseline, or black if it has none",
     ] = AS_METHOD,
 ) -> MetricGenerator:
     """How far the sum of the map is from the difference between the scores of the picture and of a baseline image.

@@ -41,7 +41,7 @@ def part_correlation(
     case: Case,
     candidate: Candidate,
     *,
-    sets: Annotated[str, Choice((PARTS, PAIRS)), "what is taken away at once: each part, or each pair of parts"] = PARTS,
+    sets: Annotated[str, Choice((PARTS, PAIRS)), "what is taken away in one step: each part, or each pair of parts"] = PARTS,
     score: ScoreKind = "asked",
 ) -> MetricGenerator:
     """How well the map orders the parts by what taking them away does.
@@ -87,7 +87,7 @@ def mark_found(
     candidate: Candidate,
     *,
     used: Annotated[
-        float, Range(0.01, 1.0, 0.01), "the mark's effect, of the largest one, from which it counts as used"
+        float, Range(0.01, 1.0, 0.01), "share of the largest effect that the mark's effect must reach to count as used"
     ] = 0.1,
     score: ScoreKind = "asked",
 ) -> MetricGenerator:
@@ -115,7 +115,9 @@ def evidence_in_what_matters(
     case: Case,
     candidate: Candidate,
     *,
-    share: Annotated[float, Range(0.01, 1.0, 0.01), "the effect, of the largest one, from which a part matters"] = 0.1,
+    share: Annotated[
+        float, Range(0.01, 1.0, 0.01), "share of the largest effect that a part's effect must reach for the part to matter"
+    ] = 0.1,
     score: ScoreKind = "asked",
 ) -> MetricGenerator:
     """The share of the map's positive evidence that lies in the parts that matter.

@@ -19,7 +19,7 @@ def pointing_game(
     case: Case,
     candidate: Candidate,
     *,
-    tolerance: Annotated[int, Range(0, 100), "how many pixels of the network's input a hit may lie outside the box"] = 15,
+    tolerance: Annotated[int, Range(0, 100), "how far outside the box a hit may lie, in pixels of the network's input"] = 15,
 ) -> MetricResult:
     """Whether the strongest pixel lies in the box.
 
@@ -65,7 +65,7 @@ def top_k_intersection(
     case: Case,
     candidate: Candidate,
     *,
-    share: Annotated[float, Range(0.005, 0.5, 0.005), "of all pixels, the most relevant, that are looked at"] = 0.02,
+    share: Annotated[float, Range(0.005, 0.5, 0.005), "share of all pixels, the most relevant ones, that count"] = 0.02,
 ) -> MetricResult:
     """The share of the k most relevant pixels that lie in the box, k a fixed share of all pixels.
 

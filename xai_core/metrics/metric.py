@@ -100,7 +100,7 @@ class PassCost(NamedTuple):
 
 
 NEEDS = {
-    "box": "a box around what should be found",
+    "box": "a box around what the map should mark",
     "scene": "a picture of a world (such as world:planted), whose parts can be taken away",
     "method": "the method that made the map, to make it again: give an Explanation instead of an array",
     "classifier": "a classifier, which this model has not got",

@@ -44,7 +44,7 @@ def import_own(card: Path) -> str:
     files = [path for path in sorted(card.parent.iterdir()) if path != card]
     source = card.parent / checkpoint.files[0].name
     if source not in files:
-        raise BadRequest(f"{card.name} names the file {source.name}, which did not come with it.")
+        raise BadRequest(f"{card.name} names the file {source.name}, which is missing.")
     taken = [path.name for path in (*files, card) if (settings.weights_folder() / path.name).exists()]
     if taken or own.id in cards():
         raise BadRequest(
@@ -64,7 +64,7 @@ def _meant(checkpoint: Checkpoint, path: Path) -> File:
     if not files:
         raise BadRequest("These weights come with the installation: nothing can be put in their place.")
     if len(files) > 1 and path.name not in files:
-        raise BadRequest(f"These weights are several files; {path.name} is none of {', '.join(files)}.")
+        raise BadRequest(f"These weights are several files, and {path.name} is not one of them: {', '.join(files)}.")
     return files.get(path.name, next(iter(files.values())))
 
 

@@ -44,7 +44,7 @@ class PairMetric:
 PAIR_METRICS = {
     metric.id: metric
     for metric in (
-        PairMetric("SI", "Simultaneous insertion", True, "Mean similarity as blurred views are restored, strongest first"),
+        PairMetric("SI", "Simultaneous insertion", True, "Mean similarity while blurred views are restored, strongest first"),
         PairMetric("SD", "Simultaneous deletion", False, "Mean similarity while views are set to zero, strongest first"),
         PairMetric("CI", "Conditional insertion", True, "As SI, but only one view is changed"),
         PairMetric("CD", "Conditional deletion", False, "As SD, but only one view is changed"),

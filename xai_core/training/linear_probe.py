@@ -137,5 +137,5 @@ def save_probe(probe: Probe, base: str, name: str, folder: Path) -> Path:
 def in_words(probe: Probe) -> str:
     return (
         f"{len(probe.classes)} classes, trained on {probe.trained_on} pictures: {probe.accuracy:.1%} of {probe.held_out} "
-        f"held-out ones right (always the commonest class: {probe.chance:.1%}); seed {probe.seed}"
+        f"held-out ones right (the most common class alone: {probe.chance:.1%}); seed {probe.seed}"
     )

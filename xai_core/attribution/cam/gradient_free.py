@@ -29,8 +29,10 @@ def score_cam(
     question: Question,
     images: Tensor,
     *,
-    channels: Annotated[int, Range(16, 4096, 16), "channels tried at most: those that vary most over the picture"] = 4096,
-    fill: Annotated[str, Choice(BASELINES), "what masked parts fade to"] = "black",
+    channels: Annotated[
+        int, Range(16, 4096, 16), "largest number of channels to try: those that vary most over the picture"
+    ] = 4096,
+    fill: Annotated[str, Choice(BASELINES), "what replaces the masked parts"] = "black",
     track: Track = iter,
 ) -> Tensor:
     """Score-CAM: channels weighted by the target's value for the picture masked by each channel.
@@ -48,7 +50,7 @@ def score_cam(
     How: One forward pass for each channel: minutes on a CPU; a coarse grid.
     When: After training; for single pictures.
     Where: Classification; last convolutional stage.
-    Beware: It is slow, and a softmax over probabilities is nearly flat: then the map hardly knows the class.
+    Beware: It is slow, and a softmax over probabilities is nearly flat: then the map hardly depends on the class.
     """
     activations = question.grid(question.trunk(images)).float()
     n, count = activations.shape[:2]

@@ -60,7 +60,7 @@ def grad_cam(question: Question, images: Tensor) -> Tensor:
     return at.gradient.mean((2, 3), keepdim=True) * at.activations
 
 
-Epsilon = Annotated[float, Range(0.0, 1e-3), "stabiliser of the quotient; 0 is the paper's formula"]
+Epsilon = Annotated[float, Range(0.0, 1e-3), "small number that keeps the quotient stable; 0 is the paper's formula"]
 
 
 @weighted_sum
@@ -71,7 +71,7 @@ def grad_cam_plusplus(question: Question, images: Tensor, *, epsilon: Epsilon = 
     S_k = sum of A_k over positions, a_k = 0 where g_k = 0.
     Source: Chattopadhay et al. 2018, arXiv:1710.11063, eq. 19 with the exponential of the score, whose second and third
     derivatives are g^2 and g^3. Sign: non-negative. Unit: none (the weights are not linear in the target).
-    Deviation: epsilon, which the paper has not; its default is that of the library grad-cam. It matters where gradients
+    Deviation: epsilon, which is not in the paper; its default is that of the library grad-cam. It matters where gradients
     are small (|g| below 0.001): set 0 for the paper's formula.
 
     Why: To see all of several objects of the same class.
@@ -95,7 +95,7 @@ def hires_cam(question: Question, images: Tensor) -> Tensor:
     minus its bias: it shows exactly the places the network used.
     Source: Draelos & Carin 2020, arXiv:2011.08891. Sign: non-negative (signed without ReLU). Unit: the target's.
     Deviation: a map that is smaller everywhere than 1e-4 of sum_k |g_k A_k| is zero, because only rounding is left of it.
-    So it is before the last block of a transformer whose class token is read: patches go on through a LayerNorm only,
+    This happens before the last block of a transformer whose class token is read: patches pass through a LayerNorm only,
     which ignores the length of its input, and the sum over channels cancels. Cut one block earlier.
 
     Why: To see the places that the network really used.
@@ -140,7 +140,7 @@ def xgrad_cam(question: Question, images: Tensor) -> Tensor:
     map = ReLU(sum_k w_k A_k), w_k = sum(g_k A_k) / (sum A_k + 1e-7), sums over positions.
     Source: Fu et al. 2020, arXiv:2008.02312 (derived for ReLU networks, A >= 0). Sign: non-negative. Unit: the target's.
 
-    Why: To weight channels as axioms ask for (sensitivity, conservation).
+    Why: To weight channels so that two axioms hold as far as possible (sensitivity, conservation).
     Who: Researchers who compare CAM variants.
     What: Activations at the cut, and gradients weighted by them.
     How: One forward pass and the gradient of the part behind the cut; a coarse grid.
@@ -161,8 +161,8 @@ def cam(question: Question, images: Tensor) -> Tensor:
     the difference of two rows.
     Source: Zhou et al. 2016, arXiv:1512.04150. Sign: non-negative (signed without ReLU). Unit: the target's; the mean of
     the signed map over positions is the logit minus its bias.
-    Deviation: targets that are not linear in the features (probability, similarity), of which the paper does not speak,
-    take the gradient at this picture's features; ReLU is the family's, the paper has none.
+    Deviation: targets that are not linear in the features (probability, similarity), which the paper does not treat, take
+    the gradient at this picture's features; ReLU is the family's, the paper has none.
 
     Why: To see the evidence that a classifier sums up, exactly as it does.
     Who: Analysts and reviewers: the map is exact, not an estimate.
@@ -206,8 +206,8 @@ def shapley_cam(question: Question, images: Tensor) -> Tensor:
     map = ReLU(sum_k w_k A_k), w_k = mean over positions of (g - 1/2 H A)_k, with H the target's second derivative at the
     cut: the second-order Shapley value of the activations.
     Source: Cai 2025, arXiv:2501.06261. Sign: non-negative (signed without ReLU). Unit: the target's.
-    Deviation: the target is the one that was asked; the paper's is a logit plus its log-probability. H A takes in tokens
-    outside the grid, as in grad-cam.
+    Deviation: the target is the chosen one; in the paper it is a logit plus its log-probability. H A takes in tokens outside
+    the grid, as in grad-cam.
 
     Why: To distribute the score fairly over channels that interact.
     Who: Researchers; analysts who ask about a probability.
@@ -227,13 +227,13 @@ def finer_cam(
     question: Question,
     images: Tensor,
     *,
-    similar: Annotated[int, Range(1, 10), "classes it is compared with: those whose logits are nearest"] = 3,
-    strength: Annotated[float, Range(0.0, 1.0, 0.05), "how much of their evidence is subtracted"] = 1.0,
+    similar: Annotated[int, Range(1, 10), "number of classes to compare with: those whose logits are nearest"] = 3,
+    strength: Annotated[float, Range(0.0, 1.0, 0.05), "share of the similar classes' evidence that is subtracted"] = 1.0,
 ) -> Tensor:
     """Finer-CAM: the evidence for this class that is not evidence for the most similar classes.
 
     Grad-CAM of logit_c - strength * sum_j p_j logit_j / sum_j p_j, over the `similar` classes j whose logits are nearest
-    to logit_c; p is the softmax. Asked about 'this and not that', the one class j is the rival.
+    to logit_c; p is the softmax. For a target 'this and not that', the only class j is the rival.
     Source: Zhang et al. 2025, arXiv:2501.11309. Sign: non-negative (signed without ReLU). Unit: the target's (logits).
     Deviation: p-weighted as in the library grad-cam, whose gradient passes through p; the paper takes one class or a plain
     mean. A probability is explained by its logit. Without a class (similarity) it is refused.
@@ -256,7 +256,7 @@ def smooth_grad_cam_plusplus(
     question: Question,
     images: Tensor,
     *,
-    samples: Annotated[int, Range(2, 50), "noisy copies of the picture"] = 10,
+    samples: Annotated[int, Range(2, 50), "number of noisy copies of the picture"] = 10,
     sigma: Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"] = 0.15,
     epsilon: Epsilon = 1e-6,
     precision_goal: PrecisionGoal = 0.0,
@@ -319,7 +319,7 @@ def eigen_grad_cam(question: Question, images: Tensor) -> Tensor:
     Who: Analysts who find HiResCAM too scattered.
     What: Activations at the cut times the gradient there.
     How: One forward pass, the gradient of the part behind the cut, a singular value decomposition; a coarse signed grid.
-    When: After training; beside Eigen-CAM, which does not know the class.
+    When: After training; beside Eigen-CAM, which does not depend on the class.
     Where: Any network with feature maps.
     Beware: The mean over positions is subtracted: zero means an average place, not a place without evidence.
     """

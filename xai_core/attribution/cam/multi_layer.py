@@ -38,9 +38,9 @@ def refine_cam(
     question: Question,
     images: Tensor,
     *,
-    base: Annotated[str, Choice(tuple(BASES)), "the map that is made at each layer"] = "LayerCAM",
-    layers: Annotated[int, Range(1, 6), "how many layers, from the last one backwards"] = 4,
-    fuse: Annotated[str, Choice(tuple(FUSIONS)), "how the layers' maps are put together"] = "product",
+    base: Annotated[str, Choice(tuple(BASES)), "the method that makes the map of each layer"] = "LayerCAM",
+    layers: Annotated[int, Range(1, 6), "number of layers, counted from the last one"] = 4,
+    fuse: Annotated[str, Choice(tuple(FUSIONS)), "how the layers' maps are combined"] = "product",
     eigen: Eigen = False,
     track: Track = iter,
 ) -> Tensor:

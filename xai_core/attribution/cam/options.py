@@ -21,8 +21,8 @@ from xai_core.attribution.repeated_passes import good_enough
 from xai_core.explanation.question import Question
 
 Relu = Annotated[bool, "keep only the evidence for the target, as published"]
-Eigen = Annotated[bool, "first principal component of the weighted channels in place of their sum"]
-Augment = Annotated[bool, "mean over the picture and its mirror image, each at brightness 0.9, 1 and 1.1"]
+Eigen = Annotated[bool, "take the first principal component of the weighted channels instead of their sum"]
+Augment = Annotated[bool, "take the mean over the picture and its mirror image, each at brightness 0.9, 1 and 1.1"]
 
 VIEWS = [(mirrored, brightness) for mirrored in (False, True) for brightness in (1.0, 0.9, 1.1)]
 FEWEST = 4  # samples from which an error is estimated

@@ -1,4 +1,4 @@
-"""Class activation maps that know nothing of the target: made of the activations at the cut alone.
+"""Class activation maps that do not depend on the target: made of the activations at the cut alone.
 
 Notation: A activations at the cut, (C, h, w) for each picture. A map is on the native grid, (n, h, w).
 """
@@ -52,8 +52,12 @@ def kpca_cam(
     question: Question,
     images: Tensor,
     *,
-    kernel: Annotated[str, Choice(("sigmoid", "gaussian")), "how similar two positions are"] = "sigmoid",
-    scale: Annotated[float, Range(0.1, 10.0, 0.1), "factor of the kernel's coefficient, 1 / channels"] = 1.0,
+    kernel: Annotated[
+        str, Choice(("sigmoid", "gaussian")), "the kernel that measures how similar two positions are"
+    ] = "sigmoid",
+    scale: Annotated[
+        float, Range(0.1, 10.0, 0.1), "the kernel's coefficient is this number divided by the number of channels"
+    ] = 1.0,
 ) -> Tensor:
     """KPCA-CAM: the activations' first kernel principal component; does not depend on the target.
 
@@ -95,7 +99,11 @@ def fem(
     sigmas: Annotated[
         float, Range(0.0, 4.0, 0.25), "keep positions at least this many standard deviations above the mean"
     ] = 2.0,
-    kept: Annotated[str, Choice(("activations", "places")), "what is summed"] = "activations",
+    kept: Annotated[
+        str,
+        Choice(("activations", "places")),
+        "what is summed over the channels: their activations, or the places that are kept",
+    ] = "activations",
 ) -> Tensor:
     """FEM: where channels are unusually active; does not depend on the target.
 
@@ -130,7 +138,7 @@ def random_cam(question: Question, images: Tensor, *, seed: int = 0) -> Tensor:
     Sign: non-negative (signed without ReLU). Unit: that of the activations.
     Deviation: one draw for each seed, the same for all pictures, so that a picture's map does not depend on its batch.
 
-    Why: To know how good a map can look that explains nothing.
+    Why: To know how good a map that explains nothing can look.
     Who: Everyone who compares methods: only a score above that of this map means something.
     What: Activations at the cut alone.
     How: One forward pass; a coarse grid.

@@ -32,7 +32,7 @@ def integrated_gradients(
     images: Tensor,
     *,
     steps: Annotated[int, Range(5, 300), "points on the path from baseline to picture"] = 50,
-    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
+    baseline: Annotated[str, Choice(BASELINES), "the baseline: the picture that stands for missing content"] = "black",
     track: Track = iter,
 ) -> Maps:
     """Integrated gradients: the target's change from a baseline to the picture, distributed over the pixels.
@@ -85,7 +85,7 @@ def blur_integrated_gradients(
     question: Question,
     images: Tensor,
     *,
-    steps: Annotated[int, Range(5, 300), "stages of the blur"] = 50,
+    steps: Annotated[int, Range(5, 300), "number of steps from the blurred picture to the sharp one"] = 50,
     max_sigma: Annotated[float, Range(5.0, 100.0, 5.0), "the strongest blur, in pixels"] = 50.0,
     track: Track = iter,
 ) -> Maps:
@@ -130,10 +130,10 @@ def guided_integrated_gradients(
     *,
     steps: Annotated[int, Range(5, 200), "points on the path from baseline to picture"] = 50,
     fraction: Annotated[
-        float, Range(0.05, 1.0, 0.05), "share of values that move at once, the weakest gradients first"
+        float, Range(0.05, 1.0, 0.05), "share of the values that are changed in one move: those with the weakest gradients"
     ] = 0.25,
     max_dist: Annotated[float, Range(0.0, 1.0, 0.01), "how far a pixel may be from the straight path"] = 0.02,
-    baseline: Annotated[str, Choice(BASELINES), "the picture that counts as empty"] = "black",
+    baseline: Annotated[str, Choice(BASELINES), "the baseline: the picture that stands for missing content"] = "black",
     track: Track = iter,
 ) -> Maps:
     """Guided integrated gradients: integrated gradients along a path that avoids strong gradients.

@@ -18,7 +18,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import BASELINES, baseline_images
 from xai_core.explanation.question import Question
 
-Samples = Annotated[int, Range(2, 200), "noisy copies of the picture"]
+Samples = Annotated[int, Range(2, 200), "number of noisy copies of the picture"]
 Sigma = Annotated[float, Range(0.01, 0.5, 0.01), "noise, as a share of the picture's range of values"]
 
 
@@ -148,9 +148,9 @@ def gradient_shap(
     question: Question,
     images: Tensor,
     *,
-    samples: Annotated[int, Range(2, 200), "random points between random baselines and the picture"] = 25,
-    baseline: Annotated[str, Choice(BASELINES), "the middle of the distribution of baselines"] = "black",
-    sigma: Annotated[float, Range(0.0, 0.5, 0.01), "standard deviation of the baselines around it"] = 0.1,
+    samples: Annotated[int, Range(2, 200), "number of random points between random baselines and the picture"] = 25,
+    baseline: Annotated[str, Choice(BASELINES), "the mean of the random baselines"] = "black",
+    sigma: Annotated[float, Range(0.0, 0.5, 0.01), "standard deviation of the random baselines around their mean"] = 0.1,
     precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,
     noise: Tensor | None = None,

@@ -32,14 +32,15 @@ from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import Target, check_length
 
-Samples = Annotated[int, Range(10, 8000), "random masks"]
-Cells = Annotated[int, Range(2, 16), "cells of a mask along each side, before it is shifted"]
+Samples = Annotated[int, Range(10, 8000), "number of random masks"]
+Cells = Annotated[int, Range(2, 16), "number of cells along each side of a mask, before it is shifted"]
 Share = Annotated[float, Range(0.1, 0.9, 0.05), "probability that a cell is shown"]
-Fill = Annotated[str, Choice(BASELINES), "what a hidden place shows"]
+Fill = Annotated[str, Choice(BASELINES), "what replaces the hidden places"]
 Correction = Annotated[
     str,
     Choice(("contrast", "coverage", "published")),
-    "mean where shown minus mean where hidden; mean where shown; or the published sum, which includes the pixel's coverage",
+    "contrast: mean score where the pixel is shown minus mean score where it is hidden; coverage: mean score where it is "
+    "shown; published: the sum of the paper, which also depends on how often the pixel was shown",
 ]
 
 
@@ -215,8 +216,10 @@ def sobol(
     question: Question,
     images: Tensor,
     *,
-    grid: Annotated[int, Range(2, 14), "cells along each side"] = 8,
-    designs: Annotated[int, Range(8, 256, 8), "rows of the design; the standard error falls as its square root"] = 32,
+    grid: Annotated[int, Range(2, 14), "number of cells along each side of the grid"] = 8,
+    designs: Annotated[
+        int, Range(8, 256, 8), "number of rows of the design; the standard error falls with its square root"
+    ] = 32,
     fill: Fill = "black",
     precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,

@@ -21,7 +21,7 @@ from xai_core.data.preprocessing import BASELINES, baseline_images
 from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 
-Samples = Annotated[int, Range(10, 10_000), "pictures with random segments covered"]
+Samples = Annotated[int, Range(10, 10_000), "number of pictures with random segments covered"]
 Fill = Annotated[str, Choice(BASELINES), "what a covered segment shows"]
 PAIRS = 64  # pairs of coalitions between two checks of the standard error
 Array = NDArray[np.float64]
@@ -73,7 +73,11 @@ def lime(
     segmentation: Segmentation = "quickshift",
     segments: Count = 50,
     fill: Annotated[str, Choice(("segment mean", *BASELINES)), "what a covered segment shows"] = "segment mean",
-    kernel_width: Annotated[float, Range(0.1, 5.0, 0.05), "how fast a sample's weight falls with the share covered"] = 0.25,
+    kernel_width: Annotated[
+        float,
+        Range(0.1, 5.0, 0.05),
+        "width of the kernel: the smaller it is, the faster a sample's weight falls with the covered share",
+    ] = 0.25,
     precision_goal: PrecisionGoal = 0.0,
     seed: int = 0,
     parts: Tensor | None = None,

@@ -20,7 +20,9 @@ def arcc(
     case: Case,
     candidate: Candidate,
     *,
-    faithfulness: Annotated[str, Choice(("drop", "road")), "the third part: 1 - average drop, or ROAD"] = "drop",
+    faithfulness: Annotated[
+        str, Choice(("drop", "road")), "the measure of faithfulness, which is the third part: 1 - average drop, or ROAD"
+    ] = "drop",
     substrate: Substrate = "zero",
     score: ScoreKind = "confidence",
 ) -> MetricGenerator:

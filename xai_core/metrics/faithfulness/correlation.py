@@ -27,8 +27,8 @@ from xai_core.metrics.metric import (
     Scores,
 )
 
-Cells = Annotated[int, Range(2, 28), "cells along each side of the picture"]
-Samples = Annotated[int, Range(10, 1000, 10), "random sets of places"]
+Cells = Annotated[int, Range(2, 28), "number of cells along each side of the picture"]
+Samples = Annotated[int, Range(10, 1000, 10), "number of random sets of places"]
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 CONSTANT = "No correlation: the map, or the score, is the same for every set of places."
 _SUBSETS, _SQUARES = 1000, 100_000  # first numbers of the draws
@@ -40,9 +40,11 @@ def faithfulness_correlation(
     *,
     substrate: Substrate = "zero",
     cells: Cells = 9,
-    share: Annotated[float, Range(0.05, 0.95, 0.05), "of the cells that are removed together"] = 0.2,
+    share: Annotated[float, Range(0.05, 0.95, 0.05), "share of the cells that are removed together"] = 0.2,
     samples: Samples = 200,
-    correlation: Annotated[str, Choice(("spearman", "pearson")), "of ranks, or of values"] = "spearman",
+    correlation: Annotated[
+        str, Choice(("spearman", "pearson")), "correlation of ranks (Spearman) or of values (Pearson)"
+    ] = "spearman",
     score: ScoreKind = "asked",
 ) -> MetricGenerator:
     """Faithfulness correlation on cells: does the map's sum over random cells predict the fall of the score without them?

@@ -24,8 +24,8 @@ from xai_core.metrics.metric import (
     Scores,
 )
 
-Steps = Annotated[int, Range(2, 1000), "equal steps from the first pixel to the last"]
-PixelsPerStep = Annotated[int, Range(0, 50000), "pixels a step; 0 takes equal steps instead"]
+Steps = Annotated[int, Range(2, 1000), "number of equal steps from the first pixel to the last"]
+PixelsPerStep = Annotated[int, Range(0, 50000), "pixels in each step; 0: the number of equal steps counts instead"]
 ORIGINAL = "original"  # the picture itself, where a substrate could stand
 UNIFORM = "The map is the same everywhere: the order of its pixels is that of the random draws that break ties."
 

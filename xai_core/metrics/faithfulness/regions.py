@@ -38,7 +38,7 @@ def region_perturbation(
     *,
     substrate: Substrate = "noise",
     window: Annotated[int, Range(4, 64), "side of a square in pixels"] = 8,
-    regions: Annotated[int, Range(5, 1000, 5), "squares that are replaced, one after the other"] = 100,
+    regions: Annotated[int, Range(5, 1000, 5), "number of squares that are replaced, one after the other"] = 100,
     score: ScoreKind = "asked",
 ) -> MetricGenerator:
     """AOPC: the mean fall of the score while squares are replaced by noise, most relevant first.
@@ -63,7 +63,7 @@ def irof(
     candidate: Candidate,
     *,
     substrate: Substrate = "mean",
-    segments: Annotated[int, Range(20, 300, 10), "superpixels (SLIC)"] = 100,
+    segments: Annotated[int, Range(20, 300, 10), "number of superpixels (SLIC)"] = 100,
     steps: Steps = 16,
     score: ScoreKind = "confidence",
 ) -> MetricGenerator:

@@ -25,7 +25,9 @@ from xai_core.metrics.metric import (
     Scores,
 )
 
-Levels = Annotated[int, Range(1, 19), "shares of removed pixels, evenly from 10% to 90%; one is 50%"]
+Levels = Annotated[
+    int, Range(1, 19), "number of shares of removed pixels, evenly spaced from 10% to 90%; a single one is 50%"
+]
 Noise = Annotated[float, Range(0.0, 0.5, 0.01), "standard deviation of the noise that is added to filled-in pixels"]
 Order = Literal["most", "least"]
 _NOISE = 3  # first number of the draws

@@ -13,7 +13,7 @@ from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues,
 from xai_core.metrics.stability.map_similarity import NO_COMPARISON, map_similarity
 from xai_core.models.explainable import ExplainableModel
 
-Seeds = Annotated[int, Range(1, 10), "untrained networks, over which the value is averaged"]
+Seeds = Annotated[int, Range(1, 10), "number of untrained networks over which the value is averaged"]
 ClassTarget = ClassLogit | ClassProbability | ClassMargin | ClassContrast
 BINS = 100
 
@@ -22,7 +22,9 @@ def parameter_randomisation(
     case: Case,
     candidate: Candidate,
     *,
-    steps: Annotated[int, Range(1, 60), "how often the map is computed again, the last time with all parameters random"] = 5,
+    steps: Annotated[
+        int, Range(1, 60), "number of times that the map is computed again, the last time with all parameters random"
+    ] = 5,
     seeds: Seeds = 3,
 ) -> MetricResult:
     """MPRT: how similar the map stays while the network is randomised from the output backwards.
@@ -71,7 +73,7 @@ def random_logit(
     case: Case,
     candidate: Candidate,
     *,
-    classes: Annotated[int, Range(1, 20), "other classes, over which the value is averaged"] = 3,
+    classes: Annotated[int, Range(1, 20), "number of other classes over which the value is averaged"] = 3,
 ) -> MetricResult:
     """How similar the maps of this class and of other classes are.
 

@@ -14,8 +14,8 @@ from xai_core.metrics.metric import Candidate, Case, MetricResult, OptionValues,
 from xai_core.metrics.stability.map_similarity import NO_COMPARISON, map_similarity
 from xai_core.models.outputs import top_classes
 
-Samples = Annotated[int, Range(2, 200), "noisy copies of the picture"]
-Radius = Annotated[float, Range(0.005, 0.5, 0.005), "largest change of a value, of a range of 1"]
+Samples = Annotated[int, Range(2, 200), "number of noisy copies of the picture"]
+Radius = Annotated[float, Range(0.005, 0.5, 0.005), "largest change of a pixel value; pixel values lie between 0 and 1"]
 UNSTABLE = "The map of a noisy copy holds values that are not numbers, or every noisy copy is of another class."
 EMPTY = "The map is zero everywhere: its change has no scale."
 _NOISE = 1_000_000  # first number of the draws

@@ -114,7 +114,7 @@ def _receive(url: str, part: BinaryIO, megabytes: float, progress: Progress) -> 
             part.truncate(0)
             here = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {here}-"):
-            raise NotFetched("cannot be fetched (the server sent another part of it than was asked for)")
+            raise NotFetched("cannot be fetched (the server sent a different part than requested)")
         length = response.headers.get("Content-Length")
         total = here + int(length) if length else None
         while chunk := response.read(CHUNK):

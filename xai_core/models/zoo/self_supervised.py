@@ -47,9 +47,9 @@ def _simclr(width: int, megabytes: int) -> Card:
         paper="Chen et al. 2020, arXiv:2006.10029",
         licence="Apache-2.0",
         page="https://github.com/Separius/SimCLRv2-Pytorch",
-        remark=f"{NO_CLASSES} Similarity is that of its three-layer projection. The weights are converted from TensorFlow "
-        "and have no direct address. (The file's classifier belongs to other weights than these averaged ones: it is "
-        "checked, not used.)",
+        remark=f"{NO_CLASSES} Similarity is computed from its three-layer projection head. The weights are converted from "
+        "TensorFlow and have no direct address. (The classifier in the file belongs to other weights than these averaged "
+        "ones: it is checked but not used.)",
         classes=(),
         pairs={"pixel_invariance": {"count": 1000, "epochs": 1000}},
         checkpoints=(
@@ -73,7 +73,7 @@ SELF_SUPERVISED = (
         paper="Caron et al. 2021, arXiv:2104.14294",
         licence="Apache-2.0",
         page="https://github.com/facebookresearch/dino",
-        remark="Similarity is that of the pooled features: the published backbone comes without its projection head.",
+        remark="Similarity is computed from the pooled features: the published backbone comes without its projection head.",
         checkpoints=(
             Checkpoint(
                 id="probe",
@@ -100,8 +100,8 @@ SELF_SUPERVISED = (
         paper="Caron et al. 2021, arXiv:2104.14294",
         licence="Apache-2.0",
         page="https://github.com/facebookresearch/dino",
-        remark="The probe reads the normed class token. Similarity is that of this token: the published backbone comes "
-        "without its projection head.",
+        remark="The probe reads the normed class token. Similarity is computed from this token: the published backbone "
+        "comes without its projection head.",
         checkpoints=(
             Checkpoint(
                 id="probe",
@@ -132,7 +132,7 @@ SELF_SUPERVISED = (
         paper="Chen et al. 2021, arXiv:2104.02057",
         licence="CC-BY-NC-4.0",
         page="https://github.com/facebookresearch/moco-v3/blob/main/CONFIG.md",
-        remark="Similarity is that of the pooled features: the file of the probe comes without the projection head.",
+        remark="Similarity is computed from the pooled features: the file of the probe comes without the projection head.",
         checkpoints=(
             Checkpoint(
                 id="probe_1000ep",
@@ -158,8 +158,8 @@ SELF_SUPERVISED = (
         paper="Chen et al. 2021, arXiv:2104.02057",
         licence="CC-BY-NC-4.0",
         page="https://github.com/facebookresearch/moco-v3/blob/main/CONFIG.md",
-        remark="Its positions are fixed sines and cosines. Similarity is that of the class token: the file of the probe "
-        "comes without the projection head.",
+        remark="Its positions are fixed sines and cosines. Similarity is computed from the class token: the file of the "
+        "probe comes without the projection head.",
         checkpoints=(
             Checkpoint(
                 id="probe_300ep",
@@ -188,8 +188,8 @@ SELF_SUPERVISED = (
         paper="Zbontar et al. 2021, arXiv:2103.03230",
         licence="MIT",
         page="https://github.com/facebookresearch/barlowtwins",
-        remark=f"{NO_CLASSES} Similarity is that of its projection to 8,192 numbers; the loss's statistics are checked, "
-        "not used.",
+        remark=f"{NO_CLASSES} Similarity is computed from its projection to 8,192 numbers; the statistics of the loss in "
+        "the file are checked but not used.",
         classes=(),
         checkpoints=(
             Checkpoint(
@@ -220,8 +220,8 @@ SELF_SUPERVISED = (
         paper="Chen & He 2021, arXiv:2011.10566",
         licence="CC-BY-NC-4.0",
         page="https://github.com/facebookresearch/simsiam",
-        remark=f"{NO_CLASSES} Similarity is that of its three-layer projection; the predictor behind it is checked, "
-        "not used.",
+        remark=f"{NO_CLASSES} Similarity is computed from its three-layer projection head; the predictor in the file is "
+        "checked but not used.",
         classes=(),
         checkpoints=(
             Checkpoint(

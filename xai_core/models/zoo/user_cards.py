@@ -30,7 +30,7 @@ def card_at(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
     """The card in a file, or what is wrong with it."""
     try:
         if path.stem in known:
-            raise _Problem("a model of this project has its name")
+            raise _Problem("a model of this project already has this name")
         return _card(path, known)
     except _Problem as problem:
         return BadCard(f"The model card {path} cannot be used: {problem}.")
@@ -46,7 +46,7 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
     except OSError as error:
         raise _Problem(f"it cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
-        raise _Problem(f"it is no TOML ({error})") from error
+        raise _Problem(f"it is not TOML ({error})") from error
     except RecursionError as error:
         raise _Problem("it is nested too deeply") from error
     _check(path, given)
@@ -84,7 +84,7 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
 def _probe(path: Path, given: Mapping[str, Any], known: Mapping[str, Card], megabytes: int) -> Card:
     """A model of the catalogue with a linear probe of one's own in place of its classifier."""
     if given["base"] not in known:
-        raise _Problem(f"its base '{given['base']}' is no model of this project ({', '.join(known)})")
+        raise _Problem(f"its base '{given['base']}' is not a model of this project ({', '.join(known)})")
     base = known[given["base"]]
     classes = _classes(path.parent, given["classes"])
     probe = File(given["file"], url="", megabytes=megabytes)
@@ -109,10 +109,10 @@ def _check(path: Path, given: Mapping[str, Any]) -> None:
     needed = ("base", "file", "classes") if "base" in given else ("family", "architecture", "file")
     missing = [key for key in needed if key not in given]
     if missing:
-        raise _Problem(f"it does not say its {', '.join(missing)}")
+        raise _Problem(f"it does not state its {', '.join(missing)}")
     for key, value in given.items():
         if key not in KEYS:
-            raise _Problem(f"nothing is called '{key}' in a card; known are {', '.join(KEYS)}")
+            raise _Problem(f"'{key}' is not a key of a card; the keys are {', '.join(KEYS)}")
         fits, wanted = KEYS[key]
         if not fits(value):
             raise _Problem(f"{key} must be {wanted}")
@@ -181,7 +181,7 @@ def _inside(folder: Path, name: str) -> Path:
     try:
         inside = path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a name no file can have
-        raise _Problem(f"{name!r} is no file's name") from error
+        raise _Problem(f"{name!r} is not a file name") from error
     if not inside:
         raise _Problem(f"'{name}' lies outside the folder {folder}")
     return path

@@ -52,7 +52,9 @@ def _invariance(embeddings: Tensor) -> Tensor:
 def interaction_cam(
     pair: PairQuestion,
     *,
-    reduction: Annotated[str, Choice(("mean", "max", "attention")), "how a channel's positions become one number"] = "mean",
+    reduction: Annotated[
+        str, Choice(("mean", "max", "attention")), "how the values of a channel are combined into one number"
+    ] = "mean",
     invariance: Annotated[bool, "multiply by the similarity of the two normalised embeddings"] = True,
     gradient_interaction: Annotated[bool, "combine the gradients of both views at the cut"] = False,
 ) -> Tensor:

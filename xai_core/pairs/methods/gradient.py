@@ -15,11 +15,15 @@ from xai_core.pairs.augment import TRANSFORMS, blurred, transformed
 from xai_core.pairs.method import tensor_of
 from xai_core.pairs.question import PairQuestion
 
-Guided = Annotated[bool, "let only positive gradients pass back through every ReLU"]
+Guided = Annotated[bool, "pass only positive gradients back through the ReLUs"]
 Scope = Annotated[str, Choice(("all", "modules")), "all ReLUs, or only those that are modules of the network"]
 Blur = Annotated[bool, "smooth the map by a Gaussian of 11 pixels, sigma 5"]
 Sigma = Annotated[float, Range(0.01, 1.0, 0.01), "noise, as a share of the first view's range of values"]
-SigmaRule = Annotated[str, Choice(("paper", "code")), "noise of sigma x range, or of sigma / range as the published code"]
+SigmaRule = Annotated[
+    str,
+    Choice(("paper", "code")),
+    "standard deviation of the noise: sigma times the range (paper), or sigma divided by it (published code)",
+]
 
 
 def _mean_gradient(
@@ -90,7 +94,7 @@ def _draws(pair: PairQuestion, count: int, sigma: float, rule: str, seed: int, n
 def smooth_grad(
     pair: PairQuestion,
     *,
-    samples: Annotated[int, Range(1, 500), "noisy copies of both views"] = 20,
+    samples: Annotated[int, Range(1, 500), "number of noisy copies of both views"] = 20,
     sigma: Sigma = 0.15,
     sigma_rule: SigmaRule = "paper",
     guided: Guided = False,
@@ -129,7 +133,9 @@ def smooth_grad(
 def averaged_transforms(
     pair: PairQuestion,
     *,
-    transform: Annotated[str, Choice(("second view", *TRANSFORMS)), "where the path from view 1 leads"] = "second view",
+    transform: Annotated[
+        str, Choice(("second view", *TRANSFORMS)), "the end of the path that begins at view 1"
+    ] = "second view",
     noisy: Annotated[bool, "add noise to the points of the path"] = False,
     sigma: Sigma = 0.15,
     sigma_rule: SigmaRule = "paper",

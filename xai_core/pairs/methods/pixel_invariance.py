@@ -22,8 +22,8 @@ RATE, L1 = 0.1, 0.2
 def pixel_invariance(
     pair: PairQuestion,
     *,
-    count: Annotated[int, Range(2, 5000), "augmented views of the first view"] = 64,
-    epochs: Annotated[int, Range(1, 5000), "steps over all views together"] = 10,
+    count: Annotated[int, Range(2, 5000), "number of augmented views of the first view"] = 64,
+    epochs: Annotated[int, Range(1, 5000), "number of training steps, each on all views"] = 10,
     seed: int = 0,
     views: Tensor | None = None,
     base: Tensor | None = None,

@@ -60,7 +60,7 @@ def read_run(data: bytes, name: str) -> RecordedRun:
     """
     title, suffix = Path(name).stem, Path(name).suffix.lower()
     if suffix not in SUFFIXES:
-        raise BadRequest(f"{name} is no recorded run: give one of {', '.join(SUFFIXES)}.")
+        raise BadRequest(f"{name} is not a recorded run: give a file with one of the suffixes {', '.join(SUFFIXES)}.")
     if suffix == ".json":
         return _from_json(title, _parsed(name, data))
     try:
@@ -127,7 +127,7 @@ def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
     true = next((known[one] for one in ("true", "label", "actual", "class") if one in known), None)
     if sample is None or true is None or not epochs:
         raise BadRequest(
-            f"{name} is no recorded run: give the columns {', '.join(COLUMNS)}; or sample, true, and a column for each "
+            f"{name} is not a recorded run: give the columns {', '.join(COLUMNS)}; or sample, true, and a column for each "
             f"epoch (3 or epoch_3). It has {', '.join(map(str, list(table)[:8]))}."
         )
     if len(table) * len(epochs) > MAX_CELLS:

@@ -56,7 +56,7 @@ class RunRecorder:
             is_csv = self.path.suffix == ".csv"
             table = read_csv(self.path) if is_csv else tables.read_parquet(self.path).to_pandas()
             if "epoch" not in table:
-                raise BadRequest(f"{self.path.name} is no recorded run: it has no column 'epoch'. Give another file.")
+                raise BadRequest(f"{self.path.name} is not a recorded run: it has no column 'epoch'. Give another file.")
             self._epochs = {int(part["epoch"].iloc[0]): part for _, part in table.groupby("epoch")}
 
     def record(
