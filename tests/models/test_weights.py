@@ -155,7 +155,7 @@ OTHER_SHAPE = {"fc.bias": torch.zeros(10), "bn1.weight": torch.zeros(65)}
         ({}, "102 missing"),
         ({"model": {}}, "102 missing"),
         ({"epoch": 3, "state_dict": RESNET18}, "unexpected, such as state_dict/conv1.weight, state_dict/bn1.weight"),
-        ({"epoch": 3, "state_dict": RESNET18}, "expected are 102 tensors, the first conv1.weight (64 x 3 x 7 x 7)"),
+        ({"epoch": 3, "state_dict": RESNET18}, "this network has 102 tensors, the first is conv1.weight (64 x 3 x 7 x 7)"),
         ([torch.zeros(3)], "other than named tensors"),
         (torch.zeros(3), "other than named tensors"),
     ],

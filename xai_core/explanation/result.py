@@ -22,8 +22,8 @@ class Passes:
     tail: float = 0
 
     def __str__(self) -> str:
-        said = {"forward": self.forward, "backward": self.backward, "tail": self.tail}
-        return ", ".join(f"{count:g} {name}" for name, count in said.items() if count) or "none"
+        passes = {"forward": self.forward, "backward": self.backward, "tail": self.tail}
+        return ", ".join(f"{count:g} {name}" for name, count in passes.items() if count) or "none"
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,12 @@ class PairMetric:
 PAIR_METRICS = {
     metric.id: metric
     for metric in (
-        PairMetric("SI", "Simultaneous insertion", True, "Mean similarity while blurred views are restored, strongest first"),
-        PairMetric("SD", "Simultaneous deletion", False, "Mean similarity while views are set to zero, strongest first"),
+        PairMetric(
+            "SI", "Simultaneous insertion", True, "Mean similarity while blurred views are restored, strongest pixels first"
+        ),
+        PairMetric(
+            "SD", "Simultaneous deletion", False, "Mean similarity while views are set to zero, strongest pixels first"
+        ),
         PairMetric("CI", "Conditional insertion", True, "As SI, but only one view is changed"),
         PairMetric("CD", "Conditional deletion", False, "As SD, but only one view is changed"),
         PairMetric("SAD", "Simultaneous average drop", False, "Share of the similarity lost when maps mask both views"),

@@ -56,7 +56,7 @@ def features(
         for place in range(start, min(start + size, len(names))):
             try:
                 prepared.append(model.prepare(dataset.open(names[place])))
-                kept.append(place)
+                places.append(place)
             except BadPicture as error:
                 unreadable.append(f"{names[place]}: {error}")
         if prepared:

@@ -62,13 +62,13 @@ def _mosaic(
     """The picture in the upper left quarter, beside three others, shown with an explanation."""
     others = _others(model, chosen, target)
     whole, boxes = mosaic([chosen.picture, *(cache.sample(name) for name in others)])
-    drawn = whole.copy()
-    ImageDraw.Draw(drawn).rectangle(boxes[0], outline=HIGHLIGHT, width=6)
+    outlined = whole.copy()
+    ImageDraw.Draw(outlined).rectangle(boxes[0], outline=HIGHLIGHT, width=6)
     titles = [SAMPLES[name].title for name in others]
     beside = f"{', '.join(titles[:-1])} and {titles[-1]}"
     with st.expander("The mosaic", expanded=True), st.container(horizontal=True, gap="medium"):
         st.image(
-            encoded(drawn),
+            encoded(outlined),
             width=WIDTH,
             output_format="JPEG",
             alt=f"A mosaic: the picture in the upper left quarter, which is outlined, beside {beside}.",

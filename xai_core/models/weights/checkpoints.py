@@ -162,7 +162,7 @@ def _check(tensors: Tensors, expected: Tensors, file: File, head: str) -> None:
     if misfit:
         first = next(iter(expected))
         shape = " x ".join(map(str, expected[first].shape))
-        raise _Unfit(f"{misfit}; expected are {len(expected)} tensors, the first {_theirs(first, file)} ({shape})")
+        raise _Unfit(f"{misfit}; this network has {len(expected)} tensors, the first is {_theirs(first, file)} ({shape})")
 
 
 def _theirs(name: str, file: File) -> str:

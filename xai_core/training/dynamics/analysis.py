@@ -44,15 +44,15 @@ class RecordedRun:
     curves: pd.DataFrame
 
     def in_words(self) -> str:
-        said = f"{len(self.samples):,} samples of {len(self.classes)} classes, {len(self.epochs)} recorded epochs"
+        words = f"{len(self.samples):,} samples of {len(self.classes)} classes, {len(self.epochs)} recorded epochs"
         gaps = int(self.epochs[-1]) - int(self.epochs[0]) + 1 - len(self.epochs)
         if gaps > 8:
-            said += f" ({self.epochs[0]} to {self.epochs[-1]}, {gaps:,} between them not recorded)"
+            words += f" ({self.epochs[0]} to {self.epochs[-1]}, {gaps:,} between them not recorded)"
         elif gaps:
             missing = set(range(int(self.epochs[0]), int(self.epochs[-1]) + 1)) - set(self.epochs.tolist())
-            said += f" (not recorded: {', '.join(map(str, sorted(missing)))})"
+            words += f" (not recorded: {', '.join(map(str, sorted(missing)))})"
         holes = float((self.predicted == MISSING).mean())
-        return f"{said}; {holes:.1%} of the predictions are missing." if holes else f"{said}."
+        return f"{words}; {holes:.1%} of the predictions are missing." if holes else f"{said}."
 
     def between(self, first: int, last: int) -> "RecordedRun":
         """The epochs from `first` to `last`, both included. Raises BadRequest where there are none."""
