@@ -17,9 +17,9 @@ def add_to(commands: Commands) -> None:
         allow_abbrev=False,
     )
     command.add_argument(
-        "--address", default="localhost", help="where it is served: 0.0.0.0 opens it to the network (default: localhost)"
+        "--address", default="localhost", help="address to serve at: 0.0.0.0 opens it to the network (default: localhost)"
     )
-    command.add_argument("--port", type=int, help="(default: 8501, or the next one that is free)")
+    command.add_argument("--port", type=int, help="port to serve at (default: 8501, or the next one that is free)")
     command.set_defaults(run=_app, takes_more=True)
 
 

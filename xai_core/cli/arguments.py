@@ -51,7 +51,7 @@ def add_query(command: argparse.ArgumentParser, out_required: bool = True) -> No
     command.add_argument("--target", help="a class by name, index or WordNet id (default: the predicted one)")
     command.add_argument("--rival", help="a second class: explain 'target and not rival'")
     add_precision(command)
-    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
     command.add_argument("--out", type=Path, required=out_required, metavar="DIR", help="folder for the files")
 
 

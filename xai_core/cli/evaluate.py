@@ -32,27 +32,33 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "data", metavar="DATA", help="a folder of pictures or of class subfolders, a ZIP or table of them, or samples"
     )
-    command.add_argument("--models", default="efficientnet_lite0", help="comma-separated ids; id/random is untrained")
+    command.add_argument(
+        "--models", default="efficientnet_lite0", help="comma-separated ids; id/random is an untrained twin"
+    )
     command.add_argument("--methods", default=QUICK, help="comma-separated ids, 'quick' (default) or 'all'")
     command.add_argument(
         "--metrics",
-        help="comma-separated ids, 'quick' (default), variants as deletion@blur+steps=32; --mosaics brings localisation",
+        help="comma-separated ids or variants (deletion@blur+steps=32); 'quick' (default), with --mosaics also localisation",
     )
-    command.add_argument("--images", type=int, metavar="N", help="how many pictures, drawn by the seed (default: all)")
-    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument(
+        "--images", type=int, metavar="N", help="number of pictures, drawn at random with the seed (default: all)"
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
     command.add_argument("--target", help="predicted (default), label (the subfolder's; default with --mosaics), or a class")
     command.add_argument("--boxes", type=Path, metavar="FILE", help="CSV with the columns picture, left, top, right, bottom")
     command.add_argument(
         "--mosaics",
         type=int,
         metavar="N",
-        help="instead of pictures, N mosaics of four pictures of different labels, drawn by the seed: the box is known",
+        help="measure on N mosaics of four pictures with different labels, drawn at random with the seed",
     )
     arguments.add_precision(command)
     command.add_argument("--budget", type=float, metavar="SECONDS", help="start no further picture after this time")
     command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
-    command.add_argument("--dry-run", action="store_true", help="only print how many passes it takes, and how long")
-    command.add_argument("--out", type=Path, required=True, metavar="RUN", help="a new folder, or that of a run to resume")
+    command.add_argument("--dry-run", action="store_true", help="only print the number of passes and the estimated time")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="RUN", help="a new folder, or the folder of a run to resume"
+    )
     command.set_defaults(run=_evaluate)
 
 

@@ -14,8 +14,10 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--model", required=True, help="id of a model, see: models")
     arguments.add_weights(command)
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
-    command.add_argument("--images", type=int, default=100, metavar="N", help="how many of them, drawn by the seed")
-    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument(
+        "--images", type=int, default=100, metavar="N", help="number of pictures, drawn at random with the seed"
+    )
+    command.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
     command.add_argument("--methods", default="all", help="comma-separated ids, or all sixteen of the paper (default)")
     command.add_argument("--metrics", default="all", help="comma-separated, from SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS")
     command.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")

@@ -11,11 +11,13 @@ from xai_core.core import settings
 def add_to(commands: Commands) -> None:
     """Add the command `probe`."""
     command = commands.add_parser("probe", help="train a linear classifier on a network's features, from a labelled folder")
-    command.add_argument("folder", metavar="FOLDER", type=Path, help="with one subfolder of pictures for each class")
+    command.add_argument(
+        "folder", metavar="FOLDER", type=Path, help="a folder with one subfolder of pictures for each class"
+    )
     command.add_argument("--model", required=True, help="id of a model, see: models")
     command.add_argument("--weights", help="one of the model's checkpoints (default: its first)")
     command.add_argument("--name", required=True, help="the id of the new model")
-    command.add_argument("--seed", type=int, default=0, help="draws the held-out fifth (default: 0)")
+    command.add_argument("--seed", type=int, default=0, help="seed by which the held-out fifth is drawn (default: 0)")
     command.set_defaults(run=_probe)
 
 

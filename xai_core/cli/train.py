@@ -34,10 +34,10 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--cache", type=Path, metavar="DIR", help="folder for decoded pictures (default: the temporary folder)"
     )
-    command.add_argument("--epochs", type=int, metavar="N", help="(default: the plan's)")
-    command.add_argument("--seed", type=int, default=0, help="of random draws (default: 0)")
+    command.add_argument("--epochs", type=int, metavar="N", help="number of epochs (default: the plan's)")
+    command.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
     command.add_argument(
-        "--finish", action="store_true", help="train no further: write the best network of the epochs so far"
+        "--finish", action="store_true", help="stop training here: write the best network of the epochs so far"
     )
     command.set_defaults(run=_train)
 

@@ -19,16 +19,20 @@ def add_to(commands: Commands) -> None:
         epilog=f"Causes, with their usual rates. {causes}",
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
-    command.add_argument("--count", type=int, default=1000, metavar="N", help="pictures (default: 1000)")
+    command.add_argument("--count", type=int, default=1000, metavar="N", help="number of pictures (default: 1000)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="another seed draws other pictures (default: 0)")
     command.add_argument(
         "--planted", nargs="*", metavar="CAUSE[=RATE]", help="plant these causes; without a name all (default: none)"
     )
     command.add_argument(
-        "--broken", nargs="+", default=[], metavar="CAUSE", help="turn these planted causes round, as a test"
+        "--broken",
+        nargs="+",
+        default=[],
+        metavar="CAUSE",
+        help="reverse these planted causes, to test a network that has learned them",
     )
-    command.add_argument("--split", choices=SPLITS, default="test", help="(default: test)")
-    command.add_argument("--size", type=int, default=128, metavar="PIXELS", help="of a side (default: 128)")
+    command.add_argument("--split", choices=SPLITS, default="test", help="part of the data to draw (default: test)")
+    command.add_argument("--size", type=int, default=128, metavar="PIXELS", help="length of a side in pixels (default: 128)")
     command.set_defaults(run=_world)
 
 

@@ -43,18 +43,16 @@ def train(
         with draws(progress.seed, epoch):
             loss = _epoch(net, plan, optimizer, scheduler, parts["train"], epoch, progress.epochs)
         rate = len(parts["train"]) / (time.time() - began)
-        accuracies, curves = "", {"train_loss": loss}
+        probed, curves = "", {"train_loss": loss}
         if epoch % plan.probe_every == 0 or epoch in (1, progress.epochs):
             curves, tested = probe(net, parts, recorder, epoch, loss)
-            accuracies = f", probe: held out {curves['validation_accuracy']:.4f}, test {tested:.4f}"
+            probed = f", probe: held out {curves['validation_accuracy']:.4f}, test {tested:.4f}"
             progress.best_accuracy = curves["validation_accuracy"]
         progress.done = progress.best = epoch
         progress.seconds += time.time() - began
         progress.curve.append({"epoch": epoch, **curves})
         state.save(net.module, optimizer, best=True)
-        say(
-            f"epoch {epoch}/{progress.epochs}: loss {loss:.2f}{accuracies}, {rate:.0f} pictures/s, {time.time() - began:.0f} s"
-        )
+        say(f"epoch {epoch}/{progress.epochs}: loss {loss:.2f}{probed}, {rate:.0f} pictures/s, {time.time() - began:.0f} s")
 
 
 def probe(

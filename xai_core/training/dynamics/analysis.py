@@ -52,7 +52,7 @@ class RecordedRun:
             missing = set(range(int(self.epochs[0]), int(self.epochs[-1]) + 1)) - set(self.epochs.tolist())
             words += f" (not recorded: {', '.join(map(str, sorted(missing)))})"
         holes = float((self.predicted == MISSING).mean())
-        return f"{words}; {holes:.1%} of the predictions are missing." if holes else f"{said}."
+        return f"{words}; {holes:.1%} of the predictions are missing." if holes else f"{words}."
 
     def between(self, first: int, last: int) -> "RecordedRun":
         """The epochs from `first` to `last`, both included. Raises BadRequest where there are none."""
