@@ -133,8 +133,8 @@ def _report(
         f"- **Chosen:** epoch {progress.best}"
         + (", the last one reached." if plan.how == "barlow" else ", the best on the held-out pictures.")
         + " The test pictures were recorded in every recorded epoch and nothing was chosen by them.",
-        f"- **Seed:** {progress.seed}. **Time:** {duration(progress.seconds)} on {machine}, in epochs alone.",
-        f"- **Limits:** it knows {len(classes)} words. Whatever else a picture shows, it answers with one of them. "
+        f"- **Seed:** {progress.seed}. **Time:** {duration(progress.seconds)} on {machine}, counting only the epochs.",
+        f"- **Limits:** it knows {len(classes)} classes. Whatever else a picture shows, it predicts one of them. "
         f"{plan.limits}",
         "",
         "| class | precision | recall | test pictures |",

@@ -7,7 +7,7 @@ from xai_core.data.recipe import Recipe
 PHOTOGRAPHS = (
     "Labels of such pictures overlap (a glacier lies on a mountain, a street runs between buildings), and some are wrong."
 )
-DRAWN = "It has seen drawn pictures alone."
+DRAWN = "It was trained on drawn pictures only."
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,8 @@ PLANS = {
             jittered=0.8,
             grey=0.2,
             probe_every=5,
-            remark="The same network and pictures as scenes_supervised, without labels; similarity is of its projection.",
+            remark="The same network and pictures as scenes_supervised, without labels; similarity is computed from its "
+            "projection head.",
         ),
         TrainingPlan(
             id="scenes_resnet50",
@@ -168,7 +169,7 @@ PLANS = {
             base="resnet50",
             train_from="layer3.0",
         ),
-        world_plan("planted", "A drawn world with planted causes of errors", "It is wrong for causes that are known."),
+        world_plan("planted", "A drawn world with planted causes of errors", "The causes of its errors are known."),
         world_plan("clean", "A drawn world without planted causes", "The same network and recipe as world_planted."),
         TrainingPlan(
             id="world_barlow",
@@ -187,7 +188,7 @@ PLANS = {
             jittered=0.8,
             grey=0.2,
             probe_every=6,
-            remark="The same pictures as world_planted, without labels; similarity is of its projection.",
+            remark="The same pictures as world_planted, without labels; similarity is computed from its projection head.",
             train="world:planted:train",
             test="world:planted",
             limits=DRAWN,
