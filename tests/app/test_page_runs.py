@@ -19,6 +19,7 @@ from xai_core.core import settings
 from xai_core.core.errors import XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import runner, store
+from xai_core.metrics.catalog import find_metric
 
 PAGE = "pages/4_Faithfulness_metrics.py"
 SMALL = "made/small"
@@ -67,11 +68,11 @@ def test_every_section_opens(root, run, section):
 
 def test_a_point_of_the_spread_shows_its_picture_with_a_link(root):
     app = a_run(run="quick", look="Spread")
-    assert not app.get("page_link")
+    assert not app.main.get("page_link")  # in the sidebar may be one to the jobs of other tests
     opened_run = store.open_run(DATA / "runs" / "quick")
     row = opened_run.table().query("method == 'grad_cam'").iloc[3]
     app = pick_mark(app, "spread", "cell", picture=row["picture"], method="Grad-CAM")
-    (link,) = app.get("page_link")
+    (link,) = app.main.get("page_link")
     settings = parse_qs(parse_qs(link.proto.query_string)["open"][0])
     assert settings["method"] == ["Grad-CAM"] and settings["picture"] == [SAMPLES[row["name"]].title]
     assert SAMPLES[row["name"]].title in text(app)
@@ -363,3 +364,9 @@ def test_by_default_the_models_of_a_comparison_know_the_same_classes():
     assert "1 supervised, 1 self-supervised" in text(app) and "of 8 differences are significant" in text(app)
     app.multiselect(key="run-models").set_value([]).run()
     assert "Choose the models" in app.info[0].value
+
+
+def test_the_run_that_comes_with_the_installation_describes_its_metrics_as_the_catalogue_does():
+    metrics = store.open_run(DATA / "runs" / "quick").manifest["metrics"]
+    assert len(metrics) > 5
+    assert {about["sentence"] for about in metrics.values()} == {find_metric(name).sentence for name in metrics}

@@ -240,6 +240,17 @@ def test_other_options_and_other_weights_are_another_run(tmp_path):
         evaluate(tmp_path / "run", 1)
 
 
+def test_a_run_is_resumed_after_the_words_for_its_metrics_were_rewritten(tmp_path):
+    """What a metric is called and how it is described are no settings; the resumed run has the new words."""
+    evaluate(tmp_path / "run", 1)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    new = manifest["metrics"]["deletion"]
+    manifest["metrics"]["deletion"] = new | {"title": "Removal", "sentence": "An earlier sentence."}
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(manifest))
+    run = evaluate(tmp_path / "run", 2)
+    assert len(run.table()) == 2 * EACH and run.manifest["metrics"]["deletion"] == new
+
+
 @pytest.mark.parametrize("change", [{"mean": (0.1, 0.2, 0.3)}, {"shorter_side": 70}], ids=str)
 def test_the_same_weights_behind_another_preprocessing_are_another_run(tmp_path, change):
     """A card of one's own may be edited: its numbers are others then."""

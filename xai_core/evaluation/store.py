@@ -45,6 +45,7 @@ ROWS = pa.schema(
 PICTURES = pa.schema([("picture", pa.string()), ("name", pa.string()), ("thumbnail", pa.binary())])
 CURVES = ("curve_x", "curve_y")
 CELL = ("model", "method", "metric")
+WORDS = ("title", "sentence")  # of an entry of the manifest: they may be rewritten between two parts of a run
 Cell = tuple[str, str]  # method, metric
 
 
@@ -286,9 +287,9 @@ def open_for_writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[RunW
 def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[], Collection[str]]) -> dict[str, Any]:
     """The manifest of a run merged with `new`, for resuming.
 
-    The tables `models`, `methods` and `metrics` may grow; what both manifests say of an entry must be equal, as must
-    `asked`, except that pictures which are not `measured` yet (their names) may get boxes. Raises BadRequest that names what
-    differs.
+    The tables `models`, `methods` and `metrics` may grow; what both manifests say of an entry must be equal except for WORDS,
+    as must `asked`, except that pictures which are not `measured` yet (their names) may get boxes. Raises BadRequest that
+    names what differs.
     """
     before, now = old["asked"], new["asked"]
     names = [name for name in now if before.get(name) != now[name]]
@@ -302,13 +303,9 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[]
     manifest["created"] = old.get("created")
     for kind in ("models", "methods", "metrics"):
         for name in old[kind].keys() & new[kind].keys():
-            if any(
-                old[kind][name][fact] != new[kind][name][fact] for fact in old[kind][name].keys() & new[kind][name].keys()
-            ):
-                raise BadRequest(
-                    f"This run was measured with another {name} ({_differences(old[kind][name], new[kind][name])}); "
-                    "give another folder."
-                )
+            differences = _differences(old[kind][name], new[kind][name])
+            if differences:
+                raise BadRequest(f"This run was measured with another {name} ({differences}); give another folder.")
         manifest[kind] = {**old[kind], **new[kind]}
     older, newer = old.get("misfits", {}), new.get("misfits", {})
     manifest["misfits"] = {name: {**older.get(name, {}), **newer.get(name, {})} for name in {**older, **newer}}
@@ -324,7 +321,7 @@ def _setting(value: Any) -> str:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    names = [name for name in old if name in new and old[name] != new[name]]
+    names = [name for name in old if name in new and name not in WORDS and old[name] != new[name]]
     return ", ".join(f"{name} {old[name]!r} there, {new[name]!r} now" for name in names)
 
 
