@@ -287,7 +287,7 @@ def open_for_writing(folder: Path, manifest: Mapping[str, Any]) -> Iterator[RunW
 def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[], Collection[str]]) -> dict[str, Any]:
     """The manifest of a run merged with `new`, for resuming.
 
-    The tables `models`, `methods` and `metrics` may grow; what both manifests say of an entry must be equal except for WORDS,
+    The tables `models`, `methods` and `metrics` may grow; what both manifests say of an entry must be equal but for WORDS,
     as must `asked`, except that pictures which are not `measured` yet (their names) may get boxes. Raises BadRequest that
     names what differs.
     """
