@@ -26,8 +26,9 @@ def random_map(
     """Random map: uniform noise.
 
     map = uniform draws in [0, 1), the same for every picture. Resolution: pixels, or a grid of square cells.
-    Source: Adebayo et al. 2018, arXiv:1810.03292 (on the need for controls). Sign: non-negative. Unit: none. Why: To see how
-    a metric scores a map without information.
+    Source: Adebayo et al. 2018, arXiv:1810.03292 (on the need for controls). Sign: non-negative. Unit: none.
+
+    Why: To see how a metric scores a map without information.
     Who: Everyone who reads a score: compare with this one.
     What: A seed.
     How: No pass through the network; noise as fine as a gradient, or with cells as coarse as a class activation map.
