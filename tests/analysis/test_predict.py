@@ -201,7 +201,7 @@ def test_a_model_without_classes_and_a_wrong_name_are_refused(model, folder, tmp
     with pytest.raises(BadRequest, match=r"as \.parquet or \.csv"):
         next(classify(model, open_dataset(folder), tmp_path / "p.txt"))
     (tmp_path / "other.parquet").write_bytes(b"nothing")
-    with pytest.raises(BadRequest, match="no file of predictions"):
+    with pytest.raises(BadRequest, match="not a file of predictions"):
         read_predictions(tmp_path / "other.parquet")
 
 

@@ -40,7 +40,7 @@ def test_the_picture_of_many_samples_says_that_it_is_summed_up(folder):
     recorded(folder / "runs" / "first.parquet")
     app = opened(PAGE)
     said = text(app)
-    assert "300 samples in" in said and "rows of up to 2" in said and "fainter where fewer agree" in said
+    assert "300 samples are shown in" in said and "rows of up to 2" in said and "fainter where fewer of them agree" in said
     assert [one.value for one in app.metric][:2] == ["300", "100.0%"]
     assert "The 2 samples of this row" in said and "predicted as" in said
     first = app.selectbox(key="first.sample").value

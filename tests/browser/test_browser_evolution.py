@@ -23,7 +23,7 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     began = time.monotonic()
     page = visit("Training_evolution?run=scenes_supervised")
     opening = time.monotonic() - began
-    expect(page.get_by_text(re.compile(r"2,700 samples in \d+ rows"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"2,700 samples are shown in \d+ rows"))).to_be_visible()
     pictures = page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
     assert value(page, "Row").startswith("buildings 1–")
     whole = pictures.nth(0).bounding_box()

@@ -339,7 +339,7 @@ def test_a_budget_ends_a_run_and_the_next_call_resumes(tmp_path, counted):
     said = []
     stopped = evaluate(tmp_path / "run", 4, budget=1e-9, say=said.append)
     assert len(stopped.table()) == EACH and stopped.manifest["state"] == "stopped"
-    assert any("budget" in words and "goes on" in words for words in said)
+    assert any("budget" in words and "again to continue" in words for words in said)
     assert len(evaluate(tmp_path / "run", 4).table()) == 4 * EACH and len(counted) == 4 * 3 * len(METRICS)
 
 

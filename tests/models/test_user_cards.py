@@ -144,10 +144,10 @@ def test_what_a_card_leaves_out_is_usual(folder, network):
 
 
 WRONG_CARDS = {  # what is changed -> what is said
-    "no TOML": ("= = =", "is no TOML"),
-    "not text": (b"\xff\xfe", "is no TOML"),
-    "file missing": ({"file": None}, "does not say its file"),
-    "all missing": ({"file": None, "family": None, "architecture": None}, "does not say its family, architecture, file"),
+    "no TOML": ("= = =", "is not TOML"),
+    "not text": (b"\xff\xfe", "is not TOML"),
+    "file missing": ({"file": None}, "does not state its file"),
+    "all missing": ({"file": None, "family": None, "architecture": None}, "does not state its family, architecture, file"),
     "unknown key": ({"colour": "red"}, "'colour' is not a key of a card; the keys are title, base, family"),
     "unknown family": ({"family": "transformer"}, "family must be one of resnet, efficientnet, vit, swin, xcit, cait"),
     "family is a list": ({"family": ["resnet"]}, "family must be one of"),
@@ -220,7 +220,7 @@ WRONG_FILES = {  # what is changed -> what is said when the model is loaded
     "fewer classes": ({"classes": SCENES[:5]}, WeightsUnavailable, "it has 6 classes, but the model's card has 5"),
     "more classes": ({"classes": [*SCENES, "moon"]}, WeightsUnavailable, "it has 6 classes, but the model's card has 7"),
     "another network": ({"architecture": "resnet34"}, WeightsUnavailable, "missing, such as layer1.2.conv1.weight"),
-    "another nest": ({"names": {"model/": ""}}, WeightsUnavailable, "the first model/conv1.weight (64 x 3 x 7 x 7)"),
+    "another nest": ({"names": {"model/": ""}}, WeightsUnavailable, "the first is model/conv1.weight (64 x 3 x 7 x 7)"),
     "no file": ({"file": "none.pth"}, WeightsUnavailable, "none.pth is not on this machine. Put it at"),
 }
 
@@ -248,7 +248,7 @@ def test_no_card_makes_timm_fetch_or_unpickle(folder, network):
     """Arguments of constructors are not the card's to give: timm has some that load files."""
     for key in ("arguments", "pretrained", "checkpoint_path"):
         write(folder, "wrong", **{key: True})
-        assert f"nothing is called '{key}'" in broken_cards()["wrong.toml"]
+        assert f"'{key}' is not a key of a card" in broken_cards()["wrong.toml"]
 
 
 def test_every_family_can_be_named():

@@ -108,7 +108,7 @@ def test_a_probe_of_the_wrong_length_is_refused(probe, weights_folder):
 def test_a_base_that_nobody_knows_is_named(weights_folder):
     weights_folder.mkdir()
     (weights_folder / "mine.toml").write_text('base = "resnet5"\nfile = "x.safetensors"\nclasses = ["a", "b"]\n')
-    assert "base 'resnet5' is no model" in broken_cards()["mine.toml"]
+    assert "base 'resnet5' is not a model" in broken_cards()["mine.toml"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", "resnet50"])
