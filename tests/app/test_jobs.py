@@ -225,13 +225,13 @@ def test_another_visitor_has_a_turn_between_two_batches_of_a_job(me):
 def test_a_visitor_and_the_server_have_limits_that_are_said(me):
     for number in range(jobs.MOST_OF_VISITOR):
         jobs.start_kind("held", {"number": number}, "Mine", PLACE)
-    with pytest.raises(BadRequest, match=r"You have 3 unfinished jobs, .* cancel one on the page Jobs\."):
+    with pytest.raises(BadRequest, match=r"You already have 3 jobs waiting or running, .* cancel one on the page Jobs\."):
         jobs.start_kind("held", {"number": 99}, "One more", PLACE)
     for number in range(jobs.MOST_OF_VISITOR, jobs.MOST_IN_ALL):
         me["visitor"] = f"visitor {number // jobs.MOST_OF_VISITOR}"
         jobs.start_kind("held", {"number": number}, "Theirs", PLACE)
     me["visitor"] = "a late one"
-    with pytest.raises(BadRequest, match=r"This server has 12 unfinished jobs, .* Try again later"):
+    with pytest.raises(BadRequest, match=r"12 jobs are waiting or running on this server, .* Try again later"):
         jobs.start_kind("held", {"number": 99}, "One more", PLACE)
     waiting = [job for job in jobs.listed() if job.state == jobs.WAITING]
     me["visitor"] = waiting[0].visitor

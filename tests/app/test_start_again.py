@@ -96,5 +96,5 @@ def test_the_row_of_a_job_of_another_browser_says_why_it_cannot_be_cancelled():
     job = jobs.ServerJob("theirs", "Explain coffee by RISE", place, "somebody else", state=jobs.RUNNING, done=1, total=4)
     jobs._registry().jobs[job.key] = job
     app = opened(JOBS_PAGE)
-    assert "This job was started in another browser, or in one that keeps no cookies." in text(app)
+    assert "It was started in another browser, or in one that keeps no cookies." in text(app)
     assert "Cancel" not in labels(app)

@@ -100,7 +100,7 @@ def test_a_job_is_cancelled_by_its_browser_after_a_reload_and_by_no_other(browse
         progress_of(settled(page))
         other = theirs.new_page()
         other.goto(f"{address_of(port)}/Jobs")
-        expect(other.get_by_text("This job was started in another browser")).to_be_visible()
+        expect(other.get_by_text("It was started in another browser")).to_be_visible()
         expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_text(re.compile("^Cancelled after"))).to_be_visible(timeout=LONG)

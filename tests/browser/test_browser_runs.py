@@ -49,7 +49,7 @@ def test_a_run_is_started_beside_a_selected_one_cancelled_with_the_first_click_a
     expect(page.get_by_text(re.compile("[1-7] of 8 pictures,"))).to_be_visible(timeout=120_000)
     page.get_by_role("button", name="Cancel").click()
     expect(
-        page.get_by_text(re.compile("Run first: cancelled after [1-7] of 8 pictures. The measurements so far"))
+        page.get_by_text(re.compile("Run first: cancelled after [1-7] of 8 pictures. Measurements made so far"))
     ).to_be_visible()
     settled(page)
     choose(page, "Run", "more0/made/first")

@@ -48,7 +48,7 @@ def features(
     model: ExplainableModel, dataset: Dataset, track: Track = iter
 ) -> tuple[NDArray[np.float32], list[int], list[str]]:
     """(features (n, D), which of the pictures they are of, names of those that could not be read), a few at a time."""
-    batches, kept, unreadable, names = [], [], [], [sample.name for sample in dataset.samples]
+    batches, places, unreadable, names = [], [], [], [sample.name for sample in dataset.samples]
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
     for start in track(range(0, len(names), size)):
@@ -63,7 +63,7 @@ def features(
             batches.append(model.outputs(stack(prepared, model.device)).features.float().cpu().numpy())
     if not batches:
         raise BadRequest("No file in this list can be read as a picture.")
-    return np.concatenate(batches), kept, unreadable
+    return np.concatenate(batches), places, unreadable
 
 
 def train_probe(
