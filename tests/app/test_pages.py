@@ -18,6 +18,7 @@ from xai_core.app.methods.tiles import ORDERS
 from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, session, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
+from xai_core.data.datasets import open_dataset
 from xai_core.data.image_io import open_picture
 from xai_core.data.preprocessing import stack
 from xai_core.data.samples import SAMPLES, load_sample
@@ -394,3 +395,16 @@ def test_the_report_marks_models_that_are_not_here_and_offers_them_last(tmp_path
     assert any(marked) and marked == sorted(marked) and not app.exception
     app = opened("pages/8_Report.py", models=["DeiT-B/16"])
     assert app.multiselect(key="models").value == ["deit_base_patch16_224"] and not app.exception and not app.warning
+
+
+def test_a_picture_of_any_dataset_is_chosen_on_the_page():
+    app = opened(SINGLE, model="Slim ResNet-18, scenes from scratch (scenes_supervised)")
+    choose(app, "picture", widgets.OF_DATASET)
+    world = open_dataset("world:planted")
+    assert app.selectbox(key="of dataset").value == "world:planted"
+    assert app.selectbox(key="sample of dataset").value == world.samples[0].name
+    choose(app, "sample of dataset", world.samples[7].name)
+    assert app.query_params["picture.sample"] == [world.samples[7].name] and not app.error
+    choose(app, "of dataset", "world:clean")
+    assert app.query_params["picture.sample"] == [open_dataset("world:clean").samples[0].name]
+    assert app.selectbox(key="of dataset").value == "world:clean" and not app.error and not app.info

@@ -17,7 +17,7 @@ def filters(rows: pd.DataFrame, dataset: Dataset) -> "pd.Series[bool]":
     columns = [str(name) for name in dataset.metadata]
     if not columns:
         return passes
-    chosen = st.multiselect("Attributes", columns, key="attributes", help=HELP, format_func=markdown.escape, **LINK)
+    chosen = st.multiselect("Attributes", columns, key="attributes", help=HELP, **LINK)
     known = dataset.metadata.loc[rows["path"], chosen].set_axis(rows.index)
     for column in chosen:
         passes &= _filter(column, known[column])
@@ -39,5 +39,5 @@ def _filter(column: str, values: "pd.Series[Any]") -> "pd.Series[bool]":
         low, high = st.slider(name, least, most, (least, most), key=key, **LINK)
         return values.between(low, high) | (values.isna() & (low == least) & (high == most))
     texts = groups.values_of(values)
-    wanted = st.multiselect(name, list(texts.cat.categories), key=key, format_func=markdown.escape, **LINK)
+    wanted = st.multiselect(name, list(texts.cat.categories), key=key, **LINK)
     return texts.isin(wanted) if wanted else pd.Series(True, values.index)

@@ -9,7 +9,6 @@ from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows
 from xai_core.app.shared import display
 from xai_core.app.shared.widgets import LINK
-from xai_core.core import markdown
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
 
@@ -27,10 +26,9 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     known = dataset.metadata.loc[counted["path"]].set_axis(counted.index).assign(**{LABEL: counted["true"]})
     names = [*columns, LABEL]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = st.selectbox("Group by", names, key="group by", width=240, format_func=markdown.escape, **LINK)
+        first = st.selectbox("Group by", names, key="group by", width=240, **LINK)
         second = st.selectbox(
-            "and by", [NOTHING, *(name for name in names if name != first)], key="and by", width=240,
-            format_func=markdown.escape, **LINK,
+            "and by", [NOTHING, *(name for name in names if name != first)], key="and by", width=240, **LINK,
         )  # fmt: skip
     values = groups.values_of(known[first])
     if second != NOTHING:

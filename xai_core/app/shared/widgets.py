@@ -16,6 +16,7 @@ from xai_core.core import markdown, runtime
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiError
 from xai_core.core.options import Choice, Option, options_of
+from xai_core.data import datasets
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES
 from xai_core.data.samples import SAMPLES
 from xai_core.data.world.scene import Scene
@@ -60,7 +61,7 @@ def picture(messages: DeltaGenerator) -> Chosen | None:
     """The chosen sample or upload; None, with the reason in `messages`, if there is none."""
     titles = {sample.title: name for name, sample in SAMPLES.items()}
     source = _linked_source()
-    title = st.selectbox("Picture", [*titles, OWN, *([OF_DATASET] if source else [])], key="picture", **LINK)
+    title = st.selectbox("Picture", [*titles, OWN, OF_DATASET], key="picture", **LINK)
     st.file_uploader(
         "or upload one",
         type=sorted(suffix[1:] for suffix in SUFFIXES),
@@ -75,8 +76,8 @@ def picture(messages: DeltaGenerator) -> Chosen | None:
     for parameter in {session.UPLOAD, *SOURCE} - {session.UPLOAD if title == OWN else ""}:
         if title != OF_DATASET or parameter not in SOURCE:
             st.query_params.pop(parameter, None)
-    if source and title == OF_DATASET:
-        return _dataset_picture(*source, messages)
+    if title == OF_DATASET:
+        return _dataset_picture(*(source or (datasets.USUAL_WORLD, "")), messages)
     if title == OWN:
         return _uploaded_picture(messages)
     name = titles[title]
@@ -103,19 +104,31 @@ def use_upload(data: bytes) -> None:
 def _linked_source() -> tuple[str, str] | None:
     """The dataset and the name of the picture in it that the address names, or that this session's last such link named."""
     linked = tuple(st.query_params.get(parameter) for parameter in SOURCE)
-    if all(linked):
+    if linked[0]:
         st.session_state["dataset picture"] = linked
     source: tuple[str, str] | None = st.session_state.get("dataset picture")
     return source
 
 
 def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Chosen | None:
-    """A dataset's picture; None, with the reason in `messages`, if it is not there."""
-    st.query_params.update({DATASET: dataset, SAMPLE: sample})
-    st.caption(markdown.escape(f"{sample} of {dataset}"))
+    """A dataset's picture, with the controls that choose another one; None, with the reason in `messages`, if it is not
+    there. Without a `sample` it is the first picture."""
+    names = [opened_datasets.SAMPLES, *datasets.offered()]
+    st.session_state["of dataset"] = dataset
+    names = names if dataset in names else [dataset, *names]  # a link may name what is not here, or the visitor's own ZIP
+    st.selectbox("Dataset", names, key="of dataset", on_change=_use_first_picture)
     try:
         opened = opened_datasets.open_named(dataset)
-        if sample not in {labelled.name for labelled in opened.samples}:
+        sample = sample or opened.samples[0].name
+        st.query_params.update({DATASET: dataset, SAMPLE: sample})
+        if len(opened.samples) <= MOST_NAMES:
+            st.session_state["sample of dataset"] = sample
+            listed = [one.name for one in opened.samples]
+            listed = listed if sample in opened.names else [sample, *listed]
+            st.selectbox("Picture of it", listed, key="sample of dataset", on_change=_use_chosen_picture)
+        else:
+            st.caption(markdown.escape(f"{sample} of {dataset}"))
+        if sample not in opened.names:
             messages.info(markdown.escape(f"{dataset} has no picture named {sample}. Choose another picture on the left."))
             return None
         picture = session.picture(f"picture {opened.content(sample)}", lambda: opened.open(sample))
@@ -124,6 +137,18 @@ def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Cho
         return None
     scene = opened.scene(sample) if opened.scene else None
     return Chosen(picture, PurePosixPath(sample).stem, None, "", scene)
+
+
+MOST_NAMES = 5_000  # of pictures that a select box lists
+
+
+def _use_first_picture() -> None:
+    """The first picture of the dataset that was just chosen."""
+    use_dataset_picture(st.session_state["of dataset"], "")
+
+
+def _use_chosen_picture() -> None:
+    use_dataset_picture(st.session_state["of dataset"], st.session_state["sample of dataset"])
 
 
 def _take_upload() -> None:
