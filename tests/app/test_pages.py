@@ -404,7 +404,7 @@ def test_a_picture_of_any_dataset_is_chosen_on_the_page():
     assert app.selectbox(key="of dataset").value == "world:planted"
     assert app.selectbox(key="sample of dataset").value == world.samples[0].name
     choose(app, "sample of dataset", world.samples[7].name)
-    assert app.query_params["picture.sample"] == [world.samples[7].name] and not app.error
+    assert app.query_params["picture.sample"] == world.samples[7].name and not app.error
     choose(app, "of dataset", "world:clean")
-    assert app.query_params["picture.sample"] == [open_dataset("world:clean").samples[0].name]
+    assert app.query_params["picture.sample"] == open_dataset("world:clean").samples[0].name
     assert app.selectbox(key="of dataset").value == "world:clean" and not app.error and not app.info
