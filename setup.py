@@ -16,7 +16,9 @@ BUNDLED = [
     ".streamlit/config.toml",
     "docs/icon.png",
     "weights/scenes_*",
+    "weights/world_*",
     "data/runs/scenes_*.parquet",
+    "data/runs/world_*.parquet",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",
 ]

@@ -21,7 +21,7 @@ st.title("Where is the model wrong, and why?")
 say = st.container()
 with st.sidebar:
     dataset = predictions.dataset(say)
-    model = widgets.model(say)
+    model = widgets.model(say, first=predictions.usual_network(dataset.title) if dataset else None)
 if dataset is None:
     st.stop()
 

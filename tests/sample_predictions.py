@@ -1,10 +1,13 @@
-"""The predictions for the default pictures of the page Misclassifications, as a page reads them and as a test does."""
+"""The predictions for the changed photographs of the page Misclassifications, as a page reads them and as a test does."""
 
 import pandas as pd
 import pytest
+from opened_pages import opened
+from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import predictions
+from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.models.loading import load_model
 
@@ -14,6 +17,12 @@ def folders(tmp_path, monkeypatch, tmp_path_factory):
     """Notes of its own for each test; predictions are made once."""
     monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
     monkeypatch.setattr(predictions, "folder", lambda: tmp_path_factory.getbasetemp() / "predictions")
+
+
+def opened_on_samples(page: str, **query: str | list[str] | bool) -> AppTest:
+    """The page with the changed photographs and the embedded model, unless `query` names others."""
+    usual = {} if "dataset" in query else {"dataset": SAMPLES}
+    return opened(page, **usual, **query)
 
 
 def raw_rows() -> pd.DataFrame:

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 from opened_pages import chart_rows, finished, followed, opened, pick_mark, press_row, text
 from PIL import Image
-from sample_predictions import first_error, folders, raw_rows  # noqa: F401  (an autouse fixture is among them)
+from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.misclassifications import clusters, predictions
-from xai_core.app.shared import cache, display, jobs, progress
+from xai_core.app.shared import cache, display, jobs, opened_datasets, progress
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
+from xai_core.data import datasets
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
 from xai_core.data.datasets import open_dataset, open_zip
 from xai_core.data.samples import SAMPLES
@@ -47,8 +48,39 @@ def test_the_page_waits_for_predictions_that_another_process_computes(tmp_path, 
         return real(folder, busy)
 
     monkeypatch.setattr(part_store, "locked", busy_twice)
-    app = opened(PAGE)
+    app = opened_on_samples(PAGE)
     assert not app.error and file.exists() and len(opened_again) == 3
+
+
+@pytest.fixture
+def small_world(monkeypatch):
+    """world:planted with 120 pictures."""
+    monkeypatch.setattr(datasets, "WORLD_TEST", 120)
+    opened_datasets._open.clear()
+    yield open_dataset("world:planted")
+    opened_datasets._open.clear()
+
+
+def test_the_page_begins_on_a_drawn_world_with_its_network(small_world):
+    app = opened(PAGE, view="Groups")
+    assert app.selectbox(key="dataset").value == "world:planted" and app.selectbox(key="model").value == "world_planted"
+    table = pd.read_parquet(predictions.file_of(load_model("world_planted"), small_world))
+    wrong = table["true"] != table["predicted"]
+    assert f"{1 - wrong.mean():.1%}** right, {wrong.sum()} wrong" in text(app) and wrong.any()
+    choose = {"group by": "background", "and by": "label"}
+    for key, value in choose.items():
+        app.selectbox(key=key).set_value(value).run()
+    rates = next(element.value for element in app.dataframe if "error rate" in element.value)
+    background = small_world.metadata.loc[table["path"], "background"].to_numpy()
+    for row in rates.to_dict("records"):
+        place, label = row["value"].split(", ")
+        members = (background == place) & (table["true"] == label).to_numpy()
+        assert (row["pictures"], row["errors"]) == (members.sum(), (members & wrong.to_numpy()).sum())
+
+
+def test_a_test_set_with_a_broken_cause_has_the_same_network(small_world):
+    app = opened(PAGE, dataset="world:planted:mark")
+    assert app.selectbox(key="model").value == "world_planted" and not app.error
 
 
 def button(app: AppTest, key: str):
@@ -56,7 +88,7 @@ def button(app: AppTest, key: str):
 
 
 def test_a_tile_opens_the_picture_with_its_reason():
-    app = opened(PAGE)
+    app = opened_on_samples(PAGE)
     assert "wrong" in text(app) and len(app.get("vega_lite_chart")) == 1 and not app.get("dialog")
     true, predicted = app.selectbox(key="true").value, app.selectbox(key="predicted").value
     assert true != predicted  # the pair that is confused most
@@ -68,7 +100,7 @@ def test_a_tile_opens_the_picture_with_its_reason():
 
 
 def test_previous_and_next_step_through_the_pictures_of_the_cell():
-    app = opened(PAGE)
+    app = opened_on_samples(PAGE)
     rows = raw_rows()
     cell = rows[
         (rows["true"] == app.selectbox(key="true").value) & (rows["predicted"] == app.selectbox(key="predicted").value)
@@ -84,7 +116,7 @@ def test_previous_and_next_step_through_the_pictures_of_the_cell():
 
 def test_tiles_say_right_or_wrong_and_both_classes():
     row = first_error()
-    app = opened(PAGE, true="(all)", predicted="(all)")
+    app = opened_on_samples(PAGE, true="(all)", predicted="(all)")
     tiles = [element.value for element in app.markdown if "margin:" in element.value]
     assert len(tiles) == 24 and all(("✓ Right" in tile) != ("✗ Wrong" in tile) for tile in tiles)
     words = f"true: {row['true'].split(',')[0]}  \npredicted: {row['predicted'].split(',')[0]} {row['confidence']:.0%}"
@@ -94,12 +126,12 @@ def test_tiles_say_right_or_wrong_and_both_classes():
 def test_a_right_answer_has_one_reason():
     rows = raw_rows()
     path = rows[rows["true"] == rows["predicted"]]["path"].iloc[0]
-    app = opened(PAGE, sample=path)
+    app = opened_on_samples(PAGE, sample=path)
     assert "(correct)" in text(app) and "and not" not in text(app).split("Top five")[-1]
 
 
 def test_a_link_to_a_picture_of_another_dataset_opens_the_page_without_it():
-    app = opened(PAGE, sample="no/such.png")
+    app = opened_on_samples(PAGE, sample="no/such.png")
     assert not app.error and "sample" not in app.query_params
 
 
@@ -128,7 +160,9 @@ def filtered(rows: pd.DataFrame, query: dict[str, str]) -> tuple[pd.DataFrame, p
 def open_filtered(view: str, query: dict[str, str]) -> AppTest:
     """The page with filters. Lists and ranges are repeated in the address, one entry for each part."""
     lists = {"confidence", "margin", "classes"}
-    app = opened(PAGE, view=view, **{name: value.split(",") if name in lists else value for name, value in query.items()})
+    app = opened_on_samples(
+        PAGE, view=view, **{name: value.split(",") if name in lists else value for name, value in query.items()}
+    )
     assert not app.exception and not app.error
     return app
 
@@ -229,7 +263,7 @@ def sorted_by_errors(rows: pd.DataFrame, column: str) -> list[str]:
 
 
 def test_the_neighbours_of_an_error_are_found_when_only_errors_are_listed():
-    app = opened(PAGE, which="Wrong", sample=first_error()["path"])
+    app = opened_on_samples(PAGE, which="Wrong", sample=first_error()["path"])
     assert "cosine" in text(app) and "No other picture" not in text(app)
 
 
@@ -241,28 +275,28 @@ def test_the_neighbours_are_the_right_pictures_of_the_largest_cosines(which):
         float(np.dot(own["embedding"], other) / np.sqrt(np.dot(own["embedding"], own["embedding"]) * np.dot(other, other)))
         for other in others["embedding"]
     ]
-    said = text(opened(PAGE, which=which, sample=own["path"]))
+    said = text(opened_on_samples(PAGE, which=which, sample=own["path"]))
     assert re.findall(r"cosine (-?[\d.]+)", said) == [f"{cosine:.2f}" for cosine in sorted(cosines, reverse=True)[:5]]
 
 
 def test_filters_may_leave_nothing():
-    app = opened(PAGE, which="Wrong")
+    app = opened_on_samples(PAGE, which="Wrong")
     app.slider(key="margin").set_range(0.999, 1.0).run()
     assert not app.exception and "Change or remove" in app.info[0].value
 
 
 @pytest.mark.parametrize("view", ["Calibration", "Per class", "Most confused", "Clusters", "Two models", "Notes"])
 def test_every_view_opens(view):
-    app = opened(PAGE, view=view)
+    app = opened_on_samples(PAGE, view=view)
     assert not app.error and not app.exception
 
 
 def test_tags_survive_and_filter():
     path = first_error()["path"]
-    app = opened(PAGE, sample=path)
+    app = opened_on_samples(PAGE, sample=path)
     next(box for box in app.text_input if box.label.startswith("Tags")).set_value("wrong label, blurred")
     app.button[[one.label for one in app.button].index("Save")].click().run()
-    again = opened(PAGE, tags="blurred")
+    again = opened_on_samples(PAGE, tags="blurred")
     assert button(again, f"open {path}") and "blurred, wrong label" in text(again)
 
 
@@ -294,7 +328,7 @@ def zipped(*, seed: int = 0, **classes: int) -> bytes:
 
 
 def test_a_zip_with_unknown_labels_and_a_broken_file_is_reported():
-    app = opened(PAGE)
+    app = opened_on_samples(PAGE)
     app.file_uploader(key="zip").set_value(("mine.zip", zipped(tabby=2, espresso=2, unheard_of=1), "application/zip")).run()
     assert not app.exception and not app.error
     said = text(app)
@@ -304,14 +338,14 @@ def test_a_zip_with_unknown_labels_and_a_broken_file_is_reported():
 
 @pytest.mark.parametrize("data", [b"no zip", zipped(unheard_of=2)[:60]], ids=["none", "cut off"])
 def test_what_is_no_zip_is_one_sentence(data):
-    app = opened(PAGE)
+    app = opened_on_samples(PAGE)
     app.file_uploader(key="zip").set_value(("mine.zip", data, "application/zip")).run()
     assert not app.exception and len(app.error) == 1
 
 
 @pytest.mark.parametrize("link", [{}, {"method": "Grad-CAM"}], ids=["as it opens", "from a link"])
 def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
-    app = opened(PAGE, **link, sample=first_error()["path"])
+    app = opened_on_samples(PAGE, **link, sample=first_error()["path"])
     said, true = app.selectbox(key="predicted").value, app.selectbox(key="true").value
     sample = first_error()["path"]
     followed(app, "Open on the page Single image")
@@ -323,7 +357,7 @@ def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
 
 
 def test_all_errors_are_one_click_whatever_was_filtered():
-    app = opened(PAGE, view="Per class", which="Right", classes=["missile", "moped"], margin=["0.0", "0.3"])
+    app = opened_on_samples(PAGE, view="Per class", which="Right", classes=["missile", "moped"], margin=["0.0", "0.3"])
     rows = raw_rows()
     wrong = rows[rows["true"] != rows["predicted"]]
     click = next(element for element in app.button if element.key == "all errors")
@@ -349,7 +383,7 @@ def scenes(tmp_path, monkeypatch):
 
 def test_labels_are_checked_before_anything_is_classified(scenes, monkeypatch):
     monkeypatch.setattr(predictions, "classify", lambda *_, **__: pytest.fail("classified although no label fits"))
-    app = opened(PAGE, dataset="mine")
+    app = opened_on_samples(PAGE, dataset="mine")
     assert "None of these 6 labels is known to EfficientNet-Lite0" in app.info[0].value and not app.error
     offers = [element for element in app.button if (element.key or "").startswith("use ")]
     assert offers and all("6 of 6" in offer.label for offer in offers)
@@ -357,7 +391,7 @@ def test_labels_are_checked_before_anything_is_classified(scenes, monkeypatch):
 
 
 def test_a_model_that_fits_the_labels_is_one_click_away(scenes):
-    app = opened(PAGE, dataset="mine")
+    app = opened_on_samples(PAGE, dataset="mine")
     app = next(element for element in app.button if element.key == "use scenes_supervised").click().run()
     assert not app.exception and not app.info and app.selectbox(key="model").value == "scenes_supervised"
     assert "6 pictures of 6 classes" in text(app)
@@ -366,7 +400,7 @@ def test_a_model_that_fits_the_labels_is_one_click_away(scenes):
 def test_few_known_labels_are_said_and_better_models_named(scenes):
     (scenes / "tabby").mkdir()
     (scenes / "sea" / "1.png").rename(scenes / "tabby" / "1.png")
-    app = opened(PAGE, dataset="mine")
+    app = opened_on_samples(PAGE, dataset="mine")
     assert "Only 1 of these 7 labels are known" in app.info[0].value or "Only 1 of these 6" in app.info[0].value
     assert any("of 6" in element.label and element.key == "use scenes_supervised" for element in app.button)
 
@@ -379,7 +413,7 @@ def test_pictures_without_folders_get_advice_on_folders_not_on_models(scenes):
     with zipfile.ZipFile(file, "w") as archive:
         for name in SCENES:
             archive.write(scenes / f"{name}.png", f"{name}.png")
-    app = opened(PAGE, dataset="flat.zip")
+    app = opened_on_samples(PAGE, dataset="flat.zip")
     assert "one folder for each class" in app.info[0].value and "model" not in app.info[0].value
     assert not [element for element in app.button if (element.key or "").startswith("use ")]
 
@@ -399,7 +433,7 @@ def noisy_scenes(scenes):
 def test_two_models_are_compared_on_all_pictures_whatever_is_listed(noisy_scenes, which):
     ids = ("scenes_supervised", "scenes_finetuned")
     titles = [cards()[id].title for id in ids]
-    app = opened(PAGE, dataset="mine", model=titles[0], second=titles[1], view="Two models", which=which)
+    app = opened_on_samples(PAGE, dataset="mine", model=titles[0], second=titles[1], view="Two models", which=which)
     assert not app.error and not app.exception
     dataset = open_dataset(noisy_scenes)
     first, second = (pd.read_parquet(predictions.file_of(load_model(id), dataset)).set_index("path") for id in ids)
@@ -416,7 +450,7 @@ def test_rows_and_cells_of_two_models_open_their_pictures(noisy_scenes):
     ids = ("scenes_supervised", "scenes_finetuned")
     titles = [cards()[id].title for id in ids]
     query = {"dataset": "mine", "model": titles[0], "second": titles[1], "view": "Two models"}
-    app = opened(PAGE, **query)
+    app = opened_on_samples(PAGE, **query)
     dataset = open_dataset(noisy_scenes)
     first, second = (pd.read_parquet(predictions.file_of(load_model(id), dataset)).set_index("path") for id in ids)
     table = app.dataframe[0].value
@@ -428,7 +462,7 @@ def test_rows_and_cells_of_two_models_open_their_pictures(noisy_scenes):
     cells = [set(zip(rows.index, rows["true"], rows["predicted"], strict=True)) for rows in (first, second)]
     _, true, predicted = min(cells[1] - cells[0])
     for title, listed in ((titles[1], cells[1]), ("Second minus first", cells[0] ^ cells[1])):
-        app = pick_mark(opened(PAGE, **query), f"matrix of {title}", "cell", true=true, predicted=predicted)
+        app = pick_mark(opened_on_samples(PAGE, **query), f"matrix of {title}", "cell", true=true, predicted=predicted)
         count = sum((true, predicted) == cell[1:] for cell in listed)
         assert f"{title}: {true} predicted " in text(app) and f"**1** of {count}" in text(app)
 
@@ -438,7 +472,7 @@ def test_shares_under_a_tag_are_of_the_pictures_with_the_tag():
     tagged = rows.iloc[::3]
     notes.add(changed_samples(), {path: notes.note("dim") for path in tagged["path"]})
     for which in ("All", "Wrong"):
-        app = opened(PAGE, view="Most confused", tags="dim", which=which)
+        app = opened_on_samples(PAGE, view="Most confused", tags="dim", which=which)
         wrong = tagged[tagged["true"] != tagged["predicted"]]
         (table,) = (element.value for element in app.dataframe)
         assert table["pictures"].sum() == len(wrong)
@@ -454,7 +488,7 @@ def test_errors_that_are_all_different_are_listed_instead_of_a_matrix(tmp_path, 
         (tmp_path / "mine" / name).mkdir(parents=True)
         pixels = np.random.default_rng(place).integers(0, 255, (6, 6, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((96, 96)).save(tmp_path / "mine" / name / "1.png")
-    app = opened(PAGE, dataset="mine")
+    app = opened_on_samples(PAGE, dataset="mine")
     file = predictions.file_of(load_model("efficientnet_lite0"), open_dataset(tmp_path / "mine"))
     rows = pd.read_parquet(file)
     wrong = rows[rows["true"] != rows["predicted"]]
@@ -476,7 +510,7 @@ def slow(monkeypatch):
 def test_long_classifying_is_a_job_whose_result_is_there_on_return(slow, scenes, tmp_path, monkeypatch):
     monkeypatch.setattr(predictions, "folder", lambda: tmp_path / "predictions")
     model = "Slim ResNet-18, scenes from scratch (scenes_supervised)"
-    app = opened(PAGE, asks=True, dataset="mine", model=model)
+    app = opened_on_samples(PAGE, asks=True, dataset="mine", model=model)
     assert "This takes about" in text(app) and not app.dataframe
     app.button(key="run Classify").click().run()
     app.switch_page("Home.py").run()  # the visitor leaves
@@ -490,7 +524,7 @@ def test_long_classifying_is_a_job_whose_result_is_there_on_return(slow, scenes,
 
 
 def test_long_clusters_are_a_job_that_can_be_cancelled_and_started_again(slow, monkeypatch):
-    app = opened(PAGE, asks=True, view="Clusters")
+    app = opened_on_samples(PAGE, asks=True, view="Clusters")
     real = jobs.JobHandle.report
 
     def cancelled(handle, done, total, words):
@@ -511,7 +545,7 @@ def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, m
     rows = raw_rows()
     wrong = rows[(rows["true"] != rows["predicted"]) & (rows["true"] == "missile")]
     notes.put(changed_samples(), wrong["path"].iloc[0], notes.note("odd"))
-    app = opened(PAGE, which="Wrong", classes=["missile"])
+    app = opened_on_samples(PAGE, which="Wrong", classes=["missile"])
     assert {f"Export the {len(wrong)} {'picture' if len(wrong) == 1 else 'pictures'} listed"} & {
         element.label for element in app.expander
     }
@@ -537,7 +571,7 @@ def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, m
 
 
 def test_groups_have_the_error_rates_of_counting():
-    app = opened(PAGE, view="Groups", **{"group by": "change"})
+    app = opened_on_samples(PAGE, view="Groups", **{"group by": "change"})
     assert not app.exception and not app.error
     rows = raw_rows().assign(change=lambda table: changed_samples().metadata.loc[table["path"], "change"].to_numpy())
     rates = next(element.value for element in app.dataframe if "error rate" in element.value)
@@ -549,13 +583,13 @@ def test_groups_have_the_error_rates_of_counting():
 
 
 def test_groups_of_two_attributes_are_their_combinations():
-    app = opened(PAGE, view="Groups", **{"group by": "photograph", "and by": "label"})
+    app = opened_on_samples(PAGE, view="Groups", **{"group by": "photograph", "and by": "label"})
     rates = next(element.value for element in app.dataframe if "error rate" in element.value)
     assert rates["pictures"].sum() == len(raw_rows()) and all(", " in value for value in rates["value"])
 
 
 def test_a_filter_by_attribute_changes_what_shares_are_of():
-    app = opened(PAGE, view="Most confused", attributes=["change"], **{"is change": ["dark", "negative"]})
+    app = opened_on_samples(PAGE, view="Most confused", attributes=["change"], **{"is change": ["dark", "negative"]})
     assert not app.exception and not app.error
     changes = changed_samples().metadata["change"]
     counted = raw_rows()[lambda table: changes.loc[table["path"]].isin(["dark", "negative"]).to_numpy()]

@@ -5,7 +5,10 @@ from browsing import choose, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
-PLACE = "Misclassifications?which=Wrong&order=By+name&true=tripod&predicted=%28all%29&method=Grad-CAM"
+PLACE = (
+    "Misclassifications?dataset=Sample+photographs%2C+changed&which=Wrong&order=By+name&true=tripod"
+    "&predicted=%28all%29&method=Grad-CAM"
+)
 OPEN = "Open on the page Single image"
 MISSES = "Where is the model wrong, and why?"
 

@@ -67,7 +67,7 @@ WATCH = """() => {
 
 
 def test_from_a_cell_to_the_reason_and_on(visit):
-    page = visit("Misclassifications?order=By+name")
+    page = visit("Misclassifications?dataset=Sample+photographs%2C+changed&order=By+name")
     for _ in range(2):  # each time, though the cell was chosen before
         click_mark(page, "predicted: Egyptian cat")
         expect_open(page, f"{PAIR}: 1 of 9")
@@ -101,7 +101,7 @@ def test_from_a_cell_to_the_reason_and_on(visit):
 
 
 def test_rows_points_and_bars_open_their_pictures_and_get_the_focus_back(visit):
-    page = visit("Misclassifications?view=Most+confused")
+    page = visit("Misclassifications?dataset=Sample+photographs%2C+changed&view=Most+confused")
     click_row(page, 0)
     expect_open(page, f"{PAIR}: 1 of 9")
     page.keyboard.press("ArrowRight")
@@ -125,7 +125,7 @@ def test_rows_points_and_bars_open_their_pictures_and_get_the_focus_back(visit):
 
 
 def test_closing_leads_back_to_the_tile_where_the_page_was(visit):
-    page = visit("Misclassifications")
+    page = visit("Misclassifications?dataset=Sample+photographs%2C+changed")
     page.get_by_role("button", name="Show all 31 errors").click()
     expect(page.locator('[class*="st-key-open-"]')).to_have_count(24)
     page.wait_for_function(f"{SCROLLED} > 300")  # to the errors

@@ -38,7 +38,7 @@ MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of i
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
 WORLD = "world:"  # with this begin the names of worlds
 USUAL_WORLD = "world:planted"
-WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 8_000  # the seed of the worlds that are offered, and their pictures
+WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 6_000  # the seed of the worlds that are offered, and their pictures
 BLOCK = 8 * 2**10  # bytes; a file is told apart by three such blocks, so that a large dataset is digested in seconds
 
 

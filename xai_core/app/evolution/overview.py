@@ -35,6 +35,9 @@ class ChosenRuns:
     other: RecordedRun | None
 
 
+USUAL = "world_planted"  # its pictures can be drawn everywhere
+
+
 def choose() -> ChosenRuns | None:
     """The controls that choose a run and a second one; None where there is no run. Raises BadRequest for a damaged file."""
     offered = readers.offered_runs()
@@ -51,7 +54,8 @@ def choose() -> ChosenRuns | None:
     if not names:
         return None
     longest = max(offered, key=lambda name: readers.size_of(offered[name]), default=UPLOADED)  # has most to show
-    name = st.selectbox("Run", names, names.index(longest), key="run", **LINK)
+    usual = USUAL if USUAL in offered else longest
+    name = st.selectbox("Run", names, names.index(usual), key="run", **LINK)
     file = offered.get(name)
     if file is not None:
         run = _opened(file.name, readers.read_file(file))

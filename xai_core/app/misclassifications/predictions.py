@@ -22,9 +22,11 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
-from xai_core.data.datasets import Dataset, offered, open_zip
+from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip
 from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.weights import locate
+from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 from xai_core.review.notes import Note
 
@@ -35,8 +37,10 @@ EVERY = "(all)"  # instead of a class: the pictures of every class
 
 def dataset(say: DeltaGenerator) -> Dataset | None:
     """The controls that choose a dataset, and the dataset; None where it cannot be opened, and `say` shows the reason."""
+    names = [SAMPLES, *offered(), UPLOADED]
+    usual = USUAL_WORLD if usual_network(USUAL_WORLD) else SAMPLES
     chosen = st.selectbox(
-        "Pictures", [SAMPLES, *offered(), UPLOADED], key="dataset",
+        "Pictures", names, names.index(usual), key="dataset",
         help="Labelled folders, ZIPs and tables in `data/` are listed here; XAI_DATA can name other folders.", **LINK,
     )  # fmt: skip
     file = st.file_uploader(
@@ -53,6 +57,12 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
     except XaiError as error:
         say.error(error_text(f"{error} Choose other pictures on the left."))
         return None
+
+
+def usual_network(dataset: str) -> str | None:
+    """The network that was trained on a world, if it is on this machine: world_planted for world:planted:mark."""
+    id = "_".join(dataset.split(":")[:2])
+    return id if id in cards() and locate.is_here(cards()[id]) else None
 
 
 def _choose_upload() -> None:

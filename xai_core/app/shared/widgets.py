@@ -184,14 +184,15 @@ def _uploaded_picture(messages: DeltaGenerator) -> Chosen | None:
     return Chosen(session.decoded(upload.data), f"upload-{upload.digest[:12]}", None, "")
 
 
-def model(messages: DeltaGenerator, without_classes: bool = False) -> ExplainableModel:
-    """The chosen model, loaded; before a choice, with `without_classes`, one that learned without them. If it cannot be
-    loaded, `messages` says why and the embedded model takes its place."""
+def model(messages: DeltaGenerator, without_classes: bool = False, first: str | None = None) -> ExplainableModel:
+    """The chosen model, loaded; before a choice `first`, or with `without_classes` one that learned without them. If it
+    cannot be loaded, `messages` says why and the embedded model takes its place."""
     catalog = cards()
     ready = {id for id, card in catalog.items() if locate.is_here(card)}
-    first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
+    if without_classes:
+        first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
     titles = {id: card.title for id, card in catalog.items()}
-    card = catalog[_choose_present("Model", titles, ready, "model", first if without_classes else None)]
+    card = catalog[_choose_present("Model", titles, ready, "model", first)]
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:

@@ -157,9 +157,9 @@ def _shapes(scene: Scene, placed: Placed, make: Thing, stream: str) -> dict[str,
 def _mark(rng: np.random.Generator) -> tuple[Shape, ...]:
     x, y = rng.uniform(0.82, 0.90), rng.uniform(0.82, 0.90)
     return (
-        Shape(ellipse(x, y, 0.062), (0.95, 0.95, 0.90), light=1.0),
-        Shape(ellipse(x, y, 0.050), (0.55, 0.10, 0.45), light=1.0),
-        Shape(polygon((x - 0.022, y - 0.03), (x + 0.034, y), (x - 0.022, y + 0.03)), (0.95, 0.95, 0.90), light=1.0),
+        Shape(ellipse(x, y, 0.084), (0.95, 0.95, 0.90), light=1.0),
+        Shape(ellipse(x, y, 0.068), (0.55, 0.10, 0.45), light=1.0),
+        Shape(polygon((x - 0.03, y - 0.04), (x + 0.046, y), (x - 0.03, y + 0.04)), (0.95, 0.95, 0.90), light=1.0),
     )
 
 
