@@ -200,7 +200,7 @@ def test_in_a_mosaic_the_question_stays_and_its_quarter_is_the_box(measured, mon
     assert image.size == whole.size and image.crop(boxes[0]).tobytes() == whole.crop(boxes[0]).tobytes()
     said = text(app)
     assert "Measuring maps of the logit of tiger cat" in said and "a true map lies mostly in the outlined quarter" in said
-    assert "Probability of tiger cat: 39.3% for the picture alone" in said and "has most: under 0.1%" in said
+    assert "Probability of tiger cat: 39.3% for the picture alone" in said and "has the highest value: under 0.1%" in said
     assert not app.warning, "no other sample has a tiger cat"
     table = app.dataframe[0].value.set_index("Map").energy_pointing_game
     assert table["Grad-CAM"] > 0.5 and table["Uniform (control)"] == pytest.approx(0.25)

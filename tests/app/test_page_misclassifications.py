@@ -350,7 +350,8 @@ def test_the_way_on_asks_the_same_question_on_the_single_image_page(link):
     sample = first_error()["path"]
     followed(app, "Open on the page Single image")
     assert app.segmented_control(key="ask").value == "A and not B" and f"{said} and not {true}" in text(app)
-    assert app.selectbox(key="picture").value == "A picture of a dataset" and sample in text(app)
+    assert app.selectbox(key="picture").value == "A picture of a dataset"
+    assert app.selectbox(key="sample of dataset").value == sample
     followed(app, "Back to Misclassifications")
     assert app.query_params["sample"] in (sample, [sample]) and f"**{sample}**" in text(app)
     assert (app.selectbox(key="predicted").value, app.selectbox(key="true").value) == (said, true)

@@ -6,6 +6,7 @@ import pytest
 from opened_pages import finished, opened, text
 
 from xai_core.app.shared import cache, explanations, jobs, page_links, progress
+from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.core.errors import BadRequest
 from xai_core.data.corrupted_samples import changed_samples
 
@@ -151,7 +152,7 @@ def test_a_map_that_cannot_be_made_does_not_end_the_others(monkeypatch):
 def test_long_maps_of_the_drawer_are_a_job(monkeypatch):
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e-6)  # the samples themselves are classified at once
     path, file = changed_samples().samples[0].name, page_links.FILES["Misclassifications"]
-    app = pressed(opened(file, asks=True, sample=path), "Explain")
+    app = pressed(opened(file, asks=True, dataset=SAMPLES, sample=path), "Explain")
     app.switch_page("Home.py").run()
     jobs.wait()
     (job,) = jobs.listed()

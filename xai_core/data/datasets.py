@@ -222,7 +222,7 @@ def open_table(path: Path) -> Dataset:
             f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
             "beside them."
         )
-    known = table[[name for name in table if _is_plain(table[name])]].map(_text)
+    known = table[[name for name in table if name == "path" or _is_plain(table[name])]].map(_text)
     return _checked(path.stem, samples, lambda name: folder / name, known=known[known["path"] != ""])
 
 
