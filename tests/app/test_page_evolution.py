@@ -366,7 +366,8 @@ def test_groups_of_two_runs_say_which_is_right():
 def test_the_recorded_runs_of_the_project_are_shown():
     app = opened(PAGE)
     assert not app.error and not app.exception and app.selectbox(key="run").value == "world_planted"
-    assert app.selectbox(key="world_planted.pictures").value == "world:planted" and app.get("imgs")
+    assert app.selectbox(key="world_planted.pictures").value == "world:planted"
+    assert "Its picture is not here" not in text(app)
 
 
 def test_an_uploaded_run_is_shown_until_it_is_taken_away(folder):
