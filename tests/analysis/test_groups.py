@@ -21,7 +21,7 @@ def test_rates_are_those_of_counting(share_unknown):
     place = pd.Series(np.where(DRAWS.random(400) < share_unknown, "", DRAWS.choice(["sea", "street", "1"], 400)), rows.index)
     rates = groups.error_rates(rows, groups.values_of(place))
     assert set(rates["value"]) == {"sea", "street", "1"} | ({groups.UNKNOWN} if share_unknown else set())
-    assert rates["pictures"].sum() == 400 and rates["error rate"].is_monotonic_decreasing
+    assert rates["pictures"].sum() == 400 and rates["low"].is_monotonic_decreasing
     for row in rates.to_dict("records"):
         members = rows[place == ("" if row["value"] == groups.UNKNOWN else row["value"])]
         errors = int((members["true"] != members["predicted"]).sum())

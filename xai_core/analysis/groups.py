@@ -43,8 +43,9 @@ def _text(value: object) -> str:
 
 def error_rates(rows: pd.DataFrame, values: "pd.Series[Any]") -> pd.DataFrame:
     """For each group in `values` (aligned with `rows`, which have the columns true and predicted): its pictures, its errors,
-    the share of its pictures that are wrong, and the Wilson interval (95%) of that share; the highest share first.
+    the share of its pictures that are wrong, and the Wilson interval (95%) of that share.
 
+    First comes the group whose interval begins highest: few pictures that are all wrong say less than many that mostly are.
     Groups without a picture are left out.
     """
     wrong = rows["true"] != rows["predicted"]
@@ -60,4 +61,4 @@ def error_rates(rows: pd.DataFrame, values: "pd.Series[Any]") -> pd.DataFrame:
             "high": np.asarray(high),
         }
     )
-    return table.sort_values(["error rate", "pictures"], ascending=[False, False], kind="stable", ignore_index=True)
+    return table.sort_values(["low", "error rate"], ascending=[False, False], kind="stable", ignore_index=True)

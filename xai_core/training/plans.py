@@ -81,7 +81,7 @@ def world_plan(kind: str, title: str, remark: str) -> TrainingPlan:
     the picture, and teach no robustness that would hide the planted causes."""
     return TrainingPlan(
         id=f"world_{kind}",
-        title=f"Slim ResNet-18, {title[0].lower()}{title[1:]}",
+        title=f"{title} (Slim ResNet-18)",
         how="supervised",
         family="resnet",
         architecture="slim_resnet18",
@@ -169,11 +169,11 @@ PLANS = {
             base="resnet50",
             train_from="layer3.0",
         ),
-        world_plan("planted", "A drawn world with planted causes of errors", "The causes of its errors are known."),
-        world_plan("clean", "A drawn world without planted causes", "The same network and recipe as world_planted."),
+        world_plan("planted", "Drawn world, causes planted", "The causes of its errors are known."),
+        world_plan("clean", "Drawn world, clean", "The same network and recipe as world_planted."),
         TrainingPlan(
             id="world_barlow",
-            title="Slim ResNet-18, drawn world without labels (Barlow Twins)",
+            title="Drawn world, without labels (Slim ResNet-18, Barlow Twins)",
             how="barlow",
             family="resnet",
             architecture="slim_resnet18_barlow192",
