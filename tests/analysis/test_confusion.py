@@ -5,7 +5,16 @@ import pandas as pd
 import pytest
 from small_predictions import TABLE
 
-from xai_core.analysis.confusion import OTHERS, calibration, changed, confusion, most_confused, per_class, worst_classes
+from xai_core.analysis.confusion import (
+    OTHERS,
+    calibration,
+    changed,
+    confusion,
+    most_confused,
+    per_class,
+    with_names_of,
+    worst_classes,
+)
 
 EMPTY = TABLE.iloc[:0]
 
@@ -96,6 +105,18 @@ def test_each_model_is_judged_by_its_own_names_of_the_classes():
     assert set(changed(TABLE, second)["change"]) <= {"another error"}
     fixed = second.assign(predicted=second["true"])
     assert changed(TABLE, fixed)["change"].tolist() == ["fixed"] * int((~right).sum())
+
+
+def test_two_models_may_have_other_names_for_one_class():
+    """What is right is read in each model's own table, and its classes have the names of the first model."""
+    second = TABLE.assign(predicted=["dog", "cat", "dog", "dog", "cat", "cow"])
+    names = {"cat": "cat, house cat", "dog": "dog, hound", "cow": "cattle"}
+    other = second.assign(**{column: second[column].replace(names) for column in ("true", "predicted")})
+    pd.testing.assert_frame_equal(with_names_of(TABLE, other), second)
+    pd.testing.assert_frame_equal(changed(TABLE, with_names_of(TABLE, other)), changed(TABLE, second))
+    one_class = TABLE.assign(true="animal", predicted="animal")  # right everywhere, by a coarser list of classes
+    assert with_names_of(TABLE, one_class).equals(one_class) and set(changed(TABLE, one_class)["change"]) == {"fixed"}
+    assert len(changed(TABLE, one_class)) == (TABLE["true"] != TABLE["predicted"]).sum()
 
 
 def test_no_pictures_are_no_obstacle():

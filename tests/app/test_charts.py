@@ -22,6 +22,7 @@ from xai_core.app.charts.common import (
     LOST,
     MAX_CELLS,
     OTHER,
+    QUIET,
     RIVAL,
     SVG,
     agreement_matrix,
@@ -214,13 +215,18 @@ def test_names_of_networks_that_differ_at_the_end_differ_where_they_are_shortene
 def test_bars_of_maps_that_do_not_beat_the_controls_are_marked_in_the_colour_that_the_page_names():
     """Orange and blue; a mark behind the number says the same without a colour."""
     scores = pd.DataFrame(
-        {"name": ["a", "b", "c"], "value": [0.5, 0.25, 0.1], "beaten": [False, True, False], "control": [False, False, True]}
+        {
+            "name": ["a", "b", "c", "d"],
+            "value": [0.5, 0.25, 0.1, 0.4],
+            "beats": [True, False, None, None],
+            "control": [False, False, True, False],
+        }
     ).assign(note="")
     spec = score_bars(scores).to_dict()
-    colour = layer(spec, "bar")["encoding"]["color"]
-    assert colour["condition"] == {"test": "datum.beaten", "value": OTHER} and colour["value"] == HIGHLIGHT
+    assert layer(spec, "bar")["encoding"]["color"] == {"field": "colour", "type": "nominal", "scale": None, "legend": None}
+    assert {row["name"]: row["colour"] for row in rows(spec, "colour")} == {"a": HIGHLIGHT, "b": OTHER, "d": QUIET}
     assert 20 < hue(HIGHLIGHT) < 40 and 195 < hue(OTHER) < 255, "orange and blue"
-    assert {row["name"]: row["text"] for row in rows(spec, "text")} == {"a": "0.500", "b": f"0.250{LOST}"}
+    assert {row["name"]: row["text"] for row in rows(spec, "text")} == {"a": "0.500", "b": f"0.250{LOST}", "d": "0.400"}
 
 
 def hue(colour: str) -> float:

@@ -127,10 +127,25 @@ def test_samples_that_were_not_recorded_to_the_end_are_told_apart(folder):
     names, bars = app.selectbox(key="holes.sample").options, chart_tables(app, {"row", "value", "text"})[0]
     by_name = dict(zip(names, zip(bars["value"], bars["text"], strict=True), strict=True))
     assert np.isnan(by_name["once"][0]) and by_name["once"][1] == "recorded in one epoch only"
-    assert by_name["early"] == (1.0, "100.0% of the epochs") and by_name["whole"][0] == 1.0
+    assert by_name["early"] == (1.0, "100.0% of the steps between recorded epochs") and by_name["whole"][0] == 1.0
     said = text(app)
     assert "of the 3 samples shown, at epoch 3 (2 of them were last recorded in an earlier epoch" in said
     assert [one.value for one in app.metric][:2] == ["3", "100.0%"], "of the one sample that epoch 3 recorded"
+
+
+def test_a_sample_recorded_once_has_no_frequency_of_changes(folder):
+    (folder / "runs" / "wide.csv").write_text("id,label,1,2,3\na,cat,dog,,\nb,dog,dog,cat,dog\nc,cat,cat,cat,cat\n")
+    app = opened(PAGE, group="Frequency of changes")
+    frequency, _, wrong = chart_tables(app, {"row", "value", "text"})[:3]
+    rows = dict(
+        zip(app.selectbox(key="wide.sample").options, zip(frequency["text"], wrong["text"], strict=True), strict=True)
+    )
+    assert rows == {
+        "a": ("recorded in one epoch only", "100.0% of the recorded epochs"),
+        "b": ("100.0% of the steps between recorded epochs", "33.3% of the recorded epochs"),
+        "c": ("0.0% of the steps between recorded epochs", "0.0% of the recorded epochs"),
+    }
+    assert app.selectbox(key="wide.sample").options == ["c", "b", "a"], "its group is the last"
 
 
 def rows_places(row, order):
@@ -361,6 +376,13 @@ def test_groups_of_two_runs_say_which_is_right():
     run = made()
     same = charts.cells_of_two(run, run, grouped(run, rows_of(4, 9)), list(run.samples))
     assert set(same["full"]) == {"both right", "neither", charts.NOTHING}
+
+
+def test_what_was_not_recorded_is_no_part_of_a_group_of_two_runs():
+    """Of four samples in one row, 'misses' is recorded in neither run in epoch 2: shares are of the other three."""
+    run = made()
+    cells = charts.cells_of_two(run, run, grouped(run, np.array([0, 4])), ["all"])
+    assert cells["text"].tolist() == ["50%", "67%", "67%", "75%", "75%"]
 
 
 def test_the_recorded_runs_of_the_project_are_shown():

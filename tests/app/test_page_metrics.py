@@ -1,13 +1,16 @@
 """The page of metrics in Streamlit's own test harness: one image."""
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 from opened_pages import chart_tables, finished, opened, text
 from small_runs import png
 
-from xai_core.app.charts.common import LOST
+from xai_core.app.charts.common import LOST, QUIET
 from xai_core.app.metrics import evidence_region, image_results, image_tab
-from xai_core.app.shared import progress
+from xai_core.app.shared import cache, progress
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.data.mosaics import mosaic
@@ -51,21 +54,41 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
 
 
 def test_beats_all_controls_is_counted_against_the_value_of_each_control(measured):
-    """Measured again for this test. Deletion and entropy are better where they are lower, sparseness where it is higher."""
-    signs = {"deletion": -1, "sparseness": 1, "entropy": -1}
+    """Measured again for this test. The uniform map has no correlation, so it is left out of that comparison."""
+    signs = {"deletion": -1, "sparseness": 1, "entropy": -1, "faithfulness_correlation": 1}  # 1: higher is better
     app, model, picture = measured(*signs), load_model("efficientnet_lite0"), load_sample("chelsea")
     maps = {METHODS[id].title: explain(model, picture, id) for id in ("grad_cam", "saliency")}
     raw = {(name, metric): one.value for name, metric, one in measure_all(model, picture, maps, list(signs))}
     table = app.dataframe[0].value.set_index("Map")
-    bars = [rows.set_index("name") for rows in chart_tables(app, {"name", "value", "beaten", "text"})]
+    bars = [rows.set_index("name") for rows in chart_tables(app, {"name", "value", "beats", "text"})]
     for title in maps:
         beats = []
         for metric, sign in signs.items():
             assert table[metric][title] == pytest.approx(raw[title, metric], rel=1e-4)
-            beats.append(all(sign * (raw[title, metric] - raw[control, metric]) > 0 for control in CONTROLS))
-        assert table["Beats all controls"][title] == f"{sum(beats)} of 3"
+            controls = [raw[control, metric] for control in CONTROLS if np.isfinite(raw[control, metric])]
+            assert len(controls) == (3 if metric == "faithfulness_correlation" else 4)
+            beats.append(all(sign * (raw[title, metric] - control) > 0 for control in controls))
+        assert table["Beats all controls"][title] == f"{sum(beats)} of 4"
         assert [LOST not in rows["text"][title] for rows in bars] == beats
+    assert "No value for Uniform (control): No correlation" in text(app)
     assert set(table["Beats all controls"][2:]) == {""}, "a control is not compared with itself"
+
+
+def test_a_map_beats_no_controls_where_none_has_a_value(measured, monkeypatch):
+    """It is neither for nor against the map: the metric does not count, and the bar is grey."""
+
+    def without_controls(*args, **more):
+        for name, metric, one in measure_all(*args, **more):
+            yield name, metric, replace(one, value=np.nan) if name in CONTROLS and metric == "entropy" else one
+
+    monkeypatch.setattr(image_tab, "measure_all", without_controls)
+    cache.clear()
+    app = measured("entropy", "sparseness")
+    cache.clear()
+    table = app.dataframe[0].value.set_index("Map")["Beats all controls"]
+    assert [score.rpartition(" ")[2] for score in table[:2]] == ["1", "1"]
+    bars = chart_tables(app, {"name", "value", "beats", "colour"})
+    assert set(bars[0]["colour"]) == {QUIET} and QUIET not in set(bars[1]["colour"])
 
 
 @pytest.mark.parametrize(

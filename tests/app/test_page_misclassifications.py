@@ -13,7 +13,7 @@ from PIL import Image
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app.misclassifications import clusters, predictions
+from xai_core.app.misclassifications import clusters, confusion, predictions
 from xai_core.app.shared import cache, display, jobs, opened_datasets, progress
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
@@ -182,6 +182,15 @@ def test_shares_of_confused_pairs_are_of_all_pictures_of_the_true_class(query):
         total = int((counted["true"] == pair["true"]).sum())
         assert (pair["pictures"], pair["of"]) == (len(same), total)
         assert pair["share"] == pytest.approx(len(same) / total)
+
+
+def test_a_table_of_pairs_says_of_how_many_it_shows_the_most_frequent(monkeypatch):
+    monkeypatch.setattr(confusion, "MOST_PAIRS", 3)
+    app = open_filtered("Most confused", {})
+    rows = raw_rows()
+    pairs = rows[rows["true"] != rows["predicted"]].groupby(["true", "predicted"]).size().sort_values(ascending=False)
+    (table,) = (element.value for element in app.dataframe)
+    assert f"The 3 most frequent of {len(pairs)} pairs" in text(app) and table["pictures"].tolist() == pairs[:3].tolist()
 
 
 @pytest.mark.parametrize("query", FILTERS.values(), ids=FILTERS)
@@ -445,6 +454,23 @@ def test_two_models_are_compared_on_all_pictures_whatever_is_listed(noisy_scenes
     differ = first["predicted"] != second["predicted"]
     listed = {"All": differ, "Wrong": differ & ~right[0], "Right": differ & right[0]}[which]
     assert sorted(app.dataframe[0].value["path"]) == sorted(first.index[listed])
+
+
+def test_two_models_are_compared_although_they_name_one_class_differently(noisy_scenes, monkeypatch):
+    ids = ("scenes_supervised", "scenes_finetuned")
+    titles = [cards()[id].title for id in ids]
+    query = {"dataset": "mine", "model": titles[0], "second": titles[1], "view": "Two models"}
+    app, real = opened(PAGE, **query), predictions.table
+
+    def renamed(*args, second=False, **more):
+        rows = real(*args, second=second, **more)
+        return rows.assign(**{name: rows[name] + ", of scenes" for name in ("true", "predicted")}) if second else rows
+
+    monkeypatch.setattr(predictions, "table", renamed)
+    other = opened(PAGE, **query)
+    sentence = next(element.value for element in app.markdown if "The second fixes" in element.value)
+    assert sentence in [element.value for element in other.markdown]
+    pd.testing.assert_frame_equal(app.dataframe[0].value, other.dataframe[0].value)
 
 
 def test_rows_and_cells_of_two_models_open_their_pictures(noisy_scenes):

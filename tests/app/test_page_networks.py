@@ -6,6 +6,7 @@ import pytest
 from opened_pages import chart_tables, finished, opened, press_row, text
 from small_models import custom
 
+from xai_core.app.networks import sections
 from xai_core.app.shared import network_outputs
 from xai_core.attribution.catalog import METHODS
 from xai_core.data.preprocessing import stack
@@ -134,6 +135,18 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
     assert app.selectbox(key="of dataset").value == "mine"
     assert app.selectbox(key="sample of dataset").value == "rocket/one.png"
     assert not opened(MODELS, more="Many pictures", many="../../etc").exception
+
+
+def test_pictures_of_a_large_folder_are_evenly_spread(tmp_path, monkeypatch):
+    (tmp_path / "mine" / "rocket").mkdir(parents=True)
+    for number in range(5):
+        load_sample("rocket").resize((64, 64)).rotate(number).save(tmp_path / "mine" / "rocket" / f"{number}.png")
+    monkeypatch.setenv("XAI_DATA", str(tmp_path))
+    monkeypatch.setattr(sections, "MOST_PICTURES", 3)
+    app = opened(MODELS, more="Many pictures", many="mine")
+    (table,) = app.dataframe
+    assert sorted(table.value["picture"]) == ["rocket/0.png", "rocket/1.png", "rocket/3.png"]
+    assert "3 of 5 pictures, evenly spread" in text(app)
 
 
 def test_networks_that_are_not_here_are_marked_and_come_last():

@@ -140,6 +140,15 @@ def test_a_method_beats_the_controls_only_if_it_beats_each_of_them():
     assert significance.beats_all(values.head(5), controls, "higher") == {"good": None, "half": None}
 
 
+def test_a_control_without_any_value_is_left_out():
+    """A uniform map has no correlation: that says nothing about the other three controls."""
+    draws = np.random.default_rng(0)
+    values = table(good=draws.normal(3, 1, 9), weak=draws.normal(0, 1, 9), uniform=np.full(9, np.nan))
+    assert significance.beats_all(values, ["weak", "uniform"], "higher") == {"good": True}
+    assert significance.beats_all(values, ["weak", "uniform"], "lower") == {"good": False}
+    assert significance.beats_all(values, ["uniform"], "higher") == {"good": None, "weak": None}
+
+
 def test_controls_are_beaten_at_the_level_of_five_percent():
     """Six pictures: p is 2 / 64 where all speak for the method, and 4 / 64 where one of them speaks a little against it."""
     control = np.zeros(6)

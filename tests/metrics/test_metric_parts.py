@@ -19,7 +19,7 @@ from xai_core.metrics import self_test
 from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.faithfulness import correlation, quick_deletion
 from xai_core.metrics.faithfulness import road as road_module
-from xai_core.metrics.measure import Measurement, measure, measure_all, passes, unbeaten_controls
+from xai_core.metrics.measure import Measurement, beats_controls, measure, measure_all, passes, unbeaten_controls
 from xai_core.metrics.metric import Candidate, Case
 from xai_core.metrics.stability import randomisation, robustness
 from xai_core.models.explainable import ExplainableModel
@@ -333,6 +333,18 @@ def test_correlations_that_are_undefined_are_left_out_of_the_mean_and_of_the_cur
 def test_a_control_that_does_as_well_is_not_beaten(metric, unbeaten):
     values = {"equal": 0.5, "above": 0.6, "below": 0.4, "undefined": math.nan}
     assert unbeaten_controls(METRICS[metric], Measurement(0.5, controls=values)) == unbeaten
+
+
+def test_a_map_beats_the_controls_that_have_a_value_and_none_where_none_has():
+    metric = METRICS["faithfulness_correlation"]
+    for controls, beats in (
+        ({"uniform": math.nan, "random": 0.1}, True),
+        ({"uniform": math.nan, "random": 0.6}, False),
+        ({"uniform": math.nan, "random": math.nan}, None),
+        ({}, None),
+    ):
+        assert beats_controls(metric, Measurement(0.5, controls=controls)) is beats
+    assert beats_controls(metric, Measurement(math.nan, controls={"random": 0.1})) is None
 
 
 def test_no_control_is_unbeaten_where_there_is_no_value_or_no_direction():

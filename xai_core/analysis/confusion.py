@@ -139,6 +139,18 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
     return diagram, float((gap * diagram["pictures"]).sum() / diagram["pictures"].sum())
 
 
+def with_names_of(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """`second` with its classes named as in `first`: two models may have other names for the class of one label ("tabby" and
+    "tabby, tabby cat"). A class is renamed where its pictures are those of one class of `first`, and of no other."""
+    pairs = second[["path", "true"]].merge(first[["path", "true"]], on="path", suffixes=("", "_first"))
+    pairs = pairs[["true", "true_first"]].drop_duplicates()
+    pairs = pairs[~pairs["true"].duplicated(keep=False) & ~pairs["true_first"].duplicated(keep=False)]
+    names = dict(zip(pairs["true"], pairs["true_first"], strict=True))
+    return second.assign(
+        **{column: second[column].map(lambda name: names.get(name, name)) for column in ("true", "predicted")}
+    )
+
+
 def changed(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Pictures of both tables that two models predict differently: `path`, `true`, the predictions `first` and `second`, and
     the `change`: 'fixed' (only the second is right), 'new error' (only the first is), or 'another error'.

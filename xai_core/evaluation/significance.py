@@ -238,13 +238,15 @@ def holm(p_values: Sequence[float] | Values) -> Values:
 
 def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> dict[str, bool | None]:
     """Whether each method is better than every one of the controls, each by the paired test at 5 %; None where there are
-    fewer than six pictures, with which no difference can be shown.
+    fewer than six pictures, with which no difference can be shown. Controls without any value are left out (a uniform map
+    has no correlation); where none is left, all are None.
 
     The p values are not adjusted: a method that has to pass all tests does not profit from their number (an
     intersection-union test, Berger 1982).
     """
     methods = [name for name in values.columns if name not in controls]
-    rows = differences(values, direction, [(method, control) for method in methods for control in controls])
+    compared = [name for name in controls if values[name].notna().any()]
+    rows = differences(values, direction, [(method, control) for method in methods for control in compared])
     beats: dict[str, bool | None] = {}
     for method in methods:
         against = [row for row in rows if row.a == method]

@@ -33,7 +33,7 @@ def values(frame: pd.DataFrame, model: str, metric: str, methods: Sequence[str] 
 def summary(frame: pd.DataFrame, metrics: Mapping[str, Mapping[str, Any]], seed: int = 0) -> pd.DataFrame:
     """One line for each model, metric and method: `mean`, `low`, `high`, `n`, `missing` (pictures without a value), `rank`
     (1 is best; NaN for metrics without a direction), and `beats`: whether it beats every control (None where that is not
-    defined or cannot be shown: a control itself, no direction, no controls, few pictures)."""
+    defined or cannot be shown: a control itself, no direction, no control with a value, few pictures)."""
     lines = []
     for model in frame.model.unique():
         for metric in frame.metric[frame.model == model].unique():

@@ -264,11 +264,23 @@ def _map_cost(method: str, options: OptionValues, side: int = USUAL_SIDE) -> tup
 
 
 def unbeaten_controls(metric: Metric, measurement: Measurement) -> list[str]:
-    """The controls that do at least as well as this map; none where the metric has no direction or the map no value."""
+    """The controls that do at least as well as this map; none where the metric has no direction or the map no value.
+
+    A control without a value (a uniform map has no correlation) is not among them.
+    """
     sign = {HIGHER: 1, LOWER: -1}.get(metric.direction)
     if sign is None or np.isnan(measurement.value):
         return []
     return [name for name, value in measurement.controls.items() if sign * (value - measurement.value) >= 0]
+
+
+def beats_controls(metric: Metric, measurement: Measurement) -> bool | None:
+    """Whether this map is better than every control that has a value; None where there is nothing to compare: the metric has
+    no direction, or the map or every control no value."""
+    controls_have_value = any(not np.isnan(value) for value in measurement.controls.values())
+    if not metric.direction or np.isnan(measurement.value) or not controls_have_value:
+        return None
+    return not unbeaten_controls(metric, measurement)
 
 
 def candidate_of(name: str, heatmap: Heatmap, picture: str | None, size: tuple[int, int]) -> Candidate:

@@ -83,15 +83,17 @@ def cells_of_classes(run: RecordedRun, groups: Groups, names: Sequence[str], col
 
 
 def cells_of_two(first: RecordedRun, second: RecordedRun, groups: Groups, names: Sequence[str]) -> pd.DataFrame:
-    """As `cells_of_classes`, for which of two runs is right (a key of STATES); in a group, the state of most samples."""
+    """As `cells_of_classes`, for which of two runs is right (a key of STATES); in a group, the state of most samples
+    that both runs recorded."""
     one, two = (run.predicted == run.true[:, None] for run in (first, second))
     state = np.select([one & two, one, two], [0, 1, 2], 3)
     state[(first.predicted == MISSING) | (second.predicted == MISSING)] = 4
     rows, shares = [], []
     for low, high in zip(groups.starts[:-1], groups.starts[1:], strict=True):
-        counts = np.stack([(state[low:high] == kind).sum(0) for kind in range(len(STATES))])
-        rows.append(counts.argmax(0))
-        shares.append(counts.max(0) / (high - low))
+        counts = np.stack([(state[low:high] == kind).sum(0) for kind in range(4)])
+        recorded = counts.sum(0)
+        rows.append(np.where(recorded > 0, counts.argmax(0), 4))
+        shares.append(counts.max(0) / np.maximum(recorded, 1))
     states, share = np.array(rows), np.array(shares)
     row, column = np.indices(states.shape)
     words = np.array(list(STATES), dtype=object)[states].ravel()

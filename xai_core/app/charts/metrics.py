@@ -17,21 +17,22 @@ CONTROL_DASH = (3, 3)
 
 
 def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
-    """One metric of every map: `scores` has the columns name, value, control (bool), beaten (bool) and note.
+    """One metric of every map: `scores` has the columns name, value, control (bool), beats and note.
 
-    Controls are dashed rules across the bars. The bar of a map that does not beat every control is blue, and its number
-    has a mark.
+    Controls are dashed rules across the bars. The bar of a map that `beats` every control is orange; that of one that does
+    not is blue, and its number has a mark; where there is nothing to compare (None) the bar is grey.
     """
     maps, controls = scores[~scores.control], scores[scores.control]
     maps = maps.assign(
-        text=[f"{value:.3f}{LOST * beaten}" for value, beaten in zip(maps.value, maps.beaten, strict=True)], ink="muted"
+        text=[f"{value:.3f}{LOST * (beats is False)}" for value, beats in zip(maps.value, maps.beats, strict=True)],
+        colour=[{True: HIGHLIGHT, False: OTHER}.get(beats, QUIET) for beats in maps.beats],
+        ink="muted",
     )
     y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
-    colour = alt.condition("datum.beaten", alt.value(OTHER), alt.value(HIGHLIGHT))
-    bars = base.mark_bar(height={"band": 0.65}).encode(color=colour)
+    bars = base.mark_bar(height={"band": 0.65}).encode(color=alt.Color("colour:N", scale=None, legend=None))
     numbers = base.mark_text(align="left", dx=4).encode(text="text:N", fill=text_colour())
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
     chart: alt.LayerChart = (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)

@@ -72,7 +72,7 @@ def means(lines: pd.DataFrame, methods: Sequence[str], metrics: Sequence[str]) -
 
 def _against_controls(beats: bool | None, control: bool) -> str:
     if beats is None:
-        return "is a control" if control else "too few pictures to tell"
+        return "is a control" if control else "not compared: too few pictures, or no control has a value"
     return "beats every control" if beats else "does not beat every control"
 
 

@@ -212,15 +212,19 @@ def _bars(view: EvolutionView, groups: Groups) -> list[charts.Bars]:
         quotients: NDArray[np.float64] = np.divide(sums, known, out=np.full(len(known), np.nan), where=known > 0)
         return quotients
 
-    def shares(title: str, column: str) -> charts.Bars:
+    def shares(title: str, column: str, of: str) -> charts.Bars:
         values = means(column)
-        texts = ["recorded in one epoch only" if np.isnan(mean) else f"{mean:.1%} of the epochs" for mean in values]
+        texts = ["recorded in one epoch only" if np.isnan(mean) else f"{mean:.1%} of the {of}" for mean in values]
         return charts.Bars(title, values.tolist(), texts)
 
     counts = means("distinct")
     texts = [f"{count:.3g} of {classes} classes ({count / classes:.1%})" for count in counts]
     distinct = charts.Bars("variability", counts.tolist(), texts, top=max(2.0, float(np.ceil(counts.max()))), form="d")
-    return [shares("frequency", "frequency"), distinct, shares("wrong", "misclassification")]
+    return [
+        shares("frequency", "frequency", "steps between recorded epochs"),
+        distinct,
+        shares("wrong", "misclassification", "recorded epochs"),
+    ]
 
 
 def _take_row(chart: str, title: str, names: list[str], single: bool) -> None:

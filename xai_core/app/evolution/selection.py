@@ -30,6 +30,7 @@ GROUPS = {
     "Distinct classes": "distinct",
 }
 BANDS = ("0%", "up to 25%", "up to 50%", "up to 75%", "up to 100%")  # groups of shares
+NO_BAND = "recorded in one epoch only"
 SAMPLES = (
     "All",
     "Wrong at the end",
@@ -115,8 +116,9 @@ def _groups(run: RecordedRun, table: pd.DataFrame, by: str) -> tuple[NDArray[np.
         return values, np.array(run.classes, dtype=object)[values]
     if by == "distinct":
         return values, np.array([f"{count} {'class' if count == 1 else 'classes'}," for count in values], dtype=object)
-    band = np.ceil(np.nan_to_num(values) * (len(BANDS) - 1)).astype(int)
-    return band, np.array([f"{BANDS[number]}," for number in band], dtype=object)
+    share = np.nan_to_num(values, nan=2.0)  # a sample recorded in one epoch has no frequency of changes
+    band = np.ceil(np.minimum(share, 1) * (len(BANDS) - 1)).astype(int) + (share > 1)
+    return band, np.array([f"{(*BANDS, NO_BAND)[number]}," for number in band], dtype=object)
 
 
 def _of_classes(run: RecordedRun, classes: Sequence[str]) -> NDArray[np.bool_]:

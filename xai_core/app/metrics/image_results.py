@@ -22,7 +22,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.metrics import tables
 from xai_core.metrics.catalog import METRICS
 from xai_core.metrics.curve_images import curve_image, has_images
-from xai_core.metrics.measure import CONTROLS, Measurement, unbeaten_controls
+from xai_core.metrics.measure import CONTROLS, Measurement, beats_controls, unbeaten_controls
 from xai_core.metrics.metric import HIGHER
 from xai_core.metrics.self_test import Verdict
 
@@ -63,7 +63,8 @@ def results(settings: MeasurementSettings, measurements: Measurements, verdicts:
     """A panel of bars for each metric, then all numbers in a table."""
     st.caption(
         "Dashed lines are the four controls: maps that do not depend on the network. An orange bar is a map that beats all "
-        f"of them; a blue bar with {common.LOST} one that does not. ↑ higher is better, ↓ lower is better."
+        f"of them; a blue bar with {common.LOST} one that does not. A control without a value is left out; where none has a "
+        "value, bars are grey. ↑ higher is better, ↓ lower is better."
     )
     with st.container(horizontal=True, gap="small"):
         for metric, options in settings.metrics.items():
@@ -94,7 +95,8 @@ def _panel(metric: str, measurements: Measurements) -> None:
     for name, measurement in _of_metric(measurements, metric).items():
         better = ", ".join(map_title(control) for control in unbeaten_controls(METRICS[metric], measurement))
         note = measurement.note or (f"no better than {better}" if better else "")
-        row = {"name": map_title(name), "value": measurement.value, "control": name in CONTROLS, "beaten": bool(better)}
+        beats = None if name in CONTROLS else beats_controls(METRICS[metric], measurement)
+        row = {"name": map_title(name), "value": measurement.value, "control": name in CONTROLS, "beats": beats}
         rows.append(row | {"note": note})
     scores = pd.DataFrame(rows)
     finite = scores[np.isfinite(scores.value)]
@@ -102,7 +104,7 @@ def _panel(metric: str, measurements: Measurements) -> None:
     if len(maps):
         alt = f"{METRICS[metric].title}: {_extent(maps, METRICS[metric].direction)}."
         st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
-    notes = scores[~scores.control & ~np.isfinite(scores.value)]
+    notes = scores[~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
         st.caption(f":gray[No value for {', '.join(names)}: {markdown.escape(str(note))}]")
 
@@ -130,9 +132,8 @@ def _table(settings: MeasurementSettings, measurements: Measurements) -> None:
     for name in sorted(names, key=lambda name: name in CONTROLS):
         of_map = {metric: measurements[name, metric] for metric in settings.metrics if (name, metric) in measurements}
         row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in of_map.items()}
-        judged = [metric for metric, one in of_map.items() if METRICS[metric].direction and not np.isnan(one.value)]
-        better = sum(not unbeaten_controls(METRICS[metric], of_map[metric]) for metric in judged)
-        score = "" if name in CONTROLS else f"{better} of {len(judged)}"
+        beats = [beats_controls(METRICS[metric], one) for metric, one in of_map.items()]
+        score = "" if name in CONTROLS else f"{beats.count(True)} of {len(beats) - beats.count(None)}"
         rows.append(row | {"Beats all controls": score})
         if score:
             words.append(f"{map_title(name)} beats all controls in {score}")

@@ -44,7 +44,7 @@ BY_RANK = "Mean rank"
 MARK = (
     f"**{charts.LOST}** marks a method that does not beat every control by the paired sign-flip test at 5 % (without a "
     "correction, because a method has to pass the tests against all of them). Controls are maps that do not depend on the "
-    "network: random, centre, edges, uniform. "
+    "network: random, centre, edges, uniform; one without any value by a metric is left out there. "
 )
 INTERVALS = (
     "In brackets: the 95 % bootstrap interval of the mean difference in favour of the first. Each interval is of one pair "

@@ -25,6 +25,7 @@ from xai_core.review import notes
 
 MOST_CLASSES = 40  # in a matrix or a chart
 FEW_CLASSES = 12  # up to which a matrix is easy to read even if every error is a cell of its own
+MOST_PAIRS = 20  # of confused classes, in a table
 ON_A_PAGE = 24  # pictures
 
 
@@ -220,6 +221,8 @@ def per_class(rows: FilteredRows) -> None:
         if picked:
             drawer.open_group(_class_group(picked["class"], rows.all_classes))
 
+    if len(scores) > MOST_CLASSES:
+        st.caption(f"The chart shows the {MOST_CLASSES} of {len(scores)} classes with the lowest recall, the table all.")
     st.altair_chart(
         charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key=key, on_select=open_class,
         selection_mode="class", alt="Precision and recall of each class, the lowest recall first.",
@@ -248,10 +251,13 @@ def _class_title(name: str) -> str:
 
 def most_confused(rows: FilteredRows) -> None:
     """The pairs of a true and a wrongly predicted class, the most frequent first; each row opens its pictures."""
-    pairs = confusions.most_confused(rows.listed, counted=rows.counted)
+    every = confusions.most_confused(rows.listed, len(rows.listed), rows.counted)
+    pairs = every.head(MOST_PAIRS)
     if not len(pairs):
         st.info("All of these pictures are predicted correctly.")
         return
+    if len(pairs) < len(every):
+        st.caption(f"The {len(pairs)} most frequent of {len(every):,} pairs; the CSV holds all.")
     drawer.offer(
         drawer.OfferedGroup(
             predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed)
@@ -267,7 +273,7 @@ def most_confused(rows: FilteredRows) -> None:
         "Share: the listed pictures as a percentage of all pictures of the true class. Confidence: the mean confidence of "
         "these wrong predictions."
     )
-    _csv(pairs, "most_confused.csv")
+    _csv(every, "most_confused.csv")
 
 
 def _csv(rows: pd.DataFrame, name: str) -> None:
@@ -296,11 +302,12 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         return
     theirs = theirs[theirs["path"].isin(rows.counted["path"])]
     mine = rows.counted[rows.counted["path"].isin(theirs["path"])]
+    theirs = confusions.with_names_of(mine, theirs)
     if not len(mine):
         st.info("The two models have no class of these pictures in common. Choose another second model.")
         return
     changed = confusions.changed(mine, theirs)
-    classes = sorted({*mine["true"], *mine["predicted"], *theirs["predicted"]})
+    classes = sorted({*mine["true"], *mine["predicted"], *theirs["true"], *theirs["predicted"]})
     matrix, second_matrix = confusions.confusion(mine, classes), confusions.confusion(theirs, classes)
     both = confusions.Confusion(matrix.counts + second_matrix.counts, tuple(classes))
     worst = confusions.by_confusion(both)[:MOST_CLASSES]
@@ -310,6 +317,8 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         f"**{second_matrix.accuracy:.1%}**, on {len(mine):,} pictures. "
         f"The second fixes {counts.get('fixed', 0):,} errors and makes {counts.get('new error', 0):,} new ones."
     )
+    if len(worst) < len(classes):
+        st.caption(f"The matrices show the {len(worst)} of {len(classes)} classes with the most errors.")
     first, last = matrix.ordered(worst), second_matrix.ordered(worst)
     moved = pd.concat([mine, theirs]).drop_duplicates(["path", "true", "predicted"], keep=False)
     with st.container(horizontal=True):

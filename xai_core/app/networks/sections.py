@@ -217,8 +217,8 @@ def _many() -> tuple[str, dict[str, Source]]:
     dataset = open_offered(choice)
     if len(dataset.samples) > MOST_PICTURES:
         st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
-    step = max(1, len(dataset.samples) // MOST_PICTURES)
-    samples = dataset.samples[::step][:MOST_PICTURES]
+    count = min(MOST_PICTURES, len(dataset.samples))
+    samples = [dataset.samples[place * len(dataset.samples) // count] for place in range(count)]
     named = {one.name: source / one.name if isinstance(source, Path) else dataset.open(one.name) for one in samples}
     return choice, named
 

@@ -203,11 +203,11 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
             "The baselines have values only for metrics that compare a map with the overlap of the views; their other "
             "cells are empty."
         )
-    undefined = int(table["value"].isna().sum())
+    undefined = int(table["value"][table["view"] == BOTH].isna().sum())
     if undefined:
         st.caption(
-            f"{undefined} values are undefined and left empty. Reasons: the similarity is not positive, so it cannot drop; "
-            "all cells of a map are equal; the views do not overlap; or the row is a baseline."
+            f"{undefined} {'value is' if undefined == 1 else 'values are'} undefined and left empty. Reasons: the "
+            "similarity is not positive, so it cannot drop; all cells of a map are equal; or the views do not overlap."
         )
     display.downloads({"Every value (CSV)": (f"{name}_metrics.csv", "text/csv", csv_bytes(table))})
 
