@@ -29,7 +29,7 @@ from xai_core.models.loading import load_model
 from xai_core.models.outputs import top_classes
 
 FILE = Path(__file__).parent / "results" / "world.json"
-MODELS = ("world_planted", "world_clean", "world_barlow")
+MODELS = ("world_planted", "world_clean")
 PICTURES, BATCH, RESAMPLES = 2_000, 128, 2_000
 GOAL = 0.25
 
