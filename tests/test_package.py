@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[1]
 # What git has of the project at its top, as far as a build needs it. `data` and `weights` may hold gigabytes of others.
 SOURCES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "*.md", "LICENSE", "NOTICE", "Home.py", "pages/*.py",
-    ".streamlit/*", "docs/*", "weights/scenes_*", "data/runs/scenes_*.parquet", "data/runs/quick/**/*", "xai_core/**/*",
+    ".streamlit/*", "docs/*", "weights/scenes_*", "weights/world_*", "data/runs/scenes_*.parquet",
+    "data/runs/world_*.parquet", "data/runs/quick/**/*", "xai_core/**/*",
 ]  # fmt: skip
 
 

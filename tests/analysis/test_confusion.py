@@ -114,6 +114,8 @@ def test_two_models_may_have_other_names_for_one_class():
     other = second.assign(**{column: second[column].replace(names) for column in ("true", "predicted")})
     pd.testing.assert_frame_equal(with_names_of(TABLE, other), second)
     pd.testing.assert_frame_equal(changed(TABLE, with_names_of(TABLE, other)), changed(TABLE, second))
+    swapped = TABLE.assign(true=TABLE["true"].replace({"dog": "hound"}), predicted="dog")  # two classes never become one
+    assert with_names_of(TABLE, swapped).equals(swapped)
     one_class = TABLE.assign(true="animal", predicted="animal")  # right everywhere, by a coarser list of classes
     assert with_names_of(TABLE, one_class).equals(one_class) and set(changed(TABLE, one_class)["change"]) == {"fixed"}
     assert len(changed(TABLE, one_class)) == (TABLE["true"] != TABLE["predicted"]).sum()

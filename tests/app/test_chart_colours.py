@@ -109,7 +109,7 @@ def test_numbers_in_cells_can_be_read(name, theme):
 
 
 BARS = [Prediction(281, "tabby", 0.6), Prediction(282, "tiger cat", 0.3)]
-SCORES = pd.DataFrame({"name": ["a", "b"], "value": [0.2, 0.4], "control": False, "beaten": False, "note": ""})
+SCORES = pd.DataFrame({"name": ["a", "b"], "value": [0.2, 0.4], "control": False, "beats": False, "note": ""})
 BINS = pd.DataFrame({"low": [0.0], "high": [0.1], "accuracy": [0.5], "confidence": [0.05], "pictures": [9]})
 TAUS = pd.DataFrame({"name": ["a"], "kind": "k", "value": [0.1], "low": [-0.2], "high": [0.4], "n": [9], "why": ""})
 RANDOM = pairs.RandomPairs(np.array([0.8, 0.9]), np.array([0.1, 0.3]))

@@ -9,6 +9,7 @@ from small_recordings import recorded
 
 from xai_core.app.metrics import run_tab
 from xai_core.app.misclassifications import predictions
+from xai_core.app.shared import cache, jobs
 from xai_core.data.datasets import open_dataset
 from xai_core.evaluation import runner
 from xai_core.review import notes
@@ -167,8 +168,11 @@ def test_what_the_buttons_of_a_sample_show_is_text(made, monkeypatch, tmp_path):
     ],
     ids=["sanity check", "many pictures", "self-test"],
 )
-def test_what_a_pressed_button_computes_is_text_also_as_a_job(page, query, monkeypatch):
+def test_what_a_pressed_button_computes_is_text_also_as_a_job(page, query, tmp_path, monkeypatch):
     """Every computation is a job here, whose title holds the names; the page Jobs lists it."""
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path))
+    cache.clear()
+    jobs._registry.clear()
     monkeypatch.setattr("xai_core.app.shared.progress.AT_ONCE_SECONDS", 0)
     app = opened(page, asks=True, **query)
     press(app, "run ")
@@ -176,3 +180,9 @@ def test_what_a_pressed_button_computes_is_text_also_as_a_job(page, query, monke
     app.switch_page(JOBS)
     app.run()
     assert not app.exception and unescaped(app) == []
+    jobs._registry.clear()
+
+
+def test_the_results_of_the_sanity_check_are_text():
+    app = opened("pages/2_Method_comparison.py", **PICTURE, more="Sanity check")
+    assert unescaped(app) == [] and any("explained for" in text for *_, text in markdown_sources(app))

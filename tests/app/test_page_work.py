@@ -29,7 +29,8 @@ SECTIONS = {
 
 
 @pytest.fixture(autouse=True)
-def everything_is_long(monkeypatch):
+def everything_is_long(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path))  # a list of jobs of its own
     cache.clear()
     jobs._registry.clear()
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)

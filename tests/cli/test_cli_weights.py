@@ -77,7 +77,7 @@ def test_files_are_imported_one_by_one_and_verified(run, given, folder):
     ("id", "file", "says"),
     [
         (DINO.id, "none.pth", "There is no file"),
-        (DINO.id, "other name.pth", "is none of dino_resnet50_pretrain.pth, dino_resnet50_linearweights.pth"),
+        (DINO.id, "other name.pth", "is not one of them: dino_resnet50_pretrain.pth, dino_resnet50_linearweights.pth"),
         ("resnet50", PROBE.name, "missing, such as conv1.weight"),
         ("efficientnet_lite0", PROBE.name, "come with the installation"),
         ("resnet5", PROBE.name, "There is no model 'resnet5'"),

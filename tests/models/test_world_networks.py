@@ -8,7 +8,7 @@ from benchmarks import world
 from xai_core.data.world.planted import CAUSES, clean
 from xai_core.models.loading import load_model
 
-PICTURES = 500
+PICTURES = 300
 PLANTED = ("mark", "background", "subgroup", "label_noise", "ambiguous", "shift")
 OF_THE_NETWORK = {"distant cars without the mark", "boats that are not on the sea", "pictures with dusk"}
 

@@ -141,10 +141,13 @@ def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, floa
 
 def with_names_of(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """`second` with its classes named as in `first`: two models may have other names for the class of one label ("tabby" and
-    "tabby, tabby cat"). A class is renamed where its pictures are those of one class of `first`, and of no other."""
+    "tabby, tabby cat"). A class is renamed where its pictures are those of one class of `first`, and of no other, and where
+    no other class of `second` has that name."""
     pairs = second[["path", "true"]].merge(first[["path", "true"]], on="path", suffixes=("", "_first"))
     pairs = pairs[["true", "true_first"]].drop_duplicates()
     pairs = pairs[~pairs["true"].duplicated(keep=False) & ~pairs["true_first"].duplicated(keep=False)]
+    taken = pairs["true_first"].isin({*second["true"], *second["predicted"]}) & (pairs["true"] != pairs["true_first"])
+    pairs = pairs[~taken]
     names = dict(zip(pairs["true"], pairs["true_first"], strict=True))
     return second.assign(
         **{column: second[column].map(lambda name: names.get(name, name)) for column in ("true", "predicted")}

@@ -97,7 +97,7 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smoo
     for request in originals:
         with rows[request.method]:
             _small_map(maps[request.method], chosen, smooth, f"**{method_title(request.method)}**")
-    words = {request.key: change.words for change, request in changes}
+    words = {request.key: markdown.escape(change.words) for change, request in changes}
     for request, result in explanations.compute_each(changed, name, now, bar):
         with rows[request.method]:
             if isinstance(result, Explanation):
