@@ -98,7 +98,9 @@ def _panel(metric: str, measurements: Measurements) -> None:
         beats = None if name in CONTROLS else beats_controls(METRICS[metric], measurement)
         row = {"name": map_title(name), "value": measurement.value, "control": name in CONTROLS, "beats": beats}
         rows.append(row | {"note": note})
-    scores = pd.DataFrame(rows, columns=["name", "value", "control", "beats", "note"])  # none while others are measured
+    if not rows:  # other metrics are measured first
+        return
+    scores = pd.DataFrame(rows)
     finite = scores[np.isfinite(scores.value)]
     maps = finite[~finite.control]
     if len(maps):
