@@ -22,13 +22,13 @@ def empty(names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(index=list(names))
 
 
-def from_texts(title: str, table: pd.DataFrame, names: Sequence[str], key: str | None = None) -> pd.DataFrame:
-    """Metadata of the pictures `names` from a table of texts whose column `key` holds names (None: the first of KEYS).
+def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Metadata of the pictures `names` from a table of texts, in which a column of KEYS holds their names.
 
     A column of numbers becomes one of float64. Rows of other pictures and columns behind the first MOST_COLUMNS are left
     out; pictures without a row get empty cells. Raises BadRequest where no column names the pictures, or one is named twice.
     """
-    key = key or next((name for name in KEYS if name in table), None)
+    key = next((name for name in KEYS if name in table), None)
     if key is None:
         columns = ", ".join(map(str, table.columns[:20]))
         raise BadRequest(f"{title} needs a column {' or '.join(KEYS)} with the names of the pictures; it has {columns}.")

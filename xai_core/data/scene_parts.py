@@ -36,7 +36,8 @@ class SceneParts:
 
     def thing(self) -> NDArray[np.bool_]:
         """(H, W): the pixels in which what the picture shows is seen, for the most part."""
-        own = [place for place, name in enumerate(self.names) if name in thing_parts(self.scene)]
+        thing = thing_parts(self.scene)
+        own = [place for place, name in enumerate(self.names) if name in thing]
         seen: NDArray[np.bool_] = self.masks[own].sum(0) > 0.5
         return seen
 

@@ -182,7 +182,7 @@ def _locked(dataset: Dataset) -> Iterator[None]:
 
 def _write(dataset: Dataset, notes: Notes) -> None:
     """Write the file; with each note what is known of its picture's content. Call it under the lock."""
-    names = {sample.name for sample in dataset.samples}
+    names = dataset.names
     entries = {}
     for name, one in sorted(notes.items()):
         if one != Note():
@@ -221,5 +221,5 @@ def _still_true(file: Path, dataset: Dataset) -> dict[str, Note]:
     """The notes of an earlier file on pictures that the dataset has, with the same content where the file tells it."""
     data = _content(file)
     notes, contents = read(file.name, data), {name: entry.get("content") for name, entry in parse_json(data).items()}
-    names = {sample.name for sample in dataset.samples} & {*notes}
+    names = dataset.names & {*notes}
     return {name: one for name, one in notes.items() if name in names and contents[name] in (None, dataset.content(name))}
