@@ -7,7 +7,7 @@ from concurrent.futures import CancelledError
 import pytest
 from streamlit.runtime.context import StreamlitCookies
 
-from xai_core.app.shared import job_view, jobs, turns
+from xai_core.app.shared import job_records, job_view, jobs, server_job, turns
 from xai_core.core.errors import BadRequest, BeingWritten
 
 PLACE = jobs.PlaceToReturn("Home", "view=all")
@@ -77,9 +77,9 @@ def begun(number=0):
 def restarted():
     """The list of jobs as another server has it: the one of before was killed while its jobs ran."""
     killed = jobs._registry()
-    assert killed.alive is not None
-    killed.alive.release()
-    records = {path: path.read_bytes() for path in jobs.folder().glob("*.json")}
+    assert killed.server.alive is not None
+    killed.server.alive.release()
+    records = {path: path.read_bytes() for path in job_records.folder().glob("*.json")}
     GO.set()
     jobs.wait(PATIENCE)
     for path, content in records.items():
@@ -90,7 +90,7 @@ def restarted():
 def test_a_job_runs_to_its_end_and_its_result_is_found_by_its_key(me):
     job = jobs.start("sum", "A sum", counting({"to": 5}), PLACE)
     jobs.wait(PATIENCE)
-    assert (job.state, job.result, job.done, job.total) == (jobs.DONE, 10, 5, 5)
+    assert (job.state, job.result, job.done, job.total) == (server_job.DONE, 10, 5, 5)
     assert jobs.find("sum") is job and job.ended >= job.began and not job.unfinished
 
 
@@ -120,7 +120,7 @@ def test_the_words_of_work_in_parts_name_the_part(me):
                 lefts.extend([job.words] if "left" in job.words else [])
             handle.stored()
 
-    job = jobs.ServerJob("parts", "Parts", PLACE)
+    job = server_job.ServerJob("parts", "Parts", PLACE)
     work(handle := jobs.JobHandle(job))
     handle.end_turn()
     assert said[0] == ("0 of 2 parts, now Saliency: starting", 0.0)
@@ -128,22 +128,24 @@ def test_the_words_of_work_in_parts_name_the_part(me):
     assert said[2][0].startswith("0 of 2 parts, now Saliency: 1 of 2 batches") and said[2][1] == 0.125
     assert said[3] == ("1 of 2 parts, now RISE: starting", 0.25) and said[5][1] == 0.625 and job.stored == 2
     assert "about 30" in lefts[0] and "about 30" not in lefts[1], "the time of later parts is part of what is left"
-    job.state = jobs.CANCELLED
+    job.state = server_job.CANCELLED
     assert job_view.in_words(job) == "cancelled after 1 of 2 parts"
 
 
 def test_a_job_that_ends_before_its_first_piece_does_not_say_how_far_it_was(me):
-    job = jobs.ServerJob("none", "None", PLACE, state=jobs.CANCELLED, words="starting, 8 pictures to do", total=8)
+    job = server_job.ServerJob(
+        "none", "None", PLACE, state=server_job.CANCELLED, words="starting, 8 pictures to do", total=8
+    )
     assert job_view.in_words(job) == "cancelled"
 
 
 def test_a_job_in_progress_says_how_far_it_is_and_ends_when_cancelled(me):
     job = begun()
-    assert job.state == jobs.RUNNING and job.words.startswith("1 of 3 pieces") and job.share == pytest.approx(1 / 3)
+    assert job.state == server_job.RUNNING and job.words.startswith("1 of 3 pieces") and job.share == pytest.approx(1 / 3)
     assert list(job.log) == ["begun"]
     jobs.cancel(job.key)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.CANCELLED and job.done == 1 and job.resumable
+    assert job.state == server_job.CANCELLED and job.done == 1 and job.resumable
 
 
 def test_the_same_work_is_not_done_twice_at_a_time(me):
@@ -162,8 +164,8 @@ def test_errors_are_said_in_one_sentence(me, caplog):
 
     first, second = jobs.start("a", "A", refused, PLACE), jobs.start("b", "B", faulty, PLACE)
     jobs.wait(PATIENCE)
-    assert (first.state, first.error) == (jobs.FAILED, "No such picture.")
-    assert second.state == jobs.FAILED and "secret" not in second.error and "secret path" in caplog.text
+    assert (first.state, first.error) == (server_job.FAILED, "No such picture.")
+    assert second.state == server_job.FAILED and "secret" not in second.error and "secret path" in caplog.text
 
 
 def test_turns_are_taken_in_the_order_in_which_they_were_wanted():
@@ -219,7 +221,7 @@ def test_another_visitor_has_a_turn_between_two_batches_of_a_job(me):
     job = jobs.start("batches", "Batches", work, PLACE)
     jobs.wait(PATIENCE)
     page.join()
-    assert job.state == jobs.DONE and order == [0, "page", 1, 2]
+    assert job.state == server_job.DONE and order == [0, "page", 1, 2]
 
 
 def test_a_visitor_and_the_server_have_limits_that_are_said(me):
@@ -233,10 +235,10 @@ def test_a_visitor_and_the_server_have_limits_that_are_said(me):
     me["visitor"] = "a late one"
     with pytest.raises(BadRequest, match=r"12 jobs are waiting or running on this server, .* Try again later"):
         jobs.start_kind("held", {"number": 99}, "One more", PLACE)
-    waiting = [job for job in jobs.listed() if job.state == jobs.WAITING]
+    waiting = [job for job in jobs.listed() if job.state == server_job.WAITING]
     me["visitor"] = waiting[0].visitor
     jobs.cancel(waiting[0].key)
-    assert waiting[0].state == jobs.CANCELLED, "what has not begun ends at once"
+    assert waiting[0].state == server_job.CANCELLED, "what has not begun ends at once"
     jobs.start_kind("held", {"number": 99}, "One more", PLACE)
 
 
@@ -245,7 +247,7 @@ def test_one_visitor_alone_never_keeps_the_others_waiting(me):
         begun(number)
     me["visitor"] = "somebody else"
     job = jobs.start("quick", "Quick", counting({"to": 3}), PLACE)
-    until(lambda: job.state == jobs.DONE)
+    until(lambda: job.state == server_job.DONE)
 
 
 def test_jobs_on_uploads_are_seen_by_their_visitor_alone(me):
@@ -255,14 +257,14 @@ def test_jobs_on_uploads_are_seen_by_their_visitor_alone(me):
     me["visitor"] = "somebody else"
     assert jobs.find("cats") is None and jobs.find(job.key) is None
     (listed,) = jobs.listed()
-    assert listed.title == "Another visitor's job" and listed.state == jobs.RUNNING and not jobs.may_change(listed)
+    assert listed.title == "Another visitor's job" and listed.state == server_job.RUNNING and not jobs.may_change(listed)
     assert "secret" not in repr(listed) and not listed.log
     jobs.cancel(job.key)
-    assert not job.cancelling and not [path for path in jobs.folder().glob("*") if b"secret" in path.read_bytes()]
+    assert not job.cancelling and not [path for path in job_records.folder().glob("*") if b"secret" in path.read_bytes()]
     me["visitor"] = "me"
     GO.set()
     jobs.wait(PATIENCE)
-    assert job.state == jobs.DONE
+    assert job.state == server_job.DONE
 
 
 def test_jobs_on_the_servers_data_are_seen_by_everyone_and_cancelled_by_their_visitor(me):
@@ -274,7 +276,7 @@ def test_jobs_on_the_servers_data_are_seen_by_everyone_and_cancelled_by_their_vi
     me["visitor"] = "me"
     jobs.cancel(job.key)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.CANCELLED
+    assert job.state == server_job.CANCELLED
     me["visitor"] = "somebody else"
     jobs.remove(job.key)
     assert jobs.listed() == [job], "only its visitor takes it from the list"
@@ -293,7 +295,7 @@ def test_the_owner_of_a_local_app_cancels_every_job(me, monkeypatch, address):
     monkeypatch.setattr(jobs.st, "get_option", {"server.address": address}.__getitem__)
     jobs.cancel(job.key)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.CANCELLED
+    assert job.state == server_job.CANCELLED
 
 
 def test_a_private_job_ends_when_its_visitor_has_gone(me, monkeypatch):
@@ -302,18 +304,18 @@ def test_a_private_job_ends_when_its_visitor_has_gone(me, monkeypatch):
     me["visitor"] = "somebody else"
     monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.0)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.CANCELLED and jobs.listed() == []
+    assert job.state == server_job.CANCELLED and jobs.listed() == []
 
 
 def test_after_a_restart_a_job_is_listed_as_interrupted_and_resumed(me):
     begun()
     restarted()
     (job,) = jobs.listed()
-    assert (job.state, job.title, job.kind, job.settings) == (jobs.INTERRUPTED, "Job 0", "held", {"number": 0})
+    assert (job.state, job.title, job.kind, job.settings) == (server_job.INTERRUPTED, "Job 0", "held", {"number": 0})
     assert job.resumable and job.place == PLACE
     again = jobs.resume(job)
-    until(lambda: again.state == jobs.DONE)
-    assert [job.state for job in jobs.listed()] == [jobs.DONE]
+    until(lambda: again.state == server_job.DONE)
+    assert [job.state for job in jobs.listed()] == [server_job.DONE]
 
 
 def test_work_of_a_page_is_listed_as_interrupted_and_found_by_its_page_after_a_restart(me):
@@ -322,12 +324,12 @@ def test_work_of_a_page_is_listed_as_interrupted_and_found_by_its_page_after_a_r
     restarted()
     me["visitor"] = "somebody else"
     (job,) = jobs.listed()
-    assert (job.state, job.title, job.place, job.stored) == (jobs.INTERRUPTED, "A map", PLACE, 0)
+    assert (job.state, job.title, job.place, job.stored) == (server_job.INTERRUPTED, "A map", PLACE, 0)
     assert job.page_starts_it_again and not job.resumable and jobs.may_change(job) and jobs.find("map") is job
     again = jobs.start("map", "A map", counting({"to": 2}), PLACE)
     jobs.wait(PATIENCE)
-    assert jobs.listed() == [again] and again.state == jobs.DONE
-    assert not list(jobs.folder().glob("*.json")), "a result that is in memory alone is not listed after a restart"
+    assert jobs.listed() == [again] and again.state == server_job.DONE
+    assert not list(job_records.folder().glob("*.json")), "a result that is in memory alone is not listed after a restart"
 
 
 def test_work_on_an_upload_is_listed_for_its_visitor_alone_after_a_restart_and_cannot_be_started_again(me, monkeypatch):
@@ -335,12 +337,12 @@ def test_work_on_an_upload_is_listed_for_its_visitor_alone_after_a_restart_and_c
     until(lambda: job.done == 1)
     restarted()
     (job,) = jobs.listed()
-    assert job.state == jobs.INTERRUPTED and job.title == "Work on a file that you uploaded" and not job.place.settings
+    assert job.state == server_job.INTERRUPTED and job.title == "Work on a file that you uploaded" and not job.place.settings
     assert job.upload and not job.page_starts_it_again and jobs.find("cats") is job
     me["visitor"] = "somebody else"
     assert jobs.listed() == []
     monkeypatch.setattr(jobs, "AWAY_SECONDS", 0.0)
-    assert jobs.listed() == [] and not list(jobs.folder().glob("*.json")), "its visitor has gone"
+    assert jobs.listed() == [] and not list(job_records.folder().glob("*.json")), "its visitor has gone"
 
 
 def test_private_work_on_the_servers_data_can_be_started_again(me):
@@ -367,8 +369,8 @@ def test_a_stopping_server_interrupts_its_jobs(me, monkeypatch):
     job = begun()
     monkeypatch.setattr(jobs, "_server_stops", lambda: True)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.INTERRUPTED
-    assert json.loads(jobs._record(job.key).read_text())["state"] == jobs.INTERRUPTED
+    assert job.state == server_job.INTERRUPTED
+    assert json.loads(job_records.path_of(job.key).read_text())["state"] == server_job.INTERRUPTED
 
 
 def test_a_job_of_another_living_server_is_shown_and_left_alone(me):
@@ -376,7 +378,7 @@ def test_a_job_of_another_living_server_is_shown_and_left_alone(me):
     other = jobs._registry()
     jobs._registry.clear()
     (job,) = jobs.listed()
-    assert job.elsewhere and job.state == jobs.RUNNING and not jobs.may_change(job)
+    assert job.elsewhere and job.state == server_job.RUNNING and not jobs.may_change(job)
     with pytest.raises(BeingWritten, match="Another server on this machine is doing this job"):
         jobs.start_kind("held", {"number": 0}, "Job", PLACE)
     GO.set()
@@ -386,14 +388,14 @@ def test_a_job_of_another_living_server_is_shown_and_left_alone(me):
 
 def test_records_that_are_none_are_left_out(me):
     begun()
-    path = jobs._record(jobs.key_of("held", {"number": 0}))
+    path = job_records.path_of(server_job.key_of("held", {"number": 0}))
     good = json.loads(path.read_text())
     restarted()
     bad = [
         b"", b"{", b"[]", b"null", b'"x"', b"[" * 100_000, b"\xff", json.dumps(good | {"settings": 3}).encode(),
         json.dumps(good | {"done": "x"}).encode(), json.dumps(good | {"log": 3}).encode(),
         json.dumps(good | {"kind": "other"}).encode(), json.dumps(good | {"key": "other"}).encode(),
-        b" " * (jobs.MOST_BYTES + 1),
+        b" " * (job_records.MOST_BYTES + 1),
     ]  # fmt: skip
     for content in bad:
         path.write_bytes(content)
@@ -416,10 +418,10 @@ def test_settings_that_no_longer_fit_are_refused(me, monkeypatch):
 
 def test_a_folder_that_cannot_be_written_does_not_keep_a_job_from_running(me, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
-    monkeypatch.setattr(jobs, "folder", lambda: tmp_path / "file" / "jobs")
+    monkeypatch.setattr(job_records, "folder", lambda: tmp_path / "file" / "jobs")
     job = jobs.start_kind("count", {"to": 3}, "Count", PLACE)
     jobs.wait(PATIENCE)
-    assert job.state == jobs.DONE and job.result == 3 and "cannot be written" in job.log[0]
+    assert job.state == server_job.DONE and job.result == 3 and "cannot be written" in job.log[0]
 
 
 def test_the_list_does_not_grow_without_end(me, monkeypatch):
@@ -428,7 +430,7 @@ def test_the_list_does_not_grow_without_end(me, monkeypatch):
         jobs.start_kind("count", {"to": number}, str(number), PLACE)
         jobs.wait(PATIENCE)
     assert [job.title for job in jobs.listed()] == ["5", "4", "3"]
-    assert len(list(jobs.folder().glob("*.json"))) == 3
+    assert len(list(job_records.folder().glob("*.json"))) == 3
     jobs.remove(jobs.listed()[0].key)
     assert [job.title for job in jobs.listed()] == ["4", "3"]
 

@@ -21,7 +21,7 @@ from xai_core.app.networks.columns import NetworkQuestion
 from xai_core.app.pairs import sections, synthesis
 from xai_core.app.pairs.tiles import PairSettings
 from xai_core.app.pairs.views import Views
-from xai_core.app.shared import cache, jobs, loaded_models, network_outputs
+from xai_core.app.shared import cache, loaded_models, network_outputs, server_job
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS
@@ -295,8 +295,8 @@ def test_the_maps_of_clusters():
 
 def test_a_stored_job():
     arguments = {"kind": "run", "settings": {"seed": 0, "name": "a"}}
-    assert_key_sees_each_argument(jobs.key_of, arguments, {"kind": "classify", "settings": {"seed": 1, "name": "a"}})
-    assert jobs.key_of("run", {"name": "a", "seed": 0}) == jobs.key_of(**arguments), "their order does not count"
+    assert_key_sees_each_argument(server_job.key_of, arguments, {"kind": "classify", "settings": {"seed": 1, "name": "a"}})
+    assert server_job.key_of("run", {"name": "a", "seed": 0}) == server_job.key_of(**arguments), "their order does not count"
 
 
 def test_the_job_of_a_new_run():

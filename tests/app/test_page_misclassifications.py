@@ -14,7 +14,7 @@ from sample_predictions import first_error, folders, opened_on_samples, raw_rows
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.misclassifications import clusters, confusion, predictions
-from xai_core.app.shared import cache, display, jobs, opened_datasets, progress
+from xai_core.app.shared import cache, display, jobs, opened_datasets, progress, server_job
 from xai_core.core import part_store
 from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
@@ -543,7 +543,7 @@ def test_long_classifying_is_a_job_whose_result_is_there_on_return(slow, scenes,
     app.switch_page("Home.py").run()  # the visitor leaves
     job = next(job for job in jobs.listed() if job.title == f"Classify mine with {model}")
     jobs.wait()
-    assert job.state == jobs.DONE and job.total == 6 and job.place.page == "Misclassifications"
+    assert job.state == server_job.DONE and job.total == 6 and job.place.page == "Misclassifications"
     app.switch_page(PAGE)
     app.query_params["dataset"], app.query_params["model"] = "mine", model
     app.run()

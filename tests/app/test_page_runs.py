@@ -12,7 +12,7 @@ import small_runs
 from opened_pages import chart_tables, finished, opened, pick_mark, text
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
-from xai_core.app.shared import jobs
+from xai_core.app.shared import jobs, server_job
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import settings
@@ -344,7 +344,7 @@ def test_stored_settings_that_the_form_does_not_allow_are_refused(place, change)
     settings = new_run._settings(new, 10.0)
     settings["new"] |= change
     with pytest.raises((XaiError, TypeError)):
-        new_run.work(settings)(JobHandle(jobs.ServerJob("", "", jobs.PlaceToReturn("", ""))))
+        new_run.work(settings)(JobHandle(server_job.ServerJob("", "", jobs.PlaceToReturn("", ""))))
     assert not place.exists() or not [*place.glob("*/*.json")]
 
 

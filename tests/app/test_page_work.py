@@ -5,7 +5,7 @@ import threading
 import pytest
 from opened_pages import finished, opened, text
 
-from xai_core.app.shared import cache, explanations, jobs, page_links, progress
+from xai_core.app.shared import cache, explanations, jobs, page_links, progress, server_job
 from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.core.errors import BadRequest
 from xai_core.data.corrupted_samples import changed_samples
@@ -68,7 +68,7 @@ def test_long_work_goes_on_without_its_page_and_is_there_on_return(name):
     app.switch_page("Home.py").run()
     (job,) = jobs.listed()
     jobs.wait()
-    assert job.state == jobs.DONE and job.place.page == title and not job.private and job.stored >= 1
+    assert job.state == server_job.DONE and job.place.page == title and not job.private and job.stored >= 1
     returned(app, file, query)
     assert pictures(app) > before and button not in [shown.label for shown in app.button]
     assert pictures(opened(file, asks=True, **query)) == pictures(app), "the result is of the server's data, and for all"
@@ -83,7 +83,7 @@ def test_long_work_of_a_section_is_a_job(name):
     app = opened(page_links.FILES[title], asks=True, **query)
     pressed(app, button)
     finished(app)
-    assert [job.state for job in jobs.listed()] == [jobs.DONE]
+    assert [job.state for job in jobs.listed()] == [server_job.DONE]
     assert result in text(app) and button not in [shown.label for shown in app.button]
 
 
@@ -122,7 +122,7 @@ def test_results_are_shown_as_they_come_and_stay_when_the_rest_is_cancelled(held
     assert "Cancel" in [shown.label for shown in app.button] and button not in [shown.label for shown in app.button]
     next(shown for shown in app.button if shown.label == "Cancel").click().run()
     finished(app)
-    assert job.state == jobs.CANCELLED and pictures(app) == 1
+    assert job.state == server_job.CANCELLED and pictures(app) == 1
     assert "Cancelled after 1 of 2 parts. Finished results are kept." in text(app)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "AT_ONCE_SECONDS", 1e6)
@@ -145,7 +145,7 @@ def test_a_map_that_cannot_be_made_does_not_end_the_others(monkeypatch):
     app = opened(page_links.FILES[title], asks=True, **query)
     next(shown for shown in app.button if shown.label == button).click().run()
     finished(app)
-    assert [job.state for job in jobs.listed()] == [jobs.DONE]
+    assert [job.state for job in jobs.listed()] == [server_job.DONE]
     assert "Grad-CAM: No map of this." in app.error[0].value
     assert app.dataframe[0].value.Map[0] == "LayerCAM" and button not in [shown.label for shown in app.button]
 
@@ -157,6 +157,6 @@ def test_long_maps_of_the_drawer_are_a_job(monkeypatch):
     app.switch_page("Home.py").run()
     jobs.wait()
     (job,) = jobs.listed()
-    assert job.state == jobs.DONE and not job.private and "sample=" in job.place.settings
+    assert job.state == server_job.DONE and not job.private and "sample=" in job.place.settings
     returned(app, file, {"sample": path})
     assert "Colours:" in text(app) and "Explain" not in [shown.label for shown in app.button]

@@ -15,7 +15,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.methods.tiles import ORDERS
-from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, session, widgets
+from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, server_job, session, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.datasets import open_dataset
@@ -69,7 +69,7 @@ def test_a_long_explanation_is_a_job_whose_result_is_there_on_return(monkeypatch
     app.switch_page("Home.py").run()
     job = next(job for job in jobs.listed() if job.title.startswith("Explain") and job.title.endswith("by LayerCAM"))
     jobs.wait()
-    assert job.state == jobs.DONE and job.place.page == "Single image" and "LayerCAM" in job.place.settings
+    assert job.state == server_job.DONE and job.place.page == "Single image" and "LayerCAM" in job.place.settings
     app.switch_page(SINGLE)
     for name, value in query.items():
         app.query_params[name] = value

@@ -6,7 +6,7 @@ import pytest
 from opened_pages import finished, opened, text
 
 from xai_core.app.misclassifications import predictions
-from xai_core.app.shared import cache, jobs, page_links, progress
+from xai_core.app.shared import cache, job_records, jobs, page_links, progress, server_job
 from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.data.samples import load_sample
 
@@ -59,7 +59,7 @@ def test_interrupted_work_is_started_again_by_one_click(kind, labelled):
     pressed(app, button)
     jobs.wait()
     job = max(jobs._registry().jobs.values(), key=lambda job: job.began)
-    job.state, job.result = jobs.INTERRUPTED, None
+    job.state, job.result = server_job.INTERRUPTED, None
     cache.clear()
     shutil.rmtree(labelled / "predictions", ignore_errors=True)
     token, app = app.session_state["visitor token"], opened()  # the same browser, and a new session
@@ -70,7 +70,7 @@ def test_interrupted_work_is_started_again_by_one_click(kind, labelled):
     pressed(app, "Start again")
     jobs.wait()
     again = jobs._registry().jobs[job.key]
-    assert again is not job and again.state == jobs.DONE and again.place.page == title
+    assert again is not job and again.state == server_job.DONE and again.place.page == title
     app.switch_page(page_links.FILES[title])  # the harness would run the page Jobs again
     for name, value in query.items():
         app.query_params[name] = value
@@ -81,19 +81,21 @@ def test_interrupted_work_is_started_again_by_one_click(kind, labelled):
 def test_the_row_of_an_interrupted_job_on_an_upload_says_why_it_cannot_be_started_again():
     app = opened()
     place = jobs.PlaceToReturn("Misclassifications", "")
-    job = jobs.ServerJob("", jobs.UPLOAD_TITLE, place, "", True, True, state=jobs.INTERRUPTED)
+    job = server_job.ServerJob("", job_records.UPLOAD_TITLE, place, "", True, True, state=server_job.INTERRUPTED)
     job.visitor = jobs.text_digest(app.session_state["visitor token"])[:32]
     job.key = f"{job.visitor} clusters"
     jobs._registry().jobs[job.key] = job
     app.switch_page(JOBS_PAGE).run()
     assert "a restarted server no longer has the file: upload it again on the page Misclassifications." in text(app)
     assert "Start again" not in labels(app) and "Remove" in labels(app)
-    assert jobs.UPLOAD_TITLE not in text(opened(JOBS_PAGE)), "another visitor"
+    assert job_records.UPLOAD_TITLE not in text(opened(JOBS_PAGE)), "another visitor"
 
 
 def test_the_row_of_a_job_of_another_browser_says_why_it_cannot_be_cancelled():
     place = jobs.PlaceToReturn("Single image", "picture=Coffee")
-    job = jobs.ServerJob("theirs", "Explain coffee by RISE", place, "somebody else", state=jobs.RUNNING, done=1, total=4)
+    job = server_job.ServerJob(
+        "theirs", "Explain coffee by RISE", place, "somebody else", state=server_job.RUNNING, done=1, total=4
+    )
     jobs._registry().jobs[job.key] = job
     app = opened(JOBS_PAGE)
     assert "It was started in another browser, or in one that keeps no cookies." in text(app)

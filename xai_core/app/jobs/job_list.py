@@ -6,18 +6,18 @@ from urllib.parse import parse_qs
 
 import streamlit as st
 
-from xai_core.app.shared import job_view, jobs, page_links, session
+from xai_core.app.shared import job_view, jobs, page_links, server_job, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.jobs import ServerJob
+from xai_core.app.shared.server_job import ServerJob
 from xai_core.core import markdown
 
 ICONS = {
-    jobs.WAITING: ":material/hourglass_empty:",
-    jobs.RUNNING: ":material/play_arrow:",
-    jobs.DONE: ":material/check:",
-    jobs.CANCELLED: ":material/cancel:",
-    jobs.INTERRUPTED: ":material/power_off:",
-    jobs.FAILED: ":material/error:",
+    server_job.WAITING: ":material/hourglass_empty:",
+    server_job.RUNNING: ":material/play_arrow:",
+    server_job.DONE: ":material/check:",
+    server_job.CANCELLED: ":material/cancel:",
+    server_job.INTERRUPTED: ":material/power_off:",
+    server_job.FAILED: ":material/error:",
 }
 
 
@@ -53,7 +53,7 @@ def _job(job: ServerJob) -> None:
     st.caption(", ".join(times))
     if not job.key:
         return
-    if job.upload and job.state == jobs.INTERRUPTED:
+    if job.upload and job.state == server_job.INTERRUPTED:
         st.markdown(f"{UPLOAD_IS_GONE} {job.place.page}.")
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.resumable and jobs.may_change(job):
@@ -64,7 +64,7 @@ def _job(job: ServerJob) -> None:
             page_links.go(job.place, origin=page_links.JOBS)
         if job.place.page in page_links.FILES:
             page_links.link(
-                job.place.page, "Open result" if job.state == jobs.DONE else "Open", parse_qs(job.place.settings),
+                job.place.page, "Open result" if job.state == server_job.DONE else "Open", parse_qs(job.place.settings),
                 icon=":material/open_in_new:", origin=page_links.JOBS,
             )  # fmt: skip
         if not job.unfinished and jobs.may_change(job):

@@ -15,8 +15,9 @@ from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.shared import cache, display, job_view, jobs, loaded_models, network_choice, page_links, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.page_links import PlaceToReturn
+from xai_core.app.shared.server_job import ServerJob, key_of
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import bytes_digest
@@ -216,7 +217,7 @@ def _stored(fields: Mapping[str, Any]) -> NewRun:
 
 
 def _job_key(new: NewRun, minutes: float) -> str:
-    return jobs.key_of(KIND, _settings(new, minutes))
+    return key_of(KIND, _settings(new, minutes))
 
 
 def _start(new: NewRun, minutes: float) -> ServerJob:

@@ -12,8 +12,9 @@ from PIL import Image
 from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
 from xai_core.app.shared import cache, display, job_view, jobs, network_outputs, page_links, progress, turns
-from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import is_upload
+from xai_core.app.shared.server_job import ServerJob
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes

@@ -15,7 +15,7 @@ import streamlit as st
 from xai_core.analysis import picture_list
 from xai_core.analysis.picture_list import Map, ZipContents
 from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, session
+from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, server_job, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import is_upload
@@ -62,7 +62,7 @@ def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Datas
         if job is not None and session.starts_again(job.key):
             _start(key, file, listed, tags, dataset, model, method)
             job = jobs.find(key)
-        ready = job is not None and job.state == jobs.DONE and file.exists()
+        ready = job is not None and job.state == server_job.DONE and file.exists()
         if not ready and not (job is not None and job.unfinished):
             st.button(
                 "Make the ZIP", key="make zip", icon=":material/folder_zip:",
@@ -74,7 +74,7 @@ def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Datas
         _ready(file, job.result)
     elif job is not None and job.error:
         st.error(error_text(job.error))
-    elif job is not None and job.state != jobs.DONE:
+    elif job is not None and job.state != server_job.DONE:
         st.caption(f"The ZIP was not finished: {markdown.escape(job_view.in_words(job))}.")
     most = picture_list.MOST_ZIP_BYTES // 2**20
     st.caption(f"The ZIP holds the same table, the unchanged pictures, and their maps, up to {most} MB.")

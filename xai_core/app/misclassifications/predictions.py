@@ -16,8 +16,9 @@ from xai_core.analysis.predict import classify, estimated_seconds, judged, read_
 from xai_core.app.misclassifications import attribute_filters, label_check
 from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, turns
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
+from xai_core.app.shared.server_job import ServerJob
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest

@@ -21,6 +21,7 @@ from xai_core.app.shared import (
     network_choice,
     network_outputs,
     page_links,
+    server_job,
     session,
 )
 from xai_core.app.shared.error_text import error_text
@@ -76,7 +77,7 @@ def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
     """The session's result under `key`; None, with the job that makes it or the button that starts it, if there is none."""
     stored = session.get(key)
     job = jobs.find(key)
-    if stored is None and job is not None and job.state == jobs.DONE:
+    if stored is None and job is not None and job.state == server_job.DONE:
         stored = job.result
         session.put(key, stored)
     if stored is None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from xai_core.app.shared import jobs, page_links, session
+from xai_core.app.shared import jobs, page_links, server_job, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.jobs import ServerJob
+from xai_core.app.shared.server_job import ServerJob
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 
@@ -27,11 +27,11 @@ def indicator() -> None:
 
 def _indicator() -> None:
     every = jobs.listed()
-    running = [job for job in every if job.state == jobs.RUNNING]
+    running = [job for job in every if job.state == server_job.RUNNING]
     counts = {
         f"running, {sum(job.share for job in running) / max(len(running), 1):.0%}": len(running),
-        "waiting": sum(job.state == jobs.WAITING for job in every),
-        "interrupted": sum(job.state == jobs.INTERRUPTED for job in every),
+        "waiting": sum(job.state == server_job.WAITING for job in every),
+        "interrupted": sum(job.state == server_job.INTERRUPTED for job in every),
     }
     words = "; ".join(f"{count} {what}" for what, count in counts.items() if count)
     if words:
@@ -76,17 +76,17 @@ def in_words(job: ServerJob) -> str:
         return "cancelling, after the batch in progress"
     if job.elsewhere:
         return "another server on this machine is doing this work now"
-    if job.state == jobs.WAITING:
+    if job.state == server_job.WAITING:
         return "waiting until another job has ended"
-    if job.state == jobs.RUNNING:
+    if job.state == server_job.RUNNING:
         return job.words or "starting"
-    how_far = f" after {job.words.partition(',')[0]}" if job.done and job.words and job.state != jobs.DONE else ""
+    how_far = f" after {job.words.partition(',')[0]}" if job.done and job.words and job.state != server_job.DONE else ""
     return f"{job.state}{how_far}"
 
 
 def ended_early(job: ServerJob, kept: str) -> None:
     """Say that a stored job was cancelled, interrupted or failed, and what is `kept`; with Resume and Dismiss."""
-    say = st.error if job.state == jobs.FAILED else st.info
+    say = st.error if job.state == server_job.FAILED else st.info
     say(error_text(f"{job.title}: {in_words(job)}. {job.error or kept}"))
     with st.container(horizontal=True):
         resume_button(job)
@@ -125,9 +125,9 @@ def offer(
             show(job)
         return
     with slot.container():
-        if job is not None and job.state == jobs.FAILED:
+        if job is not None and job.state == server_job.FAILED:
             st.error(error_text(job.error))
-        early = job is not None and job.state in (jobs.CANCELLED, jobs.INTERRUPTED)
+        early = job is not None and job.state in (server_job.CANCELLED, server_job.INTERRUPTED)
         with st.container(horizontal=True, vertical_alignment="center"):
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
             words = f"{in_words(job).capitalize()}. {kept} " if early and job is not None else ""

@@ -17,7 +17,6 @@ visitor may see them. A visitor is a browser, known by a random cookie. Visitors
 owner of an app that serves its own computer alone may cancel all.
 """
 
-import json
 import logging
 import math
 import pkgutil
@@ -25,101 +24,34 @@ import re
 import secrets
 import threading
 import time
-import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from filelock import FileLock, Timeout
 from PIL import Image
 from streamlit import runtime
 
-from xai_core.app.shared import turns
+from xai_core.app.shared import job_records, turns
 from xai_core.app.shared.page_links import PlaceToReturn
+from xai_core.app.shared.server_job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, ServerJob, key_of
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
-from xai_core.core.files import write_atomically
-from xai_core.core.settings import cache_folder
 
 AT_ONCE = 4  # jobs that run at the same time; they take turns
 MOST_IN_ALL = 12  # jobs that wait or run
 MOST_OF_VISITOR = 3  # of these: fewer than AT_ONCE, so that one visitor alone never keeps the others waiting
 PER_WORK = 1000  # pieces that work in parts is said to have
 MOST_LISTED = 50  # jobs in the list; the oldest that have ended leave first
-MOST_LOG = 100  # sentences in a job's log
-MOST_BYTES = 64 * 2**10  # of a stored record
 AWAY_SECONDS = 600.0  # after which the private jobs of a visitor who shows no sign of life end
-SUFFIX = ".json"
 COOKIE, TOKEN = "xai_visitor", re.compile("[0-9a-f]{32}")  # what a browser is known by after a reload of the page
 OWN_COMPUTER = ("localhost", "127.0.0.1", "::1")  # values of Streamlit's `server.address` that no other computer reaches
-
-WAITING, RUNNING, DONE, CANCELLED, INTERRUPTED, FAILED = (
-    "waiting", "running", "done", "cancelled", "interrupted", "failed",
-)  # fmt: skip
-UNFINISHED = (WAITING, RUNNING)
-ENDED_EARLY = (CANCELLED, INTERRUPTED, FAILED)
 
 # By the kind of a stored job, the function (settings) -> work that makes it from its settings. Named and not imported: most
 # of them import torch, and the list of jobs stands on every page.
 KINDS: dict[str, str] = {"run": "xai_core.app.metrics.new_run:work"}
-
-
-@dataclass
-class ServerJob:
-    """A job as pages read it. Written by this module alone.
-
-    `place` shows its result. `done` of `total` pieces are complete, and `words` say so with what is left; `error` says why
-    it failed. `preview` is a picture of what there is so far, and `stored` counts the results that pages show already.
-    `upload`: the work is on a file that the server holds only as long as the visitor's session.
-    """
-
-    key: str
-    title: str
-    place: PlaceToReturn
-    visitor: str = ""
-    private: bool = False
-    upload: bool = False
-    kind: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    state: str = WAITING
-    cancelling: bool = False
-    elsewhere: bool = False  # another server on this machine runs it
-    done: int = 0
-    total: int = 0
-    words: str = ""
-    error: str = ""
-    result: Any = None
-    preview: Image.Image | None = None
-    stored: int = 0
-    began: float = field(default_factory=time.time)
-    ended: float = 0.0
-    log: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_LOG))
-    future: Future[None] | None = None
-
-    @property
-    def unfinished(self) -> bool:
-        return self.state in UNFINISHED
-
-    @property
-    def share(self) -> float:
-        """How much of the work is complete, between 0 and 1."""
-        return min(1.0, self.done / self.total) if self.total else 0.0
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the job can be started again from its settings."""
-        return bool(self.kind) and self.state in ENDED_EARLY
-
-    @property
-    def page_starts_it_again(self) -> bool:
-        """Whether the page of the job, opened by its address, can start the same work again."""
-        return not self.kind and not self.upload and self.state in ENDED_EARLY
-
 
 Work = Callable[["JobHandle"], Any]
 
@@ -214,11 +146,10 @@ class JobHandle:
 class _Registry:
     """The jobs of this process, and those that stored records tell of."""
 
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    server: job_records.ThisServer = field(default_factory=job_records.ThisServer)
     jobs: dict[str, ServerJob] = field(default_factory=dict)
     seen: dict[str, float] = field(default_factory=dict)  # by visitor, the time of the last sign of life
     lock: threading.RLock = field(default_factory=threading.RLock)
-    alive: FileLock | None = None  # held as long as this process lives, once it has stored a record
     executor: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(AT_ONCE, "job"))
 
 
@@ -227,11 +158,6 @@ def _registry() -> _Registry:
     registry = _Registry()
     _load(registry)
     return registry
-
-
-def folder() -> Path:
-    """Where the records of jobs are stored."""
-    return cache_folder() / "jobs"
 
 
 def token() -> str:
@@ -276,11 +202,6 @@ def start_kind(kind: str, settings: Mapping[str, Any], title: str, place: PlaceT
 def resume(job: ServerJob) -> ServerJob:
     """Start a stored job again from its settings. Raises BadRequest."""
     return start_kind(job.kind, job.settings, job.title, job.place)
-
-
-def key_of(kind: str, settings: Mapping[str, Any]) -> str:
-    """The key of a stored job."""
-    return text_digest(f"{kind} {json.dumps(settings, sort_keys=True)}")
 
 
 def find(key: str) -> ServerJob | None:
@@ -385,13 +306,13 @@ def _submit(job: ServerJob, work: Work) -> ServerJob:
         _tidy(registry)
         same = registry.jobs.get(job.key)
         if same is not None and same.unfinished:
-            if same.elsewhere and _is_alive(_server_of(same.key)):
+            if same.elsewhere and job_records.writer_lives(same.key):
                 raise BeingWritten("Another server on this machine is doing this job now. Wait until it has ended.")
             if not same.elsewhere:
                 return same
         _check_limits(registry, job.visitor)
         registry.jobs[job.key] = job
-        _store(registry, job)
+        job_records.store(job, registry.server)
         job.future = registry.executor.submit(_run, job, work)
     return job
 
@@ -417,7 +338,7 @@ def _run(job: ServerJob, work: Work) -> None:
     try:
         handle.check()
         job.state = RUNNING
-        _store(_registry(), job)
+        job_records.store(job, _registry().server)
         job.result = work(handle)
     except CancelledError:
         _end(job, INTERRUPTED if _server_stops() else CANCELLED)
@@ -437,7 +358,7 @@ def _run(job: ServerJob, work: Work) -> None:
 
 def _end(job: ServerJob, state: str) -> None:
     job.ended, job.cancelling, job.state = time.time(), False, state
-    _store(_registry(), job)
+    job_records.store(job, _registry().server)
 
 
 def _server_stops() -> bool:
@@ -463,101 +384,19 @@ def _tidy(registry: _Registry) -> None:
 
 def _forget(registry: _Registry, job: ServerJob) -> None:
     if registry.jobs.pop(job.key, None) is not None:
-        with suppress(OSError):
-            _record(job.key).unlink(missing_ok=True)
-
-
-UPLOAD_TITLE = "Work on a file that you uploaded"
-
-# Records: one small JSON file for each stored job. A job that its record calls unfinished was interrupted if the server that
-# wrote the record has ended; each server holds the lock of a file of its own as long as it lives.
-
-
-def _record(key: str) -> Path:
-    return folder() / f"{text_digest(key)[:32]}{SUFFIX}"
-
-
-def _store(registry: _Registry, job: ServerJob) -> None:
-    """Write a job's record, which for work on an upload does not name it. Jobs without a kind have one until they end: what
-    they have made is lost with the process. Where writing fails the job goes on, and its log says what is lost by that.
-    """
-    if not job.kind and job.state in (DONE, CANCELLED, FAILED):
-        with suppress(OSError):
-            _record(job.key).unlink(missing_ok=True)
-        return
-    title, address, log = (UPLOAD_TITLE, "", []) if job.upload else (job.title, job.place.settings, list(job.log))
-    record: dict[str, Any] = {
-        "key": job.key, "kind": job.kind, "title": title, "settings": dict(job.settings), "page": job.place.page,
-        "address": address, "state": job.state, "done": job.done, "total": job.total, "words": job.words,
-        "error": job.error, "began": job.began, "ended": job.ended, "log": log, "server": registry.id,
-        "private": job.private, "upload": job.upload, "visitor": job.visitor if job.private else "",
-    }  # fmt: skip
-    try:
-        with registry.lock:
-            if registry.alive is None:
-                folder().mkdir(parents=True, exist_ok=True)
-                registry.alive = FileLock(folder() / f"{registry.id}.lock", timeout=0, thread_local=False)
-                registry.alive.acquire()
-        write_atomically(_record(job.key), json.dumps(record, indent=1).encode())
-    except (XaiError, OSError):
-        job.log.append("This job cannot be listed after a restart of the server: its record cannot be written.")
+        job_records.remove(job.key)
 
 
 def _load(registry: _Registry) -> None:
-    """Add the jobs of stored records that this process does not know, and remove the locks of servers that have ended."""
-    for path in sorted(folder().glob(f"*{SUFFIX}"))[: 10 * MOST_LISTED]:
-        job, server = _read(path)
+    """Add the jobs of stored records that this process does not know."""
+    for job in job_records.stored_jobs(registry.server):
+        if job.elsewhere and not job.kind:  # its results stay in the memory of that server
+            continue
         with registry.lock:
-            known = job is not None and registry.jobs.get(job.key)
-            if job is None or (known and not known.elsewhere):
-                continue
-            if job.unfinished:
-                job.elsewhere = server != registry.id and _is_alive(server)
-                job.state = job.state if job.elsewhere else INTERRUPTED
-            if job.elsewhere and not job.kind:  # its results stay in the memory of that server
+            known = registry.jobs.get(job.key)
+            if known is not None and not known.elsewhere:
                 continue
             if job.private:
                 registry.seen.setdefault(job.visitor, time.monotonic())  # who has had no time to come back has not gone away
             registry.jobs[job.key] = job
-    for path in folder().glob("*.lock"):
-        if path.stem != registry.id:
-            _is_alive(path.stem)
-
-
-def _read(path: Path) -> tuple[ServerJob | None, str]:
-    """The job of a record and the server that wrote it; None where the file is none."""
-    try:
-        if not path.is_file() or path.stat().st_size > MOST_BYTES:
-            return None, ""
-        record = json.loads(path.read_bytes())
-        place = PlaceToReturn(str(record["page"]), str(record["address"]))
-        job = ServerJob(
-            str(record["key"]), str(record["title"]), place, str(record["visitor"]), bool(record["private"]),
-            bool(record["upload"]), kind=str(record["kind"]),
-            settings=dict(record["settings"]), state=str(record["state"]), done=int(record["done"]),
-            total=int(record["total"]), words=str(record["words"]), error=str(record["error"]),
-            began=float(record["began"]), ended=float(record["ended"]), log=deque(map(str, record["log"]), MOST_LOG),
-        )  # fmt: skip
-        fits = path == _record(job.key) and (not job.kind or job.key == key_of(job.kind, job.settings))
-        return (job if fits else None), str(record["server"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None, ""
-
-
-def _server_of(key: str) -> str:
-    return _read(_record(key))[1]
-
-
-def _is_alive(server: str) -> bool:
-    """Whether the server of this name still lives; the file of one that has ended is removed."""
-    path = folder() / f"{server}.lock"
-    if not server.isalnum() or not path.exists():
-        return False
-    try:
-        with FileLock(path, timeout=0, thread_local=False):
-            path.unlink(missing_ok=True)
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
+    job_records.remove_ended_locks(registry.server)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
-from xai_core.app.shared import job_view, jobs, page_links, progress, turns
-from xai_core.app.shared.jobs import JobHandle, ServerJob
+from xai_core.app.shared import job_view, jobs, page_links, progress, server_job, turns
+from xai_core.app.shared.jobs import JobHandle
+from xai_core.app.shared.server_job import ServerJob
 
 if TYPE_CHECKING:
     from xai_core.core.runtime import Track
@@ -62,7 +63,7 @@ def start_now(work: PageWork) -> bool:
         if not work.parts:
             return True
         job = jobs.find(work.key)
-        left_by_job = job is not None and job.state != jobs.DONE
+        left_by_job = job is not None and job.state != server_job.DONE
         if work.seconds < progress.AT_ONCE_SECONDS and not left_by_job:
             return progress.should_start(work.key, work.seconds, work.button)
         kept = "Finished results are kept." if job is not None and job.stored else ""
