@@ -82,6 +82,9 @@ def test_from_a_cell_to_the_reason_and_on(visit):
     expect_open(page, f"{PAIR}: 1 of 9")
     box = drawer(page).bounding_box()
     assert box["x"] > 500 and box["y"] < 10  # beside the gallery, from the top of the window
+    drawer(page).get_by_role("button", name="Save").scroll_into_view_if_needed()  # at the end of the drawer
+    expect(drawer(page).get_by_text("Why Egyptian cat and not tabby").first).not_to_be_in_viewport()
+    expect(drawer(page).get_by_role("button", name="Next")).to_be_in_viewport(ratio=1)
     page.evaluate(WATCH)
     page.keyboard.press("ArrowRight")
     expect_open(page, f"{PAIR}: 2 of 9")

@@ -188,7 +188,7 @@ def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> N
     group: Group = st.session_state[_GROUP]
     path = st.query_params.get(SAMPLE, group.paths[0])
     place = group.paths.index(path)
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="drawer-steps"):  # `page_setup` keeps it in view
         st.button(
             "Previous", key="previous", icon=":material/chevron_left:", shortcut="Left", disabled=place == 0,
             on_click=open_group, args=(group, group.paths[max(place - 1, 0)]),

@@ -15,7 +15,8 @@ schemapi.disable_debug_mode()
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
 # axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. The name of a picture in a
 # button or link that opens it is for screen readers. A script takes no place above the title. On a narrow screen the
-# controls are hidden behind a button that has only an arrow; with this style it has words.
+# controls are hidden behind a button that has only an arrow; with this style it has words. The buttons that step through the
+# pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the focus is scrolled below them.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
@@ -25,11 +26,21 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
 :is([class*="st-key-open-"], [class*="st-key-neighbour-"]) :is(button, a) strong {
     position: absolute;
     width: 1px;
+    height: 1px;
+    overflow: hidden;
     clip-path: inset(50%);
 }
 [data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
+[data-testid="stDialog"] > div :has(.st-key-drawer-steps) { background-color: inherit; scroll-padding-top: 6rem; }
+[data-testid="stLayoutWrapper"]:has(> .st-key-drawer-steps) {
+    position: sticky;
+    top: -0.75rem;  /* over the space that the drawer has above its contents */
+    z-index: 10;
+    margin-top: -0.75rem;
+    padding: 0.75rem 0 0.5rem;
+}
 @media (max-width: 768px) {
     [data-testid="stExpandSidebarButton"] { width: auto; padding: 0 0.5rem; }
     [data-testid="stExpandSidebarButton"]::after { content: "Pages and settings"; font-size: 0.9rem; margin-left: 0.3rem; }
