@@ -624,3 +624,16 @@ def test_a_filter_by_attribute_changes_what_shares_are_of():
     assert pairs["pictures"].sum() == (counted["true"] != counted["predicted"]).sum()
     for _, pair in pairs.iterrows():
         assert pair["of"] == (counted["true"] == pair["true"]).sum()
+
+
+def left_out():
+    from xai_core.app.misclassifications import predictions
+
+    predictions.list_reasons((f"*{number}*.png", "The file /srv/here/a.png is empty.") for number in range(53))
+
+
+def test_lists_of_what_was_left_out_say_how_many_more_there_are():
+    app = AppTest.from_function(left_out).run()
+    lines = [element.value for element in app.markdown]
+    assert len(lines) == 51 and lines[-1] == "And 3 more."
+    assert "*0*" not in lines[0] and "a.png" in lines[0] and "srv" not in lines[0]

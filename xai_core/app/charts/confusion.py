@@ -12,6 +12,7 @@ import pandas as pd
 from xai_core.analysis.confusion import OTHERS, Confusion
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, STRONG, text_colour
 
+MOST_ROWS = 40  # of a matrix, and bars of a chart, that pages give these charts at most; they say what is left out
 NUMBERS = 24  # classes up to which the number is written in every cell
 REST = "#767676"  # black and white are read on it: cells of the classes that have no row or column of their own
 LABEL = 150  # width of a class's name at most, in pixels

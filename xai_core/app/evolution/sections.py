@@ -26,7 +26,6 @@ from xai_core.models.zoo.catalog import cards
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
 
 _OPENED = "opened sample"  # in the session
-MOST_CLASSES = 40  # of a confusion matrix; the others share one row and one column
 
 
 def open_sample(title: str, name: str) -> None:
@@ -171,7 +170,8 @@ def _predictions(run: RecordedRun) -> pd.DataFrame:
 def _confusion(view: EvolutionView) -> None:
     """The confusion matrix of the chosen samples at the last of the chosen epochs."""
     table = _predictions(view.run)
-    matrix, wrong = worst_classes(confusion(table), MOST_CLASSES), int((table["true"] != table["predicted"]).sum())
+    matrix = worst_classes(confusion(table), charts_confusion.MOST_ROWS)
+    wrong = int((table["true"] != table["predicted"]).sum())
     earlier = int((view.run.predicted[:, -1] == MISSING).sum())
     st.caption(
         f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}"

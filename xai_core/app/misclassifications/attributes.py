@@ -5,6 +5,7 @@ import streamlit as st
 
 from xai_core.analysis import groups
 from xai_core.app.charts import confusion as charts_confusion
+from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows
 from xai_core.app.shared import display
@@ -13,7 +14,6 @@ from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
 
 LABEL = "label"  # an attribute of every dataset
-MOST_VALUES = 40  # in the chart
 
 
 def show(rows: FilteredRows, dataset: Dataset) -> None:
@@ -50,10 +50,10 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
             drawer.open_group(group(picked["value"]))
 
     st.altair_chart(
-        charts_confusion.error_rates(rates.head(MOST_VALUES), overall), key=key, on_select=open_group,
-        selection_mode="group", alt=f"Error rates of {min(len(rates), MOST_VALUES)} groups; of all pictures {overall:.1%}.",
+        charts_confusion.error_rates(rates.head(MOST_ROWS), overall), key=key, on_select=open_group,
+        selection_mode="group", alt=f"Error rates of {min(len(rates), MOST_ROWS)} groups; of all pictures {overall:.1%}.",
     )  # fmt: skip
-    more = f" The chart shows the first {MOST_VALUES} of {len(rates):,} groups." if len(rates) > MOST_VALUES else ""
+    more = f" The chart shows the first {MOST_ROWS} of {len(rates):,} groups." if len(rates) > MOST_ROWS else ""
     st.caption(
         f"Error rate: the share of a group's pictures that are predicted wrongly. Over all {len(counted):,} pictures it is "
         f"{overall:.1%} (dashed line). The solid line of each group is its 95% interval (Wilson), which is long for few "

@@ -10,6 +10,7 @@ import streamlit as st
 
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
+from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import drawer, predictions
 from xai_core.app.misclassifications.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared import display, loaded_models, session
@@ -23,7 +24,6 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 
-MOST_CLASSES = 40  # in a matrix or a chart
 FEW_CLASSES = 12  # up to which a matrix is easy to read even if every error is a cell of its own
 MOST_PAIRS = 20  # of confused classes, in a table
 ON_A_PAGE = 24  # pictures
@@ -34,12 +34,12 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     listed = rows.listed
     whole = confusions.confusion(listed, counted=rows.counted)
     rates, dim, order = _controls()
-    matrix = confusions.worst_classes(whole, MOST_CLASSES)
+    matrix = confusions.worst_classes(whole, MOST_ROWS)
     if order == "By confusion":
         matrix = matrix.ordered(confusions.by_confusion(matrix))
     if len(matrix.classes) < len(whole.classes):
         st.caption(
-            f"{len(whole.classes)} classes: the {MOST_CLASSES - 1} with the most errors are shown, the others in one row "
+            f"{len(whole.classes)} classes: the {MOST_ROWS - 1} with the most errors are shown, the others in one row "
             "and one column."
         )
     wrong = int(whole.counts.sum() - whole.counts.trace())
@@ -221,10 +221,10 @@ def per_class(rows: FilteredRows) -> None:
         if picked:
             drawer.open_group(_class_group(picked["class"], rows.all_classes))
 
-    if len(scores) > MOST_CLASSES:
-        st.caption(f"The chart shows the {MOST_CLASSES} of {len(scores)} classes with the lowest recall, the table all.")
+    if len(scores) > MOST_ROWS:
+        st.caption(f"The chart shows the {MOST_ROWS} of {len(scores)} classes with the lowest recall, the table all.")
     st.altair_chart(
-        charts_confusion.per_class(scores.sort_values("recall").head(MOST_CLASSES)), key=key, on_select=open_class,
+        charts_confusion.per_class(scores.sort_values("recall").head(MOST_ROWS)), key=key, on_select=open_class,
         selection_mode="class", alt="Precision and recall of each class, the lowest recall first.",
     )  # fmt: skip
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
@@ -310,7 +310,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     classes = sorted({*mine["true"], *mine["predicted"], *theirs["true"], *theirs["predicted"]})
     matrix, second_matrix = confusions.confusion(mine, classes), confusions.confusion(theirs, classes)
     both = confusions.Confusion(matrix.counts + second_matrix.counts, tuple(classes))
-    worst = confusions.by_confusion(both)[:MOST_CLASSES]
+    worst = confusions.by_confusion(both)[:MOST_ROWS]
     counts = changed["change"].value_counts().to_dict()
     st.markdown(
         f"{markdown.escape(model.title)}: **{matrix.accuracy:.1%}** right; {markdown.escape(other.title)}: "

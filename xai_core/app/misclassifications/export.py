@@ -14,7 +14,7 @@ import streamlit as st
 
 from xai_core.analysis import picture_list
 from xai_core.analysis.picture_list import Map, ZipContents
-from xai_core.app.misclassifications.predictions import FilteredRows
+from xai_core.app.misclassifications.predictions import FilteredRows, list_reasons
 from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, server_job, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
@@ -96,8 +96,7 @@ def _ready(file: Path, contents: ZipContents) -> None:
     display.downloads({f"ZIP, {max(file.stat().st_size / 1e6, 0.1):.1f} MB": (name, "application/zip", file.read_bytes)})
     if contents.left_out:
         with st.expander(f"{len(contents.left_out):,} pictures are not in the ZIP"):
-            for path, reason in list(contents.left_out.items())[:50]:
-                st.markdown(f"- **{markdown.escape(path)}**: {error_text(reason)}")
+            list_reasons(contents.left_out.items())
 
 
 def _start(

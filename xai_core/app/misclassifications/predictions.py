@@ -3,7 +3,7 @@
 import contextlib
 import io
 import tempfile
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from xai_core.review import notes
 from xai_core.review.notes import Note
 
 LARGEST_ZIP = 200  # MB
+MOST_REASONS = 50  # in a list of what was left out
 GALLERY = "gallery"  # the key of the container of the listed pictures
 EVERY = "(all)"  # instead of a class: the pictures of every class
 
@@ -167,15 +168,22 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, s
             st.button(words, key="all errors", icon=":material/filter_alt:", help=ALL_ERRORS, on_click=_list_errors)
     if settings["unmatched"]:
         with st.expander(f"{len(settings['unmatched'])} labels are not known to this model", icon=":material/rule:"):
-            for label, reason in list(settings["unmatched"].items())[:50]:
-                st.markdown(f"- **{markdown.escape(label)}**: {markdown.escape(reason)}")
+            list_reasons(settings["unmatched"].items())
             st.caption("On the command line, `classify --mapping FILE` assigns labels to classes.")
     if settings["unreadable"]:
         with st.expander(f"{len(settings['unreadable'])} files could not be read", icon=":material/broken_image:"):
-            for name, reason in settings["unreadable"][:50]:
-                st.markdown(f"- **{markdown.escape(name)}**: {markdown.escape(reason)}")
+            list_reasons(settings["unreadable"])
     if not len(rows):
         st.info("None of the pictures with a label that this model knows could be read.")
+
+
+def list_reasons(reasons: Iterable[tuple[str, str]]) -> None:
+    """The names of what was left out, each with the reason."""
+    pairs = list(reasons)
+    for name, reason in pairs[:MOST_REASONS]:
+        st.markdown(f"- **{markdown.escape(name)}**: {error_text(reason)}")
+    if len(pairs) > MOST_REASONS:
+        st.markdown(f"And {len(pairs) - MOST_REASONS:,} more.")
 
 
 ALL_ERRORS = "Lists every wrong prediction of this dataset: resets the filters and the chosen cell of the matrix."
