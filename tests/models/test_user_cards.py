@@ -2,6 +2,7 @@
 and stops nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from xai_core.__main__ import main
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable, XaiError
 from xai_core.data.recipe import Recipe
-from xai_core.models import card, families
+from xai_core.models import card, families, loading
 from xai_core.models.loading import load_model
 from xai_core.models.zoo import catalog
 from xai_core.models.zoo.catalog import CARDS, broken_cards, cards
@@ -304,3 +305,58 @@ def test_the_fingerprint_sees_the_normalisation_of_a_card(folder, network):
     others = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     assert_key_sees_each_field(fingerprint, Recipe(), others, without)
     assert_key_sees_each_field(fingerprint, Recipe(mean=(0.1, 0.2, 0.3)), others, without)
+
+
+def test_the_fingerprint_sees_the_network_of_a_card(folder):
+    """The same file answers otherwise in a network that pads otherwise, or where two tensors are exchanged."""
+    torch.manual_seed(0)
+    net = timm.create_model("efficientnet_lite0", num_classes=6)
+    torch.nn.init.normal_(net.bn1.bias)
+    torch.save(net.state_dict(), folder / "scenes.pth")
+    exchanged = {"bn1.weight": "bn1.bias", "bn1.bias": "bn1.weight", "": ""}
+    models = []
+    for architecture, names in (("efficientnet_lite0", {"": ""}), ("tf_efficientnet_lite0", {"": ""}),
+                                ("efficientnet_lite0", exchanged), ("tf_efficientnet_lite0", exchanged)):  # fmt: skip
+        write(folder, family="efficientnet", architecture=architecture, names=names)
+        models.append(load_model("scenes"))
+    noise = torch.rand(1, 3, 64, 64)
+    logits = [tuple(model.outputs(noise).logits[0].tolist()) for model in models]
+    assert len(set(logits)) == len(models), "the answers differ"
+    assert len({model.fingerprint for model in models}) == len(models)
+
+
+def test_the_fingerprint_sees_each_part_of_a_card_that_changes_its_answers(folder, network):
+    write(folder)
+    card = catalog.find_card("scenes")
+    (checkpoint,) = card.checkpoints
+    (file,) = checkpoint.files
+    told = {"title", "supervision", "trained_on", "paper", "licence", "page", "remark"}  # what visitors are told
+    elsewhere = {"id", "classes", "arguments", "base", "pairs"}  # in keys by themselves, or in the shapes of tensors
+    assert_key_sees_each_field(
+        lambda card: loading._own_parts(card, checkpoint), card,
+        {"family": "efficientnet", "architecture": "resnet34"}, {*told, *elsewhere, "checkpoints"},
+    )  # fmt: skip
+    assert_key_sees_each_field(
+        lambda file: loading._own_parts(card, replace(checkpoint, files=(file,))), file,
+        {"names": {"module.": ""}}, {"name", "url", "megabytes", "sha256", "package", "ordered", "optional"},
+    )  # fmt: skip
+
+
+def test_the_base_of_an_untrained_probe_is_part_of_its_fingerprint(folder):
+    fingerprints = set()
+    for base in ("efficientnet_lite0", "resnet50"):
+        write(folder, "probe", title=None, family=None, architecture=None, input_size=None, mean=None, std=None, base=base)
+        fingerprints.add(load_model("probe", "random").fingerprint)
+    assert len(fingerprints) == 2
+
+
+OF_THIS_PROJECT = {
+    "scenes_supervised": "196978c0", "scenes_barlow": "4016f5a8", "scenes_finetuned": "77b58822 6cb94bec",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("id", OF_THIS_PROJECT)
+def test_the_networks_of_this_project_keep_their_fingerprints(monkeypatch, id):
+    """Stored rows and predictions name them."""
+    monkeypatch.undo()
+    assert load_model(id).fingerprint == OF_THIS_PROJECT[id]

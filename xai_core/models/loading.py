@@ -58,7 +58,7 @@ def load_model(
         checkpoint = checkpoint_of(card, weights)
         module, digest = _trained_module(card, checkpoint, progress)
         fingerprint = digest[:8]
-    fingerprint += _own_normalisation(card, checkpoint)
+    fingerprint += _own_parts(card, checkpoint)
     freeze(module).to(where)
     if half and runtime.computes_in_16_bits(where):
         halve(module)
@@ -80,13 +80,28 @@ def load_model(
     )
 
 
-def _own_normalisation(card: Card, checkpoint: Checkpoint) -> str:
-    """What the fingerprint says of a user's normalisation, which changes the answers of the same weights. That of a card of
-    this project never changes; the usual one goes without saying, so that rows measured before keep their keys."""
-    recipe, usual = checkpoint.recipe, Recipe()
-    if card.id in CARDS or (recipe.mean, recipe.std) == (usual.mean, usual.std):
+# Networks of cards that a fingerprint does not name where the tensors in the file have the network's own names. No two of
+# them take the same tensors.
+USUAL_NETWORKS = (
+    ("resnet", "slim_resnet18"),
+    ("resnet", "slim_resnet18_barlow"),
+    ("efficientnet", "tf_efficientnet_lite0"),
+)
+
+
+def _own_parts(card: Card, checkpoint: Checkpoint) -> str:
+    """What the fingerprint says of a user's card, which changes the answers of the same weights: its normalisation, its
+    network, and which tensor of the file is which of the network's. A card of the catalogue never changes. What is usual
+    is not named, so that the networks of this project keep their fingerprints."""
+    if card.id in CARDS:
         return ""
-    return f" {text_digest(repr((recipe.mean, recipe.std)))[:8]}"
+    recipe, usual, parts = checkpoint.recipe, Recipe(), []
+    if (recipe.mean, recipe.std) != (usual.mean, usual.std):
+        parts.append(repr((recipe.mean, recipe.std)))
+    names = [tuple(file.names.items()) for file in checkpoint.files]
+    if (card.family, card.architecture) not in USUAL_NETWORKS or names != [(("", ""),)]:
+        parts.append(repr((card.family, card.architecture, names)))
+    return "".join(f" {text_digest(part)[:8]}" for part in parts)
 
 
 def _probed(
@@ -103,7 +118,7 @@ def _probed(
     if name == RANDOM:
         for parameter in classify.parameters():
             nn.init.zeros_(parameter)
-        digest = RANDOM
+        digest = RANDOM if card.id in CARDS else text_digest(card.base)
     else:
         checkpoint = checkpoint_of(card, name)
         path, digest = locate.obtain(card, checkpoint)[-1]
