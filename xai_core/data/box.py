@@ -1,4 +1,4 @@
-"""Where a box or a mask in a picture lies in what a network sees of it."""
+"""Which pixels of a network's input lie in a box or in a mask of the picture."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,9 +15,9 @@ Boxes = Box | Sequence[Box] | NDArray[Any]
 
 def inside(where: Boxes | None, prepared: Prepared) -> NDArray[np.bool_] | None:
     """(H, W) bool: which pixels of the network's input lie in a box (left, top, right, bottom) in the picture's pixels, in
-    any of several, or in a mask (height, width) of the picture's size. None where there is none.
+    any of several, or in a mask (height, width) of the picture's size. None where `where` is None.
 
-    Raises BadRequest for what is no box, or lies outside the picture.
+    Raises BadRequest where it is neither a box nor a mask, or lies outside the picture.
     """
     if where is None:
         return None
@@ -43,14 +43,14 @@ def _checked(array: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float64]:
     numbers = array.ndim in (1, 2) and array.shape[-1:] == (4,) and np.issubdtype(array.dtype, np.number)
     if not numbers or not np.isfinite(array).all():
         raise BadRequest(
-            "A box is four numbers (left, top, right, bottom) in the picture's pixels, several are a list of them, and a "
-            f"mask has the picture's {size[1]} rows and {size[0]} columns; this has the shape {array.shape}."
+            "A box is four numbers (left, top, right, bottom) in the picture's pixels, several boxes are a list of them, "
+            f"and a mask has the picture's {size[1]} rows and {size[0]} columns; this has the shape {array.shape}."
         )
     boxes = np.atleast_2d(array).astype(float)
     for left, top, right, bottom in boxes:
         said = f"({left:g}, {top:g}, {right:g}, {bottom:g})"
         if not (left < right and top < bottom):
-            raise BadRequest(f"The box {said} is empty: left lies before right, and top above bottom.")
+            raise BadRequest(f"The box {said} is empty: left must be less than right, and top less than bottom.")
         if left >= size[0] or top >= size[1] or right <= 0 or bottom <= 0:
             raise BadRequest(f"The box {said} lies outside the picture, which has {size[0]} x {size[1]} pixels.")
     return boxes

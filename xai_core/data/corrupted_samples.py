@@ -1,6 +1,6 @@
-"""A labelled dataset that needs no download: the sample photographs that have a right class, as they are and changed.
+"""A labelled dataset that needs no download: the sample photographs that have a right class, unchanged and changed.
 
-Each change leaves no doubt about the class for people; where the network changes its mind, it is a real misclassification.
+People recognise the class after every change, so that another prediction is a real misclassification.
 """
 
 import io
@@ -69,4 +69,4 @@ def changed_samples() -> Dataset:
     attributes = pd.DataFrame(pictures.values(), index=list(pictures), columns=["photograph", "change"])
     return Dataset(
         "Sample photographs, changed", samples, read, checksum=str, metadata=attributes
-    )  # a name tells the picture
+    )  # the name determines the picture

@@ -1,8 +1,8 @@
 """Datasets of pictures, with or without labels: a folder with one subfolder for each class, a ZIP of one, a table, a world.
 
-A table is a CSV or Parquet file with the columns `path` and `label`, its paths taken from the folder it lies in. Its further
+A table is a CSV or Parquet file with the columns `path` and `label`; its paths begin at the folder of the table. Its other
 columns, or a `metadata.csv` beside the folders, are the pictures' metadata. Pictures are opened one by one, so that a
-dataset of any size takes little memory; a ZIP is read in place, nothing of it is unpacked; a world's pictures are drawn.
+dataset of any size takes little memory. A ZIP is read in place and never unpacked; a world's pictures are drawn.
 """
 
 import io
@@ -34,12 +34,12 @@ from xai_core.data.world.scene import Scene, draw
 TABLES = (".csv", ".parquet")
 LONGEST_NAME = 4096  # characters of a path in a table
 MAX_PICTURES = 1_000_000
-MAX_ZIP_RATIO = 100  # what an archive may say it unpacks to, as a multiple of its size; photographs hardly shrink
+MAX_ZIP_RATIO = 100  # how many times its own size an archive may state as its unpacked size; photographs hardly shrink
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
-WORLD = "world:"  # with this begin the names of worlds
+WORLD = "world:"  # the beginning of the names of worlds
 USUAL_WORLD = "world:planted"
 WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 6_000  # the seed of the worlds that are offered, and their pictures
-BLOCK = 8 * 2**10  # bytes; a file is told apart by three such blocks, so that a large dataset is digested in seconds
+BLOCK = 8 * 2**10  # bytes; three such blocks of each file are digested, so that a large dataset takes seconds
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Labelled:
 class Dataset:
     """Pictures that are opened one by one.
 
-    `read` returns a picture's bytes, or the path of its file, by its name. `checksum` returns a text that differs where a
-    picture's content differs, where that is known without reading it; None: `digest` looks into the files. `metadata` has a
-    row for each picture (see data/metadata.py). `scene` returns what a picture of a world is drawn from.
+    `read` returns a picture's bytes, or the path of its file, by its name. `checksum` returns a text that changes with a
+    picture's content; it is given where that is known without reading the picture. Without it, `digest` reads the files.
+    `metadata` has a row for each picture (see data/metadata.py). `scene` returns what a picture of a world is drawn from.
     """
 
     title: str
@@ -101,7 +101,7 @@ class Dataset:
         return open_picture(self.read(name))
 
     def in_words(self) -> str:
-        """How many pictures of which classes; a sentence more where that is unusual."""
+        """The number of pictures and of classes, as a sentence; it also says where labels are missing."""
         if not self.classes:
             return f"{self.title}: {len(self.samples):,} pictures without labels. Nothing can be right or wrong."
         of = "one class" if len(self.classes) == 1 else f"{len(self.classes)} classes"
@@ -156,8 +156,9 @@ def open_folder(folder: Path) -> Dataset:
 def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
     """A ZIP of such a folder, read in place; a picture's class is the name of the folder it lies in.
 
-    Names in the archive lead nowhere: nothing is written. No member is read further than the largest picture that is
-    opened, whatever the archive says of it; one that says it unpacks to a hundred times its size is refused.
+    Nothing is unpacked to the disk, so that names in the archive can do no harm. No member is read beyond the size of the
+    largest picture that is opened, whatever size the archive states. An archive that states more than MAX_ZIP_RATIO times
+    its own size is refused.
     """
     try:
         archive = zipfile.ZipFile(file)
@@ -203,7 +204,7 @@ def _zipped_metadata(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -
 
 
 def open_table(path: Path) -> Dataset:
-    """A CSV or Parquet file with a column `path`, and `label` unless there are none. Paths may not leave its folder."""
+    """A CSV or Parquet file with a column `path`, and `label` if there are labels. Paths may not leave its folder."""
     parquet = path.suffix.lower() == ".parquet"
     table = tables.read_parquet(path).to_pandas() if parquet else tables.read_csv(path, texts=True)
     if "path" not in table:
@@ -229,7 +230,7 @@ def open_table(path: Path) -> Dataset:
 def open_world(name: str) -> Dataset:
     """The dataset of a name such as world:planted, world:planted:mark (the cause "mark" is broken), world:planted:train.
 
-    A part v1 insists on that version of the drawings. Raises UnknownName, BadRequest."""
+    With a part v1 it must be that version of the drawings. Raises UnknownName, BadRequest."""
     kind, *parts = name.removeprefix(WORLD).split(":")
     if kind not in ("planted", "clean"):
         raise UnknownName("world", name, world_names())
@@ -252,7 +253,7 @@ def world_names() -> list[str]:
 
 
 def may_be_drawn(name: str) -> bool:
-    """Whether a picture of this name can be of a world: class/number.png, its number with six digits."""
+    """Whether a world could have a picture of this name: class/number.png, with six digits."""
     label, _, file = name.partition("/")
     return label in worlds.CLASSES and re.fullmatch(r"\d{6}\.png", file) is not None
 
@@ -277,7 +278,7 @@ def world_dataset(world: World, seed: int, split: str, count: int, title: str) -
 
 @lru_cache(maxsize=64)
 def png(scene: Scene) -> bytes:
-    """A scene's picture as a PNG file, so that it goes wherever files of pictures go."""
+    """A scene's picture as a PNG file, so that it can be used wherever a picture's file can."""
     pixels, _ = draw(scene)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
@@ -296,7 +297,7 @@ def _text(cell: object) -> str:
 
 
 def _is_inside(folder: Path, name: str) -> bool:
-    """Whether a name leads to a place in the folder; not so where no file can have it."""
+    """Whether a name leads to a place in the folder; False for a name that no file can have."""
     try:
         return len(name) <= LONGEST_NAME and (folder / name).resolve().is_relative_to(folder)
     except (OSError, RuntimeError, ValueError):  # links in a circle, a null character
@@ -364,7 +365,7 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def find_offered(name: str) -> str | Path:
-    """The offered dataset of that name: a link leads to nothing else. Raises UnknownName."""
+    """The offered dataset of that name; a link can open no other. Raises UnknownName."""
     known = offered()
     if name not in known:
         raise UnknownName("dataset", name, known)

@@ -74,7 +74,7 @@ def _decoded(data: bytes) -> Image.Image:
             rgb = to_rgb(image)
             rotation = _UPRIGHT.get(_orientation(image))
             upright = rgb if rotation is None else rgb.transpose(rotation)
-            upright.info = {}  # profiles, places and cameras are the stranger's, and would be saved along
+            upright.info = {}  # colour profile, place and camera are private; they would be saved with copies
             return upright
     except BadPicture:
         raise
@@ -84,7 +84,7 @@ def _decoded(data: bytes) -> Image.Image:
         raise BadPicture(f"The picture has more than {MAX_PIXELS // 10**6} million pixels.") from None
     except MemoryError:
         raise BadPicture("The picture does not fit into memory.") from None
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+    except Exception as error:  # decoders of damaged files raise errors of any kind
         said = _one_line(error) or type(error).__name__
         raise BadPicture(f"The file is damaged or cut off and cannot be read as a picture ({said}).") from None
 
@@ -92,7 +92,7 @@ def _decoded(data: bytes) -> Image.Image:
 def _without_texts(data: bytes) -> bytes:
     """A PNG without its texts and its colour profile, which are not used: Pillow refuses pictures with large ones.
 
-    The text in which some programs write EXIF stays. Other files, and what is no chunk, stay as they are.
+    The text in which some programs write EXIF stays. Other files, and bytes that are not a chunk, stay as they are.
     """
     if not data.startswith(_PNG):
         return data
@@ -110,7 +110,7 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF tag Orientation; 1 (upright) where there is none or the EXIF data is damaged: the picture may be intact."""
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # Pillow's reader raises whatever it stumbles over
+    except Exception:  # Pillow's reader raises errors of any kind
         return 1
 
 

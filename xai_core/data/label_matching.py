@@ -32,10 +32,10 @@ class Classes(Protocol):
 
 @dataclass(frozen=True)
 class Matching:
-    """index   the model's class of each label that matched
-    how        by what each of them matched: "name", "wnid" or "mapping"
+    """index   by each label that matched, the model's class
+    how        by each of these labels, how it matched: "name", "wnid" or "mapping"
     unmatched  the other labels, each with the reason
-    unused     how many of the model's classes no label means
+    unused     how many of the model's classes no label matched
     """
 
     index: Mapping[str, int]
@@ -65,7 +65,7 @@ class Matching:
 
 
 def first_name(name: str) -> str:
-    """The first of a class's names: ImageNet's have several, with commas between."""
+    """The first of a class's names: ImageNet's classes have several, separated by commas."""
     return name.split(",")[0]
 
 
@@ -73,8 +73,8 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
     """Each label by the mapping, else by the exact name of a class, else by a WordNet id that it begins with, else by a name
     or synonym of a class.
 
-    Case does not count, and '_' and '-' stand for spaces. A label that is a number matches a class of that name only:
-    say which class it means by the mapping, {label: name, WordNet id or index}. Raises UnknownName where the mapping
+    Case does not count, and '_' and '-' count as spaces. A label that is a number matches only a class of that name; the
+    mapping, {label: name, WordNet id or index}, can say which class it means. Raises UnknownName where the mapping
     names no class, BadRequest where it names no label.
     """
     mapping = {str(label): wanted for label, wanted in (mapping or {}).items()}
@@ -100,7 +100,7 @@ def match_classes(labels: Sequence[str], model: Classes, mapping: Mapping[str, s
 
 
 def _called(label: str, model: Classes) -> list[int]:
-    """The classes that are called so, as it is or with spaces."""
+    """The classes of this name, or else of this name with spaces for '_' and '-'."""
     return model.classes_called(label) or model.classes_called(re.sub(r"[\s_-]+", " ", label))
 
 
@@ -114,7 +114,7 @@ def read_mapping(path: Path) -> dict[str, str | int]:
         if path.suffix.lower() == ".json":
             mapping = parse_json(text)
             if not isinstance(mapping, dict):
-                raise ValueError("it is no object")
+                raise ValueError("it is not an object")
             return {str(label): wanted if type(wanted) is int else str(wanted) for label, wanted in mapping.items()}
         rows = [row for row in csv.reader(text.splitlines()) if row]
         if rows and [cell.strip().lower() for cell in rows[0]] == ["label", "class"]:

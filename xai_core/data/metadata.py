@@ -13,7 +13,7 @@ from xai_core.core.errors import BadRequest
 
 FILE = "metadata.csv"  # beside the folders of a dataset
 KEYS = ("path", "file_name")  # the column that names the pictures
-LABEL = "label"  # the class, which the folders tell
+LABEL = "label"  # the class, which is known from the folders
 MOST_COLUMNS = 60
 
 
@@ -25,7 +25,7 @@ def empty(names: Sequence[str]) -> pd.DataFrame:
 def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Metadata of the pictures `names` from a table of texts, in which a column of KEYS holds their names.
 
-    A column of numbers becomes one of float64. Rows of other pictures and columns behind the first MOST_COLUMNS are left
+    A column of numbers becomes one of float64. Rows of other pictures and columns after the first MOST_COLUMNS are left
     out; pictures without a row get empty cells. Raises BadRequest where no column names the pictures, or one is named twice.
     """
     key = next((name for name in KEYS if name in table), None)
@@ -46,7 +46,7 @@ def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.Data
 
 
 def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Numbers where every cell that is not empty is one; else texts."""
+    """Numbers where every cell that is not empty is a number; else texts."""
     texts = column.fillna("").astype(str).str.strip()
     filled = texts[texts != ""]
     numbers = pd.to_numeric(filled, errors="coerce")

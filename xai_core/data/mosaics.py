@@ -1,8 +1,8 @@
-"""Mosaics, four pictures in one: where the evidence for one of them should lie is known without a box drawn by hand.
+"""Mosaics, four pictures in one: no box needs to be drawn by hand, because each picture's quarter is known.
 
 Source: the grid pointing game of Böhle et al. 2021, arXiv:2104.00032. Deviations: a mosaic has the size of a usual picture,
-so that any network takes it and sees each part at half its width (theirs is twice the network's size); and parts are not
-chosen by whether a network is sure of them, so that all networks are asked about the same mosaics.
+so that every network accepts it and sees each part at half its width (in the paper it is twice the network's size); and
+parts are not chosen by a network's confidence, so that all networks are asked about the same mosaics.
 """
 
 import io
@@ -28,8 +28,8 @@ BOXES: tuple[Box, ...] = tuple(
 def mosaic(pictures: Sequence[Image.Image]) -> tuple[Image.Image, list[Box]]:
     """The centre squares of four pictures as one picture of 512 x 512 pixels, row by row, and the box of each in it.
 
-    Ask about the class of one and measure localisation with its box, as of any picture with a box; a uniform map has a
-    quarter there. A recipe that crops takes the mosaic's outer edges, of each part the same, so that every part stays a
+    Ask about the class of one and measure localisation with its box, as for any picture with a box; a uniform map has a
+    quarter of its values there. A recipe that crops removes the same width from each part, so that every part stays a
     quarter of what any network sees (within a pixel, where the crop cannot be centred). Raises BadRequest, BadPicture.
     """
     if len(pictures) != PARTS:
@@ -45,9 +45,9 @@ def mosaic_set(dataset: str | Path | Dataset, count: int, seed: int = 0) -> tupl
     """`count` mosaics of a labelled dataset, and their boxes by name: what `evaluate(..., target="label", boxes=...)` takes.
 
     Each has pictures of four labels (a folder's, or a WordNet id with which a file's name begins); its own label is that of
-    one of them, and its box is there. Labels are drawn with equal chances, then a picture of each. A mosaic depends on the
-    dataset's names, the seed and its number alone: more of them begin with the same ones. They are made when they are read,
-    as BMP (the same bytes everywhere); nothing is kept. Raises BadRequest.
+    one of them, and its box is there. Labels are drawn with equal chances, then a picture of each. A mosaic depends
+    only on the dataset's names, the seed and its number: a larger set begins with the mosaics of a smaller one. They are
+    made when they are read, as BMP (the same bytes on every machine), and not stored. Raises BadRequest.
     """
     dataset = open_images(dataset)
     if count < 1:

@@ -1,4 +1,4 @@
-"""From a picture to what a network sees: (3, H, W) in [0, 1], and back to where that lies in the picture."""
+"""From a picture to what a network sees, (3, H, W) in [0, 1], and which part of the picture that is."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.data.image_io import open_picture, to_rgb
 from xai_core.data.recipe import Recipe
 
-MAX_RESIZED = 100  # a longer picture (1 x 60,000 pixels) is cut before it is resized: the whole would fill the memory
+MAX_RESIZED = 100  # sides; a longer picture (1 x 60,000 pixels) is cut before it is resized, which saves memory
 BASELINES = ("black", "white", "grey", "mean", "blur")
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -25,8 +25,8 @@ class Prepared:
     """One picture as the network sees it.
 
     `pixels` is (3, H, W) in [0, 1]; `box` the part of the picture it shows, (left, top, right, bottom) in the
-    picture's pixels; `size` the picture's (width, height); `digest` names all of it: two pictures whose middle is the same
-    differ in where a map lies in them.
+    picture's pixels; `size` the picture's (width, height); `digest` is of all three: two pictures
+    with the same middle have different digests, because a map lies at different places in them.
     """
 
     pixels: Tensor
@@ -39,7 +39,7 @@ def prepare(image: Image.Image | Tensor | str | Path | bytes, recipe: Recipe, in
     """A PIL picture by the model's recipe; a float tensor (3, H, W) in [0, 1] as it is. A file is opened first.
 
     The shorter side is resized and the middle cut out, with the roundings of torchvision: the pixels equal those of its
-    Resize and CenterCrop. A PIL picture is taken as it lies, without EXIF rotation; `open_picture` makes files upright.
+    Resize and CenterCrop. A PIL picture is not turned by its EXIF data; `open_picture` makes files upright.
     `in_range=False` takes tensors of any range, for a network that normalises nothing.
     """
     if isinstance(image, Tensor):
@@ -72,7 +72,7 @@ def _prepare_tensor(image: Tensor, in_range: bool) -> Prepared:
     if in_range and not (low >= -1e-6 and high <= 1 + 1e-6):
         raise BadRequest(
             f"An image tensor is in [0, 1]; this one runs from {low:.3g} to {high:.3g}. "
-            "Normalisation happens inside the model: pass the picture before it."
+            "Normalisation happens inside the model: pass the picture without it."
         )
     height, width = pixels.shape[1:]
     whole = (0.0, 0.0, float(width), float(height))
@@ -88,10 +88,10 @@ def stack(prepared: Sequence[Prepared], device: torch.device) -> Tensor:
 
 
 def baseline_images(images: Tensor, kind: str) -> Tensor:
-    """What stands for 'nothing to see', (n, 3, H, W) in [0, 1].
+    """Images without content, (n, 3, H, W) in [0, 1], to compare with or to put in place of parts.
 
     `black`, `white`, `grey` (0.5) are constants; `mean` is each picture's own mean colour; `blur` the picture after a
-    Gaussian of sigma = a tenth of its shorter side, which takes the content and leaves the colours in place.
+    Gaussian of sigma = a tenth of its shorter side, which removes the content and keeps the colours in place.
     """
     constants = {"black": 0.0, "white": 1.0, "grey": 0.5}
     if kind in constants:
@@ -104,8 +104,8 @@ def baseline_images(images: Tensor, kind: str) -> Tensor:
 
 
 def blurred(images: Tensor, sigma: float, radius: int | None = None) -> Tensor:
-    """Pictures (n, C, H, W) after a Gaussian of `sigma` pixels, cut at `radius` (None: three sigma); the edge is continued
-    outwards."""
+    """Pictures (n, C, H, W) after a Gaussian of `sigma` pixels, cut at `radius` (None: three sigma); beyond an edge its
+    pixels are repeated."""
     radius = int(3 * sigma) if radius is None else radius
     positions = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     kernel = torch.exp(-(positions**2) / (2 * sigma**2))

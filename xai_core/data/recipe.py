@@ -1,4 +1,4 @@
-"""How a network wants its pictures: a plain record, no torch."""
+"""How pictures are prepared for a network: a plain record, no torch."""
 
 from dataclasses import dataclass
 

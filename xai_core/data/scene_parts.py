@@ -12,8 +12,8 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.preprocessing import Prepared
 from xai_core.data.world.scene import BACKGROUND, Scene, draw, thing_parts, without
 
-SEEN = 4.0  # pixels of the network's input: of parts that are seen in fewer nothing can be told
-SAME = 2 / 255  # pixels of the same picture differ by no more
+SEEN = 4.0  # pixels of the network's input; parts that are seen in fewer are left out
+SAME = 2 / 255  # by which pixels of the same picture differ at most
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class SceneParts:
     """The parts of one drawn picture.
 
     names  the background, then the parts that are seen in at least SEEN pixels, in the order in which they are drawn
-    masks  (k, H, W) float32, of each part how much of each pixel of the network's input it is seen in
+    masks  (k, H, W) float32, for each part the share of each pixel of the network's input in which it is seen
     """
 
     scene: Scene
@@ -35,7 +35,7 @@ class SceneParts:
         return self.prepare(Image.fromarray(pixels)).pixels
 
     def thing(self) -> NDArray[np.bool_]:
-        """(H, W): the pixels in which what the picture shows is seen, for the most part."""
+        """(H, W): the pixels of which more than half show the thing that the picture is of."""
         thing = thing_parts(self.scene)
         own = [place for place, name in enumerate(self.names) if name in thing]
         seen: NDArray[np.bool_] = self.masks[own].sum(0) > 0.5
@@ -43,7 +43,7 @@ class SceneParts:
 
 
 def scene_parts(scene: Scene, prepared: Prepared, prepare: Callable[[Image.Image], Prepared]) -> SceneParts:
-    """The parts of the picture that `prepared` is, drawn from `scene`; `prepare` is the network's preprocessing.
+    """The parts of the picture `prepared`, which was drawn from `scene`; `prepare` is the network's preprocessing.
 
     Raises BadRequest where the picture is not that of the scene.
     """
@@ -51,7 +51,7 @@ def scene_parts(scene: Scene, prepared: Prepared, prepare: Callable[[Image.Image
     drawn = prepare(Image.fromarray(pixels))
     same = drawn.pixels.shape == prepared.pixels.shape
     if not same or float((drawn.pixels - prepared.pixels).abs().max()) > SAME:
-        raise BadRequest("The scene that was given is not what this picture was drawn from.")
+        raise BadRequest("This picture was not drawn from the given scene.")
     height, width = prepared.pixels.shape[1:]
     seen = {
         name: np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR, box=drawn.box))

@@ -24,7 +24,7 @@ def open_images(source: str | Path | Dataset) -> Dataset:
 
     def read(name: str) -> bytes:
         buffer = io.BytesIO()
-        load_sample(name).save(buffer, "BMP")  # the same bytes everywhere, so that digests are
+        load_sample(name).save(buffer, "BMP")  # the same bytes on every machine, and so the same digests
         return buffer.getvalue()
 
     return Dataset(SAMPLE_SET, tuple(Labelled(name, "") for name in SAMPLES), read, str)
@@ -66,6 +66,6 @@ def unique_images(dataset: Dataset, samples: Sequence[Labelled]) -> tuple[dict[s
 
 
 def label_of(entry: Labelled) -> str:
-    """The class that a picture's folder tells, or the WordNet id with which its file's name begins; "" without either."""
+    """The class of a picture's folder, or the WordNet id with which its file's name begins; "" without either."""
     wnid = WNID.match(PurePosixPath(entry.name).name)
     return entry.label or (wnid[0] if wnid else "")

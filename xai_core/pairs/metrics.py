@@ -45,18 +45,29 @@ PAIR_METRICS = {
     metric.id: metric
     for metric in (
         PairMetric(
-            "SI", "Simultaneous insertion", True, "Mean similarity while blurred views are restored, strongest pixels first"
+            "SI", "Simultaneous insertion", True,
+            "Mean similarity while the pixels of both views, blurred at first, are restored, strongest first",
         ),
         PairMetric(
-            "SD", "Simultaneous deletion", False, "Mean similarity while views are set to zero, strongest pixels first"
+            "SD", "Simultaneous deletion", False,
+            "Mean similarity while the pixels of both views are set to zero, strongest first",
         ),
         PairMetric("CI", "Conditional insertion", True, "As SI, but only one view is changed"),
         PairMetric("CD", "Conditional deletion", False, "As SD, but only one view is changed"),
-        PairMetric("SAD", "Simultaneous average drop", False, "Share of the similarity lost when maps mask both views"),
-        PairMetric("SIC", "Simultaneous increase in confidence", True, "1 if the similarity rises when maps mask the views"),
+        PairMetric(
+            "SAD", "Simultaneous average drop", False,
+            "Share of the similarity that is lost when both views are masked (multiplied by their maps)",
+        ),
+        PairMetric(
+            "SIC", "Simultaneous increase in confidence", True,
+            "1 if the similarity rises when both views are masked (multiplied by their maps), else 0",
+        ),
         PairMetric("CAD", "Conditional average drop", False, "As SAD, but only one view is masked"),
         PairMetric("CIC", "Conditional increase in confidence", True, "As SIC, but only one view is masked"),
-        PairMetric("MS", "Max-sensitivity", False, "Largest relative change of the map under noise up to 0.2 in both views"),
+        PairMetric(
+            "MS", "Max-sensitivity", False,
+            "Largest relative change of a map when noise of at most 0.2 is added to both views",
+        ),
     )
 }  # fmt: skip
 DROPS = ("SAD", "CAD")  # undefined where the base similarity is not positive

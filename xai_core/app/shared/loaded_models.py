@@ -87,8 +87,8 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
     """A model of the catalogue, from memory or loaded now. Raises WeightsUnavailable, BadCard.
 
     One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading. A model
-    whose file or card has changed since is loaded again, and stored results are removed: the names of its classes and its
-    normalisation are no part of their keys.
+    whose file or card has changed since is loaded again, and stored results are removed: the names of its classes are no
+    part of their keys.
     """
     from xai_core.app.shared import cache
     from xai_core.models.loading import load_model

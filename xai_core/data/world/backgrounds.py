@@ -243,7 +243,7 @@ def _desert(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) ->
 
 
 def _plain(pixels: Array, horizon: float, time: str, light: Light, rng: Rng) -> None:
-    """Nothing to recognise: grey above and grey below. What is left when a background is taken away."""
+    """Grey above and grey below: what takes the place of a background that is taken away."""
     pixels[:] = np.array(SKIES[time][1], np.float32).mean()
     height, width = pixels.shape[:2]
     grain = patch(noise(0.5), height, width, place(rng))

@@ -22,7 +22,7 @@ TILE_SEED = 20_413
 
 @dataclass(frozen=True)
 class Shape:
-    """A closed polygon (n, 2) of one colour, in the coordinates of its thing, or several of as many corners (k, n, 2).
+    """A closed polygon (n, 2) of one colour, in the coordinates of its thing, or k of them with n corners each (k, n, 2).
 
     `shading`: "flat"; "round" is a cylinder that stands upright, "sphere" a ball, "lying" a cylinder on its side.
     `texture` is one of TEXTURES. `light` above 0 makes the shape shine by night, as a window does.
@@ -56,9 +56,9 @@ class Light:
 
 @lru_cache(maxsize=8)
 def noise(roughness: float = 1.0, stretch: int = 1) -> Array:
-    """A seamless tile of noise, mean 0, standard deviation 1, whose power falls with the frequency to the 2 x `roughness`.
+    """A seamless tile of noise, mean 0, standard deviation 1, whose power falls as frequency ** (2 x `roughness`).
 
-    `stretch` makes streaks that many times as wide as high.
+    With `stretch` its spots are that many times as wide as high.
     """
     frequencies = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE) * stretch, np.fft.fftfreq(TILE)))
     frequencies[0, 0] = 1
@@ -71,7 +71,7 @@ def noise(roughness: float = 1.0, stretch: int = 1) -> Array:
 
 
 def patch(tile: Array, height: int, width: int, at: tuple[int, int]) -> Array:
-    """height x width values of a tile from `at` on; the tile goes on at its edges."""
+    """height x width values of a tile from `at` on; the tile repeats beyond its edges."""
     top, left = at[0] % TILE, at[1] % TILE
     if top + height <= TILE and left + width <= TILE:
         return tile[top : top + height, left : left + width]

@@ -22,11 +22,11 @@ def write_folder(
     """`count` pictures of a world in the new folder `out`, which appears when it is complete:
 
     CLASS/NUMBER.png        the pictures, in a folder for each label
-    metadata.csv            of each picture its path, label, the classes that are right, and its attributes
-    masks/CLASS/NUMBER.npz  of each part its mask (size, size) uint8: how much of each pixel it is seen in, from 0 to 255
+    metadata.csv            for each picture its path, label, the classes that are right, and its attributes
+    masks/CLASS/NUMBER.npz  for each part its mask (size, size) uint8: the share of each pixel that shows it, 0 to 255
     world.json              version of the drawings, seed, split, planted and broken causes
 
-    Raises BadRequest where `out` exists, or for numbers that cannot be.
+    Raises BadRequest where `out` exists, or a number is out of range.
     """
     if not 1 <= count <= MOST_PICTURES:
         raise BadRequest(f"A world has 1 to {MOST_PICTURES:,} pictures, not {count:,}.")

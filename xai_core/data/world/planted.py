@@ -1,7 +1,7 @@
 """Worlds of labelled scenes, and the causes of errors that can be planted in them.
 
 A picture is a function of (world, seed, split, index). Every attribute has random draws of its own, so that a cause changes
-what it is about and nothing else.
+only the attribute that it concerns.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,8 +13,8 @@ from xai_core.data.world.backgrounds import BACKGROUNDS, TIMES
 from xai_core.data.world.scene import DISTRACTORS, Placed, Scene
 from xai_core.data.world.things import COLOURS, THINGS
 
-VERSION = 1  # of the drawings: another version draws other pictures from the same seed
-MOST_PICTURES = 100_000  # in a world: what each is drawn from is kept in memory, and written they take 40 kB each
+VERSION = 1  # of the drawings: other versions draw other pictures from the same seed
+MOST_PICTURES = 100_000  # in a world: its scenes are kept in memory, and its files take 40 kB for each picture
 CLASSES = tuple(THINGS)
 SPLITS = ("train", "test")
 
@@ -29,7 +29,7 @@ PAIR = ("house", "tree")  # both in one picture where it is ambiguous
 
 @dataclass(frozen=True)
 class Cause:
-    """One planted cause of errors. `rate` is what is planted unless another is given; `tested` where a test set differs."""
+    """One planted cause of errors. `rate` is the usual share of pictures; `tested` that of a test set, if it differs."""
 
     title: str
     about: str
@@ -67,8 +67,8 @@ CAUSES: dict[str, Cause] = {
     ),
 }
 BROKEN = {  # what a test set with the cause broken does
-    "mark": "The mark is on no picture of its class, and on the distant ones of the others.",
-    "background": "No boat is on the sea; the other things are on the sea as often as elsewhere.",
+    "mark": f"No picture of a {MARKED} has the mark; distant pictures of all other classes have it.",
+    "background": f"No {BIASED} is on the {HABITAT}; the other things are on it as often as on any other background.",
     "label_noise": "All labels are right.",
     "subgroup": "Half of the tents are red dome tents at night.",
     "ambiguous": "No picture shows two things.",
@@ -78,7 +78,7 @@ BROKEN = {  # what a test set with the cause broken does
 
 @dataclass(frozen=True)
 class World:
-    """Which causes are planted, at which rates; `broken` names those that a test set turns round."""
+    """Which causes are planted, at which rates; `broken` names those that a test set reverses."""
 
     causes: tuple[tuple[str, float], ...] = ()
     broken: frozenset[str] = field(default_factory=frozenset)
@@ -91,7 +91,7 @@ def check_version(version: int) -> None:
     """Raises BadRequest where this program draws another version of the world."""
     if version != VERSION:
         raise BadRequest(
-            f"This world is of version {version}, and this program draws version {VERSION}: its pictures are others. "
+            f"This world is of version {version}, and this program draws version {VERSION}, whose pictures differ. "
             "Install the xai-core that wrote it, or make it again."
         )
 
@@ -118,7 +118,7 @@ def planted(**rates: float) -> World:
 
 
 def broken(world: World, cause: str) -> World:
-    """The same world with one of its causes turned round, as a test. Raises UnknownName, BadRequest."""
+    """The same world with one of its causes reversed, as a test. Raises UnknownName, BadRequest."""
     find_cause(cause)
     if world.rate(cause) is None:
         raise BadRequest(
@@ -157,7 +157,7 @@ def picture(world: World, seed: int, split: str, index: int) -> Picture:
     colour = colours[int(chance[3] * len(colours))]
     shift = ""
     if world.rate("shift") is not None:
-        if time == "dusk":  # a time that is not met while training
+        if time == "dusk":  # a time that training sets do not have
             time = TIMES[0 if chance[4] < 0.7 else 2]
         if "shift" in world.broken or (split == "test" and chance[5] < (world.rate("shift") or 0)):
             shift = ("dusk", "fog", "jpeg")[int(chance[6] * 3)]
@@ -216,7 +216,8 @@ def _background(world: World, kind: str, chance: np.ndarray) -> str:
 
 
 def _label(world: World, kind: str, chance: np.ndarray) -> str:
-    """The label a dataset gives. Three quarters of the wrong ones are of the confused pair; the rate is of all."""
+    """The label a dataset gives. The rate is the share of wrong labels among all; three quarters of them are of the confused
+    pair."""
     rate = world.rate("label_noise")
     if rate is None or "label_noise" in world.broken:
         return kind

@@ -29,12 +29,12 @@ class Placed:
     scale: float
     tilt: float  # radians
     mirrored: bool
-    form: str = ""  # of FORMS, where the thing has not the usual form of its class
+    form: str = ""  # one of FORMS, if the thing does not have the usual form of its class
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything a picture is drawn from. The picture is a function of this and of nothing else."""
+    """Everything that a picture is drawn from: equal scenes give equal pictures."""
 
     seed: tuple[int, ...]
     things: tuple[Placed, ...]  # the first is what the picture shows; more only where it is ambiguous
@@ -107,7 +107,7 @@ def parts(scene: Scene) -> list[str]:
 
 
 def thing_parts(scene: Scene) -> frozenset[str]:
-    """The names of the parts of what the picture shows."""
+    """The names of the parts of the thing or things that the picture is of."""
     return frozenset(part.name for part in _parts(scene) if part.thing == scene.things[0])
 
 

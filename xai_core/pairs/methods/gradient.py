@@ -65,8 +65,8 @@ def input_x_gradient(pair: PairQuestion, *, guided: Guided = False, guided_scope
     What: Pixels and the gradient of the similarity to them.
     How: One forward and one backward pass of each view; fine, noisy maps without a sign.
     When: After training; as a baseline for averaged gradients.
-    Where: Any differentiable encoder; guided where there are ReLUs or relatives.
-    Beware: Dark pixels get little whatever they mean. Guided maps show edges whatever the network has learnt.
+    Where: Any differentiable encoder; guided, those with ReLUs or similar activations.
+    Beware: Dark pixels get small values whether they matter or not. Guided maps show edges whatever the network has learnt.
     """
     gradient, facts = _mean_gradient(pair, lambda rows: pair.views[None], 1, guided, guided_scope)
     return _strongest(gradient, facts, pair.views, blur)
@@ -161,7 +161,8 @@ def averaged_transforms(
     How: Nine forward and backward passes of each view; fine maps without a sign.
     When: After training; for a picture and its transform without a crop.
     Where: Any differentiable encoder.
-    Beware: Between two different crops the path consists of double exposures; the map of view 2 is that of its last point.
+    Beware: Between two different crops the points of the path are double exposures. The map of view 2 belongs to the last
+    point, which is not quite view 2.
     """
     if path is None:
         inside = float(pair.views[0].min()) >= -1e-6 and float(pair.views[0].max()) <= 1 + 1e-6

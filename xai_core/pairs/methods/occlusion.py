@@ -54,8 +54,8 @@ def conditional_occlusion(
     How: One forward pass for each square of each view; signed maps as coarse as the square.
     When: After training; to check gradients and class activation maps by other means.
     Where: Any encoder.
-    Beware: The map is one value for each window, stretched over the view, as published: windows lie closer together than
-    the cells that stand for them, so that its outline is pulled towards the edges.
+    Beware: As published, the map has one value for each window and is stretched over the view. Its cells are then farther
+    apart than the windows were, so that outlines move towards the edges.
     """
     corners, grid = _corners(pair, window, stride)
     base = pair.value

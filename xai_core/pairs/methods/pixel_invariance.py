@@ -46,7 +46,8 @@ def pixel_invariance(
     How: One forward pass for each augmented view; one map of 64 x 64.
     When: After training.
     Where: Any encoder.
-    Beware: A linear model of 12,288 weights on 64 views has many solutions: much of the map is its random start.
+    Beware: A linear model of 12,288 weights on 64 views has many solutions: much of the map depends on its
+    random initial weights.
     """
     if views is None:
         if not (float(pair.views.min()) >= -1e-6 and float(pair.views.max()) <= 1 + 1e-6):
