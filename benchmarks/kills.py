@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ def killed(name: str, kills: int, root: Path, address: str) -> dict[str, Any]:
     whole, seconds = _new(root, address), []
     for folder in (whole, _new(root, address)):
         began = time.perf_counter()
-        if _wait(_child(lambda folder=folder: work.run(folder))) != 0:  # type: ignore[misc]
+        if _wait(_child(partial(work.run, folder))) != 0:
             raise SystemExit(f"{name} fails undisturbed")
         seconds.append(time.perf_counter() - began)
     expected, left = work.read(whole), sorted(path.name for path in whole.rglob("*") if path.is_file())
@@ -246,7 +247,7 @@ def killed(name: str, kills: int, root: Path, address: str) -> dict[str, Any]:
         folder, before = _new(root, address), 0
         rounds += 1
         while True:
-            child = _child(lambda folder=folder: work.run(folder))  # type: ignore[misc]
+            child = _child(partial(work.run, folder))
             if died < kills:
                 time.sleep(draws.uniform(0.0, 1.1 * min(seconds)))
                 os.kill(child, signal.SIGKILL)

@@ -301,7 +301,7 @@ class LineRecorder:
             result = yield
         finally:
             sys.settrace(None)
-            threading.settrace(None)  # type: ignore[arg-type]  # as documented
+            threading.settrace(None)
         if item.session.testsfailed == failed:
             for name in getattr(item, "fixturenames", ()):
                 self.lines |= self.of_fixtures[name]

@@ -175,7 +175,10 @@ def test_the_views_of_the_metrics_of_a_pair():
     """Also their places in the picture: OS and CE depend on them."""
     others = {"first": THIRD, "second": THIRD, "geometry": replace(GEOMETRY, mirrored=(False, False))}
     words = {"changes", "source", "name"}
-    key_of = lambda views: sections._metrics_key(MODEL, views, PAIR_SETTINGS, ["grad_cam"], ["OS"], 224)  # noqa: E731
+
+    def key_of(views):
+        return sections._metrics_key(MODEL, views, PAIR_SETTINGS, ["grad_cam"], ["OS"], 224)
+
     assert_key_sees_each_field(key_of, VIEWS, others, without=words)
     boxes = replace(GEOMETRY, boxes=(GEOMETRY.boxes[1], GEOMETRY.boxes[0]))
     assert key_of(VIEWS._replace(geometry=boxes)) != key_of(VIEWS)

@@ -146,8 +146,8 @@ def test_similarities_can_be_explained(similarity):
     )
     one, _ = explain_pair(found.model, first, second, "input_x_gradient", similarity=similarity)
     leaf = first.clone().requires_grad_()
-    embed = lambda view: found.model.network.outputs(view).embedding  # noqa: E731
-    gradient = torch.autograd.grad(similarity(embed(leaf), embed(second)).sum(), leaf)[0]
+    outputs = found.model.network.outputs
+    gradient = torch.autograd.grad(similarity(outputs(leaf).embedding, outputs(second).embedding).sum(), leaf)[0]
     assert difference(one.heatmap, (first * gradient).abs().amax(1)[0].detach()) < 1e-4
     cosine, _ = explain_pair(found.model, first, second, "input_x_gradient")
     assert one.key != cosine.key and similarity.words in one.target

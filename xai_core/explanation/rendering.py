@@ -57,7 +57,7 @@ class Scale:
     def hex_colours(self, steps: int = 33) -> list[str]:
         """The palette between the limits, for a chart's legend."""
         colours = self.colours(np.linspace(self.low, self.high, steps)[None])[0]
-        return ["#%02x%02x%02x" % tuple(colour) for colour in colours]  # noqa: UP031
+        return [f"#{colour.tobytes().hex()}" for colour in colours]
 
 
 def scale_of(

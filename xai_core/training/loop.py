@@ -148,7 +148,7 @@ class TrainingState:
             open_regular(self.file).close()
             with safetensors.safe_open(self.file, "pt") as file:
                 earlier = TrainingProgress(**parse_json(file.metadata()["progress"]))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not iterable)
             if not (type(earlier.done) is type(earlier.best) is int and isinstance(earlier.curve, list)):
                 raise ValueError("its progress is none")
         except DAMAGED as error:
