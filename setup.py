@@ -21,6 +21,9 @@ BUNDLED = [
     "data/runs/world_*.parquet",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",
+    "data/runs/truth/manifest.json",
+    "data/runs/truth/parts/*.parquet",
+    "data/runs/truth/pictures/*.parquet",
 ]
 LINES = Path("requirements.txt").read_text(encoding="utf-8").splitlines()
 PINS = [line.split("#")[0].strip() for line in LINES]

@@ -5,6 +5,7 @@ with random weights. The table has a row for every method of the catalogue.
 """
 
 import argparse
+import json
 import sys
 import time
 import warnings
@@ -18,8 +19,10 @@ from oracles import Case
 from oracles_of_parts import CASES, CLOSED_FORMS, NOT_ORACLES
 from small_models import difference, spearman
 
+from benchmarks import leaderboard
 from xai_core import METHODS
 from xai_core.attribution.method import Method
+from xai_core.evaluation.summary import CONTROL
 
 HEAD = """# Methods, and what each is checked against
 
@@ -35,9 +38,12 @@ single-image page, and in `python -m xai_core methods --json`.
   and at most 1e-4. Networks have random weights: ResNet-50 and DeiT-Ti/16 at 224 pixels where the oracle can take them,
   small ones where it cannot or is slow.
 - **Closed form**: a test in which the right map is known, with its place under `tests/`.
+- **Truth**: where it is known what each part of a picture does (drawn pictures, network `world_planted`), the mean rank
+  correlation of the map with it, with its 95 % interval; an asterisk where the map does not beat every control. See
+  [leaderboard.md](leaderboard.md).
 
-| method | family | sign | needs | passes | source | oracle | closed form | remarks on other libraries |
-|---|---|---|---|---|---|---|---|---|
+| method | family | sign | needs | passes | source | truth | oracle | closed form | remarks on other libraries |
+|---|---|---|---|---|---|---|---|---|---|
 """
 NETWORKS = {"resnet50": "ResNet-50", "vit": "DeiT-Ti/16", "resnet18": "ResNet-18", "test_vit": "small ViT",
             "test_efficientnet": "small EfficientNet"}  # fmt: skip
@@ -69,6 +75,12 @@ def in_words(case: Case) -> str:
     return f"{case.library}, {network}: ρ {rank:.6f}, Δ {gap:.0e}".replace("Δ 0e+00", "Δ 0")
 
 
+def truth(id: str) -> str:
+    """How well the method's maps agree with the truth on world_planted, from `python -m benchmarks.leaderboard`."""
+    maps = json.loads(leaderboard.FILE.read_text())["models"][leaderboard.TRAINED[0]]["maps"]
+    return leaderboard.cell(maps.get(id, maps.get(f"{CONTROL}{id}", {})).get(leaderboard.TRUTH))
+
+
 def row(method: Method, oracle: str) -> str:
     """One line of the table."""
     forward, backward = method.usual_cost
@@ -80,6 +92,7 @@ def row(method: Method, oracle: str) -> str:
         ", ".join(sorted(method.needs)) or "–",
         f"{forward} + {backward}",
         method.source,
+        truth(method.id),
         oracle or "–",
         f"{words} (`{test}`)" if words else "–",
         NOT_ORACLES.get(method.id, ""),

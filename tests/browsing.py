@@ -26,8 +26,10 @@ NO_BROWSER = (
     f"No browser. Install one: {sys.executable} -m playwright install --with-deps chromium (or set CHROMIUM to its path)"
 )
 PATIENCE = 60_000  # ms: what is expected comes in a moment, but on a busy machine a moment is long
+USUAL = {"viewport": {"width": 1400, "height": 1000}}
 FLAGS = [
     "--no-sandbox",
+    "--process-per-site",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -124,10 +126,20 @@ def browser(server, playwright, browser_path):
     chromium.close()
 
 
+@pytest.fixture(scope="session")
+def usual_context(browser: Browser):
+    """The context of all pages without options: most of a page's time is compiling the app's script, here once for all."""
+    context = browser.new_context(**USUAL)
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def visit(server, browser: Browser):
-    """visit(path, **context options) -> a page in a context of its own, settled. No console error may be left."""
-    contexts, errors = [], []
+def visit(server, browser: Browser, usual_context):
+    """visit(path, **context options) -> a page, settled; with options in a context of its own. The visitor is a new one in
+    each test. No console error may be left."""
+    contexts, pages, errors = [], [], []
+    usual_context.clear_cookies()
 
     def note(message) -> None:
         expected = EXPECTED_404.search(message.location.get("url", "")) or message.text.startswith(LOST_PICTURE)
@@ -135,9 +147,12 @@ def visit(server, browser: Browser):
             errors.append(message.text)
 
     def open_page(path: str = "", **options) -> Page:
-        context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}} | options)
-        contexts.append(context)
+        context = usual_context
+        if options:
+            context = browser.new_context(**USUAL | options)
+            contexts.append(context)
         page = context.new_page()
+        pages.append(page)
         page.set_default_timeout(PATIENCE)
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -145,8 +160,8 @@ def visit(server, browser: Browser):
         return settled(page)
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for opened in (*pages, *contexts):
+        opened.close()
     assert not errors, errors
 
 

@@ -1,6 +1,7 @@
 """Everything on the page Misclassifications that names a picture, a pair or a group opens it in the drawer; the address that
 a click leaves opens the same picture of the same list again."""
 
+import time
 from collections.abc import Sequence
 
 import pandas as pd
@@ -8,6 +9,7 @@ from opened_pages import pick_mark, press_row, text
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
+from xai_core.app.misclassifications import drawer
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.label_matching import first_name
 from xai_core.review import notes
@@ -115,3 +117,17 @@ def test_names_of_buttons_tell_which_picture_they_open():
     for key in ("open ", "neighbour "):
         buttons = [element for element in app.button if (element.key or "").startswith(key)]
         assert buttons and all(element.label == f"Open **{element.key.removeprefix(key)}**" for element in buttons)
+
+
+def test_a_click_sent_before_the_browser_knows_that_the_drawer_is_closed_does_not_open_it_again(monkeypatch):
+    """Such a click comes with the address as it was; some seconds later the same address is a visitor's Back."""
+    path = first_error()["path"]
+    app = opened_on_samples(PAGE, view="Per class", sample=path)
+    assert f"**{path}**" in text(app)
+    app.session_state[drawer._LAST] = (path, time.monotonic())
+    app.run()
+    assert f"**{path}**" not in text(app) and not {"sample", "list"} & {*address(app)}
+    app.query_params["sample"] = path
+    monkeypatch.setattr(drawer, "STALE_SECONDS", 0.0)
+    app.run()
+    assert f"**{path}**" in text(app)

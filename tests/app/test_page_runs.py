@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import small_runs
 from opened_pages import chart_tables, finished, opened, pick_mark, text
+from scipy import stats
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
 from xai_core.app.shared import jobs, server_job
@@ -33,6 +34,17 @@ def made(tmp_path_factory):
     runner.evaluate(
         ["small", "small/random"], ("grad_cam", "saliency", "layer_cam"), ("deletion", "sparseness", "deletion@mean"),
         small_runs.pictures(8), root / "small", load=small_runs.small_model,
+    )  # fmt: skip
+    return root
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """A run over drawn pictures, with a metric that knows what their parts do."""
+    root = tmp_path_factory.mktemp("runs") / "drawn"
+    runner.evaluate(
+        ["world_planted"], ("grad_cam", "saliency", "layer_cam", "input_x_gradient"),
+        ("part_correlation", "top_part", "deletion", "sparseness"), "world:planted", root / "drawn", count=8,
     )  # fmt: skip
     return root
 
@@ -63,7 +75,7 @@ def test_the_bundled_run_is_there_at_the_first_start():
 def test_every_section_opens(root, run, section):
     app = a_run(run=run, look=section)
     assert not app.error and not app.exception
-    assert len(app.get("vega_lite_chart")) >= (section not in ("Pictures", "Download"))
+    assert len(app.get("vega_lite_chart")) >= (section not in ("Pictures", "Ground truth", "Download"))
 
 
 def test_a_point_of_the_spread_shows_its_picture_with_a_link(root):
@@ -186,6 +198,24 @@ def test_rank_stability_tries_variants_models_and_pictures(root):
     app = a_run(run=SMALL, look="Stability")
     alt = app.get("vega_lite_chart")[0].proto.alt
     assert "Deletion (mean" in alt and "untrained" in alt and "two random halves" in alt
+
+
+def test_the_truth_orders_the_methods_and_the_metrics_that_foretell_it(drawn, monkeypatch):
+    monkeypatch.setenv("XAI_RUNS", os.pathsep.join([str(drawn), str(DATA)]))
+    app = a_run(run="drawn/drawn", look="Ground truth")
+    rows = store.open_run(drawn / "drawn").table().astype({"picture": str, "method": str, "metric": str})
+    means = rows.groupby(["metric", "method"])["value"].mean()
+    truth, foretold = chart_tables(app, {"name", "kind", "value", "low", "high", "n"})
+    assert truth["value"].tolist() == pytest.approx(means["part_correlation"].sort_values(ascending=False).dropna().tolist())
+    assert set(truth["kind"]) == {"method", "control"}
+    names = ["grad_cam", "saliency", "layer_cam", "input_x_gradient"]
+    for metric, sign in (("deletion", -1), ("sparseness", 1)):
+        expected = stats.kendalltau(means["part_correlation"][names], sign * means[metric][names]).statistic
+        row = foretold[foretold["name"].str.startswith(find_metric(metric).title)].iloc[0]
+        assert row["value"] == pytest.approx(expected) and row["low"] <= row["value"] <= row["high"] and row["n"] == 8
+    assert len(foretold) == 2, "metrics that know the truth foretell nothing"
+    assert "by its means over 8 pictures" in text(app)
+    assert "known for drawn pictures only" in a_run(run="quick", look="Ground truth").info[0].value
 
 
 def test_groups_of_models_are_set_against_each_other(root):

@@ -27,6 +27,7 @@ def expect_open(page: Page, words: str | re.Pattern[str]) -> None:
 def close(page: Page) -> None:
     page.keyboard.press("Escape")
     expect(drawer(page)).to_have_count(0)
+    expect(page).not_to_have_url(re.compile("sample="))
     settled(page)
 
 

@@ -313,3 +313,29 @@ def test_tau_of_other_numbers(kind):
         assert ranking.tau(first.astype(kind), second.astype(kind)) == -1
         assert ranking.tau(first.astype(float), second.astype(kind)) == -1
         assert ranking.tau(first.astype(kind), second.astype(float)) == -1
+
+
+def test_foretelling_is_kendalls_tau_of_the_orders_of_means_and_its_interval_holds_it():
+    draws = np.random.default_rng(5)
+    truth = pd.DataFrame({f"m{i}": draws.normal(i, 3, 60) for i in range(8)})
+    close = pd.DataFrame({f"m{i}": draws.normal(i, 3, 20) for i in range(7)})  # fewer pictures, a method less
+    reverse = -truth
+    foretold = ranking.foretelling(truth, {"close": close, "reverse": reverse, "one": truth.head(1)})
+    for name, table in (("close", close), ("reverse", reverse)):
+        expected = stats.kendalltau(truth[table.columns].mean(), table.mean()).statistic
+        assert foretold[name].value == pytest.approx(expected) and foretold[name].n == len(table)
+        assert foretold[name].low <= expected <= foretold[name].high or name == "reverse"
+    assert foretold["reverse"].value == -1 and foretold["reverse"].high < 0
+    assert foretold["one"].why and np.isnan(foretold["one"].low)
+
+
+def test_the_interval_of_foretelling_covers_the_tau_of_the_population():
+    """Of 60 pairs of samples, most intervals hold the tau between the true orders, which are known."""
+    means, others = np.arange(6.0), np.array([0.0, 2, 1, 3, 5, 4])
+    population, held = stats.kendalltau(means, others).statistic, 0
+    for seed in range(60):
+        draws = np.random.default_rng(seed)
+        samples = [pd.DataFrame(draws.normal(values, 4, (40, 6))) for values in (means, others)]
+        estimate = ranking.foretelling(samples[0], {"": samples[1]}, seed)[""]
+        held += estimate.low <= population <= estimate.high
+    assert held >= 48

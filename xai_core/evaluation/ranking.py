@@ -96,6 +96,28 @@ def agreement(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[tuple[s
     return estimates
 
 
+def foretelling(truth: pd.DataFrame, tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[str, Estimate]:
+    """How well the order of methods by each table foretells their order by `truth`: Kendall's tau-b between the two orders
+    of means, in [-1, 1].
+
+    Higher must be better in all of them. A table is compared on the methods that it shares with `truth`; it may have other
+    or fewer pictures, so the two samples of pictures are resampled independently. `n` is the table's number of pictures.
+    """
+    estimates = {}
+    for name, table in tables.items():
+        methods = [method for method in truth.columns if method in table.columns]
+        n = min(len(truth), len(table))
+        why = "fewer than two methods in common" if len(methods) < 2 else ONE_PICTURE if n < 2 else ""
+        first, second = (frame[methods].to_numpy(float) for frame in (truth, table))
+        value = tau(pd.DataFrame(first).mean().to_numpy(), pd.DataFrame(second).mean().to_numpy())
+        low = high = float("nan")
+        if not why:
+            draws = _tau(_signs(bootstrap_means(first, seed)), _signs(bootstrap_means(second, seed + 1)))
+            low, high = np.nanquantile(draws, ENDS).tolist() if np.isfinite(draws).any() else (low, high)
+        estimates[name] = Estimate(value, low, high, len(table), why)
+    return estimates
+
+
 def matrix(pairs: Mapping[tuple[str, str], Estimate], names: Sequence[str]) -> Values:
     """The values of pairs as a symmetric (n, n) matrix, 1 on the diagonal; NaN where there is none."""
     square = np.eye(len(names))

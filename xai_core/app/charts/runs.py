@@ -132,10 +132,11 @@ def intervals(rows: pd.DataFrame, title: str) -> alt.LayerChart:
     y = alt.Y("name:N", sort=list(dict.fromkeys(rows.name)), axis=NAMES)
     kinds = list(dict.fromkeys(rows.kind))
     base = alt.Chart(_with_text(rows)).encode(y=y)
-    if len(kinds) > 1:
+    beside = int(rows.groupby("name").size().max())  # marks of one line
+    if beside > 1:
         base = base.encode(yOffset=alt.YOffset("kind:N", sort=kinds))
     x = alt.X("low:Q", title=title, scale=alt.Scale(zero=False))
-    height = (12 * len(kinds) + 12) * rows.name.nunique() + 90 + 26 * len(kinds)
+    height = (12 * beside + 12) * rows.name.nunique() + 90 + 26 * len(kinds)
     chart: alt.LayerChart = _bars(base, kinds, x).properties(height=height)
     return chart
 

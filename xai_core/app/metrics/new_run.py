@@ -80,7 +80,7 @@ def folder() -> Path:
 
 def section() -> None:
     """The runs that are being measured, then the form of a new one."""
-    with display.errors():
+    with st.container(), display.errors():  # one element however many jobs there are, so that the form keeps its place
         _jobs()
     with st.expander("New run", icon=":material/add:", key="new-run"), display.errors():
         new, minutes = _form()

@@ -122,6 +122,10 @@ class OpenedRun:
         """The values of one model and metric, pictures x methods (all of them by default)."""
         return run_summary.values(self.table, model, metric, methods or list(self.methods))
 
+    def better(self, model: str, metric: str, methods: Sequence[str]) -> pd.DataFrame:
+        """As `values`, for a metric with a direction: negated where lower is better."""
+        return significance.oriented(self.values(model, metric, methods), self.direction(metric))
+
 
 def choose() -> OpenedRun | None:
     """The control that chooses a run, and the run, opened; None where none can be shown, and the page says why."""

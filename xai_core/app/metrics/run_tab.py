@@ -14,6 +14,7 @@ SECTIONS = {
     "Curves": run_sections.curves,
     "Pictures": run_sections.pictures,
     "Agreement of metrics": run_sections.agreement,
+    "Ground truth": run_sections.ground_truth,
     "Stability": run_sections.stability,
     "Groups of models": run_sections.groups,
     "Download": run_sections.downloads,

@@ -4,6 +4,7 @@ Which picture is open, and the list that it was opened from, are in the page's a
 reload and the browser's Back restore both.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,8 @@ from xai_core.models.explainable import ExplainableModel
 
 SAMPLE, LIST = "sample", "list"  # in the address: the open picture, and the title of the group that it was opened from
 WIDTH = 620  # pixels: two maps beside each other
-_GROUP, _OFFERED, _CLOSED = "opened group", "offered groups", "drawers closed"
+_GROUP, _OFFERED, _CLOSED, _LAST = "opened group", "offered groups", "drawers closed", "picture closed last"
+STALE_SECONDS = 3.0  # after closing, in which an address that still names the picture is older than the closing
 NEAREST = " and its nearest pictures"  # the end of the title of such a group, after the picture's path
 
 # After the drawer is closed, Streamlit gives the focus back to the button that opened it, but not to a table, which does not
@@ -89,7 +91,7 @@ def pair_groups(title: str, rows: pd.DataFrame) -> dict[tuple[str, str], Group]:
 def open_group(group: Group, path: str | None = None) -> None:
     """Open the drawer on a group, at one of its pictures (by default the first). For callbacks."""
     if group.paths:
-        st.session_state[_GROUP] = group
+        st.session_state[_GROUP], st.session_state[_LAST] = group, None
         st.query_params[SAMPLE], st.query_params[LIST] = path or group.paths[0], group.title
 
 
@@ -115,9 +117,21 @@ def begin() -> None:
 
 def close() -> None:
     """Close the drawer. For callbacks."""
-    st.query_params.pop(SAMPLE, None)
-    st.query_params.pop(LIST, None)
+    st.session_state[_LAST] = (st.query_params.get(SAMPLE), time.monotonic())
+    _forget_address()
     st.session_state[_CLOSED] = st.session_state.get(_CLOSED, 0) + 1
+
+
+def _forget_address() -> None:
+    for name in (SAMPLE, LIST):
+        st.query_params.pop(name, None)
+
+
+def _is_stale(path: str) -> bool:
+    """Whether the address names a picture that was closed a moment ago: what the visitor did next was sent before the
+    browser had the new address."""
+    closed, when = st.session_state.get(_LAST) or (None, 0.0)
+    return path == closed and time.monotonic() - when < STALE_SECONDS
 
 
 def chart_key(name: str) -> str:
@@ -150,9 +164,8 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     path = st.query_params.get(SAMPLE)
     if path is None:
         return
-    if path not in set(rows.every["path"]):
-        for name in (SAMPLE, LIST):
-            st.query_params.pop(name, None)  # of another dataset
+    if path not in set(rows.every["path"]) or _is_stale(path):  # of another dataset, or closed
+        _forget_address()
         return
     st.session_state[_GROUP] = _group_with(path, rows)
     st.query_params[LIST] = st.session_state[_GROUP].title
