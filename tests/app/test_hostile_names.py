@@ -47,13 +47,13 @@ def made(tmp_path_factory):
     lines = [f"{key} = {quoted(value)}" for key, value in card.items()]
     (weights / "hostile.toml").write_text("\n".join([*lines, f"classes = [{', '.join(map(quoted, CLASSES))}]"]))
     (weights / "broken.toml").write_text(f"{quoted(NAME)} = 1\nfamily = 'resnet'\narchitecture = 'x'\nfile = 'x.pth'\n")
-    rows = ["path,label"]
+    rows = [f"path,label,{NAME}"]
     for number in range(6):
         name = f"{number} {FILE}.png"
         Image.new("RGB", (60, 50), (40 * number, 90, 255 - 40 * number)).save(data / name)
-        rows.append(f"{name},{CLASSES[number % 3]}")
+        rows.append(f"{name},{CLASSES[number % 3]},{number % 2} {NAME}")
     (data / "broken.png").write_bytes(b"no picture")
-    (data / DATA).write_text("\n".join([*rows, f"broken.png,{NAME}", f"0 {FILE}.jpg,no {NAME}"]))
+    (data / DATA).write_text("\n".join([*rows, f"broken.png,{NAME},", f"0 {FILE}.jpg,no {NAME},"]))
     recorded(data / "runs" / f"{FILE}.parquet", samples=12, epochs=3, classes=(NAME, f"second {NAME}"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XAI_WEIGHTS", str(weights))
@@ -78,7 +78,7 @@ def hostile(made, tmp_path, monkeypatch):
 
 PICTURE = {"picture": "A picture of a dataset", "picture.dataset": DATA, "picture.sample": f"0 {FILE}.png", "model": TITLE}
 NETWORKS = {"networks": [TITLE, f"{TITLE}, untrained"]}
-VIEWS = ("Confusion", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
+VIEWS = ("Confusion", "Groups", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
 SINGLE, COMPARED, METRICS = "pages/1_Single_image.py", "pages/3_Model_comparison.py", "pages/4_Faithfulness_metrics.py"
 PAGES = [
     (None, {}),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from limits import limited, one_sentence
 
 from xai_core.core.errors import XaiError
-from xai_core.data.datasets import open_table, open_zip
+from xai_core.data.datasets import open_folder, open_table, open_zip
 from xai_core.data.image_io import open_picture
 
 # The same files in every run: what fails here fails everywhere.
@@ -175,6 +175,26 @@ def test_csv_tables(beside, data):
 def test_parquet_tables(beside, data):
     (beside / "table.parquet").write_bytes(data)
     result(lambda: read_all(open_table(beside / "table.parquet")))
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """Two classes of a picture each; a description of the pictures is put beside them."""
+    folder = tmp_path_factory.mktemp("classes")
+    for name in ("a/1.png", "b/2.png"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(PNG)
+    return folder
+
+
+@fixed
+@given(csv_files() | csv_files().flatmap(lambda data: spoilt({"": data + b"\n"})))
+def test_metadata_beside_folders(classes, data):
+    (classes / "metadata.csv").write_bytes(data)
+    dataset = result(lambda: read_all(open_folder(classes)))
+    if dataset is not None:
+        assert [sample.label for sample in dataset.samples] == ["a", "b"], "what describes the pictures is no label"
+        assert len(dataset.metadata) == 2
 
 
 def claims(rows: int) -> bytes:
