@@ -1,6 +1,7 @@
-"""The planted faults of the networks of drawn worlds: their accuracy where a cause acts, and where it does not.
+"""The planted faults of the networks of drawn worlds: their accuracy where a cause acts, and where it does not. Then what
+the tools of the app find of them (benchmarks/world_tools.py), and how fast pictures are drawn.
 
-    python -m benchmarks.world [--pictures N] [--models ID ...] [--out FILE]
+    python -m benchmarks.world [--pictures N] [--models ID ...] [--out FILE] [--only faults|tools|speed]
 
 Each fault compares the same pictures twice: as the test set of `world:planted` draws them, and as the test set in which the
 cause is broken draws them. Nothing else differs between the two (tests/data/test_world.py). The intervals of the drops are
@@ -9,6 +10,7 @@ percentiles of the bootstrap over pictures.
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,20 +20,29 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks import world_tools
 from benchmarks.paired import machine
+from xai_core.attribution.explain import explain
 from xai_core.data.datasets import WORLD_SEED
 from xai_core.data.preprocessing import stack
 from xai_core.data.world import planted as worlds
 from xai_core.data.world.planted import Picture, broken, picture, planted
 from xai_core.data.world.scene import draw
+from xai_core.explanation.question import Question
+from xai_core.explanation.targets import ClassLogit
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.models.outputs import top_classes
+from xai_core.training.plans import PLANS
 
 FILE = Path(__file__).parent / "results" / "world.json"
 MODELS = ("world_planted", "world_clean")
 PICTURES, BATCH, RESAMPLES = 2_000, 128, 2_000
 GOAL = 0.25
+SEEDS, TOOL_PICTURES = 10, 600
+SPEED_PICTURES, EXPLAINED = 300, 20
+TOOLS_FILE, SPEED_FILE = FILE.with_name("world_tools.json"), FILE.with_name("world_speed.json")
+TOOLS_DOCUMENT = Path(__file__).parents[1] / "docs" / "world-tools.md"
 
 
 class Fault(NamedTuple):
@@ -135,7 +146,59 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES, help=f"of each test set (default: {PICTURES})")
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"(default: {' '.join(MODELS)})")
     parser.add_argument("--out", type=Path, default=FILE, help="(default: benchmarks/results/world.json)")
+    parser.add_argument("--only", choices=PARTS, help="one of the three parts (default: all)")
     args = parser.parse_args()
+    for part in [args.only] if args.only else PARTS:
+        PARTS[part](args)
+
+
+def write_tools(args: argparse.Namespace) -> None:
+    """What the tools find: results/world_tools.json and docs/world-tools.md."""
+    lines = world_tools.measured(load_model, range(SEEDS), TOOL_PICTURES)
+    rows = world_tools.summary(lines)
+    results = {"machine": machine(), "seeds": SEEDS, "pictures": TOOL_PICTURES, "summary": rows, "worlds": lines}
+    TOOLS_FILE.write_text(json.dumps(results, indent=1) + "\n")
+    TOOLS_DOCUMENT.write_text(world_tools.document(rows, SEEDS, TOOL_PICTURES), encoding="utf-8")
+    print(f"written to {TOOLS_FILE} and {TOOLS_DOCUMENT}")
+
+
+def write_speed(args: argparse.Namespace) -> None:
+    """How long drawing takes beside what is done with the pictures: results/world_speed.json. One thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    scenes = [picture(planted(), WORLD_SEED, "train", index).scene for index in range(SPEED_PICTURES)]
+    began = time.perf_counter()
+    images = [Image.fromarray(draw(scene)[0]) for scene in scenes]
+    drawing = (time.perf_counter() - began) / len(scenes)
+    model, plan = load_model(MODELS[0]), PLANS[MODELS[0]]
+    began = time.perf_counter()
+    for image in images[:EXPLAINED]:
+        explain(model, image, "integrated_gradients")
+    explaining = (time.perf_counter() - began) / EXPLAINED
+    training = sum(
+        plan.epochs * phase.share * _step_seconds(model, phase.side) for phase in plan.phases
+    )  # of one picture in all epochs
+    torch.set_num_threads(threads)
+    results = {
+        "machine": machine(), "pictures a second": 1 / drawing, "drawing, share of training": drawing / training,
+        "drawing, share of one map by integrated gradients": drawing / explaining,
+    }  # fmt: skip
+    SPEED_FILE.write_text(json.dumps(results, indent=1) + "\n")
+    print("\n".join(f"{name}: {value}" for name, value in results.items()))
+
+
+def _step_seconds(model: ExplainableModel, side: int) -> float:
+    """Seconds of a forward and a backward pass of one picture, in a batch."""
+    images = torch.rand(BATCH, 3, side, side)
+    question = Question(model, ClassLogit((0,) * BATCH), model.network.cut_name(None))
+    question.gradient(images[:8])
+    began = time.perf_counter()
+    question.gradient(images)
+    return (time.perf_counter() - began) / BATCH
+
+
+def write_faults(args: argparse.Namespace) -> None:
+    """The accuracies where the causes act and where they do not: results/world.json."""
     results: dict[str, Any] = {"machine": machine(), "pictures": args.pictures, "models": {}}
     for name in args.models:
         model = load_model(name)
@@ -152,6 +215,8 @@ def main() -> None:
     args.out.write_text(json.dumps(results, indent=1) + "\n")
     print(f"written to {args.out}")
 
+
+PARTS = {"faults": write_faults, "tools": write_tools, "speed": write_speed}
 
 if __name__ == "__main__":
     main()

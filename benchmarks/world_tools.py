@@ -1,0 +1,242 @@
+"""What the tools of the app find of the causes planted in drawn worlds, and how often they are wrong where nothing is.
+
+A part of `python -m benchmarks.world`. Every tool is a function (model, seed, pictures) -> figures of one seed; on the clean
+network or the clean world, the same function gives the false alarms. To add a tool, add a line to TOOLS.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from xai_core.analysis import groups, sanity_check
+from xai_core.attribution.explain import explain, explain_methods
+from xai_core.core.errors import XaiError
+from xai_core.data.preprocessing import stack
+from xai_core.data.world import planted as worlds
+from xai_core.data.world.planted import MARKED, Picture, World, picture
+from xai_core.data.world.scene import draw
+from xai_core.explanation.clustering import FEWEST, cluster_maps
+from xai_core.explanation.targets import ClassLogit
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.random_init import untrained
+
+BATCH, PERMUTATIONS = 128, 200
+FIRST = 50  # errors whose labels are looked at
+METHOD = "hires_cam"  # of the clusters, as on the page
+CHECKED = {
+    name: {} for name in ("grad_cam", "hires_cam", "saliency", "guided_backprop", "layerwise_relevance", "edge_detector")
+}
+SANITY_PICTURES = 3  # of each seed
+OFFERED = ("background", "time", "colour", "size", "mirrored", "occluded", "distractors")  # attributes that tell no cause
+Figures = dict[str, float]
+
+
+def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> pd.DataFrame:
+    """A row for each picture: `true` (its label), `predicted`, `confidence`, `label is wrong`, `planted` (it is of the
+    planted subgroup), `mark`, and the attributes of OFFERED."""
+    names, confidences = [], []
+    for start in range(0, len(pictures), BATCH):
+        images = [Image.fromarray(draw(one.scene)[0]) for one in pictures[start : start + BATCH]]
+        with torch.inference_mode():
+            shares = model.outputs(stack([model.prepare(image) for image in images], model.device)).logits.softmax(1)
+        best = shares.max(1)
+        names += [model.class_name(index) for index in best.indices.tolist()]
+        confidences += best.values.tolist()
+    columns = {name: [one.columns[name] for one in pictures] for name in (*OFFERED, "mark")}
+    return pd.DataFrame(
+        {"true": [one.label for one in pictures], "predicted": names, "confidence": confidences,
+         "label is wrong": [one.label not in one.truth for one in pictures],
+         "planted": [bool(one.columns["subgroup"]) for one in pictures], **columns}
+    )  # fmt: skip
+
+
+def mark_cluster(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """Clusters of the maps of what is predicted as the marked class: is the mark a cluster of its own?"""
+    places = np.flatnonzero(rows["predicted"] == MARKED)
+    marks = rows["mark"].to_numpy(bool)[places]
+    if len(places) < FEWEST or not 0 < marks.sum() < len(marks):
+        return {}
+    index = model.class_index(MARKED)
+    maps = [
+        explain(model, Image.fromarray(draw(pictures[place].scene)[0]), METHOD, target=ClassLogit((index,))).heatmap
+        for place in places
+    ]
+    labels = cluster_maps(maps).labels
+    best, purity, recall = best_cluster(labels, marks)
+    draws = np.random.default_rng(0)
+    chance = [f_score(*best_cluster(labels, draws.permutation(marks))[1:]) for _ in range(PERMUTATIONS)]
+    return {
+        "marked among all": float(marks.mean()), "purity": purity, "recall": recall, "rank": best + 1.0,
+        "clusters": labels.max() + 1.0, "found": float(f_score(purity, recall) > np.quantile(chance, 0.95)),
+    }  # fmt: skip
+
+
+def best_cluster(labels: NDArray[np.int64], marks: NDArray[np.bool_]) -> tuple[int, float, float]:
+    """The cluster that fits the marked pictures best (by the F score), its share of marked ones, and its share of all marked
+    ones."""
+    fits = []
+    for cluster in range(labels.max() + 1):
+        inside = labels == cluster
+        purity, recall = float(marks[inside].mean()), float(inside[marks].mean())
+        fits.append((f_score(purity, recall), cluster, purity, recall))
+    _, cluster, purity, recall = max(fits, key=lambda fit: (fit[0], -fit[1]))
+    return cluster, purity, recall
+
+
+def f_score(purity: float, recall: float) -> float:
+    return 2 * purity * recall / (purity + recall) if purity + recall else 0.0
+
+
+def label_triage(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """Errors, the most confident first: how many of the first FIRST have a wrong label?"""
+    errors = rows[rows["true"] != rows["predicted"]].sort_values("confidence", ascending=False, kind="stable")
+    first = errors.head(FIRST)
+    if not len(first):
+        return {"errors": 0.0}
+    wrong = errors["label is wrong"]
+    return {
+        "wrong labels among all": float(rows["label is wrong"].mean()), "errors": float(len(errors)),
+        "looked at": float(len(first)), "precision": float(wrong.head(FIRST).mean()),
+        "precision of all errors": float(wrong.mean()),
+    }  # fmt: skip
+
+
+def error_groups(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """Groups of one attribute and of two, the one whose interval of the error rate begins highest first: at which place
+    comes the first one most of whose errors are of the planted subgroup; and how many of the first three have an interval
+    wholly above the error rate of all pictures."""
+    wrong = rows["true"] != rows["predicted"]
+    tables = []
+    for names in (*itertools.combinations((*OFFERED, "true"), 1), *itertools.combinations((*OFFERED, "true"), 2)):
+        values = groups.values_of(rows[names[0]]).astype(str)
+        for name in names[1:]:
+            values = values + ", " + groups.values_of(rows[name]).astype(str)
+        planted = (wrong & rows["planted"]).groupby(values).sum()
+        rates = groups.error_rates(rows, values)
+        tables.append(rates.assign(planted=rates["value"].map(planted)))
+    ranked = pd.concat(tables).sort_values(["low", "error rate"], ascending=False, kind="stable", ignore_index=True)
+    hits = np.flatnonzero((ranked["planted"] > 0.5 * ranked["errors"]) & (ranked["errors"] > 0))
+    above = ranked["low"].head(3) > wrong.mean()
+    figures = {"groups": float(len(ranked)), "first three above the rate of all": float(above.mean())}
+    if not rows["planted"].any():
+        return figures
+    rank = float(hits[0] + 1) if len(hits) else float("nan")
+    return figures | {"rank": rank, "found": float(rank <= 3)}
+
+
+def sanity(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """Maps that hardly change when the weights are randomised, of methods that depend on them and of the edge detector,
+    which does not."""
+    twin = untrained(model, 0)
+    unchanged: dict[str, list[bool]] = {name: [] for name in CHECKED}
+    for one in pictures[:SANITY_PICTURES]:
+        image = Image.fromarray(draw(one.scene)[0])
+        target = ClassLogit((model.class_index(one.label),))
+        maps = dict(explain_methods(model, image, CHECKED, target=target))
+        changed = [change for change in sanity_check.changes(model, target, twin) if change.id == "weights_randomised"]
+        for name, values in sanity_check.sanity(maps, model.prepare(image), changed):
+            rho = values["weights_randomised"]
+            if not isinstance(rho, XaiError):
+                unchanged[name].append(abs(rho) > sanity_check.HARDLY_CHANGED)
+    return {name: float(np.mean(values)) for name, values in unchanged.items() if values}
+
+
+class Case(NamedTuple):
+    """A network before a split of a world."""
+
+    network: str
+    world: str
+    split: str
+
+
+class Tool(NamedTuple):
+    """One tool: where the cause is planted, and where there is none."""
+
+    title: str
+    run: Callable[[ExplainableModel, pd.DataFrame, Sequence[Picture]], Figures]
+    planted: Case
+    clean: Case
+
+
+PLANTED, CLEAN = Case("world_planted", "planted", "test"), Case("world_clean", "clean", "test")
+TOOLS = (
+    Tool("Clusters of maps: the mark", mark_cluster, PLANTED, Case("world_clean", "planted", "test")),
+    Tool("Label triage: errors, the most confident first", label_triage, Case("world_planted", "planted", "train"), CLEAN),
+    Tool("Groups of errors: red dome tents at night", error_groups, PLANTED, CLEAN),
+    Tool("Sanity check: maps that hardly change", sanity, PLANTED, CLEAN),
+)
+WORLDS: dict[str, Callable[[], World]] = {"planted": worlds.planted, "clean": worlds.clean}
+
+
+Line = dict[str, Any]  # of the results, as JSON
+
+
+def measured(load: Callable[[str], ExplainableModel], seeds: Sequence[int], count: int) -> list[Line]:
+    """The figures of every tool, seed by seed, where its cause is planted and where it is not."""
+    cases: dict[Case, dict[int, tuple[pd.DataFrame, list[Picture]]]] = {}
+    lines: list[Line] = []
+    for tool in TOOLS:
+        for where, case in (("planted", tool.planted), ("clean", tool.clean)):
+            model = load(case.network)
+            for seed in seeds:
+                if seed not in cases.setdefault(case, {}):
+                    pictures = [picture(WORLDS[case.world](), seed, case.split, index) for index in range(count)]
+                    cases[case][seed] = predicted(model, pictures), pictures
+                figures = tool.run(model, *cases[case][seed])
+                lines.append({"tool": tool.title, "where": where, **case._asdict(), "seed": seed, "figures": figures})
+    return lines
+
+
+def summary(lines: Sequence[Line]) -> list[Line]:
+    """For each tool, place and figure: the mean over the seeds that have it, the lowest, the highest, and their number."""
+    keys = ["tool", "where", "network", "world", "split"]
+    table = pd.DataFrame(
+        {**{key: line[key] for key in keys}, "figure": name, "value": value}
+        for line in lines
+        for name, value in line["figures"].items()
+    )
+    rows = table.groupby([*keys, "figure"], sort=False)["value"].agg(["mean", "min", "max", "count"]).reset_index()
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
+HEAD = """# What the tools find where the causes are planted
+
+Written by `python -m benchmarks.world`; do not edit. Each figure is a mean over {seeds} drawn worlds ({count} pictures of a
+split each), with the lowest and the highest of them. *Planted*: the network and the pictures with the cause. *Clean*: where
+there is nothing to find, so that what is found there is a false alarm.
+
+- **Clusters** of HiResCAM maps of all pictures predicted as cars. *Purity*: the share of marked pictures in the cluster that
+  fits the mark best, beside their share among all; *recall*: the share of the marked pictures that it holds; *rank*: its
+  place, by size; *found*: it fits better than the best cluster does when the marks are dealt out at random (95 % of 200
+  draws). Clean: the network that never saw the mark while training, on the same pictures.
+- **Label triage**: errors on a training split, the most confident first. *Precision*: the share of wrong labels among the
+  first 50 (or all, where there are fewer).
+- **Groups** by one attribute and by two, ordered by the lower end of the interval of their error rate. *Rank*: the place of
+  the first group most of whose errors are red dome tents at night; *found*: among the first three. The intervals are of one
+  group alone: among hundreds of groups some always lie above the rate of all pictures by chance.
+- **Sanity check**: the share of maps whose rank correlation with the map of the same network with random weights is above
+  0.8. The edge detector does not depend on the weights and must be caught.
+
+| tool | figure | planted | clean |
+|---|---|---|---|
+"""
+
+
+def document(rows: Sequence[Line], seeds: int, count: int) -> str:
+    """The summary as a page."""
+    places: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        fewer = f", {row['count']} worlds" if row["count"] < seeds else ""
+        words = f"{row['mean']:.2f} ({row['min']:.2f} to {row['max']:.2f}{fewer})"
+        places.setdefault((row["tool"], row["figure"]), {})[row["where"]] = words
+    lines = [
+        f"| {tool} | {figure} | {cells.get('planted', '–')} | {cells.get('clean', '–')} |"
+        for (tool, figure), cells in places.items()
+    ]
+    return HEAD.format(seeds=seeds, count=count) + "\n".join(lines) + "\n"
