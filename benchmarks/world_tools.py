@@ -29,7 +29,7 @@ from xai_core.models.random_init import untrained
 BATCH, PERMUTATIONS = 128, 200
 FIRST = 50  # errors whose labels are looked at
 METHOD = "hires_cam"  # of the clusters, as on the page
-CHECKED = {
+CHECKED: dict[str, dict[str, object]] = {
     name: {} for name in ("grad_cam", "hires_cam", "saliency", "guided_backprop", "layerwise_relevance", "edge_detector")
 }
 SANITY_PICTURES = 3  # of each seed
@@ -58,7 +58,7 @@ def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> pd.DataFr
 
 def mark_cluster(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
     """Clusters of the maps of what is predicted as the marked class: is the mark a cluster of its own?"""
-    places = np.flatnonzero(rows["predicted"] == MARKED)
+    places = np.flatnonzero(rows["predicted"] == MARKED).tolist()
     marks = rows["mark"].to_numpy(bool)[places]
     if len(places) < FEWEST or not 0 < marks.sum() < len(marks):
         return {}
@@ -140,7 +140,7 @@ def sanity(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Pictu
         target = ClassLogit((model.class_index(one.label),))
         maps = dict(explain_methods(model, image, CHECKED, target=target))
         changed = [change for change in sanity_check.changes(model, target, twin) if change.id == "weights_randomised"]
-        for name, values in sanity_check.sanity(maps, model.prepare(image), changed):
+        for name, values in sanity_check.sanity(maps, image, changed):
             rho = values["weights_randomised"]
             if not isinstance(rho, XaiError):
                 unchanged[name].append(abs(rho) > sanity_check.HARDLY_CHANGED)

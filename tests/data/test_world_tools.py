@@ -1,0 +1,56 @@
+"""The figures of what tools find in drawn worlds, on made-up predictions whose figures are known."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import world_tools
+
+
+def rows(**columns) -> pd.DataFrame:
+    count = len(next(iter(columns.values())))
+    usual = {
+        "true": ["tent"] * count, "predicted": ["tent"] * count, "confidence": np.linspace(0.9, 0.5, count),
+        "label is wrong": [False] * count, "planted": [False] * count, "mark": [False] * count,
+        "background": ["sea"] * count, "time": ["day"] * count, "colour": ["blue"] * count, "size": [0.2] * count,
+        "mirrored": [False] * count, "occluded": [False] * count, "distractors": [0] * count,
+    }  # fmt: skip
+    return pd.DataFrame(usual | columns)
+
+
+def test_the_cluster_of_the_mark_is_the_one_that_fits_it_best():
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 2])
+    marks = np.array([0, 0, 0, 1, 1, 1, 0, 1], bool)
+    assert world_tools.best_cluster(labels, marks) == (1, pytest.approx(2 / 3), pytest.approx(2 / 4))
+    assert world_tools.f_score(0, 0) == 0
+
+
+def test_the_precision_of_the_triage_is_of_the_first_errors(monkeypatch):
+    monkeypatch.setattr(world_tools, "FIRST", 2)
+    table = rows(predicted=["bird", "tent", "bird", "bird"], **{"label is wrong": [True, False, False, True]})
+    figures = world_tools.label_triage(None, table, [])
+    assert figures == {
+        "wrong labels among all": 0.5, "errors": 3, "looked at": 2, "precision": 0.5, "precision of all errors": 2 / 3,
+    }  # fmt: skip
+    assert world_tools.label_triage(None, rows(true=["tent"] * 3), []) == {"errors": 0}
+
+
+def test_the_group_that_holds_the_planted_subgroup_is_found():
+    night, red = np.arange(200) % 2 == 0, np.arange(200) % 4 == 0
+    planted = night & red & (np.arange(200) < 100)
+    table = rows(
+        time=np.where(planted, "night", "day"), colour=np.where(planted, "red", "blue"), planted=planted,
+        predicted=np.where(planted, "bird", "tent"),
+    )  # fmt: skip
+    figures = world_tools.error_groups(None, table, [])
+    assert figures["rank"] == 1 and figures["found"] == 1 and figures["first three above the rate of all"] == 1
+    nothing = world_tools.error_groups(None, rows(true=["tent"] * 30), [])
+    assert nothing["first three above the rate of all"] == 0 and "rank" not in nothing
+
+
+def test_the_summary_is_of_the_worlds_that_have_a_figure():
+    place = {"tool": "t", "where": "planted", "network": "n", "world": "w", "split": "test"}
+    lines = [{**place, "seed": seed, "figures": figures} for seed, figures in enumerate(({"a": 1.0}, {"a": 3.0}, {}))]
+    (row,) = world_tools.summary(lines)
+    assert (row["mean"], row["min"], row["max"], row["count"]) == (2, 1, 3, 2)
+    assert "| t | a | 2.00 (1.00 to 3.00, 2 worlds) | – |" in world_tools.document([row], 3, 10)
