@@ -59,7 +59,7 @@ def steps(pictures: int, few: int) -> Iterator[tuple[Sequence[str], Given, list[
     yield MODELS, quick, truth, pictures
     yield TRAINED[:1], every, truth, pictures // 2
     yield TRAINED[:1], every, [id for id in blind if id not in remaking], few
-    yield TRAINED[:1], quick, remaking, few
+    yield TRAINED[:1], quick, remaking, few // 2
     yield TRAINED, every, truth, pictures
 
 

@@ -362,12 +362,12 @@ def ground_truth(opened: OpenedRun) -> None:
         st.info("This run has no metric without ground truth that ranks these methods: measure one, such as `deletion`.")
         return
     clear = [row["name"] for row in rows if row["low"] > 0]
-    title = f"Kendall's tau with the order by {opened.title(truth)}"
+    title, counts = f"Kendall's tau with the order by {opened.title(truth)}", _over(map(len, tables.values()))
     words = f"{title}, of {len(rows)} metrics; highest: {rows[0]['name']} {rows[0]['value']:.2f}."
     show_chart(runs.intervals(pd.DataFrame(rows), title), "foretelling", words)
     st.caption(
-        f"These metrics know nothing of the truth. Each orders the methods by its means over {_over(tables.values())}. 1: "
-        "the same order as the truth; 0: an unrelated one; below 0: rather the reverse. Bars: 95 % bootstrap intervals, "
+        f"These metrics know nothing of the truth. Each orders the methods by its means over {counts}. 1: the "
+        "same order as the truth; 0: an unrelated one; below 0: rather the reverse. Bars: 95 % bootstrap intervals, "
         f"{len(clear)} of {len(rows)} wholly above zero. Controls are left out."
     )
 
@@ -384,16 +384,16 @@ def _true_means(opened: OpenedRun, lines: pd.DataFrame, truth: str) -> None:
     words = f"{opened.title(truth)} of {len(rows)} maps with 95 % intervals; the best methods: {', '.join(best)}."
     show_chart(runs.intervals(rows, opened.title(truth)), "truth", words)
     st.caption(
-        f"Means over {_range(int(rows.n.min()), int(rows.n.max()))} with 95 % bootstrap intervals. {beaten} of "
+        f"Means over {_over(rows.n)} that have a value, with 95 % bootstrap intervals. {beaten} of "
         f"{int((~lines.control).sum())} methods do not beat every control (paired sign-flip test at 5 %). The section "
         "Methods has the critical difference and all pairs."
     )
 
 
-def _over(tables: Iterable[pd.DataFrame]) -> str:
+def _over(counts: Iterable[int]) -> str:
     """Numbers of pictures: '24 pictures', or '24 to 200 pictures'."""
-    counts = [len(table) for table in tables]
-    return _range(min(counts), max(counts)).partition(",")[0]
+    numbers = [*counts]
+    return _range(min(numbers), max(numbers)).partition(",")[0]
 
 
 def stability(opened: OpenedRun) -> None:
