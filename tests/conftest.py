@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from browsing import browser, browser_path, more_data, playwright, server, usual_context, visit  # noqa: F401 (fixtures of all tests)
+from browsing import browser, browser_path, more_data, playwright, server, usual_context, visit  # noqa: F401 (fixtures)
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
 if WORKER and hasattr(os, "sched_setaffinity"):
