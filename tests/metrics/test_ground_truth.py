@@ -132,7 +132,7 @@ def test_a_photograph_has_no_parts(name):
 
 
 def test_a_scene_of_another_picture_is_refused():
-    with pytest.raises(BadRequest, match="not what this picture was drawn from"):
+    with pytest.raises(BadRequest, match="not drawn from the given scene"):
         measure(weighted(), drawn(PLAIN)[0], np.ones((8, 8)), "top_part", target=ClassLogit((0,)), scene=MARKED)
 
 

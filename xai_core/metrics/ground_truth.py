@@ -57,13 +57,7 @@ def part_correlation(
     masses = _masses(parts, candidate)
     sums = np.array([sum(masses[name] for name in names) for names in removals])
     facts = {"parts": float(len(parts.names)), "largest effect": float(effects.max())}
-    if len(removals) < 3:
-        return MetricResult(float("nan"), facts=facts, note="The network sees fewer than three parts of this picture.")
-    if _equal(sums) or _equal(effects):
-        what = "The map gives every part the same mass." if _equal(sums) else "Taking parts away changes nothing."
-        return MetricResult(float("nan"), facts=facts, note=what)
-    ranks = [rankdata(values) for values in (sums, effects)]
-    return MetricResult(float(np.corrcoef(*ranks)[0, 1]), facts=facts)
+    return rank_correlation(sums, effects)._replace(facts=facts)
 
 
 def top_part(case: Case, candidate: Candidate, *, score: ScoreKind = "asked") -> MetricGenerator:
@@ -74,12 +68,8 @@ def top_part(case: Case, candidate: Candidate, *, score: ScoreKind = "asked") ->
     """
     parts = case.scene_parts()
     effects = yield from _effects(case, parts, [(name,) for name in parts.names], score)
-    facts = {"largest effect": float(effects.max())}
-    if not effects.max() > 0:
-        return MetricResult(float("nan"), facts=facts, note="Taking any part away leaves the score as high as it was.")
     masses = np.array([*_masses(parts, candidate).values()])
-    most = np.isclose(masses, masses.max(), rtol=1e-9, atol=0)
-    return MetricResult(float((effects == effects.max())[most].mean()), facts=facts)
+    return top_part_found(masses, effects)._replace(facts={"largest effect": float(effects.max())})
 
 
 def mark_found(
@@ -152,6 +142,25 @@ def part_completeness(case: Case, candidate: Candidate, *, score: ScoreKind = "a
     if not effect:
         return MetricResult(float("nan"), facts=facts, note="Taking all parts away changes nothing.")
     return MetricResult(abs(total - float(effect)) / abs(float(effect)), facts=facts)
+
+
+def rank_correlation(masses: NDArray[np.float64], effects: NDArray[np.float64]) -> MetricResult:
+    """Spearman's rank correlation of a map's mass in the parts with their effects; see `part_correlation`."""
+    if len(masses) < 3:
+        return MetricResult(float("nan"), note="The network sees fewer than three parts of this picture.")
+    if _equal(masses) or _equal(effects):
+        what = "The map gives every part the same mass." if _equal(masses) else "Taking parts away changes nothing."
+        return MetricResult(float("nan"), note=what)
+    ranks = [rankdata(values) for values in (masses, effects)]
+    return MetricResult(float(np.corrcoef(*ranks)[0, 1]))
+
+
+def top_part_found(masses: NDArray[np.float64], effects: NDArray[np.float64]) -> MetricResult:
+    """Whether the part with the most mass is the one with the largest effect; see `top_part`."""
+    if not effects.max() > 0:
+        return MetricResult(float("nan"), note="Taking any part away leaves the score as high as it was.")
+    most = np.isclose(masses, masses.max(), rtol=1e-9, atol=0)
+    return MetricResult(float((effects == effects.max())[most].mean()))
 
 
 def _masses(parts: SceneParts, candidate: Candidate) -> dict[str, float]:

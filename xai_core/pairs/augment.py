@@ -133,11 +133,9 @@ def draw_view(
     """View `number` of seed `seed` of a picture (3, H, W) in [0, 1], at (height, width) `size` (None: the picture's)."""
     draw = np.random.default_rng((seed, number))
     left, top, right, bottom = _crop(draw, size_of(picture), recipe.crop)
-    part = picture[None, :, top:bottom, left:right]
-    pixels = F.interpolate(part, size or size_of(picture), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+    box = (float(left), float(top), float(right), float(bottom))
     mirrored = bool(recipe.flip and draw.random() < 0.5)
-    if mirrored:
-        pixels = pixels.flip(-1)
+    pixels = cut_out(picture, box, mirrored, size or size_of(picture))[None]
     transforms = []
     for name, (field, chance) in _CHANCES.items():
         chosen, transform_seed = draw.random() < chance, int(draw.integers(2**31))
@@ -145,7 +143,15 @@ def draw_view(
         if strength and (chosen or recipe.always):
             pixels = TRANSFORMS[name](pixels, strength, transform_seed).clamp(0, 1)
             transforms.append(name)
-    return AugmentedView(pixels[0], (float(left), float(top), float(right), float(bottom)), mirrored, tuple(transforms))
+    return AugmentedView(pixels[0], box, mirrored, tuple(transforms))
+
+
+def cut_out(planes: Tensor, box: Box, mirrored: bool, size: tuple[int, int]) -> Tensor:
+    """A view without its colour changes: the box, in whole pixels, of planes (n, H, W) in [0, 1], at (height, width)."""
+    left, top, right, bottom = (int(edge) for edge in box)
+    part = planes[None, :, top:bottom, left:right]
+    shown = F.interpolate(part, size, mode="bilinear", antialias=True, align_corners=False)[0].clamp(0, 1)
+    return shown.flip(-1) if mirrored else shown
 
 
 def draw_views(picture: Tensor, recipe: Augmentation, seed: int, count: int) -> Tensor:

@@ -19,6 +19,7 @@ from xai_core.pairs.explain import ask_pair, native_maps
 from xai_core.pairs.geometry import GEOMETRY_METRICS, Geometry, geometry_rows
 from xai_core.pairs.method import tensor_of
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, Row, curves, find_metrics, full_size, rows_of
+from xai_core.pairs.parts import PART_METRICS, PairParts, part_rows
 from xai_core.pairs.question import PairQuestion
 
 CONTROLS = ("class:random_map", "class:centre_gaussian", "class:edge_detector")
@@ -34,6 +35,7 @@ def evaluate_pair(
     metrics: Collection[str] | None = None,
     *,
     geometry: Geometry | None = None,
+    parts: PairParts | None = None,
     similarity: Similarity = COSINE,
     cut: str | None = None,
     step: int = STEP,
@@ -49,8 +51,10 @@ def evaluate_pair(
                and has no simultaneous metrics
     metrics    ids of PAIR_METRICS. SI, SD, SAD, SIC and MS have one row ("both"); CI, CD, CAD and CIC have one for each view
                and one for their mean. None is all nine, and with `geometry` also OS and CE of GEOMETRY_METRICS, each with
-               one row for each view and one for their mean, and with rows of `baseline:area` and `baseline:centre`
+               one row for each view and one for their mean, and with rows of `baseline:area` and `baseline:centre`; with
+               `parts` also PART_METRICS, with the same baselines
     geometry   the places of the views in one picture, if they were cut from one: `Geometry.of(view1, view2)` of drawn views
+    parts      the parts of the drawn picture that the views are of: what `parts_of_views` or `parts_of_picture` returns
     step       pixels from one point of a curve to the next
     noise      ten draws (10, 3, H, W) for MS; None draws uniformly within 0.2 from `seed`. MS computes the maps again, by
                the method of that name with the options of the explanation. It is NaN for names that are no method, and
@@ -62,10 +66,14 @@ def evaluate_pair(
     Source: Sammani et al. 2022, arXiv:2206.09753; curves after Petsiuk et al. 2018, arXiv:1806.07421; max-sensitivity after
     Yeh et al. 2019, arXiv:1901.09392. Raises subclasses of XaiError.
     """
-    known = PAIR_METRICS | (GEOMETRY_METRICS if geometry else {})
-    wanted = list(known) if metrics is None else find_metrics(metrics, PAIR_METRICS | GEOMETRY_METRICS)
+    known = PAIR_METRICS | (GEOMETRY_METRICS if geometry else {}) | (PART_METRICS if parts else {})
+    wanted = list(known) if metrics is None else find_metrics(metrics, PAIR_METRICS | GEOMETRY_METRICS | PART_METRICS)
     if not geometry and not GEOMETRY_METRICS.keys().isdisjoint(wanted):
         raise BadRequest("OS and CE need the true overlap of the views: pass `geometry`, their places in the picture.")
+    if not parts and not PART_METRICS.keys().isdisjoint(wanted):
+        raise BadRequest(
+            f"{', '.join(PART_METRICS)} need views of a picture of a world: pass `parts`, what `parts_of_views` returns."
+        )
     if not isinstance(step, int) or step < 1:
         raise BadRequest(f"A step must be a whole number of pixels, at least 1, not {step!r}.")
     pair = ask_pair(model, view1, view2, similarity=similarity, cut=cut)
@@ -80,7 +88,8 @@ def evaluate_pair(
         rows += rows_of(name, values.get(name, {}), pair.value, wanted, len(views))
         if "MS" in wanted:
             rows.append(Row(name, "MS", BOTH, _max_sensitivity(pair, name, raw_maps[name][0], seed, noise, track)))
-    return rows + (geometry_rows(pair, full, geometry, wanted) if geometry else [])
+    rows += geometry_rows(pair, full, geometry, wanted) if geometry else []
+    return rows + (part_rows(pair, full, parts, wanted, track) if parts else [])
 
 
 def _views_of(views: Map | Sequence[Map | None]) -> tuple[Map, ...]:

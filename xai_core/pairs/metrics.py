@@ -85,12 +85,14 @@ def find_metrics(names: Collection[str] | str, known: Mapping[str, PairMetric] =
 
 
 class Row(NamedTuple):
-    """One value of a metric, for a method's map of view 1 or 2, or for "both" views."""
+    """One value of a metric, for a method's map of view 1 or 2, or for "both" views. `note` says why a value of PART_METRICS
+    is NaN."""
 
     method: str
     metric: str
     view: int | str
     value: float
+    note: str = ""
 
 
 def full_size(heatmap: Tensor, size: tuple[int, int]) -> Tensor:
@@ -148,14 +150,7 @@ class _Stream:
         return pictures.flatten(0, 1)
 
     def read(self, embeddings: Tensor, rows: range) -> Tensor:
-        """Similarities (n, 3): both views changed; view 1 changed; view 2 changed. NaN where a method has one map."""
-        alike = self.pair.alike
-        first, second = self.pair.embeddings[:1], self.pair.embeddings[1:]
-        if self.ways == 1:
-            changed = alike(embeddings, second)
-            return torch.stack([changed * math.nan, changed, changed * math.nan], 1)
-        changed1, changed2 = embeddings[0::2], embeddings[1::2]
-        return torch.stack([alike(changed1, changed2), alike(changed1, second), alike(first, changed2)], 1)
+        return changed_similarities(self.pair, embeddings, self.ways)
 
     def run(self, track: Track) -> list[dict[str, Values]]:
         """For each method the values (points, 3) of each part."""
@@ -164,6 +159,17 @@ class _Stream:
         by_method = rows.double().cpu().numpy().reshape(len(self.places), len(self.order), 3)
         parts = np.array([part for part, _ in self.order])
         return [{part: values[parts == part] for part in dict.fromkeys(parts)} for values in by_method]
+
+
+def changed_similarities(pair: PairQuestion, embeddings: Tensor, ways: int) -> Tensor:
+    """Similarities (n, 3) with both views changed, view 1 changed, view 2 changed, from the embeddings of the changed views,
+    in turn of view 1 and of view 2. With one way these are of view 1 alone; what needs changes of view 2 is NaN."""
+    first, second = pair.embeddings[:1], pair.embeddings[1:]
+    if ways == 1:
+        changed = pair.alike(embeddings, second)
+        return torch.stack([changed * math.nan, changed, changed * math.nan], 1)
+    changed1, changed2 = embeddings[0::2], embeddings[1::2]
+    return torch.stack([pair.alike(changed1, changed2), pair.alike(changed1, second), pair.alike(first, changed2)], 1)
 
 
 def curves(
