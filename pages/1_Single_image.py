@@ -20,7 +20,7 @@ with display.errors():
     prepared = model.prepare(chosen.picture)
     ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
-        target = widgets.question(model, ranked, chosen.true_class, messages)
+        target = widgets.question(model, ranked, chosen, messages)
         settings = widgets.method(model)
     result.heading(model.title, ranked)
     if chosen.remark:

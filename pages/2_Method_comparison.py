@@ -24,7 +24,7 @@ with display.errors():
     prepared = model.prepare(chosen.picture)
     ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
-        target = widgets.question(model, ranked, chosen.true_class, messages)
+        target = widgets.question(model, ranked, chosen, messages)
         methods = widgets.methods(model)
         view = tiles.view()
     if target is None:

@@ -408,3 +408,13 @@ def test_a_picture_of_any_dataset_is_chosen_on_the_page():
     choose(app, "of dataset", "world:clean")
     assert app.query_params["picture.sample"] == open_dataset("world:clean").samples[0].name
     assert app.selectbox(key="of dataset").value == "world:clean" and not app.error and not app.info
+
+
+def test_the_true_class_of_a_dataset_s_picture_is_its_label_where_the_network_has_it():
+    dataset = open_dataset("world:planted")
+    sample = next(sample for sample in dataset.samples if sample.label == "windmill")
+    picture = widgets.dataset_picture("world:planted", sample.name) | {"class": widgets.TRUE}
+    planted = opened("pages/1_Single_image.py", **picture, model=load_model("world_planted").title)
+    assert widgets.TRUE in planted.selectbox(key="class").options and "logit of windmill" in text(planted)
+    other = opened("pages/1_Single_image.py", **picture, model=load_model("scenes_supervised").title)
+    assert widgets.TRUE not in other.selectbox(key="class").options

@@ -40,7 +40,7 @@ def page() -> None:
         return
     ranked = network_outputs.ranked(model, model.prepare(chosen.picture))
     with st.sidebar:
-        target = widgets.question(model, ranked, chosen.true_class, messages)
+        target = widgets.question(model, ranked, chosen, messages)
         names = widgets.methods(model)
         metrics, seed = _metrics(drawn=chosen.scene is not None)
         region = evidence_region.choose()

@@ -18,6 +18,7 @@ from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiErr
 from xai_core.core.options import Choice, Option, options_of
 from xai_core.data import datasets
 from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES
+from xai_core.data.label_matching import match_classes
 from xai_core.data.samples import SAMPLES
 from xai_core.data.world.scene import Scene
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
@@ -41,14 +42,15 @@ LINK: _Link = {"bind": "query-params"}  # for widgets whose value belongs in the
 
 
 class Chosen(NamedTuple):
-    """The picture a page is about, its name, its true ImageNet class (None if unknown), a remark on it, and for a picture of
-    a world what it is drawn from."""
+    """The picture a page is about, its name, its true ImageNet class (None if unknown), a remark on it, for a picture of a
+    world what it is drawn from, and for a picture of a dataset its label there."""
 
     picture: Image.Image
     name: str
     true_class: int | None
     remark: str
     scene: Scene | None = None
+    label: str = ""
 
 
 def is_upload() -> bool:
@@ -136,7 +138,8 @@ def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Cho
         messages.error(error_text(f"{error} Choose another picture on the left."))
         return None
     scene = opened.scene(sample) if opened.scene else None
-    return Chosen(picture, PurePosixPath(sample).stem, None, "", scene)
+    label = next(one.label for one in opened.samples if one.name == sample)
+    return Chosen(picture, PurePosixPath(sample).stem, None, "", scene, label)
 
 
 MOST_NAMES = 5_000  # of pictures that a select box lists
@@ -260,14 +263,12 @@ ONE, MARGIN, SIMILAR = "One class", "A and not B", "Similarity"
 PREDICTED, TRUE = "Predicted class", "True class"
 
 
-def question(
-    model: ExplainableModel, ranked: list[Prediction], true_class: int | None, messages: DeltaGenerator
-) -> Target | None:
+def question(model: ExplainableModel, ranked: list[Prediction], chosen: Chosen, messages: DeltaGenerator) -> Target | None:
     """The target to explain; None, with the reason in `messages`, if the choices do not define one.
 
-    `ranked` holds all classes, the most probable first; `true_class` is an index of ImageNet's classes.
+    `ranked` holds all classes, the most probable first.
     """
-    true_class = true_class if model.wnids else None
+    true_class = _true_class(model, chosen)
     by_index = {prediction.index: prediction.name for prediction in ranked}
     order = list(by_index)
 
@@ -296,6 +297,13 @@ def question(
     if st.toggle("Explain the probability instead of the score", key="probability", help=PROBABILITY, **LINK):
         return ClassProbability((index,))
     return ClassLogit((index,))
+
+
+def _true_class(model: ExplainableModel, chosen: Chosen) -> int | None:
+    """The model's class that the picture is of; None where that is not known, or the model has no such class."""
+    if chosen.label and model.has_classifier:
+        return match_classes([chosen.label], model).index.get(chosen.label)
+    return chosen.true_class if model.wnids else None
 
 
 def _similarity(model: ExplainableModel) -> Target:
