@@ -55,6 +55,12 @@ def _summary(folder: str, parts: Parts, metrics: str, _table: pd.DataFrame) -> p
     return run_summary.summary(_table, json.loads(metrics))
 
 
+@st.cache_resource(max_entries=32, show_spinner="Computing intervals")
+def _summary_of(folder: str, parts: Parts, model: str, metric: str, metrics: str, _table: pd.DataFrame) -> pd.DataFrame:
+    rows = _table[(_table.model == model) & (_table.metric == metric)]
+    return run_summary.summary(rows, json.loads(metrics))
+
+
 @dataclass(frozen=True)
 class OpenedRun:
     """A run as the page shows it: its rows and summary, and the titles of everything in it.
@@ -72,6 +78,10 @@ class OpenedRun:
     @cached_property
     def summary(self) -> pd.DataFrame:
         return _summary(str(self.run.folder), self.parts, json.dumps(self.metrics), self.table)
+
+    def summary_of(self, model: str, metric: str) -> pd.DataFrame:
+        """The lines of `summary` of one model and metric, without computing the others."""
+        return _summary_of(str(self.run.folder), self.parts, model, metric, json.dumps(self.metrics), self.table)
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:

@@ -195,7 +195,7 @@ def curves(opened: OpenedRun) -> None:
     rows, axes = opened.run.curves(model, metric), find_metric(metric).axes
     if not len(rows) or axes is None:
         raise BadRequest(f"{opened.title(metric)} has no curve. Choose a metric that has one, such as deletion.")
-    lines = opened.summary[(opened.summary.model == model) & (opened.summary.metric == metric)].set_index("method")
+    lines = opened.summary_of(model, metric).set_index("method")
     estimates = {str(name): _estimate(line) for name, line in lines.to_dict("index").items()}
     order = lines[~lines.control].sort_values("rank").index
     chosen = st.multiselect(
@@ -346,7 +346,8 @@ def ground_truth(opened: OpenedRun) -> None:
         model = select_model(opened)
         truth = select("Truth", truths, {name: opened.title(name) for name in truths}, "run-truth")
     st.caption(markdown.escape(opened.metrics[truth]["sentence"]))
-    lines = opened.summary[(opened.summary.model == model) & (opened.summary.metric == truth) & (opened.summary.n > 0)]
+    lines = opened.summary_of(model, truth)
+    lines = lines[lines.n > 0] if len(lines) else lines
     if not len(lines):
         raise BadRequest(f"{opened.title(truth)} has no value on {opened.models[model]}. Choose another model or metric.")
     _true_means(opened, lines, truth)
