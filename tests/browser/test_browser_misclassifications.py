@@ -149,6 +149,7 @@ def test_closing_leads_back_to_the_tile_where_the_page_was(visit):
     assert {*page.evaluate(COLOUR_BARS)} == {True}  # although the address has changed
     drawer(page).get_by_role("button", name="Close").click()
     expect(drawer(page)).to_have_count(0)
+    expect(page).to_have_url(address)  # the browser has it some time after the drawer has gone
     settled(page)
     expect(tile).to_be_focused()
-    assert scrolled > 300 and page.evaluate(SCROLLED) == scrolled and page.url == address
+    assert scrolled > 300 and page.evaluate(SCROLLED) == scrolled
