@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.pairs import sections, synthesis, tiles, views
+from xai_core.app.pairs import part_table, sections, synthesis, tiles, views
 from xai_core.app.shared import display, page_setup, widgets
 from xai_core.pairs.augment import Augmentation
 
@@ -41,6 +41,8 @@ with display.errors():
         st.stop()
     results = tiles.results(model, pair, settings)
     tiles.tiles(results, pair, smooth)
+    if pair.parts is not None:
+        part_table.table(model, pair, pair.parts, settings, results)
     names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
     section = st.segmented_control("More", names, default=names[0], required=True, key="more", **widgets.LINK)
     if section == "Matching patches":

@@ -1,11 +1,20 @@
 """The pairs page: two views or two pictures, every section, every similarity; what cannot be shown says why."""
 
+import math
+
 import opened_pages
 import pytest
+import torch
 from opened_pages import finished, text
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app.shared import jobs
+from xai_core.app.shared import jobs, widgets
+from xai_core.data.datasets import find_offered, open_dataset
+from xai_core.data.scene_parts import SEEN
+from xai_core.data.world.scene import draw, without
+from xai_core.models.loading import load_model
+from xai_core.pairs.augment import Augmentation, draw_view
+from xai_core.pairs.explain import explain_pair
 
 PAIRS = "pages/5_Pairs.py"
 
@@ -129,3 +138,76 @@ def test_without_a_method_there_is_a_hint():
     app = opened(PAIRS)
     app.multiselect(key="pair_methods").set_value([]).run()
     assert "at least one method" in app.info[0].value
+
+
+def table_of_parts(app):
+    return next(element.value for element in app.dataframe if "Fall, view 1" in element.value)
+
+
+def test_the_parts_of_a_drawn_picture_have_their_effects_and_shares():
+    """Computed again: every picture drawn without a part, both views cut of it by hand, and plain passes."""
+    world = open_dataset(find_offered("world:planted"))
+    name = world.samples[3].name
+    app = opened(PAIRS, **widgets.dataset_picture("world:planted", name), parts_map="Input x gradient")
+    assert not app.error and "What the similarity depends on" in text(app)
+    table, scene, model = table_of_parts(app), world.scene(name), load_model("efficientnet_lite0")
+    recipe, side = Augmentation(0.3, True, 0.5, 0.0, 0.3), model.recipe.input_size
+
+    def views(scene):
+        pixels = torch.from_numpy(draw(scene)[0].copy()).permute(2, 0, 1).float() / 255
+        return [draw_view(pixels, recipe, 0, number, (side, side)) for number in (0, 1)]
+
+    def cosine(first, second):
+        with torch.no_grad():
+            return float(torch.cosine_similarity(*model.outputs(torch.stack([first.pixels, second.pixels])).embedding, 0))
+
+    whole = views(scene)
+    for part, row in table.iterrows():
+        changed = views(without(scene, part))
+        pairs = {"both views": changed, "view 1": (changed[0], whole[1]), "view 2": (whole[0], changed[1])}
+        for column, pair in pairs.items():
+            assert row[f"Fall, {column}"] == pytest.approx(cosine(*whole) - cosine(*pair), abs=1e-4), (part, column)
+    falls = table["Fall, both views"]
+    assert list(falls) == sorted(falls, reverse=True)
+    assert falls.max() > 0 and f"falls most without **{falls.idxmax()}** (by {falls.max():.3f})" in text(app)
+
+    maps = explain_pair(model, whole[0].pixels, whole[1].pixels, "input_x_gradient")
+    masks = {part: torch.from_numpy(mask) for part, mask in draw(scene)[1].items()}
+    for number, (view, explanation) in enumerate(zip(whole, maps, strict=True), start=1):
+        heatmap = torch.from_numpy(explanation.heatmap)[None, None]
+        positive = torch.nn.functional.interpolate(heatmap, (side, side), mode="bilinear").clamp(min=0)[0, 0]
+        left, top, right, bottom = map(int, view.box)
+        for part in table.index.drop("background"):
+            cut = masks[part][None, None, top:bottom, left:right]
+            mask = torch.nn.functional.interpolate(cut, (side, side), mode="bilinear", antialias=True)[0, 0]
+            mask = mask.flip(-1) if view.mirrored else mask
+            row = table.loc[part]
+            if mask.sum() < SEEN:
+                assert math.isnan(row[f"Map, view {number}"]) and math.isnan(row[f"Area, view {number}"])
+                continue
+            assert row[f"Map, view {number}"] == pytest.approx(float((mask * positive).sum() / positive.sum()), abs=1e-4)
+            assert row[f"Area, view {number}"] == pytest.approx(float(mask.mean()), abs=1e-5)
+        assert table[f"Map, view {number}"].sum() == pytest.approx(1, abs=1e-3)
+        assert table[f"Area, view {number}"].sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_metrics_of_parts_are_offered_where_the_scene_is_known():
+    settings = {"more": "Metrics", "step": "7168", "pair_methods": "Grad-CAM for similarity"}
+    app = opened(PAIRS, **widgets.dataset_picture("world:planted", ""), **settings)
+    if not any("SPC ↑" in element.value for element in app.dataframe):
+        finished(next(button for button in app.button if button.label == "Measure").click().run())
+    table = next(element.value for element in app.dataframe if "SPC ↑" in element.value)
+    assert {"SPC ↑", "CPC ↑", "STP ↑", "CTP ↑"} <= set(table.columns) and not app.error
+    assert table.loc["Baseline: area", ["SPC ↑", "CPC ↑"]].between(-1, 1).all()
+
+
+def test_beside_another_picture_the_parts_are_taken_from_view_1_alone():
+    query = {"from": "Two pictures", "second": "Coffee", "pair_methods": "Grad-CAM for similarity"}
+    app = opened(PAIRS, **widgets.dataset_picture("world:planted", ""), **query)
+    assert list(table_of_parts(app)) == ["Fall, view 1", "Map, view 1", "Area, view 1"] and not app.error
+
+
+def test_other_pictures_have_no_table_of_parts():
+    app = opened(PAIRS, pair_methods="Grad-CAM for similarity")
+    assert "What the similarity depends on" not in text(app)
+    assert all("Fall, view 1" not in element.value for element in app.dataframe)

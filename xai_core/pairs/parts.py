@@ -69,6 +69,11 @@ class PairParts:
         return f"{self.views[0].scene} {self.recipe}"
 
     @property
+    def passes(self) -> int:
+        """The passes that `part_effects` takes, with those of the two views as they are."""
+        return 2 + len(self.views) * (1 + len(self.names))
+
+    @property
     def metrics(self) -> list[str]:
         """The ids of the metrics that have values: those of both views need the parts of both."""
         return [id for id in PART_METRICS if len(self.views) == 2 or id.startswith("C")]

@@ -48,6 +48,7 @@ from xai_core.pairs.geometry import (
     matching_errors,
 )
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, PairMetric, Row
+from xai_core.pairs.parts import PART_METRICS
 
 SIDE = 330  # pixels: width of a view with patches
 CONTROL_TITLES = dict(zip(CONTROLS, ("Control: random", "Control: centre", "Control: edges"), strict=True))
@@ -140,13 +141,15 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
         sensitivity = st.toggle("With max-sensitivity", False, key="ms", help=SENSITIVITY, **LINK)
     metrics = [metric for metric in PAIR_METRICS if metric != "MS" or sensitivity]
     metrics += list(GEOMETRY_METRICS) if views.geometry else []
+    metrics += views.parts.metrics if views.parts else []
     name = _metrics_key(model, views, settings, list(maps), metrics, step)
     points = math.ceil(views.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
+    passes += views.parts.passes if views.parts else 0
 
     def measure(track: Track) -> None:
         rows = evaluate_pair(
-            model, views.first, views.second, maps, metrics, geometry=views.geometry,
+            model, views.first, views.second, maps, metrics, geometry=views.geometry, parts=views.parts,
             similarity=settings.similarity, cut=settings.cut, step=step, controls=True, track=track,
         )  # fmt: skip
         cache.put(name, rows)
@@ -175,7 +178,8 @@ def _metrics_key(
     """The key of the metrics of these methods' maps. The cut counts also where no method depends on it: the correspondence
     error compares the activations there."""
     measured = [request for method, request in requests(model, views, settings).items() if method in methods]
-    return joint_key(f"metrics of pairs {step} {metrics} {views.geometry} {settings.cut}", measured)
+    parts = f" {views.parts.key}" if views.parts else ""
+    return joint_key(f"metrics of pairs {step} {metrics} {views.geometry} {settings.cut}{parts}", measured)
 
 
 def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[str, str], name: str) -> None:
@@ -200,14 +204,20 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
     st.dataframe(wide[columns].rename(columns=arrows).round(4), column_config=help)
     if AREA in set(table["method"]):
         st.caption(
-            "The baselines have values only for metrics that compare a map with the overlap of the views; their other "
-            "cells are empty."
+            "The baselines have values only for metrics that compare a map with the overlap of the views, or with the parts "
+            "of a drawn picture; their other cells are empty."
         )
+    reasons = [
+        "the similarity is not positive, so it cannot drop",
+        "all cells of a map are equal",
+        "the views do not overlap",
+    ]
+    reasons += [note[:1].lower() + note[1:].rstrip(".") for note in dict.fromkeys(row.note for row in rows if row.note)]
     undefined = int(table["value"][table["view"] == BOTH].isna().sum())
     if undefined:
         st.caption(
-            f"{undefined} {'value is' if undefined == 1 else 'values are'} undefined and left empty. Reasons: the "
-            "similarity is not positive, so it cannot drop; all cells of a map are equal; or the views do not overlap."
+            f"{undefined} {'value is' if undefined == 1 else 'values are'} undefined and left empty. Possible reasons: "
+            f"{'; '.join(reasons)}."
         )
     display.downloads({"Every value (CSV)": (f"{name}_metrics.csv", "text/csv", csv_bytes(table))})
 
@@ -218,7 +228,7 @@ SENSITIVITY = "Computes every map again for ten noisy copies of the views."
 
 
 def _metric(id: str) -> PairMetric:
-    return (PAIR_METRICS | GEOMETRY_METRICS)[id]
+    return (PAIR_METRICS | GEOMETRY_METRICS | PART_METRICS)[id]
 
 
 def networks(views: Views, settings: PairSettings, smooth: bool) -> None:

@@ -20,6 +20,7 @@ from xai_core.explanation import rendering
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs.augment import Augmentation, AugmentedView, draw_view
 from xai_core.pairs.geometry import Geometry
+from xai_core.pairs.parts import PairParts, parts_of_picture, parts_of_views
 
 LONGEST = 640  # pixels: longest side of the picture that views are cut from; more adds nothing to views of 224 pixels
 TILE = 196  # pixels: width of a view
@@ -33,6 +34,7 @@ class Views(NamedTuple):
     geometry  of views of one picture: how their pixels correspond; None for two pictures
     changes   what was done to each view, in words
     source    the picture that the views were cut from, or the first of two pictures
+    parts     of a picture of a world: its parts in the views; None for other pictures
     """
 
     first: Tensor
@@ -41,6 +43,7 @@ class Views(NamedTuple):
     changes: tuple[str, str]
     source: Image.Image
     name: str
+    parts: PairParts | None = None
 
     @property
     def digest(self) -> str:
@@ -99,7 +102,9 @@ def two_views(model: ExplainableModel, chosen: Chosen, augmentation: Augmentatio
     whole, side = tensor(chosen.picture), model.recipe.input_size
     first, second = (draw_view(whole, augmentation, seed, number, (side, side)) for number in (0, 1))
     geometry, changes = Geometry.of(first, second), (_changes(first), _changes(second))
-    return Views(first.pixels, second.pixels, geometry, changes, rendering.to_pil(whole), f"{chosen.name}-views-{seed}")
+    parts = parts_of_views(chosen.scene, augmentation, seed, (side, side)) if chosen.scene else None
+    name = f"{chosen.name}-views-{seed}"
+    return Views(first.pixels, second.pixels, geometry, changes, rendering.to_pil(whole), name, parts)
 
 
 def _changes(view: AugmentedView) -> str:
@@ -130,9 +135,11 @@ def second_picture(messages: DeltaGenerator) -> Chosen | None:
 
 def two_pictures(model: ExplainableModel, first: Chosen, second: Chosen) -> Views:
     """Two pictures, as the network sees them."""
-    pixels = (model.prepare(first.picture).pixels, model.prepare(second.picture).pixels)
+    prepared = model.prepare(first.picture)
+    parts = parts_of_picture(model, first.scene, prepared) if first.scene else None
+    pixels = (prepared.pixels, model.prepare(second.picture).pixels)
     changes = "as the network sees it", "as the network sees it"
-    return Views(*pixels, None, changes, first.picture, f"{first.name}-{second.name}")
+    return Views(*pixels, None, changes, first.picture, f"{first.name}-{second.name}", parts)
 
 
 def is_upload() -> bool:
