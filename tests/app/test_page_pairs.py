@@ -189,6 +189,9 @@ def test_the_parts_of_a_drawn_picture_have_their_effects_and_shares():
             assert row[f"Area, view {number}"] == pytest.approx(float(mask.mean()), abs=1e-5)
         assert table[f"Map, view {number}"].sum() == pytest.approx(1, abs=1e-3)
         assert table[f"Area, view {number}"].sum() == pytest.approx(1, abs=1e-3)
+        most = table[f"Map, view {number}"].idxmax()
+        share, area = table.loc[most, [f"Map, view {number}", f"Area, view {number}"]]
+        assert f"{share:.0%} of its map on **{most}**, which covers {area:.0%} of the view" in text(app)
 
 
 def test_metrics_of_parts_are_offered_where_the_scene_is_known():

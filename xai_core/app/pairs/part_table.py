@@ -51,26 +51,35 @@ def table(model: ExplainableModel, views: Views, parts: PairParts, settings: Pai
     rows = pd.DataFrame(columns, index=pd.Index(effects.names, name="Part")).sort_values(first, ascending=False)
     st.markdown(_in_words(rows, first, settings.similarity.words, title(method) if maps else ""))
     formats = {name: st.column_config.NumberColumn(format="%.3f" if name in FALLS else "percent") for name in columns}
-    st.dataframe(rows, column_config=formats, key="parts", alt=f"{first} and shares of the maps, by part of the picture")
+    st.dataframe(
+        rows,
+        column_config=formats,
+        key="parts",
+        placeholder="–",
+        alt=f"{first} and shares of the maps, by part of the picture",
+    )
     st.caption(
         f"Fall: the {settings.similarity.words} of the views as they are, minus that after the part was taken out of the "
         "drawn scene, the picture drawn again, and the same views made of it (same crop, flip and colour changes). The part "
         "is missing in both views or in one of them. Negative: the views are more similar without it. Without the "
         "background, the ground is plain grey. Map: the part's share of the map's positive values. Area: its share of the "
-        "view, which it would have of a uniform map. Empty: the part is not in this view, or the map has no positive values."
+        "view, which it would have of a uniform map. Dash: the part is not in this view, or the map has no positive values."
     )
 
 
 def _in_words(rows: pd.DataFrame, first: str, words: str, method: str) -> str:
-    """The part without which the similarity falls most, and the part with most of each view's map."""
+    """In sentences: the part without which the similarity falls most, and the part with most of each view's map."""
     top, fall = str(rows.index[0]), float(rows[first].iloc[0])
     falls = f"The {words} falls most without **{markdown.escape(top)}** (by {fall:.3f})."
-    sentences = [falls if fall > 0 else f"The {words} falls without no part of the picture."]
-    for name in rows:
-        if str(name).startswith("Map") and not math.isnan(rows[name].max()):
-            most = rows[name].idxmax()
-            view = str(name).removeprefix("Map, ")
-            sentences.append(f"In {view}, {method} has {rows[name].max():.0%} on **{markdown.escape(str(most))}**.")
+    sentences = [falls if round(fall, 3) > 0 else f"The {words} does not fall without any of the parts."]
+    for view in ("view 1", "view 2"):
+        share = rows.get(f"Map, {view}")
+        if share is not None and not math.isnan(share.max()):
+            part, area = str(share.idxmax()), rows[f"Area, {view}"]
+            sentences.append(
+                f"In {view}, {method} has {share[part]:.0%} of its map on **{markdown.escape(part)}**, which covers "
+                f"{area[part]:.0%} of the view."
+            )
     return " ".join(sentences)
 
 
