@@ -1,10 +1,12 @@
 """The figures of what tools find in drawn worlds, on made-up predictions whose figures are known."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import world_tools
+from benchmarks import world, world_tools
 
 
 def rows(**columns) -> pd.DataFrame:
@@ -43,9 +45,10 @@ def test_the_group_that_holds_the_planted_subgroup_is_found():
         predicted=np.where(planted, "bird", "tent"),
     )  # fmt: skip
     figures = world_tools.error_groups(None, table, [])
-    assert figures["rank"] == 1 and figures["found"] == 1 and figures["first three above the rate of all"] == 1
+    assert figures["one attribute: rank"] == 1 and figures["two attributes: found"] == 1
+    assert figures["one attribute: share above the rate of all"] == 2 / figures["one attribute: groups"], "night, and red"
     nothing = world_tools.error_groups(None, rows(true=["tent"] * 30), [])
-    assert nothing["first three above the rate of all"] == 0 and "rank" not in nothing
+    assert nothing["one attribute: share above the rate of all"] == 0 and "one attribute: rank" not in nothing
 
 
 def test_the_summary_is_of_the_worlds_that_have_a_figure():
@@ -54,3 +57,10 @@ def test_the_summary_is_of_the_worlds_that_have_a_figure():
     (row,) = world_tools.summary(lines)
     assert (row["mean"], row["min"], row["max"], row["count"]) == (2, 1, 3, 2)
     assert "| t | a | 2.00 (1.00 to 3.00, 2 worlds) | – |" in world_tools.document([row], 3, 10)
+
+
+def test_the_document_is_made_of_the_results():
+    results = json.loads(world.TOOLS_FILE.read_text(encoding="utf-8"))
+    assert results["summary"] == world_tools.summary(results["worlds"])
+    written = world_tools.document(results["summary"], results["seeds"], results["pictures"])
+    assert world.TOOLS_DOCUMENT.read_text(encoding="utf-8") == written
