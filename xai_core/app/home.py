@@ -89,6 +89,9 @@ EXAMPLES = {
     "Which pictures did a network learn and forget?": (EVOLUTION, {
         "which": "Forgotten: right before, wrong at the end",
     }),
+    "Which method tells the truth? Drawn pictures, whose parts can be taken away": (METRICS, {
+        "view": "A run", "run": "truth", "look": "Ground truth",
+    }),
     "What makes two views of the astronaut similar?": (PAIRS, {"picture": "Astronaut"}),
     "How coarse is a map really? The native grid": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip
