@@ -31,7 +31,7 @@ from xai_core.metrics.catalog import METRICS, find_metric
 ROOT = Path(__file__).parents[1]
 RUN = ROOT / "data" / "runs" / "truth"
 FILE, DOCUMENT = Path(__file__).parent / "results" / "leaderboard.json", ROOT / "docs" / "leaderboard.md"
-TRAINED = ("world_planted", "world_clean")
+TRAINED = ("world_planted", "world_clean", "world_barlow")
 MODELS = (*TRAINED, "world_planted/random")
 WORLD = "world:planted"
 TRUTH = "part_correlation"  # the metric that orders the leaderboard
