@@ -214,8 +214,9 @@ def main() -> None:
     parser.add_argument("--budget", type=float, help="seconds for each of the three steps; the next call goes on")
     parser.add_argument("--report", action="store_true", help="only write the report of what is measured")
     args = parser.parse_args()
-    run = open_run(args.out) if args.report else measure(args.out, args.pictures, args.few, args.budget)
-    join_parts(run)
+    if not args.report:
+        join_parts(measure(args.out, args.pictures, args.few, args.budget))
+    run = open_run(args.out)
     found = results(run)
     FILE.write_text(json.dumps(found, indent=1, allow_nan=True) + "\n")
     DOCUMENT.write_text(document(found, titles(run)), encoding="utf-8")

@@ -339,3 +339,10 @@ def test_the_interval_of_foretelling_covers_the_tau_of_the_population():
         estimate = ranking.foretelling(samples[0], {"": samples[1]}, seed)[""]
         held += estimate.low <= population <= estimate.high
     assert held >= 48
+
+
+def test_what_differs_by_rounding_alone_is_tied():
+    values = np.array([0.3, 0.1 + 0.2, 0.7, 0.2])
+    assert ranking.tau(values, np.array([1.0, 2, 3, 0])) == pytest.approx(
+        stats.kendalltau([1, 1, 2, 0], [1, 2, 3, 0]).statistic
+    )

@@ -13,6 +13,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.evaluation.significance import LEVEL, ONE_PICTURE, Estimate, Values, bootstrap_means, oriented
 
 ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+ROUNDING = 1e-6  # of the largest value: maps are computed in single precision
 
 
 class Ranks(NamedTuple):
@@ -133,9 +134,12 @@ def tau(a: Values, b: Values) -> float:
 
 
 def _signs(values: Values) -> Values:
-    """(draws, k) -> (draws, k (k - 1) / 2): which of each two is larger, as 1, -1 or 0; NaN where one is no number."""
+    """(draws, k) -> (draws, k (k - 1) / 2): which of each two is larger, as 1, -1 or 0; NaN where one is no number. Two that
+    differ by rounding alone are equal: the means of methods with the same maps."""
     first, second = np.triu_indices(values.shape[1], 1)
-    signs: Values = np.sign(values[:, first] - values[:, second])
+    apart = values[:, first] - values[:, second]
+    largest = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    signs: Values = np.sign(np.where(np.abs(apart) <= ROUNDING * largest, 0.0, apart))
     return signs
 
 
