@@ -27,14 +27,17 @@ from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.world.planted import clean, picture
 from xai_core.evaluation.store import EvaluationRun
 from xai_core.explanation import rendering
 from xai_core.explanation.similarity import COSINE, DotProduct
 from xai_core.explanation.targets import ClassLogit
 from xai_core.metrics.catalog import METRICS
 from xai_core.models.zoo.catalog import find_card
+from xai_core.pairs.augment import Augmentation
 from xai_core.pairs.catalog import PAIR_METHODS
 from xai_core.pairs.geometry import Geometry
+from xai_core.pairs.parts import parts_of_views
 
 MODEL, SIDE = small("custom").model, small("custom").side
 FIRST, SECOND, THIRD = pictures(3, SIDE)
@@ -172,8 +175,15 @@ def test_the_metrics_of_a_pair():
 
 
 def test_the_views_of_the_metrics_of_a_pair():
-    """Also their places in the picture: OS and CE depend on them."""
-    others = {"first": THIRD, "second": THIRD, "geometry": replace(GEOMETRY, mirrored=(False, False))}
+    """Also their places in the picture: OS and CE depend on them; and what a drawn picture is drawn from."""
+    scenes = [picture(clean(), 0, "test", index).scene for index in (0, 1)]
+    parts = [
+        parts_of_views(scene, Augmentation(), seed, (48, 48))
+        for scene, seed in ((scenes[0], 0), (scenes[0], 1), (scenes[1], 0))
+    ]
+    others = {
+        "first": THIRD, "second": THIRD, "geometry": replace(GEOMETRY, mirrored=(False, False)), "parts": parts[0],
+    }  # fmt: skip
     words = {"changes", "source", "name"}
 
     def key_of(views):
@@ -182,6 +192,8 @@ def test_the_views_of_the_metrics_of_a_pair():
     assert_key_sees_each_field(key_of, VIEWS, others, without=words)
     boxes = replace(GEOMETRY, boxes=(GEOMETRY.boxes[1], GEOMETRY.boxes[0]))
     assert key_of(VIEWS._replace(geometry=boxes)) != key_of(VIEWS)
+    keys = [key_of(VIEWS._replace(parts=one)) for one in parts]
+    assert len({*keys}) == 3, "another cut of the views, another scene"
 
 
 @pytest.mark.parametrize("method", ["grad_cam", "input_x_gradient"])
