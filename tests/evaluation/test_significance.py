@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from xai_core.core.errors import BadRequest
 from xai_core.evaluation import ranking, significance
@@ -92,6 +93,12 @@ def test_the_sign_flip_test_has_its_nominal_level():
     """Of 1,000 null comparisons about 5 % have p below .05."""
     p = significance.sign_flip(np.random.default_rng(0).normal(0, 1, (20, 1000)))
     assert 0.03 < (p < 0.05).mean() < 0.07
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holm_is_that_of_statsmodels(seed):
+    p_values = np.random.default_rng(seed).random(30).round(2 if seed % 2 else 9)  # with ties, and without
+    assert significance.holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-15)
 
 
 def test_holm_by_hand():
