@@ -384,10 +384,14 @@ def _true_means(opened: OpenedRun, lines: pd.DataFrame, truth: str) -> None:
     st.markdown(f"**Methods by {markdown.escape(opened.title(truth))}**")
     words = f"{opened.title(truth)} of {len(rows)} maps with 95 % intervals; the best methods: {', '.join(best)}."
     show_chart(runs.intervals(rows, opened.title(truth)), "truth", words)
+    against = (
+        f"{beaten} of {int((~lines.control).sum())} methods do not beat every control (paired sign-flip test at 5 %)."
+        if lines.beats.notna().any()
+        else TOO_FEW.strip()
+    )
     st.caption(
-        f"Means over {_over(rows.n)} that have a value, with 95 % bootstrap intervals. {beaten} of "
-        f"{int((~lines.control).sum())} methods do not beat every control (paired sign-flip test at 5 %). The section "
-        "Methods has the critical difference and all pairs."
+        f"Means over {_over(rows.n)} that have a value, with 95 % bootstrap intervals. {against} The section Methods has "
+        "the critical difference and all pairs."
     )
 
 
