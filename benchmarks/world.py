@@ -24,7 +24,6 @@ from benchmarks import world_tools
 from benchmarks.paired import machine
 from xai_core.attribution.explain import explain
 from xai_core.data.datasets import WORLD_SEED
-from xai_core.data.preprocessing import stack
 from xai_core.data.world import planted as worlds
 from xai_core.data.world.planted import Picture, broken, picture, planted
 from xai_core.data.world.scene import draw
@@ -32,7 +31,6 @@ from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
-from xai_core.models.outputs import top_classes
 from xai_core.training.plans import PLANS
 
 FILE = Path(__file__).parent / "results" / "world.json"
@@ -83,13 +81,7 @@ FAULTS = (
 
 def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> list[str]:
     """The model's class for each picture."""
-    names: list[str] = []
-    for start in range(0, len(pictures), BATCH):
-        drawn = [Image.fromarray(draw(one.scene)[0]) for one in pictures[start : start + BATCH]]
-        images = stack([model.prepare(image) for image in drawn], model.device)
-        with torch.inference_mode():
-            names += [model.class_name(index) for index in top_classes(model.outputs(images).logits)[:, 0].tolist()]
-    return names
+    return [name for name, _ in world_tools.answers(model, pictures)]
 
 
 def right(pictures: Sequence[Picture], names: Sequence[str], by_label: bool) -> NDArray[np.bool_]:

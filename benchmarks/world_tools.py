@@ -5,7 +5,7 @@ network or the clean world, the same function gives the false alarms. To add a t
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from xai_core.data.world.scene import draw
 from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.outputs import top_classes
 from xai_core.models.random_init import untrained
 
 BATCH, PERMUTATIONS = 128, 200
@@ -38,17 +39,21 @@ OFFERED = ("background", "time", "colour", "size", "mirrored", "occluded", "dist
 Figures = dict[str, float]
 
 
-def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> pd.DataFrame:
-    """A row for each picture: `true` (its label), `predicted`, `confidence`, `label is wrong`, `planted` (it is of the
-    planted subgroup), `mark`, and the attributes of OFFERED."""
-    names, confidences = [], []
+def answers(model: ExplainableModel, pictures: Sequence[Picture]) -> Iterator[tuple[str, float]]:
+    """The model's class for each picture, and its probability."""
     for start in range(0, len(pictures), BATCH):
         images = [Image.fromarray(draw(one.scene)[0]) for one in pictures[start : start + BATCH]]
         with torch.inference_mode():
-            shares = model.outputs(stack([model.prepare(image) for image in images], model.device)).logits.softmax(1)
-        best = shares.max(1)
-        names += [model.class_name(index) for index in best.indices.tolist()]
-        confidences += best.values.tolist()
+            logits = model.outputs(stack([model.prepare(image) for image in images], model.device)).logits
+        best = top_classes(logits)[:, 0]
+        shares = logits.softmax(1).gather(1, best[:, None])[:, 0]
+        yield from zip(map(model.class_name, best.tolist()), shares.tolist(), strict=True)
+
+
+def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> pd.DataFrame:
+    """A row for each picture: `true` (its label), `predicted`, `confidence`, `label is wrong`, `planted` (it is of the
+    planted subgroup), `mark`, and the attributes of OFFERED."""
+    names, confidences = zip(*answers(model, pictures), strict=True)
     columns = {name: [one.columns[name] for one in pictures] for name in (*OFFERED, "mark")}
     return pd.DataFrame(
         {"true": [one.label for one in pictures], "predicted": names, "confidence": confidences,
