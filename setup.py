@@ -19,6 +19,7 @@ BUNDLED = [
     "weights/world_*",
     "data/runs/scenes_*.parquet",
     "data/runs/world_*.parquet",
+    "data/predictions/world_*.parquet",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",
     "data/runs/truth/manifest.json",

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "*.md", "LICENSE", "NOTICE", "Home.py", "pages/*.py",
     ".streamlit/*", "docs/*", "weights/scenes_*", "weights/world_*", "data/runs/scenes_*.parquet",
-    "data/runs/world_*.parquet", "data/runs/quick/**/*", "data/runs/truth/**/*", "xai_core/**/*",
+    "data/runs/world_*.parquet", "data/runs/quick/**/*", "data/runs/truth/**/*", "data/predictions/*", "xai_core/**/*",
 ]  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_the_wheel_holds_the_package_and_what_it_needs_and_nothing_else(wheel):
     for file in (
         "py.typed", "__init__.pyi", "pairs/published.csv", "bundled/Home.py", "bundled/.streamlit/config.toml",
         "bundled/docs/icon.png", "bundled/data/runs/quick/manifest.json", "bundled/data/runs/truth/manifest.json",
-        "bundled/data/runs/scenes_barlow.parquet",
+        "bundled/data/runs/scenes_barlow.parquet", "bundled/data/predictions/world_planted.parquet",
         "bundled/weights/scenes_barlow.safetensors", "bundled/weights/scenes_barlow.toml",
         "bundled/weights/scenes_barlow.md",
     ):  # fmt: skip

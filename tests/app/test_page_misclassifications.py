@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 from concurrent.futures import CancelledError
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,10 @@ from PIL import Image
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
+from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, confusion, predictions
 from xai_core.app.shared import cache, display, jobs, opened_datasets, progress, server_job
-from xai_core.core import part_store
+from xai_core.core import part_store, settings
 from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
@@ -81,6 +83,65 @@ def test_the_page_begins_on_a_drawn_world_with_its_network(small_world):
 def test_a_test_set_with_a_broken_cause_has_the_same_network(small_world):
     app = opened(PAGE, dataset="world:planted:mark")
     assert app.selectbox(key="model").value == "world_planted" and not app.error
+
+
+def test_the_first_start_shows_errors_without_a_click(monkeypatch):
+    """Its predictions come with the app and are marked as such; nothing is classified."""
+    monkeypatch.setattr(predictions, "classify", None)  # would fail
+    monkeypatch.setattr(predictions, "estimated_seconds", None)
+    app = opened(PAGE, asks=True)
+    assert app.selectbox(key="dataset").value == "world:planted" and app.selectbox(key="model").value == "world_planted"
+    rows = pd.read_parquet(SHIPPED / "world_planted.parquet")
+    wrong = int((rows["true"] != rows["predicted"]).sum())
+    assert f"{1 - wrong / 1000:.1%}** right, {wrong} wrong" in text(app) and predictions.COMES_WITH_THE_APP in text(app)
+    assert not any("Classify" in element.label for element in app.button)
+    app = opened(PAGE, asks=True, view="Two models", second=cards()["world_clean"].title)
+    assert not app.error and not any("Classify" in element.label for element in app.button)
+    assert text(app).count(predictions.COMES_WITH_THE_APP) == 1
+
+
+SHIPPED = settings.RESOURCES / "data" / "predictions"
+
+
+@pytest.mark.parametrize("id", ["world_planted", "world_clean"])
+def test_the_predictions_that_come_with_the_app_equal_fresh_ones(id, tmp_path):
+    model, world = load_model(id), open_dataset("world:planted")
+    file = predictions.shipped(model, world)
+    assert file == SHIPPED / f"{id}.parquet"
+    shipped = pd.read_parquet(file)
+    assert shipped["path"].tolist() == [sample.name for sample in world.samples]
+    some = replace(world, samples=world.samples[::40])
+    list(classify(model, some, tmp_path / "fresh.parquet", embeddings=True))
+    fresh = pd.read_parquet(tmp_path / "fresh.parquet")
+    pd.testing.assert_frame_equal(
+        fresh.drop(columns=LISTS), shipped[::40].drop(columns=LISTS).reset_index(drop=True), rtol=1e-3
+    )
+    assert fresh["top5"].map(list).tolist() == shipped["top5"][::40].map(list).tolist()
+    for column in ("top5_probability", "embedding"):
+        np.testing.assert_allclose(np.stack(fresh[column]), np.stack(shipped[column][::40]), rtol=1e-3, atol=1e-4)
+
+
+LISTS = ["top5", "top5_probability", "embedding"]
+
+
+def test_other_weights_or_pictures_are_not_answered_by_what_comes_with_the_app(tmp_path, monkeypatch):
+    model, world = load_model("world_planted"), open_dataset("world:planted")
+    assert predictions.shipped(model, world) and predictions.shipped(replace(model, id="mine", title="Mine"), world)
+    others = [
+        load_model("world_planted", "random"),
+        replace(model, fingerprint="other"),
+        replace(model, class_names=model.class_names[::-1]),
+        replace(model, recipe=replace(model.recipe, shorter_side=160)),
+    ]
+    assert not any(predictions.shipped(other, world) for other in others)
+    worlds = [*map(open_dataset, ("world:planted:mark", "world:clean")), replace(world, samples=world.samples[1:])]
+    assert not any(predictions.shipped(model, other) for other in worlds)
+    monkeypatch.setattr(predictions, "SHIPPED", tmp_path)
+    assert predictions.shipped(model, world) is None
+    (tmp_path / "world_planted.parquet").write_bytes(b"none of predictions")
+    assert predictions.shipped(model, world) is None
+    list(classify(model, replace(world, samples=world.samples[:9]), tmp_path / "few.parquet", embeddings=True))
+    assert predictions.shipped(model, world) is None
 
 
 def button(app: AppTest, key: str):

@@ -96,21 +96,7 @@ def classify(
     if out.suffix not in (".parquet", ".csv"):
         raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
     matching = matching or match_classes(dataset.classes, model)
-    settings = {
-        "model": model.id,
-        "title": model.title,
-        "weights": model.fingerprint,
-        "classes": list(model.class_names),
-        "dataset": dataset.title,
-        "dataset_digest": dataset.digest,
-        "pictures": len(dataset.samples),
-        "matched": dict(matching.index),
-        "matched_by": dict(matching.how),
-        "unmatched": dict(matching.unmatched),
-        "embeddings": embeddings,
-        "precision": precision,
-        "version": __version__,
-    }
+    settings = _settings(model, dataset, matching, embeddings, precision)
     total, folder = len(dataset.samples), out.parent / f".{out.name}.parts"
     busy = f"Another process is writing {out}: wait for it, or give another file."
     unreadable = _unreadable_if_complete(out, settings)
@@ -125,6 +111,45 @@ def classify(
         yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
         _join(_stored(folder, total), out, settings, embeddings)
         part_store.clear(folder)
+
+
+def _settings(
+    model: ExplainableModel, dataset: Dataset, matching: Matching, embeddings: bool, precision: str
+) -> dict[str, Any]:
+    """What predictions depend on, and what they are of in words."""
+    return {
+        "model": model.id,
+        "title": model.title,
+        "weights": model.fingerprint,
+        "recipe": repr(model.recipe),
+        "classes": list(model.class_names),
+        "dataset": dataset.title,
+        "dataset_digest": dataset.digest,
+        "pictures": len(dataset.samples),
+        "matched": dict(matching.index),
+        "matched_by": dict(matching.how),
+        "unmatched": dict(matching.unmatched),
+        "embeddings": embeddings,
+        "precision": precision,
+        "version": __version__,
+    }
+
+
+# Settings that no prediction depends on: titles, and the version of this package.
+NAMES = ("model", "title", "dataset", "matched_by", "version")
+
+
+def is_of(path: Path, model: ExplainableModel, dataset: Dataset) -> bool:
+    """Whether `classify` wrote this file for these weights and pictures, with embeddings and labels matched as usual.
+
+    Titles, and the version of this package, may be others. False where the file is none of predictions.
+    """
+    expected = _settings(model, dataset, match_classes(dataset.classes, model), embeddings=True, precision="exact")
+    try:
+        stored = settings_of(path)
+    except BadRequest:
+        return False
+    return all(stored.get(name) == value for name, value in expected.items() if name not in NAMES)
 
 
 def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTimes) -> float:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis.predict import classify, estimated_seconds, judged, read_predictions, settings_of
+from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged, read_predictions, settings_of
 from xai_core.app.misclassifications import attribute_filters, label_check
 from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, turns
 from xai_core.app.shared.error_text import error_text
@@ -23,6 +23,7 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
+from xai_core.core.settings import RESOURCES
 from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip
 from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
@@ -31,6 +32,7 @@ from xai_core.models.zoo.catalog import cards
 from xai_core.review import notes
 from xai_core.review.notes import Note
 
+SHIPPED = RESOURCES / "data" / "predictions"
 LARGEST_ZIP = 200  # MB
 MOST_REASONS = 50  # in a list of what was left out
 GALLERY = "gallery"  # the key of the container of the listed pictures
@@ -94,6 +96,11 @@ def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
     return folder() / f"{model.id}-{text_digest(depends_on)[:16]}.parquet"
 
 
+def shipped(model: ExplainableModel, dataset: Dataset) -> Path | None:
+    """The file of these predictions that comes with the app, where it is of the same weights and pictures."""
+    return next((file for file in sorted(SHIPPED.glob("*.parquet")) if is_of(file, model, dataset)), None)
+
+
 def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) -> pd.DataFrame | None:
     """The predictions for all pictures whose label is a class of the model; None while they are not computed, or if there
     are none. `second` is for a model beside the one that the page is about. Raises BadRequest where it has no classes."""
@@ -101,11 +108,14 @@ def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) ->
         raise BadRequest(f"{model.title} predicts no classes. Choose another model, or train a probe.")
     if not label_check.passed(dataset, model, offer=not second):
         return None
-    file = file_of(model, dataset)
+    ready = shipped(model, dataset)
+    file = ready or file_of(model, dataset)
     if not file.exists() and not _classified(model, dataset, file):
         return None
     rows = judged(_read(str(file), file.stat().st_mtime_ns))
     _report(dataset, settings_of(file), rows, second)
+    if ready and not second:
+        st.caption(COMES_WITH_THE_APP)
     return rows if len(rows) else None
 
 
@@ -175,6 +185,11 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, s
             list_reasons(settings["unreadable"])
     if not len(rows):
         st.info("None of the pictures with a label that this model knows could be read.")
+
+
+COMES_WITH_THE_APP = (
+    "These predictions come with the app: they were computed before, with the same weights for the same pictures."
+)
 
 
 def list_reasons(reasons: Iterable[tuple[str, str]]) -> None:
