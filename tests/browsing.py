@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,10 +88,14 @@ def check_log(log: Path) -> None:
 
 
 @contextmanager
-def serving(port: int, log: Path, data: Path, address: str = "127.0.0.1") -> Iterator[subprocess.Popen]:
-    """The process of an app that looks for data in `data` too, and stores its jobs there. It is stopped at the end."""
-    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true"]
-    command += [f"--server.port={port}", f"--server.address={address}"]
+def serving(
+    port: int, log: Path, data: Path, address: str = "127.0.0.1", script: str | Path = "Home.py", options: Sequence[str] = ()
+) -> Iterator[subprocess.Popen]:
+    """The process of an app that looks for data in `data` too, and stores its jobs there. It is stopped at the end.
+
+    `script` is the app's first page, and `options` are further ones of Streamlit."""
+    command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless=true"]
+    command += [f"--server.port={port}", f"--server.address={address}", *options]
     with log.open("a") as file:
         environment = os.environ | {
             "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(data)]),
