@@ -83,6 +83,13 @@ RUNS = Setting[tuple[Path, ...]](
     "XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST
 )
 NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
+REVIEW_DB = Setting[str | None](
+    "XAI_REVIEW_DB", "database of reviews, tags and notes: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+    "`data/review.sqlite`", None, str, "the address of a database",
+)  # fmt: skip
+READONLY = Setting(
+    "XAI_READONLY", "1: nothing is written to the database of reviews (public demos)", "0", False, _flag, FLAG
+)
 CACHE = Setting[Path | None](
     "XAI_CACHE", "folder of the list of jobs", "the user's cache folder",
     None, _folder, ONE,
@@ -110,7 +117,7 @@ HUB_CARDS = Setting(
 )  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    DATA, RUNS, NOTES, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
+    DATA, RUNS, NOTES, REVIEW_DB, READONLY, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
     HUB_CARDS,
 )  # fmt: skip
 
@@ -172,6 +179,11 @@ def trainings_folder() -> Path:
 def notes_folder() -> Path:
     """The folder of XAI_NOTES, or `data/notes/`."""
     return NOTES.value() or storage() / "data" / "notes"
+
+
+def review_file() -> Path:
+    """The file of reviews where XAI_REVIEW_DB names no other: `data/review.sqlite`."""
+    return storage() / "data" / "review.sqlite"
 
 
 def cache_folder() -> Path:
