@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -26,12 +26,14 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.files import read_regular
-from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.image_io import MAX_BYTES
 from xai_core.review import tables
 from xai_core.review.database import add_once, add_person, follow, latest_of, now, reading, writing
 from xai_core.review.people import Person
+
+if TYPE_CHECKING:  # torch takes seconds, and nothing here needs it
+    from xai_core.core.runtime import Track
 
 MOST_ITEMS = 5_000
 LONGEST_TITLE = 120
@@ -159,7 +161,7 @@ def create(
     settings: RoundSettings,
     rows: pd.DataFrame,
     dataset: Dataset,
-    track: Track = iter,
+    track: "Track" = iter,
 ) -> Round:
     """Make a round of the pictures in `rows` (predictions, as `xai_core.analysis.predict` writes them, in their order).
 
