@@ -4,7 +4,7 @@ A table has one row for each vote that counts, the last blind vote of a person o
 person, verdict and repeat_of; `map_help` also reads map_shown and map_helped. Hidden repeats (rows with repeat_of, the
 position of the original) count in `consistency` alone. Verdicts are names without an order.
 
-Values on all pictures are those of statsmodels and krippendorff. Intervals are percentiles of the bootstrap over pictures.
+Cohen's and Fleiss' kappa on all pictures are those of statsmodels. Intervals are percentiles of the bootstrap over pictures.
 Each statistic is a function of sums over pictures, so that one matrix product gives it for many draws; draws in which it is
 undefined are left out.
 """
@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations, islice
 from typing import NamedTuple
 
-import krippendorff
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -396,7 +395,8 @@ def _fleiss(counts: Integers, why: str) -> _Sums:
 
 
 def _krippendorff(counts: Integers, why: str) -> _Sums:
-    """Krippendorff's alpha of names, on the pictures with two votes or more."""
+    """Krippendorff's alpha of names (2004, Content Analysis, ch. 11), on the pictures with two votes or more. The package
+    krippendorff has it under a licence that is not this project's; tests compare with it."""
     votes = counts.sum(1)
     is_paired = votes >= 2
     pictures, n = int(is_paired.sum()), int(votes[is_paired].sum())
@@ -409,11 +409,9 @@ def _krippendorff(counts: Integers, why: str) -> _Sums:
         n, chance = sums[:, :-1].sum(1), (sums[:, :-1] ** 2).sum(1)
         return 1 - _ratio((n - 1) * (n - sums[:, -1]), n * n - chance)
 
-    observed = Statistic(
-        float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")), pictures=pictures, n=n
-    )
     agreeing = (counts * (counts - 1)).sum(1) / np.maximum(votes - 1, 1)
-    return _Sums(observed, np.column_stack([counts, agreeing]) * is_paired[:, None], formula)
+    columns = np.column_stack([counts, agreeing]) * is_paired[:, None]
+    return _Sums(Statistic(float(formula(columns.sum(0, keepdims=True))[0]), pictures=pictures, n=n), columns, formula)
 
 
 def _gwet(counts: Integers, why: str) -> _Sums:
