@@ -10,7 +10,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
 from xai_core.review import consolidation, rounds, votes
 from xai_core.review.people import identified, named
-from xai_core.review.rounds import Round, Verdict
+from xai_core.review.rounds import Round, VerdictKind
 from xai_core.review.votes import Vote
 
 
@@ -60,9 +60,9 @@ def test_what_cannot_be_read_is_left_out_and_said(engine: Engine) -> None:
         ({"blind": "never"}, "setting of 'blind'"),
         ({"maps": "sometimes"}, "setting of 'maps'"),
         ({"votes_each": -1}, "between 1 and 100"),
-        ({"verdicts": (Verdict("a", "A", ""),)}, "2 to 9 verdicts"),
-        ({"verdicts": (Verdict("a", "A", ""), Verdict("a", "B", ""))}, "id and a title of its own"),
-        ({"verdicts": (Verdict("a", "A" * 61, ""), Verdict("b", "B", ""))}, "60 characters"),
+        ({"verdicts": (VerdictKind("a", "A", ""),)}, "2 to 9 verdicts"),
+        ({"verdicts": (VerdictKind("a", "A", ""), VerdictKind("a", "B", ""))}, "id and a title of its own"),
+        ({"verdicts": (VerdictKind("a", "A" * 61, ""), VerdictKind("b", "B", ""))}, "60 characters"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(engine: Engine, changes, words: str) -> None:
@@ -282,6 +282,10 @@ def test_hostile_texts_are_stored_as_they_are_and_long_ones_refused(engine: Engi
 
 
 def test_settings_of_a_round_survive_the_store(engine: Engine) -> None:
-    changes = {"verdicts": (Verdict("a", "A", "one"), Verdict("b", "B", "two")), "options": {"samples": 3}, "repeats": 0.5}
+    changes = {
+        "verdicts": (VerdictKind("a", "A", "one"), VerdictKind("b", "B", "two")),
+        "options": {"samples": 3},
+        "repeats": 0.5,
+    }
     round = made_round(engine, 2, **changes)
     assert rounds.load(engine, round.id).settings == dataclasses.replace(SETTINGS, **changes)

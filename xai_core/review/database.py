@@ -116,23 +116,34 @@ def _migrate(engine: Engine) -> None:
     """Bring the tables to the newest state; one process at a time."""
     if _revision(engine) == HEAD:
         return
-    from alembic import command  # slow to import, and seldom needed
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     if engine.url.get_backend_name() == "sqlite":
         file = Path(str(engine.url.database))
         file.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(file.with_name(f"{file.name}.lock"), timeout=WAIT_SECONDS), engine.connect() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _upgrade(connection)
             connection.commit()
         return
     with engine.begin() as connection:
         connection.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        _upgrade(connection)
+
+
+def _upgrade(connection: Connection) -> None:
+    """Run the migrations that the database lacks."""
+    from alembic.config import Config  # slow to import, and seldom needed
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    script = ScriptDirectory.from_config(config)
+
+    def missing(revision: Any, context: object) -> Any:
+        return script._upgrade_revs("head", revision)
+
+    with EnvironmentContext(config, script, fn=missing, destination_rev="head") as environment:
+        environment.configure(connection=connection)
+        environment.run_migrations()
 
 
 def _revision(engine: Engine) -> str | None:

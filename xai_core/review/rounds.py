@@ -46,7 +46,7 @@ ALWAYS, NEVER, RANDOM = MAPS = ("always", "never", "random")
 MAP_KINDS = {"predicted": "the predicted class", "true": "the true class", "margin": "the predicted minus the true class"}
 
 
-class Verdict(NamedTuple):
+class VerdictKind(NamedTuple):
     """What may be said of a picture: an id, a title, and its definition in one line."""
 
     id: str
@@ -55,16 +55,16 @@ class Verdict(NamedTuple):
 
 
 VERDICTS = (
-    Verdict("label_wrong", "Label wrong", "The label names something that is not the main thing in the picture."),
-    Verdict("also_valid", "Another label is valid too", "The label is right, and so is the predicted class."),
-    Verdict("fine_grained", "Fine-grained, forgivable", "The classes are so close that most people would confuse them."),
-    Verdict("outside", "Outside the vocabulary", "What the picture shows is none of the model's classes."),
-    Verdict("shortcut", "Shortcut", "The model used something beside the thing: background, mark, text, another thing."),
-    Verdict("unusual", "Unusual picture", "Rare view, light, style, damage or crop; a person needs a second look too."),
-    Verdict(
+    VerdictKind("label_wrong", "Label wrong", "The label names something that is not the main thing in the picture."),
+    VerdictKind("also_valid", "Another label is valid too", "The label is right, and so is the predicted class."),
+    VerdictKind("fine_grained", "Fine-grained, forgivable", "The classes are so close that most people would confuse them."),
+    VerdictKind("outside", "Outside the vocabulary", "What the picture shows is none of the model's classes."),
+    VerdictKind("shortcut", "Shortcut", "The model used something beside the thing: background, mark, text, another thing."),
+    VerdictKind("unusual", "Unusual picture", "Rare view, light, style, damage or crop; a person needs a second look too."),
+    VerdictKind(
         "plain_failure", "Plain failure", "Label and picture are clear, and the model is wrong without a visible reason."
     ),
-    Verdict("unsure", "Unsure", "You cannot decide; say in the comment what would help."),
+    VerdictKind("unsure", "Unsure", "You cannot decide; say in the comment what would help."),
 )
 
 
@@ -88,7 +88,7 @@ class RoundSettings:
     options: Mapping[str, Any] = field(default_factory=dict)
     cut: str = ""
     precision: str = "exact"
-    verdicts: tuple[Verdict, ...] = VERDICTS
+    verdicts: tuple[VerdictKind, ...] = VERDICTS
     classes: tuple[str, ...] = ()  # that can be suggested as labels
     votes_each: int = 0
     random_order: bool = True
@@ -312,7 +312,7 @@ def _settings_json(settings: RoundSettings) -> dict[str, Any]:
 
 def _settings_of(stored: Mapping[str, Any]) -> RoundSettings:
     fields = {item.name for item in dataclasses.fields(RoundSettings)}
-    verdicts = tuple(Verdict(*verdict) for verdict in stored["verdicts"])
+    verdicts = tuple(VerdictKind(*verdict) for verdict in stored["verdicts"])
     rest = {name: value for name, value in stored.items() if name in fields}
     return RoundSettings(**rest | {"verdicts": verdicts, "classes": tuple(stored["classes"])})
 
