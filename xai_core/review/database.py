@@ -130,20 +130,16 @@ def _migrate(engine: Engine) -> None:
 
 def _upgrade(connection: Connection) -> None:
     """Run the migrations that the database lacks."""
-    from alembic.config import Config  # slow to import, and seldom needed
-    from alembic.runtime.environment import EnvironmentContext
+    from alembic.migration import MigrationContext  # slow to import, and seldom needed
+    from alembic.operations import Operations
     from alembic.script import ScriptDirectory
 
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    script = ScriptDirectory.from_config(config)
-
-    def missing(revision: Any, context: object) -> Any:
-        return script._upgrade_revs("head", revision)
-
-    with EnvironmentContext(config, script, fn=missing, destination_rev="head") as environment:
-        environment.configure(connection=connection)
-        environment.run_migrations()
+    migration, script = MigrationContext.configure(connection), ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    missing = list(script.iterate_revisions("head", migration.get_current_revision() or "base"))
+    with Operations.context(migration):
+        for step in reversed(missing):
+            step.module.upgrade()
+            migration.stamp(script, step.revision)
 
 
 def _revision(engine: Engine) -> str | None:
