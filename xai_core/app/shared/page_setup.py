@@ -3,7 +3,7 @@
 import streamlit as st
 from altair.utils import schemapi
 
-from xai_core.app.shared import job_view, jobs, page_links
+from xai_core.app.shared import identity, job_view, jobs, page_links
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
@@ -73,8 +73,8 @@ if (!window.rowNamesStay) {
   }, true);
 }
 </script>"""
-# A cookie, which the browser forgets when it is closed: after a reload the server knows whose jobs are whose. Not in the
-# address, which people share. A browser that already has one keeps it.
+# A cookie, which the browser forgets when it is closed: after a reload the server knows whose jobs and name are whose. Not
+# in the address, which people share. A browser that already has one keeps it.
 REMEMBER = """<script>
 (([name, token]) => {
   if (document.cookie.split("; ").some(cookie => cookie.startsWith(`${name}=`))) return;
@@ -127,6 +127,8 @@ def page(title: str) -> None:
     """
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.follow()
+    if title == page_links.HOME:
+        identity.return_after_sign_in()
     st.html(STYLE)
     st.html(page_links.TIDY_HISTORY + ROW_NAMES + OWN_PARTS, unsafe_allow_javascript=True)
     st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
