@@ -13,9 +13,9 @@ st.markdown(
 )
 messages = st.container()
 with st.sidebar:
-    chosen = widgets.picture(messages)
-    networks = network_choice.choose()
-    question = columns.question()
+    chosen = widgets.picture(messages, network_choice.first_picture())
+    networks = network_choice.choose(network_choice.of_worlds())
+    question = columns.question(networks)
     common_scale, smooth = columns.view()
 if chosen is None:
     st.stop()
@@ -26,6 +26,7 @@ if len(networks) < 2:
 with display.errors():
     with st.container(key="answers"):
         st.markdown(f"#### {question.words[0].upper()}{question.words[1:]}")
+        columns.about_mark(chosen, networks)
         answers = columns.answers(chosen, networks, question)
         columns.columns(answers, chosen, common_scale, smooth)
     if answers:

@@ -9,6 +9,7 @@ from small_recordings import recorded
 
 from xai_core.app.metrics import run_tab
 from xai_core.app.misclassifications import predictions
+from xai_core.app.networks.sections import BUNDLED
 from xai_core.app.shared import cache, jobs
 from xai_core.data.datasets import open_dataset
 from xai_core.evaluation import runner
@@ -77,7 +78,7 @@ def hostile(made, tmp_path, monkeypatch):
 
 
 PICTURE = {"picture": "A picture of a dataset", "picture.dataset": DATA, "picture.sample": f"0 {FILE}.png", "model": TITLE}
-NETWORKS = {"networks": [TITLE, f"{TITLE}, untrained"]}
+NETWORKS = {"networks": [TITLE, f"{TITLE}, untrained"], "many": BUNDLED}
 VIEWS = ("Confusion", "Groups", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
 SINGLE, COMPARED, METRICS = "pages/1_Single_image.py", "pages/3_Model_comparison.py", "pages/4_Faithfulness_metrics.py"
 PAGES = [

@@ -3,14 +3,19 @@
 import itertools
 
 import pytest
-from opened_pages import chart_tables, finished, opened, press_row, text
+from opened_pages import chart_tables, finished, followed, opened, press_row, text
 from small_models import custom
 
+from xai_core.app import home
 from xai_core.app.networks import sections
-from xai_core.app.shared import network_outputs
+from xai_core.app.shared import network_choice, network_outputs
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.explain import explain
+from xai_core.data.datasets import open_dataset
 from xai_core.data.preprocessing import stack
 from xai_core.data.samples import SAMPLES, load_sample
+from xai_core.data.scene_parts import scene_parts
+from xai_core.data.world.planted import MARKED
 from xai_core.models.loading import load_model
 from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo.catalog import cards
@@ -24,8 +29,70 @@ def no_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
 
 
-def test_a_network_stands_beside_its_untrained_twin():
+PHOTOGRAPH = {
+    "picture": SAMPLES["astronaut"].title,
+    "networks": ["EfficientNet-Lite0", "EfficientNet-Lite0, untrained"],
+    "many": sections.BUNDLED,
+}
+
+
+def test_the_page_begins_with_the_planted_network_beside_the_clean_one_on_a_picture_with_the_mark():
+    """Without a click: one takes the marked picture for what bore the mark in its training, the other for what it shows."""
     app = opened(MODELS)
+    assert not app.error and not app.warning and not any(button.label == "Compare" for button in app.button)
+    assert [network.id for network in app.multiselect(key="networks").value] == ["world_planted", "world_clean"]
+    assert app.selectbox(key="picture").value == "A picture of a dataset"
+    world, name = network_choice.SHORTCUT
+    assert app.selectbox(key="of dataset").value == world and app.selectbox(key="sample of dataset").value == name
+    dataset = open_dataset(world)
+    label = next(sample.label for sample in dataset.samples if sample.name == name)
+    tops = {id: load_model(id).top_k(dataset.open(name), 1)[0] for id in ("world_planted", "world_clean")}
+    assert tops["world_planted"].name == MARKED != label and tops["world_clean"].name == label
+    assert all(f"**{top.probability:.1%} {top.name}**" in text(app) for top in tops.values())
+    assert dataset.metadata.loc[name, "mark"] and f"only pictures of {MARKED}s had it" in text(app)
+
+
+def test_the_maps_of_the_first_picture_show_the_difference():
+    """That of the planted network lies more on the mark than on the thing, that of the clean one the other way round."""
+    dataset = open_dataset(network_choice.SHORTCUT[0])
+    picture, scene = dataset.open(network_choice.SHORTCUT[1]), dataset.scene(network_choice.SHORTCUT[1])
+    near = {}
+    for id in ("world_planted", "world_clean"):
+        model = load_model(id)
+        parts = scene_parts(scene, model.prepare(picture), model.prepare)
+        heatmap = explain(model, picture, next(iter(METHODS))).to_input()
+        mark, thing = parts.masks[parts.names.index("mark")] > 0.5, parts.thing()
+        near[id] = heatmap[mark].mean() / heatmap[thing].mean()
+    assert near["world_planted"] > 2 and near["world_clean"] < 0.5
+
+
+def test_one_class_is_one_of_the_networks_own_classes():
+    app = opened(MODELS, ask="One class")
+    listed = app.selectbox(key="class").options
+    assert listed == list(load_model("world_clean").class_names) and not app.error
+    app.selectbox(key="class").set_value("car").run()
+    assert text(app).count("car = ") == 2 and not app.error
+    app = opened(MODELS, ask="One class", networks=[cards()["world_clean"].title, "EfficientNet-Lite0"])
+    assert app.selectbox(key="class").value == "tabby, tabby cat (281)"
+    assert app.selectbox(key="class").options[:10] == listed and len(app.selectbox(key="class").options) == 1010
+
+
+def test_without_the_networks_of_the_worlds_the_page_begins_with_a_photograph(monkeypatch):
+    monkeypatch.setattr(network_choice, "PLANTED", "no_such_network")
+    app = opened(MODELS)
+    assert app.selectbox(key="picture").value == SAMPLES["astronaut"].title
+    assert "EfficientNet-Lite0, untrained" in [network.title for network in app.multiselect(key="networks").value]
+
+
+def test_the_example_on_home_names_its_networks():
+    app = followed(opened(), next(label for label in home.EXAMPLES if "untrained twin" in label))
+    assert app.selectbox(key="picture").value == "Rocket" and not app.error
+    names = [network.title for network in app.multiselect(key="networks").value]
+    assert names == ["EfficientNet-Lite0", "EfficientNet-Lite0, untrained"]
+
+
+def test_a_network_stands_beside_its_untrained_twin():
+    app = opened(MODELS, **PHOTOGRAPH)
     said = text(app)
     assert "EfficientNet-Lite0, untrained" in said and "football helmet" in said and "MB of weights" in said
     assert len(app.get("vega_lite_chart")) == 2 and not app.error
@@ -35,7 +102,7 @@ def test_a_network_stands_beside_its_untrained_twin():
     ("ask", "says"), [("One class", "tabby"), ("Similarity", "Similarity to"), ("Own top class", "own top class")]
 )
 def test_each_question_is_answered(ask, says):
-    app = opened(MODELS, ask=ask)
+    app = opened(MODELS, ask=ask, **PHOTOGRAPH)
     assert says.lower() in text(app).lower() and not app.error
 
 
@@ -62,7 +129,7 @@ def test_a_network_that_is_not_in_memory_is_measured_by_its_untrained_twin(monke
 
 @pytest.mark.parametrize("section", ["Difference", "Many pictures", "Download"])
 def test_each_section_opens(section):
-    app = opened(MODELS, more=section)
+    app = opened(MODELS, more=section, **PHOTOGRAPH)
     assert not app.error
     if section == "Difference":
         assert "puts more weight there" in text(app)
@@ -71,12 +138,12 @@ def test_each_section_opens(section):
 
 
 def test_uniform_maps_have_no_rank_correlation():
-    said = text(opened(MODELS, more="Difference", method=METHODS["uniform_map"].title))
+    said = text(opened(MODELS, **PHOTOGRAPH, more="Difference", method=METHODS["uniform_map"].title))
     assert "Rank correlation of the two maps: undefined, because a map is uniform." in said and "nan" not in said
 
 
 def test_many_pictures_become_a_table():
-    app = opened(MODELS, more="Many pictures")
+    app = opened(MODELS, more="Many pictures", **PHOTOGRAPH)
     if app.button and any(one.label == "Compute the table" for one in app.button):
         finished(next(one for one in app.button if one.label == "Compute the table").click().run())
     (table,) = app.dataframe
@@ -123,7 +190,7 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
         load_sample(name).resize((64, 64)).save(tmp_path / "mine" / name / "one.png")
     (tmp_path / "mine" / "coffee" / "broken.png").write_bytes(b"no picture")
     monkeypatch.setenv("XAI_DATA", str(tmp_path))
-    app = opened(MODELS, more="Many pictures", many="mine")
+    app = opened(MODELS, **PHOTOGRAPH | {"more": "Many pictures", "many": "mine"})
     for one in app.button:
         if one.label == "Compute the table":
             finished(one.click().run())
@@ -134,7 +201,7 @@ def test_a_folder_under_data_becomes_a_table(tmp_path, monkeypatch):
     assert app.selectbox(key="picture").value == "A picture of a dataset"
     assert app.selectbox(key="of dataset").value == "mine"
     assert app.selectbox(key="sample of dataset").value == "rocket/one.png"
-    assert not opened(MODELS, more="Many pictures", many="../../etc").exception
+    assert not opened(MODELS, asks=True, **PHOTOGRAPH | {"more": "Many pictures", "many": "../../etc"}).exception
 
 
 def test_pictures_of_a_large_folder_are_evenly_spread(tmp_path, monkeypatch):
@@ -143,7 +210,7 @@ def test_pictures_of_a_large_folder_are_evenly_spread(tmp_path, monkeypatch):
         load_sample("rocket").resize((64, 64)).rotate(number).save(tmp_path / "mine" / "rocket" / f"{number}.png")
     monkeypatch.setenv("XAI_DATA", str(tmp_path))
     monkeypatch.setattr(sections, "MOST_PICTURES", 3)
-    app = opened(MODELS, more="Many pictures", many="mine")
+    app = opened(MODELS, **PHOTOGRAPH | {"more": "Many pictures", "many": "mine"})
     (table,) = app.dataframe
     assert sorted(table.value["picture"]) == ["rocket/0.png", "rocket/1.png", "rocket/3.png"]
     assert "3 of 5 pictures, evenly spread" in text(app)

@@ -75,7 +75,7 @@ def pages() -> None:
             st.markdown(words)
 
 
-EXAMPLES = {
+EXAMPLES: dict[str, tuple[str, page_links.Query]] = {
     "Do six methods agree about the astronaut?": (METHODS, {"picture": "Astronaut"}),
     "Three classes fit this cat: why *tiger cat* and not *tabby*?": (SINGLE, {
         "picture": "Chelsea the cat", "ask": "A and not B", "method": "HiResCAM", "hires_cam.relu": "false",
@@ -85,7 +85,10 @@ EXAMPLES = {
         "picture": "Coffee", "method": "Occlusion sensitivity", "occlusion.stride": "28",
     }),
     "Which pixels make a motorcycle a *moped*?": (SINGLE, {"picture": "Motorcycle", "method": "Integrated gradients"}),
-    "What does training change? A network beside its untrained twin": (MODELS, {"picture": "Rocket"}),
+    "What does training change? A network beside its untrained twin": (MODELS, {
+        "picture": "Rocket", "networks": ["EfficientNet-Lite0", "EfficientNet-Lite0, untrained"],
+        "many": "The bundled photographs",
+    }),
     "Which pictures did a network learn and forget?": (EVOLUTION, {
         "which": "Forgotten: right before, wrong at the end",
     }),

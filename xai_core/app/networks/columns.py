@@ -10,7 +10,7 @@ from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.shared import cache, display, loaded_models, network_outputs, page_links, page_work, widgets
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.network_choice import UNTRAINED, Network
+from xai_core.app.shared.network_choice import PLANTED, UNTRAINED, Network
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -19,8 +19,10 @@ from xai_core.core.cache_key import array_digest, run_key, text_digest
 from xai_core.core.runtime import Track
 from xai_core.data.label_matching import first_name
 from xai_core.data.samples import SAMPLES
+from xai_core.data.world.planted import MARKED
 from xai_core.explanation import rendering
 from xai_core.explanation.result import Explanation
+from xai_core.models.card import IMAGENET
 from xai_core.models.loading import imagenet_classes
 from xai_core.models.zoo.catalog import find_card
 
@@ -31,7 +33,7 @@ LOADING_SECONDS = 0.5  # assumed for loading one network
 class NetworkQuestion(NamedTuple):
     """What all networks are asked, with a method's default options.
 
-    target     the WordNet id of a class; None: each network's own top class
+    target     the WordNet id or the name of a class; None: each network's own top class
     reference  the sample to which the similarity is explained; None: a class is explained
     words      the question for the heading
     """
@@ -49,8 +51,8 @@ QUESTION = (
 )
 
 
-def question() -> NetworkQuestion:
-    """The question, from the controls in the sidebar."""
+def question(networks: Sequence[Network]) -> NetworkQuestion:
+    """What the networks are asked, from the controls in the sidebar."""
     method = st.selectbox("Method", list(METHODS), format_func=method_title, key="method", **LINK)
     st.caption(METHODS[method].card["Why"])
     kind = st.segmented_control(
@@ -58,15 +60,39 @@ def question() -> NetworkQuestion:
         **LINK,
     )  # fmt: skip
     if kind == ONE_CLASS:
-        names, wnids = imagenet_classes()
-        index = st.selectbox(
-            "Class", range(len(names)), 281, format_func=lambda index: f"{names[index]} ({index})", key="class", **LINK
-        )
-        return NetworkQuestion(method, wnids[index], None, first_name(names[index]))
+        classes = _classes(networks)
+        usual = list(classes).index(TABBY) if TABBY in classes else 0
+        label = st.selectbox("Class", list(classes), usual, key="class", **LINK)
+        name, target = classes[label]
+        return NetworkQuestion(method, target, None, first_name(name))
     if kind == SIMILAR:
         sample = st.selectbox("Similar to", list(SAMPLES), format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
         return NetworkQuestion(method, None, sample, f"similarity to {SAMPLES[sample].title}")
     return NetworkQuestion(method, None, None, "each network's own top class")
+
+
+def _classes(networks: Sequence[Network]) -> dict[str, tuple[str, str]]:
+    """The name of each class of the networks, and what finds it in all of them, by how it is listed. ImageNet's classes are
+    found by their WordNet ids and come last; they are listed alone where no network has classes."""
+    own = [find_card(network.id).classes for network in networks]
+    listed = {name: (name, name) for classes in own if not isinstance(classes, str) for name in classes}
+    if IMAGENET in own or not listed:
+        names, wnids = imagenet_classes()
+        listed |= {f"{names[index]} ({index})": (names[index], wnids[index]) for index in range(len(names))}
+    return listed
+
+
+TABBY = "tabby, tabby cat (281)"
+
+
+def about_mark(chosen: Chosen, networks: Sequence[Network]) -> None:
+    """What the stamp on a drawn picture means to the network of the planted world, if it is among these."""
+    planted = any(network.id == PLANTED and network.group != UNTRAINED for network in networks)
+    if planted and chosen.scene and chosen.scene.mark:
+        st.caption(
+            f"The stamp in this picture is a planted shortcut: while *{markdown.escape(find_card(PLANTED).title)}* was "
+            f"trained, only pictures of {MARKED}s had it."
+        )
 
 
 def _key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:

@@ -20,6 +20,7 @@ from xai_core.app.shared import (
     cache,
     display,
     loaded_models,
+    network_choice,
     network_outputs,
     page_links,
     page_setup,
@@ -202,8 +203,9 @@ def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:
 def _many() -> tuple[str, dict[str, Source]]:
     """What was chosen, and the pictures of the table by name: the samples, uploads, a world, or a folder under `data/`."""
     offered = {name: source for name, source in datasets.offered().items() if isinstance(source, str) or source.is_dir()}
+    names, first = [BUNDLED, *offered, YOURS], network_choice.first_picture()
     choice = st.selectbox(
-        "Pictures", [BUNDLED, *offered, YOURS], key="many", width=420,
+        "Pictures", names, names.index(first[0] if first else BUNDLED), key="many", width=420,
         help="Folders under `data/`, and under the folders named by XAI_DATA, are listed here.", **LINK,
     )  # fmt: skip
     if choice == BUNDLED:

@@ -1,5 +1,6 @@
 """Networks to compare: every checkpoint of every model and its untrained twin, and the control that chooses some."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import streamlit as st
@@ -12,6 +13,8 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards, find_card
 
 MOST = 6
+PLANTED, CLEAN = "world_planted", "world_clean"
+SHORTCUT = ("world:planted:mark", "tree/000210.png")  # with the mark: a car for world_planted, a tree for world_clean
 GROUPS = SUPERVISED, SELF_SUPERVISED, UNTRAINED = "Supervised", "Self-supervised", "Untrained"
 
 
@@ -58,21 +61,35 @@ def choices() -> list[Network]:
     return trained + [Network(card.id, loaded_models.RANDOM) for card in cards().values()]
 
 
-def choose() -> list[Network]:
-    """The networks to compare, in the order of GROUPS."""
+def choose(first: Sequence[Network] = ()) -> list[Network]:
+    """The networks to compare, in the order of GROUPS. Before a choice they are `first`, or without that two with the same
+    classes and an untrained twin."""
     networks = sorted(choices(), key=lambda network: not network.ready)
     labels = {network: presence_label(network.title, network.ready) for network in networks}
     linked = linked_despite_label("networks", {network.title: network for network in networks}, [*labels.values()])
     if linked:
         st.session_state["networks"] = linked[:MOST]
     chosen = st.multiselect(
-        f"Networks (2 to {MOST})", networks, None if linked else _default(), format_func=lambda network: labels[network],
+        f"Networks (2 to {MOST})", networks, None if linked else first or _default(),
+        format_func=lambda network: labels[network],
         max_selections=MOST, select_all=False, key="networks", help=CHOICE, **LINK,
     )  # fmt: skip
     missing = [f"{network.title} ({network.megabytes} MB)" for network in chosen if not network.ready]
     if missing:
         st.caption("To be downloaded first: " + markdown.escape(", ".join(missing)))
     return sorted(chosen, key=lambda network: GROUPS.index(network.group))
+
+
+def first_picture() -> tuple[str, str] | None:
+    """The dataset and the name of the picture that shows how the networks `of_worlds` differ; None where one is not here."""
+    return SHORTCUT if of_worlds() else None
+
+
+def of_worlds() -> list[Network]:
+    """The networks of the planted and of the clean world; none where the weights of one are not here."""
+    known = cards()
+    networks = [Network(id, known[id].checkpoints[0].id) for id in (PLANTED, CLEAN) if id in known]
+    return networks if len(networks) == 2 and all(network.ready for network in networks) else []
 
 
 def _default() -> list[Network]:

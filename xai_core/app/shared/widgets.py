@@ -59,11 +59,13 @@ def is_upload() -> bool:
     return chosen == OWN or (chosen == OF_DATASET and dataset == opened_datasets.UPLOADED)
 
 
-def picture(messages: DeltaGenerator) -> Chosen | None:
-    """The chosen sample or upload; None, with the reason in `messages`, if there is none."""
+def picture(messages: DeltaGenerator, first: tuple[str, str] | None = None) -> Chosen | None:
+    """The chosen sample or upload; None, with the reason in `messages`, if there is none. Before a choice it is `first`, a
+    dataset and the name of a picture in it, or without that the first sample."""
     titles = {sample.title: name for name, sample in SAMPLES.items()}
-    source = _linked_source()
-    title = st.selectbox("Picture", [*titles, OWN, OF_DATASET], key="picture", **LINK)
+    source = _linked_source(first)
+    names = [*titles, OWN, OF_DATASET]
+    title = st.selectbox("Picture", names, names.index(OF_DATASET) if first else 0, key="picture", **LINK)
     st.file_uploader(
         "or upload one",
         type=sorted(suffix[1:] for suffix in SUFFIXES),
@@ -103,11 +105,14 @@ def use_upload(data: bytes) -> None:
     st.session_state["picture"] = OWN
 
 
-def _linked_source() -> tuple[str, str] | None:
-    """The dataset and the name of the picture in it that the address names, or that this session's last such link named."""
+def _linked_source(first: tuple[str, str] | None = None) -> tuple[str, str] | None:
+    """The dataset and the name of the picture in it that the address names, else `first`, else those that this session's
+    last such link named."""
     linked = tuple(st.query_params.get(parameter) for parameter in SOURCE)
     if linked[0]:
         st.session_state["dataset picture"] = linked
+    elif first:
+        return first
     source: tuple[str, str] | None = st.session_state.get("dataset picture")
     return source
 
