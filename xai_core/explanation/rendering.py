@@ -105,8 +105,8 @@ def to_pil(image: Picture) -> Image.Image:
 
 def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
     """A picture as bytes for display on a page, ten times as fast as the smallest PNG. "JPEG" has no visible loss (colours
-    are not subsampled); use "PNG" for a map on its native grid, whose edges are sharp."""
-    options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}}[kind]
+    are not subsampled); use "PNG" for a map on its native grid, whose edges are sharp, and "WEBP" for what is stored."""
+    options = {"JPEG": {"quality": 95, "subsampling": 0}, "PNG": {"compress_level": 1}, "WEBP": {"quality": 85}}[kind]
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()

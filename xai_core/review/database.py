@@ -200,7 +200,8 @@ def _why(error: Exception, url: URL) -> str:
     }.items():
         if sign in told:
             return f"The review database {file} {words}"
-    return f"The review database {file} cannot be opened: {getattr(error, 'strerror', None) or told.splitlines()[0][:100]}."
+    reason = getattr(error, "strerror", None) or (told or "no reason is known").splitlines()[0][:100]
+    return f"The review database {file} cannot be opened: {reason}."
 
 
 def is_durable(engine: Engine) -> bool:

@@ -39,6 +39,7 @@ MOST_ITEMS = 5_000
 LONGEST_TITLE = 120
 LONGEST_TEXT = 2_000  # of a definition, a comment, a reason
 THUMBNAIL = 384  # pixels of the longer side
+UNREADABLE = (BadPicture, BadRequest, OSError, KeyError)  # what a picture raises that cannot be read
 VOTING, DISCUSSION, DONE = STATES = ("voting", "discussion", "done")
 OWNER, REVIEWER, READER, REMOVED = "owner", "reviewer", "reader", "removed"
 UNTIL_VOTED, UNTIL_CLOSED = BLIND = ("until voted", "until closed")
@@ -178,9 +179,9 @@ def create(
     thumbnails, left_out = {}, dict(settings.left_out)
     for row in track(rows.to_dict("records")):
         try:
-            data = _content(dataset, row["path"])
+            data = content(dataset, row["path"])
             thumbnails[bytes_digest(data)] = _thumbnail(dataset, row["path"])
-        except (BadPicture, BadRequest, OSError, KeyError) as error:
+        except UNREADABLE as error:
             left_out[row["path"]] = f"{error or 'not in the dataset'}"
             continue
         lines.append(_item_row(len(lines), bytes_digest(data), row))
@@ -206,7 +207,8 @@ def create(
     return load(engine, id)
 
 
-def _content(dataset: Dataset, name: str) -> bytes:
+def content(dataset: Dataset, name: str) -> bytes:
+    """The bytes of a picture's file. Raises BadPicture, BadRequest, OSError, KeyError (UNREADABLE)."""
     source = dataset.read(name)
     return read_regular(source, MAX_BYTES) if isinstance(source, Path) else source
 
@@ -350,11 +352,18 @@ class StoredMap(NamedTuple):
 
 def add_map(engine: Engine, round: Round, position: int, kind: str, picture: bytes, caption: str) -> None:
     """Store a map of a picture, by its kind (MAP_KINDS); once stored, it stays."""
-    if kind not in MAP_KINDS:
-        raise UnknownName("kind of map", kind, MAP_KINDS)
-    row = {"round": round.id, "position": position, "kind": kind, "picture": picture, "caption": caption}
+    add_maps(engine, round, position, {kind: StoredMap(picture, caption)})
+
+
+def add_maps(engine: Engine, round: Round, position: int, maps: Mapping[str, StoredMap]) -> None:
+    """Store the maps of a picture by their kinds, all of them or none."""
+    for kind in maps:
+        if kind not in MAP_KINDS:
+            raise UnknownName("kind of map", kind, MAP_KINDS)
     with writing(engine) as connection:
-        add_once(connection, tables.maps, row)
+        for kind, stored in maps.items():
+            row = {"round": round.id, "position": position, "kind": kind, **stored._asdict()}
+            add_once(connection, tables.maps, row)
 
 
 def maps(engine: Engine, round: Round, position: int) -> dict[str, StoredMap]:
