@@ -25,6 +25,7 @@ from xai_core.evaluation.summary import CONTROL
 FOLLOW_SECONDS = 5
 MADE = "made"  # the folder of the runs that are started on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
+TOO_FEW = "There are too few pictures to compare methods with the controls: at least six are needed. "
 COMMAND = f"{settings.PROGRAM} evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200"
 
 
@@ -298,3 +299,10 @@ def show_chart(
                 kind.upper(), partial(common.chart_bytes, chart, kind), f"{name}.{kind}", mime, type="tertiary",
                 key=f"{name} {kind}", on_click="ignore", icon=":material/download:", help="Save this chart",
             )  # fmt: skip
+
+
+def count_in_words(fewest: int, most: int) -> str:
+    """Numbers of pictures: '8 pictures', or '6 to 8 pictures, because some have no value'."""
+    if fewest == most:
+        return f"{most} {'picture' if most == 1 else 'pictures'}"
+    return f"{fewest} to {most} pictures, because some have no value"

@@ -1,8 +1,8 @@
 """The sections of the tab "A run": means, comparisons of methods, spreads, curves, the best and the worst pictures,
-agreement of metrics, the truth where it is known, rank stability, groups of models, downloads."""
+agreement of metrics, rank stability, groups of models, downloads."""
 
 import io
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ from xai_core.app.charts import common as charts
 from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts import runs
 from xai_core.app.metrics.opened_run import (
+    TOO_FEW,
     OpenedRun,
+    count_in_words,
     pairs_table,
     ranking_direction,
     select,
@@ -41,7 +43,6 @@ from xai_core.models.zoo.catalog import cards, find_card
 THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
 BY_RANK = "Mean rank"
-TRUTH = "ground truth"  # the family of metrics that know it
 MARK = (
     f"**{charts.LOST}** marks a method that does not beat every control by the paired sign-flip test at 5 % (without a "
     "correction, because a method has to pass the tests against all of them). Controls are maps that do not depend on the "
@@ -51,7 +52,6 @@ INTERVALS = (
     "In brackets: the 95 % bootstrap interval of the mean difference in favour of the first. Each interval is of one pair "
     "alone, without a correction for the other pairs, so it can exclude zero where the test shows no difference."
 )
-TOO_FEW = "There are too few pictures to compare methods with the controls: at least six are needed. "
 
 
 def overview(opened: OpenedRun) -> None:
@@ -207,19 +207,12 @@ def curves(opened: OpenedRun) -> None:
     means = {titles[name]: curve for name, curve in summary.mean_curves(rows, names).items()}
     points = charts_metrics.curve_points(means, [titles[name] for name in titles if is_control(name)])
     counts = rows[rows.method.isin(names)].groupby("method", observed=True).picture.nunique()
-    over = _range(counts.min(), counts.max()) if len(counts) else "no pictures"
+    over = count_in_words(counts.min(), counts.max()) if len(counts) else "no pictures"
     words = f"Mean curves by {opened.title(metric)} over {over}: {'; '.join(means)}."
     show_chart(charts_metrics.curves(points, axes, None), "curves", words)
     st.caption(
         f"Means over {over}. The number after each name is the mean of the metric, with its 95 % interval in brackets."
     )
-
-
-def _range(fewest: int, most: int) -> str:
-    """Numbers of pictures: '8 pictures', or '6 to 8 pictures, because some have no value'."""
-    if fewest == most:
-        return f"{most} {'picture' if most == 1 else 'pictures'}"
-    return f"{fewest} to {most} pictures, because some have no value"
 
 
 def _estimate(line: Mapping[Hashable, Any]) -> Estimate:
@@ -331,74 +324,6 @@ def agreement(opened: OpenedRun) -> None:
     with st.expander("With intervals"):
         lines = [(opened.title(a), opened.title(b), tau.value, tau.low, tau.high, tau.n) for (a, b), tau in taus.items()]
         st.dataframe(pd.DataFrame(lines, columns=["metric", "other", "tau", "low", "high", "pictures"]), hide_index=True)
-
-
-def ground_truth(opened: OpenedRun) -> None:
-    """Which method tells the truth where the truth is known, and which metric foretells it without knowing it."""
-    truths = [name for name in opened.metrics if find_metric(name).family == TRUTH and opened.direction(name)]
-    if not truths:
-        command = f"{settings.PROGRAM} evaluate world:planted --models world_planted --metrics part_correlation,deletion"
-        raise BadRequest(
-            "What a prediction depends on is known for drawn pictures only. Measure a metric of ground truth on such "
-            f"pictures: `{command}`."
-        )
-    with st.container(horizontal=True):
-        model = select_model(opened)
-        truth = select("Truth", truths, {name: opened.title(name) for name in truths}, "run-truth")
-    st.caption(markdown.escape(opened.metrics[truth]["sentence"]))
-    lines = opened.summary_of(model, truth)
-    lines = lines[lines.n > 0] if len(lines) else lines
-    if not len(lines):
-        raise BadRequest(f"{opened.title(truth)} has no value on {opened.models[model]}. Choose another model or metric.")
-    _true_means(opened, lines, truth)
-    names = [name for name in opened.of_model(model) if name not in truths and find_metric(name).family != TRUTH]
-    names = [name for name in names if opened.direction(name)]
-    methods = without_controls(opened)
-    tables = {name: opened.better(model, name, methods) for name in names}
-    foretold = ranking.foretelling(opened.better(model, truth, methods), tables)
-    rows = [{"name": opened.title(name), "kind": "metric", **tau._asdict()} for name, tau in foretold.items()]
-    rows = sorted((row for row in rows if np.isfinite(row["value"])), key=lambda row: -row["value"])
-    st.markdown("**Which metric foretells this order**")
-    if not rows:
-        st.info("This run has no metric without ground truth that ranks these methods: measure one, such as `deletion`.")
-        return
-    clear = [row["name"] for row in rows if row["low"] > 0]
-    title, counts = f"Kendall's tau with the order by {opened.title(truth)}", _over(map(len, tables.values()))
-    words = f"{title}, of {len(rows)} metrics; highest: {rows[0]['name']} {rows[0]['value']:.2f}."
-    show_chart(runs.intervals(pd.DataFrame(rows), title), "foretelling", words)
-    st.caption(
-        f"These metrics know nothing of the truth. Each orders the methods by its means over {counts}. 1: the "
-        "same order as the truth; 0: an unrelated one; below 0: rather the reverse. Bars: 95 % bootstrap intervals, "
-        f"{len(clear)} of {len(rows)} wholly above zero. Controls are left out."
-    )
-
-
-def _true_means(opened: OpenedRun, lines: pd.DataFrame, truth: str) -> None:
-    """The methods and controls, the best first, by a metric that knows the truth."""
-    lines = lines.sort_values("rank", kind="stable")
-    kinds = np.where(lines.control, "control", "method")
-    rows = lines.assign(name=lines.method.map(opened.methods), kind=kinds, value=lines["mean"])
-    rows = rows.assign(why=np.where(rows.n > 1, "", significance.ONE_PICTURE))
-    best = lines[~lines.control].head(3).method.map(opened.methods)
-    beaten = int((lines.beats == False).sum())  # noqa: E712  (the column has None too)
-    st.markdown(f"**Methods by {markdown.escape(opened.title(truth))}**")
-    words = f"{opened.title(truth)} of {len(rows)} maps with 95 % intervals; the best methods: {', '.join(best)}."
-    show_chart(runs.intervals(rows, opened.title(truth)), "truth", words)
-    against = (
-        f"{beaten} of {int((~lines.control).sum())} methods do not beat every control (paired sign-flip test at 5 %)."
-        if lines.beats.notna().any()
-        else TOO_FEW.strip()
-    )
-    st.caption(
-        f"Means over {_over(rows.n)} that have a value, with 95 % bootstrap intervals. {against} The section Methods has "
-        "the critical difference and all pairs."
-    )
-
-
-def _over(counts: Iterable[int]) -> str:
-    """Numbers of pictures: '24 pictures', or '24 to 200 pictures'."""
-    numbers = [*counts]
-    return _range(min(numbers), max(numbers)).partition(",")[0]
 
 
 def stability(opened: OpenedRun) -> None:

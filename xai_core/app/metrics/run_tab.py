@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.metrics import new_run, opened_run, run_sections
+from xai_core.app.metrics import ground_truth, new_run, opened_run, run_sections
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.errors import BadRequest
@@ -14,7 +14,7 @@ SECTIONS = {
     "Curves": run_sections.curves,
     "Pictures": run_sections.pictures,
     "Agreement of metrics": run_sections.agreement,
-    "Ground truth": run_sections.ground_truth,
+    "Ground truth": ground_truth.ground_truth,
     "Stability": run_sections.stability,
     "Groups of models": run_sections.groups,
     "Download": run_sections.downloads,
