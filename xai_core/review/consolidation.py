@@ -32,15 +32,16 @@ class Decision(NamedTuple):
 
 def decisions(engine: Engine, round: Round) -> dict[int, Decision]:
     """The final verdicts by position; pictures that were opened again are not among them."""
-    return {position: decision for position, decision in _latest(engine, round).items() if decision.verdict}
+    return {position: decision for position, decision in latest(engine, round).items() if decision.verdict}
 
 
 def versions(engine: Engine, round: Round) -> dict[int, int]:
     """The version that a decision on each picture must follow; pictures without any are not among them (0)."""
-    return {position: decision.version for position, decision in _latest(engine, round).items()}
+    return {position: decision.version for position, decision in latest(engine, round).items()}
 
 
-def _latest(engine: Engine, round: Round) -> dict[int, Decision]:
+def latest(engine: Engine, round: Round) -> dict[int, Decision]:
+    """What was said last of each picture, by position; without a verdict it was left open, or opened again."""
     d, p = tables.verdicts, tables.people
     query = (
         select(d, p.c.name, p.c.verified).join(p, p.c.key == d.c.person)
@@ -122,9 +123,8 @@ def _require_discussion(connection: Connection, round: Round, person: Person) ->
 
 def open_questions(items: Sequence[Item], table: pd.DataFrame, settled: dict[int, Decision]) -> list[Item]:
     """The pictures with votes and without a final verdict, the most disputed first."""
-    shares = table[table["repeat_of"].isna()].groupby("position")["verdict"].agg(
-        lambda verdicts: verdicts.value_counts(normalize=True).iloc[0]
-    )  # fmt: skip
+    counts = table[table["repeat_of"].isna()].groupby(["position", "verdict"]).size().groupby(level="position")
+    shares = counts.max() / counts.sum()
     voted = {int(str(position)): float(share) for position, share in shares.items()}
     unsettled = [item for item in items if item.position in voted and item.position not in settled]
     return sorted(unsettled, key=lambda item: (voted[item.position], item.position))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import cachetools
+import pandas as pd
 import streamlit as st
 from PIL import Image
 
@@ -21,6 +22,8 @@ def _nbytes(result: Any) -> int:
     result = getattr(result, "explanation", result)  # a network's answer
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000
+    if isinstance(result, pd.DataFrame):
+        return int(result.memory_usage(deep=True).sum())
     if hasattr(result, "nbytes"):
         return int(result.nbytes)
     return sum(map(_nbytes, result)) if isinstance(result, tuple | list) else 1000
