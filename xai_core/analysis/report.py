@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xai_core.attribution.method import CARD, Method
 from xai_core.core import markdown, settings
+from xai_core.core.document import pdf_pages
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import read_regular
 from xai_core.core.version import __version__
@@ -136,23 +137,10 @@ def _cell(words: str) -> str:
 
 def to_pdf(text: str) -> bytes:
     """The report as a PDF: A4, with page numbers."""
-    from fpdf import FPDF, FontFace
+    from fpdf import FontFace
     from markdown_it import MarkdownIt
 
-    class Pages(FPDF):
-        def footer(self) -> None:
-            self.set_y(-12)
-            self.set_font("dejavu", size=8)
-            self.cell(0, 6, f"{self.page_no()}", align="C")
-
-    pdf = Pages()
-    fonts = _fonts()
-    for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf"), ("I", "DejaVuSans-Oblique.ttf")):
-        pdf.add_font("dejavu", style, fonts / name)
-    pdf.add_font("dejavumono", "", fonts / "DejaVuSansMono.ttf")
-    pdf.set_font("dejavu", size=9)
-    pdf.set_auto_page_break(True, 16)
-    pdf.add_page()
+    pdf = pdf_pages()
     reader = MarkdownIt(options_update={"html": False}).enable("table").disable("image")  # pictures would be fetched
     html = reader.render(text.replace(markdown.JOINER, "")).replace("<td>", '<td align="left">')
     for head, width in WIDTHS.items():
@@ -166,10 +154,3 @@ WIDTHS = {  # of columns, in percent, by their headings
     "Item": 20, "Value": 80,
     "Method": 14, "Family": 13, "Map": 13, "Why": 18, "Passes": 8, "Can tell": 17, "Cannot tell": 17,
 }  # fmt: skip
-
-
-def _fonts() -> Path:
-    """Fonts that know every letter in the cards; matplotlib brings them along."""
-    import matplotlib
-
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"

@@ -188,10 +188,16 @@ def consistency(votes: pd.DataFrame) -> dict[str, Statistic]:
         if person not in same.index:
             shares[person] = Statistic(None, why="no picture was voted on twice")
             continue
-        agreeing, n = int(same.loc[person, "sum"]), int(same.loc[person, "size"])
-        low, high = proportion_confint(agreeing, n, alpha=1 - LEVEL, method="wilson")
-        shares[person] = Statistic(agreeing / n, float(low), float(high), pictures=n, n=n)
+        shares[person] = share(int(same.loc[person, "sum"]), int(same.loc[person, "size"]), "")
     return shares
+
+
+def share(part: int, whole: int, why: str) -> Statistic:
+    """A share of pictures or votes with its Wilson interval; `why` says why there is none of nothing."""
+    if not whole:
+        return Statistic(None, why=why)
+    low, high = proportion_confint(part, whole, alpha=1 - LEVEL, method="wilson")
+    return Statistic(part / whole, float(low), float(high), pictures=whole, n=whole)
 
 
 def map_help(votes: pd.DataFrame, correct: Mapping[int, str] | None = None, *, seed: int = 0, draws: int = 1000) -> MapHelp:
@@ -210,7 +216,7 @@ def map_help(votes: pd.DataFrame, correct: Mapping[int, str] | None = None, *, s
         counts[np.searchsorted(positions, np.asarray(ballots.positions, np.int64))] = ballots.counts
         return _percent(counts, f"no picture has two votes {which} maps")
 
-    def share(chosen: NDArray[np.bool_], is_part: NDArray[np.bool_], why: str) -> _Sums:
+    def share_of(chosen: NDArray[np.bool_], is_part: NDArray[np.bool_], why: str) -> _Sums:
         places = np.searchsorted(positions, rows["position"])
         whole = np.bincount(places[chosen], minlength=len(positions))
         return _share(np.bincount(places[chosen & is_part], minlength=len(positions)), whole, why)
@@ -221,12 +227,12 @@ def map_help(votes: pd.DataFrame, correct: Mapping[int, str] | None = None, *, s
     answered = rows["map_helped"].notna().to_numpy() & shown
     agree = [agreeing(shown, "with"), agreeing(~shown, "without")]
     rights = [
-        share(known & shown, is_right, unknown or "no vote with maps is on a picture whose right verdict is known"),
-        share(known & ~shown, is_right, unknown or "no vote without maps is on a picture whose right verdict is known"),
+        share_of(known & shown, is_right, unknown or "no vote with maps is on a picture whose right verdict is known"),
+        share_of(known & ~shown, is_right, unknown or "no vote without maps is on a picture whose right verdict is known"),
     ]
     is_yes = np.zeros(len(rows), bool)
     is_yes[answered] = rows["map_helped"][answered].astype(bool)
-    helped = share(answered, is_yes, "nobody said whether the map helped")
+    helped = share_of(answered, is_yes, "nobody said whether the map helped")
     return MapHelp(
         *_with_intervals([*agree, _difference(*agree), *rights, _difference(*rights), helped], len(positions), seed, draws)
     )

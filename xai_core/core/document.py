@@ -1,0 +1,299 @@
+"""A document of plain blocks, written as HTML (one file, nothing external), Markdown or PDF.
+
+Every text in a block is plain text: each writer escapes it, so that nothing from outside becomes markup or a link.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from PIL import Image
+
+from xai_core.core import markdown
+
+if TYPE_CHECKING:
+    from fpdf import FPDF
+
+LONGEST_CELL = 300  # characters of a table's cell in a PDF, where a row must fit on a page
+HEADING_COLOUR = "#00628f"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading; level 1 is the document's title. Level 2 is listed at the top of the HTML."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of texts. `what` says what it holds, for readers who do not see it."""
+
+    what: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class TermList:
+    """Terms, each with a text that may have several lines."""
+
+    items: Sequence[tuple[str, str]]
+
+
+class Figure(NamedTuple):
+    """A picture in a format that Pillow reads and browsers show, with its caption."""
+
+    picture: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """Pictures side by side."""
+
+    figures: Sequence[Figure]
+
+
+Block = Heading | Paragraph | TextTable | TermList | FigureRow
+
+
+# --- HTML ------------------------------------------------------------------------------------------------------------
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1a1f24; --dim: #57606a; --line: #c8ced5; --back: #ffffff; --head: #00628f; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ec; --dim: #a3adb7; --line: #414a54; --back: #14181c; --head: #63c3f0; } }
+body { margin: 0; color: var(--ink); background: var(--back); font: 16px/1.5 system-ui, sans-serif; }
+main { max-width: 68rem; margin: 0 auto; padding: 1rem; overflow-wrap: anywhere; }
+h1, h2, h3, h4 { color: var(--head); line-height: 1.25; break-after: avoid; }
+h3 { margin-top: 2rem; } a { color: var(--head); }
+.table { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
+  min-width: 4rem; } tr { break-inside: avoid; }
+dl { margin: .5rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; white-space: pre-line; }
+.figures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 15rem; break-inside: avoid; }
+img { max-width: 100%; height: auto; display: block; } figcaption { font-size: .8rem; color: var(--dim); }
+@media print { :root { --ink: #000; --dim: #333; --line: #999; --back: #fff; --head: #004a6d; }
+  body { font-size: 10pt; } main { max-width: none; padding: 0; } .table { overflow: visible; }
+  figure { max-width: 23%; } nav { display: none; } }
+"""
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+
+def to_html(blocks: Sequence[Block]) -> bytes:
+    """One file that opens offline: pictures are inside, nothing is fetched, and browsers are told to run nothing."""
+    title = next((block.text for block in blocks if isinstance(block, Heading)), "")
+    body = [_html_block(block, place) for place, block in enumerate(blocks)]
+    links = [
+        f'<li><a href="#s{place}">{_text(block.text)}</a></li>'
+        for place, block in enumerate(blocks)
+        if isinstance(block, Heading) and block.level == 2
+    ]
+    if links:
+        body.insert(1, f'<nav aria-label="Sections"><ul>{"".join(links)}</ul></nav>')
+    return "\n".join(
+        [
+            '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>",
+            *body,
+            "</main>\n</body>\n</html>\n",
+        ]
+    ).encode()
+
+
+def _text(text: str) -> str:
+    return html.escape(printable(text))
+
+
+def _html_block(block: Block, place: int) -> str:
+    match block:
+        case Heading(level, text):
+            return f'<h{level} id="s{place}">{_text(text)}</h{level}>'
+        case Paragraph(text):
+            return f"<p>{_text(text)}</p>"
+        case TextTable(what, head, rows):
+            names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
+            lines = ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+            return (
+                f'<div class="table" role="region" aria-label="{_text(what)}" tabindex="0"><table><thead><tr>{names}</tr>'
+                f"</thead><tbody>{''.join(lines)}</tbody></table></div>"
+            )
+        case TermList(items):
+            return "<dl>" + "".join(f"<dt>{_text(term)}</dt><dd>{_text(text)}</dd>" for term, text in items) + "</dl>"
+        case FigureRow(figures):
+            return '<div class="figures">' + "".join(map(_html_figure, figures)) + "</div>"
+
+
+def _html_figure(figure: Figure) -> str:
+    with Image.open(io.BytesIO(figure.picture)) as picture:
+        (width, height), kind = picture.size, picture.format or "PNG"
+    data = base64.b64encode(figure.picture).decode()
+    return (
+        f'<figure><img src="data:image/{kind.lower()};base64,{data}" width="{width}" height="{height}" '
+        f'alt="{_text(figure.caption)}"><figcaption>{_text(figure.caption)}</figcaption></figure>'
+    )
+
+
+def printable(text: str) -> str:
+    """The text without control characters and marks that turn the direction of writing; lines stay."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text)
+
+
+# --- Markdown --------------------------------------------------------------------------------------------------------
+
+
+def to_markdown(blocks: Sequence[Block]) -> str:
+    """Markdown; pictures are named by their captions."""
+    return "\n\n".join(_markdown_block(block) for block in blocks) + "\n"
+
+
+def _markdown_block(block: Block) -> str:
+    match block:
+        case Heading(level, text):
+            return f"{'#' * level} {_marked(text)}"
+        case Paragraph(text):
+            return _marked(text)
+        case TextTable(_, head, rows):
+            lines = [head, *rows]
+            cells = ["| " + " | ".join(map(_marked, line)) + " |" for line in lines]
+            return "\n".join([cells[0], "|" + "---|" * len(head), *cells[1:]])
+        case TermList(items):
+            return "\n".join(f"- **{_marked(term)}**: {_marked(text)}" for term, text in items)
+        case FigureRow(figures):
+            return "\n".join(f"- {_marked(figure.caption)}" for figure in figures)
+
+
+def _marked(text: str) -> str:
+    return markdown.escape(printable(text))
+
+
+# --- PDF -------------------------------------------------------------------------------------------------------------
+
+
+def pdf_pages() -> "FPDF":
+    """An empty document on A4 with page numbers, and with fonts that know the letters of most European scripts."""
+    from fpdf import FPDF
+
+    class Pages(FPDF):
+        def footer(self) -> None:
+            self.set_y(-12)
+            self.set_font("dejavu", size=8)
+            self.set_text_color(0)
+            self.cell(0, 6, f"{self.page_no()}", align="C")
+
+    pdf = Pages()
+    folder = _fonts()
+    for style, name in (("", "DejaVuSans.ttf"), ("B", "DejaVuSans-Bold.ttf"), ("I", "DejaVuSans-Oblique.ttf")):
+        pdf.add_font("dejavu", style, folder / name)
+    pdf.add_font("dejavumono", "", folder / "DejaVuSansMono.ttf")
+    pdf.set_font("dejavu", size=9)
+    pdf.set_auto_page_break(True, 16)
+    pdf.add_page()
+    return pdf
+
+
+def _fonts() -> Path:
+    """matplotlib brings them along."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+
+
+def to_pdf(blocks: Sequence[Block]) -> bytes:
+    """A PDF with pictures. Cells of more than LONGEST_CELL characters end with dots: a row must fit on a page."""
+    pdf = pdf_pages()
+    for block in blocks:
+        match block:
+            case Heading(level, text):
+                _pdf_heading(pdf, level, printable(text))
+            case Paragraph(text):
+                _pdf_text(pdf, printable(text))
+            case TextTable(_, head, rows):
+                _pdf_table(pdf, head, rows)
+            case TermList(items):
+                for term, text in items:
+                    _pdf_text(pdf, f"{printable(term)}:", "B", 0)
+                    _pdf_text(pdf, printable(text))
+            case FigureRow(figures):
+                _pdf_figures(pdf, figures)
+    return bytes(pdf.output())
+
+
+def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5) -> None:
+    pdf.set_font("dejavu", style, 9)
+    pdf.multi_cell(0, 4.6, text, align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.ln(after)
+
+
+def _pdf_heading(pdf: "FPDF", level: int, text: str) -> None:
+    if pdf.will_page_break(30):  # a heading stands above something
+        pdf.add_page()
+    pdf.ln(2)
+    pdf.set_font("dejavu", "B", {1: 17, 2: 13, 3: 10.5}.get(level, 9))
+    pdf.set_text_color(HEADING_COLOUR)
+    pdf.multi_cell(0, 7, text, align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.set_text_color(0)
+
+
+def _pdf_table(pdf: "FPDF", head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from fpdf import FontFace
+
+    lines = [[_short(cell) for cell in row] for row in rows]
+    columns = zip(head, *lines, strict=True)
+    widths = [min(max(max(map(len, column)), 8), 48) for column in columns]
+    pdf.set_font("dejavu", size=7.5)
+    with pdf.table(
+        col_widths=tuple(widths), text_align="LEFT", line_height=4, borders_layout="HORIZONTAL_LINES", padding=0.6,
+        headings_style=FontFace(emphasis="BOLD"),
+    ) as table:  # fmt: skip
+        for line in [list(head), *lines]:
+            row = table.row()
+            for cell in line:
+                row.cell(cell)
+    pdf.ln(2)
+
+
+def _short(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}..."
+
+
+def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure], across: int = 4) -> None:
+    for start in range(0, len(figures), across):
+        side = pdf.epw / across - 3
+        if pdf.will_page_break(side + 22):
+            pdf.add_page()
+        top, bottom = pdf.get_y(), pdf.get_y()
+        for place, figure in enumerate(figures[start : start + across]):
+            left = pdf.l_margin + place * (side + 3)
+            with Image.open(io.BytesIO(figure.picture)) as opened:
+                picture = opened.convert("RGB")
+            size = (side, side * picture.height / picture.width)
+            if size[1] > side:
+                size = (side * picture.width / picture.height, side)
+            pdf.image(_jpeg(picture), left, top, *size, alt_text=printable(figure.caption))
+            pdf.set_xy(left, top + size[1] + 1)
+            pdf.set_font("dejavu", size=6)
+            pdf.multi_cell(side, 2.8, _short(figure.caption), align="L", new_x="LMARGIN", new_y="NEXT")
+            bottom = max(bottom, pdf.get_y())
+        pdf.set_xy(pdf.l_margin, bottom + 2)
+
+
+def _jpeg(picture: Image.Image) -> io.BytesIO:
+    """WebP would be embedded unpacked."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file
