@@ -97,7 +97,7 @@ PAGES = [
     *(("pages/6_Misclassifications.py", {"dataset": DATA, "model": TITLE, "view": view}) for view in VIEWS),
     ("pages/7_Training_evolution.py", {}),
     ("pages/7_Training_evolution.py", {"more": "Table"}),
-    ("pages/8_Report.py", {"models": TITLE}),
+    ("pages/9_Report.py", {"models": TITLE}),
 ]
 
 
@@ -121,7 +121,7 @@ def test_no_page_reads_a_name_as_markdown(page, query):
     assert page is None or any("leak" in text for *_, text in sources) or query.get("view") == "Calibration"
 
 
-MISSES, JOBS = "pages/6_Misclassifications.py", "pages/9_Jobs.py"
+MISSES, JOBS = "pages/6_Misclassifications.py", "pages/10_Jobs.py"
 
 
 def press(app, start):

@@ -285,7 +285,7 @@ def test_jobs_on_the_servers_data_are_seen_by_everyone_and_cancelled_by_their_vi
 @pytest.mark.parametrize("address", [None, "", "0.0.0.0", "demo.example"])
 def test_nobody_owns_a_server_that_others_can_reach(me, monkeypatch, address):
     monkeypatch.setattr(jobs.st, "get_option", {"server.address": address}.__getitem__)
-    assert not jobs._is_owner()
+    assert not jobs.is_own_computer()
 
 
 @pytest.mark.parametrize("address", jobs.OWN_COMPUTER)

@@ -11,7 +11,19 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.app.shared import loaded_models, page_links
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.page_links import EVOLUTION, HOME, JOBS, METHODS, METRICS, MISSES, MODELS, PAIRS, REPORT, SINGLE
+from xai_core.app.shared.page_links import (
+    EVOLUTION,
+    HOME,
+    JOBS,
+    METHODS,
+    METRICS,
+    MISSES,
+    MODELS,
+    PAIRS,
+    REPORT,
+    REVIEW,
+    SINGLE,
+)
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.models.card import Card, Checkpoint
@@ -53,6 +65,11 @@ PAGES = {
         ":material/timeline:",
         "How did the prediction for each sample change over the epochs? Which samples were learned early, forgotten or "
         "never learned? One run or two together, also while they are being recorded.",
+    ),
+    REVIEW: (
+        ":material/how_to_vote:",
+        "Do we agree on what these pictures show and why the model is wrong? A team votes blind, settles what it disagrees "
+        "on, and takes away minutes and a list of what to do.",
     ),
     REPORT: (
         ":material/description:",

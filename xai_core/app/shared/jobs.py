@@ -240,10 +240,10 @@ def may_change(job: ServerJob) -> bool:
         return False
     if job.private:
         return job.visitor == visitor()
-    return job.visitor in ("", visitor()) or _is_owner()
+    return job.visitor in ("", visitor()) or is_own_computer()
 
 
-def _is_owner() -> bool:
+def is_own_computer() -> bool:
     """Whether the server serves its own computer alone: nobody else can reach it, and no proxy stands before it."""
     return st.get_option("server.address") in OWN_COMPUTER and "X-Forwarded-For" not in st.context.headers
 

@@ -19,7 +19,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 HOME = "Home"
 SINGLE, METHODS, MODELS = "Single image", "Method comparison", "Model comparison"
 METRICS, PAIRS, MISSES = "Faithfulness metrics", "Pairs", "Misclassifications"
-EVOLUTION, REPORT, JOBS = "Training evolution", "Report", "Jobs"
+EVOLUTION, REVIEW, REPORT, JOBS = "Training evolution", "Review", "Report", "Jobs"
 FILES = {
     HOME: "Home.py",
     SINGLE: "pages/1_Single_image.py",
@@ -29,8 +29,9 @@ FILES = {
     PAIRS: "pages/5_Pairs.py",
     MISSES: "pages/6_Misclassifications.py",
     EVOLUTION: "pages/7_Training_evolution.py",
-    REPORT: "pages/8_Report.py",
-    JOBS: "pages/9_Jobs.py",
+    REVIEW: "pages/8_Review.py",
+    REPORT: "pages/9_Report.py",
+    JOBS: "pages/10_Jobs.py",
 }  # by the pages' titles
 
 OPEN, BACK = "open", "back"  # parameters of an address: settings of the page to open; the place that a link came from

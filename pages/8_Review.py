@@ -1,0 +1,48 @@
+"""A team judges pictures: rounds, blind votes, progress, discussion, agreement, minutes. Imports no torch."""
+
+import streamlit as st
+
+from xai_core.app.review import access, progress, round_list, vote
+from xai_core.app.shared import display, identity, page_links, page_setup, review_store, session, widgets
+from xai_core.app.shared.error_text import error_text
+from xai_core.core import markdown
+from xai_core.review import rounds
+
+SECTIONS = {"vote": ("Vote", vote.show), "progress": ("Progress", progress.show)}
+
+page_setup.page(page_links.REVIEW)
+st.title("What do we say of these pictures?")
+complaint = session.complaint()
+if complaint:
+    st.error(error_text(complaint))
+with st.sidebar:
+    person = identity.show(page_links.REVIEW)
+with display.errors():
+    store = review_store.engine()
+    with st.sidebar:
+        review_store.say_where(store)
+    id = st.query_params.get(access.ROUND)
+    if id is None:
+        st.markdown(
+            "A team judges a model's errors: everybody votes alone first, then you settle what you disagree on, and the "
+            "minutes say what to do."
+        )
+        round_list.show(store, person)
+        st.stop()
+    st.button("All rounds", icon=":material/arrow_back:", type="tertiary", on_click=st.query_params.clear)
+    round = rounds.load(store, id)
+    role = access.role(store, round, person)
+    if role is None:
+        st.info(
+            "You do not take part in this round. Open the link of an invitation, or ask its owner for one."
+            if person
+            else "Say who you are (on the left); then the invitation lets you in."
+        )
+        st.stop()
+    st.subheader(markdown.escape(round.title))
+    default = "vote" if round.state == rounds.VOTING else "progress"
+    section = st.segmented_control(
+        "Section", list(SECTIONS), default=default, required=True, key="section", label_visibility="collapsed",
+        format_func=lambda name: SECTIONS[name][0], **widgets.LINK,
+    )  # fmt: skip
+    SECTIONS[section][1](store, round, person, role)
