@@ -8,7 +8,7 @@ from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
 from xai_core.review import rounds
 
-SECTIONS = {"vote": ("Vote", vote.show), "progress": ("Progress", progress.show)}
+SECTIONS = {"Vote": vote.show, "Progress": progress.show}
 
 page_setup.page(page_links.REVIEW)
 st.title("What do we say of these pictures?")
@@ -40,9 +40,9 @@ with display.errors():
         )
         st.stop()
     st.subheader(markdown.escape(round.title))
-    default = "vote" if round.state == rounds.VOTING else "progress"
+    default = "Vote" if round.state == rounds.VOTING else "Progress"
     section = st.segmented_control(
         "Section", list(SECTIONS), default=default, required=True, key="section", label_visibility="collapsed",
-        format_func=lambda name: SECTIONS[name][0], **widgets.LINK,
+        **widgets.LINK,
     )  # fmt: skip
-    SECTIONS[section][1](store, round, person, role)
+    SECTIONS[section](store, round, person, role)

@@ -101,6 +101,7 @@ def serving(
             "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(data)]),
             "XAI_RUNS": os.pathsep.join([str(data), str(ROOT / "data")]),
             "XAI_CACHE": str(data / "cache"),
+            "XAI_REVIEW_DB": f"sqlite:///{data}/review.sqlite",
         }
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, env=environment)
     try:

@@ -22,6 +22,7 @@ if WORKER and hasattr(os, "sched_setaffinity"):
 os.environ["XAI_CACHE"] = tempfile.mkdtemp(
     prefix="xai_core_tests_"
 )  # the list of jobs and predictions of this process alone
+os.environ["XAI_REVIEW_DB"] = f"sqlite:///{os.environ['XAI_CACHE']}/review.sqlite"
 
 from xai_core.core import torchvision_compat
 

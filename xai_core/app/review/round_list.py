@@ -36,7 +36,7 @@ def show(engine: Engine, person: Person | None) -> None:
 def _card(engine: Engine, round: Round, person: Person | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.button(
-            f"**{markdown.escape(round.title)}**", key=f"open round {round.id}", type="tertiary",
+            f"**{markdown.escape(round.title)}**", key=f"round {round.id}", type="tertiary",
             icon=":material/how_to_vote:", on_click=open_round, args=(round.id,),
         )  # fmt: skip
         st.badge(STATES[round.state], color="blue" if round.state == rounds.VOTING else "gray")

@@ -191,7 +191,7 @@ def _form(
     save = partial(_change, engine, round, items, person, item.position, stored)
     for number, verdict in enumerate(round.settings.verdicts, 1):
         st.button(
-            f"{number} · {markdown.escape(verdict.title)}",
+            markdown.escape(verdict.title),
             key=f"verdict {verdict.id}", shortcut=str(number), width="stretch",
             type="primary" if stored and vote.verdict == verdict.id else "secondary",
             help=markdown.escape(verdict.definition) or None, on_click=save, kwargs={"verdict": verdict.id},
@@ -203,7 +203,7 @@ def _form(
                 name.capitalize(), key=f"severity {name}", shortcut=key, on_click=save, kwargs={"severity": number},
                 type="primary" if vote.severity == number else "secondary",
             )  # fmt: skip
-    if shown and round.settings.maps != rounds.NEVER:
+    if shown and rounds.maps(engine, round, item.position) and (stored or not round.settings.reveal_after_vote):
         st.caption("The map helped")
         with st.container(horizontal=True):
             for name, key, helped in (("Yes", "Y", True), ("No", "N", False)):

@@ -1,0 +1,259 @@
+"""The page Review: who may open what, votes by buttons, drafts, progress, and nothing of others before one's own vote."""
+
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from opened_pages import markdown_sources, text
+from small_rounds import SETTINGS, made_rows
+from sqlalchemy import Engine
+from streamlit.testing.v1 import AppTest
+
+from xai_core.app.shared import jobs
+from xai_core.app.shared.page_links import FILES, REVIEW
+from xai_core.core.cache_key import text_digest
+from xai_core.data.datasets import USUAL_WORLD, open_dataset
+from xai_core.review import rounds, votes
+from xai_core.review.database import open_database
+from xai_core.review.people import Person, named
+from xai_core.review.rounds import Round
+from xai_core.review.votes import Vote
+
+HOME = str(Path(__file__).parents[2] / "Home.py")
+SECRET = "<b>a secret</b> of **Anna**"
+
+
+@pytest.fixture(autouse=True)
+def public_server():
+    """A server for many; `own_computer` makes it one's own."""
+    with patch.object(jobs, "is_own_computer", return_value=False):
+        yield
+
+
+@pytest.fixture
+def own_computer(public_server):
+    with patch.object(jobs, "is_own_computer", return_value=True):
+        yield
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    monkeypatch.setenv("XAI_REVIEW_DB", f"sqlite:///{tmp_path}/review.sqlite")
+    return open_database()
+
+
+def person_of(name: str) -> Person:
+    """The person whose browser has the token of `opened`."""
+    return named(name, text_digest(token_of(name))[:32])
+
+
+def token_of(name: str) -> str:
+    return text_digest(name)[:32]
+
+
+def opened(name: str | None, **query: str) -> AppTest:
+    app = AppTest.from_file(HOME, default_timeout=60)
+    if name:
+        app.session_state["visitor token"] = token_of(name)
+        app.session_state["typed name"] = name
+    app.run()
+    app.switch_page(FILES[REVIEW])
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception, app.exception
+    return app
+
+
+def pressed(app: AppTest, key: str) -> AppTest:
+    app.button(key=key).click().run()
+    assert not app.exception, app.exception
+    return app
+
+
+def made_team(store: Engine, pictures: int = 4, **settings) -> Round:
+    """A round of Anna, with Ben."""
+    dataset = open_dataset(USUAL_WORLD)
+    changed = {**SETTINGS.__dict__, **settings}
+    round = rounds.create(
+        store, person_of("Anna"), "A round", type(SETTINGS)(**changed), made_rows(dataset, pictures), dataset
+    )
+    rounds.invite(store, round, person_of("Ben"), rounds.REVIEWER, by=person_of("Anna"))
+    return round
+
+
+def said(app: AppTest) -> str:
+    """Everything that the page holds."""
+    return " ".join(words for _, _, words in markdown_sources(app)) + repr([element.value for element in app.get("text")])
+
+
+def test_a_newcomer_is_told_what_to_do(store: Engine) -> None:
+    app = opened(None)
+    assert "Say who you are" in app.info[0].value
+    app = opened("Ben")
+    assert "You take part in no round yet" in app.info[0].value
+
+
+def test_a_digit_is_a_vote_and_the_next_picture_follows(store: Engine) -> None:
+    round = made_team(store)
+    app = opened("Ben", round=round.id)
+    items = rounds.items(store, round)
+    order = votes.to_do(store, round, items, person_of("Ben"))
+    assert app.query_params["picture"] == str(order[0] + 1)
+    assert app.button(key="verdict shortcut").proto.shortcut == "5"
+    app = pressed(app, "verdict shortcut")
+    app = pressed(app, "severity major")
+    assert votes.own_votes(store, round, person_of("Ben"))[order[0]].vote == Vote("shortcut", 2)
+    app = pressed(app, "go on")
+    assert app.query_params["picture"] == str(order[1] + 1)
+    assert "Picture **2** of 4; you have judged **1**" in text(app)
+    app = opened("Ben", round=round.id)  # comes back: goes on where it was
+    assert app.query_params["picture"] == str(order[1] + 1)
+
+
+def test_what_is_entered_before_the_verdict_is_saved_with_it(store: Engine) -> None:
+    round = made_team(store)
+    app = opened("Ben", round=round.id, picture="2")
+    app.text_area[0].set_value("not **bold**").run()
+    app.selectbox[0].set_value("tent").run()
+    assert votes.own_votes(store, round, person_of("Ben")) == {}
+    assert "Not saved yet" in text(app)
+    app = pressed(app, "next item") if not app.button(key="next item").disabled else pressed(app, "previous item")
+    app.query_params["picture"] = "2"
+    app.run()
+    assert app.text_area[0].value == "not **bold**"
+    app = pressed(app, "verdict label_wrong")
+    assert votes.own_votes(store, round, person_of("Ben"))[1].vote == Vote("label_wrong", None, "tent", "not **bold**")
+    assert "Saved" in text(app)
+
+
+def test_a_vote_that_cannot_be_saved_is_said_and_kept(store: Engine) -> None:
+    round = made_team(store)
+    app = opened("Ben", round=round.id, picture="1")
+    rounds.set_state(store, round, rounds.DISCUSSION, person_of("Anna"))
+    app = pressed(app, "verdict unsure")
+    assert "The voting of this round is closed; 'Unsure' was not counted" in " ".join(e.value for e in app.error)
+
+
+def test_two_tabs_of_one_person(store: Engine) -> None:
+    round = made_team(store)
+    first, second = (opened("Ben", round=round.id, picture="1") for _ in range(2))
+    pressed(first, "verdict unsure")
+    second = pressed(second, "verdict shortcut")
+    assert any("Ben (not verified) has changed the vote of Ben" in element.value for element in second.error)
+    assert votes.own_votes(store, round, person_of("Ben"))[0].vote.verdict == "unsure"
+    second = pressed(second, "verdict shortcut")  # now it follows what was seen
+    assert votes.own_votes(store, round, person_of("Ben"))[0].vote.verdict == "shortcut"
+
+
+@pytest.mark.parametrize("section", ["Vote", "Progress"])
+@pytest.mark.parametrize("blind", rounds.BLIND)
+def test_nothing_of_a_vote_is_on_the_page_before_the_own_one(store: Engine, section: str, blind: str) -> None:
+    round = made_team(store, blind=blind)
+    items = rounds.items(store, round)
+    empty = said(opened("Ben", round=round.id, picture="1", section="Vote")) if section == "Vote" else ""
+    for position in range(4):
+        vote = Vote("outside", 3, "windmill of Anna", SECRET)
+        votes.cast(store, round, items, person_of("Anna"), position, vote)
+    page = said(opened("Ben", round=round.id, picture="1", section=section))
+    for words in ("secret", "windmill of Anna", "outside'"):
+        assert words not in page
+    if section == "Vote":
+        assert page == empty
+
+
+def test_others_votes_are_shown_as_text_after_the_own_one(store: Engine) -> None:
+    round = made_team(store)
+    items = rounds.items(store, round)
+    votes.cast(store, round, items, person_of("Anna"), 0, Vote("outside", comment=SECRET))
+    app = opened("Ben", round=round.id, picture="1")
+    assert not [button for button in app.button if "Others' votes" in button.label]
+    app = pressed(app, "verdict unsure")
+    app = pressed(app, f"show others {round.id} 0")
+    assert SECRET in [element.value for element in app.get("text")]
+    assert "Anna" in text(app)
+    app = pressed(app, "verdict outside")
+    closed = rounds.set_state(store, round, rounds.DISCUSSION, person_of("Anna"))
+    assert votes.table(store, closed).set_index("person")["verdict"][person_of("Ben").key] == "unsure"
+
+
+def test_a_prediction_is_hidden_until_the_vote_where_the_round_says_so(store: Engine) -> None:
+    round = made_team(store, reveal_after_vote=True)
+    item = rounds.items(store, round)[0]
+    rounds.add_map(store, round, 0, "predicted", rounds.thumbnail(store, item.sha256), f"caption with {item.predicted}")
+    app = opened("Ben", round=round.id, picture="1")
+    assert f"Predicted: **{item.predicted}" not in said(app)
+    assert "Top five" not in said(app)
+    assert "caption with" not in said(app)
+    app = pressed(app, "verdict unsure")
+    assert f"Predicted: **{item.predicted}" in said(app)
+    assert "Map of the predicted class" in " ".join(words for _, _, words in markdown_sources(app))
+
+
+def test_strangers_are_kept_out_and_invitations_let_in(store: Engine) -> None:
+    round = made_team(store)
+    app = opened("Eve", round=round.id)
+    assert "You do not take part" in app.info[0].value
+    assert "A round" not in said(app)
+    assert "A round" not in said(opened("Eve"))
+    app = opened("Eve", round=round.id, invite="guessed")
+    assert "invitation is not valid" in app.error[0].value
+    token = rounds.invitations(store, round, person_of("Anna"))[rounds.REVIEWER]
+    app = opened("Eve", round=round.id, invite=token)
+    assert "invite" not in app.query_params
+    pressed(app, "verdict unsure")
+    assert votes.progress(store, round, rounds.items(store, round))[-1] == (person_of("Eve"), 1, 4)
+    app = opened(None, round=round.id, invite=token)
+    assert "Say who you are" in app.info[0].value
+
+
+def test_progress_is_that_of_the_rows(store: Engine) -> None:
+    round = made_team(store, repeats=0.25)
+    items = rounds.items(store, round)
+    for position in (0, 2, 4):
+        votes.cast(store, round, items, person_of("Anna"), position, Vote("unsure"))
+    page = text(opened("Ben", round=round.id, section="Progress"))
+    assert "**0** of 2 people have judged their part of 4 pictures" in page
+    bars = [element.proto.text for element in opened("Ben", round=round.id, section="Progress").get("progress")]
+    assert bars == ["Anna (not verified): 3 of 5", "Ben (not verified): 0 of 5"]
+
+
+def test_only_the_owner_sees_invitations(store: Engine) -> None:
+    round = made_team(store)
+    tokens = rounds.invitations(store, round, person_of("Anna"))
+    for name, sees in (("Anna", True), ("Ben", False)):
+        codes = " ".join(element.value for element in opened(name, round=round.id, section="Progress").code)
+        assert [token in codes for token in tokens.values()] == [sees, sees]
+
+
+def test_on_the_own_computer_all_rounds_are_listed_and_one_click_takes_part(store: Engine, own_computer: None) -> None:
+    round = made_team(store)
+    app = opened("Eve")
+    app = pressed(app, f"round {round.id}")
+    (button,) = [button for button in app.button if button.label.startswith("Vote as")]
+    button.click().run()
+    assert rounds.role(store, round, person_of("Eve")) == rounds.REVIEWER
+
+
+def test_a_public_demonstration_writes_nothing(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    round = made_team(store)
+    monkeypatch.setenv("XAI_READONLY", "1")
+    app = opened("Ben", round=round.id, picture="1")
+    assert "nothing that you enter is stored" in app.info[0].value
+    app = pressed(app, "verdict unsure")
+    assert "stores nothing" in app.error[0].value
+    assert votes.own_votes(store, round, person_of("Ben")) == {}
+
+
+@pytest.mark.parametrize("address", [{"round": "none"}, {"picture": "x" * 5000}, {"picture": "99"}, {"section": "none"}])
+def test_odd_addresses_are_answered(store: Engine, address: dict[str, str]) -> None:
+    round = made_team(store)
+    app = opened("Ben", **({"round": round.id} | address))
+    assert app.error or "Picture **1** of 4" in text(app)
+
+
+def test_a_database_that_is_away_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XAI_REVIEW_DB", "postgresql://somebody:secret@127.0.0.1:9/reviews")
+    app = opened("Ben")
+    assert "cannot be reached" in app.error[0].value
+    assert "secret" not in app.error[0].value
