@@ -71,6 +71,33 @@ def test_part_correlation_is_that_of_masses_and_effects(scene, sets):
     assert measurement.passes == 1 + len(removals)
 
 
+@pytest.mark.parametrize("scene", [MARKED, PLAIN], ids=["marked", "plain"])
+@pytest.mark.parametrize("sets", ["parts", "pairs"])
+def test_part_mean_correlation_is_that_of_means_and_effects(scene, sets):
+    heatmap = DRAWS.normal(size=(SIZE, SIZE))
+    masks = seen_parts(scene)
+    removals = list(itertools.combinations(masks, 1 if sets == "parts" else 2))
+    means = [np.average(heatmap, weights=sum(masks[name] for name in names)) for names in removals]
+    expected = spearmanr(means, true_effects(scene, removals)).statistic
+    measurement = value(scene, heatmap, "part_mean_correlation", sets=sets)
+    assert measurement.value == pytest.approx(expected, abs=1e-6)
+    assert measurement.facts["parts"] == len(masks)
+
+
+def test_a_map_that_knows_only_the_sizes_of_parts_gains_by_masses_and_not_by_means():
+    """To a network that counts the pixels that differ from the empty scene, large parts matter more. A uniform map orders
+    them so by its masses; its means are all equal."""
+    masks = seen_parts(PLAIN)
+    weights = np.sign(drawn(PLAIN)[1] - drawn(PLAIN, *masks)[1]).astype(np.float32)
+    uniform = np.full((SIZE, SIZE), 0.1)
+    assert value(PLAIN, uniform, "part_correlation", weights).value > 0.7
+    by_mean = value(PLAIN, uniform, "part_mean_correlation", weights)
+    assert math.isnan(by_mean.value) and "every part the same" in by_mean.note
+    ranks = np.argsort(np.argsort(true_effects(PLAIN, [(name,) for name in masks], weights)))
+    owner = np.argmax([*masks.values()], 0)
+    assert value(PLAIN, ranks[owner], "part_mean_correlation", weights).value > 0.9
+
+
 def test_the_right_maps_are_at_the_top():
     """The map that gives each part its effect, evenly over its pixels, against its negative and a uniform one."""
     masks = seen_parts(MARKED)

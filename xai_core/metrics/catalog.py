@@ -173,6 +173,11 @@ METRICS = {
             "How well the map orders the parts of a drawn picture by what taking each away does to the score.", SCENE,
         ),
         Metric(
+            "part_mean_correlation", "Correlation of means with the parts' effects", "ground truth",
+            ground_truth.part_mean_correlation, HIGHER, SIGNED, ground_truth.parts_cost, FUNNY_BIRDS,
+            "How well the map's means over the parts of a drawn picture order them by what taking each away does.", SCENE,
+        ),
+        Metric(
             "top_part", "Top part found", "ground truth", ground_truth.top_part, HIGHER, SHARE, ground_truth.parts_cost,
             FUNNY_BIRDS, "Whether the part with most of the map is the one whose removal lowers the score most.", SCENE,
         ),

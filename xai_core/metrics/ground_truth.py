@@ -52,12 +52,36 @@ def part_correlation(
     three parts. Facts: the number of parts, the largest effect.
     """
     parts = case.scene_parts()
-    removals = list(itertools.combinations(parts.names, 1 if sets == PARTS else 2))
+    removals = _removals(parts, sets)
     effects = yield from _effects(case, parts, removals, score)
     masses = _masses(parts, candidate)
     sums = np.array([sum(masses[name] for name in names) for names in removals])
-    facts = {"parts": float(len(parts.names)), "largest effect": float(effects.max())}
-    return rank_correlation(sums, effects)._replace(facts=facts)
+    return rank_correlation(sums, effects)._replace(facts=_facts(parts, effects))
+
+
+def part_mean_correlation(
+    case: Case,
+    candidate: Candidate,
+    *,
+    sets: Annotated[str, Choice((PARTS, PAIRS)), "what is taken away in one step: each part, or each pair of parts"] = PARTS,
+    score: ScoreKind = "asked",
+) -> MetricGenerator:
+    """How well the map's means over the parts order them by what taking them away does.
+
+    value = Spearman's rank correlation as in `part_correlation`, of the map's mean over each part (over both of a pair)
+    instead of its mass. A mass grows with the size of the part, and large parts tend to have large effects: by masses a map
+    that only tells large parts from small ones is above 0. A mean does not grow with the size. NaN for a uniform map too,
+    whose means are all equal. Facts: the number of parts, the largest effect.
+    """
+    parts = case.scene_parts()
+    removals = _removals(parts, sets)
+    effects = yield from _effects(case, parts, removals, score)
+    areas = parts.masks.sum((1, 2), dtype=np.float64)
+    masses = np.einsum("khw,hw->k", parts.masks, candidate.values, dtype=np.float64, optimize=True)
+    places = [[parts.names.index(name) for name in names] for names in removals]
+    means = np.array([masses[part].sum() / areas[part].sum() for part in places])
+    means = np.round(means / (np.abs(means).max() or 1.0), 9)  # equal means stay equal whatever the rounding of their sums
+    return rank_correlation(means, effects)._replace(facts=_facts(parts, effects))
 
 
 def top_part(case: Case, candidate: Candidate, *, score: ScoreKind = "asked") -> MetricGenerator:
@@ -144,12 +168,21 @@ def part_completeness(case: Case, candidate: Candidate, *, score: ScoreKind = "a
     return MetricResult(abs(total - float(effect)) / abs(float(effect)), facts=facts)
 
 
+def _removals(parts: SceneParts, sets: str) -> list[tuple[str, ...]]:
+    """Every part, or every pair of parts."""
+    return list(itertools.combinations(parts.names, 1 if sets == PARTS else 2))
+
+
+def _facts(parts: SceneParts, effects: NDArray[np.float64]) -> dict[str, float]:
+    return {"parts": float(len(parts.names)), "largest effect": float(effects.max())}
+
+
 def rank_correlation(masses: NDArray[np.float64], effects: NDArray[np.float64]) -> MetricResult:
-    """Spearman's rank correlation of a map's mass in the parts with their effects; see `part_correlation`."""
+    """Spearman's rank correlation of what a map gives each part (its mass or its mean) with the parts' effects."""
     if len(masses) < 3:
         return MetricResult(float("nan"), note="The network sees fewer than three parts of this picture.")
     if _equal(masses) or _equal(effects):
-        what = "The map gives every part the same mass." if _equal(masses) else "Taking parts away changes nothing."
+        what = "The map gives every part the same." if _equal(masses) else "Taking parts away changes nothing."
         return MetricResult(float("nan"), note=what)
     ranks = [rankdata(values) for values in (masses, effects)]
     return MetricResult(float(np.corrcoef(*ranks)[0, 1]))
