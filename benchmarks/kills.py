@@ -6,7 +6,7 @@ classify  a small network classifies pictures; what a killed process had written
 evaluate  two methods and two metrics on a few pictures
 train     a small network is trained for some epochs, and the training recorded
 download  a file that a server sends in small pieces
-note      notes are stored one after the other; each one that was acknowledged must be there
+note      notes are stored one after the other in a database of SQLite; each one that was acknowledged must be there
 
 A child is forked, killed after a time that is drawn (of the time of the whole work), and what it left is read. Work that is
 complete is compared with the same work undisturbed, and begins anew, until as many children as asked were killed.
@@ -24,7 +24,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +34,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from PIL import Image
+from sqlalchemy import Engine
 
 from benchmarks.paired import machine
 from xai_core import load_model
@@ -44,7 +45,10 @@ from xai_core.data.datasets import open_dataset
 from xai_core.data.recipe import Recipe
 from xai_core.evaluation import runner, store
 from xai_core.models.weights import download
-from xai_core.review import notes
+from xai_core.review import picture_notes
+from xai_core.review.database import open_database
+from xai_core.review.people import named
+from xai_core.review.picture_notes import Note
 from xai_core.training.dynamics.readers import read_run
 from xai_core.training.plans import PLANS, Phase
 from xai_core.training.run import train_plan
@@ -136,15 +140,24 @@ def _downloaded(folder: Path) -> Any:
     return [True] * len(received)
 
 
+@contextlib.contextmanager
+def _database(folder: Path) -> Iterator[Engine]:
+    """The database of notes. Closed at the end: no connection may be carried over into a fork."""
+    engine = open_database(f"sqlite:///{folder}/review.sqlite")
+    yield engine
+    engine.dispose()
+
+
 def _note(folder: Path) -> None:
     """Store a note on every picture; each is acknowledged after it was stored."""
-    os.environ["XAI_NOTES"] = str(folder)
-    dataset, there = open_dataset(_pictures()), _acknowledged(folder)
-    with (folder / "acknowledged").open("a", buffering=1) as file:
+    dataset, there, person = open_dataset(_pictures()), _acknowledged(folder), named("Somebody", "a browser")
+    with _database(folder) as engine, (folder / "acknowledged").open("a", buffering=1) as file:
         for number in range(len(there), NOTES):
             sample = dataset.samples[number % len(dataset.samples)].name
-            before = notes.load(dataset).get(sample, notes.Note())
-            notes.put(dataset, sample, notes.note([*before.tags, f"{number:03}"]), before=before)
+            stored = picture_notes.find(engine, dataset, sample)
+            before, version = (stored.note, stored.version) if stored else (Note(), 0)
+            new = picture_notes.note([*before.tags, f"{number:03}"])
+            picture_notes.put(engine, dataset, sample, new, person, version)
             file.write(f"{number:03}\n")
 
 
@@ -155,8 +168,9 @@ def _acknowledged(folder: Path) -> list[str]:
 
 def _tags(folder: Path) -> Any:
     """The tags of all notes: those acknowledged, and at most the one that was stored when its writer was killed."""
-    os.environ["XAI_NOTES"] = str(folder)
-    tags = sorted(tag for one in notes.load(open_dataset(_pictures())).values() for tag in one.tags)
+    with _database(folder) as engine:
+        stored = picture_notes.load(engine, open_dataset(_pictures())).values()
+    tags = sorted(tag for one in stored for tag in one.note.tags)
     known = _acknowledged(folder)
     if tags[: len(known)] != known or len(tags) > len(known) + 1:
         raise AssertionError(f"acknowledged {known}, stored {tags}")

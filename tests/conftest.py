@@ -19,10 +19,11 @@ if WORKER and hasattr(os, "sched_setaffinity"):
     processors = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {processors[int(WORKER) % len(processors)]})
 
-os.environ["XAI_CACHE"] = tempfile.mkdtemp(
-    prefix="xai_core_tests_"
-)  # the list of jobs and predictions of this process alone
-os.environ["XAI_REVIEW_DB"] = f"sqlite:///{os.environ['XAI_CACHE']}/review.sqlite"
+# The list of jobs, the predictions, the notes and the reviews of this process alone.
+OWN = Path(tempfile.mkdtemp(prefix="xai_core_tests_"))
+os.environ |= {
+    "XAI_CACHE": str(OWN), "XAI_NOTES": str(OWN / "notes"), "XAI_REVIEW_DB": f"sqlite:///{OWN}/review.sqlite",
+}  # fmt: skip
 
 from xai_core.core import torchvision_compat
 

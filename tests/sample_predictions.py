@@ -15,7 +15,7 @@ from xai_core.models.loading import load_model
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch, tmp_path_factory):
     """Notes of its own for each test; predictions are made once."""
-    monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv("XAI_REVIEW_DB", f"sqlite:///{tmp_path}/review.sqlite")
     monkeypatch.setattr(predictions, "folder", lambda: tmp_path_factory.getbasetemp() / "predictions")
 
 

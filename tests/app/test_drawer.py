@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 import pandas as pd
+from noted import add_notes
 from opened_pages import pick_mark, press_row, text
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
@@ -12,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from xai_core.app.misclassifications import drawer
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.label_matching import first_name
-from xai_core.review import notes
+from xai_core.review.picture_notes import note
 
 PAGE = "pages/6_Misclassifications.py"
 
@@ -96,7 +97,7 @@ def test_members_of_clusters_open_their_cluster():
 
 def test_rows_of_notes_open_their_pictures():
     paths = sorted(raw_rows()["path"])[3:6]
-    notes.add(changed_samples(), {path: notes.note("odd") for path in paths} | {"gone.png": notes.note("odd")})
+    add_notes(changed_samples(), {path: note("odd") for path in paths} | {"gone.png": note("odd")})
     app = opened_on_samples(PAGE, view="Notes")
     labels = app.dataframe[0].value.set_index("path")["open"]
     assert labels[paths].eq("Open").all() and pd.isna(labels["gone.png"])

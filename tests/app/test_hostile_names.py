@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torchvision
+from noted import put_note, saved
 from opened_pages import finished, markdown_sources, opened
 from PIL import Image
 from small_recordings import recorded
@@ -13,7 +14,8 @@ from xai_core.app.networks.sections import BUNDLED
 from xai_core.app.shared import cache, jobs
 from xai_core.data.datasets import open_dataset
 from xai_core.evaluation import runner
-from xai_core.review import notes
+from xai_core.review.people import named
+from xai_core.review.picture_notes import note
 
 NAME = (
     "![leak](http://leak.test/a.png) [leak](http://leak.test) :material/bolt: :streamlit: :red[leak] $leak$ `leak` *leak* "
@@ -70,11 +72,11 @@ def hostile(made, tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(made / "weights"))
     monkeypatch.setenv("XAI_DATA", str(made / "data"))
     monkeypatch.setenv("XAI_RUNS", str(made / "run"))
-    monkeypatch.setenv("XAI_NOTES", str(tmp_path))
+    monkeypatch.setenv("XAI_REVIEW_DB", f"sqlite:///{tmp_path}/review.sqlite")
     monkeypatch.setattr(predictions, "folder", lambda: made / "predictions")
     dataset = open_dataset(made / "data" / DATA)
     for sample in dataset.samples:
-        notes.put(dataset, sample.name, notes.note([NAME[:60], "![leak](w)"], NAME))
+        put_note(dataset, sample.name, note([NAME[:60], "![leak](w)"], NAME), named(NAME[:80], "a browser"))
 
 
 PICTURE = {"picture": "A picture of a dataset", "picture.dataset": DATA, "picture.sample": f"0 {FILE}.png", "model": TITLE}
@@ -150,11 +152,11 @@ def test_what_the_buttons_of_a_sample_show_is_text(made, monkeypatch, tmp_path):
     press(app, "draft ")
     dataset = open_dataset(made / "data" / DATA)
     path = next(sample.name for sample in dataset.samples if sample.name in app.query_params["sample"])
-    notes.put(dataset, path, notes.note([f"theirs {NAME[:40]}"], f"theirs {NAME}"))
+    put_note(dataset, path, note([f"theirs {NAME[:40]}"], f"theirs {NAME}"), named(NAME[:80], "a browser"))
     app.run()
     assert unescaped(app) == []
     press(app, "Save both")
-    assert notes.load(dataset)[path].text == f"theirs {NAME}\nfirst draft {NAME}"
+    assert saved(dataset)[path].text == f"theirs {NAME}\nfirst draft {NAME}"
     press(app, "make zip")
     assert unescaped(finished(app)) == []
     assert any(button.proto.label.startswith("ZIP, ") for button in app.get("download_button"))

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from noted import add_notes, put_note, saved
 from opened_pages import chart_rows, finished, followed, opened, pick_mark, press_row, text
 from PIL import Image
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
@@ -16,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, confusion, predictions
-from xai_core.app.shared import cache, display, jobs, opened_datasets, progress, server_job
+from xai_core.app.shared import cache, display, jobs, opened_datasets, progress, review_store, server_job
 from xai_core.core import part_store, settings
 from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
@@ -25,7 +26,8 @@ from xai_core.data.datasets import open_dataset, open_zip
 from xai_core.data.samples import SAMPLES
 from xai_core.models.loading import load_model
 from xai_core.models.zoo.catalog import cards
-from xai_core.review import notes
+from xai_core.review import picture_notes
+from xai_core.review.picture_notes import Note, note
 
 PAGE = "pages/6_Misclassifications.py"
 
@@ -380,8 +382,48 @@ def test_two_datasets_of_one_title_share_no_predictions_thumbnails_or_notes():
     )
     pictures = [display.small_picture(one, "tabby/0.png") for one in (first, second)]
     assert pictures[0].tobytes() != pictures[1].tobytes()
-    notes.put(first, "tabby/0.png", notes.note("mine"))
-    assert notes.load(first) and not notes.load(second)
+    put_note(first, "tabby/0.png", note("mine"))
+    assert saved(first) and not saved(second)
+
+
+def test_the_view_of_notes_says_who_has_written_each_and_when():
+    first, second = sorted(raw_rows()["path"])[:2]
+    put_note(changed_samples(), first, note("odd", "too dark"))
+    put_note(changed_samples(), second, note("odd"))
+    put_note(changed_samples(), second, Note())
+    app = opened_on_samples(PAGE, view="Notes")
+    (line,) = app.dataframe[0].value.to_dict("records")
+    stored = picture_notes.find(review_store.engine(), changed_samples(), first)
+    assert (line["path"], line["tags"], line["note"], line["by"]) == (first, "odd", "too dark", "Anna (not verified)")
+    assert line["changed (UTC)"] == stored.at.replace(microsecond=0)
+    assert "Stored in review.sqlite on the server." in [one.value for one in app.caption]
+
+
+def test_notes_of_an_earlier_version_that_cannot_be_read_are_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / f"mine-{changed_samples().digest[:16]}.json").write_text("[")
+    monkeypatch.setenv("XAI_NOTES", str(tmp_path / "notes"))
+    app = opened_on_samples(PAGE, view="Notes")
+    (warning,) = (one.value for one in app.warning)
+    assert "Notes of an earlier version were not imported." in warning and str(tmp_path) not in warning
+
+
+def test_errors_are_shown_while_the_database_of_notes_is_away(tmp_path, monkeypatch):
+    (tmp_path / "broken.sqlite").write_bytes(b"no database " * 100)
+    monkeypatch.setenv("XAI_REVIEW_DB", f"sqlite:///{tmp_path}/broken.sqlite")
+    path = first_error()["path"]
+    app = opened_on_samples(PAGE, sample=path)
+    assert [one.value for one in app.warning if "Tags and notes cannot be shown" in one.value]
+    assert [one.value for one in app.error if "The note on this picture cannot be shown" in one.value]
+    assert app.button(key=f"open {path}") and any(one.label.startswith("Export the") for one in app.expander)
+
+
+def test_a_demonstration_takes_no_notes(monkeypatch):
+    put_note(changed_samples(), first_error()["path"], note("odd"))
+    monkeypatch.setenv("XAI_READONLY", "1")
+    app = opened_on_samples(PAGE, view="Notes")
+    assert len(app.dataframe[0].value) == 1 and any("public demonstration" in one.value for one in app.info)
+    assert not [one for one in app.get("file_uploader") if "Import notes" in one.proto.label]
 
 
 def zipped(*, seed: int = 0, **classes: int) -> bytes:
@@ -558,7 +600,7 @@ def test_rows_and_cells_of_two_models_open_their_pictures(noisy_scenes):
 def test_shares_under_a_tag_are_of_the_pictures_with_the_tag():
     rows = raw_rows()
     tagged = rows.iloc[::3]
-    notes.add(changed_samples(), {path: notes.note("dim") for path in tagged["path"]})
+    add_notes(changed_samples(), {path: note("dim") for path in tagged["path"]})
     for which in ("All", "Wrong"):
         app = opened_on_samples(PAGE, view="Most confused", tags="dim", which=which)
         wrong = tagged[tagged["true"] != tagged["predicted"]]
@@ -632,7 +674,7 @@ def test_the_listed_errors_are_exported_with_their_pictures_and_maps(tmp_path, m
     monkeypatch.setenv("XAI_CACHE", str(tmp_path / "cache"))
     rows = raw_rows()
     wrong = rows[(rows["true"] != rows["predicted"]) & (rows["true"] == "missile")]
-    notes.put(changed_samples(), wrong["path"].iloc[0], notes.note("odd"))
+    put_note(changed_samples(), wrong["path"].iloc[0], note("odd"))
     app = opened_on_samples(PAGE, which="Wrong", classes=["missile"])
     assert {f"Export the {len(wrong)} {'picture' if len(wrong) == 1 else 'pictures'} listed"} & {
         element.label for element in app.expander

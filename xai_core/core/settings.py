@@ -82,7 +82,10 @@ DATA = Setting[tuple[Path, ...]](
 RUNS = Setting[tuple[Path, ...]](
     "XAI_RUNS", "folders of evaluation runs; new ones go to the first", "`data/`", (), _folders, LIST
 )
-NOTES = Setting[Path | None]("XAI_NOTES", "folder of the notes on pictures", "`data/notes/`", None, _folder, ONE)
+NOTES = Setting[Path | None](
+    "XAI_NOTES", "folder of the files of notes that earlier versions wrote; they are imported once", "`data/notes/`",
+    None, _folder, ONE,
+)  # fmt: skip
 REVIEW_DB = Setting[str | None](
     "XAI_REVIEW_DB", "database of reviews, tags and notes: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
     "`data/review.sqlite`", None, str, "the address of a database",
@@ -177,7 +180,7 @@ def trainings_folder() -> Path:
 
 
 def notes_folder() -> Path:
-    """The folder of XAI_NOTES, or `data/notes/`."""
+    """Where earlier versions stored notes: the folder of XAI_NOTES, or `data/notes/`."""
     return NOTES.value() or storage() / "data" / "notes"
 
 

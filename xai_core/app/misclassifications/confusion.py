@@ -22,7 +22,6 @@ from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
-from xai_core.review import notes
 
 FEW_CLASSES = 12  # up to which a matrix is easy to read even if every error is a cell of its own
 MOST_PAIRS = 20  # of confused classes, in a table
@@ -46,7 +45,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
         with st.container(key=GALLERY):
-            _gallery(listed, dataset)
+            _gallery(rows, dataset)
         return
     key = drawer.chart_key("matrix")
     st.altair_chart(
@@ -55,7 +54,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     with st.container(key=GALLERY):
-        _gallery(listed, dataset)
+        _gallery(rows, dataset)
 
 
 def _list_of_errors(listed: pd.DataFrame) -> None:
@@ -124,9 +123,9 @@ SORTS = {
 }
 
 
-def _gallery(listed: pd.DataFrame, dataset: Dataset) -> None:
+def _gallery(rows: FilteredRows, dataset: Dataset) -> None:
     """The pictures of the chosen cell, page by page."""
-    cell = _cell(listed)
+    cell = _cell(rows.listed)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
@@ -140,10 +139,9 @@ def _gallery(listed: pd.DataFrame, dataset: Dataset) -> None:
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
     drawer.offer([group])
-    stored = notes.load(dataset)
     with st.container(horizontal=True, gap="small"):
         for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
-            _tile(row, dataset, stored.get(row["path"], notes.Note()).tags, group)
+            _tile(row, dataset, rows.tags.get(row["path"], ()), group)
 
 
 def _cell_words(true: str, predicted: str) -> str:

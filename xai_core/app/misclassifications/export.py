@@ -28,7 +28,6 @@ from xai_core.data.datasets import Dataset
 from xai_core.explanation import export
 from xai_core.explanation.result import Explanation
 from xai_core.models.explainable import ExplainableModel
-from xai_core.review import notes
 
 NO_MAPS = "(no maps)"
 MOST_FILES = 8  # ZIPs that the server keeps
@@ -40,13 +39,12 @@ def section(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> No
     listed = rows.listed
     count = f"{len(listed):,} {'picture' if len(listed) == 1 else 'pictures'}"
     with st.expander(f"Export the {count} listed", icon=":material/download:", key="export"):
-        tags = {path: note.tags for path, note in notes.load(dataset).items()}
-        display.downloads({"CSV": ("pictures.csv", "text/csv", lambda: csv_bytes(picture_list.table(listed, tags)))})
+        display.downloads({"CSV": ("pictures.csv", "text/csv", lambda: csv_bytes(picture_list.table(listed, rows.tags)))})
         st.caption(
             "Path, true and predicted class, their probabilities, the margin, the five most probable classes, and tags, of "
             "every picture that passes the filters on the left."
         )
-        _zip(listed, tags, dataset, model)
+        _zip(listed, rows.tags, dataset, model)
 
 
 def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Dataset, model: ExplainableModel) -> None:

@@ -5,12 +5,13 @@ import streamlit as st
 
 from xai_core.app.misclassifications import drawer
 from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import display, session
+from xai_core.app.shared import display, note_form, review_store, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.core import markdown
+from xai_core.core import settings
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
-from xai_core.review import notes
+from xai_core.review import picture_notes
+from xai_core.review.picture_notes import StoredNote
 
 
 def show(rows: FilteredRows, dataset: Dataset) -> None:
@@ -18,30 +19,42 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     complaint = session.complaint()
     if complaint:
         st.error(error_text(complaint))
-    stored = notes.load(dataset)
+    engine = review_store.engine()
+    stored = picture_notes.load(engine, dataset)
+    for problem in picture_notes.import_files(engine, dataset):
+        st.warning(error_text(problem))
     if stored:
-        lines = [{"path": path, "tags": ", ".join(note.tags), "note": note.text} for path, note in sorted(stored.items())]
+        paths = sorted(stored)
         known = set(rows.every["path"])
-        group = drawer.Group("Pictures with notes", tuple(line["path"] for line in lines if line["path"] in known))
+        group = drawer.Group("Pictures with notes", tuple(path for path in paths if path in known))
         drawer.offer([group])
         drawer.table(
-            pd.DataFrame(lines), "all notes", lambda row: (group, lines[row]["path"]),
-            openable=[line["path"] in known for line in lines],
+            pd.DataFrame([_line(path, stored[path]) for path in paths]), "all notes", lambda row: (group, paths[row]),
+            openable=[path in known for path in paths],
         )  # fmt: skip
+        notes = {path: one.note for path, one in stored.items()}
         display.downloads(
             {
-                "CSV": ("notes.csv", "text/csv", notes.to_csv(stored)),
-                "JSON": ("notes.json", "application/json", notes.to_json(stored)),
+                "CSV": ("notes.csv", "text/csv", picture_notes.to_csv(notes)),
+                "JSON": ("notes.json", "application/json", picture_notes.to_json(notes)),
             }
         )
     else:
         st.info("No picture of this dataset has a tag or a note yet. To write one, open a picture.")
-    st.file_uploader(
-        "Import notes (CSV or JSON); they are added to the notes stored here", type=["csv", "json"], key="notes",
-        on_change=_import, args=(dataset,),
-    )  # fmt: skip
-    file = markdown.escape(notes.place(dataset).name)
-    st.caption(f"Stored in {file} on the server, for all visitors. Export notes to keep a copy.")
+    if not settings.READONLY.value():
+        st.file_uploader(
+            "Import notes (CSV or JSON); they are added to the notes stored here", type=["csv", "json"], key="notes",
+            on_change=_import, args=(dataset,),
+        )  # fmt: skip
+        st.caption("All visitors see them. Export notes to keep a copy.")
+    review_store.say_where(engine)
+
+
+def _line(path: str, stored: StoredNote) -> dict[str, object]:
+    return {
+        "path": path, "tags": ", ".join(stored.note.tags), "note": stored.note.text, "by": stored.person.in_words(),
+        "changed (UTC)": stored.at.replace(microsecond=0),
+    }  # fmt: skip
 
 
 def _import(dataset: Dataset) -> None:
@@ -49,6 +62,7 @@ def _import(dataset: Dataset) -> None:
     if file is None:
         return
     try:
-        notes.add(dataset, notes.read(file.name, file.getvalue()))
+        notes = picture_notes.read(file.name, file.getvalue())
+        picture_notes.add(review_store.engine(), dataset, notes, note_form.writer())
     except XaiError as error:
         session.complain(str(error))

@@ -14,7 +14,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged, read_predictions, settings_of
 from xai_core.app.misclassifications import attribute_filters, label_check
-from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, turns
+from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, review_store, turns
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
@@ -29,8 +29,7 @@ from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
-from xai_core.review import notes
-from xai_core.review.notes import Note
+from xai_core.review import picture_notes
 
 SHIPPED = RESOURCES / "data" / "predictions"
 LARGEST_ZIP = 200  # MB
@@ -221,17 +220,19 @@ class FilteredRows(NamedTuple):
     counted      of those of them that belong to the chosen true classes: every share on the page is of these, as no filter
                  by what the model answered may change a denominator
     listed       of those of them whose prediction passes the other filters too
+    tags         of the pictures that have some, by path
     """
 
     every: pd.DataFrame
     all_classes: pd.DataFrame
     counted: pd.DataFrame
     listed: pd.DataFrame
+    tags: Mapping[str, tuple[str, ...]]
 
 
 def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
     """The rows that pass the filters in the sidebar; all filters are in the address."""
-    stored = notes.load(dataset)
+    tags_of = _tags(dataset)
     which = st.segmented_control(
         "Predictions", ["All", "Wrong", "Right"], default="All", required=True, key="which", width="stretch", **LINK
     )
@@ -240,12 +241,12 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
         least, most = st.slider("Margin", 0.0, 1.0, (0.0, 1.0), 0.01, key="margin", help=MARGIN, **LINK)
         st.caption(OUTCOMES)
         classes = st.multiselect("True classes", sorted(every["true"].unique()), key="classes", **LINK)
-        tags = st.multiselect("Tags", sorted({tag for note in stored.values() for tag in note.tags}), key="tags", **LINK)
+        tags = st.multiselect("Tags", sorted({tag for own in tags_of.values() for tag in own}), key="tags", **LINK)
         fitting = attribute_filters.filters(every, dataset)
         st.caption(PICTURES)
     all_classes = counted = every[fitting].reset_index(drop=True)
     if tags:
-        tagged = counted["path"].map(lambda path: bool({*tags} & {*stored.get(path, Note()).tags})).astype(bool)
+        tagged = counted["path"].map(lambda path: bool({*tags} & {*tags_of.get(path, ())})).astype(bool)
         all_classes = counted = counted[tagged].reset_index(drop=True)
     if classes:
         counted = all_classes[all_classes["true"].isin(classes)].reset_index(drop=True)
@@ -255,7 +256,17 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
     listed = counted[passes].reset_index(drop=True)
     if len(listed) < len(every):
         st.caption(f"{len(listed):,} of {len(every):,} pictures pass the filters.")
-    return FilteredRows(every, all_classes, counted, listed)
+    return FilteredRows(every, all_classes, counted, listed, tags_of)
+
+
+def _tags(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    """The tags of the pictures that have some; where they cannot be read, none and a sentence: errors are shown without."""
+    try:
+        stored = picture_notes.load(review_store.engine(), dataset)
+    except XaiError as error:
+        st.warning(error_text(f"Tags and notes cannot be shown. {error}"))
+        return {}
+    return {path: one.note.tags for path, one in sorted(stored.items()) if one.note.tags}
 
 
 OUTCOMES = "Filters by prediction choose which pictures are listed. Shares still refer to all pictures, right and wrong."

@@ -6,13 +6,15 @@ from typing import NamedTuple
 import cachetools
 import streamlit as st
 
-from xai_core.app.shared import session
+from xai_core.app.shared import identity, jobs, review_store, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.core import markdown
+from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset
-from xai_core.review import notes
-from xai_core.review.notes import Note, NoteChanged
+from xai_core.review import people, picture_notes
+from xai_core.review.database import StaleEdit
+from xai_core.review.people import Person
+from xai_core.review.picture_notes import Note, StoredNote
 
 MOST_DRAFTS = 200  # in one session; the least recently used one leaves
 FEW = 3  # pictures with a draft that are named
@@ -27,6 +29,11 @@ class Draft(NamedTuple):
     before: Note
 
 
+def writer() -> Person:
+    """The person that this browser belongs to, or "Visitor": a note needs no name."""
+    return identity.person() or people.named("Visitor", jobs.visitor())
+
+
 def show(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
     """The form for one picture; while someone else has changed the note, both texts and a choice between them.
 
@@ -35,31 +42,60 @@ def show(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
     complaint = session.complaint()
     if complaint:
         st.error(error_text(complaint))
-    of = f"{dataset.digest[:8]} {path}"
-    stored, draft = notes.load(dataset).get(path, Note()), _drafts().get(of)
-    tags, text = (draft.tags, draft.text) if draft else (", ".join(stored.tags), stored.text)
+    try:
+        stored = picture_notes.find(review_store.engine(), dataset, path)
+    except XaiError as error:
+        st.error(error_text(f"The note on this picture cannot be shown. {error}"))
+        return
+    of, frozen = f"{dataset.digest[:8]} {path}", settings.READONLY.value()
+    before, draft = stored.note if stored else Note(), _drafts().get(of)
+    tags, text = (draft.tags, draft.text) if draft else (", ".join(before.tags), before.text)
     st.session_state[f"tags of {of}"], st.session_state[f"note on {of}"] = tags, text
-    st.text_input("Tags, separated by commas", key=f"tags of {of}", on_change=_keep_draft, args=(of, stored))
-    st.text_area("Note", max_chars=notes.LONGEST, height=80, key=f"note on {of}", on_change=_keep_draft, args=(of, stored))
-    if draft is None:
+    st.text_input(
+        "Tags, separated by commas", key=f"tags of {of}", on_change=_keep_draft, args=(of, before), disabled=frozen
+    )
+    st.text_area(
+        "Note", max_chars=picture_notes.LONGEST, height=80, key=f"note on {of}", on_change=_keep_draft, args=(of, before),
+        disabled=frozen,
+    )  # fmt: skip
+    if frozen:
+        st.caption(READ_ONLY)
+    elif draft is None:
         st.button("Save", icon=":material/save:", on_click=_save, args=(dataset, path, of, stored))
-    elif stored in (draft.before, _note_of(draft)):
+    elif before in (draft.before, _note_of(draft)):
         st.caption(":material/edit_note: Not saved yet. This text stays here while you look at other pictures and pages.")
         with st.container(horizontal=True):
             st.button("Save", icon=":material/save:", type="primary", on_click=_save, args=(dataset, path, of, stored))
             st.button("Discard", icon=":material/undo:", on_click=_discard, args=(of,))
-    else:
+    elif stored is not None:
         _conflict(dataset, path, of, stored)
+    if stored is not None:
+        st.caption(_last_change(stored))
     _other_drafts(dataset, path, open_draft)
 
 
-def _conflict(dataset: Dataset, path: str, of: str, stored: Note) -> None:
+READ_ONLY = "This is a public demonstration: it shows tags and notes and stores none."
+
+
+def in_words(stored: StoredNote) -> str:
+    """Who has written a note and when, as Markdown."""
+    return f"{markdown.escape(stored.person.in_words())}, {stored.at:%Y-%m-%d %H:%M} UTC"
+
+
+def _last_change(stored: StoredNote) -> str:
+    return f"{'Removed' if stored.note == Note() else 'Last changed'} by {in_words(stored)}."
+
+
+def _conflict(dataset: Dataset, path: str, of: str, stored: StoredNote) -> None:
     """The note that someone else has saved, and what can be done with the visitor's own text above it."""
-    st.warning("Someone else has saved another note on this picture while you were writing. Nothing was overwritten.")
+    st.warning(
+        f"Someone else has saved another note on this picture while you were writing: {in_words(stored)}. Nothing was "
+        "overwritten."
+    )
     with st.container(border=True):
         st.markdown("**The saved note**")
-        st.text(f"Tags: {', '.join(stored.tags) or 'none'}")
-        st.text(stored.text or "No text: the note was removed.")
+        st.text(f"Tags: {', '.join(stored.note.tags) or 'none'}")
+        st.text(stored.note.text or "No text: the note was removed.")
     with st.container(horizontal=True):
         for label, own, theirs in (
             ("Save mine", True, False),
@@ -85,29 +121,30 @@ def _keep_draft(of: str, before: Note) -> None:
 
 
 def _note_of(draft: Draft) -> Note:
-    return notes.note(draft.tags, draft.text)
+    return picture_notes.note(draft.tags, draft.text)
 
 
 def _discard(of: str) -> None:
     _drafts().pop(of, None)
 
 
-def _save(dataset: Dataset, path: str, of: str, stored: Note) -> None:
+def _save(dataset: Dataset, path: str, of: str, stored: StoredNote | None) -> None:
     """Store what the form contains; `stored` is the note as the form showed it."""
-    _keep_draft(of, stored)
-    _store(dataset, path, of)
+    _keep_draft(of, stored.note if stored else Note())
+    _store(dataset, path, of, stored)
 
 
-def _store(dataset: Dataset, path: str, of: str) -> None:
-    """Store the draft, unless someone else has changed the note; then the form shows both."""
+def _store(dataset: Dataset, path: str, of: str, stored: StoredNote | None) -> None:
+    """Store the draft, unless someone else has changed the note since `stored`; then the form shows both."""
     draft = _drafts().get(of)
     if draft is None:
         st.toast("Nothing has changed since the note was saved.")
         return
     try:
-        notes.put(dataset, path, _note_of(draft), before=draft.before)
-    except NoteChanged:
-        return  # the draft stays; the form compares it with the stored note
+        seen = stored.version if stored else 0
+        picture_notes.put(review_store.engine(), dataset, path, _note_of(draft), writer(), seen)
+    except StaleEdit:
+        return  # the draft stays; the form compares it with the stored note, and says who wrote that
     except XaiError as error:
         session.complain(str(error))
         return
@@ -115,17 +152,17 @@ def _store(dataset: Dataset, path: str, of: str) -> None:
     st.toast("Saved.")
 
 
-def _resolve(dataset: Dataset, path: str, of: str, stored: Note, own: bool, theirs: bool) -> None:
+def _resolve(dataset: Dataset, path: str, of: str, stored: StoredNote, own: bool, theirs: bool) -> None:
     """Store the visitor's note (`own`), keep someone else's (`theirs`), or join both; `stored` is theirs as shown."""
     draft = _drafts()[of]
-    _drafts()[of] = draft._replace(before=stored)
+    _drafts()[of] = draft._replace(before=stored.note)
     if not own:
         _discard(of)
         return
     if theirs:
-        text = "\n".join(dict.fromkeys(filter(None, (stored.text, draft.text.strip()))))
-        _drafts()[of] = Draft(", ".join([*stored.tags, draft.tags]), text, stored)
-    _store(dataset, path, of)
+        text = "\n".join(dict.fromkeys(filter(None, (stored.note.text, draft.text.strip()))))
+        _drafts()[of] = Draft(", ".join([*stored.note.tags, draft.tags]), text, stored.note)
+    _store(dataset, path, of, stored)
 
 
 def _other_drafts(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
