@@ -45,6 +45,9 @@ def test_no_other_variable_is_named_anywhere():
         ("XAI_DATA", __file__, "a folder, or several with"),
         ("XAI_RUNS", f"{Path(__file__).parent}{os.pathsep}{__file__}", "a folder, or several with"),
         ("XAI_NOTES", __file__, "a folder"),
+        ("XAI_REVIEW_DB", "mysql://server/name", "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, not 'mysql:"),
+        ("XAI_REVIEW_DB", "sqlite://", "sqlite:///FILE or postgresql"),
+        ("XAI_READONLY", "yes", "0 or 1"),
         ("XAI_CACHE", __file__, "a folder"),
         ("XAI_WEIGHTS", __file__, "a folder"),
         ("XAI_SHARED_WEIGHTS", __file__, "a folder"),
@@ -62,6 +65,13 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(monkeypatch, capsys, name
     with pytest.raises(BadRequest, match=f"{name} must be {allowed}"):
         settings.check()
     assert main(["metrics"]) == 2 and f"{name} must be {allowed}" in capsys.readouterr().err
+
+
+def test_no_password_is_in_the_message_about_a_wrong_value(monkeypatch):
+    monkeypatch.setenv("XAI_REVIEW_DB", "postgres://user:secret@host/name")
+    with pytest.raises(BadRequest, match=r"not 'postgres://\.\.\.@host/name'") as refusal:
+        settings.check()
+    assert "secret" not in str(refusal.value)
 
 
 def test_every_variable_is_tried_with_a_wrong_value():

@@ -40,7 +40,8 @@ class Setting(Generic[Value]):
         try:
             return self.parse(text)
         except ValueError:
-            raise BadRequest(f"The environment variable {self.name} must be {self.allowed}, not '{text[:80]}'.") from None
+            text = re.sub(r"//.*@", "//...@", text)[:80]  # no password of a database
+            raise BadRequest(f"The environment variable {self.name} must be {self.allowed}, not '{text}'.") from None
 
 
 def _folder(text: str) -> Path:
@@ -72,6 +73,12 @@ def _device(text: str) -> str:
     return text
 
 
+def _database(text: str) -> str:
+    if not re.match(r"(sqlite(\+pysqlite)?:///|postgresql(\+psycopg)?://).", text):
+        raise ValueError("no address of a database that can be used")
+    return text
+
+
 LIST = f"a folder, or several with '{os.pathsep}' between them (a folder need not exist yet; a file is refused)"
 ONE = "a folder (it need not exist yet; a file is refused)"
 FLAG = "0 or 1"
@@ -88,7 +95,7 @@ NOTES = Setting[Path | None](
 )  # fmt: skip
 REVIEW_DB = Setting[str | None](
     "XAI_REVIEW_DB", "database of reviews, tags and notes: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
-    "`data/review.sqlite`", None, str, "the address of a database",
+    "`data/review.sqlite`", None, _database, "sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
 )  # fmt: skip
 READONLY = Setting(
     "XAI_READONLY", "1: nothing is written to the database of reviews (public demos)", "0", False, _flag, FLAG
