@@ -1,16 +1,19 @@
 """Small rounds of drawn pictures, for the tests of reviews."""
 
 import dataclasses
+import io
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from sqlalchemy import Engine
 
 from xai_core.data.datasets import USUAL_WORLD, Dataset, open_dataset
-from xai_core.review import rounds
+from xai_core.review import consolidation, rounds, votes
 from xai_core.review.people import Person, named
-from xai_core.review.rounds import Round, RoundSettings
+from xai_core.review.rounds import DISCUSSION, Round, RoundSettings
+from xai_core.review.votes import Vote
 
 ANNA, BEN, CHRIS = (named(name, "a browser") for name in ("Anna", "Ben", "Chris"))
 SETTINGS = RoundSettings("made", "A model", "0" * 64, "0" * 64, "pictures", "the test", classes=("boat", "house", "tent"))
@@ -45,3 +48,39 @@ def made_team(engine: Engine, pictures: int = 6, **settings: Any) -> Round:
     for person in (BEN, CHRIS):
         rounds.invite(engine, round, person, rounds.REVIEWER, by=ANNA)
     return round
+
+
+VERDICTS_OF = {  # person: their verdicts on the eight pictures of `settled_team`
+    ANNA: ["label_wrong", "label_wrong", "shortcut", "unusual", "also_valid", "unsure", "outside", "plain_failure"],
+    BEN: ["label_wrong", "label_wrong", "shortcut", "unusual", "also_valid", "shortcut", "outside", "fine_grained"],
+    CHRIS: ["label_wrong", "shortcut", "shortcut", "unusual", "unsure", "label_wrong", "outside", "unusual"],
+}
+
+
+def settled_team(engine: Engine, comment: str = "", **settings: Any) -> Round:
+    """A round of eight pictures, three people and two hidden repeats, with one map, closed and partly settled.
+
+    `comment` is Ben's on every picture. Chris is unsure of every repeat, the others say the same as the first time.
+    """
+    round = made_team(engine, 8, **{"repeats": 0.25, "classes": ("boat", "car")} | settings)
+    items = rounds.items(engine, round)
+    for person, verdicts in VERDICTS_OF.items():
+        for item in items:
+            verdict = verdicts[item.position if item.repeat_of is None else item.repeat_of]
+            if item.repeat_of is not None and person == CHRIS:
+                verdict = "unsure"
+            vote = Vote(verdict, 2, "boat" if verdict == "label_wrong" else "", comment if person == BEN else "", True)
+            votes.cast(engine, round, items, person, item.position, vote)
+    rounds.add_map(engine, round, 0, "predicted", webp("red"), f"A map. {comment}")
+    round = rounds.set_state(engine, round, DISCUSSION, ANNA)
+    consolidation.adopt_unanimous(engine, round, BEN)
+    consolidation.decide(engine, round, CHRIS, items[1], "label_wrong", f"We looked twice. {comment}", "car")
+    consolidation.decide(engine, round, CHRIS, items[7], "plain_failure", "Nothing else explains it.")
+    return round
+
+
+def webp(colour: str) -> bytes:
+    """A small picture of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(file, "WEBP")
+    return file.getvalue()

@@ -1,63 +1,30 @@
 """The minutes of a round: their figures are those of the raw rows, and their documents hold everything as text."""
 
 import dataclasses
-import io
 import re
 from collections import Counter
 from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
-from PIL import Image
-from small_rounds import ANNA, BEN, CHRIS, SETTINGS, made_round, made_rows, made_team
+from small_rounds import ANNA, BEN, CHRIS, SETTINGS, VERDICTS_OF, made_round, made_rows, settled_team
 from sqlalchemy import Engine, select
 from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.document import TextTable
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
-from xai_core.review import consolidation, rounds, tables, votes
+from xai_core.review import rounds, tables
 from xai_core.review.database import reading
 from xai_core.review.minutes import blocks, minutes, to_html, to_markdown, to_pdf
 from xai_core.review.people import named
-from xai_core.review.rounds import DISCUSSION, Round, VerdictKind
-from xai_core.review.votes import Vote
+from xai_core.review.rounds import DISCUSSION, VerdictKind
 
 HOSTILE = "<script>alert(1)</script> ![x](https://evil.example/x.png) [y](javascript:alert(1)) ' \" & \u202etxt"
-VERDICT_OF = {  # person: their verdicts on the pictures 1 to 8
-    ANNA: ["label_wrong", "label_wrong", "shortcut", "unusual", "also_valid", "unsure", "outside", "plain_failure"],
-    BEN: ["label_wrong", "label_wrong", "shortcut", "unusual", "also_valid", "shortcut", "outside", "fine_grained"],
-    CHRIS: ["label_wrong", "shortcut", "shortcut", "unusual", "unsure", "label_wrong", "outside", "unusual"],
-}
-
-
-def webp(colour: str) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (40, 30), colour).save(file, "WEBP")
-    return file.getvalue()
-
-
-def judged(engine: Engine, **settings: object) -> Round:
-    """A round of eight pictures, three people and two hidden repeats, closed and partly settled."""
-    round = made_team(engine, 8, **{"repeats": 0.25, "classes": ("boat", "car")} | settings)
-    items = rounds.items(engine, round)
-    for person, verdicts in VERDICT_OF.items():
-        for item in items:
-            verdict = verdicts[item.position if item.repeat_of is None else item.repeat_of]
-            if item.repeat_of is not None and person == CHRIS:
-                verdict = "unsure"
-            vote = Vote(verdict, 2, "boat" if verdict == "label_wrong" else "", HOSTILE if person == BEN else "", True)
-            votes.cast(engine, round, items, person, item.position, vote)
-    rounds.add_map(engine, round, 0, "predicted", webp("red"), f"Grad-CAM of {HOSTILE}")
-    round = rounds.set_state(engine, round, DISCUSSION, ANNA)
-    consolidation.adopt_unanimous(engine, round, BEN)
-    consolidation.decide(engine, round, CHRIS, items[1], "label_wrong", f"We looked twice. {HOSTILE}", "car")
-    consolidation.decide(engine, round, CHRIS, items[7], "plain_failure", "Nothing else explains it.")
-    return round
 
 
 def test_counts_are_those_of_the_raw_rows_with_their_denominators(engine: Engine) -> None:
-    round = judged(engine)
+    round = settled_team(engine, HOSTILE)
     (errors,) = minutes(engine, round).counts
     with reading(engine) as connection:
         raw = pd.DataFrame(connection.execute(select(tables.votes)).mappings())
@@ -74,9 +41,9 @@ def test_counts_are_those_of_the_raw_rows_with_their_denominators(engine: Engine
 
 
 def test_agreement_consistency_and_pairs_are_those_of_the_votes(engine: Engine) -> None:
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     agreeing = sum(
-        VERDICT_OF[a][picture] == VERDICT_OF[b][picture]
+        VERDICTS_OF[a][picture] == VERDICTS_OF[b][picture]
         for picture in range(8)
         for a, b in ((ANNA, BEN), (ANNA, CHRIS), (BEN, CHRIS))
     )
@@ -84,14 +51,14 @@ def test_agreement_consistency_and_pairs_are_those_of_the_votes(engine: Engine) 
     assert {name: share.value for name, share in result.consistency.items()} == {
         "Anna (not verified)": 1, "Ben (not verified)": 1, "Chris (not verified)": 0,
     }  # fmt: skip
-    both = sum(a == b for a, b in zip(VERDICT_OF[ANNA], VERDICT_OF[BEN], strict=True))
+    both = sum(a == b for a, b in zip(VERDICTS_OF[ANNA], VERDICTS_OF[BEN], strict=True))
     percents = {frozenset((pair.first, pair.second)): pair.percent for pair in result.pairs}
     assert percents[frozenset(("Anna (not verified)", "Ben (not verified)"))] == pytest.approx(both / 8)
     assert set(result.agreement_by_verdict) >= {"Label wrong", "Shortcut", "Unusual picture"}
 
 
 def test_what_to_do_follows_the_final_verdicts_and_the_rest_is_open(engine: Engine) -> None:
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     lists = {actions.title: actions.actions for actions in result.action_lists}
     numbers = {title: [action.number for action in actions] for title, actions in lists.items()}
     assert numbers == {"Relabel": [1, 2], "Accept both labels": [], "Collect": [4, 7], "Fix": [3, 8]}
@@ -153,7 +120,7 @@ class _Page(HTMLParser):
 
 
 def test_html_is_one_file_that_fetches_nothing_and_runs_nothing(engine: Engine) -> None:
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     html = to_html(result)
     page = _Page(html)
     assert page.tags["script"] == page.tags["iframe"] == page.tags["link"] == 0
@@ -168,7 +135,7 @@ def test_html_is_one_file_that_fetches_nothing_and_runs_nothing(engine: Engine) 
 def test_markdown_shows_hostile_texts_as_text(engine: Engine) -> None:
     from markdown_it import MarkdownIt
 
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     text = to_markdown(result)
     page = _Page(MarkdownIt(options_update={"html": True}).enable("table").render(text).encode())
     assert page.tags["script"] == page.tags["img"] == page.tags["a"] == 0
@@ -177,13 +144,13 @@ def test_markdown_shows_hostile_texts_as_text(engine: Engine) -> None:
 
 
 def test_a_pdf_has_the_pictures_and_page_numbers(engine: Engine) -> None:
-    data = to_pdf(minutes(engine, judged(engine)))
+    data = to_pdf(minutes(engine, settled_team(engine, HOSTILE)))
     assert data.startswith(b"%PDF")
     assert data.count(b"/DCTDecode") == 8 + 1  # each picture once, as JPEG
 
 
 def test_long_and_foreign_texts_fit_into_a_pdf(engine: Engine) -> None:
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     item = result.pictures[0].item._replace(name="x" * 1024, label="w " * 500)
     vote = dataclasses.replace(result.pictures[0].votes[0], comment="word " * 400, person="n" * 80)
     long = dataclasses.replace(result.pictures[0], item=item, votes=(vote,) * 5)
@@ -196,7 +163,7 @@ def test_long_and_foreign_texts_fit_into_a_pdf(engine: Engine) -> None:
 
 
 def test_an_anonymous_round_has_numbers_instead_of_names_beside_votes(engine: Engine) -> None:
-    result = minutes(engine, judged(engine, anonymous=True))
+    result = minutes(engine, settled_team(engine, anonymous=True))
     people = {vote.person for picture in result.pictures for vote in picture.votes}
     assert people == {"Reviewer 1", "Reviewer 2", "Reviewer 3"} == set(result.consistency)
     assert {who.done for who in result.people} == {None}
@@ -208,7 +175,7 @@ def test_more_pictures_than_a_document_holds_are_listed_without_copies(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("xai_core.review.minutes.MOST_WITH_PICTURES", 3)
-    result = minutes(engine, judged(engine))
+    result = minutes(engine, settled_team(engine, HOSTILE))
     assert [picture.thumbnail is not None for picture in result.pictures] == [True] * 3 + [False] * 5
     assert "The first 3 are shown with their small copy and maps" in to_markdown(result)
 

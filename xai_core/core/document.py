@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fpdf import FPDF
 
 LONGEST_CELL = 300  # characters of a table's cell in a PDF, where a row must fit on a page
+ACROSS = 4  # pictures side by side in a PDF
 HEADING_COLOUR = "#00628f"
 
 
@@ -215,16 +216,19 @@ def _fonts() -> Path:
 def to_pdf(blocks: Sequence[Block]) -> bytes:
     """A PDF with pictures. Cells of more than LONGEST_CELL characters end with dots: a row must fit on a page."""
     pdf = pdf_pages()
-    for block in blocks:
+    for place, block in enumerate(blocks):
         match block:
-            case Heading(level, text):
-                _pdf_heading(pdf, level, printable(text))
+            case Heading(level, text):  # it stays with what it stands above
+                above_pictures = any(isinstance(after, FigureRow) for after in blocks[place + 1 : place + 2])
+                _pdf_heading(pdf, level, printable(text), pdf.epw / ACROSS + 35 if above_pictures else 30)
             case Paragraph(text):
                 _pdf_text(pdf, printable(text))
             case TextTable(_, head, rows):
                 _pdf_table(pdf, head, rows)
             case TermList(items):
                 for term, text in items:
+                    if pdf.will_page_break(12):
+                        pdf.add_page()
                     _pdf_text(pdf, f"{printable(term)}:", "B", 0)
                     _pdf_text(pdf, printable(text))
             case FigureRow(figures):
@@ -238,8 +242,8 @@ def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5) -> No
     pdf.ln(after)
 
 
-def _pdf_heading(pdf: "FPDF", level: int, text: str) -> None:
-    if pdf.will_page_break(30):  # a heading stands above something
+def _pdf_heading(pdf: "FPDF", level: int, text: str, room: float) -> None:
+    if pdf.will_page_break(room):
         pdf.add_page()
     pdf.ln(2)
     pdf.set_font("dejavu", "B", {1: 17, 2: 13, 3: 10.5}.get(level, 9))
@@ -253,7 +257,7 @@ def _pdf_table(pdf: "FPDF", head: Sequence[str], rows: Sequence[Sequence[str]]) 
 
     lines = [[_short(cell) for cell in row] for row in rows]
     columns = zip(head, *lines, strict=True)
-    widths = [min(max(max(map(len, column)), 8), 48) for column in columns]
+    widths = [min(max(max(map(len, column)), 11), 48) for column in columns]
     pdf.set_font("dejavu", size=7.5)
     with pdf.table(
         col_widths=tuple(widths), text_align="LEFT", line_height=4, borders_layout="HORIZONTAL_LINES", padding=0.6,
@@ -271,13 +275,13 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}..."
 
 
-def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure], across: int = 4) -> None:
-    for start in range(0, len(figures), across):
-        side = pdf.epw / across - 3
+def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure]) -> None:
+    for start in range(0, len(figures), ACROSS):
+        side = pdf.epw / ACROSS - 3
         if pdf.will_page_break(side + 22):
             pdf.add_page()
         top, bottom = pdf.get_y(), pdf.get_y()
-        for place, figure in enumerate(figures[start : start + across]):
+        for place, figure in enumerate(figures[start : start + ACROSS]):
             left = pdf.l_margin + place * (side + 3)
             with Image.open(io.BytesIO(figure.picture)) as opened:
                 picture = opened.convert("RGB")

@@ -366,7 +366,7 @@ def _settings(minutes: Minutes) -> Iterator[tuple[str, str]]:
     for change in minutes.states:
         yield f"State: {change.state}", f"since {change.at:{TIME}}, by {change.person}"
     yield "Owner", round.owner.in_words()
-    yield "Pictures", f"{round.pictures:,}. {settings.source}"
+    yield "Pictures", f"{round.pictures:,}: {settings.source}"
     yield "Dataset", f"{settings.dataset_title} (digest {settings.dataset})"
     yield "Model", f"{settings.model_title} ({settings.model}; weights {settings.fingerprint})"
     options = ", ".join(f"{name} = {value}" for name, value in settings.options.items())

@@ -195,7 +195,7 @@ def create(
     with writing(engine) as connection:
         add_person(connection, owner)
         row = {
-            "id": id, "title": title, "owner": owner.key, "settings": _settings_json(settings), "at": now(),
+            "id": id, "title": title, "owner": owner.key, "settings": settings_json(settings), "at": now(),
             "reviewer_token": secrets.token_urlsafe(18), "reader_token": secrets.token_urlsafe(18),
         }  # fmt: skip
         connection.execute(insert(tables.rounds).values(row))
@@ -308,7 +308,8 @@ def _loaded(engine: Engine, ids: Sequence[str]) -> list[Round]:
     ]  # fmt: skip
 
 
-def _settings_json(settings: RoundSettings) -> dict[str, Any]:
+def settings_json(settings: RoundSettings) -> dict[str, Any]:
+    """The settings as the table `rounds` holds them."""
     return dataclasses.asdict(settings) | {"verdicts": [list(verdict) for verdict in settings.verdicts]}
 
 
