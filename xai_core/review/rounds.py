@@ -249,11 +249,10 @@ def order(round: Round, items: Sequence[Item], person: Person) -> list[int]:
     repeats = [(item.position, item.repeat_of) for item in items if item.repeat_of is not None]
     if round.settings.random_order:
         draw.shuffle(originals)
-    result = list(originals)
+    place = {position: float(rank) for rank, position in enumerate(originals)}
     for repeat, original in repeats:
-        after = result.index(original) + 1
-        result.insert(draw.randint(min(after + 1, len(result)), len(result)), repeat)
-    return result
+        place[repeat] = draw.uniform(place[original] + 1, len(originals))
+    return sorted(place, key=place.__getitem__)
 
 
 def shows_map(round: Round, items: Sequence[Item], person: Person) -> set[int]:
