@@ -9,6 +9,8 @@ overlay. `first` is a fresh server's first explanation, from opening the page.
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from benchmarks.paired import machine, spread
 
 PORT = 8655
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 WATCH = """() => {
   window.clock = {};
   const overlay = () => document.querySelector(`img[alt^="Overlay: ${window.wanted}"]`);
@@ -32,8 +35,18 @@ WATCH = """() => {
 }"""
 
 
-def served() -> subprocess.Popen:
-    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.headless=true", f"--server.port={PORT}"]
+def served(*options: str) -> subprocess.Popen:
+    """A server of the app, with further options of Streamlit, as soon as it is healthy."""
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "Home.py",
+        "--server.headless=true",
+        f"--server.port={PORT}",
+        *options,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while True:
         try:
@@ -64,7 +77,7 @@ def main() -> None:
     server = served()
     try:
         with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             began = time.perf_counter()
             page.goto(f"http://127.0.0.1:{PORT}/Single_image")

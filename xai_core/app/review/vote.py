@@ -25,6 +25,7 @@ PICTURE = "picture"  # in the address: the picture's number in the round, from 1
 SEVERITY_KEYS = ("A", "S", "D", "F")
 WAIT_SECONDS = 3.0  # until maps that are being computed are looked for again
 MOST_DRAFTS = 500
+WIDTH = 250  # pixels of a picture or map: two beside each other beside the form
 KEYS = (
     "| Key | |\n|---|---|\n"
     "| 1 to 9 | the verdict of this number; saved at once |\n"
@@ -137,7 +138,7 @@ def _picture(engine: Engine, round: Round, item: Item, is_revealed: bool, shows_
     if not is_revealed:
         st.caption("The prediction and its maps are shown after your vote.")
     with st.container(horizontal=True):
-        with st.container(width=280):
+        with st.container(width=WIDTH):
             st.image(rounds.thumbnail(engine, item.sha256), width="stretch", caption="The picture")
         if is_revealed and shows_map:
             _maps(engine, round, item)
@@ -155,7 +156,7 @@ def _prediction(item: Item) -> str:
 def _maps(engine: Engine, round: Round, item: Item) -> None:
     stored = rounds.maps(engine, round, item.position)
     for kind, entry in stored.items():
-        with st.container(width=280):
+        with st.container(width=WIDTH):
             st.image(entry.picture, width="stretch", caption=f"Map of {rounds.MAP_KINDS[kind]}")
     if stored:
         with st.popover("How the maps were made", type="tertiary"):
