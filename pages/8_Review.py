@@ -2,13 +2,16 @@
 
 import streamlit as st
 
-from xai_core.app.review import access, progress, round_list, vote
+from xai_core.app.review import access, agreement_view, discussion, minutes_view, progress, round_list, vote
 from xai_core.app.shared import display, identity, page_links, page_setup, review_store, session, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
 from xai_core.review import rounds
 
-SECTIONS = {"Vote": vote.show, "Progress": progress.show}
+SECTIONS = {
+    "Vote": vote.show, "Progress": progress.show, discussion.TITLE: discussion.show, "Agreement": agreement_view.show,
+    "Minutes": minutes_view.show,
+}  # fmt: skip
 
 page_setup.page(page_links.REVIEW)
 st.title("What do we say of these pictures?")
@@ -40,7 +43,7 @@ with display.errors():
         )
         st.stop()
     st.subheader(markdown.escape(round.title))
-    default = "Vote" if round.state == rounds.VOTING else "Progress"
+    default = "Vote" if round.state == rounds.VOTING else discussion.TITLE
     section = st.segmented_control(
         "Section", list(SECTIONS), default=default, required=True, key="section", label_visibility="collapsed",
         **widgets.LINK,

@@ -8,7 +8,7 @@ the voting. Once closed, all is visible to everybody who takes part.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from sqlalchemy import Engine, RowMapping, func, select
@@ -22,6 +22,7 @@ from xai_core.review.rounds import LONGEST_TEXT, OWNER, READER, REVIEWER, UNTIL_
 SEVERITIES = ("none", "minor", "major", "critical")  # by their numbers, 0 to 3
 COLUMNS = ("position", "person", "verdict", "severity", "repeat_of", "map_shown", "map_helped", "at")  # of `table`
 LONGEST_LABEL = 200
+AT_ONCE = 500  # rows that are read from the database at once
 
 
 class Vote(NamedTuple):
@@ -196,12 +197,15 @@ def table(engine: Engine, round: Round, *, blind: bool = True) -> pd.DataFrame:
         query = query.where(v.c.after_others.is_(False), ~newer.exists())
     else:
         query = query.where(latest_of(v, "round", "position", "person"))
+    values: dict[str, list[Any]] = {name: [] for name in columns}
     with reading(engine) as connection:
-        lines = connection.execute(query.order_by(v.c.position, v.c.id)).all()
-    if not lines:
+        # Some rows at a time: with all 50,000 of a large round in memory, Python would look for garbage again and again.
+        for part in connection.execute(query.order_by(v.c.position, v.c.id)).partitions(AT_ONCE):
+            for name, column in zip(columns, zip(*part, strict=True), strict=True):
+                values[name].extend(column)
+    if not values["position"]:
         return pd.DataFrame({name: pd.Series(dtype=object) for name in columns})
-    # By columns: a table of 50,000 votes is made in a fifth of the time that it takes by rows.
-    rows = pd.DataFrame(dict(zip(columns, zip(*lines, strict=True), strict=True)))
+    rows = pd.DataFrame(values)
     rows["severity"] = rows["severity"].astype("Int64")
     rows["repeat_of"] = rows["repeat_of"].astype("Int64")
     return rows

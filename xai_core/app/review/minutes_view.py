@@ -1,0 +1,56 @@
+"""The section Minutes: the document of a round, and its votes and verdicts as files. Imports no torch.
+
+A file is made when its button is pressed.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import streamlit as st
+from sqlalchemy import Engine
+
+from xai_core.app.review import discussion
+from xai_core.app.shared import display
+from xai_core.app.shared.display import File
+from xai_core.review import minutes, rounds
+from xai_core.review.minutes import Minutes
+from xai_core.review.people import Person
+from xai_core.review.rounds import Round
+
+
+def show(engine: Engine, round: Round, person: Person | None, role: str) -> None:
+    """What is still open, and the downloads."""
+    if round.state == rounds.VOTING:
+        st.info("The minutes can be downloaded when the owner has closed the voting.")
+        return
+    with display.errors():
+        state = discussion.load(engine, round)
+        rest = round.pictures - len(state.settled)
+        st.markdown(
+            f"**{len(state.settled):,}** of {round.pictures:,} pictures are settled. "
+            + (f"The other **{rest:,}** are in the minutes as open questions. " if rest else "")
+            + ("" if round.state == rounds.DONE else "The round is not done: what is decided later is not in these files.")
+        )
+        st.subheader("Minutes")
+        st.caption(
+            "The settings of the round, agreement, counts with intervals, every picture with its verdict, votes and maps, "
+            f"and lists of what to do. The first {minutes.MOST_WITH_PICTURES:,} pictures are in the document itself."
+        )
+        display.downloads(documents(engine, round))
+
+
+def documents(engine: Engine, round: Round) -> dict[str, File]:
+    """The minutes in each format, by the label of its button."""
+    formats: dict[str, tuple[str, str, Callable[[Minutes], bytes | str]]] = {
+        "HTML": ("html", "text/html", minutes.to_html),
+        "PDF": ("pdf", "application/pdf", minutes.to_pdf),
+        "Markdown": ("md", "text/markdown", minutes.to_markdown),
+    }
+    return {
+        label: (f"review_{round.id}.{suffix}", mime, partial(_document, engine, round, write))
+        for label, (suffix, mime, write) in formats.items()
+    }
+
+
+def _document(engine: Engine, round: Round, write: Callable[[Minutes], bytes | str]) -> bytes | str:
+    return write(minutes.minutes(engine, round))
