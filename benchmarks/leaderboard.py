@@ -2,7 +2,7 @@
 
     python -m benchmarks.leaderboard [--pictures N] [--few N] [--out RUN]
 
-Measures every method that fits on the networks of drawn worlds and an untrained twin, by the metrics that know what each
+Measures every method that fits on the networks of drawn worlds and untrained twins, by the metrics that know what each
 part of a picture does, and on fewer pictures by the metrics that know nothing of it. The run is resumed where it was. Writes
 the run (shown on the page Faithfulness metrics), benchmarks/results/leaderboard.json and docs/leaderboard.md.
 """
@@ -32,7 +32,8 @@ ROOT = Path(__file__).parents[1]
 RUN = ROOT / "data" / "runs" / "truth"
 FILE, DOCUMENT = Path(__file__).parent / "results" / "leaderboard.json", ROOT / "docs" / "leaderboard.md"
 TRAINED = ("world_planted", "world_clean", "world_barlow")
-MODELS = (*TRAINED, "world_planted/random")
+UNTRAINED = ("world_planted/random", "world_barlow/random")
+MODELS = (*TRAINED, *UNTRAINED)
 WORLD = "world:planted"
 TRUTH = "part_correlation"  # the metric that orders the leaderboard
 PICTURES, FEW = 200, 24
@@ -50,7 +51,8 @@ def steps(pictures: int, few: int) -> Iterator[tuple[Sequence[str], Given, list[
     """(networks, methods, metrics, pictures) of each step: the truth on all pictures, then what must do without it.
 
     The methods that take few passes come first, so that a run that is stopped early has them on all pictures. Metrics that
-    compute each map again are measured for these methods alone.
+    compute each map again are measured for these methods alone. Few of these pictures bear the mark: `benchmarks/mark.py`
+    measures `mark_found`.
     """
     truth = [id for id, metric in METRICS.items() if metric.family == FAMILY and id != "mark_found"]
     blind = [id for id, metric in METRICS.items() if metric.family != FAMILY]

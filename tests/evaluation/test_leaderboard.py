@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import leaderboard
+from xai_core.evaluation.runner import evaluate
 from xai_core.evaluation.store import open_run
 from xai_core.evaluation.summary import is_control
 
@@ -22,6 +23,14 @@ def means(run):
     """The mean of each model, metric and method, and of how many pictures."""
     rows = run.table().astype({"model": str, "metric": str, "method": str})
     return rows.groupby(["model", "metric", "method"])["value"].agg(["mean", "count"])
+
+
+@pytest.mark.parametrize("model", leaderboard.UNTRAINED)
+def test_untrained_twins_can_be_measured(model, tmp_path):
+    run = evaluate([model], ["grad_cam", "layerwise_relevance"], [leaderboard.TRUTH], leaderboard.WORLD, tmp_path, count=2)
+    values = run.table()
+    assert values.value.notna().all() and values.picture.nunique() == 2
+    assert values.model.astype(str).unique().tolist() == [model]
 
 
 @pytest.mark.parametrize("model", RESULTS["models"])
