@@ -1,6 +1,7 @@
 """Rounds: frozen, in a random order for each person, blind until voted, settled in a discussion."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from small_rounds import ANNA, BEN, CHRIS, SETTINGS, made_round, made_rows, made_team
@@ -279,6 +280,12 @@ def test_hostile_texts_are_stored_as_they_are_and_long_ones_refused(engine: Engi
         named("x" * 10_000, "a browser")
     with pytest.raises(BadRequest, match="name is needed"):
         named(" \n\x00", "a browser")
+
+
+def test_the_document_lists_the_usual_verdicts() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
+    for verdict in rounds.VERDICTS:
+        assert f"| {verdict.title} | {verdict.definition} |" in document
 
 
 def test_settings_of_a_round_survive_the_store(engine: Engine) -> None:
