@@ -46,7 +46,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
             "Import notes (CSV or JSON); they are added to the notes stored here", type=["csv", "json"], key="notes",
             on_change=_import, args=(dataset,),
         )  # fmt: skip
-        st.caption("All visitors see them. Export notes to keep a copy.")
+        st.caption("All visitors see these notes and who wrote them. Export notes to keep a copy.")
     review_store.say_where(engine)
 
 
