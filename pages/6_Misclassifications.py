@@ -2,8 +2,17 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import attributes, clusters, confusion, drawer, export, notes_view, predictions
-from xai_core.app.shared import display, page_setup, widgets
+from xai_core.app.misclassifications import (
+    attributes,
+    clusters,
+    confusion,
+    drawer,
+    export,
+    notes_view,
+    predictions,
+    round_buttons,
+)
+from xai_core.app.shared import display, page_setup, round_form, widgets
 
 VIEWS = {
     "Confusion": confusion.confusion,
@@ -18,6 +27,7 @@ VIEWS = {
 
 page_setup.page("Misclassifications")
 st.title("Where is the model wrong, and why?")
+making_round = round_form.show_progress()
 say = st.container()
 with st.sidebar:
     dataset = predictions.dataset(say)
@@ -39,5 +49,7 @@ with display.errors():
         st.stop()
     drawer.begin()
     VIEWS[view](rows, dataset, model)
+    round_buttons.show(rows, dataset)
     export.section(rows, dataset, model)
-    drawer.show(rows, dataset, model)
+    if not making_round and not round_form.show(rows.every, dataset, model):
+        drawer.show(rows, dataset, model)

@@ -56,16 +56,17 @@ def press_row(app: AppTest, table: str, row: int) -> AppTest:
     buttons = [id for element in app.dataframe for id in element.proto.button_click_widgets.values()]
     (button,) = (id for id in buttons if user_key_from_element_id(id) == f"row of {table}")
     click = StringTriggerValue(data=json.dumps({"row": row, "label": "Open"}))
-    return _with_state(app, WidgetState(id=button, string_trigger_value=click))
+    return with_state(app, WidgetState(id=button, string_trigger_value=click))
 
 
 def pick_mark(app: AppTest, chart: str, selection: str, **fields: object) -> AppTest:
     """The page after a click on the mark with these fields in the chart whose key begins with `chart`."""
     id = next(element.proto.id for element in app.get("vega_lite_chart") if (element.key or "").startswith(chart))
-    return _with_state(app, WidgetState(id=id, string_value=json.dumps({"selection": {selection: [fields]}})))
+    return with_state(app, WidgetState(id=id, string_value=json.dumps({"selection": {selection: [fields]}})))
 
 
-def _with_state(app: AppTest, state: WidgetState) -> AppTest:
+def with_state(app: AppTest, state: WidgetState) -> AppTest:
+    """The page after a change of a widget that the harness cannot change by itself."""
     states = app._tree.get_widget_states()
     states.widgets.append(state)
     app._run(states)

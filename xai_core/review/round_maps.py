@@ -42,7 +42,7 @@ def compute(
         try:
             maps = maps_of(item, round.settings, dataset, model, batches)
         except (*rounds.UNREADABLE, XaiError) as error:
-            without[item.name] = str(error) if isinstance(error, XaiError) else "it is not in the dataset any more."
+            without[item.name] = str(error) if isinstance(error, XaiError) else "This file is not in the dataset any more."
             continue
         rounds.add_maps(engine, round, item.position, maps)
     if missing and len(without) == len(missing):

@@ -163,11 +163,13 @@ def create(
     rows: pd.DataFrame,
     dataset: Dataset,
     track: "Track" = iter,
+    id: str | None = None,
 ) -> Round:
     """Make a round of the pictures in `rows` (predictions, as `xai_core.analysis.predict` writes them, in their order).
 
-    The owner is a reviewer as well. Pictures that cannot be read are left out and listed in the settings. Raises BadRequest
-    where nothing is left, for more than MOST_ITEMS pictures, twice the same picture, and settings that cannot be.
+    `id` is one of `new_id`, for who must know it before. The owner is a reviewer as well. Pictures that cannot be read are
+    left out and listed in the settings. Raises BadRequest where nothing is left, for more than MOST_ITEMS pictures, twice
+    the same picture, and settings that cannot be.
     """
     settings.check()
     title = checked_text(title, LONGEST_TITLE, "The title of a round") or "Round without a title"
@@ -191,7 +193,7 @@ def create(
     pictures = len(lines)
     for position in _repeated(pictures, settings):
         lines.append({**lines[position], "position": len(lines), "repeat_of": position})
-    id = secrets.token_hex(5)
+    id = id or new_id()
     with writing(engine) as connection:
         add_person(connection, owner)
         row = {
@@ -205,6 +207,11 @@ def create(
         follow(connection, tables.round_log, {"round": id}, 0, {"state": VOTING, "person": owner.key}, "this round")
         _give_role(connection, id, owner, OWNER, owner)
     return load(engine, id)
+
+
+def new_id() -> str:
+    """The id of a round that is to be made."""
+    return secrets.token_hex(5)
 
 
 def content(dataset: Dataset, name: str) -> bytes:
@@ -301,7 +308,7 @@ def _loaded(engine: Engine, ids: Sequence[str]) -> list[Round]:
     return [
         Round(
             row["id"], row["title"], Person(row["owner"], row["owner_name"], row["verified"]),
-            _settings_of(row["settings"]), row["at"], row["state"], row["version"], row["pictures"],
+            settings_of(row["settings"]), row["at"], row["state"], row["version"], row["pictures"],
         )
         for row in (rows[id] for id in ids if id in rows)
     ]  # fmt: skip
@@ -312,7 +319,8 @@ def settings_json(settings: RoundSettings) -> dict[str, Any]:
     return dataclasses.asdict(settings) | {"verdicts": [list(verdict) for verdict in settings.verdicts]}
 
 
-def _settings_of(stored: Mapping[str, Any]) -> RoundSettings:
+def settings_of(stored: Mapping[str, Any]) -> RoundSettings:
+    """A round's settings, from `settings_json`."""
     fields = {item.name for item in dataclasses.fields(RoundSettings)}
     verdicts = tuple(VerdictKind(*verdict) for verdict in stored["verdicts"])
     rest = {name: value for name, value in stored.items() if name in fields}

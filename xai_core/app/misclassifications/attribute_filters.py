@@ -30,6 +30,18 @@ HELP = (
 )
 
 
+def in_words(dataset: Dataset) -> list[str]:
+    """The filters that are set, each in a few words."""
+    words = []
+    for column in map(str, dataset.metadata):
+        values = st.session_state.get(f"is {column}") if column in st.session_state.get("attributes", ()) else None
+        if isinstance(values, tuple):
+            words.append(f"{column} {values[0]:g} to {values[1]:g}")
+        elif values:
+            words.append(f"{column} {' or '.join(values)}")
+    return words
+
+
 def _filter(column: str, values: "pd.Series[Any]") -> "pd.Series[bool]":
     """The control of one attribute, and which values it lets pass."""
     key, name = f"is {column}", markdown.escape(column)

@@ -6,9 +6,10 @@ import streamlit as st
 from xai_core.analysis import groups
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
-from xai_core.app.misclassifications import drawer
+from xai_core.app.misclassifications import drawer, predictions
 from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import display
+from xai_core.app.shared import display, round_form
+from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
@@ -61,6 +62,11 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("error rate", "low", "high")}
     drawer.table(rates, "group rows", lambda row: (group(rates["value"][row]), None), columns=percent)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        value: str = st.selectbox("A group to review", rates["value"].tolist(), key="group to review", width=240)
+        what = ", ".join(name for name in (first, second) if name != NOTHING)
+        title = predictions.with_filters(f"{what}: {value}", dataset)
+        round_form.offer(RoundPictures(group(value).paths, title), "group")
     display.downloads({"CSV": ("groups.csv", "text/csv", csv_bytes(rates))})
 
 

@@ -9,11 +9,12 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.misclassifications import drawer
+from xai_core.app.misclassifications import drawer, predictions
 from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
-from xai_core.app.shared import cache, display, job_view, jobs, network_outputs, page_links, progress, turns
+from xai_core.app.shared import cache, display, job_view, jobs, network_outputs, page_links, progress, round_form, turns
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import is_upload
+from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.server_job import ServerJob
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -79,8 +80,10 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         + ("" if count else "; their number is set by the largest gap between eigenvalues of the graph's Laplacian")
         + f"; smallest eigenvalues: {', '.join(f'{value:.2f}' for value in clusters.eigenvalues)}; seed {clusters.seed}."
     )
+    name = first_name(str(rows[column].iloc[0]))
+    what = predictions.with_filters(f"the {METHODS[method].title} maps of the {column} class {name}", dataset)
     for number in range(len(clusters.members)):
-        _cluster(number, clusters, rows, dataset)
+        _cluster(number, clusters, rows, dataset, what)
 
 
 def key_of(model: ExplainableModel, dataset: Dataset, paths: list[str], method: str, column: Column) -> str:
@@ -154,13 +157,19 @@ def _maps(rows: pd.DataFrame, column: Column, method: str, dataset: Dataset, mod
     return readable, np.stack(maps)
 
 
-def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset) -> None:
+def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset, what: str) -> None:
+    """One cluster: its mean map and some of its pictures; `what` says of what it is a cluster."""
     members = rows.iloc[clusters.members[number]]
     wrong = int((members["true"] != members["predicted"]).sum())
     group = drawer.group_of(f"Cluster {number + 1}", members)
     drawer.offer([group])
     with st.container(border=True):
-        st.markdown(f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong")
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(
+                f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong",
+                width="content",
+            )
+            round_form.offer(RoundPictures(group.paths, f"{group.title} of {what}"), f"cluster {number}")
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
                 mean = _mean_map(clusters.means[number])

@@ -13,7 +13,8 @@ from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import drawer, predictions
 from xai_core.app.misclassifications.predictions import EVERY, GALLERY, FilteredRows, alt_text
-from xai_core.app.shared import display, loaded_models, session
+from xai_core.app.shared import display, loaded_models, round_form, session
+from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.spreadsheet import csv_bytes
@@ -139,6 +140,7 @@ def _gallery(rows: FilteredRows, dataset: Dataset) -> None:
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
     drawer.offer([group])
+    round_form.offer(RoundPictures(group.paths, predictions.with_filters(group.title, dataset)), "cell")
     with st.container(horizontal=True, gap="small"):
         for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
             _tile(row, dataset, rows.tags.get(row["path"], ()), group)

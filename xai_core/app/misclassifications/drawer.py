@@ -12,7 +12,8 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.misclassifications.predictions import FilteredRows, pair_words
-from xai_core.app.shared import display, sample_detail
+from xai_core.app.shared import display, round_form, sample_detail
+from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
@@ -211,6 +212,10 @@ def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> N
             on_click=open_group, args=(group, group.paths[min(place + 1, len(group.paths) - 1)]),
         )  # fmt: skip
         st.markdown(f"{markdown.escape(group.title)}: **{place + 1}** of {len(group.paths):,}")
+    if st.button("Review this list", key="round of the list", icon=":material/how_to_vote:", help=round_form.HELP):
+        close()
+        round_form.begin(RoundPictures(group.paths, group.title))
+        st.rerun()
     row = rows.every[rows.every["path"] == path].iloc[0]
     sample_detail.show(
         rows.every, row, dataset, model,

@@ -269,6 +269,22 @@ def _tags(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     return {path: one.note.tags for path, one in sorted(stored.items()) if one.note.tags}
 
 
+def with_filters(what: str, dataset: Dataset) -> str:
+    """A name of some of the pictures listed, with the filters that they have passed."""
+    state, parts = st.session_state, []
+    if state["which"] != "All":
+        parts.append(f"{state['which'].lower()} predictions")
+    for name in ("confidence", "margin"):
+        low, high = state[name]
+        if (low, high) != (0.0, 1.0):
+            parts.append(f"{name} {low:.0%} to {high:.0%}")
+    for name, words in (("classes", "true class"), ("tags", "tag")):
+        if state[name]:
+            parts.append(f"{words} {' or '.join(map(first_name, state[name]))}")
+    parts += attribute_filters.in_words(dataset)
+    return f"{what} ({'; '.join(parts)})" if parts else what
+
+
 OUTCOMES = "Filters by prediction choose which pictures are listed. Shares still refer to all pictures, right and wrong."
 PICTURES = "If you choose true classes, tags or attributes, shares refer to the pictures that have them."
 MARGIN = "Probability of the predicted class minus that of the next."

@@ -51,7 +51,10 @@ OWN_COMPUTER = ("localhost", "127.0.0.1", "::1")  # values of Streamlit's `serve
 
 # By the kind of a stored job, the function (settings) -> work that makes it from its settings. Named and not imported: most
 # of them import torch, and the list of jobs stands on every page.
-KINDS: dict[str, str] = {"run": "xai_core.app.metrics.new_run:work"}
+KINDS: dict[str, str] = {
+    "run": "xai_core.app.metrics.new_run:work",
+    "round": "xai_core.app.shared.round_job:work",
+}
 
 Work = Callable[["JobHandle"], Any]
 

@@ -118,6 +118,14 @@ def loaded(id: str, checkpoint: str) -> ExplainableModel | None:
         return loaded.models.get((id, checkpoint, weights_of(id, checkpoint)))
 
 
+def checkpoint_of(model: ExplainableModel) -> str:
+    """The checkpoint of a model that `model` returned; that of its card where it has left the memory meanwhile."""
+    loaded = _loaded()
+    with loaded.lock:
+        held = (checkpoint for (_, checkpoint, _), other in loaded.models.items() if other is model)
+        return next(held, find_card(model.id).checkpoints[0].id)
+
+
 def in_memory() -> list[tuple[str, str, int]]:
     """(id, checkpoint, bytes) of each loaded model."""
     loaded = _loaded()
