@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from xai_core.app.charts import review as charts
 from xai_core.app.review import agreement_view
 from xai_core.app.shared import cache
-from xai_core.review import consolidation, rounds, tables, votes
+from xai_core.review import agreement, consolidation, rounds, tables, votes
 from xai_core.review.database import open_database, reading
 from xai_core.review.minutes import COEFFICIENTS
 from xai_core.review.people import Person, named
@@ -325,6 +325,14 @@ def test_who_agrees_with_whom_and_what_is_disputed_most(engine: Engine) -> None:
     chosen = int(disputed["picture"].iloc[1])
     ran(app.selectbox(key="disputed picture").set_value(1).run())
     assert number(app) == str(chosen) and app.session_state["section"] == "Discussion"
+
+
+def test_both_sections_call_the_same_pictures_the_most_disputed(engine: Engine) -> None:
+    round = judged(engine, pictures=20)
+    items, table = rounds.items(engine, round), votes.table(engine, round)
+    disputed = [entry.position for entry in agreement.disputed(table)]
+    questions = [item.position for item in consolidation.open_questions(items, table, {})]
+    assert len(disputed) > 5 and questions[: len(disputed)] == disputed
 
 
 def test_consistency_and_whether_maps_helped(engine: Engine) -> None:

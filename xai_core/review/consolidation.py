@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from sqlalchemy import Connection, Engine, select
 
@@ -122,9 +123,12 @@ def _require_discussion(connection: Connection, round: Round, person: Person) ->
 
 
 def open_questions(items: Sequence[Item], table: pd.DataFrame, settled: dict[int, Decision]) -> list[Item]:
-    """The pictures with votes and without a final verdict, the most disputed first."""
-    counts = table[table["repeat_of"].isna()].groupby(["position", "verdict"]).size().groupby(level="position")
-    shares = counts.max() / counts.sum()
-    voted = {int(str(position)): float(share) for position, share in shares.items()}
-    unsettled = [item for item in items if item.position in voted and item.position not in settled]
-    return sorted(unsettled, key=lambda item: (voted[item.position], item.position))
+    """The pictures with votes and without a final verdict, the most disputed first: by the entropy of their votes, and among
+    equal ones those with more votes, as in `agreement.disputed`."""
+    counts = table[table["repeat_of"].isna()].groupby(["position", "verdict"]).size()
+    shares = counts / counts.groupby(level="position").transform("sum")
+    entropy = (-shares * np.log2(shares)).groupby(level="position").sum().round(9)
+    cast = counts.groupby(level="position").sum()
+    order = {int(str(position)): (-entropy[position], -cast[position]) for position in entropy.index}
+    unsettled = [item for item in items if item.position in order and item.position not in settled]
+    return sorted(unsettled, key=lambda item: (order[item.position], item.position))

@@ -23,7 +23,7 @@ def coefficients(lines: pd.DataFrame, verdicts: Sequence[str], names: Sequence[s
         ),
         yOffset=alt.YOffset("coefficient:N", sort=list(names)),
         color=alt.Color("coefficient:N", sort=list(names), scale=alt.Scale(domain=list(names), range=list(LINES)),
-                        legend=alt.Legend(title=None, orient="bottom", columns=2, labelLimit=220)),
+                        legend=alt.Legend(title=None, orient="bottom", columns=1, labelLimit=220)),
         tooltip=["verdict:N", "coefficient:N", alt.Tooltip("text:N", title="value and 95 % interval")],
     )  # fmt: skip
     x = alt.X("value:Q", title="agreement", scale=alt.Scale(domain=[min(0.0, low), 1.0]), axis=alt.Axis(format=".2~f"))
@@ -35,7 +35,7 @@ def coefficients(lines: pd.DataFrame, verdicts: Sequence[str], names: Sequence[s
     )
     chance = alt.Chart(pd.DataFrame({"value": [0.0]})).mark_rule(color=QUIET, strokeDash=[4, 3]).encode(x="value:Q")
     rows = max(1, present["verdict"].nunique())
-    chart: alt.LayerChart = (chance + intervals + points).properties(height=round(ROW * len(names) * 1.25) * rows + 90)
+    chart: alt.LayerChart = (chance + intervals + points).properties(height=round(ROW * len(names) * 1.25) * rows + 150)
     return chart
 
 

@@ -97,6 +97,16 @@ def in_words(statistic: Statistic, form: str = ".2f") -> str:
     return f"{statistic.value:{form}} [{statistic.low:{form}}, {statistic.high:{form}}]"
 
 
+def points(difference: Statistic) -> str:
+    """'+7 points [-2, +15]': a difference of two shares."""
+    if difference.value is None:
+        return "–"
+    words = f"{100 * difference.value:+.0f} points"
+    if difference.low is None or difference.high is None:
+        return words
+    return f"{words} [{100 * difference.low:+.0f}, {100 * difference.high:+.0f}]"
+
+
 def sentence(round: Round, whole: Agreement) -> str:
     """The agreement in one plain sentence or two, as Markdown."""
     percent, alpha = whole.percent, whole.krippendorff
@@ -173,7 +183,7 @@ def _coefficients(round: Round, figures: RoundAgreement) -> None:
 def remarks(lines: pd.DataFrame) -> list[str]:
     """Why values or intervals are missing, and of which pictures a coefficient is; each reason once, with what it is of."""
     result = []
-    for field, stem in (("why", ""), ("scope", "is of ")):
+    for field, stem in (("why", ""), ("scope", "of ")):
         for (coefficient, reason), rows in lines[lines[field] != ""].groupby(["coefficient", field], sort=False):
             of = ", ".join(rows["verdict"]) if len(rows) < lines["verdict"].nunique() else "all rows"
             result.append(f"{coefficient} ({of}): {stem}{reason}.")
@@ -329,7 +339,7 @@ def _compared(what: str, with_maps: Statistic, without: Statistic, difference: S
         return f"{what}: cannot be compared, because {difference.why}."
     words = (
         f"{what}: with maps **{in_words(with_maps, '.0%')}** of {with_maps.n:,} {of}, without maps "
-        f"**{in_words(without, '.0%')}** of {without.n:,}; the difference is **{in_words(difference, '+.0%')}**. "
+        f"**{in_words(without, '.0%')}** of {without.n:,}; the difference is **{points(difference)}**. "
     )
     if difference.low is None or difference.high is None:
         return words

@@ -28,7 +28,8 @@ SECTION, TITLE = "section", "Discussion"  # the key of the page's control, and t
 PICTURE = "picture"  # in the address: the picture's number in the round, from 1
 MOST_DRAFTS = 200
 FEW = 3  # pictures with a draft that are named
-SMALL = 280  # pixels: the width of a picture, of a map, and of the votes for one verdict
+SMALL = 220  # pixels: the width of a picture and of a map; four stand beside each other on a laptop's screen
+BOX = 280  # pixels: the width of the votes for one verdict
 
 
 class Discussion(NamedTuple):
@@ -270,7 +271,7 @@ def _votes(engine: Engine, round: Round, rows: pd.DataFrame) -> None:
     counts = rows["verdict"].value_counts()
     with st.container(horizontal=True, key="votes beside each other"):
         for verdict, count in counts.items():
-            with st.container(border=True, width=SMALL):
+            with st.container(border=True, width=BOX):
                 title = markdown.escape(round.settings.verdict_title(str(verdict)))
                 st.markdown(f"**{title}**: {count} of {len(rows)} votes")
                 for vote in rows[rows["verdict"] == verdict].to_dict("records"):
