@@ -36,6 +36,7 @@ setup(
     package_data={
         "xai_core": ["py.typed", "__init__.pyi"],
         "xai_core.pairs": ["published.csv"],
+        "xai_core.review": ["__init__.pyi"],
         "xai_core.bundled": BUNDLED,
     },
     install_requires=[pin.replace("==", ">=") for pin in PINS if pin],

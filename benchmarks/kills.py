@@ -42,6 +42,7 @@ from xai_core.analysis import predict
 from xai_core.core import runtime
 from xai_core.core.files import UNFINISHED
 from xai_core.data.datasets import open_dataset
+from xai_core.data.predictions import read_predictions
 from xai_core.data.recipe import Recipe
 from xai_core.evaluation import runner, store
 from xai_core.models.weights import download
@@ -85,7 +86,7 @@ def _predictions(folder: Path) -> Any:
     file = folder / "predictions.parquet"
     if not file.exists():
         return []
-    table = predict.read_predictions(file, ["path", "true", "predicted", "confidence"])
+    table = read_predictions(file, ["path", "true", "predicted", "confidence"])
     return [(*row[:3], round(row[3], 6)) for row in table.itertuples(index=False)]
 
 

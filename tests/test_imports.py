@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import xai_core
+from xai_core import review
 from xai_core.core import runtime, torchvision_compat
 
 ROOT = Path(__file__).parents[1]
@@ -78,15 +79,16 @@ def test_torch_would_be_seen():
     assert "torch" in answer(f"import xai_core.explanation.question; {HEAVY}")
 
 
-def test_the_public_names_are_those_of_the_stub_and_each_is_there():
-    stub = ast.parse((ROOT / "xai_core" / "__init__.pyi").read_text())
+@pytest.mark.parametrize("package", [xai_core, review], ids=lambda package: package.__name__)
+def test_the_public_names_are_those_of_the_stub_and_each_is_there(package):
+    stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
     names = [alias.asname for node in stub.body for alias in node.names]
     assert all(alias.asname == alias.name for node in stub.body for alias in node.names)
-    assert sorted(names) == dir(xai_core) and len(set(names)) == len(names)
+    assert sorted(names) == dir(package) and len(set(names)) == len(names)
     for name in names:
-        assert getattr(xai_core, name) is not None
+        assert getattr(package, name) is not None
     with pytest.raises(AttributeError, match="explian"):
-        _ = xai_core.explian
+        _ = package.explian
 
 
 def test_star_import_works():

@@ -18,6 +18,7 @@ from xai_core.cli import (
     pairs_benchmark,
     probe,
     report,
+    review,
     train,
     weights,
     world,
@@ -29,7 +30,7 @@ from xai_core.core.version import __version__
 
 COMMANDS = (
     app, explain, compare, measure, compare_models, classify, evaluate, pairs_benchmark, report,
-    methods, metrics, models, weights, probe, train, world,
+    review, methods, metrics, models, weights, probe, train, world,
 )  # fmt: skip
 MISTAKE = 2
 INTERRUPTED, CLOSED_PIPE = 130, 141  # what shells report of programs that SIGINT and SIGPIPE ended: 128 + the signal

@@ -14,11 +14,12 @@ from small_models import pair
 
 from xai_core.__main__ import main
 from xai_core.analysis import predict, prefetch
-from xai_core.analysis.predict import classify, judged, read_predictions, settings_of
+from xai_core.analysis.predict import classify, judged
 from xai_core.core import part_store
 from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.datasets import open_dataset
 from xai_core.data.label_matching import match_classes
+from xai_core.data.predictions import read_predictions, settings_of
 from xai_core.models.pass_times import PassTimes
 
 NAMES = ("red", "green", "blue", "grey")

@@ -11,11 +11,12 @@ from torch import nn
 
 from xai_core.__main__ import main
 from xai_core.analysis.compare_models import ask_model
-from xai_core.analysis.predict import classify, read_predictions
+from xai_core.analysis.predict import classify
 from xai_core.attribution.explain import explain, request_for
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import open_dataset
 from xai_core.data.label_matching import match_classes, read_mapping
+from xai_core.data.predictions import read_predictions
 from xai_core.explanation.targets import ClassLogit, against_similar
 from xai_core.models import loading
 from xai_core.models.explainable import ExplainableModel

@@ -88,3 +88,15 @@ def test_chosen_pictures_keep_the_order_in_which_they_are_listed() -> None:
 def test_a_selection_of_nothing_is_refused() -> None:
     with pytest.raises(BadRequest, match="at least one picture, not 0"):
         selection.most_confident_errors(TABLE, 0)
+
+
+def test_parts_are_combined_and_without_any_it_is_all_errors() -> None:
+    table = many()
+    expected = set(selection.errors(table).rows["path"])
+    assert set(selection.combined(table).rows["path"]) == expected
+    with_controls = selection.combined(table, control=5, seed=2)
+    assert set(with_controls.rows["path"]) == expected | set(selection.controls(table, 5, 2).rows["path"])
+    assert list(selection.combined(table, of_cell=("cat", "dog")).rows["path"]) == list(
+        selection.cell(table, "cat", "dog").rows["path"]
+    )
+    assert len(selection.combined(table, most_confident=4, drawn=0).rows) == 4

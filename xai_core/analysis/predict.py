@@ -37,10 +37,10 @@ from xai_core.analysis.prefetch import Decoder, Unreadable
 from xai_core.core import part_store, runtime, tables
 from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
-from xai_core.core.settings import PROGRAM
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import Matching, match_classes
+from xai_core.data.predictions import ENTRY, settings_of
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel
@@ -51,7 +51,6 @@ PART = 512  # pictures in one part: what a killed run loses at most
 TOP = 5
 DECODED = 5  # pictures that are opened for an estimate
 RECENT = 8  # batches whose median speed tells the time that is left
-ENTRY = b"xai_core"  # of a Parquet file's metadata
 
 
 @dataclass(frozen=True)
@@ -331,25 +330,6 @@ def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unread
         return None
     same = {name: stored.get(name) for name in settings} == settings
     return tuple((name, reason) for name, reason in stored["unreadable"]) if same else None
-
-
-def settings_of(path: Path) -> dict[str, Any]:
-    """The settings that a file of predictions was made with, and its `unreadable` files with the reasons, as `classify`
-    wrote them. Raises BadRequest where the file is none."""
-    try:
-        settings = part_store.read_metadata(path, ENTRY)
-    except (OSError, pa.ArrowException, ValueError):
-        settings = None
-    if not isinstance(settings, dict):
-        raise BadRequest(f"{path} is not a file of predictions; write one with: {PROGRAM} classify.")
-    return settings
-
-
-def read_predictions(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """The table of a file of predictions, or some of its columns. Raises BadRequest where the file is none."""
-    settings_of(path)
-    table: pd.DataFrame = tables.read_parquet(path, columns or None).to_pandas()
-    return table
 
 
 def judged(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ def _classify(args: argparse.Namespace) -> None:
     from xai_core.analysis import predict
     from xai_core.data.datasets import open_dataset
     from xai_core.data.label_matching import match_classes, read_mapping
+    from xai_core.data.predictions import read_predictions
     from xai_core.models.loading import load_model
 
     dataset = open_dataset(args.data)
@@ -47,7 +48,7 @@ def _classify(args: argparse.Namespace) -> None:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     print(progress.in_words())
     if args.out.suffix == ".parquet":
-        table = predict.judged(predict.read_predictions(args.out, ["true", "true_index", "predicted"]))
+        table = predict.judged(read_predictions(args.out, ["true", "true_index", "predicted"]))
         if len(table):
             right = int((table["true"] == table["predicted"]).sum())
             print(f"{right:,} of {len(table):,} are right ({right / len(table):.1%}).")

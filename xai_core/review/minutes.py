@@ -431,7 +431,7 @@ def _agreement_blocks(minutes: Minutes) -> Iterator[Block]:
         "Agreement on all verdicts",
         ("Measure", "Value", "Of", "Remark"),
         [
-            (title, _value(name, statistic), _of(name, statistic), statistic.scope or statistic.why)
+            (title, coefficient_in_words(name, statistic), _of(name, statistic), statistic.scope or statistic.why)
             for (title, statistic), name in zip(statistics.items(), COEFFICIENTS, strict=True)
         ],
     )
@@ -441,7 +441,7 @@ def _agreement_blocks(minutes: Minutes) -> Iterator[Block]:
             "Agreement by verdict",
             ("Verdict", *(title for name, title in COEFFICIENTS.items() if name != "cohen")),
             [
-                (title, *(_value(name, getattr(each, name)) for name in COEFFICIENTS if name != "cohen"))
+                (title, *(coefficient_in_words(name, getattr(each, name)) for name in COEFFICIENTS if name != "cohen"))
                 for title, each in minutes.agreement_by_verdict.items()
             ],
         )
@@ -543,7 +543,8 @@ def percent(statistic: Statistic) -> str:
     return _in_words(statistic, "{:.0%}")
 
 
-def _value(name: str, statistic: Statistic) -> str:
+def coefficient_in_words(name: str, statistic: Statistic) -> str:
+    """A coefficient of Agreement by its name, with its interval, or a dash."""
     return _in_words(statistic, "{:.0%}" if name == "percent" else "{:.2f}")
 
 

@@ -72,6 +72,25 @@ def chosen(rows: pd.DataFrame, paths: Sequence[str], what: str) -> Selection:
     )
 
 
+def combined(
+    rows: pd.DataFrame,
+    *,
+    all_errors: bool = False,
+    most_confident: int = 0,
+    of_cell: tuple[str, str] | None = None,
+    drawn: int = 0,
+    control: int = 0,
+    seed: int = 0,
+) -> Selection:
+    """The parts that are asked for as one selection; all errors where only controls are, or nothing."""
+    parts = [errors(rows)] if all_errors or not (most_confident or of_cell or drawn) else []
+    parts += [most_confident_errors(rows, most_confident)] if most_confident else []
+    parts += [cell(rows, *of_cell)] if of_cell else []
+    parts += [sample(rows, drawn, seed)] if drawn else []
+    parts += [controls(rows, control, seed)] if control else []
+    return together(parts, seed)
+
+
 def together(selections: Sequence[Selection], seed: int) -> Selection:
     """Several selections as one, each picture once.
 

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged, read_predictions, settings_of
+from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged
 from xai_core.app.misclassifications import attribute_filters, label_check
 from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, review_store, turns
 from xai_core.app.shared.error_text import error_text
@@ -26,6 +26,7 @@ from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.settings import RESOURCES
 from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip
 from xai_core.data.label_matching import first_name
+from xai_core.data.predictions import read_predictions, settings_of
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards

@@ -1,0 +1,16 @@
+from .agreement import by_verdict as by_verdict
+from .database import open_database as open_database
+from .from_predictions import create as create
+from .minutes import to_html as to_html
+from .minutes import to_markdown as to_markdown
+from .minutes import to_pdf as to_pdf
+from .people import Person as Person
+from .people import named as named
+from .round_files import export_json as export_json
+from .round_files import import_json as import_json
+from .rounds import RoundSettings as RoundSettings
+from .rounds import VerdictKind as VerdictKind
+from .rounds import invitations as invitations
+from .rounds import listed as listed
+from .rounds import load as load
+from .votes import table as table
