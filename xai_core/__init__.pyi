@@ -1,3 +1,4 @@
+from . import review as review
 from .analysis.feature_visualisation import invert as invert
 from .analysis.feature_visualisation import visualise_features as visualise_features
 from .analysis.predict import classify as classify

@@ -55,7 +55,7 @@ def add_query(command: argparse.ArgumentParser, out_required: bool = True) -> No
     command.add_argument("--out", type=Path, required=out_required, metavar="DIR", help="folder for the files")
 
 
-def add_weights(command: argparse._ActionsContainer) -> None:
+def add_weights(command: argparse.ArgumentParser) -> None:
     """Add `--weights`."""
     command.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
 

@@ -93,7 +93,7 @@ def _add_new(actions: Commands) -> None:
     )
     maps.add_argument("--method", default="grad_cam", metavar="ID", help="method of the maps (default: grad_cam)")
     maps.add_argument("--cut", default="", help="where the model is cut (default: the method's usual place)")
-    arguments.add_weights(maps)
+    arguments.add_weights(new)
     new.set_defaults(run=_new)
 
 
