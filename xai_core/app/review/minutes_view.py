@@ -34,7 +34,7 @@ def show(engine: Engine, round: Round, person: Person | None, role: str) -> None
         st.subheader("Minutes")
         st.caption(
             "The settings of the round, agreement, counts with intervals, every picture with its verdict, votes and maps, "
-            f"and lists of what to do. Small copies and maps are in it for the first {minutes.MOST_WITH_PICTURES:,} pictures."
+            f"and lists of what to do. Small copies and maps: of the first {minutes.MOST_WITH_PICTURES:,} pictures."
         )
         display.downloads(documents(engine, round))
 
