@@ -1,6 +1,8 @@
 """Discussion, agreement and minutes of a review, as its page shows them; figures are computed again from the raw rows."""
 
+import io
 import itertools
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -16,9 +18,9 @@ from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.charts import review as charts
-from xai_core.app.review import agreement_view
+from xai_core.app.review import agreement_view, minutes_view
 from xai_core.app.shared import cache
-from xai_core.review import agreement, consolidation, rounds, tables, votes
+from xai_core.review import agreement, consolidation, minutes, round_files, rounds, tables, votes
 from xai_core.review.database import open_database, reading
 from xai_core.review.minutes import COEFFICIENTS
 from xai_core.review.people import Person, named
@@ -400,3 +402,50 @@ def test_the_charts_have_every_value(engine: Engine) -> None:
         assert len(rows) == 6 and {row["text"] for row in rows} == set(people["text"])
     nothing = pd.DataFrame([{"first": "Anna", "second": "Ben", "value": None, "text": "–", "pictures": 0}])
     assert charts.people(nothing, ["Anna", "Ben"], "measure", signed=True).to_dict()
+
+
+# --- minutes
+
+
+def test_files_are_made_when_their_button_is_pressed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    round = voted(engine)
+    consolidation.adopt_unanimous(engine, round, ANNA)
+    made: list[str] = []
+    whole = minutes.minutes
+    monkeypatch.setattr(minutes, "minutes", lambda engine, round: made.append(round.id) or whole(engine, round))
+    app = opened("minutes_view", engine, round, BEN)
+    assert "**2** of 6 pictures are settled. The other **4** are in the minutes as open questions." in text(app)
+    assert [button.proto.label for button in app.get("download_button")] == [
+        "HTML", "PDF", "Markdown", "Votes (CSV)", "Verdicts (CSV)", "Corrected labels (CSV)", "Whole round (JSON)"
+    ]  # fmt: skip
+    assert made == []
+    files = {
+        **minutes_view.documents(engine, round), **minutes_view.tables(engine, round),
+        **minutes_view.whole_round(engine, round),
+    }  # fmt: skip
+    contents = {}
+    for label, (_, _, content) in files.items():
+        assert callable(content)
+        contents[label] = content()
+    assert made == [round.id] * 3 and contents["PDF"][:4] == b"%PDF" and b"<html" in contents["HTML"][:200]
+    assert "Round of a test" in contents["Markdown"]
+    votes_table = pd.read_csv(io.BytesIO(contents["Votes (CSV)"]))
+    assert len(votes_table) == sum(verdict is not None for verdicts in SPLIT.values() for verdict in verdicts)
+    assert len(pd.read_csv(io.BytesIO(contents["Verdicts (CSV)"]))) == 6
+    assert json.loads(contents["Whole round (JSON)"])
+
+
+def test_a_round_that_is_too_large_for_a_file_says_so_before_its_button_is_pressed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round = voted(engine)
+    monkeypatch.setattr(round_files, "MOST_BYTES", 1000)
+    app = opened("minutes_view", engine, round, BEN)
+    assert "take more than the 0 MB that a file may have" in text(app)
+    assert "Whole round (JSON)" not in [button.proto.label for button in app.get("download_button")]
+
+
+def test_there_are_no_minutes_while_a_round_is_voted_on(engine: Engine) -> None:
+    app = opened("minutes_view", engine, made_team(engine), ANNA)
+    assert text(app) == "The minutes can be downloaded when the owner has closed the voting."
+    assert not app.get("download_button")

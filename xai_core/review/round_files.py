@@ -77,13 +77,8 @@ TOP = ("format", "version", "program", "title", "made", "settings", "people", "i
 
 def export_json(engine: Engine, round: Round) -> bytes:
     """The whole round as JSON. Raises BadRequest while it is voted on, and where it would be larger than an import takes."""
-    votes.closed(round)
+    check_size(engine, votes.closed(round))
     with reading(engine) as connection:
-        if _picture_bytes(connection, round) * 4 / 3 > MOST_BYTES * 0.9:
-            raise BadRequest(
-                f"The pictures and maps of this round take more than the {MOST_BYTES // 2**20} MB that a file may have. "
-                "Its votes and verdicts can be saved as CSV."
-            )
         logs = {name: _log(connection, tables.metadata.tables[name], round, columns) for name, columns in LOGS.items()}
         looks = _rows(connection, tables.looks, round, ("position", "person", "at"))
         of_items = _rows(connection, tables.items, round, ITEM)
@@ -109,6 +104,17 @@ def export_json(engine: Engine, round: Round) -> bytes:
         "items": of_items, "pictures": pictures, "maps": maps, "looks": looks, **logs,
     }  # fmt: skip
     return json.dumps(file, default=_as_json, ensure_ascii=False, indent=None, separators=(",", ":")).encode()
+
+
+def check_size(engine: Engine, round: Round) -> None:
+    """Raises BadRequest where a round's file would be larger than an import takes."""
+    with reading(engine) as connection:
+        bytes_of_pictures = _picture_bytes(connection, round)
+    if bytes_of_pictures * 4 / 3 > MOST_BYTES * 0.9:
+        raise BadRequest(
+            f"The pictures and maps of this round take more than the {MOST_BYTES // 2**20} MB that a file may have. "
+            "Its votes and verdicts can be saved as CSV."
+        )
 
 
 def _picture_bytes(connection: Connection, round: Round) -> int:
