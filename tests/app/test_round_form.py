@@ -1,7 +1,12 @@
 """The form "Make a review round" of the page Misclassifications: from where errors are found to a round of votes."""
 
+import io
 import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,7 +16,7 @@ from sqlalchemy import Engine
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app.shared import jobs, opened_datasets, page_links, round_job
+from xai_core.app.shared import job_records, jobs, opened_datasets, page_links, progress, round_job, server_job
 from xai_core.core import settings
 from xai_core.core.cache_key import text_digest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
@@ -112,7 +117,7 @@ def test_a_round_of_a_cell_holds_exactly_its_pictures_with_the_settings_chosen(s
     assert rounds.positions_with_maps(store, made_round) == set(range(count))
     assert f"{count} of {count} have maps" in success(app)
     opens = next(link.proto for link in app.get("page_link") if link.proto.label == "Open the round")
-    assert opens.page == "Review" and f"round%3D{made_round.id}%26section%3Dvote" in opens.query_string
+    assert opens.page == "Review" and f"round%3D{made_round.id}%26section%3DVote" in opens.query_string
     assert made_round.title in text(followed(app, "Open the round")) + " ".join(each.value for each in app.subheader)
 
 
@@ -168,6 +173,16 @@ def test_a_group_and_the_list_in_the_drawer_make_rounds(store: Engine) -> None:
         f"**{len(cell)} pictures**" in text(app)
         and app.text_input(key="round.title").value == f"{true} predicted as {predicted}"
     )
+
+
+def test_a_cluster_makes_a_round(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e6)
+    app = page_of(view="Clusters", asked="True", **{"clusters of true": "boat", "which": "Wrong"})
+    members = next(element.value for element in app.dataframe if "confidence" in element.value)["path"].tolist()
+    assert offered(app)["round of cluster 0"] == f"Review these {len(members)} pictures"
+    of_cluster = made_at_once(store, app, "round of cluster 0")
+    assert names(store, of_cluster) == members
+    assert "Cluster 1 of the HiResCAM maps of the true class" in of_cluster.settings.source
 
 
 def test_a_sample_with_a_control_is_mixed_and_says_of_how_many_it_is(store: Engine) -> None:
@@ -303,3 +318,54 @@ def test_a_dataset_that_is_gone_before_the_round_is_made_is_said(
     (message,) = [element.value for element in app.error]
     assert "None of the 6 pictures can be read" in message and str(own_pictures) not in message
     assert "The round was not made" in text(app) and rounds.listed(store) == []
+
+
+def test_a_restarted_server_goes_on_with_the_maps_that_are_missing(
+    store: Engine, own_pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, real = form_of_own_pictures(), round_job.round_maps.compute
+
+    def stopped_after_two(*arguments: Any) -> dict[str, str]:
+        *others, track, within = arguments
+
+        def first_two(items: Iterable[Any]) -> Iterator[Any]:
+            for number, item in enumerate(track(items)):
+                if number == 2:
+                    raise CancelledError
+                yield item
+
+        return real(*others, first_two, within)
+
+    monkeypatch.setattr(round_job.round_maps, "compute", stopped_after_two)
+    finished(pressed(app, "round.make"))
+    (job,) = jobs._registry().jobs.values()
+    assert "2 of 6 have maps" in success(app) and job.state == server_job.CANCELLED
+    job.state = server_job.RUNNING  # as its record says after the server was killed
+    job_records.store(job, job_records.ThisServer("another", object()))
+    monkeypatch.setattr(round_job.round_maps, "compute", real)
+    jobs._registry.clear()
+    token = app.session_state["visitor token"]
+    jobs_page = AppTest.from_file(str(ROOT / "Home.py"), default_timeout=120)
+    jobs_page.session_state["visitor token"] = token
+    jobs_page.run()
+    jobs_page.switch_page(page_links.FILES[page_links.JOBS])
+    jobs_page.run()
+    assert "Interrupted" in text(jobs_page)
+    finished(next(element for element in jobs_page.button if element.label == "Resume").click().run())
+    assert rounds.positions_with_maps(store, the_round(store)) == set(range(6))
+
+
+def test_a_round_of_a_visitors_own_zip_is_made_by_a_private_job(store: Engine, own_pictures: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in own_pictures.rglob("*.png"):
+            archive.write(file, file.relative_to(own_pictures))
+    app = page_of(model=cards()["world_planted"].title)
+    app.file_uploader(key="zip").set_value(("mine.zip", packed.getvalue(), "application/zip")).run()
+    pressed(app, "round of listed")
+    finished(pressed(app, "round.make"))
+    assert not app.error and "6 of 6 have maps" in success(app)
+    (job,) = jobs._registry().jobs.values()
+    assert job.private and not list((Path(settings.cache_folder()) / "rounds").glob("*.json"))
+    with zipfile.ZipFile(packed) as archive:
+        assert sorted(names(store, the_round(store))) == sorted(archive.namelist())

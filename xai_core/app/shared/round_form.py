@@ -41,6 +41,7 @@ from xai_core.review.people import Person
 from xai_core.review.rounds import LONGEST_TITLE, MOST_ITEMS, VERDICTS, Round, RoundSettings, VerdictKind
 from xai_core.review.selection import Selection
 
+WIDTH = 860  # pixels
 USUAL = 50  # pictures of a round, of many
 _WANTED, _MADE = "pictures of a round", "round being made"  # in the session
 EVERY, CONFIDENT, SAMPLE = "All of them", "The most confident errors", "A random sample"
@@ -110,7 +111,7 @@ def _over_the_page(content: Callable[[], None]) -> None:
         with display.errors():
             content()
 
-    st.dialog("Make a review round", width="large", on_dismiss=_close)(guarded)()
+    st.dialog("Make a review round", width=WIDTH, on_dismiss=_close)(guarded)()
 
 
 def _ask(pictures: RoundPictures, every: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
@@ -300,7 +301,7 @@ def _progress(store: Engine, id: str) -> None:
         st.caption("The round and the maps made so far are kept." if round else "The round was not made; nothing is stored.")
         if job.resumable and jobs.may_change(job):
             job_view.resume_button(job)
-    if job.log and not job.unfinished:
+    if len(job.log) > 1 and not job.unfinished:
         with st.expander("Log"):
             st.text("\n".join(job.log))
 

@@ -72,7 +72,7 @@ def start(new: NewRound, dataset: Dataset, model: ExplainableModel) -> ServerJob
 
 def address(id: str) -> dict[str, str]:
     """The settings of a link to the voting of a round."""
-    return {"round": id, "section": "vote"}
+    return {"round": id, "section": "Vote"}
 
 
 def key(id: str) -> str:
