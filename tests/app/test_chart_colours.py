@@ -2,11 +2,12 @@
 
 import re
 import tomllib
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from opened_pages import ROOT
 from readable_colours import blended, contrast
 
 from xai_core.analysis.confusion import Confusion
-from xai_core.app.charts import common, metrics, pairs, runs
+from xai_core.app.charts import common, metrics, pairs, review, runs
 from xai_core.app.charts.confusion import REST, calibration, confusion_matrix
 from xai_core.models.explainable import Prediction
 
@@ -87,6 +88,14 @@ def means() -> pd.DataFrame:
     )  # fmt: skip
 
 
+def people(signed: bool) -> alt.LayerChart:
+    """Every two of twelve people, with all values of a measure."""
+    pairs = list(combinations(NAMES, 2))
+    values = np.linspace(-1 if signed else 0, 1, len(pairs))
+    lines = pd.DataFrame(pairs, columns=["first", "second"]).assign(value=values, text="0.5", pictures=9)
+    return review.people(lines, NAMES, "measure", signed)
+
+
 AGREEMENT = np.linspace(-1, 1, 144).reshape(12, 12)
 CELLS = {
     "counts": lambda: confusion_matrix(matrix(), rates=False, dim_diagonal=False),
@@ -94,6 +103,8 @@ CELLS = {
     "rates": lambda: confusion_matrix(matrix(), rates=True, dim_diagonal=False),
     "difference": lambda: confusion_matrix(matrix(), rates=True, dim_diagonal=False, other=matrix(1), titles=("a", "b")),
     "agreement": lambda: common.agreement_matrix(AGREEMENT, NAMES, "rank correlation"),
+    "shares of pictures": lambda: people(signed=False),
+    "kappas": lambda: people(signed=True),
     "means": lambda: runs.means(means(), [f"method {rank}" for rank in range(1, 30)], ["Deletion"]),
 }
 
