@@ -162,6 +162,22 @@ def test_what_the_buttons_of_a_sample_show_is_text(made, monkeypatch, tmp_path):
     assert any(button.proto.label.startswith("ZIP, ") for button in app.get("download_button"))
 
 
+def test_the_form_of_a_round_and_its_job_show_names_as_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path / "cache"))
+    jobs._registry.clear()
+    app = opened(MISSES, dataset=DATA, model=TITLE, which="All", classes=[NAME])
+    app.session_state["typed name"] = NAME[:80]
+    press(app, "round of listed")
+    assert any("leak" in box.value for box in app.text_input)
+    app.text_input(key="round.title").set_value(NAME[:120]).run()
+    press(app, "round.make")
+    assert unescaped(finished(app)) == [] and len(app.success) == 1
+    app.switch_page(JOBS)
+    app.run()
+    assert not app.exception and unescaped(app) == []
+    jobs._registry.clear()
+
+
 @pytest.mark.parametrize(
     ("page", "query"),
     [
