@@ -66,6 +66,21 @@ def test_every_example_on_home_leads_to_a_map_or_a_chart(visit):
         seen.wait_for()
 
 
+def test_networks_are_compared_on_the_same_picture_whatever_was_open_before(visit):
+    """From another page's photograph to the drawn picture; another picture keeps the networks, and so does its address."""
+    page = visit("Single_image?picture=Rocket")
+    page.locator('[data-testid="stSidebarNavLink"]', has_text="Model comparison").click()
+    expect(page.get_by_role("combobox", name="Picture of it")).to_have_value("tree/000210.png")
+    settled(page)
+    maps = page.get_by_role("img", name=re.compile(r"^Overlay: Drawn world, (causes planted|clean) "))
+    expect(maps).to_have_count(2)
+    choose(page, "Picture", "Rocket")
+    expect(maps).to_have_count(2)
+    elsewhere = visit(page.url.split("/", 3)[3])
+    expect(elsewhere.get_by_role("combobox", name="Picture", exact=True)).to_have_value("Rocket")
+    expect(elsewhere.get_by_role("img", name=re.compile("^Overlay: Drawn world, "))).to_have_count(2)
+
+
 def test_an_upload_is_explained_and_its_link_restores_the_rest(visit):
     page = visit("Single_image")
     choose(page, "Method", "LayerCAM")
