@@ -18,7 +18,7 @@ from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.charts import review as charts
-from xai_core.app.review import agreement_view, minutes_view
+from xai_core.app.review import agreement_view, closed_votes, minutes_view
 from xai_core.app.shared import cache
 from xai_core.review import agreement, consolidation, minutes, round_files, rounds, tables, votes
 from xai_core.review.database import open_database, reading
@@ -216,6 +216,30 @@ def test_a_reader_reads_and_the_owner_ends_the_round(engine: Engine) -> None:
     assert rounds.load(engine, round.id).state == rounds.DONE and not app.text_area and "is done" in text(app)
     press(app, "Go back to the discussion")
     assert rounds.load(engine, round.id).state == rounds.DISCUSSION
+
+
+def test_a_public_demonstration_shows_the_discussion_and_offers_no_change(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    round, voting = voted(engine), made_team(engine)
+    monkeypatch.setenv("XAI_READONLY", "1")
+    app = opened("discussion", engine, round, ANNA)
+    assert "Question **1** of 3" in text(app) and not app.text_area and set(labels(app)) == {"Previous", "Next"}
+    assert "Close the voting for good" not in labels(opened("discussion", engine, voting, ANNA))
+
+
+def test_votes_changed_after_a_look_at_others_are_discussed_and_not_measured(engine: Engine) -> None:
+    round = made_team(engine)
+    items = rounds.items(engine, round)
+    for person, verdict in ((ANNA, "unsure"), (BEN, "shortcut"), (CHRIS, "shortcut")):
+        votes.cast(engine, round, items, person, 0, Vote(verdict))
+    same = rounds.set_state(engine, made_team(engine), rounds.DISCUSSION, ANNA)
+    assert closed_votes.table(engine, same, blind=True) is closed_votes.table(engine, same, blind=False)
+    votes.others(engine, round, ANNA, items[0])
+    votes.cast(engine, round, items, ANNA, 0, Vote("shortcut"), seen=1)
+    round = rounds.set_state(engine, round, rounds.DISCUSSION, ANNA)
+    assert "on **1** all votes agree" in text(opened("discussion", engine, round, ANNA))
+    assert "they agree on **33%** of 3 pairs of votes" in text(opened("agreement_view", engine, round, ANNA))
 
 
 def test_anonymous_votes_have_numbers_and_texts_are_shown_as_they_are(engine: Engine) -> None:

@@ -211,6 +211,13 @@ def table(engine: Engine, round: Round, *, blind: bool = True) -> pd.DataFrame:
     return rows
 
 
+def is_any_after_others(engine: Engine, round: Round) -> bool:
+    """Whether somebody changed a vote after a look at others' votes; if not, both tables of votes are the same."""
+    v = tables.votes.c
+    with reading(engine) as connection:
+        return connection.execute(select(v.id).where(v.round == round.id, v.after_others).limit(1)).first() is not None
+
+
 def names(engine: Engine, round: Round) -> dict[str, str]:
     """A name to show for each person's key: numbers where the round is anonymous."""
     v, p = tables.votes, tables.people

@@ -15,6 +15,10 @@ def key(engine: Engine, round: Round) -> str:
 
 def table(engine: Engine, round: Round, *, blind: bool) -> pd.DataFrame:
     """`votes.table`, which is read once; not to be changed. Raises as that does."""
-    return cache.get_or_compute(
-        f"{key(engine, round)} {blind}", lambda: votes.table(engine, votes.closed(round), blind=blind)
-    )
+
+    def read() -> pd.DataFrame:
+        if blind and not votes.is_any_after_others(engine, votes.closed(round)):
+            return table(engine, round, blind=False)
+        return votes.table(engine, round, blind=blind)
+
+    return cache.get_or_compute(f"{key(engine, round)} {blind}", read)

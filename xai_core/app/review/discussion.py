@@ -83,7 +83,7 @@ def show(engine: Engine, round: Round, person: Person | None, role: str) -> None
     if round.state == rounds.VOTING:
         st.info("The votes are shown here when the owner has closed the voting.")
         progress.show(engine, round, person, rounds.READER)
-        if role == rounds.OWNER and person is not None:
+        if role == rounds.OWNER and person is not None and not settings.READONLY.value():
             _close_voting(engine, round, person)
         return
     try:
