@@ -46,6 +46,6 @@ with display.errors():
     default = "Vote" if round.state == rounds.VOTING else discussion.TITLE
     section = st.segmented_control(
         "Section", list(SECTIONS), default=default, required=True, key="section", label_visibility="collapsed",
-        **widgets.LINK,
+        on_change=st.query_params.pop, args=("picture", None), **widgets.LINK,
     )  # fmt: skip
     SECTIONS[section](store, round, person, role)

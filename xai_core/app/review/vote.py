@@ -37,13 +37,18 @@ KEYS = (
     "| Tab | to the fields for a label and a comment; Esc leaves them |\n"
     "| ? | this list |\n"
 )
-# Streamlit's shortcuts know no "?", and Esc leaves no text field.
+# Streamlit knows no shortcut "?", Esc leaves no text field, and a section that was clicked takes the keys.
 QUESTION_MARK = """<script>
 if (!window.reviewKeys) {
   window.reviewKeys = true;
   document.addEventListener("keydown", event => {
     const typing = event.target instanceof Element && event.target.closest("input, textarea");
     if (typing && event.key === "Escape") event.target.blur();
+    const section = typing && event.target.closest('[data-testid="stButtonGroup"]');
+    if (section && /^[a-z1-9]$/i.test(event.key)) {
+      event.target.blur();
+      document.body.dispatchEvent(new KeyboardEvent("keydown", {key: event.key, code: event.code, bubbles: true}));
+    }
     if (!typing && event.key === "?") document.querySelector(".st-key-review-keys button")?.click();
   }, true);
 }
@@ -139,7 +144,12 @@ def _picture(engine: Engine, round: Round, item: Item, is_revealed: bool, shows_
         st.caption("The prediction and its maps are shown after your vote.")
     with st.container(horizontal=True):
         with st.container(width=WIDTH):
-            st.image(rounds.thumbnail(engine, item.sha256), width="stretch", caption="The picture")
+            st.image(
+                rounds.thumbnail(engine, item.sha256),
+                width="stretch",
+                caption="The picture",
+                alt=f"Picture {item.position + 1}",
+            )
         if is_revealed and shows_map:
             _maps(engine, round, item)
     if is_revealed:
@@ -157,7 +167,8 @@ def _maps(engine: Engine, round: Round, item: Item) -> None:
     stored = rounds.maps(engine, round, item.position)
     for kind, entry in stored.items():
         with st.container(width=WIDTH):
-            st.image(entry.picture, width="stretch", caption=f"Map of {rounds.MAP_KINDS[kind]}")
+            of = f"Map of {rounds.MAP_KINDS[kind]}"
+            st.image(entry.picture, width="stretch", caption=of, alt=f"{of}, picture {item.position + 1}")
     if stored:
         with st.popover("How the maps were made", type="tertiary"):
             for entry in stored.values():
