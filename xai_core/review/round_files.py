@@ -249,7 +249,14 @@ def import_json(engine: Engine, data: bytes, person: Person) -> Round:
 
 
 def store(engine: Engine, file: RoundFile, owner: Person, id: str, title: str) -> Round:
-    """Store a round of a file under an id that is new. All of it is stored or nothing.
+    """Store a round of a file under an id that is new. All of it is stored or nothing."""
+    with writing(engine) as connection:
+        insert_file(connection, file, owner, id, title)
+    return rounds.load(engine, id)
+
+
+def insert_file(connection: Connection, file: RoundFile, owner: Person, id: str, title: str) -> None:
+    """Write a round of a file in the caller's transaction.
 
     Pictures get new digests: what a file says of a picture's content cannot be checked, and small copies are shared by all
     rounds of a database.
@@ -263,32 +270,27 @@ def store(engine: Engine, file: RoundFile, owner: Person, id: str, title: str) -
             yield {"round": id, **row, **persons}
 
     digests = {digest: text_digest(f"{id}|{digest}") for digest in file.pictures}
-    members = [
-        {**row, "role": REVIEWER if row["role"] == OWNER else row["role"]} for row in file.logs["members"]
-    ]  # the owner is who imports
-    at = now()
-    with writing(engine) as connection:
-        for each in (owner, *named):
-            add_person(connection, each)
-        connection.execute(
-            insert(tables.rounds).values(
-                id=id, title=title, owner=owner.key, settings=rounds.settings_json(file.settings), at=file.made,
-                reviewer_token=secrets.token_urlsafe(18), reader_token=secrets.token_urlsafe(18),
-            )
-        )  # fmt: skip
-        for digest, picture in file.pictures.items():
-            add_once(connection, tables.thumbnails, {"sha256": digests[digest], "picture": picture})
-        items = [{**row, "sha256": digests[row["sha256"]]} for row in file.items]
-        joined = {"round": id, "person": owner.key, "role": OWNER, "given_by": owner.key, "version": 1, "at": at}
-        connection.execute(insert(tables.members).values(joined))
-        for table, rows in (
-            (tables.items, items), (tables.maps, file.maps), (tables.looks, file.looks), (tables.members, members),
-            (tables.round_log, file.logs["round_log"]), (tables.votes, file.logs["votes"]),
-            (tables.verdicts, file.logs["verdicts"]),
-        ):  # fmt: skip
-            if rows:
-                connection.execute(insert(table), list(of_round(rows)))
-    return rounds.load(engine, id)
+    items = [{**row, "sha256": digests[row["sha256"]]} for row in file.items]
+    members = [{**row, "role": REVIEWER if row["role"] == OWNER else row["role"]} for row in file.logs["members"]]
+    for each in (owner, *named):
+        add_person(connection, each)
+    connection.execute(
+        insert(tables.rounds).values(
+            id=id, title=title, owner=owner.key, settings=rounds.settings_json(file.settings), at=file.made,
+            reviewer_token=secrets.token_urlsafe(18), reader_token=secrets.token_urlsafe(18),
+        )
+    )  # fmt: skip
+    for digest, picture in file.pictures.items():
+        add_once(connection, tables.thumbnails, {"sha256": digests[digest], "picture": picture})
+    joined = {"round": id, "person": owner.key, "role": OWNER, "given_by": owner.key, "version": 1, "at": now()}
+    connection.execute(insert(tables.members).values(joined))
+    for table, rows in (
+        (tables.items, items), (tables.maps, file.maps), (tables.looks, file.looks), (tables.members, members),
+        (tables.round_log, file.logs["round_log"]), (tables.votes, file.logs["votes"]),
+        (tables.verdicts, file.logs["verdicts"]),
+    ):  # fmt: skip
+        if rows:
+            connection.execute(insert(table), list(of_round(rows)))
 
 
 class _Wrong(Exception):
