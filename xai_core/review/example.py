@@ -5,7 +5,7 @@ errors at the rates of NOISE, so that there are disputes, settled verdicts and o
 
     python -m xai_core.review.example
 
-Times in it are made up as well, so that the same command writes the same file.
+Times in it are made up as well, so that the same command writes the same file, up to the last digits of the maps' scales.
 """
 
 import atexit
@@ -17,7 +17,6 @@ import tempfile
 from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, exc
 
@@ -95,7 +94,7 @@ def _temporary() -> Engine:
 
 def true_verdict(dataset: Dataset, item: Item) -> tuple[str, str, str]:
     """What is right to say of a drawn picture, by what is planted in it: a verdict, a suggested label, a comment."""
-    known: dict[str, Any] = dataset.metadata.loc[item.name].to_dict()
+    known = dataset.metadata.loc[item.name]
     wrong = item.true_class != item.predicted
     if known["label is wrong"]:
         return "label_wrong", known["shown"], f"This is a {known['shown']}, not a {item.label}."
