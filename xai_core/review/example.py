@@ -97,7 +97,7 @@ def true_verdict(dataset: Dataset, item: Item) -> tuple[str, str, str]:
     known = dataset.metadata.loc[item.name]
     wrong = item.true_class != item.predicted
     if known["label is wrong"]:
-        return "label_wrong", known["shown"], f"This is a {known['shown']}, not a {item.label}."
+        return "label_wrong", str(known["shown"]), f"This is a {known['shown']}, not a {item.label}."
     if wrong and known["second thing"]:
         return "also_valid", "", f"There is a {known['second thing']} beside the {known['shown']}."
     if known["mark"] and item.predicted == "car":
