@@ -111,6 +111,13 @@ def test_agreement_is_that_of_the_library_in_words_and_as_json(capsys: pytest.Ca
     assert set(stored["by_verdict"]) == set(votes.table(store, round).query("repeat_of.isna()")["verdict"])
 
 
+def test_the_maps_of_a_new_round_are_computed(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = words(capsys, *NEW[1:-1], "always", "--most-confident", "1", "--method", "saliency")
+    store = open_database()
+    maps = rounds.maps(store, rounds.load(store, lines[0]), 0)
+    assert list(maps) == ["predicted", "true", "margin"] and lines[-1] == "Computing the maps..."
+
+
 MISTAKES = {
     "no such round": (["review", "minutes", "nowhere", "--out", "m.html"], "There is no round 'nowhere'"),
     "half a cell": ([*NEW, "--true", "boat"], "needs both --true and --predicted"),
