@@ -33,7 +33,8 @@ ROOT = Path(__file__).parents[1]
 SOURCES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "*.md", "LICENSE", "NOTICE", "Home.py", "pages/*.py",
     ".streamlit/*", "docs/*", "weights/scenes_*", "weights/world_*", "data/runs/scenes_*.parquet",
-    "data/runs/world_*.parquet", "data/runs/quick/**/*", "data/runs/truth/**/*", "data/predictions/*", "xai_core/**/*",
+    "data/runs/world_*.parquet", "data/runs/quick/**/*", "data/runs/truth/**/*", "data/predictions/*",
+    "data/review/*", "xai_core/**/*",
 ]  # fmt: skip
 
 
