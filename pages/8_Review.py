@@ -1,4 +1,4 @@
-"""A team judges pictures: rounds, blind votes, progress, discussion, agreement, minutes. Imports no torch."""
+"""A team judges pictures: rounds, blind votes, progress, discussion, agreement, minutes."""
 
 import streamlit as st
 
@@ -6,7 +6,7 @@ from xai_core.app.review import access, agreement_view, discussion, minutes_view
 from xai_core.app.shared import display, identity, page_links, page_setup, review_store, session, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
-from xai_core.review import rounds
+from xai_core.review import example, rounds
 
 SECTIONS = {
     "Vote": vote.show, "Progress": progress.show, discussion.TITLE: discussion.show, "Agreement": agreement_view.show,
@@ -33,7 +33,10 @@ with display.errors():
         round_list.show(store, person)
         st.stop()
     st.button("All rounds", icon=":material/arrow_back:", type="tertiary", on_click=st.query_params.clear)
-    round = rounds.load(store, id)
+    if id == example.ID:
+        store, round = example.open_example(store)
+    else:
+        round = rounds.load(store, id)
     role = access.role(store, round, person)
     if role is None:
         st.info(

@@ -13,7 +13,7 @@ from xai_core.app.shared import jobs
 from xai_core.app.shared.page_links import FILES, REVIEW
 from xai_core.core.cache_key import text_digest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
-from xai_core.review import rounds, votes
+from xai_core.review import example, rounds, votes
 from xai_core.review.database import open_database
 from xai_core.review.people import Person, named
 from xai_core.review.rounds import Round
@@ -257,3 +257,19 @@ def test_a_database_that_is_away_is_a_sentence(monkeypatch: pytest.MonkeyPatch) 
     app = opened("Ben")
     assert "cannot be reached" in app.error[0].value
     assert "secret" not in app.error[0].value
+
+
+def test_the_example_is_open_to_everybody(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = pressed(opened(None), "example round")
+    assert app.query_params["round"] == example.ID
+    assert "Example: the most confident errors" in said(app)
+    assert [round.id for round in rounds.listed(store)] == [example.ID]
+    app = opened("Ben", round=example.ID, section="Agreement")
+    assert not app.error and "Krippendorff" in said(app)
+
+
+def test_the_example_is_shown_where_nothing_may_be_written(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XAI_READONLY", "1")
+    app = pressed(opened(None), "example round")
+    assert "Example: the most confident errors" in said(app)
+    assert rounds.listed(store) == []

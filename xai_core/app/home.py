@@ -112,6 +112,9 @@ EXAMPLES: dict[str, tuple[str, page_links.Query]] = {
     "Which method tells the truth? Drawn pictures, whose parts can be taken away": (METRICS, {
         "view": "A run", "run": "truth", "look": "Ground truth",
     }),
+    "Do four reviewers agree why a model is wrong? An example of a review": (REVIEW, {
+        "round": "example", "section": "Agreement",
+    }),
     "What makes two views of the astronaut similar?": (PAIRS, {"picture": "Astronaut"}),
     "How coarse is a map really? The native grid": (SINGLE, {"picture": "Rocket", "resolution": "Native grid"}),
 }  # fmt: skip

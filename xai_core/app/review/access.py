@@ -13,7 +13,7 @@ from xai_core.app.shared import jobs, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
-from xai_core.review import rounds
+from xai_core.review import example, rounds
 from xai_core.review.people import Person
 from xai_core.review.rounds import Item, Round
 
@@ -23,7 +23,7 @@ ROUND, INVITE = "round", "invite"  # in the address
 def role(engine: Engine, round: Round, person: Person | None) -> str | None:
     """The person's role in a round, after an invitation in the address was used; None for a stranger.
 
-    Whoever uses their own computer may read each of its rounds.
+    Whoever uses their own computer may read each of its rounds, and everybody the example.
     """
     token = st.query_params.get(INVITE)
     if token and person and not settings.READONLY.value():
@@ -34,7 +34,7 @@ def role(engine: Engine, round: Round, person: Person | None) -> str | None:
         else:
             del st.query_params[INVITE]  # the address of the page is shared; the invitation is not part of it
     held = rounds.role(engine, round, person) if person else None
-    return held or (rounds.READER if jobs.is_own_computer() else None)
+    return held or (rounds.READER if jobs.is_own_computer() or round.id == example.ID else None)
 
 
 def offer_part(engine: Engine, round: Round, person: Person | None) -> None:

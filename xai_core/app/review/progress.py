@@ -1,4 +1,4 @@
-"""The section Progress: how far everybody is, without anyone's votes; invitations. Imports no torch."""
+"""The section Progress: how far everybody is, without anyone's votes; invitations."""
 
 import streamlit as st
 from sqlalchemy import Engine

@@ -1,12 +1,13 @@
-"""The rounds that a visitor may open, and how to make one. Imports no torch."""
+"""The rounds that a visitor may open, and how to make one."""
 
 import streamlit as st
 from sqlalchemy import Engine
 
 from xai_core.app.review import access
-from xai_core.app.shared import jobs, page_links
-from xai_core.core import markdown
-from xai_core.review import rounds, votes
+from xai_core.app.shared import jobs, page_links, session
+from xai_core.core import markdown, settings
+from xai_core.core.errors import XaiError
+from xai_core.review import example, round_files, rounds, votes
 from xai_core.review.people import Person
 from xai_core.review.rounds import Round
 
@@ -28,6 +29,21 @@ def show(engine: Engine, person: Person | None) -> None:
     for round in known[MOST * (page - 1) : MOST * page]:
         with st.container(border=True):
             _card(engine, round, person)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if example.ID not in [round.id for round in known]:
+            st.button(
+                "Open the example round",
+                key="example round",
+                icon=":material/school:",
+                on_click=open_round,
+                args=(example.ID,),
+            )
+        if person is not None and not settings.READONLY.value():
+            with st.popover("Import a round", icon=":material/upload:"):
+                st.file_uploader(
+                    "A round that was exported as JSON", type="json", key="imported round", on_change=_import,
+                    args=(engine, person),
+                )  # fmt: skip
     page_links.link(
         page_links.MISSES, "**Make a round** of a model's errors", {}, icon=":material/add:", origin=page_links.REVIEW,
     )  # fmt: skip
@@ -49,6 +65,18 @@ def _card(engine: Engine, round: Round, person: Person | None) -> None:
     if own and round.state == rounds.VOTING:
         line += f" You have judged {own.done:,} of {own.total:,}."
     st.caption(line)
+
+
+def _import(engine: Engine, person: Person) -> None:
+    file = st.session_state["imported round"]
+    if file is None:
+        return
+    try:
+        round = round_files.import_json(engine, file.getvalue(), person)
+    except XaiError as error:
+        session.complain(str(error))
+    else:
+        open_round(round.id)
 
 
 def _progress(engine: Engine, round: Round) -> list[votes.Progress]:
