@@ -1,0 +1,1 @@
+"""Why a model's errors happen, and what mends them."""
