@@ -1,1 +1,1 @@
-"""Why a model's errors happen, and what mends them."""
+"""Why a model's errors happen: wrong labels, what causes the answer, and what mends it."""
