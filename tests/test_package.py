@@ -211,7 +211,7 @@ ALLOWED = r"Apache|BSD|MIT|PSF|Python Software Foundation|MPL-2\.0|LGPL-3\.0-onl
 
 def test_licences_of_dependencies_allow_the_use():
     """Each dependency's own statement; whose metadata state none must have a licence file that NOTICE names."""
-    pins = re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    pins = re.findall(r"^([\w-]+)(?:\[[\w,-]+\])?==", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
     for name in pins:
         metadata = importlib.metadata.metadata(name)

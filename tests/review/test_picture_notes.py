@@ -1,12 +1,12 @@
 """Tags and notes outlast a restart, travel as CSV and JSON, belong to the content of a dataset, and are never lost."""
 
 import json
-import multiprocessing
 import os
 from multiprocessing.pool import ThreadPool
 
 import pytest
 from limits import limited, one_sentence
+from processes import in_processes
 from small_rounds import ANNA, BEN
 from sqlalchemy import Engine, delete, exc, func, select, update
 
@@ -115,19 +115,8 @@ def write_notes(url: str, writer: int) -> None:
         notes.put(engine, SCENES, f"{writer}/{number}.jpg", note(f"tag {writer}", str(number)), named(f"{writer}", ""), 0)
 
 
-def in_processes(count: int, work, *parameters) -> None:
-    """Do `work(*parameters, number)` in so many processes at once; each must end well."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=work, args=(*parameters, number)) for number in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * count
-
-
 def test_eight_simultaneous_writers_lose_no_note(engine, url):
-    in_processes(8, write_notes, url)
+    in_processes(write_notes, [(url, writer) for writer in range(8)])
     stored = current(engine)
     assert len(stored) == 200 and stored["7/24.jpg"] == note("tag 7", "24")
 
@@ -168,7 +157,7 @@ def test_simultaneous_writers_of_one_note_never_overwrite_what_they_have_not_rea
         with ThreadPool(4) as workers:
             workers.starmap(append, [(engine, writer) for writer in range(4)])
     else:
-        in_processes(4, append_in_a_process, url)
+        in_processes(append_in_a_process, [(url, writer) for writer in range(4)])
     lines = current(engine)["cat/1.jpg"].text.split("\n")
     assert sorted(lines) == sorted(["first", *(f"{writer}.{line}" for writer in range(4) for line in range(10))])
 
@@ -178,7 +167,7 @@ def add_some(url: str, writer: int) -> None:
 
 
 def test_simultaneous_imports_are_merged(engine, url):
-    in_processes(4, add_some, url)
+    in_processes(add_some, [(url, writer) for writer in range(4)])
     tags = tuple(f"tag {writer}" for writer in range(4))
     assert current(engine) == {name: Note(tags) for name in PICTURES}
 
@@ -266,14 +255,14 @@ def test_an_import_adds_to_what_is_there(engine, folder):
     assert current(engine) == notes.merged({"cat/1.jpg": note("mine", "first")}, SOME)
 
 
-def load_alone(url: str, folder: str, number: int) -> None:
+def load_alone(url: str, folder: str) -> None:
     os.environ["XAI_NOTES"] = folder
     assert current(open_database(url)) == SOME
 
 
 def test_processes_that_begin_at_once_import_a_file_once(engine, url, folder):
     write_file(folder, file_of(), SOME, SCENES)
-    in_processes(4, load_alone, url, str(folder))
+    in_processes(load_alone, [(url, str(folder))] * 4)
     assert rows(engine) == len(SOME)
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import in_processes
 from small_rounds import ANNA, BEN, CHRIS, made_round, made_team
 from sqlalchemy import Engine, delete, exc, func, select, update
 
@@ -112,13 +113,7 @@ def test_eight_processes_cast_2000_votes(url: str) -> None:
     for name in people:
         rounds.invite(engine, round, named(name, "a browser"), rounds.REVIEWER, by=ANNA)
     engine.dispose()
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=cast_many, args=(url, round.id, name, list(range(250)))) for name in people]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 8
+    in_processes(cast_many, [(url, round.id, name, list(range(250))) for name in people])
     with reading(engine) as connection:
         rows = connection.execute(select(tables.votes.c.person, tables.votes.c.position, tables.votes.c.comment)).all()
     assert len(rows) == len({(row.person, row.position) for row in rows}) == 2000
@@ -163,13 +158,7 @@ def test_a_log_is_whole_after_kills(url: str, tmp_path: Path) -> None:
 
 def test_a_second_process_finds_the_tables(url: str) -> None:
     """All begin at once with an empty database; each finds the tables made once."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=open_database, args=(url,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * 4
+    in_processes(open_database, [(url,)] * 4)
 
 
 def test_tables_are_what_the_migrations_make(engine: Engine) -> None:
