@@ -1,4 +1,4 @@
-"""Who the visitor is in a round, and what they may do there. Imports no torch.
+"""Who the visitor is in a round, and what they may do there.
 
 On a public server a round is known to those who take part in it: by an invitation's link, or because they made it. On one's
 own computer all rounds of the computer are listed, and its user may take part in each.

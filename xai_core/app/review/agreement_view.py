@@ -1,4 +1,4 @@
-"""The section Agreement: how far people agree, with whom, on which pictures, and with themselves. Imports no torch.
+"""The section Agreement: how far people agree, with whom, on which pictures, and with themselves.
 
 All figures are of the votes that people cast before they looked at those of others.
 """

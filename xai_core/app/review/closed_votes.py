@@ -1,4 +1,4 @@
-"""The votes of a round whose voting is closed, held in memory: they do not change any more. Imports no torch."""
+"""The votes of a round whose voting is closed, held in memory: they do not change any more."""
 
 import pandas as pd
 from sqlalchemy import Engine

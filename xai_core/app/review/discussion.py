@@ -1,4 +1,4 @@
-"""The section Discussion: what people disagree on is settled, one picture after another. Imports no torch.
+"""The section Discussion: what people disagree on is settled, one picture after another.
 
 What is typed and not saved stays in the session as a draft, together with the version of the decision that its writer saw.
 """

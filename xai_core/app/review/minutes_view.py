@@ -1,4 +1,4 @@
-"""The section Minutes: the document of a round, and its votes and verdicts as files. Imports no torch.
+"""The section Minutes: the document of a round, and its votes and verdicts as files.
 
 A file is made when its button is pressed.
 """

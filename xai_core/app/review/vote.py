@@ -1,4 +1,4 @@
-"""The section Vote: one picture after another, judged with keys. Imports no torch.
+"""The section Vote: one picture after another, judged with keys.
 
 A digit is saved at once as the verdict; severity, label, comment and "the map helped" are saved with it or when they change.
 What is typed before the verdict, or cannot be saved, stays in the session as a draft.
