@@ -44,12 +44,12 @@ def person_of(store: Engine, round: Round, name: str) -> Person:
     return next(person for person, _ in rounds.members(store, round) if person.name == name)
 
 
-def make_round(owner: Page) -> None:
-    """A round of the most confident errors, by the form."""
+def make_round(owner: Page, pictures: int) -> None:
+    """A round of so many of the most confident errors, by the form."""
     owner.get_by_role("button", name=re.compile("most confident errors")).click()
     dialog = owner.get_by_role("dialog")
     introduce(dialog.page, "Olga")
-    dialog.get_by_label("How many").fill(str(PICTURES))
+    dialog.get_by_label("How many").fill(str(pictures))
     owner.keyboard.press("Tab")
     settled(owner)
     dialog.get_by_role("button", name="Make the round").click()
@@ -75,7 +75,7 @@ def vote_by_keys(page: Page, store: Engine, name: str, digit_of: dict[int, str])
 
 def test_an_owner_and_three_reviewers_from_the_errors_to_the_minutes(visit, store: Engine) -> None:
     owner = visit("Misclassifications", **OWN_CONTEXT)
-    make_round(owner)
+    make_round(owner, PICTURES)
     round = newest(store)
     errors = pd.read_parquet(settings.RESOURCES / "data" / "predictions" / "world_planted.parquet")
     errors = errors[errors["true"] != errors["predicted"]].nlargest(PICTURES, "confidence")
@@ -131,7 +131,7 @@ def test_an_owner_and_three_reviewers_from_the_errors_to_the_minutes(visit, stor
 def test_nothing_of_a_vote_reaches_another_browser_before_the_own_one(visit, store: Engine) -> None:
     """Everything that a reviewer's browser receives, over the socket too, while somebody else has voted."""
     owner = visit("Misclassifications", **OWN_CONTEXT)
-    make_round(owner)
+    make_round(owner, 4)
     round = newest(store)
     items = rounds.items(store, round)
     for item in items:
