@@ -48,7 +48,8 @@ def made(tmp_path_factory):
     card = {"family": "resnet", "architecture": "resnet18", "file": "hostile.pth"}
     card |= dict.fromkeys(("title", "supervision", "trained_on", "licence", "remark"), NAME)
     lines = [f"{key} = {quoted(value)}" for key, value in card.items()]
-    (weights / "hostile.toml").write_text("\n".join([*lines, f"classes = [{', '.join(map(quoted, CLASSES))}]"]))
+    lines += [f"classes = [{', '.join(map(quoted, CLASSES))}]", "input_size = 112"]  # small: it is measured on many pages
+    (weights / "hostile.toml").write_text("\n".join(lines))
     (weights / "broken.toml").write_text(f"{quoted(NAME)} = 1\nfamily = 'resnet'\narchitecture = 'x'\nfile = 'x.pth'\n")
     rows = [f"path,label,{NAME}"]
     for number in range(6):
