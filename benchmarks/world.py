@@ -81,7 +81,7 @@ FAULTS = (
 
 def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> list[str]:
     """The model's class for each picture."""
-    return [name for name, _ in world_tools.answers(model, pictures)]
+    return [name for name, *_ in world_tools.answers(model, pictures)]
 
 
 def right(pictures: Sequence[Picture], names: Sequence[str], by_label: bool) -> NDArray[np.bool_]:

@@ -37,6 +37,29 @@ def test_the_precision_of_the_triage_is_of_the_first_errors(monkeypatch):
     assert world_tools.label_triage(None, rows(true=["tent"] * 3), []) == {"errors": 0}
 
 
+def test_the_precision_of_the_flags_is_of_the_first_ones(monkeypatch):
+    draws = np.random.default_rng(0)
+    true = np.arange(200) % 4
+    labels, wrong = true.copy(), np.arange(200) < 10
+    labels[wrong] = (true[wrong] + 1) % 4
+    features = 8 * np.eye(16)[true] + draws.normal(size=(200, 16))
+    table = rows(true=labels.astype(str), features=list(features), **{"label is wrong": wrong})
+    figures = world_tools.probe_triage(None, table, [])
+    assert figures["wrong labels among all"] == 0.05 and figures["precision"] == figures["precision of all flags"] == 1
+    assert figures["flags"] == figures["looked at"] == 10 * figures["share of the wrong labels that is flagged"] > 5
+    assert figures["wrong flags"] == 0 <= figures["wrong flags, as expected by the triage"] < 3
+    table["label is wrong"] = False
+    false_alarms = world_tools.probe_triage(None, table, [])
+    assert false_alarms["wrong flags"] == figures["flags"] and false_alarms["precision"] == 0
+    monkeypatch.setattr(world_tools, "FIRST", 3)
+    assert world_tools.probe_triage(None, table, [])["looked at"] == 3
+    perfect = rows(true=true.astype(str), features=list(features))
+    assert world_tools.probe_triage(None, perfect, []) == {
+        "wrong labels among all": 0, "flags": 0, "looked at": 0, "wrong flags": 0,
+        "wrong flags, as expected by the triage": 0,
+    }  # fmt: skip
+
+
 def test_the_group_that_holds_the_planted_subgroup_is_found():
     night, red = np.arange(200) % 2 == 0, np.arange(200) % 4 == 0
     planted = night & red & (np.arange(200) < 100)
