@@ -76,7 +76,7 @@ def made_team(store: Engine, pictures: int = 4, **settings) -> Round:
     dataset = open_dataset(USUAL_WORLD)
     changed = {**SETTINGS.__dict__, **settings}
     round = rounds.create(
-        store, person_of("Anna"), "A round", type(SETTINGS)(**changed), made_rows(dataset, pictures), dataset
+        store, person_of("Anna"), "Errors of Anna", type(SETTINGS)(**changed), made_rows(dataset, pictures), dataset
     )
     rounds.invite(store, round, person_of("Ben"), rounds.REVIEWER, by=person_of("Anna"))
     return round
@@ -194,8 +194,8 @@ def test_strangers_are_kept_out_and_invitations_let_in(store: Engine) -> None:
     round = made_team(store)
     app = opened("Eve", round=round.id)
     assert "You do not take part" in app.info[0].value
-    assert "A round" not in said(app)
-    assert "A round" not in said(opened("Eve"))
+    assert "Errors of Anna" not in said(app)
+    assert "Errors of Anna" not in said(opened("Eve"))
     app = opened("Eve", round=round.id, invite="guessed")
     assert "invitation is not valid" in app.error[0].value
     token = rounds.invitations(store, round, person_of("Anna"))[rounds.REVIEWER]
