@@ -96,6 +96,7 @@ def main() -> None:
                 page.keyboard.press("Enter")
                 page.get_by_role("button", name="Vote as Reviewer").click()
                 page.get_by_text("you have judged").wait_for()
+                page.wait_for_timeout(2000)  # until the form is there
                 page.evaluate(WATCH % IMAGES)
                 times = [waited(page, 1 + number % 8) for number in range(args.pictures - 1)]
                 browser.close()

@@ -1,7 +1,8 @@
 """The section Vote: one picture after another, judged with keys.
 
 A digit is saved at once as the verdict; severity, label, comment and "the map helped" are saved with it or when they change.
-What is typed before the verdict, or cannot be saved, stays in the session as a draft.
+What is typed before the verdict, or cannot be saved, stays in the session as a draft. The buttons of each picture have keys
+of their own: a digit that is pressed while the next picture comes cannot be taken for a vote on another one.
 """
 
 from functools import partial
@@ -204,7 +205,7 @@ def _form(
     for number, verdict in enumerate(round.settings.verdicts, 1):
         st.button(
             markdown.escape(verdict.title),
-            key=f"verdict {verdict.id}", shortcut=str(number), width="stretch",
+            key=f"verdict {verdict.id} of {item.position}", shortcut=str(number), width="stretch",
             type="primary" if stored and vote.verdict == verdict.id else "secondary",
             help=markdown.escape(verdict.definition) or None, on_click=save, kwargs={"verdict": verdict.id},
         )  # fmt: skip
@@ -212,16 +213,16 @@ def _form(
     with st.container(horizontal=True):
         for number, (name, key) in enumerate(zip(SEVERITIES, SEVERITY_KEYS, strict=True)):
             st.button(
-                name.capitalize(), key=f"severity {name}", shortcut=key, on_click=save, kwargs={"severity": number},
-                type="primary" if vote.severity == number else "secondary",
+                name.capitalize(), key=f"severity {name} of {item.position}", shortcut=key, on_click=save,
+                kwargs={"severity": number}, type="primary" if vote.severity == number else "secondary",
             )  # fmt: skip
     if shown and rounds.maps(engine, round, item.position) and (stored or not round.settings.reveal_after_vote):
         st.caption("The map helped")
         with st.container(horizontal=True):
             for name, key, helped in (("Yes", "Y", True), ("No", "N", False)):
                 st.button(
-                    name, key=f"helped {name}", shortcut=key, on_click=save, kwargs={"map_helped": helped},
-                    type="primary" if vote.map_helped is helped else "secondary",
+                    name, key=f"helped {name} of {item.position}", shortcut=key, on_click=save,
+                    kwargs={"map_helped": helped}, type="primary" if vote.map_helped is helped else "secondary",
                 )  # fmt: skip
     key = f"{round.id} {item.position}"
     labels = sorted({*round.settings.classes, vote.suggested} - {""})
