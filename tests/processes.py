@@ -5,7 +5,10 @@ They are forked from a server that has imported the package; new interpreters wo
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from unittest.mock import patch
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -22,8 +25,10 @@ def _work(environment: Mapping[str, str], work: Callable[..., object], parameter
 def in_processes(work: Callable[..., object], calls: Iterable[tuple[object, ...]]) -> None:
     """Do `work(*parameters)` for all of these parameters at once, each in a process of its own; each must end well."""
     processes = [CONTEXT.Process(target=_work, args=(dict(os.environ), work, parameters)) for parameters in calls]
-    for process in processes:
-        process.start()
+    # Streamlit's harness leaves the script of a page as the main module, which each process would run again.
+    with patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+        for process in processes:
+            process.start()
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * len(processes)

@@ -273,3 +273,15 @@ def test_the_example_is_shown_where_nothing_may_be_written(store: Engine, monkey
     app = pressed(opened(None), "example round")
     assert "Example: the most confident errors" in said(app)
     assert rounds.listed(store) == []
+
+
+def test_a_key_that_reaches_the_buttons_of_an_earlier_picture_changes_no_vote(store: Engine) -> None:
+    """A browser that is busy keeps the buttons of the picture before for a moment, and a key presses them too."""
+    round = made_team(store)
+    app = pressed(opened("Ben", round=round.id, picture="1"), "verdict unsure")
+    late = app.button(key="verdict shortcut of 0")
+    app.query_params["picture"] = "2"
+    late.click().run()
+    assert {
+        position: stored.vote.verdict for position, stored in votes.own_votes(store, round, person_of("Ben")).items()
+    } == {0: "unsure"}

@@ -61,16 +61,18 @@ def make_round(owner: Page, pictures: int) -> None:
 def vote_by_keys(page: Page, store: Engine, name: str, digit_of: dict[int, str]) -> None:
     """Judge every picture with a digit and Enter; `digit_of` has the key for each position."""
     round = newest(store)
-    digits = [
-        digit_of[position] for position in rounds.order(round, rounds.items(store, round), person_of(store, round, name))
-    ]
-    for number in range(1, PICTURES + 1):
+    order = rounds.order(round, rounds.items(store, round), person_of(store, round, name))
+    for number, position in enumerate(order, 1):
         expect(page.get_by_text(f"Picture {number} of {PICTURES};")).to_be_visible()
-        page.keyboard.press(digits[number - 1])
+        expect(page.locator(f".st-key-verdict-unsure-of-{position}")).to_be_visible()
+        page.keyboard.press(digit_of[position])
         expect(page.get_by_text(f"you have judged {number}")).to_be_visible()
         if number < PICTURES:
             page.keyboard.press("Enter")
     expect(page.get_by_text("You have judged every picture of your part")).to_be_visible()
+    own = votes.own_votes(store, round, person_of(store, round, name))
+    verdicts = {position: rounds.VERDICTS[int(digit) - 1].id for position, digit in digit_of.items()}
+    assert {position: stored.vote.verdict for position, stored in own.items()} == verdicts
 
 
 def test_an_owner_and_three_reviewers_from_the_errors_to_the_minutes(visit, store: Engine) -> None:

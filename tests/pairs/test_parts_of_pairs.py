@@ -176,7 +176,7 @@ def test_a_map_that_is_the_same_everywhere_in_all_parts_has_no_order(network):
     parts, whole = parts_of_views(MARKED, CROPS, 1, SIZE), views(MARKED, seed=1)
     zeros = {"zeros": (np.zeros(SIZE), np.zeros(SIZE))}
     rows = rows_by(evaluate_pair(network, *whole, zeros, ["CPC", "CTP"], parts=parts))
-    assert "same mass" in rows["zeros", "CPC", 1].note and math.isnan(rows["zeros", "CPC", "both"].value)
+    assert "every part the same" in rows["zeros", "CPC", 1].note and math.isnan(rows["zeros", "CPC", "both"].value)
     assert rows["zeros", "CTP", 1].value == pytest.approx(1 / len(parts.views[0].names))  # all share the largest mass
     assert np.isnan(shares(parts, 1, torch.zeros(SIZE))).all()
 

@@ -2,7 +2,7 @@
 
 A digit is saved at once as the verdict; severity, label, comment and "the map helped" are saved with it or when they change.
 What is typed before the verdict, or cannot be saved, stays in the session as a draft. The buttons of each picture have keys
-of their own: a digit that is pressed while the next picture comes cannot be taken for a vote on another one.
+of their own, and count while it is shown: a digit that is pressed while the next picture comes is no vote on another one.
 """
 
 from functools import partial
@@ -202,18 +202,19 @@ def _form(
     of = (round.id, item.position)
     vote = (stored.vote if stored else Vote(""))._replace(**_drafts().get(of, {}))
     save = partial(_change, engine, round, items, person, item.position, stored)
+    press = partial(_press, save, item.position)
     for number, verdict in enumerate(round.settings.verdicts, 1):
         st.button(
             markdown.escape(verdict.title),
             key=f"verdict {verdict.id} of {item.position}", shortcut=str(number), width="stretch",
             type="primary" if stored and vote.verdict == verdict.id else "secondary",
-            help=markdown.escape(verdict.definition) or None, on_click=save, kwargs={"verdict": verdict.id},
+            help=markdown.escape(verdict.definition) or None, on_click=press, kwargs={"verdict": verdict.id},
         )  # fmt: skip
     st.caption("Severity")
     with st.container(horizontal=True):
         for number, (name, key) in enumerate(zip(SEVERITIES, SEVERITY_KEYS, strict=True)):
             st.button(
-                name.capitalize(), key=f"severity {name} of {item.position}", shortcut=key, on_click=save,
+                name.capitalize(), key=f"severity {name} of {item.position}", shortcut=key, on_click=press,
                 kwargs={"severity": number}, type="primary" if vote.severity == number else "secondary",
             )  # fmt: skip
     if shown and rounds.maps(engine, round, item.position) and (stored or not round.settings.reveal_after_vote):
@@ -221,7 +222,7 @@ def _form(
         with st.container(horizontal=True):
             for name, key, helped in (("Yes", "Y", True), ("No", "N", False)):
                 st.button(
-                    name, key=f"helped {name} of {item.position}", shortcut=key, on_click=save,
+                    name, key=f"helped {name} of {item.position}", shortcut=key, on_click=press,
                     kwargs={"map_helped": helped}, type="primary" if vote.map_helped is helped else "secondary",
                 )  # fmt: skip
     key = f"{round.id} {item.position}"
@@ -243,6 +244,13 @@ def _form(
     elif stored:
         st.caption(f":material/check: Saved {stored.at:%H:%M:%S} UTC. You may change it while the round is voted on.")
         _others(engine, round, person, item)
+
+
+def _press(save: partial[None], position: int, **changes: Any) -> None:
+    """Enter what a button says, if its picture is the one that is shown. In a browser that is busy, a key still reaches the
+    buttons of the pictures before it: their votes must not change."""
+    if st.query_params.get(PICTURE) == str(position + 1):
+        save(**changes)
 
 
 def _from_widget(save: partial[None], field: str, key: str) -> None:
