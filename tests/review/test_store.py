@@ -26,8 +26,6 @@ from xai_core.review.database import (
 from xai_core.review.people import named
 from xai_core.review.votes import Vote
 
-LOGS = [tables.round_log, tables.members, tables.votes, tables.verdicts, tables.notes]
-
 
 @pytest.mark.parametrize("table", tables.metadata.sorted_tables, ids=lambda table: table.name)
 def test_no_row_is_ever_changed_or_removed(engine: Engine, table) -> None:

@@ -23,11 +23,11 @@ import pandas as pd
 from PIL import Image
 from sqlalchemy import Connection, Engine, func, insert, select
 
-from xai_core.core.cache_key import bytes_digest, text_digest
+from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.files import read_regular
 from xai_core.data.datasets import Dataset
-from xai_core.data.image_io import MAX_BYTES
+from xai_core.data.image_io import MAX_BYTES, open_picture
 from xai_core.review import tables
 from xai_core.review.database import add_once, add_person, follow, latest_of, now, reading, writing
 from xai_core.review.people import Person
@@ -182,7 +182,7 @@ def create(
     for row in track(rows.to_dict("records")):
         try:
             data = content(dataset, row["path"])
-            thumbnails[bytes_digest(data)] = _thumbnail(dataset, row["path"])
+            thumbnails[bytes_digest(data)] = _thumbnail(data)
         except UNREADABLE as error:
             left_out[row["path"]] = f"{error or 'not in the dataset'}"
             continue
@@ -220,8 +220,8 @@ def content(dataset: Dataset, name: str) -> bytes:
     return read_regular(source, MAX_BYTES) if isinstance(source, Path) else source
 
 
-def _thumbnail(dataset: Dataset, name: str) -> bytes:
-    picture = dataset.open(name)
+def _thumbnail(data: bytes) -> bytes:
+    picture = open_picture(data)
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=85)
@@ -533,8 +533,3 @@ def checked_text(text: str, most: int, what: str) -> str:
     if len(text) > most:
         raise BadRequest(f"{what} may have {most:,} characters; this one has {len(text):,}.")
     return text
-
-
-def selection_key(rows: pd.DataFrame) -> str:
-    """Names a selection of pictures, for the job that makes a round of it."""
-    return text_digest("|".join(rows["path"]))[:16]

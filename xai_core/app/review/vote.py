@@ -19,7 +19,7 @@ from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.review import rounds, votes
 from xai_core.review.people import Person
-from xai_core.review.rounds import Item, Round
+from xai_core.review.rounds import Item, Round, StoredMap
 from xai_core.review.votes import SEVERITIES, StoredVote, Vote
 
 PICTURE = "picture"  # in the address: the picture's number in the round, from 1
@@ -88,14 +88,14 @@ def _voting(engine: Engine, round: Round, person: Person) -> None:
     position = _position(items, order, own)
     item, stored = items[position], own.get(position)
     shown = position in rounds.shows_map(round, items, person)
+    is_revealed = stored is not None or not round.settings.reveal_after_vote
+    maps = rounds.maps(engine, round, position) if shown and is_revealed else None
     _steps(order, own, position)
     picture, form = st.columns([3, 2], gap="medium")
     with picture:
-        _picture(
-            engine, round, item, is_revealed=stored is not None or not round.settings.reveal_after_vote, shows_map=shown
-        )
+        _picture(engine, round, item, is_revealed, maps)
     with form:
-        _form(engine, round, items, person, item, stored, shown)
+        _form(engine, round, items, person, item, stored, has_maps=bool(maps))
     _done(order, own)
 
 
@@ -138,7 +138,8 @@ def _steps(order: list[int], own: dict[int, StoredVote], position: int) -> None:
         st.dialog("Keys")(partial(st.markdown, KEYS))()
 
 
-def _picture(engine: Engine, round: Round, item: Item, is_revealed: bool, shows_map: bool) -> None:
+def _picture(engine: Engine, round: Round, item: Item, is_revealed: bool, maps: dict[str, StoredMap] | None) -> None:
+    """The picture with its prediction and maps; `maps` is None where the person sees none of it."""
     label = markdown.escape(item.label) or "no label"
     st.markdown(f"Label: **{label}**" + (f" · Predicted: **{_prediction(item)}**" if is_revealed else ""))
     if not is_revealed:
@@ -151,11 +152,11 @@ def _picture(engine: Engine, round: Round, item: Item, is_revealed: bool, shows_
                 caption="The picture",
                 alt=f"Picture {item.position + 1}",
             )
-        if is_revealed and shows_map:
-            _maps(engine, round, item)
+        if maps is not None:
+            _maps(engine, round, item, maps)
     if is_revealed:
         st.caption("Top five: " + " · ".join(f"{markdown.escape(name)} {share:.1%}" for name, share in item.top5))
-        if not shows_map:
+        if maps is None:
             st.caption("This picture is shown to you without maps, as the round is set.")
 
 
@@ -164,8 +165,7 @@ def _prediction(item: Item) -> str:
     return f"{markdown.escape(item.predicted)}{share}"
 
 
-def _maps(engine: Engine, round: Round, item: Item) -> None:
-    stored = rounds.maps(engine, round, item.position)
+def _maps(engine: Engine, round: Round, item: Item, stored: dict[str, StoredMap]) -> None:
     for kind, entry in stored.items():
         with st.container(width=WIDTH):
             of = f"Map of {rounds.MAP_KINDS[kind]}"
@@ -197,8 +197,9 @@ def _drafts() -> cachetools.LRUCache[tuple[str, int], dict[str, Any]]:
 
 
 def _form(
-    engine: Engine, round: Round, items: tuple[Item, ...], person: Person, item: Item, stored: StoredVote | None, shown: bool
-) -> None:
+    engine: Engine, round: Round, items: tuple[Item, ...], person: Person, item: Item, stored: StoredVote | None, *,
+    has_maps: bool,
+) -> None:  # fmt: skip
     of = (round.id, item.position)
     vote = (stored.vote if stored else Vote(""))._replace(**_drafts().get(of, {}))
     save = partial(_change, engine, round, items, person, item.position, stored)
@@ -217,7 +218,7 @@ def _form(
                 name.capitalize(), key=f"severity {name} of {item.position}", shortcut=key, on_click=press,
                 kwargs={"severity": number}, type="primary" if vote.severity == number else "secondary",
             )  # fmt: skip
-    if shown and rounds.maps(engine, round, item.position) and (stored or not round.settings.reveal_after_vote):
+    if has_maps:
         st.caption("The map helped")
         with st.container(horizontal=True):
             for name, key, helped in (("Yes", "Y", True), ("No", "N", False)):

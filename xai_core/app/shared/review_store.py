@@ -1,7 +1,5 @@
 """The database of reviews that the app uses, and what pages say of it. Imports no torch."""
 
-from functools import partial
-
 import streamlit as st
 from sqlalchemy import Engine
 from streamlit.errors import StreamlitSecretNotFoundError
@@ -26,13 +24,13 @@ def _of_secrets() -> str | None:
 
 def say_where(store: Engine) -> None:
     """Where reviews are stored, and for how long."""
-    place = partial(markdown.escape, database.place_in_words(store))
+    place = markdown.escape(database.place_in_words(store))
     if settings.READONLY.value():
         st.info("This is a public demonstration: you can read everything, and nothing that you enter is stored.")
     elif not database.is_durable(store):
         st.warning(
-            f"Reviews are stored in {place()} on a disk that is emptied when this server starts again. Export what you want "
+            f"Reviews are stored in {place} on a disk that is emptied when this server starts again. Export what you want "
             "to keep, or give the server a PostgreSQL database (docs/deployment.md)."
         )
     else:
-        st.caption(f"Stored in {place()} on the server.")
+        st.caption(f"Stored in {place} on the server.")
