@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.analysis import groups, sanity_check
-from xai_core.analysis.failures import triage
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain, explain_methods
 from xai_core.core.errors import XaiError
@@ -25,6 +24,7 @@ from xai_core.data.world.planted import MARKED, Picture, World, picture
 from xai_core.data.world.scene import draw
 from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
+from xai_core.failures import triage
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
 from xai_core.models.random_init import untrained
@@ -251,7 +251,7 @@ there is nothing to find, so that what is found there is a false alarm.
   draws). Clean: the network that never saw the mark while training, on the same pictures.
 - **Label triage** on a training split of {noisy:,} pictures, about 80 of them with a wrong label (of 600, about 24 have one,
   and no order could bring 50 of them first). Once by the network's errors, the most confident first; once by
-  `xai_core.analysis.failures.triage`: a probe on the network's features, joined with the nearest neighbours. *Precision*:
+  `xai_core.failures.triage`: a probe on the network's features, joined with the nearest neighbours. *Precision*:
   the share of wrong labels among the first 50 (or all, where there are fewer). A flag is *wrong* where the label is right.
   The network was trained on world 0, and its wrong labels; it has not seen the other worlds. Clean: all labels are right,
   and there are {count} pictures.

@@ -2,17 +2,8 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import (
-    attributes,
-    clusters,
-    confusion,
-    drawer,
-    export,
-    notes_view,
-    predictions,
-    round_buttons,
-)
-from xai_core.app.shared import display, page_setup, round_form, widgets
+from xai_core.app.misclassifications import attributes, clusters, confusion, export, notes_view, round_buttons
+from xai_core.app.shared import display, drawer, page_setup, predictions, round_form, widgets
 
 VIEWS = {
     "Confusion": confusion.confusion,

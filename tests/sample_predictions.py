@@ -6,7 +6,7 @@ from opened_pages import opened
 from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
-from xai_core.app.misclassifications import predictions
+from xai_core.app.shared import predictions
 from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.models.loading import load_model

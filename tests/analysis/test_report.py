@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line(wrong, capsys, tmp_path, monkeypatch):
 
 
 def test_the_page_offers_both_and_survives_an_empty_choice():
-    app = opened("pages/9_Report.py")
+    app = opened("pages/10_Report.py")
     assert len(app.get("download_button")) == 2 and "EfficientNet-Lite0" in text(app)
     app.multiselect(key="models").set_value([]).run()
     assert not app.exception and app.info

@@ -10,7 +10,7 @@ from opened_pages import pick_mark, press_row, text
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
-from xai_core.app.misclassifications import drawer
+from xai_core.app.shared import drawer
 from xai_core.data.corrupted_samples import changed_samples
 from xai_core.data.label_matching import first_name
 from xai_core.review.picture_notes import note

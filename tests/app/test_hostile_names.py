@@ -9,9 +9,8 @@ from PIL import Image
 from small_recordings import recorded
 
 from xai_core.app.metrics import run_tab
-from xai_core.app.misclassifications import predictions
 from xai_core.app.networks.sections import BUNDLED
-from xai_core.app.shared import cache, jobs
+from xai_core.app.shared import cache, jobs, predictions
 from xai_core.data.datasets import open_dataset
 from xai_core.evaluation import runner
 from xai_core.review.people import named
@@ -98,9 +97,9 @@ PAGES = [
     *((METRICS, {"view": "A run", "look": look}) for look in run_tab.SECTIONS),
     *(("pages/5_Pairs.py", PICTURE | {"more": more}) for more in ("Networks", "Metrics")),
     *(("pages/6_Misclassifications.py", {"dataset": DATA, "model": TITLE, "view": view}) for view in VIEWS),
-    ("pages/7_Training_evolution.py", {}),
-    ("pages/7_Training_evolution.py", {"more": "Table"}),
-    ("pages/9_Report.py", {"models": TITLE}),
+    ("pages/8_Training_evolution.py", {}),
+    ("pages/8_Training_evolution.py", {"more": "Table"}),
+    ("pages/10_Report.py", {"models": TITLE}),
 ]
 
 
@@ -124,7 +123,7 @@ def test_no_page_reads_a_name_as_markdown(page, query):
     assert page is None or any("leak" in text for *_, text in sources) or query.get("view") == "Calibration"
 
 
-MISSES, JOBS = "pages/6_Misclassifications.py", "pages/10_Jobs.py"
+MISSES, JOBS = "pages/6_Misclassifications.py", "pages/11_Jobs.py"
 
 
 def press(app, start):

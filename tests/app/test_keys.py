@@ -14,14 +14,14 @@ from small_models import pictures, small
 from xai_core.app.metrics import new_run, opened_run
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.metrics.new_run import NewRun
-from xai_core.app.misclassifications import clusters, predictions
+from xai_core.app.misclassifications import clusters
 from xai_core.app.networks import columns
 from xai_core.app.networks import sections as networks_sections
 from xai_core.app.networks.columns import NetworkQuestion
 from xai_core.app.pairs import sections, synthesis
 from xai_core.app.pairs.tiles import PairSettings
 from xai_core.app.pairs.views import Views
-from xai_core.app.shared import cache, loaded_models, network_outputs, server_job
+from xai_core.app.shared import cache, loaded_models, network_outputs, predictions, server_job
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS

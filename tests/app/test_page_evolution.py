@@ -20,7 +20,7 @@ from xai_core.explanation.rendering import encoded
 from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import grouped, rows_of
 
-PAGE = "pages/7_Training_evolution.py"
+PAGE = "pages/8_Training_evolution.py"
 PNG = encoded(Image.new("RGB", (8, 8)), "PNG")
 
 

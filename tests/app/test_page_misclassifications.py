@@ -16,8 +16,8 @@ from sample_predictions import first_error, folders, opened_on_samples, raw_rows
 from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.predict import classify
-from xai_core.app.misclassifications import clusters, confusion, predictions
-from xai_core.app.shared import cache, display, jobs, opened_datasets, progress, review_store, server_job
+from xai_core.app.misclassifications import clusters, confusion
+from xai_core.app.shared import cache, display, jobs, opened_datasets, predictions, progress, review_store, server_job
 from xai_core.core import part_store, settings
 from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
@@ -730,7 +730,7 @@ def test_a_filter_by_attribute_changes_what_shares_are_of():
 
 
 def left_out():
-    from xai_core.app.misclassifications import predictions
+    from xai_core.app.shared import predictions
 
     predictions.list_reasons((f"*{number}*.png", "The file /srv/here/a.png is empty.") for number in range(53))
 

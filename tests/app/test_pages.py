@@ -389,11 +389,11 @@ def test_a_blind_vote_shows_no_name_before_it_is_cast():
 
 def test_the_report_marks_models_that_are_not_here_and_offers_them_last(tmp_path, monkeypatch):
     monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
-    app = opened("pages/9_Report.py")
+    app = opened("pages/10_Report.py")
     labels = app.multiselect(key="models").options
     marked = [label.endswith("(not on this machine)") for label in labels]
     assert any(marked) and marked == sorted(marked) and not app.exception
-    app = opened("pages/9_Report.py", models=["DeiT-B/16"])
+    app = opened("pages/10_Report.py", models=["DeiT-B/16"])
     assert app.multiselect(key="models").value == ["deit_base_patch16_224"] and not app.exception and not app.warning
 
 

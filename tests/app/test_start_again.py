@@ -5,8 +5,7 @@ import shutil
 import pytest
 from opened_pages import finished, opened, text
 
-from xai_core.app.misclassifications import predictions
-from xai_core.app.shared import cache, job_records, jobs, page_links, progress, server_job
+from xai_core.app.shared import cache, job_records, jobs, page_links, predictions, progress, server_job
 from xai_core.app.shared.opened_datasets import SAMPLES
 from xai_core.data.samples import load_sample
 

@@ -13,6 +13,7 @@ from xai_core.app.shared import loaded_models, page_links
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_links import (
     EVOLUTION,
+    FAILURES,
     HOME,
     JOBS,
     METHODS,
@@ -60,6 +61,11 @@ PAGES = {
         ":material/rule:",
         "Which of your labelled pictures does the model get wrong, which classes does it confuse, and why? Is it sometimes "
         "right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+    ),
+    FAILURES: (
+        ":material/troubleshoot:",
+        "Which labels are wrong, which errors belong together, what causes them, what mends them, and what should we do? "
+        "Step by step to a plan; each claim is tested on pictures that did not suggest it.",
     ),
     EVOLUTION: (
         ":material/timeline:",

@@ -6,9 +6,8 @@ import streamlit as st
 from xai_core.analysis import groups
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
-from xai_core.app.misclassifications import drawer, predictions
-from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import display, round_form
+from xai_core.app.shared import display, drawer, predictions, round_form
+from xai_core.app.shared.predictions import FilteredRows
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
 from xai_core.core.spreadsheet import csv_bytes

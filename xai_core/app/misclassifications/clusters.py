@@ -9,11 +9,22 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.misclassifications import drawer, predictions
-from xai_core.app.misclassifications.predictions import FilteredRows, alt_text
-from xai_core.app.shared import cache, display, job_view, jobs, network_outputs, page_links, progress, round_form, turns
+from xai_core.app.shared import (
+    cache,
+    display,
+    drawer,
+    job_view,
+    jobs,
+    network_outputs,
+    page_links,
+    predictions,
+    progress,
+    round_form,
+    turns,
+)
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import is_upload
+from xai_core.app.shared.predictions import FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.server_job import ServerJob
 from xai_core.app.shared.widgets import LINK

@@ -11,9 +11,8 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
-from xai_core.app.misclassifications import drawer, predictions
-from xai_core.app.misclassifications.predictions import EVERY, GALLERY, FilteredRows, alt_text
-from xai_core.app.shared import display, loaded_models, round_form, session
+from xai_core.app.shared import display, drawer, loaded_models, predictions, round_form, session
+from xai_core.app.shared.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown

@@ -14,11 +14,11 @@ import streamlit as st
 
 from xai_core.analysis import picture_list
 from xai_core.analysis.picture_list import Map, ZipContents
-from xai_core.app.misclassifications.predictions import FilteredRows, list_reasons
 from xai_core.app.shared import cache, display, explanations, job_view, jobs, page_links, sample_detail, server_job, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import is_upload
+from xai_core.app.shared.predictions import FilteredRows, list_reasons
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest

@@ -3,10 +3,9 @@
 import pandas as pd
 import streamlit as st
 
-from xai_core.app.misclassifications import drawer
-from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import display, note_form, review_store, session
+from xai_core.app.shared import display, drawer, note_form, review_store, session
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.predictions import FilteredRows
 from xai_core.core import settings
 from xai_core.core.errors import XaiError
 from xai_core.data.datasets import Dataset

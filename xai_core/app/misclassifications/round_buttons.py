@@ -2,10 +2,9 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import predictions
-from xai_core.app.misclassifications.predictions import FilteredRows
-from xai_core.app.shared import round_form
+from xai_core.app.shared import predictions, round_form
 from xai_core.app.shared.page_work import counted
+from xai_core.app.shared.predictions import FilteredRows
 from xai_core.app.shared.round_form import CONFIDENT, USUAL, RoundPictures
 from xai_core.data.datasets import Dataset
 

@@ -18,7 +18,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 HOME = "Home"
 SINGLE, METHODS, MODELS = "Single image", "Method comparison", "Model comparison"
-METRICS, PAIRS, MISSES = "Faithfulness metrics", "Pairs", "Misclassifications"
+METRICS, PAIRS, MISSES, FAILURES = "Faithfulness metrics", "Pairs", "Misclassifications", "Failure analysis"
 EVOLUTION, REVIEW, REPORT, JOBS = "Training evolution", "Review", "Report", "Jobs"
 FILES = {
     HOME: "Home.py",
@@ -28,10 +28,11 @@ FILES = {
     METRICS: "pages/4_Faithfulness_metrics.py",
     PAIRS: "pages/5_Pairs.py",
     MISSES: "pages/6_Misclassifications.py",
-    EVOLUTION: "pages/7_Training_evolution.py",
-    REVIEW: "pages/8_Review.py",
-    REPORT: "pages/9_Report.py",
-    JOBS: "pages/10_Jobs.py",
+    FAILURES: "pages/7_Failure_analysis.py",
+    EVOLUTION: "pages/8_Training_evolution.py",
+    REVIEW: "pages/9_Review.py",
+    REPORT: "pages/10_Report.py",
+    JOBS: "pages/11_Jobs.py",
 }  # by the pages' titles
 
 OPEN, BACK = "open", "back"  # parameters of an address: settings of the page to open; the place that a link came from

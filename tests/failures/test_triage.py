@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from xai_core.analysis.failures.triage import (
+from xai_core.core.errors import BadRequest
+from xai_core.failures.triage import (
     calibrated_joint,
     confident_joint,
     label_rates,
@@ -13,7 +14,6 @@ from xai_core.analysis.failures.triage import (
     triage,
     true_probabilities,
 )
-from xai_core.core.errors import BadRequest
 
 
 def blobs(count=800, classes=5, apart=6.0, noise=0.0, dimensions=16, seed=0):

@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.analysis.failures.hiding import Hider, Hiding, hider
 from xai_core.attribution.perturbation.segmentation import Count, Segmentation, segments_of
 from xai_core.core import runtime
 from xai_core.core.options import Range, check_options
@@ -29,6 +28,7 @@ from xai_core.data.preprocessing import stack
 from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit
+from xai_core.failures.hiding import Hider, Hiding, hider
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.outputs import Outputs, top_classes
 

@@ -13,8 +13,18 @@ from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged
-from xai_core.app.misclassifications import attribute_filters, label_check
-from xai_core.app.shared import job_view, jobs, network_outputs, page_links, page_setup, progress, review_store, turns
+from xai_core.app.shared import (
+    attribute_filters,
+    job_view,
+    jobs,
+    label_check,
+    network_outputs,
+    page_links,
+    page_setup,
+    progress,
+    review_store,
+    turns,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
@@ -89,11 +99,16 @@ def folder() -> Path:
     return Path(tempfile.gettempdir()) / "xai_core_predictions"
 
 
-def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
-    """The file of a model's predictions for a dataset, named by the weights, the card's classes and preprocessing, and the
-    content of the dataset."""
+def subject(model: ExplainableModel, dataset: Dataset) -> str:
+    """A name of a model's predictions for a dataset, made of the weights, the card's classes and preprocessing, and the
+    content of the dataset: for what is computed from them and kept."""
     depends_on = repr((model.fingerprint, model.class_names, model.recipe, dataset.digest))
-    return folder() / f"{model.id}-{text_digest(depends_on)[:16]}.parquet"
+    return f"{model.id}-{text_digest(depends_on)[:16]}"
+
+
+def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
+    """The file of a model's predictions for a dataset."""
+    return folder() / f"{subject(model, dataset)}.parquet"
 
 
 def shipped(model: ExplainableModel, dataset: Dataset) -> Path | None:

@@ -8,10 +8,10 @@ import torch
 from small_models import pictures, small
 from torch import nn
 
-from xai_core.analysis.failures.flip_region import flip_region, keep_region
-from xai_core.analysis.failures.hiding import HIDINGS, hider
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.data.preprocessing import baseline_images
+from xai_core.failures.flip_region import flip_region, keep_region
+from xai_core.failures.hiding import HIDINGS, hider
 from xai_core.metrics.faithfulness.imputation import imputed
 from xai_core.models.explainable import ExplainableModel
 

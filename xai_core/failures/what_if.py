@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
-from xai_core.analysis.failures.picture_changes import PictureChange
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import stack
 from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassProbability
+from xai_core.failures.picture_changes import PictureChange
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.outputs import Outputs, top_classes
 

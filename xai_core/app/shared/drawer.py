@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from xai_core.app.misclassifications.predictions import FilteredRows, pair_words
 from xai_core.app.shared import display, round_form, sample_detail
+from xai_core.app.shared.predictions import FilteredRows, pair_words
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset

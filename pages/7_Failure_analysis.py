@@ -1,0 +1,31 @@
+"""From a model's errors to a plan: wrong labels, groups of errors, their causes, what mends them, and what to do."""
+
+import streamlit as st
+
+from xai_core.app.failures import labels, plan_view
+from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form, widgets
+
+STEPS = {"Labels": labels.show, "Plan": plan_view.show}
+
+page_setup.page(page_links.FAILURES)
+st.title("Why are these wrong, and what do we do?")
+making_round = round_form.show_progress()
+say = st.container()
+with st.sidebar:
+    dataset = predictions.dataset(say)
+    model = widgets.model(say, first=predictions.usual_network(dataset.title) if dataset else None)
+if dataset is None:
+    st.stop()
+
+with display.errors():
+    table = predictions.table(model, dataset)
+    if table is None:
+        st.stop()
+    step = st.segmented_control(
+        "Step", list(STEPS), default="Labels", required=True, key="step", label_visibility="collapsed", **widgets.LINK
+    )
+    drawer.begin()
+    STEPS[step](table, dataset, model)
+    rows = predictions.FilteredRows(table, table, table, table, {})
+    if not making_round and not round_form.show(table, dataset, model):
+        drawer.show(rows, dataset, model)

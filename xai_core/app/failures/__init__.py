@@ -1,0 +1,1 @@
+"""The page Failure analysis: the steps from a model's errors to a plan of what to do."""
