@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from xai_core.app.failures import labels, plan_view
+from xai_core.app.failures import groups_view, labels, plan_view
 from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form, widgets
 
-STEPS = {"Labels": labels.show, "Plan": plan_view.show}
+STEPS = {"Labels": labels.show, "Groups": groups_view.show, "Plan": plan_view.show}
 
 page_setup.page(page_links.FAILURES)
 st.title("Why are these wrong, and what do we do?")
@@ -18,7 +18,7 @@ if dataset is None:
     st.stop()
 
 with display.errors():
-    table = predictions.table(model, dataset)
+    table = predictions.table(model, dataset, lists_errors=False)
     if table is None:
         st.stop()
     step = st.segmented_control(

@@ -3,15 +3,46 @@
 import numpy as np
 from opened_pages import ROOT, opened, text
 
+from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
+from xai_core.failures.groups import groups
 from xai_core.failures.triage import triage
 
 PAGE = "pages/7_Failure_analysis.py"
 
 
+def shipped_rows():
+    (file,) = (ROOT / "data" / "predictions").glob("world_planted*.parquet")
+    return read_predictions(file)
+
+
 def test_the_number_of_flagged_labels_is_that_of_the_triage():
     """Computed again from the predictions that come with the app."""
-    (file,) = (ROOT / "data" / "predictions").glob("world_planted*.parquet")
-    rows = read_predictions(file)
+    rows = shipped_rows()
     flags = triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list()).flags
     assert f"contradict {len(flags)} of {len(rows):,} labels" in text(opened(PAGE))
+
+
+def test_confirmed_groups_and_their_errors_are_counted_from_raw_rows():
+    app = opened(PAGE, step="Groups")
+    rows, dataset = shipped_rows(), open_dataset("world:planted")
+    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    result = groups(rows, known, np.stack(rows["embedding"].to_list()))
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()
+    inside = {
+        place for members, ok in zip(result.members, result.table["confirmed"], strict=True) if ok for place in members
+    }
+    words = text(app)
+    assert f"{len(result.confirmed)} of {len(result.table)} tested groups" in words
+    assert f"{sum(wrong[place] for place in inside):,} of all {wrong.sum():,} errors" in words
+    assert not app.exception and not app.error
+
+
+def test_the_plan_holds_the_actions_that_were_not_taken_out():
+    app = opened(PAGE, step="Groups")
+    titles = [box.label for box in app.checkbox]
+    assert len(titles) >= 2
+    app.checkbox[0].uncheck().run()
+    app.segmented_control(key="step").set_value("Plan").run()
+    listed = [element.value for element in app.markdown if element.value.startswith("- ")]
+    assert [line.removeprefix("- ") for line in listed] == titles[1:]

@@ -116,9 +116,12 @@ def shipped(model: ExplainableModel, dataset: Dataset) -> Path | None:
     return next((file for file in sorted(SHIPPED.glob("*.parquet")) if is_of(file, model, dataset)), None)
 
 
-def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) -> pd.DataFrame | None:
+def table(
+    model: ExplainableModel, dataset: Dataset, *, second: bool = False, lists_errors: bool = True
+) -> pd.DataFrame | None:
     """The predictions for all pictures whose label is a class of the model; None while they are not computed, or if there
-    are none. `second` is for a model beside the one that the page is about. Raises BadRequest where it has no classes."""
+    are none. `second` is for a model beside the one that the page is about; `lists_errors` offers to list all errors, on a
+    page that has filters. Raises BadRequest where it has no classes."""
     if not model.has_classifier:
         raise BadRequest(f"{model.title} predicts no classes. Choose another model, or train a probe.")
     if not label_check.passed(dataset, model, offer=not second):
@@ -128,7 +131,7 @@ def table(model: ExplainableModel, dataset: Dataset, *, second: bool = False) ->
     if not file.exists() and not _classified(model, dataset, file):
         return None
     rows = judged(_read(str(file), file.stat().st_mtime_ns))
-    _report(dataset, settings_of(file), rows, second)
+    _report(dataset, settings_of(file), rows, lists_errors and not second)
     if ready and not second:
         st.caption(COMES_WITH_THE_APP)
     return rows if len(rows) else None
@@ -180,14 +183,14 @@ def _write(model: ExplainableModel, dataset: Dataset, file: Path, report: Callab
             report(0, 0, "Another process is computing these predictions: waiting until it has finished")
 
 
-def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, second: bool) -> None:
+def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, lists_errors: bool) -> None:
     """The size of the dataset, the accuracy, and what was left out."""
     right = (rows["true"] == rows["predicted"]).to_numpy()
     of = f" of the {len(rows):,} that could be read and have a known label" if len(rows) < len(dataset.samples) else ""
     accuracy = f" **{right.mean():.1%}** right, {(~right).sum():,} wrong{of}." if len(rows) else ""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(markdown.escape(dataset.in_words()) + accuracy, width="content")
-        if not right.all() and not second:
+        if not right.all() and lists_errors:
             count = int((~right).sum())
             words = "Show the error" if count == 1 else f"Show all {count:,} errors"
             st.button(words, key="all errors", icon=":material/filter_alt:", help=ALL_ERRORS, on_click=_list_errors)
