@@ -11,11 +11,7 @@ page_setup.page(page_links.FAILURES)
 st.title("Why are these wrong, and what do we do?")
 making_round = round_form.show_progress()
 say = st.container()
-with st.sidebar:
-    dataset = predictions.dataset(say)
-    model = widgets.model(say, first=predictions.usual_network(dataset.title) if dataset else None)
-if dataset is None:
-    st.stop()
+dataset, model = predictions.dataset_and_model(say)
 
 with display.errors():
     table = predictions.table(model, dataset, lists_errors=False)

@@ -46,3 +46,11 @@ def test_the_plan_holds_the_actions_that_were_not_taken_out():
     app.segmented_control(key="step").set_value("Plan").run()
     listed = [element.value for element in app.markdown if element.value.startswith("- ")]
     assert [line.removeprefix("- ") for line in listed] == titles[1:]
+
+
+def test_the_drawer_leads_back_to_this_page():
+    """Two pages share the drawer: its links return to the page that it was opened on."""
+    path = shipped_rows()["path"].iloc[0]
+    for page, title in ((PAGE, "Failure analysis"), ("pages/6_Misclassifications.py", "Misclassifications")):
+        links = [link.proto for link in opened(page, sample=path).get("page_link") if "Single image" in link.proto.label]
+        assert len(links) == 1 and f"back={title.replace(' ', '+')}%3F" in links[0].query_string

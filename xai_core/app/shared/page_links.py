@@ -35,6 +35,7 @@ FILES = {
     JOBS: "pages/11_Jobs.py",
 }  # by the pages' titles
 
+_SHOWN = "title of this page"  # in the session
 OPEN, BACK = "open", "back"  # parameters of an address: settings of the page to open; the place that a link came from
 Query = Mapping[str, str | list[str]]
 
@@ -83,6 +84,16 @@ def link(page: str, label: str, settings: Query, *, icon: str, origin: str, help
 def go(place: PlaceToReturn, *, origin: str) -> NoReturn:
     """Open a page with exactly its settings, as `link` does."""
     st.switch_page(FILES[place.page], query_params={OPEN: place.settings, BACK: str(here(origin))})
+
+
+def opened(title: str) -> None:
+    """Note which page is shown. For `page_setup`, at the beginning of each."""
+    st.session_state[_SHOWN] = title
+
+
+def shown() -> str:
+    """The title of the page that is shown: for what several pages share."""
+    return str(st.session_state[_SHOWN])
 
 
 def here(page: str) -> PlaceToReturn:

@@ -126,6 +126,7 @@ def page(title: str) -> None:
     Ends the page with a message where an environment variable is wrong.
     """
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
+    page_links.opened(title)
     page_links.follow()
     if title == page_links.HOME:
         identity.return_after_sign_in()

@@ -24,6 +24,7 @@ from xai_core.app.shared import (
     progress,
     review_store,
     turns,
+    widgets,
 )
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
@@ -71,6 +72,16 @@ def dataset(say: DeltaGenerator) -> Dataset | None:
     except XaiError as error:
         say.error(error_text(f"{error} Choose other pictures on the left."))
         return None
+
+
+def dataset_and_model(say: DeltaGenerator) -> tuple[Dataset, ExplainableModel]:
+    """The controls in the sidebar that choose both; ends the page where there is no dataset, and `say` shows the reason."""
+    with st.sidebar:
+        chosen = dataset(say)
+        model = widgets.model(say, first=usual_network(chosen.title) if chosen else None)
+    if chosen is None:
+        st.stop()
+    return chosen, model
 
 
 def usual_network(dataset: str) -> str | None:
@@ -163,7 +174,7 @@ def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
 
     def begin() -> ServerJob:
         title = f"Classify {dataset.title} with {model.title}"
-        return jobs.start(file.stem, title, work, page_links.here(page_links.MISSES), private=is_upload(dataset))
+        return jobs.start(file.stem, title, work, page_links.here(page_links.shown()), private=is_upload(dataset))
 
     job_view.offer(file.stem, seconds, begin, button="Classify", kept="Predictions made so far are kept.")
     st.caption(markdown.escape(dataset.in_words()))

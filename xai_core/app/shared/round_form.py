@@ -119,7 +119,7 @@ def _ask(pictures: RoundPictures, every: pd.DataFrame, dataset: Dataset, model: 
     review_store.say_where(review_store.engine())
     if settings.READONLY.value():
         return
-    person = identity.show(page_links.MISSES)
+    person = identity.show(page_links.shown())
     if person is None:
         return
     new = _form(pictures, every, dataset, model, person)
@@ -315,5 +315,5 @@ def _ready(store: Engine, round: Round) -> None:
         st.warning(f"{len(round.settings.left_out):,} pictures could not be read and were left out.")
     page_links.link(
         page_links.REVIEW, "Open the round", round_job.address(round.id), icon=":material/how_to_vote:",
-        origin=page_links.MISSES,
+        origin=page_links.shown(),
     )  # fmt: skip

@@ -65,7 +65,7 @@ def show(
     )
     predicted = markdown.escape(first_name(row["predicted"]))
     st.markdown(f"Predicted **{predicted}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
-    explained(row, chosen, model, origin=page_links.MISSES, source=st.session_state["dataset"])
+    explained(row, chosen, model, origin=page_links.shown(), source=st.session_state["dataset"])
     _nearest(rows, row, dataset, open_neighbour)
     note_form.show(dataset, row["path"], open_draft)
 
