@@ -185,3 +185,14 @@ def refused(method: str, name: str, kind: str = "logit") -> str | None:
     if method == "finer_cam" and kind == "similarity":
         return "Finer-CAM sets a class against others."
     return METHODS[method].misfit(small(name).model)
+
+
+def brightness_model(place=np.s_[:]):
+    """Class 1 for pictures (n, 3, H, W) whose mean in a place is above 0.5; its probability is sigmoid(10 (mean - 0.5))."""
+    classify = nn.Linear(1, 2)
+    with torch.no_grad():
+        classify.weight.copy_(torch.tensor([[0.0], [10.0]]))
+        classify.bias.copy_(torch.tensor([0.0, -5.0]))
+    return ExplainableModel.from_stages(
+        [("pixels", nn.Identity())], lambda images: images[place].mean((1, 2, 3))[:, None], classify=classify
+    )

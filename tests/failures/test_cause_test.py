@@ -1,11 +1,14 @@
 """A network whose answer is a bright corner: the cause test names the corner, and nothing where nothing is."""
 
+import numpy as np
 import pytest
 import torch
+from small_models import brightness_model
 from torch import nn
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.cause_test import cause_test, common_region, halves, random_regions
+from xai_core.failures.cause_test import cause_test, common_region, random_regions
+from xai_core.failures.halves import halves
 from xai_core.models.explainable import ExplainableModel
 
 SIDE = 24
@@ -15,13 +18,7 @@ CORNER[:6, :6] = True
 
 def corner_model():
     """Class 1 where the corner's mean is above 0.5."""
-    classify = nn.Linear(1, 2)
-    with torch.no_grad():
-        classify.weight.copy_(torch.tensor([[0.0], [10.0]]))
-        classify.bias.copy_(torch.tensor([0.0, -5.0]))
-    return ExplainableModel.from_stages(
-        [("pixels", nn.Identity())], lambda images: images[:, :, :6, :6].mean((1, 2, 3))[:, None], classify=classify
-    )
+    return brightness_model(np.s_[:, :, :6, :6])
 
 
 def stamped(count):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import binomtest
-from small_models import pictures, small
+from small_models import brightness_model, pictures, small
 from torch import nn
 
 from xai_core.core import runtime
@@ -37,17 +37,6 @@ MASKS[:, 6:18, 9:20] = True
 
 def changed(name, images=SEEN, masks=None, seed=0, **options):
     return PictureChange(name, options)(images, masks=masks, seed=seed)
-
-
-def brightness_model():
-    """Class 1 for pictures whose mean is above 0.5, with the probability sigmoid(10 (mean - 0.5))."""
-    classify = nn.Linear(1, 2)
-    with torch.no_grad():
-        classify.weight.copy_(torch.tensor([[0.0], [10.0]]))
-        classify.bias.copy_(torch.tensor([0.0, -5.0]))
-    return ExplainableModel.from_stages(
-        [("pixels", nn.Identity())], lambda images: images.mean((1, 2, 3))[:, None], classify=classify
-    )
 
 
 def linear_model(side):

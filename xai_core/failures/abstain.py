@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.errors import BadRequest
+from xai_core.failures.halves import halves
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ def abstain(
         raise BadRequest(f"There are {len(scores):,} answers and {len(groups):,} groups; each answer needs one.")
     if len(scores) < 2:
         raise BadRequest("A threshold is chosen on some pictures and measured on others: it needs at least two.")
-    shuffled = np.random.default_rng(seed).permutation(len(scores))
-    first, second = np.sort(shuffled[: len(scores) // 2]), np.sort(shuffled[len(scores) // 2 :])
+    first, second = halves(len(scores), seed)
     points = risk_coverage(scores[first], hits[first]).points
     fitting = points.loc[points["risk"] <= wanted, "threshold"]
     threshold = float(fitting.min()) if len(fitting) else float("inf")

@@ -1,7 +1,8 @@
 """Whether a region that a group of pictures shares causes their errors: it is hidden, and the network is asked again.
 
 Controls are regions of the same shape at random places, and the rest of the picture. The region must come from pictures
-other than those that are tested (`halves`): a region that fits the tested pictures by chance would be confirmed by them.
+other than those that are tested (`xai_core.failures.halves`): a region that fits the tested pictures by chance would be
+confirmed by them.
 """
 
 from collections.abc import Sequence
@@ -71,12 +72,6 @@ class CauseTest:
         if self.causes:
             return f"The region causes errors: hiding it mends {counts}."
         return f"The region is not shown to cause errors: hiding it mends {counts}."
-
-
-def halves(count: int, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places of `count` pictures in two halves at random: one suggests the region, on the other it is tested."""
-    order = np.random.default_rng(seed).permutation(count)
-    return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
 
 
 def common_region(maps: Tensor, share: float = 0.1) -> Tensor:

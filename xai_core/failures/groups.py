@@ -77,7 +77,7 @@ class _Candidate:
     words: str
     conditions: tuple[Condition, ...]
     inside: Flags
-    order: NDArray[np.float64]  # of the members, the lowest first
+    distances: NDArray[np.float64] | None = None  # of all pictures from the middle of a cluster
 
     @property
     def parts(self) -> int:
@@ -169,7 +169,7 @@ def _of_attributes(known: pd.DataFrame) -> Iterator[_Candidate]:
         if name != "predicted" or value in labels
     }
     for condition, inside in flags.items():
-        yield _Candidate(f"{condition[0]}: {condition[1]}", (condition,), inside, np.zeros(len(known)))
+        yield _Candidate(f"{condition[0]}: {condition[1]}", (condition,), inside)
     for first, second in itertools.combinations(flags, 2):
         names = {first[0], second[0]}
         if len(names) < 2 or ("predicted" in names and names & telling):
@@ -177,7 +177,7 @@ def _of_attributes(known: pd.DataFrame) -> Iterator[_Candidate]:
         inside = flags[first] & flags[second]
         if inside.sum() >= FEWEST:
             words = f"{first[0]}: {first[1]}, {second[0]}: {second[1]}"
-            yield _Candidate(words, (first, second), inside, np.zeros(len(known)))
+            yield _Candidate(words, (first, second), inside)
 
 
 def _tells(values: "pd.Series[str]", labels: "pd.Series[str]") -> bool:
@@ -277,7 +277,8 @@ def _tested(
 
 def _members(candidate: _Candidate, wrong: Flags) -> NDArray[np.int64]:
     places = np.flatnonzero(candidate.inside)
-    return places[np.lexsort((candidate.order[places], ~wrong[places]))]
+    distances = np.zeros(len(wrong)) if candidate.distances is None else candidate.distances
+    return places[np.lexsort((distances[places], ~wrong[places]))]
 
 
 def differences(known: pd.DataFrame, inside: Flags, conditions: Sequence[Condition] = (), most: int = 3) -> str:

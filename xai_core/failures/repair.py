@@ -136,9 +136,8 @@ def compare_heads(
         raise BadRequest(f"There are {len(inputs):,} pictures and {len(numbers):,} true classes; each picture needs one.")
     was, now = before.predicted(inputs) == numbers, after.predicted(inputs) == numbers
     parts = [("all", np.ones(len(numbers), bool)), *((classes[one], numbers == one) for one in np.unique(numbers))]
-    table = pd.DataFrame([_compared(name, was[part], now[part]) for name, part in parts])
-    every = parts[0][1]
-    row = _compared("all", was[every], now[every])
+    rows = [_compared(name, was[part], now[part]) for name, part in parts]
+    table, row = pd.DataFrame(rows), rows[0]
     if np.array_equal(before.predicted(inputs), after.predicted(inputs)):
         return HeadComparison(table, f"The edit changes no answer on {len(numbers):,} held-out pictures.")
     reason = (

@@ -5,16 +5,21 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
+from xai_core.app.shared import cache
 from xai_core.app.shared.predictions import subject
 from xai_core.data.datasets import Dataset
 from xai_core.failures.plan import PlannedAction
-from xai_core.failures.triage import triage
+from xai_core.failures.triage import Triage, triage
 from xai_core.models.explainable import ExplainableModel
 
 
 def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     """The labels that a probe and the nearest neighbours contradict, and the action to correct them."""
-    judgement = triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list())
+    of = subject(model, dataset)
+    judgement: Triage | None = cache.get(f"label triage {of}")
+    if judgement is None:
+        judgement = triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list())
+        cache.put(f"label triage {of}", judgement)
     flags = judgement.flags
     for reason in judgement.reasons:
         st.info(reason)
@@ -30,4 +35,4 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         paths,
         {"label": tuple(flags["label"]), "suggested label": tuple(flags["suggested"])},
     )
-    plan_entries.offer(subject(model, dataset), "Labels", [action])
+    plan_entries.offer(of, "Labels", [action])
