@@ -100,6 +100,18 @@ def test_a_predicted_class_is_not_joined_with_the_label_nor_with_what_tells_it()
         assert "predicted" not in names or not names & {"label", "thing"}
 
 
+def test_a_group_with_fewer_than_five_held_out_pictures_is_not_confirmed():
+    """Where errors are rare, few pictures that are all wrong are improbable enough; they prove nothing all the same."""
+    n = 5_000
+    predicted = np.array(["boat"] * n)
+    predicted[:20] = "car"
+    rows, known = pd.DataFrame({"true": "boat", "predicted": predicted}), pd.DataFrame({"rare": np.arange(n) < 8})
+    tables = [groups(rows, known, seed=seed).table for seed in range(20)]
+    few = pd.concat([table[table["tested pictures"] < 5] for table in tables])
+    assert (few["p corrected"] < 0.05).sum() > 3
+    assert not few["confirmed"].any()
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

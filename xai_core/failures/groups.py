@@ -24,7 +24,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.evaluation.significance import holm
 
 TESTED = 30  # candidates at most that go to the held-out half
-FEWEST, FEWEST_ERRORS = 5, 3  # pictures and errors that a candidate has on the first half, at least
+FEWEST, FEWEST_ERRORS = 5, 3  # pictures of a candidate on each half, and its errors on the first half, at least
 CLUSTERS = (10, 30)  # of the features
 DIMENSIONS = 20  # to which features are reduced before
 SAME = 0.5  # Jaccard index of the errors of two candidates from which on they are one
@@ -48,7 +48,7 @@ class ErrorGroups:
         error rate, low, high   the share of the tested pictures that are wrong, with its Wilson interval (95%)
         rate outside     the share of the other pictures of the held-out half that are wrong
         p, p corrected   of Fisher's exact test, one-sided; corrected for all tested groups
-        confirmed        p corrected is below 0.05
+        confirmed        p corrected is below 0.05, and there are FEWEST tested pictures or more
         at stake         points of accuracy that are gained at most, over all pictures, if all of the group became right
         differs          in words, what its pictures have more often than the others
 
@@ -259,7 +259,7 @@ def _tested(
             "rate outside": (of_errors - tested_errors) / np.maximum(of - tested, 1),
             "p": p,
             "p corrected": corrected,
-            "confirmed": corrected < LEVEL,
+            "confirmed": (corrected < LEVEL) & (tested >= FEWEST),
             "at stake": 100 * errors / len(wrong),
             "differs": [differences(known, candidate.inside, candidate.conditions) for candidate in chosen],
         },

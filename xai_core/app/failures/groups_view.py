@@ -11,7 +11,7 @@ from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.groups import ErrorGroups, groups
+from xai_core.failures.groups import FEWEST, ErrorGroups, groups
 from xai_core.failures.plan import PlannedAction
 from xai_core.models.explainable import ExplainableModel
 
@@ -24,9 +24,10 @@ HOW = (
     "The pictures are halved at random (seed {seed}). {candidates:,} groups were searched on the first half: values and "
     "pairs of values of the attributes, the label and the predicted class, and clusters of the features. The best were "
     "tested on the other half by Fisher's exact test against all pictures outside the group; p is corrected for all tested "
-    "groups (Holm). Error rate, its 95% interval and the rate outside are of the held-out half; *at stake* is of all "
-    "pictures: the points of accuracy that are gained at most if the whole group became right. A confirmed group has more "
-    "errors; that does not say that what its pictures share is the cause."
+    "groups (Holm), and fewer than {fewest} held-out pictures confirm nothing. Error rate, its 95% interval and the rate "
+    "outside are of the held-out half; *at stake* is of all pictures: the points of accuracy that are gained at most if the "
+    "whole group became right. A confirmed group has more errors; that does not say that what its pictures share is the "
+    "cause."
 )
 
 
@@ -64,7 +65,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     drawer.table(table[SHOWN], "tested groups", lambda row: (offered[row], None), columns=percent | small)
     st.caption("*Open* shows the group's pictures, errors first. *Differs*, at the right: what they have more often.")
     with st.expander("How groups are found and tested"):
-        st.markdown(HOW.format(seed=result.seed, candidates=result.candidates))
+        st.markdown(HOW.format(seed=result.seed, candidates=result.candidates, fewest=FEWEST))
     actions = []
     for place in range(confirmed):
         row = table.iloc[place]
