@@ -20,7 +20,8 @@ def test_a_click_on_a_mean_shows_its_pictures_which_open_on_their_own_page(visit
     images = page.locator('[data-testid="stImage"] img')
     expect(images).to_have_count(8)
     for image in images.all():
-        assert image.evaluate("image => image.naturalWidth") > 0 and image.get_attribute("alt")
+        page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())  # also on a busy machine
+        assert image.get_attribute("alt")
     assert "look=Pictures" in page.url and "LayerCAM" in page.url
     page.get_by_role("link", name="Open").first.click()
     page.get_by_text(re.compile(r"Why\? LayerCAM for the logit of")).wait_for()
