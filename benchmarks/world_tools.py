@@ -24,7 +24,7 @@ from xai_core.data.world.planted import MARKED, Picture, World, picture
 from xai_core.data.world.scene import draw
 from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
-from xai_core.failures import triage
+from xai_core.failures.label_triage import triage
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
 from xai_core.models.random_init import untrained
@@ -118,7 +118,7 @@ def label_triage(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence
 def probe_triage(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
     """Labels flagged by a probe on the features and by the nearest neighbours: how many of the first FIRST are wrong, and
     how many flags of all, beside how many the triage expects?"""
-    result = triage.triage(np.stack(rows["features"].to_list()), rows["true"].to_list())
+    result = triage(np.stack(rows["features"].to_list()), rows["true"].to_list())
     places = result.flags["picture"].to_numpy()
     wrong = rows["label is wrong"].to_numpy(bool)
     figures = {

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import xai_core
-from xai_core import review
+from xai_core import failures, review
 from xai_core.core import runtime, torchvision_compat
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +79,7 @@ def test_torch_would_be_seen():
     assert "torch" in answer(f"import xai_core.explanation.question; {HEAVY}")
 
 
-@pytest.mark.parametrize("package", [xai_core, review], ids=lambda package: package.__name__)
+@pytest.mark.parametrize("package", [xai_core, failures, review], ids=lambda package: package.__name__)
 def test_the_public_names_are_those_of_the_stub_and_each_is_there(package):
     stub = ast.parse(Path(package.__file__).with_suffix(".pyi").read_text())
     names = [alias.asname for node in stub.body for alias in node.names]

@@ -104,7 +104,7 @@ def test_the_wheel_holds_the_package_and_what_it_needs_and_nothing_else(wheel):
         "py.typed", "__init__.pyi", "pairs/published.csv", "bundled/Home.py", "bundled/.streamlit/config.toml",
         "bundled/docs/icon.png", "bundled/data/runs/quick/manifest.json", "bundled/data/runs/truth/manifest.json",
         "bundled/data/runs/scenes_barlow.parquet", "bundled/data/predictions/world_planted.parquet",
-        "bundled/data/review/example.json", "review/__init__.pyi",
+        "bundled/data/review/example.json", "failures/__init__.pyi", "review/__init__.pyi",
         "bundled/weights/scenes_barlow.safetensors", "bundled/weights/scenes_barlow.toml",
         "bundled/weights/scenes_barlow.md",
     ):  # fmt: skip

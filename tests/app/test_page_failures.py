@@ -5,8 +5,8 @@ from opened_pages import ROOT, opened, text
 
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
-from xai_core.failures.groups import groups
-from xai_core.failures.triage import triage
+from xai_core.failures.error_groups import groups
+from xai_core.failures.label_triage import triage
 
 PAGE = "pages/7_Failure_analysis.py"
 

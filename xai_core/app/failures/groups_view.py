@@ -11,7 +11,7 @@ from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.groups import FEWEST, ErrorGroups, groups
+from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
 from xai_core.failures.plan import PlannedAction
 from xai_core.models.explainable import ExplainableModel
 

@@ -8,8 +8,8 @@ from xai_core.app.failures import plan_entries
 from xai_core.app.shared import cache
 from xai_core.app.shared.predictions import subject
 from xai_core.data.datasets import Dataset
+from xai_core.failures.label_triage import Triage, triage
 from xai_core.failures.plan import PlannedAction
-from xai_core.failures.triage import Triage, triage
 from xai_core.models.explainable import ExplainableModel
 
 

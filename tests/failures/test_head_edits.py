@@ -8,7 +8,7 @@ import pytest
 from benchmarks.world_tools import answers
 from xai_core.core.errors import BadRequest
 from xai_core.data.world import planted as worlds
-from xai_core.failures.repair import (
+from xai_core.failures.head_edits import (
     Head,
     class_components,
     compare_heads,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.triage import (
+from xai_core.failures.label_triage import (
     calibrated_joint,
     confident_joint,
     label_rates,

@@ -7,7 +7,7 @@ from small_models import brightness_model
 from torch import nn
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.cause_test import cause_test, common_region, random_regions
+from xai_core.failures.causes import cause_test, common_region, random_regions
 from xai_core.failures.halves import halves
 from xai_core.models.explainable import ExplainableModel
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.data.preprocessing import baseline_images
-from xai_core.failures.flip_region import flip_region, keep_region
+from xai_core.failures.deciding_regions import flip_region, keep_region
 from xai_core.failures.hiding import HIDINGS, hider
 from xai_core.metrics.faithfulness.imputation import imputed
 from xai_core.models.explainable import ExplainableModel

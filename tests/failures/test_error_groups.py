@@ -7,7 +7,7 @@ from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.groups import differences, groups
+from xai_core.failures.error_groups import differences, groups
 
 CLASSES = np.array(["boat", "car", "tent", "tree"])
 

@@ -15,7 +15,7 @@ from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.core.options import Range, options_of
 from xai_core.data.preprocessing import blurred
 from xai_core.failures.picture_changes import CHANGES, PictureChange
-from xai_core.failures.what_if import USUAL_CHANGES, shares_mended, what_if
+from xai_core.failures.what_ifs import USUAL_CHANGES, shares_mended, what_if
 from xai_core.models.explainable import ExplainableModel
 
 NEUTRAL = {

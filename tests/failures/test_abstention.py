@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.abstain import abstain, risk_coverage
+from xai_core.failures.abstention import abstain, risk_coverage
 
 
 def test_the_curve_is_that_of_a_calculation_by_hand():

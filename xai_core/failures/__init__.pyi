@@ -1,0 +1,11 @@
+from .abstention import abstain as abstain
+from .abstention import risk_coverage as risk_coverage
+from .causes import cause_test as cause_test
+from .causes import common_region as common_region
+from .deciding_regions import flip_region as flip_region
+from .deciding_regions import keep_region as keep_region
+from .error_groups import groups as groups
+from .label_triage import triage as triage
+from .plan import PlannedAction as PlannedAction
+from .what_ifs import shares_mended as shares_mended
+from .what_ifs import what_if as what_if
