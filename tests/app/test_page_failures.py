@@ -3,6 +3,7 @@
 import numpy as np
 from opened_pages import ROOT, opened, text
 
+from xai_core.app.failures.group_choice import offered
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures.error_groups import groups
@@ -54,3 +55,24 @@ def test_the_drawer_leads_back_to_this_page():
     for page, title in ((PAGE, "Failure analysis"), ("pages/6_Misclassifications.py", "Misclassifications")):
         links = [link.proto for link in opened(page, sample=path).get("page_link") if "Single image" in link.proto.label]
         assert len(links) == 1 and f"back={title.replace(' ', '+')}%3F" in links[0].query_string
+
+
+def test_the_groups_offered_to_a_step_have_the_pictures_of_raw_rows():
+    rows, dataset = shipped_rows(), open_dataset("world:planted")
+    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    result = groups(rows, known, np.stack(rows["embedding"].to_list()))
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()
+    choices = {group.title: group for group in offered(rows, result)}
+    assert next(iter(choices)) == result.confirmed["group"].iloc[0]
+    assert choices["all errors"].errors == len(choices["all errors"].members) == wrong.sum()
+    for group in choices.values():
+        assert group.errors == wrong[group.members].sum()
+        assert not wrong[group.members][group.errors :].any()  # errors first
+    (pair, count) = max(rows[wrong].groupby(["true", "predicted"]).size().items(), key=lambda item: item[1])
+    assert choices[f"{pair[0]} predicted as {pair[1]}"].errors == count
+
+
+def test_a_perfect_model_has_no_group_to_offer():
+    rows = shipped_rows()
+    rows = rows.assign(predicted=rows["true"])
+    assert offered(rows, groups(rows, None, None)) == []

@@ -5,17 +5,17 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
-from xai_core.app.shared import cache, drawer, round_form
+from xai_core.app.failures.group_choice import tested_groups
+from xai_core.app.shared import drawer, round_form
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
+from xai_core.failures.error_groups import FEWEST
 from xai_core.failures.plan import PlannedAction
 from xai_core.models.explainable import ExplainableModel
 
-SEED = 0
 SHOWN = [
     "group", "confirmed", "tested pictures", "tested errors", "error rate", "low", "high", "rate outside", "p corrected",
     "at stake", "pictures", "errors", "differs",
@@ -34,12 +34,7 @@ HOW = (
 def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     """The tested groups, the pictures of the chosen one, and the actions for those that are confirmed."""
     of = subject(model, dataset)
-    key = f"error groups {of} {SEED}"
-    result: ErrorGroups | None = cache.get(key)
-    if result is None:
-        known = dataset.metadata.loc[rows["path"]].reset_index(drop=True) if len(dataset.metadata.columns) else None
-        result = groups(rows, known, np.stack(rows["embedding"].to_list()), seed=SEED)
-        cache.put(key, result)
+    result = tested_groups(rows, dataset, model)
     for reason in result.reasons:
         st.info(reason)
     table = result.table

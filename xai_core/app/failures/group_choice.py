@@ -1,0 +1,79 @@
+"""The group of pictures that a step of the page Failure analysis is about."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from xai_core.app.shared import cache
+from xai_core.app.shared.page_work import counted
+from xai_core.app.shared.predictions import pair_words, subject
+from xai_core.app.shared.widgets import LINK
+from xai_core.core import markdown
+from xai_core.data.datasets import Dataset
+from xai_core.failures.error_groups import ErrorGroups, groups
+from xai_core.models.explainable import ExplainableModel
+
+SEED = 0
+MOST_CONFUSIONS = 10  # offered, the most frequent ones
+
+
+class PictureGroup(NamedTuple):
+    """Pictures that a step is about.
+
+    title      in words
+    members    their places in the table of predictions, errors first
+    errors     how many of them are predicted wrongly
+    confirmed  whether a test on held-out pictures says that the group has more errors than the others
+    """
+
+    title: str
+    members: NDArray[np.int64]
+    errors: int
+    confirmed: bool
+
+
+def tested_groups(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> ErrorGroups:
+    """The groups of errors, computed once for these predictions."""
+    key = f"error groups {subject(model, dataset)} {SEED}"
+    result: ErrorGroups | None = cache.get(key)
+    if result is None:
+        known = dataset.metadata.loc[rows["path"]].reset_index(drop=True) if len(dataset.metadata.columns) else None
+        result = groups(rows, known, np.stack(rows["embedding"].to_list()), seed=SEED)
+        cache.put(key, result)
+    return result
+
+
+def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:
+    """The confirmed groups, all errors, the most frequent confusions, and the groups that were tested but not confirmed."""
+    wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
+    found = [
+        PictureGroup(str(title), members, int(wrong[members].sum()), bool(confirmed))
+        for title, members, confirmed in zip(tested.table["group"], tested.members, tested.table["confirmed"], strict=True)
+    ]
+    places = np.flatnonzero(wrong)
+    every = [PictureGroup("all errors", places, len(places), False)] if len(places) else []
+    pairs = rows[wrong].groupby(["true", "predicted"]).indices
+    largest = sorted(pairs.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:MOST_CONFUSIONS]
+    confusions = [PictureGroup(pair_words(*names), places[inside], len(inside), False) for names, inside in largest]
+    return [*(g for g in found if g.confirmed), *every, *confusions, *(g for g in found if not g.confirmed)]
+
+
+def choose(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> PictureGroup | None:
+    """The group that the visitor chooses, in the address (`group`); None, with a sentence, where there are no errors."""
+    choices = {group.title: group for group in offered(rows, tested_groups(rows, dataset, model))}
+    if not choices:
+        st.info("All pictures are predicted correctly: there are no errors to explain.")
+        return None
+    title = st.selectbox(
+        "Group of pictures", list(choices), format_func=lambda title: markdown.escape(_in_words(choices[title])),
+        key="group", width=520, **LINK,
+    )  # fmt: skip
+    return choices[title]
+
+
+def _in_words(group: PictureGroup) -> str:
+    tested = ", confirmed" if group.confirmed else ""
+    return f"{group.title} ({counted(group.errors, 'error')} of {counted(len(group.members), 'picture')}{tested})"
