@@ -55,9 +55,12 @@ def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:
     ]
     places = np.flatnonzero(wrong)
     every = [PictureGroup("all errors", places, len(places), False)] if len(places) else []
-    pairs = rows[wrong].groupby(["true", "predicted"]).indices
-    largest = sorted(pairs.items(), key=lambda pair: (-len(pair[1]), pair[0]))[:MOST_CONFUSIONS]
-    confusions = [PictureGroup(pair_words(*names), places[inside], len(inside), False) for names, inside in largest]
+    words = pd.Series([pair_words(true, predicted) for true, predicted in zip(rows["true"], rows["predicted"], strict=True)])
+    largest = words[wrong].value_counts().head(MOST_CONFUSIONS)
+    confusions = [
+        PictureGroup(str(title), np.flatnonzero(wrong & (words == title).to_numpy()), int(count), False)
+        for title, count in largest.items()
+    ]
     return [*(g for g in found if g.confirmed), *every, *confusions, *(g for g in found if not g.confirmed)]
 
 
