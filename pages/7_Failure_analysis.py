@@ -2,10 +2,15 @@
 
 import streamlit as st
 
-from xai_core.app.failures import groups_view, labels, plan_view
-from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form, widgets
+from xai_core.app.failures import groups_view, labels, plan_view, steps
+from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form
 
-STEPS = {"Labels": labels.show, "Groups": groups_view.show, "Plan": plan_view.show}
+# Each step has one view or several; the way to a plan leads through all steps.
+STEPS: steps.Steps = {
+    "Labels": {"Labels": labels.show},
+    "Groups": {"Groups": groups_view.show},
+    "Plan": {"Plan": plan_view.show},
+}
 
 page_setup.page(page_links.FAILURES)
 st.title("Why are these wrong, and what do we do?")
@@ -17,11 +22,8 @@ with display.errors():
     table = predictions.table(model, dataset, lists_errors=False)
     if table is None:
         st.stop()
-    step = st.segmented_control(
-        "Step", list(STEPS), default="Labels", required=True, key="step", label_visibility="collapsed", **widgets.LINK
-    )
     drawer.begin()
-    STEPS[step](table, dataset, model)
+    steps.show(STEPS, table, dataset, model)
     rows = predictions.FilteredRows(table, table, table, table, {})
     if not making_round and not round_form.show(table, dataset, model):
         drawer.show(rows, dataset, model)

@@ -1,5 +1,7 @@
 """The page Failure analysis in Streamlit's test harness."""
 
+from urllib.parse import parse_qs
+
 import numpy as np
 from opened_pages import ROOT, opened, text
 
@@ -76,3 +78,21 @@ def test_a_perfect_model_has_no_group_to_offer():
     rows = shipped_rows()
     rows = rows.assign(predicted=rows["true"])
     assert offered(rows, groups(rows, None, None)) == []
+
+
+def test_the_next_buttons_lead_through_all_steps_to_the_plan():
+    app = opened(PAGE)
+    steps = app.segmented_control(key="step").options
+    shown = [app.segmented_control(key="step").value]
+    while "next step" in [button.key for button in app.button]:
+        app.button(key="next step").click().run()
+        shown.append(app.segmented_control(key="step").value)
+    assert shown == steps
+    assert shown[0] == "Labels" and shown[-1] == "Plan" and not app.exception
+
+
+def test_misclassifications_leads_here_with_the_same_pictures_and_model():
+    app = opened("pages/6_Misclassifications.py", dataset="world:clean", which="Wrong")
+    (link,) = [link.proto for link in app.get("page_link") if link.proto.label == "Why are these wrong?"]
+    settings = parse_qs(parse_qs(link.query_string)["open"][0])
+    assert settings == {"dataset": ["world:clean"]}  # filters stay behind; a part that has its default is not in addresses

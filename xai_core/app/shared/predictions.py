@@ -205,6 +205,11 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, l
             count = int((~right).sum())
             words = "Show the error" if count == 1 else f"Show all {count:,} errors"
             st.button(words, key="all errors", icon=":material/filter_alt:", help=ALL_ERRORS, on_click=_list_errors)
+            same = {name: value for name, value in st.query_params.items() if name in SUBJECT or name.endswith(".weights")}
+            page_links.link(
+                page_links.FAILURES, "Why are these wrong?", same, icon=":material/troubleshoot:",
+                origin=page_links.shown(), help=WHY,
+            )  # fmt: skip
     if settings["unmatched"]:
         with st.expander(f"{len(settings['unmatched'])} labels are not known to this model", icon=":material/rule:"):
             list_reasons(settings["unmatched"].items())
@@ -230,6 +235,8 @@ def list_reasons(reasons: Iterable[tuple[str, str]]) -> None:
         st.markdown(f"And {len(pairs) - MOST_REASONS:,} more.")
 
 
+SUBJECT = ("dataset", "model")  # in the address
+WHY = "Leads from these errors to a plan: wrong labels, groups of errors, their causes, and what to do."
 ALL_ERRORS = "Lists every wrong prediction of this dataset: resets the filters and the chosen cell of the matrix."
 
 
