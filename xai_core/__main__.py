@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from xai_core.cli import (
     app,
+    audit,
     classify,
     compare,
     compare_models,
@@ -29,7 +30,7 @@ from xai_core.core.errors import XaiError
 from xai_core.core.version import __version__
 
 COMMANDS = (
-    app, explain, compare, measure, compare_models, classify, evaluate, pairs_benchmark, report,
+    app, explain, compare, measure, compare_models, classify, audit, evaluate, pairs_benchmark, report,
     review, methods, metrics, models, weights, probe, train, world,
 )  # fmt: skip
 MISTAKE = 2

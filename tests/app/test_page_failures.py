@@ -1,6 +1,6 @@
 """The page Failure analysis in Streamlit's test harness."""
 
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from opened_pages import ROOT, opened, text
@@ -8,8 +8,11 @@ from opened_pages import ROOT, opened, text
 from xai_core.app.failures.group_choice import offered
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
+from xai_core.failures import audit_document
+from xai_core.failures.audit import AuditedPredictions, PictureList, Section
 from xai_core.failures.error_groups import groups
 from xai_core.failures.label_triage import triage
+from xai_core.models.loading import load_model
 
 PAGE = "pages/7_Failure_analysis.py"
 
@@ -96,3 +99,17 @@ def test_misclassifications_leads_here_with_the_same_pictures_and_model():
     (link,) = [link.proto for link in app.get("page_link") if link.proto.label == "Why are these wrong?"]
     settings = parse_qs(parse_qs(link.query_string)["open"][0])
     assert settings == {"dataset": ["world:clean"]}  # filters stay behind; a part that has its default is not in addresses
+
+
+def test_a_picture_of_an_audits_report_opens_here():
+    """The report's links carry the dataset, the model and the picture."""
+    rows = shipped_rows().tail(5).reset_index(drop=True)
+    audited = AuditedPredictions(load_model("world_planted"), open_dataset("world:planted"), rows)
+    section = Section("Labels", (), {}, (PictureList("One", (rows["path"][2],)),))
+    links = audit_document.Links("http://localhost:8501", "world:planted")
+    ((picture, _),) = audit_document.pictures_of(audited, [section], "grad_cam", links).values()
+    query = {name: values[0] for name, values in parse_qs(urlsplit(picture.link).query).items()}
+    app = opened(PAGE, **query)
+    assert {"previous", "next"} <= {button.key for button in app.button}  # the drawer is open
+    assert app.query_params["sample"] == rows["path"][2]
+    assert app.selectbox(key="model").value == "world_planted" and not app.exception

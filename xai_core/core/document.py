@@ -53,10 +53,12 @@ class TermList:
 
 
 class Figure(NamedTuple):
-    """A picture in a format that Pillow reads and browsers show, with its caption."""
+    """A picture in a format that Pillow reads and browsers show, with its caption, and the address that it leads to (http or
+    https), if any."""
 
     picture: bytes
     caption: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,18 @@ def _html_figure(figure: Figure) -> str:
     with Image.open(io.BytesIO(figure.picture)) as picture:
         (width, height), kind = picture.size, picture.format or "PNG"
     data = base64.b64encode(figure.picture).decode()
-    return (
-        f'<figure><img src="data:image/{kind.lower()};base64,{data}" width="{width}" height="{height}" '
-        f'alt="{_text(figure.caption)}"><figcaption>{_text(figure.caption)}</figcaption></figure>'
+    image = (
+        f'<img src="data:image/{kind.lower()};base64,{data}" width="{width}" height="{height}" '
+        f'alt="{_text(figure.caption)}">'
     )
+    if _is_address(figure.link):
+        image = f'<a href="{_text(figure.link)}" rel="noreferrer">{image}</a>'
+    return f"<figure>{image}<figcaption>{_text(figure.caption)}</figcaption></figure>"
+
+
+def _is_address(link: str) -> bool:
+    """Whether a link leads to a page, and runs nothing."""
+    return link.startswith(("http://", "https://"))
 
 
 def printable(text: str) -> str:
@@ -288,7 +298,8 @@ def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure]) -> None:
             size = (side, side * picture.height / picture.width)
             if size[1] > side:
                 size = (side * picture.width / picture.height, side)
-            pdf.image(_jpeg(picture), left, top, *size, alt_text=printable(figure.caption))
+            link = figure.link if _is_address(figure.link) else ""
+            pdf.image(_jpeg(picture), left, top, *size, link=link, alt_text=printable(figure.caption))
             pdf.set_xy(left, top + size[1] + 1)
             pdf.set_font("dejavu", size=6)
             pdf.multi_cell(side, 2.8, _short(figure.caption), align="L", new_x="LMARGIN", new_y="NEXT")

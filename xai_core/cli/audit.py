@@ -1,0 +1,85 @@
+"""`xai-core audit`: why a model is wrong on a dataset, and what to do, as a folder with a report, tables and pictures."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from xai_core.cli import arguments
+from xai_core.cli.arguments import Commands
+
+
+def add_to(commands: Commands) -> None:
+    """Add the command `audit`."""
+    command = commands.add_parser(
+        "audit", help="find out why a model is wrong on a dataset: wrong labels, groups of errors, what mends them, actions"
+    )
+    command.add_argument("data", metavar="DATA", help="a labelled folder, a ZIP of one, a table, or a world (world:planted)")
+    command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")
+    arguments.add_weights(command)
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or one of an earlier audit")
+    command.add_argument("--mapping", type=Path, metavar="FILE", help="label,class in each line (CSV), or a JSON object")
+    command.add_argument("--method", default="grad_cam", help="of the maps in the report, see: methods")
+    command.add_argument("--groups", type=int, default=3, help="groups of errors that are looked into, at most")
+    command.add_argument(
+        "--pictures", type=int, default=200, help="pictures of each that the network is asked again, at most"
+    )
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument(
+        "--address", default="http://localhost:8501", help="of the dashboard to which the report's pictures lead"
+    )
+    command.set_defaults(run=_audit)
+
+
+def _audit(args: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from xai_core.analysis import predict
+    from xai_core.core.files import write_atomically
+    from xai_core.data.datasets import offered, open_dataset
+    from xai_core.data.label_matching import match_classes, read_mapping
+    from xai_core.data.predictions import read_predictions
+    from xai_core.failures import audit, audit_document
+    from xai_core.models.loading import load_model
+
+    _check_folder(args.out)
+    dataset = open_dataset(args.data)
+    print(dataset.in_words())
+    model = load_model(args.model, args.weights)
+    matching = match_classes(dataset.classes, model, read_mapping(args.mapping) if args.mapping else None)
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / PREDICTIONS
+    with tqdm(total=len(dataset.samples), leave=False, disable=None, unit="picture") as bar:
+        for progress in predict.classify(model, dataset, file, matching=matching, embeddings=True):
+            bar.update(progress.done - bar.n)
+    rows = predict.judged(read_predictions(file)).reset_index(drop=True)
+    audited = audit.AuditedPredictions(model, dataset, rows, args.groups, args.pictures, args.seed)
+    sections = []
+    for section in audit.audit(audited, arguments.bar):
+        print(f"\n{section.title}", *section.sentences, sep="\n")
+        sections.append(section)
+    name = next((name for name, source in offered().items() if _same(source, args.data)), None)
+    links = audit_document.Links(args.address, name) if name else None
+    figures = audit_document.pictures_of(audited, sections, args.method, links)
+    for folder in audit_document.FOLDERS:  # of an earlier audit
+        shutil.rmtree(args.out / folder, ignore_errors=True)
+    for path, data in audit_document.files(audited, sections, figures).items():
+        (args.out / path).parent.mkdir(exist_ok=True)
+        write_atomically(args.out / path, data)
+    print("", args.out / "report.html", sep="\n")
+
+
+PREDICTIONS = "predictions.parquet"
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises BadRequest where writing an audit would mix it with something else."""
+    from xai_core.core.errors import BadRequest
+
+    inside = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    audits = {PREDICTIONS, f".{PREDICTIONS}.parts"} & inside
+    if (folder.exists() and not folder.is_dir()) or (inside and not audits):
+        raise BadRequest(f"{folder} holds something else; give a new folder, or that of an earlier audit.")
+
+
+def _same(source: str | Path, data: str) -> bool:
+    return str(source) == data or (isinstance(source, Path) and source.resolve() == Path(data).resolve())

@@ -1,0 +1,232 @@
+"""An audit: why a model is wrong on a dataset, and what to do, from its predictions to a list of actions.
+
+It takes the steps of the page *Failure analysis* one after another. Each step is a function from the audited predictions to
+a `Section`: sentences, tables, lists of pictures, and actions. A step that finds nothing says so in a sentence.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_confint
+from torch import Tensor
+
+from xai_core.analysis.confusion import most_confused
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.runtime import Track
+from xai_core.data.datasets import Dataset
+from xai_core.failures.abstention import abstain, risk_coverage
+from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
+from xai_core.failures.label_triage import triage
+from xai_core.failures.plan import PlannedAction
+from xai_core.failures.what_ifs import shares_mended, what_if
+from xai_core.models.explainable import ExplainableModel
+
+SHOWN = 8  # pictures of a list that a document shows
+WANTED_RISK = 0.5  # of the error rate without abstaining: the threshold of the section Abstain halves it
+
+
+@dataclass(frozen=True)
+class PictureList:
+    """Some pictures, by their names in the dataset, the most telling one first."""
+
+    title: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one step found.
+
+    sentences   what was found, with its figures; or why nothing was
+    tables      by what they hold; each is written as a file, too
+    pictures    lists of pictures
+    actions     what follows from it
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    pictures: tuple[PictureList, ...] = ()
+    actions: tuple[PlannedAction, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedPredictions:
+    """What the steps work on: the judged predictions of `model` for `dataset` (`rows`, as `classify` writes them with
+    embeddings), and the settings.
+
+    groups     groups of errors that are looked into, at most
+    pictures   pictures of a group that the network is asked about again, at most; drawn at random by `seed`
+    """
+
+    model: ExplainableModel
+    dataset: Dataset
+    rows: pd.DataFrame
+    groups: int = 3
+    pictures: int = 200
+    seed: int = 0
+
+    @cached_property
+    def wrong(self) -> NDArray[np.bool_]:
+        return (self.rows["true"] != self.rows["predicted"]).to_numpy(bool)
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        return np.stack(self.rows["embedding"].to_list())
+
+    @cached_property
+    def attributes(self) -> pd.DataFrame | None:
+        """What is known of the pictures, a row for each; None without metadata."""
+        if not len(self.dataset.metadata.columns):
+            return None
+        return self.dataset.metadata.loc[self.rows["path"]].reset_index(drop=True)
+
+    @cached_property
+    def error_groups(self) -> ErrorGroups:
+        return groups(self.rows, self.attributes, self.features, seed=self.seed)
+
+    def paths(self, places: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        return tuple(self.rows["path"].iloc[list(places)])
+
+    def pixels(self, path: str) -> Tensor:
+        """A picture as the network sees it, (3, H, W): many of them are in memory at once."""
+        return self.model.prepare(self.dataset.open(path)).pixels
+
+    def sample(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
+        """At most `pictures` of these places, in their order."""
+        if len(places) <= self.pictures:
+            return places
+        chosen = np.random.default_rng(self.seed).choice(len(places), self.pictures, replace=False)
+        return places[np.sort(chosen)]
+
+
+Step = Callable[[AuditedPredictions, Track], Section]
+
+
+def audit(audited: AuditedPredictions, track: Track = iter) -> Iterator[Section]:
+    """The sections, each as soon as it is found. `track` wraps the batches of the steps that ask the network.
+
+    A step that cannot be taken for these predictions is a section with the reason. Raises BadRequest without predictions or
+    embeddings.
+    """
+    if not len(audited.rows):
+        raise BadRequest("There are no predictions to audit: none of the pictures has a label that the model knows.")
+    if "embedding" not in audited.rows:
+        raise BadRequest("The predictions have no embeddings; classify the pictures again with embeddings.")
+    for title, step in STEPS.items():
+        try:
+            yield step(audited, track)
+        except XaiError as error:
+            yield Section(title, (f"Not done: {error}",))
+
+
+def _overview(audited: AuditedPredictions, track: Track) -> Section:
+    rows, wrong = audited.rows, audited.wrong
+    low, high = proportion_confint(int((~wrong).sum()), len(rows), alpha=0.05, method="wilson")
+    sentence = (
+        f"{(~wrong).sum():,} of {len(rows):,} pictures are predicted correctly ({(~wrong).mean():.1%}, 95% interval "
+        f"{low:.1%} to {high:.1%}); {wrong.sum():,} are not."
+    )
+    table = most_confused(rows)
+    first = rows[wrong].sort_values("confidence", ascending=False, kind="stable")
+    pictures = (PictureList("The most confident errors", tuple(first["path"])),) if len(first) else ()
+    return Section("Overview", (sentence,), {"most frequent confusions": table}, pictures)
+
+
+def _labels(audited: AuditedPredictions, track: Track) -> Section:
+    rows = audited.rows
+    judgement = triage(audited.features, rows["true"].to_list(), seed=audited.seed)
+    flags = judgement.flags
+    if not len(flags):
+        return Section("Labels", judgement.reasons)
+    paths = audited.paths(flags["picture"].to_numpy())
+    sentence = (
+        f"A probe and the nearest neighbours contradict {len(flags):,} of {len(rows):,} labels; "
+        f"{judgement.expected_wrong_flags:.0f} of these flags are expected to be wrong, because the label is right."
+    )
+    table = flags.assign(path=paths)[["path", "label", "suggested", "score", "self confidence", "votes"]]
+    action = PlannedAction(
+        "relabel", f"Check {len(flags):,} labels", sentence, "", paths,
+        {"label": tuple(flags["label"]), "suggested label": tuple(flags["suggested"])}, {"seed": audited.seed},
+    )  # fmt: skip
+    return Section(
+        "Labels",
+        (sentence, *judgement.reasons),
+        {"flagged labels": table},
+        (PictureList("Flagged labels", paths),),
+        (action,),
+    )
+
+
+def _groups(audited: AuditedPredictions, track: Track) -> Section:
+    result = audited.error_groups
+    if not len(result.table):
+        return Section("Groups", result.reasons)
+    confirmed = len(result.confirmed)
+    sentence = (
+        f"{result.candidates:,} groups were searched on one half of the pictures; {len(result.table):,} were tested on the "
+        f"other half (Fisher's exact test, p corrected for all of them, at least {FEWEST} pictures), and {confirmed:,} are "
+        "confirmed."
+    )
+    lists, actions = [], []
+    for place in range(confirmed):
+        row = result.table.iloc[place]
+        paths = audited.paths(result.members[place])
+        lists.append(PictureList(f"{row['group']}, errors first", paths))
+        actions.append(
+            PlannedAction(
+                "collect", f"Collect more pictures like: {row['group']}",
+                f"On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong "
+                f"({row['error rate']:.0%}, {row['low']:.0%} to {row['high']:.0%}; outside {row['rate outside']:.0%}).",
+                f"At stake: at most {row['at stake']:.1f} points of accuracy.", paths, {}, {"seed": audited.seed},
+            )
+        )  # fmt: skip
+    return Section("Groups", (sentence, *result.reasons), {"tested groups": result.table}, tuple(lists), tuple(actions))
+
+
+def _what_ifs(audited: AuditedPredictions, track: Track) -> Section:
+    if not audited.wrong.any():
+        return Section("What-ifs", ("There are no errors to mend.",))
+    parts, sentences = {}, []
+    places = [*audited.error_groups.members[: min(audited.groups, len(audited.error_groups.confirmed))]]
+    names = [*audited.error_groups.table["group"].head(len(places))]
+    for name, members in [*zip(names, places, strict=True), ("all errors", np.flatnonzero(audited.wrong))]:
+        chosen = audited.sample(members)
+        rows = audited.rows.iloc[chosen]
+        pictures = [audited.pixels(path) for path in rows["path"]]
+        table = shares_mended(what_if(audited.model, pictures, rows["true_index"].to_list(), seed=audited.seed, track=track))
+        parts[f"what-ifs of {name}"] = table
+        best = table.iloc[0]
+        sentences.append(
+            f"{name}: of {best['wrong']} errors, {best['change']} mends {best['mended']} ({best['share mended']:.0%}, "
+            f"{best['mended low']:.0%} to {best['mended high']:.0%}), the most of {len(table)} changes."
+        )
+    return Section("What-ifs", tuple(sentences), parts)
+
+
+def _abstain(audited: AuditedPredictions, track: Track) -> Section:
+    right, confidence = ~audited.wrong, audited.rows["confidence"].to_numpy()
+    if right.all():
+        return Section("Abstain", ("There are no errors to avoid.",))
+    wanted = WANTED_RISK * float(audited.wrong.mean())
+    chosen = abstain(confidence, right, wanted, groups=audited.rows["true"].to_list(), seed=audited.seed)
+    curve = risk_coverage(confidence, right)
+    sentences = (
+        chosen.reason,
+        f"The area under the risk-coverage curve is {curve.area:.4f}; the best is {curve.best_area:.4f}.",
+    )
+    actions = ()
+    return Section("Abstain", sentences, {"risk and coverage": curve.points, "by true class": chosen.measured}, (), actions)
+
+
+STEPS: Mapping[str, Step] = {
+    "Overview": _overview,
+    "Labels": _labels,
+    "Groups": _groups,
+    "What-ifs": _what_ifs,
+    "Abstain": _abstain,
+}

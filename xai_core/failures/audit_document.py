@@ -1,0 +1,152 @@
+"""An audit as files: one document (HTML that opens offline, Markdown), a CSV for each table and list, and pictures."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+import pandas as pd
+from PIL import Image
+
+from xai_core.attribution.explain import explain
+from xai_core.core import document
+from xai_core.core.document import Block, Figure, FigureRow, Heading, Paragraph, TermList, TextTable
+from xai_core.core.errors import XaiError
+from xai_core.core.spreadsheet import csv_bytes
+from xai_core.core.version import __version__
+from xai_core.explanation import rendering
+from xai_core.failures.audit import SHOWN, AuditedPredictions, PictureList, Section
+
+MOST_ROWS = 30  # of a table in the document; the file has all
+SIDE = 320  # pixels of the longer side of a picture in the document
+FOLDERS = ("tables", "actions", "pictures")  # beside the report
+PAGE = "Failure_analysis"  # of the dashboard, in its address
+
+
+@dataclass(frozen=True)
+class Links:
+    """Where a dashboard shows these pictures: its address, and the name of the dataset there."""
+
+    address: str
+    dataset: str
+
+
+def pictures_of(
+    audited: AuditedPredictions, sections: Sequence[Section], method: str, links: Links | None
+) -> dict[str, tuple[Figure, Figure]]:
+    """For each picture that the document shows, by its name: the picture, and the map of the predicted class.
+
+    A picture that cannot be opened or explained is left out.
+    """
+    shown = dict.fromkeys(path for section in sections for some in section.pictures for path in some.paths[:SHOWN])
+    places = {path: place for place, path in enumerate(audited.rows["path"])}
+    return {path: figures for path in shown if (figures := _figures(audited, places[path], method, links))}
+
+
+def _figures(audited: AuditedPredictions, place: int, method: str, links: Links | None) -> tuple[Figure, Figure] | None:
+    model, row = audited.model, audited.rows.iloc[place]
+    path = str(row["path"])
+    try:
+        picture = audited.dataset.open(path)
+        explanation = explain(model, picture, method, target=str(row["predicted"]), seed=audited.seed)
+    except (XaiError, OSError):
+        return None
+    scale = rendering.scale_of(explanation)
+    overlay = rendering.overlay(explanation, picture, scale)
+    words = f"{path}: {row['true']}, predicted as {row['predicted']} ({row['confidence']:.0%})"
+    link = ""
+    if links:
+        settings = {"dataset": links.dataset, "model": model.title, "sample": path}
+        link = f"{links.address.rstrip('/')}/{PAGE}?{urlencode(settings)}"
+    caption = f"{path}. {rendering.caption(explanation, scale)}"
+    return Figure(_small(picture), words, link), Figure(_small(overlay), caption, link)
+
+
+def _small(picture: Image.Image) -> bytes:
+    picture = picture.copy()
+    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def blocks(
+    audited: AuditedPredictions, sections: Sequence[Section], figures: Mapping[str, tuple[Figure, Figure]]
+) -> list[Block]:
+    """The document: settings, each section, and the actions in one list."""
+    model, dataset = audited.model, audited.dataset
+    parts: list[Block] = [
+        Heading(1, f"Why {model.title} is wrong on {dataset.title}"),
+        TermList(
+            [
+                ("Model", f"{model.title}, weights {model.fingerprint}"),
+                ("Dataset", f"{dataset.in_words()} Digest {dataset.digest[:16]}"),
+                ("Seed", f"{audited.seed}: of halves, samples and clusters"),
+                ("Groups looked into", f"{audited.groups} at most, with {audited.pictures} pictures each at most"),
+                ("Written by", f"xai_core {__version__}"),
+            ]
+        ),
+        Paragraph(
+            "Groups were suggested by one half of the pictures and tested on the other half. A group that has more errors "
+            "need not have them because of what its pictures share."
+        ),
+    ]
+    for section in sections:
+        parts.append(Heading(2, section.title))
+        parts += [Paragraph(sentence) for sentence in section.sentences]
+        for name, table in section.tables.items():
+            parts += [Heading(3, name[0].upper() + name[1:]), _table(name, table)]
+            if len(table) > MOST_ROWS:
+                parts.append(Paragraph(f"The first {MOST_ROWS} of {len(table):,} rows; {file_name(section, name)} has all."))
+        for some in section.pictures:
+            parts += _gallery(some, figures)
+    actions = [action for section in sections for action in section.actions]
+    parts.append(Heading(2, "What to do"))
+    if not actions:
+        parts.append(Paragraph("No step found anything to do."))
+    for number, action in enumerate(actions, 1):
+        parts.append(Heading(3, f"{number}. {action.kind.capitalize()}: {action.title}"))
+        parts.append(Paragraph(f"{action.reason} {action.estimate}".strip()))
+        parts.append(Paragraph(f"{len(action.paths):,} pictures: actions/{number}.csv."))
+    return parts
+
+
+def _gallery(some: PictureList, figures: Mapping[str, tuple[Figure, Figure]]) -> list[Block]:
+    shown = [figures[path] for path in some.paths[:SHOWN] if path in figures]
+    if not shown:
+        return []
+    title = some.title if len(shown) == len(some.paths) else f"{some.title}: {len(shown)} of {len(some.paths):,}"
+    return [Heading(3, title), FigureRow([figure for pair in shown for figure in pair])]
+
+
+def _table(name: str, table: pd.DataFrame) -> TextTable:
+    rows = [[_cell(value) for value in row] for row in table.head(MOST_ROWS).itertuples(index=False)]
+    return TextTable(name, [str(column) for column in table.columns], rows)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def file_name(section: Section, table: str) -> str:
+    """'tables/groups-tested-groups.csv': the name of a table's file; letters and digits of any script, nothing else."""
+    words = re.sub(r"\W+", "-", f"{section.title} {table}".lower()).strip("-")
+    return f"tables/{words[:80]}.csv"
+
+
+def files(
+    audited: AuditedPredictions, sections: Sequence[Section], figures: Mapping[str, tuple[Figure, Figure]]
+) -> dict[str, bytes]:
+    """All files of an audit by their names in its folder."""
+    parts = blocks(audited, sections, figures)
+    written = {"report.html": document.to_html(parts), "report.md": document.to_markdown(parts).encode()}
+    for section in sections:
+        for name, table in section.tables.items():
+            written[file_name(section, name)] = csv_bytes(table)
+    actions = [action for section in sections for action in section.actions]
+    for number, action in enumerate(actions, 1):
+        written[f"actions/{number}.csv"] = csv_bytes(pd.DataFrame({"path": action.paths, **action.columns}))
+    for number, (picture, overlay) in enumerate(figures.values(), 1):
+        written[f"pictures/{number:03}.jpg"], written[f"pictures/{number:03}-map.jpg"] = picture.picture, overlay.picture
+    return written
