@@ -145,12 +145,12 @@ def test_what_is_not_found_is_said():
     all_ten = network(lambda means: torch.stack([means.sum(1) * 0 + 1, ((means - 0.4).abs() < 1e-4).all(1) * 2.0], 1))
     few = flip_region(all_ten, image, 1, hiding="mean", parts=PARTS, passes=30)
     assert (few.state, few.segments, few.after, few.share) == ("not found", (), None, 0)
-    assert few.reason == "Within 30 passes no set of segments was found that turns the answer to the true class."
+    assert few.reason == "Within 30 passes no set of segments was found that turns the answer to the wanted class."
     never = network(lambda means: torch.tensor([[1.0, 0.0]]).repeat(len(means), 1))
     none = flip_region(never, image, 1, hiding="mean", parts=PARTS, passes=1200)
-    assert (none.state, none.reason) == ("not found", "No set of segments turns the answer to the true class.")
+    assert (none.state, none.reason) == ("not found", "No set of segments turns the answer to the wanted class.")
     right = flip_region(never, image, 0, parts=PARTS)
-    assert (right.state, right.reason) == ("nothing to find", "The answer is the true class already.")
+    assert (right.state, right.reason) == ("nothing to find", "The answer is the wanted class already.")
     always = keep_region(never, image, parts=PARTS)
     assert (always.state, always.reason) == ("nothing to find", "The answer is the same with the whole picture hidden.")
 
@@ -215,3 +215,23 @@ def test_hidings_are_those_of_the_metrics():
     assert torch.equal(inpainted[1:], baseline_images(image, "mean"))
     with pytest.raises(UnknownName):
         hider(image, "painted over")
+
+
+def test_a_region_in_words_has_the_figures_of_the_region():
+    image, names = white_on_black(1, 3, 5, 8), ("dark", "bright").__getitem__
+    flip = flip_region(any_two_of(1, 3, 5, 8), image, 0, hiding="mean", parts=PARTS, passes=1200)
+    before, after = 1 / (1 + np.exp(1.5 - 4)), 1 / (1 + np.exp(1 - 1.5))
+    assert flip.in_words(names) == (
+        f"Hiding these 3 of 10 segments (30% of the picture) turns bright ({before:.0%}) to dark ({after:.0%}). "
+        "Without any one of them it does not. It is the smallest such set."
+    )
+    keep = keep_region(any_two_of(1, 3, 5, 8), image, hiding="mean", parts=PARTS, passes=1200)
+    assert keep.in_words(names) == (
+        f"These 2 of 10 segments (20% of the picture) keep bright ({before:.0%}) where all else is hidden "
+        f"({1 / (1 + np.exp(1.5 - 2)):.0%}). Without any one of them they do not. It is the smallest such set."
+    )
+    one = flip_region(any_two_of(1, 3), white_on_black(1, 3), 0, hiding="mean", parts=PARTS, passes=1200)
+    assert one.in_words(names).startswith("Hiding 1 of 10 segments (10% of the picture) turns bright (")
+    assert "any one of them" not in one.in_words(names)
+    right = flip_region(any_two_of(1, 3), white_on_black(1, 3), 1, parts=PARTS)
+    assert right.in_words(names) == "Towards bright: The answer is the wanted class already."

@@ -14,29 +14,18 @@ from xai_core.core import runtime
 from xai_core.core.errors import BadRequest, NoClassifier, UnknownName
 from xai_core.core.options import Range, options_of
 from xai_core.data.preprocessing import blurred
-from xai_core.failures.picture_changes import CHANGES, PictureChange
+from xai_core.failures import picture_changes
+from xai_core.failures.picture_changes import CHANGES, NEUTRAL, PictureChange
 from xai_core.failures.what_ifs import USUAL_CHANGES, shares_mended, what_if
 from xai_core.models.explainable import ExplainableModel
 
-NEUTRAL = {
-    "brightness": {"factor": 1},
-    "contrast": {"factor": 1},
-    "hue": {"turn": 0},
-    "grey": {"share": 0},
-    "blur": {"sigma": 0},
-    "noise": {"deviation": 0},
-    "rotation": {"degrees": 0},
-    "crop": {"share": 1},
-    "shift": {"across": 0, "down": 0},
-    "background blurred": {"sigma": 0},
-}
-SEEN = pictures(3, 24, 36)
+SEEN, OTHERS = pictures(6, 24, 36).split(3)
 MASKS = torch.zeros(3, 24, 36, dtype=torch.bool)
 MASKS[:, 6:18, 9:20] = True
 
 
-def changed(name, images=SEEN, masks=None, seed=0, **options):
-    return PictureChange(name, options)(images, masks=masks, seed=seed)
+def changed(name, images=SEEN, masks=None, seed=0, backgrounds=None, **options):
+    return PictureChange(name, options)(images, masks=masks, seed=seed, backgrounds=backgrounds)
 
 
 def linear_model(side):
@@ -58,9 +47,9 @@ def test_a_change_by_nothing_changes_nothing(name):
 
 
 def test_every_other_change_changes_the_picture():
-    assert set(CHANGES) - set(NEUTRAL) == {"JPEG", "mirrored"}
+    assert set(CHANGES) - set(NEUTRAL) == {"JPEG", "mirrored", "background swapped"}
     for name in CHANGES:
-        result = changed(name, masks=MASKS)
+        result = changed(name, masks=MASKS, backgrounds=OTHERS)
         assert result.shape == SEEN.shape and result.min() >= 0 and result.max() <= 1
         assert not torch.equal(result, SEEN), name
 
@@ -74,8 +63,8 @@ def test_bounds_hold_and_a_picture_does_not_depend_on_the_others(name):
             assert torch.isfinite(result).all() and result.min() >= 0 and result.max() <= 1
         with pytest.raises(BadRequest, match=f"Option {option.name}"):
             PictureChange(name, {option.name: option.bounds.high + 1})
-    alone = torch.cat([changed(name, SEEN[row : row + 1], MASKS[row : row + 1]) for row in range(3)])
-    assert torch.allclose(alone, changed(name, masks=MASKS), atol=1e-6)
+    alone = torch.cat([changed(name, SEEN[[row]], MASKS[[row]], backgrounds=OTHERS[[row]]) for row in range(3)])
+    assert torch.allclose(alone, changed(name, masks=MASKS, backgrounds=OTHERS), atol=1e-6)
 
 
 def test_light_and_colour():
@@ -135,6 +124,44 @@ def test_only_the_background_is_blurred():
         changed("background blurred")
     with pytest.raises(BadRequest, match="Masks must be"):
         changed("background blurred", masks=MASKS[:, 1:])
+
+
+def test_only_the_background_is_swapped():
+    result = changed("background swapped", masks=MASKS, backgrounds=OTHERS)
+    inside = MASKS[:, None].expand_as(SEEN)
+    assert torch.equal(result[inside], SEEN[inside]) and torch.equal(result[~inside], OTHERS[~inside])
+    one = changed("background swapped", masks=MASKS, backgrounds=OTHERS[:1])
+    assert torch.equal(one[~inside], OTHERS[:1].expand_as(SEEN)[~inside])
+    with pytest.raises(BadRequest, match="takes a mask"):
+        changed("background swapped", backgrounds=OTHERS)
+    with pytest.raises(BadRequest, match="takes another picture"):
+        changed("background swapped", masks=MASKS)
+    with pytest.raises(BadRequest, match="Backgrounds must be like the pictures"):
+        changed("background swapped", masks=MASKS, backgrounds=OTHERS[:2])
+
+
+def test_a_swapped_background_mends_what_it_broke():
+    """The mean is above .5 with a white background and below it with a black one, whatever the object is; each picture has
+    its own background and mask, also in the second block of pictures."""
+    model, number = brightness_model(), 70
+    masks = torch.zeros(number, 8, 8)
+    masks[:, 2:5, 2:5] = 1
+    backgrounds = torch.zeros(number, 3, 8, 8)
+    backgrounds[::3] = 1
+    change = PictureChange("background swapped")
+    rows = what_if(model, even(*[0.4] * number), [1] * number, [change], masks=masks, backgrounds=backgrounds)
+    assert rows["mended"].tolist() == [place % 3 == 0 for place in range(number)] and change.needs_masks
+    for_all = what_if(model, even(*[0.4] * number), [1] * number, [change], masks=masks, backgrounds=backgrounds[:1])
+    assert for_all["mended"].all()
+    with pytest.raises(BadRequest, match="70 pictures and 3 backgrounds"):
+        what_if(model, even(*[0.4] * number), [1] * number, [change], masks=masks, backgrounds=backgrounds[:3])
+
+
+def test_several_changes_are_made_one_after_the_other():
+    changes = [PictureChange("background swapped"), PictureChange("mirrored"), PictureChange("brightness", {"factor": 0.5})]
+    expected = torch.where(MASKS[:, None], SEEN, OTHERS).flip(3) / 2
+    assert torch.equal(picture_changes.changed(SEEN, changes, masks=MASKS, backgrounds=OTHERS), expected)
+    assert picture_changes.changed(SEEN, []) is SEEN
 
 
 def test_what_is_mended_and_broken_in_closed_form():

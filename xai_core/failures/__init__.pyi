@@ -2,6 +2,7 @@ from .abstention import abstain as abstain
 from .abstention import risk_coverage as risk_coverage
 from .causes import cause_test as cause_test
 from .causes import common_region as common_region
+from .deciding_region_sizes import region_sizes as region_sizes
 from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups

@@ -1,7 +1,8 @@
 """The smallest region of a picture that decides the answer.
 
-`flip_region` finds the smallest set of segments whose hiding turns the answer to the true class (SEDC-T: Vermeire et al.,
-arXiv:2004.07511), `keep_region` the smallest set that keeps the predicted answer where everything else is hidden.
+`flip_region` finds the smallest set of segments whose hiding turns the answer to the true class, or to any other wanted one
+(SEDC-T: Vermeire et al., arXiv:2004.07511); `keep_region` the smallest set that keeps the predicted answer where everything
+else is hidden.
 
 Both search best-first: the set with the largest margin of the wanted class is extended by every segment. Segments that the
 found set does not need are then removed one after the other, until removing any one of them undoes the effect. Passes that
@@ -9,7 +10,7 @@ are left are used to try all smaller sets, beginning with the smallest.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import comb
@@ -36,7 +37,7 @@ Passes = Annotated[int, Range(20, 100_000), "number of passes after which the se
 Goal = Literal["flip", "keep"]
 RegionState = Literal["found", "not found", "nothing to find"]
 Segments = frozenset[int]
-_EFFECT = {"flip": "turns the answer to the true class", "keep": "keeps the predicted answer"}
+_EFFECT = {"flip": "turns the answer to the wanted class", "keep": "keeps the predicted answer"}
 
 
 class RegionAnswer(NamedTuple):
@@ -54,7 +55,8 @@ class RegionAnswer(NamedTuple):
 class DecidingRegion:
     """The region of one picture that turns or keeps the answer, or why there is none.
 
-    goal            flip: hiding the region turns the answer to the true class; keep: the region alone keeps the answer
+    goal            flip: hiding the region turns the answer to the wanted class; keep: the region alone keeps the answer
+    wanted          the class that the answer is to be: flip: the given one; keep: the predicted one
     state, reason   found; not found (within the passes, or in any set); nothing to find. The reason is a sentence
     segments        the numbers of the region's segments, rising; empty where none was found
     mask            (h, w), True inside the region
@@ -66,6 +68,7 @@ class DecidingRegion:
     """
 
     goal: Goal
+    wanted: int
     state: RegionState
     reason: str
     segments: tuple[int, ...]
@@ -87,6 +90,31 @@ class DecidingRegion:
         """Whether it is known that no smaller set of segments has the effect."""
         return self.state == "found" and self.smaller_tried == len(self.segments)
 
+    @property
+    def nbytes(self) -> int:
+        return self.mask.nbytes
+
+    def in_words(self, class_name: Callable[[int], str]) -> str:
+        """What the region does, or why there is none, in sentences: 'Hiding these 3 of 60 segments (5% of the picture) turns
+        tabby (81%) to tiger cat (52%).' The percentages behind classes are their probabilities."""
+        predicted, wanted = class_name(self.before.answer), class_name(self.wanted)
+        if self.after is None:
+            return f"Towards {wanted}: {self.reason}" if self.goal == "flip" else self.reason
+        one, count = len(self.segments) == 1, f"{len(self.segments)} of {self.of}"
+        these = f"{count} segments" if one else f"these {count} segments"
+        size = f"({_percent(self.share)} of the picture)"
+        before = _percent(self.before.predicted)
+        if self.goal == "flip":
+            after = _percent(self.after.true or 0.0)
+            effect = f"Hiding {these} {size} turns {predicted} ({before}) to {wanted} ({after})."
+        else:
+            after, verb = _percent(self.after.predicted), "keeps" if one else "keep"
+            effect = (
+                f"{these[0].upper()}{these[1:]} {size} {verb} {predicted} ({before}) where all else is hidden ({after})."
+            )
+        needed = "" if one else " Without any one of them it does not." if self.goal == "flip" else _NEEDED
+        return f"{effect}{needed} {_smallest_words(self.smallest)}"
+
 
 def flip_region(
     model: ExplainableModel,
@@ -103,15 +131,15 @@ def flip_region(
 ) -> DecidingRegion:
     """The smallest set of segments whose hiding turns the answer to the true class.
 
-    Removing any one segment from the region undoes this. `parts` (H, W) passes segments in; the seed orders segments whose
-    margins are equal. Where nothing is found the state and its reason say so. Raises BadRequest for what cannot be
-    asked (UnknownName, NoClassifier).
+    Any class may stand in place of the true one. Removing any one segment from the region undoes this. `parts` (H, W) passes
+    segments in; the seed orders segments whose margins are equal. Where nothing is found the state and its reason say so.
+    Raises BadRequest for what cannot be asked (UnknownName, NoClassifier).
     """
     given = {"hiding": hiding, "segmentation": segmentation, "segments": segments, "passes": passes}
     options = _Options(**check_options(flip_region, given))
     scorer = _scorer(model, picture, "flip", model.class_index(true_class), options, seed, parts, track)
     if scorer.wanted == scorer.before.answer:
-        return scorer.nothing("nothing to find", "The answer is the true class already.")
+        return scorer.nothing("nothing to find", "The answer is the wanted class already.")
     return _deciding_region(scorer)
 
 
@@ -212,6 +240,7 @@ class _Scorer:
         """The result without a region."""
         return DecidingRegion(
             goal=self.goal,
+            wanted=self.wanted,
             state=state,
             reason=reason,
             segments=(),
@@ -286,7 +315,7 @@ def _deciding_region(scorer: _Scorer) -> DecidingRegion:
     if start.holds:
         reason = "The answer is the same with the whole picture hidden."
         if scorer.goal == "flip":
-            reason = "The answer is the true class already, within the rounding of two passes."
+            reason = "The answer is the wanted class already, within the rounding of two passes."
         return scorer.nothing("nothing to find", reason)
     region = _searched(scorer)
     if region is None:
@@ -301,7 +330,7 @@ def _deciding_region(scorer: _Scorer) -> DecidingRegion:
         again = _pruned(scorer, smaller)
         checked = checked if isinstance(again, str) else again
         tried = min(tried, len(checked))
-    share = "It is the smallest such set." if tried == len(checked) else "Smaller sets may exist: not all were tried."
+    share = _smallest_words(tried == len(checked))
     act = "Hiding this region" if scorer.goal == "flip" else "This region alone"
     mask = torch.isin(scorer.where, torch.tensor(sorted(checked))).numpy()
     return replace(
@@ -311,6 +340,20 @@ def _deciding_region(scorer: _Scorer) -> DecidingRegion:
         smaller_tried=tried,
         after=scorer.seen[checked].answer,
     )
+
+
+_NEEDED = " Without any one of them they do not."
+
+
+def _smallest_words(smallest: bool) -> str:
+    return "It is the smallest such set." if smallest else "Smaller sets may exist: not all were tried."
+
+
+def _percent(share: float) -> str:
+    """'5%', '0.4%', 'under 0.1%', and 'over 99.9%': what is neither none nor all is not called so."""
+    if 0 < share < 0.001 or 0.999 < share < 1:
+        return "under 0.1%" if share < 0.5 else "over 99.9%"
+    return f"{share:.1%}" if share < 0.01 or share > 0.99 else f"{share:.0%}"
 
 
 def _searched(scorer: _Scorer) -> Segments | None:

@@ -6,7 +6,7 @@ Options that change nothing return the pictures as they are. Beyond an edge its 
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -143,11 +143,29 @@ def background_blurred(
     masks: Tensor | None = None,
 ) -> Tensor:
     """The picture blurred outside its mask (n, H, W). Colours of the object reach into the background beside it."""
+    return _inside(pictures, masks, blur(pictures, sigma=sigma))
+
+
+def background_swapped(pictures: Tensor, *, masks: Tensor | None = None, backgrounds: Tensor | None = None) -> Tensor:
+    """The picture inside its mask (n, H, W), and another one (`backgrounds`, n or 1 of them, each (3, H, W)) outside. All of
+    the other picture is seen there, its own object too."""
+    if backgrounds is None:
+        raise BadRequest("Swapping the background takes another picture for each picture, or one for all.")
+    if tuple(backgrounds.shape) not in {tuple(pictures.shape), (1, *pictures.shape[1:])}:
+        raise BadRequest(
+            f"Backgrounds must be like the pictures, {tuple(pictures.shape)}, or one for all; these are "
+            f"{tuple(backgrounds.shape)}."
+        )
+    return _inside(pictures, masks, backgrounds.to(pictures))
+
+
+def _inside(pictures: Tensor, masks: Tensor | None, others: Tensor) -> Tensor:
+    """The pictures inside their masks, the others outside. Raises BadRequest where masks are missing or do not fit."""
     if masks is None:
-        raise BadRequest("Blurring the background takes a mask of what stays as it is for each picture.")
+        raise BadRequest("A change of the background takes a mask of what stays as it is for each picture.")
     if masks.shape != (wanted := (len(pictures), *size_of(pictures))):
         raise BadRequest(f"Masks must be (pictures, height, width), here {wanted}; these are {tuple(masks.shape)}.")
-    return torch.where(masks.to(pictures.device, torch.bool)[:, None], pictures, blur(pictures, sigma=sigma))
+    return torch.where(masks.to(pictures.device, torch.bool)[:, None], pictures, others)
 
 
 CHANGES: dict[str, Callable[..., Tensor]] = {
@@ -163,8 +181,23 @@ CHANGES: dict[str, Callable[..., Tensor]] = {
     "shift": shift,
     "mirrored": mirrored,
     "background blurred": background_blurred,
+    "background swapped": background_swapped,
 }
-_SEEDED, _MASKED = "noise", "background blurred"
+# The values of options that change nothing. What is not here (JPEG, mirrored, background swapped) always changes something.
+NEUTRAL: dict[str, dict[str, float]] = {
+    "brightness": {"factor": 1},
+    "contrast": {"factor": 1},
+    "hue": {"turn": 0},
+    "grey": {"share": 0},
+    "blur": {"sigma": 0},
+    "noise": {"deviation": 0},
+    "rotation": {"degrees": 0},
+    "crop": {"share": 1},
+    "shift": {"across": 0, "down": 0},
+    "background blurred": {"sigma": 0},
+}
+_SEEDED, _SWAPPED = {"noise"}, {"background swapped"}
+_MASKED = {"background blurred"} | _SWAPPED
 
 
 @dataclass(frozen=True)
@@ -186,9 +219,32 @@ class PictureChange:
 
     @property
     def needs_masks(self) -> bool:
-        return self.name == _MASKED
+        return self.name in _MASKED
 
-    def __call__(self, pictures: Tensor, *, seed: int = 0, masks: Tensor | None = None) -> Tensor:
-        """The pictures (n, 3, H, W) after the change, in [0, 1]. `masks` (n, H, W): what is no background."""
-        further = {"seed": seed} if self.name == _SEEDED else {"masks": masks} if self.needs_masks else {}
+    @property
+    def needs_backgrounds(self) -> bool:
+        return self.name in _SWAPPED
+
+    def __call__(
+        self, pictures: Tensor, *, seed: int = 0, masks: Tensor | None = None, backgrounds: Tensor | None = None
+    ) -> Tensor:
+        """The pictures (n, 3, H, W) after the change, in [0, 1]. `masks` (n, H, W): what is no background; `backgrounds`
+        (n or 1, 3, H, W): what is to be seen around it."""
+        needed = ((_SEEDED, "seed", seed), (_MASKED, "masks", masks), (_SWAPPED, "backgrounds", backgrounds))
+        further = {name: value for changes, name, value in needed if self.name in changes}
         return CHANGES[self.name](pictures, **self.options, **further).clamp(0, 1)
+
+
+def changed(
+    pictures: Tensor,
+    changes: Sequence[PictureChange],
+    *,
+    seed: int = 0,
+    masks: Tensor | None = None,
+    backgrounds: Tensor | None = None,
+) -> Tensor:
+    """The pictures (n, 3, H, W) after all changes, one after the other. Masks and backgrounds stay where they are: changes
+    of the background come before those that move the picture."""
+    for change in changes:
+        pictures = change(pictures, seed=seed, masks=masks, backgrounds=backgrounds)
+    return pictures

@@ -49,6 +49,7 @@ def what_if(
     changes: Sequence[PictureChange] = USUAL_CHANGES,
     *,
     masks: Tensor | None = None,
+    backgrounds: Tensor | None = None,
     seed: int = 0,
     track: Track = iter,
 ) -> pd.DataFrame:
@@ -61,18 +62,23 @@ def what_if(
     mended, broken  whether a wrong answer became right; whether a right one became wrong
 
     Changes are made to what the network sees. `masks` (n, H, W) are True where a picture is no background; changes of the
-    background need them. The seed is that of the noise. Raises BadRequest for what cannot be asked.
+    background need them. Swapped backgrounds are those of `backgrounds` (n, 3, H, W), or of its only one. The seed is that
+    of the noise. Raises BadRequest for what cannot be asked.
     """
     if len(pictures) != len(true_classes):
         raise BadRequest(f"There are {len(pictures)} pictures and {len(true_classes)} true classes; each picture needs one.")
     if masks is not None and len(masks) != len(pictures):
         raise BadRequest(f"There are {len(pictures)} pictures and {len(masks)} masks; each picture needs one.")
+    if backgrounds is not None and len(backgrounds) not in (1, len(pictures)):
+        raise BadRequest(
+            f"There are {len(pictures)} pictures and {len(backgrounds)} backgrounds; give one for each or for all."
+        )
     true = [model.class_index(given) for given in true_classes]
     blocks = []
     for start in track(range(0, len(pictures), _BLOCK)):
         part = slice(start, start + _BLOCK)
         images = stack([model.prepare(picture) for picture in pictures[part]], model.device)
-        answers = _answers(model, images, true[part], changes, None if masks is None else masks[part], seed)
+        answers = _answers(model, images, true[part], changes, _part(masks, part), _part(backgrounds, part), seed)
         for number, change in enumerate(changes, 1):
             blocks.append(
                 pd.DataFrame(
@@ -94,12 +100,18 @@ def what_if(
     return rows.assign(mended=~was_right & is_right, broken=was_right & ~is_right)
 
 
+def _part(given: Tensor | None, part: slice) -> Tensor | None:
+    """What is given for these pictures: the only one, where there is one for all."""
+    return given if given is None or len(given) == 1 else given[part]
+
+
 def _answers(
     model: ExplainableModel,
     images: Tensor,
     true: Sequence[int],
     changes: Sequence[PictureChange],
     masks: Tensor | None,
+    backgrounds: Tensor | None,
     seed: int,
 ) -> NDArray[np.float64]:
     """(1 + changes, pictures, 2): the answer and the probability of the true class, unchanged and after each change."""
@@ -112,7 +124,7 @@ def _answers(
 
     def changed(rows: range, change: PictureChange) -> Tensor:
         part = slice(rows.start, rows.stop)
-        return change(images[part], seed=seed, masks=None if masks is None else masks[part])
+        return change(images[part], seed=seed, masks=_part(masks, part), backgrounds=_part(backgrounds, part))
 
     def unchanged(rows: range) -> Tensor:
         return images[rows.start : rows.stop]
