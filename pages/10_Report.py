@@ -3,6 +3,7 @@
 import streamlit as st
 
 from xai_core.analysis import report
+from xai_core.app.failures import plan_entries
 from xai_core.app.shared import display, page_setup
 from xai_core.app.shared.widgets import LINK, linked_despite_label, presence_label
 from xai_core.attribution.catalog import METHODS
@@ -10,6 +11,7 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 
 DEFAULT_METHODS = ["grad_cam", "integrated_gradients", "occlusion", "lime", "random_map"]
+PLANS = "Plans of the page Failure analysis that were put on the report there."
 
 page_setup.page("Report")
 st.title("Report")
@@ -31,11 +33,14 @@ models = st.multiselect(
 methods = st.multiselect(
     "Methods", METHODS, DEFAULT_METHODS, format_func=lambda id: METHODS[id].title, key="methods", **LINK
 )
+planned = {plan.title: plan for plan in plan_entries.on_report().values()}
+plans = st.multiselect("Plans", planned, list(planned), key="plans", help=PLANS) if planned else []
 if not models or not methods:
     st.info("Choose at least one model and one method.")
     st.stop()
 
-text = report.report([models_by_id[id] for id in models], [METHODS[id] for id in methods])
+sections = [planned[title].to_markdown(level=3) for title in plans]
+text = report.report([models_by_id[id] for id in models], [METHODS[id] for id in methods], plans=sections)
 display.downloads(
     {
         "Markdown": ("report.md", "text/markdown", text),

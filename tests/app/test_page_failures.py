@@ -50,8 +50,30 @@ def test_the_plan_holds_the_actions_that_were_not_taken_out():
     assert len(titles) >= 2
     app.checkbox[0].uncheck().run()
     app.segmented_control(key="step").set_value("Plan").run()
-    listed = [element.value for element in app.markdown if element.value.startswith("- ")]
-    assert [line.removeprefix("- ") for line in listed] == titles[1:]
+    assert [(box.label, box.value) for box in app.checkbox] == [(t, place > 0) for place, t in enumerate(titles)]
+    app.checkbox[1].uncheck().run()
+    assert "Not looked at yet, so that the plan has no actions of: Labels" in text(app)
+    app.segmented_control(key="step").set_value("Groups").run()
+    assert [box.value for box in app.checkbox][:2] == [False, False] and all(box.value for box in app.checkbox[2:])
+    app.segmented_control(key="step").set_value("Labels").run()
+    app.segmented_control(key="step").set_value("Plan").run()
+    assert [box.label for box in app.checkbox[1:]] == titles and app.checkbox[0].label.startswith("**Relabel**")
+    assert not app.exception
+
+
+def test_the_plan_counts_each_picture_once_and_goes_on_the_report():
+    app = opened(PAGE, step="Groups")
+    app.segmented_control(key="step").set_value("Plan").run()
+    rows, dataset = shipped_rows(), open_dataset("world:planted")
+    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    result = groups(rows, known, np.stack(rows["embedding"].to_list()))
+    inside = {place for members in result.members[: len(result.confirmed)] for place in members}
+    assert f"about {len(inside):,} pictures, each counted once" in text(app).replace("*", "")
+    (toggle,) = [box for box in app.toggle if box.label == "On the report"]
+    toggle.set_value(True).run()
+    app.switch_page("pages/10_Report.py").run()
+    assert "## Plans" in text(app) and result.confirmed["group"].iloc[0] in text(app).replace("\\", "")
+    assert not app.exception and not app.error
 
 
 def test_the_drawer_leads_back_to_this_page():

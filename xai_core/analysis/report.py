@@ -45,8 +45,14 @@ CAN = {  # family of methods -> what its maps can show, and what they cannot
 }
 
 
-def report(cards: Sequence[Card], methods: Sequence[Method], title: str = "How these models are explained") -> str:
-    """The whole report in Markdown. Raises BadRequest without a model or a method."""
+def report(
+    cards: Sequence[Card],
+    methods: Sequence[Method],
+    title: str = "How these models are explained",
+    plans: Sequence[str] = (),
+) -> str:
+    """The whole report in Markdown; `plans` are those of `xai_core.failures.Plan.to_markdown(level=3)`. Raises BadRequest
+    without a model or a method."""
     if not cards or not methods:
         raise BadRequest("A report needs at least one model and one method.")
     parts = [f"# {title}", f"Written by xai_core {__version__}.", "## Models"]
@@ -54,6 +60,8 @@ def report(cards: Sequence[Card], methods: Sequence[Method], title: str = "How t
     parts += ["## How to read a map", READING]
     parts += ["## The explanation methods compared", PASSES, comparison(methods), "## Each method", HOHMAN]
     parts += [method_section(method) for method in methods]
+    if plans:
+        parts += ["## Plans", *(plan.strip() for plan in plans)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -7,6 +7,7 @@ from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups
 from .label_triage import triage as triage
+from .plan import Plan as Plan
 from .plan import PlannedAction as PlannedAction
 from .what_ifs import shares_mended as shares_mended
 from .what_ifs import what_if as what_if

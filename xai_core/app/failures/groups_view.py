@@ -75,6 +75,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
                 "",
                 offered[place].paths,
                 settings={"seed": result.seed, "groups searched": result.candidates, "groups tested": len(table)},
+                about=str(row["group"]),
             )
         )
     if actions:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 import streamlit as st
 
+from xai_core.app.failures import plan_entries
 from xai_core.app.shared import page_setup
+from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.widgets import LINK
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
@@ -34,6 +36,7 @@ def show(steps: Steps, rows: pd.DataFrame, dataset: Dataset, model: ExplainableM
             label_visibility="collapsed",
             **LINK,
         )
+    plan_entries.begin(subject(model, dataset), [name for of_step in steps.values() for name in of_step], view)
     views[view](rows, dataset, model)
     following = names[names.index(step) + 1 :]
     if following:
