@@ -1,23 +1,32 @@
-"""`xai-core explain`: one explanation of one picture."""
+"""`xai-core explain`: one explanation of one picture, or of many pictures with a sheet and a table."""
 
 import argparse
 from pathlib import Path
 
-from xai_core.cli import arguments
+from xai_core.cli import arguments, explain_many
 from xai_core.cli.arguments import Commands
 
 
 def add_to(commands: Commands) -> None:
     """Add the command `explain`."""
-    command = commands.add_parser("explain", help="explain one picture: overlay PNG, raw NPZ and JSON")
+    command = commands.add_parser("explain", help="explain one picture, or many: overlay PNG, raw NPZ and JSON")
     command.add_argument("--method", default="grad_cam", help="id of a method, see: methods")
     command.add_argument("--cut", help="layer that CAMs read (default: the model's)")
     command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
     arguments.add_query(command)
+    explain_many.add_arguments(command)
     command.set_defaults(run=_explain)
 
 
 def _explain(args: argparse.Namespace) -> None:
+    if explain_many.are_many(args.image):
+        explain_many.run(args)
+    else:
+        explain_many.refuse_choice(args)
+        _explain_one(args)
+
+
+def _explain_one(args: argparse.Namespace) -> None:
     from xai_core.attribution.explain import explain_methods
     from xai_core.explanation import export, rendering, wording
 

@@ -3,16 +3,19 @@
 import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from xai_core.core.errors import XaiError
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.files import parse_json
 from xai_core.core.files import write_atomically as write_atomically
-from xai_core.explanation.result import Explanation
+from xai_core.explanation.result import Explanation, Passes
 
 
 def json_text(explanation: Explanation) -> str:
@@ -51,6 +54,21 @@ def npz_bytes(explanation: Explanation) -> bytes:
     return _npz(arrays)
 
 
+def read_npz(data: bytes) -> Explanation:
+    """The explanation that `npz_bytes` wrote. Raises BadRequest where the file holds none."""
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            heatmap, error = arrays["heatmap"], arrays.get("error")
+            settings = parse_json(str(arrays["settings"]))
+        known = {field.name for field in fields(Explanation)} - {"heatmap", "error", "passes"}
+        values = {name: settings[name] for name in known} | {
+            name: tuple(settings[name]) for name in ("box", "picture_size", "input_size")
+        }
+        return Explanation(heatmap=heatmap, error=error, passes=Passes(**settings["passes"]), **values)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as fault:
+        raise BadRequest("This file holds no map that was exported by this program.") from fault
+
+
 def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
@@ -59,8 +77,13 @@ def _npz(arrays: Mapping[str, NDArray[Any]]) -> bytes:
 
 def png_bytes(picture: Image.Image, explanation: Explanation) -> bytes:
     """The picture as PNG, with the settings in its text entry `xai_core`."""
+    return png_with(picture, json_text(explanation))
+
+
+def png_with(picture: Image.Image, settings: str) -> bytes:
+    """The picture as PNG, with a text as its entry `xai_core`."""
     notes = PngImagePlugin.PngInfo()
-    notes.add_itxt("xai_core", json_text(explanation))
+    notes.add_itxt("xai_core", settings)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=notes)
     return buffer.getvalue()

@@ -166,9 +166,13 @@ def with_bar(rendered: Image.Image, scale: Scale) -> Image.Image:
     gap, height = rendered.height // 40, rendered.height // 24
     both = Image.new("RGBA", (rendered.width, rendered.height + gap + height))
     both.paste(rendered, (0, 0))
-    bar = scale.colours(np.linspace(scale.low, scale.high, rendered.width)[None].repeat(height, 0))
-    both.paste(Image.fromarray(bar), (0, rendered.height + gap))
+    both.paste(colour_bar(scale, rendered.width, height), (0, rendered.height + gap))
     return both
+
+
+def colour_bar(scale: Scale, width: int, height: int) -> Image.Image:
+    """The colours from the lower limit of a scale to the upper one."""
+    return Image.fromarray(scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(height, 0)))
 
 
 def figure(explanation: Explanation, rendered: Image.Image, scale: Scale, width: int = 720) -> Image.Image:
@@ -181,8 +185,7 @@ def figure(explanation: Explanation, rendered: Image.Image, scale: Scale, width:
     lines = [line for paragraph in words for line in textwrap.wrap(paragraph, width // 8)]
     sheet = Image.new("RGB", (width + 24, height + 74 + 19 * len(lines)), "white")
     sheet.paste(rendered.resize(size, Image.Resampling.LANCZOS), (12, 12))
-    bar = scale.colours(np.linspace(scale.low, scale.high, width)[None].repeat(14, 0))
-    sheet.paste(Image.fromarray(bar), (12, height + 20))
+    sheet.paste(colour_bar(scale, width, 14), (12, height + 20))
     pen = ImageDraw.Draw(sheet)
     pen.text((12, height + 37), f"{scale.low:.3g}", "black", font)
     pen.text((width + 12, height + 37), f"{scale.high:.3g}", "black", font, anchor="ra")
