@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from blobs import blobs
 
 from xai_core.core.errors import BadRequest
 from xai_core.failures.label_triage import (
@@ -14,20 +15,6 @@ from xai_core.failures.label_triage import (
     triage,
     true_probabilities,
 )
-
-
-def blobs(count=800, classes=5, apart=6.0, noise=0.0, dimensions=16, seed=0):
-    """Features of Gaussian blobs, their labels of which a share is wrong, and the true ones."""
-    draws = np.random.default_rng(seed)
-    true = np.arange(count) % classes
-    centres = np.linalg.qr(draws.normal(size=(dimensions, dimensions)))[0][:classes] * apart
-    features = centres[true] + draws.normal(size=(count, dimensions))
-    wrong = draws.choice(count, round(noise * count), replace=False)
-    labels = true.copy()
-    labels[wrong] = (true[wrong] + draws.integers(1, classes, len(wrong))) % classes
-    names = np.array([f"class {code}" for code in range(classes)])
-    return features.astype(np.float32), names[labels], names[true]
-
 
 FIRST = np.array([0.9, 0.8, 0.2, 0.3, 0.1, 0.6])  # probabilities of class 0
 TABLE, CODES = np.stack([FIRST, 1 - FIRST], 1), np.array([0, 0, 0, 1, 1, 1])
@@ -106,6 +93,9 @@ def test_pictures_between_two_blobs_are_ambiguous():
     between = np.mean(centres, 0) + 0.3 * draws.normal(size=(40, features.shape[1]))
     result = triage(np.concatenate([features, between]), [*labels, *np.tile(["class 0", "class 1"], 20)])
     assert result.pictures["ambiguous"][600:].mean() > 0.5 and result.pictures["ambiguous"][:600].mean() < 0.02
+    both = result.pictures[result.pictures["ambiguous"]].iloc[-10:]
+    assert {*both["label"]} | {*both["other"]} == {"class 0", "class 1"} and (both["label"] != both["other"]).all()
+    assert (result.pictures["other"][~result.pictures["ambiguous"]] == "").all()
 
 
 def test_near_duplicates_with_different_labels_are_pairs():
@@ -124,6 +114,18 @@ def test_a_picture_unlike_all_others_is_an_outlier():
     features[7, -1] = 40  # a direction that no blob has
     outliers = triage(features, labels).pictures["outlier"]
     assert outliers[7] and outliers.sum() <= 3
+
+
+@pytest.mark.parametrize("dimensions", [4, 16, 64])
+def test_pictures_that_are_all_drawn_alike_have_no_outliers_and_no_near_duplicates(dimensions):
+    """Of 3,200 pictures of each size, one is an outlier at most."""
+    found = 0
+    for seed in range(4):
+        features, labels, _ = blobs(classes=4, apart=4, dimensions=dimensions, seed=seed)
+        result = triage(features, labels)
+        found += int(result.pictures["outlier"].sum())
+        assert result.duplicates.empty
+    assert found <= 1
 
 
 RANDOM = np.random.default_rng(5)

@@ -23,7 +23,7 @@ FACTORS = (-3.0, 3.0)  # bounds of the logarithm of 1 / temperature
 BOTH = 0.3  # probability that the label and another class have at least where both may hold
 DUPLICATE_COSINE = 0.98  # of the centred features of near duplicates, at least
 DUPLICATE_DISTANCE = 0.2  # their distance at most, in median distances of a picture from its nearest neighbour
-FAR_OUT = 3.0  # interquartile ranges below the lower quartile: Tukey's outer fence
+FAR_OUT = 3.0  # interquartile ranges above the upper quartile: Tukey's outer fence
 CHANCE_DEVIATIONS = 3.0  # standard deviations by which the probe must be better than chance
 BLOCK = 20_000_000  # cosines in memory at a time
 
@@ -42,6 +42,7 @@ class Triage:
         votes            the share of the nearest neighbours that have the label
         flagged          the label is contradicted by both
         ambiguous        both the label and another one may hold: each has a probability of BOTH or more
+        other            where it is ambiguous, the most probable other label that may hold; "" elsewhere
         outlier          the picture is far from all others
 
     `duplicates` has a row for each pair of near duplicates with different labels: first, second (places), first label,
@@ -122,14 +123,16 @@ def triage(
     rates = label_rates(joint, np.bincount(codes))
     true = true_probabilities(joined, rates)
     score = 1 - probability_of_label(true, codes, rates)
-    lower, upper = np.quantile(cosines.mean(1), [0.25, 0.75])
+    other = true.copy()
+    other[rows, codes] = 0
+    ambiguous = (true[rows, codes] >= BOTH) & (other.max(1) >= BOTH)
     if not flagged.any():
         reasons.append("Nothing is flagged: no label is contradicted by both the probe and the nearest neighbours.")
     return Triage(
         _table(
             names, judged, suggested=classes[suggested], score=score, confidence=probabilities[rows, codes],
-            votes=votes[rows, codes], flagged=flagged, ambiguous=(true[rows, codes] >= BOTH) & ((true >= BOTH).sum(1) > 1),
-            outlier=cosines.mean(1) < lower - FAR_OUT * (upper - lower),
+            votes=votes[rows, codes], flagged=flagged, ambiguous=ambiguous,
+            other=np.where(ambiguous, classes[other.argmax(1)], ""), outlier=far_from_all(distances),
         ),
         _duplicates(names, judged, codes, places, cosines, distances),
         joint, tuple(classes.tolist()), tuple(reasons),
@@ -219,6 +222,16 @@ def probability_of_label(
     weights = rates[codes] * true
     right: NDArray[np.float64] = weights[np.arange(len(codes)), codes] / np.maximum(weights.sum(1), 1e-300)
     return right
+
+
+def far_from_all(distances: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pictures (n,) are outliers, by their distances (n, m) from their nearest neighbours: those whose mean distance
+    has a logarithm above the outer fence. Distances have a long tail above, which the logarithm takes away: of pictures
+    that are all drawn alike, hardly one is beyond the fence."""
+    logs = np.log(np.maximum(distances.mean(1), 1e-12))
+    lower, upper = np.quantile(logs, [0.25, 0.75])
+    far: NDArray[np.bool_] = logs > upper + FAR_OUT * (upper - lower)
+    return far
 
 
 def _checked(
@@ -317,6 +330,7 @@ def _table(
     votes: NDArray[np.float64],
     flagged: NDArray[np.bool_],
     ambiguous: NDArray[np.bool_],
+    other: NDArray[np.str_],
     outlier: NDArray[np.bool_],
 ) -> pd.DataFrame:
     """A row for each picture; of those that are not judged, only the label is known."""
@@ -325,6 +339,8 @@ def _table(
     marks = {"flagged": flagged, "ambiguous": ambiguous, "outlier": outlier}
     table = pd.DataFrame({"picture": places, "label": names.astype(object), "suggested": names.astype(object)})
     table.loc[judged, "suggested"] = suggested.astype(object)
+    table["other"] = ""
+    table.loc[judged, "other"] = other.astype(object)
     for name, values in columns.items():
         table[name] = pd.Series(values, judged, dtype=float).reindex(places)
     for name, mark in marks.items():
@@ -337,7 +353,7 @@ def _nothing(names: NDArray[np.str_], reasons: Sequence[str]) -> Triage:
     nowhere, numbers, marks = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool)
     return Triage(
         _table(names, nowhere, suggested=names[:0], score=numbers, confidence=numbers, votes=numbers, flagged=marks,
-               ambiguous=marks, outlier=marks),
+               ambiguous=marks, other=names[:0], outlier=marks),
         _pairs(names, nowhere, nowhere, numbers),
         np.zeros((0, 0), np.int64), (), tuple(reasons),
     )  # fmt: skip
