@@ -25,6 +25,7 @@ from xai_core.data.world.scene import draw
 from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
 from xai_core.failures.label_triage import triage
+from xai_core.failures.relabelling import relabel_estimate
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
 from xai_core.models.random_init import untrained
@@ -54,12 +55,13 @@ def answers(model: ExplainableModel, pictures: Sequence[Picture]) -> Iterator[tu
 
 def predicted(model: ExplainableModel, pictures: Sequence[Picture]) -> pd.DataFrame:
     """A row for each picture: `true` (its label), `predicted`, `confidence`, `label is wrong`, `planted` (it is of the
-    planted subgroup), `mark`, `features`, and the attributes of OFFERED."""
+    planted subgroup), `mark`, `features`, `right label` (what it shows), and the attributes of OFFERED."""
     names, confidences, features = zip(*answers(model, pictures), strict=True)
     columns = {name: [one.columns[name] for one in pictures] for name in (*OFFERED, "mark")}
     return pd.DataFrame(
         {"true": [one.label for one in pictures], "predicted": names, "confidence": confidences, "features": features,
          "label is wrong": [one.label not in one.truth for one in pictures],
+         "right label": [one.truth[0] for one in pictures],
          "planted": [bool(one.columns["subgroup"]) for one in pictures], **columns}
     )  # fmt: skip
 
@@ -125,12 +127,34 @@ def probe_triage(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence
         "wrong labels among all": float(wrong.mean()), "flags": float(len(places)),
         "looked at": float(min(len(places), FIRST)), "wrong flags": float((~wrong[places]).sum()),
         "wrong flags, as expected by the triage": result.expected_wrong_flags,
+        "near duplicates with different labels": float(len(result.duplicates)),
+        "outliers": float(result.pictures["outlier"].sum()),
     }  # fmt: skip
     if len(places):
         figures |= {"precision": float(wrong[places][:FIRST].mean()), "precision of all flags": float(wrong[places].mean())}
     if wrong.any():
         figures["share of the wrong labels that is flagged"] = float(wrong[places].sum() / wrong.sum())
     return figures
+
+
+def relabelling(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """The network's accuracy against the labels as they are, against the suggested ones, as expected on right labels, and
+    on the right labels; whether the interval of the estimated change holds the true one; and the share of wrong labels
+    before and after."""
+    judgement = triage(np.stack(rows["features"].to_list()), rows["true"].to_list())
+    estimate = relabel_estimate(rows["predicted"].tolist(), judgement)
+    flagged = judgement.pictures["flagged"].to_numpy(bool)
+    after = np.where(flagged, judgement.pictures["suggested"], rows["true"])
+    true = float((rows["predicted"] == rows["right label"]).mean())
+    held = estimate.low <= true - estimate.accuracy_before <= estimate.high
+    return {
+        "accuracy against the labels, %": 100 * estimate.accuracy_before,
+        "accuracy against the suggested labels, %": 100 * estimate.accuracy_after,
+        "accuracy expected on right labels, %": 100 * estimate.expected, "accuracy on right labels, %": 100 * true,
+        "the interval of the change holds the true one": float(held),
+        "wrong labels, %": 100 * float((rows["true"] != rows["right label"]).mean()),
+        "wrong labels with the suggestions taken, %": 100 * float((after != rows["right label"]).mean()),
+    }  # fmt: skip
 
 
 def error_groups(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
@@ -200,6 +224,7 @@ TOOLS = (
     Tool("Clusters of maps: the mark", mark_cluster, PLANTED, Case("world_clean", "planted", "test")),
     Tool("Label triage: errors, the most confident first", label_triage, NOISY, CLEAN),
     Tool("Label triage: a probe and the nearest neighbours", probe_triage, NOISY, CLEAN),
+    Tool("Relabelling: the flagged labels as suggested", relabelling, NOISY, CLEAN),
     Tool("Groups of errors: red dome tents at night", error_groups, PLANTED, CLEAN),
     Tool("Sanity check: maps that hardly change", sanity, PLANTED, CLEAN),
 )
@@ -254,7 +279,11 @@ there is nothing to find, so that what is found there is a false alarm.
   `xai_core.failures.triage`: a probe on the network's features, joined with the nearest neighbours. *Precision*:
   the share of wrong labels among the first 50 (or all, where there are fewer). A flag is *wrong* where the label is right.
   The network was trained on world 0, and its wrong labels; it has not seen the other worlds. Clean: all labels are right,
-  and there are {count} pictures.
+  and there are {count} pictures. Near duplicates and outliers are planted in neither.
+- **Relabelling**, on the same pictures (`xai_core.failures.relabel_estimate`): the network's accuracy against the labels as
+  they are, against the same with every flagged label as suggested, as it is expected on right labels (each label counted
+  by the probability that it is wrong), and on the right labels, which are what a picture shows (of two things, the first).
+  The interval is that of the change from the first to the second, at 95 %.
 - **Groups** by one attribute and by two, ordered by the lower end of the interval of their error rate. *Rank*: the place of
   the first group most of whose errors are red dome tents at night; *found*: among the first three. The intervals are of one
   group alone: among hundreds of groups some lie above the rate of all pictures by chance.

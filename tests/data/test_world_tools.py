@@ -56,8 +56,27 @@ def test_the_precision_of_the_flags_is_of_the_first_ones(monkeypatch):
     perfect = rows(true=true.astype(str), features=list(features))
     assert world_tools.probe_triage(None, perfect, []) == {
         "wrong labels among all": 0, "flags": 0, "looked at": 0, "wrong flags": 0,
-        "wrong flags, as expected by the triage": 0,
+        "wrong flags, as expected by the triage": 0, "near duplicates with different labels": 0, "outliers": 0,
     }  # fmt: skip
+
+
+def test_the_estimate_of_relabelling_stands_beside_the_truth():
+    draws = np.random.default_rng(0)
+    true = np.arange(200) % 4
+    labels, wrong = true.copy(), np.arange(200) < 10
+    labels[wrong] = (true[wrong] + 1) % 4
+    features = 8 * np.eye(16)[true] + draws.normal(size=(200, 16))
+    answers = np.where(np.arange(200) < 180, true, (true + 2) % 4)
+    table = rows(
+        true=labels.astype(str), predicted=answers.astype(str), features=list(features), **{"right label": true.astype(str)}
+    )
+    figures = world_tools.relabelling(None, table, [])
+    assert figures["accuracy on right labels, %"] == 90 and figures["accuracy against the labels, %"] == 85
+    assert 85 < figures["accuracy against the suggested labels, %"] <= 90 and figures["wrong labels, %"] == 5
+    gained = figures["accuracy against the suggested labels, %"] - 85
+    assert figures["wrong labels with the suggestions taken, %"] == pytest.approx(5 - gained)
+    assert figures["the interval of the change holds the true one"] == 1
+    assert figures["accuracy expected on right labels, %"] == pytest.approx(90, abs=1)
 
 
 def test_the_group_that_holds_the_planted_subgroup_is_found():

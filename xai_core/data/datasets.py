@@ -227,6 +227,12 @@ def open_table(path: Path) -> Dataset:
     return _checked(path.stem, samples, lambda name: folder / name, known=known[known["path"] != ""])
 
 
+def labels_csv(labels: Iterable[tuple[str, str]]) -> bytes:
+    """Names of pictures with their labels as a table that `open_table` opens where it lies beside the pictures. Names are
+    written as they are, without the apostrophes of tables for spreadsheets."""
+    return pd.DataFrame(labels, columns=["path", "label"]).to_csv(index=False).encode()
+
+
 def open_world(name: str) -> Dataset:
     """The dataset of a name such as world:planted, world:planted:mark (the cause "mark" is broken), world:planted:train.
 

@@ -9,5 +9,6 @@ from .error_groups import groups as groups
 from .label_triage import triage as triage
 from .plan import Plan as Plan
 from .plan import PlannedAction as PlannedAction
+from .relabelling import relabel_estimate as relabel_estimate
 from .what_ifs import shares_mended as shares_mended
 from .what_ifs import what_if as what_if

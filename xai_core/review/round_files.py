@@ -28,6 +28,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.core.files import parse_json
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.core.version import __version__
+from xai_core.data.datasets import labels_csv
 from xai_core.review import consolidation, people, rounds, tables, votes
 from xai_core.review.database import add_once, add_person, now, reading, writing
 from xai_core.review.people import Person
@@ -207,8 +208,8 @@ def verdicts_csv(engine: Engine, round: Round) -> bytes:
 def relabelled_csv(engine: Engine, round: Round) -> bytes:
     """The round's pictures as a table (path, label) that opens as a dataset when it lies beside them.
 
-    The label is the suggested one where the final verdict is that the label is wrong, and the dataset's otherwise. Names are
-    written as they are, without the apostrophes of tables for spreadsheets. Raises BadRequest while the round is voted on.
+    The label is the suggested one where the final verdict is that the label is wrong, and the dataset's otherwise. Raises
+    BadRequest while the round is voted on.
     """
     votes.closed(round)
     settled = consolidation.decisions(engine, round)
@@ -217,8 +218,8 @@ def relabelled_csv(engine: Engine, round: Round) -> bytes:
         if item.repeat_of is None:
             decision = settled.get(item.position)
             corrected = decision.suggested if decision and decision.verdict == "label_wrong" else ""
-            lines.append({"path": item.name, "label": corrected or item.label})
-    return pd.DataFrame(lines).to_csv(index=False).encode()
+            lines.append((item.name, corrected or item.label))
+    return labels_csv(lines)
 
 
 # --- import ----------------------------------------------------------------------------------------------------------
