@@ -1,17 +1,20 @@
 """The page Failure analysis in Streamlit's test harness."""
 
+from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
-from opened_pages import ROOT, opened, text
+import pytest
+from opened_pages import ROOT, opened, press_row, text
 
 from xai_core.app.failures.group_choice import offered
-from xai_core.data.datasets import open_dataset
+from xai_core.data.datasets import labels_csv, open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures import audit_document
 from xai_core.failures.audit import AuditedPredictions, PictureList, Section
 from xai_core.failures.error_groups import groups
 from xai_core.failures.label_triage import triage
+from xai_core.failures.relabelling import relabel_estimate, relabelled
 from xai_core.models.loading import load_model
 
 PAGE = "pages/7_Failure_analysis.py"
@@ -22,11 +25,82 @@ def shipped_rows():
     return read_predictions(file)
 
 
-def test_the_number_of_flagged_labels_is_that_of_the_triage():
-    """Computed again from the predictions that come with the app."""
+def shipped_triage():
     rows = shipped_rows()
-    flags = triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list()).flags
-    assert f"contradict {len(flags)} of {len(rows):,} labels" in text(opened(PAGE))
+    return rows, triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list())
+
+
+def test_the_figures_of_the_labels_are_those_of_the_triage():
+    """Computed again from the predictions that come with the app."""
+    rows, judgement = shipped_triage()
+    flags, words = judgement.flags, text(opened(PAGE))
+    right = (1 - flags["score"]).sum()
+    assert f"**{len(flags)} of {len(rows):,} labels are flagged**" in words
+    assert f"About **{len(flags) - right:.0f}** of the flagged labels are expected to be wrong, and **{right:.0f}**" in words
+    assert f"about {judgement.pictures['score'].sum():.0f} are expected to be wrong" in words
+    assert f"{judgement.pictures['ambiguous'].sum()} ambiguous pictures, {len(judgement.duplicates)} pairs" in words
+    assert f"contradict {len(flags)} of {len(rows):,} labels" in words
+    answers, labels = rows["predicted"].to_numpy(), rows["true"].to_numpy(copy=True)
+    before = (answers == labels).mean()
+    labels[flags["picture"]] = flags["suggested"]
+    assert f"{before:.1%} before and {(answers == labels).mean():.1%} after" in words
+    assert relabel_estimate(answers, judgement).reason in words
+
+
+def test_the_flagged_pictures_are_listed_and_ranked_and_open_the_drawer():
+    app = opened(PAGE)
+    rows, judgement = shipped_triage()
+    flags = judgement.flags
+    listed = next(element.value for element in app.dataframe if "suggested" in element.value)
+    assert listed["path"].tolist() == rows["path"].iloc[flags["picture"]].tolist()
+    assert listed["suggested"].tolist() == flags["suggested"].tolist() and listed["wrong"].is_monotonic_decreasing
+    app = press_row(app, "Flagged labels, the most likely wrong first", 2)
+    assert app.query_params["sample"] == listed["path"].iloc[2]
+    assert f"Flagged labels, the most likely wrong first: **3** of {len(flags)}" in text(app)
+
+
+def test_the_tables_of_corrected_labels_have_all_suggestions_or_the_ticked_ones():
+    app = opened(PAGE)
+    rows, judgement = shipped_triage()
+    dataset, flags = open_dataset("world:planted"), judgement.flags
+    suggested = dict(zip(rows["path"].iloc[flags["picture"]], flags["suggested"], strict=True))
+    first = next(iter(suggested))
+    assert [name for name in downloads(app) if name.startswith("Corrected")] == [f"Corrected labels, all {len(flags)} (CSV)"]
+    ticks = [box for box in app.checkbox if box.label.startswith("Take ")]
+    assert ticks[0].label == f"Take {suggested[first]}" and not ticks[0].value
+    ticks[0].check().run()
+    app.segmented_control(key="labels").set_value("Outliers").run()  # the tick is kept where its box is not shown
+    app.segmented_control(key="labels").set_value("Flagged").run()
+    assert [box.value for box in app.checkbox if box.label.startswith("Take ")][:2] == [True, False]
+    assert "Corrected labels, the 1 ticked (CSV)" in downloads(app)
+    changed = dict(relabelled(dataset.samples, rows, {first: suggested[first]}))
+    before = {sample.name: sample.label for sample in dataset.samples}
+    assert {name for name, label in changed.items() if label != before[name]} == {first} and changed.keys() == before.keys()
+    assert labels_csv(changed.items()).startswith(b"path,label\n")
+
+
+def downloads(app):
+    return [button.proto.label for button in app.get("download_button")]
+
+
+def test_ambiguous_pictures_are_counted_by_pairs_of_raw_rows():
+    app = opened(PAGE, labels="Ambiguous")
+    _, judgement = shipped_triage()
+    both = judgement.pictures[judgement.pictures["ambiguous"]]
+    pairs = [" or ".join(sorted(pair)) for pair in zip(both["label"], both["other"], strict=True)]
+    listed = next(element.value for element in app.dataframe if "both may hold" in element.value)
+    assert dict(zip(listed["both may hold"], listed["pictures"], strict=True)) == Counter(pairs)
+    assert listed["pictures"].is_monotonic_decreasing and f"**{len(both)} of 1,000 pictures**" in text(app)
+    app = press_row(app, "ambiguous pairs", 0)
+    assert f"Both may hold: {listed['both may hold'][0]}: **1** of {listed['pictures'][0]}" in text(app)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"), [("Near duplicates", "no near duplicates with different labels"), ("Outliers", "no outliers")]
+)
+def test_parts_without_a_picture_say_so(part, words):
+    app = opened(PAGE, labels=part)
+    assert any(words in box.value for box in app.info) and not app.error
 
 
 def test_confirmed_groups_and_their_errors_are_counted_from_raw_rows():
