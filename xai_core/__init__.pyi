@@ -1,3 +1,4 @@
+from . import failures as failures
 from . import review as review
 from .analysis.feature_visualisation import invert as invert
 from .analysis.feature_visualisation import visualise_features as visualise_features
