@@ -9,7 +9,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import Labelled, labels_csv, open_dataset
 from xai_core.failures.head_edits import paired_interval
 from xai_core.failures.label_triage import Triage, triage
-from xai_core.failures.relabelling import relabel_estimate, relabelled
+from xai_core.failures.relabelling import relabel_action, relabel_estimate, relabelled
 
 TABLE = pd.DataFrame(
     {
@@ -68,6 +68,17 @@ def test_without_a_judgement_the_accuracy_stays_as_it_is():
     labels = ["cat"] * 10
     result = relabel_estimate(["cat"] * 9 + ["dog"], triage(np.zeros((10, 3)), labels))
     assert result.accuracy_before == result.accuracy_after == result.expected == 0.9
+
+
+def test_the_action_lists_the_flagged_pictures_and_says_how_many_flags_are_expected_to_be_wrong():
+    predictions = pd.DataFrame({"path": list("uvwxyz"), "true": list("aabbba"), "predicted": list("abbaba")})
+    action = relabel_action(predictions, JUDGED, seed=3)
+    assert action.kind == "relabel" and action.title == "Check 2 labels" and action.settings == {"seed": 3}
+    assert action.paths == ("w", "v") and action.columns["suggested label"] == ("a", "b")
+    assert action.reason.startswith("A probe and the nearest neighbours contradict 2 of 5 labels; 0 of these flags")
+    assert action.estimate == relabel_estimate(predictions["predicted"].tolist(), JUDGED).reason
+    unflagged = Triage(TABLE.assign(flagged=False), *list(vars(JUDGED).values())[1:])
+    assert relabel_action(predictions, unflagged, 0) is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from xai_core.failures.abstention import abstain, risk_coverage
 from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
 from xai_core.failures.label_triage import triage
 from xai_core.failures.plan import PlannedAction
+from xai_core.failures.relabelling import relabel_action
 from xai_core.failures.what_ifs import shares_mended, what_if
 from xai_core.models.explainable import ExplainableModel
 
@@ -140,24 +141,15 @@ def _overview(audited: AuditedPredictions, track: Track) -> Section:
 def _labels(audited: AuditedPredictions, track: Track) -> Section:
     rows = audited.rows
     judgement = triage(audited.features, rows["true"].to_list(), seed=audited.seed)
-    flags = judgement.flags
-    if not len(flags):
+    flags, action = judgement.flags, relabel_action(rows, judgement, audited.seed)
+    if action is None:
         return Section("Labels", judgement.reasons)
-    paths = audited.paths(flags["picture"].to_numpy())
-    sentence = (
-        f"A probe and the nearest neighbours contradict {len(flags):,} of {len(rows):,} labels; "
-        f"{judgement.expected_wrong_flags:.0f} of these flags are expected to be wrong, because the label is right."
-    )
-    table = flags.assign(path=paths)[["path", "label", "suggested", "score", "self confidence", "votes"]]
-    action = PlannedAction(
-        "relabel", f"Check {len(flags):,} labels", sentence, "", paths,
-        {"label": tuple(flags["label"]), "suggested label": tuple(flags["suggested"])}, {"seed": audited.seed},
-    )  # fmt: skip
+    table = flags.assign(path=action.paths)[["path", "label", "suggested", "score", "self confidence", "votes"]]
     return Section(
         "Labels",
-        (sentence, *judgement.reasons),
+        (action.reason, *judgement.reasons),
         {"flagged labels": table},
-        (PictureList("Flagged labels", paths),),
+        (PictureList("Flagged labels", action.paths),),
         (action,),
     )
 

@@ -18,6 +18,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import Labelled
 from xai_core.failures.head_edits import paired_interval
 from xai_core.failures.label_triage import Triage
+from xai_core.failures.plan import PlannedAction
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,25 @@ def _reason(count: int, taken: int, before: float, after: float, expected: float
         f"With {taken:,} of {count:,} labels as suggested, the measured accuracy of the same model is {before:.1%} before "
         f"and {after:.1%} after (change {100 * (after - before):+.1f} points, {100 * low:+.1f} to {100 * high:+.1f}). "
         f"{on_right} Both are estimates, because suggestions are not truth."
+    )
+
+
+def relabel_action(predictions: pd.DataFrame, judgement: Triage, seed: int) -> PlannedAction | None:
+    """The action to check the flagged labels, the most likely wrong one first; None where none is flagged. `judgement` is
+    the triage with this seed of the rows of `predictions`, which have the columns `path`, `true` and `predicted`."""
+    flags = judgement.flags
+    if not len(flags):
+        return None
+    count = len(judgement.ranked())
+    return PlannedAction(
+        "relabel",
+        f"Check {len(flags):,} {'label' if len(flags) == 1 else 'labels'}",
+        f"A probe and the nearest neighbours contradict {len(flags):,} of {count:,} labels; "
+        f"{judgement.expected_wrong_flags:.0f} of these flags are expected to be wrong, because the label is right.",
+        relabel_estimate(predictions["predicted"].tolist(), judgement).reason,
+        tuple(predictions["path"].iloc[flags["picture"].to_numpy()]),
+        {"label": tuple(flags["label"]), "suggested label": tuple(flags["suggested"]), "wrong": tuple(flags["score"])},
+        {"seed": seed},
     )
 
 

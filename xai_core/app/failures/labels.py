@@ -18,8 +18,7 @@ from xai_core.core import markdown
 from xai_core.data.datasets import Dataset, labels_csv
 from xai_core.data.label_matching import first_name
 from xai_core.failures.label_triage import BOTH, Triage, triage
-from xai_core.failures.plan import PlannedAction
-from xai_core.failures.relabelling import relabel_estimate, relabelled
+from xai_core.failures.relabelling import relabel_action, relabelled
 from xai_core.models.explainable import ExplainableModel
 
 SEED = 0
@@ -75,8 +74,9 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         "Part", list(PARTS), default="Flagged", required=True, key="labels", label_visibility="collapsed", **LINK
     )
     PARTS[part](listed)
-    if len(judgement.flags):
-        plan_entries.offer(of, "Labels", [_action(listed)])
+    action = relabel_action(rows, judgement, SEED)
+    if action is not None:
+        plan_entries.offer(of, "Labels", [action])
 
 
 def _judged(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Triage | None:
@@ -293,18 +293,3 @@ def _ticked(of: str) -> set[str]:
 
 def _tick(of: str, path: str) -> None:
     _ticked(of).symmetric_difference_update({path})
-
-
-def _action(listed: _Listed) -> PlannedAction:
-    """The action to correct the flagged labels, with what it changes."""
-    judgement, flags = listed.judgement, listed.rows[listed.rows["flagged"]]
-    return PlannedAction(
-        "relabel",
-        f"Check {counted(len(flags), 'label')}",
-        f"A probe and the nearest neighbours contradict {len(flags):,} of {counted(len(listed.rows), 'label')}; "
-        f"{judgement.expected_wrong_flags:.0f} of them are expected to be right.",
-        relabel_estimate(listed.every["predicted"].tolist(), judgement).reason,
-        tuple(flags["path"]),
-        {"label": tuple(flags["label"]), "suggested label": tuple(flags["suggested"]), "wrong": tuple(flags["score"])},
-        {"seed": SEED},
-    )
