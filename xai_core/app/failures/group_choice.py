@@ -7,16 +7,15 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from xai_core.app.shared import cache
 from xai_core.app.shared.page_work import counted
-from xai_core.app.shared.predictions import pair_words, subject
+from xai_core.app.shared.predictions import pair_words
+from xai_core.app.shared.tested_groups import tested_groups
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.error_groups import ErrorGroups, groups
+from xai_core.failures.error_groups import ErrorGroups
 from xai_core.models.explainable import ExplainableModel
 
-SEED = 0
 MOST_CONFUSIONS = 10  # offered, the most frequent ones
 
 
@@ -33,17 +32,6 @@ class PictureGroup(NamedTuple):
     members: NDArray[np.int64]
     errors: int
     confirmed: bool
-
-
-def tested_groups(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> ErrorGroups:
-    """The groups of errors, computed once for these predictions."""
-    key = f"error groups {subject(model, dataset)} {SEED}"
-    result: ErrorGroups | None = cache.get(key)
-    if result is None:
-        known = dataset.metadata.loc[rows["path"]].reset_index(drop=True) if len(dataset.metadata.columns) else None
-        result = groups(rows, known, np.stack(rows["embedding"].to_list()), seed=SEED)
-        cache.put(key, result)
-    return result
 
 
 def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:

@@ -5,11 +5,11 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
-from xai_core.app.failures.group_choice import tested_groups
 from xai_core.app.shared import drawer, round_form
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.round_form import RoundPictures
+from xai_core.app.shared.tested_groups import tested_groups
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.failures.error_groups import FEWEST
