@@ -3,7 +3,7 @@
 import streamlit as st
 
 from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, progress, widgets
-from xai_core.app.single_image import result
+from xai_core.app.single_image import change_of_mind, result
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.core import markdown
 
@@ -32,19 +32,20 @@ with display.errors():
 
     method = settings.method
     st.markdown(f"#### Why? {method.title} for the {markdown.escape(target.label(0, model.class_name))}")
-    misfit = method.misfit(model)
+    misfit, request = method.misfit(model), None
     if misfit:
         st.info(f"{markdown.escape(misfit)} Choose another method or another model.")
-        st.stop()
-    question = request_for(
-        model, [prepared], target=target, cut=settings.cut, precision=settings.precision, seed=settings.seed
-    )
-    request = with_method(question, method.id, settings.options)
-    explanation = explanations.find(request)
-    if explanation is None:
-        title = f"Explain {chosen.name} by {method.title}"
-        work = explanations.work([request], request.key, title, page_links.SINGLE, private=widgets.is_upload())
-        if page_work.start_now(work):
-            with progress.bar(request.key) as bar:
-                explanation = explanations.compute(request, bar)
-    result.show(explanation, chosen, method)
+    else:
+        question = request_for(
+            model, [prepared], target=target, cut=settings.cut, precision=settings.precision, seed=settings.seed
+        )
+        request = with_method(question, method.id, settings.options)
+        explanation = explanations.find(request)
+        if explanation is None:
+            title = f"Explain {chosen.name} by {method.title}"
+            work = explanations.work([request], request.key, title, page_links.SINGLE, private=widgets.is_upload())
+            if page_work.start_now(work):
+                with progress.bar(request.key) as bar:
+                    explanation = explanations.compute(request, bar)
+        result.show(explanation, chosen, method)
+    change_of_mind.section(model, chosen, prepared, ranked, request)

@@ -9,8 +9,8 @@ from opened_pages import chart_tables, finished, opened, text
 from small_runs import png
 
 from xai_core.app.charts.common import LOST, QUIET
-from xai_core.app.metrics import evidence_region, image_results, image_tab
-from xai_core.app.shared import cache, progress
+from xai_core.app.metrics import image_results, image_tab
+from xai_core.app.shared import box_choice, cache, progress
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.data.mosaics import mosaic
@@ -155,11 +155,11 @@ def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
 
 def test_a_drawn_box_becomes_numbers(monkeypatch):
     state = {"drawing-451x300": {"selection": {"brush": {"x": [300.4, 100.2], "y": [-5, 200]}}}}
-    monkeypatch.setattr(evidence_region.st, "session_state", state)
-    evidence_region._take_box(451, 300)
+    monkeypatch.setattr(box_choice.st, "session_state", state)
+    box_choice.take(451, 300)
     assert [state[f"{side}-451x300"] for side in ("left", "top", "right", "bottom")] == [100, 100, 300, 300]
     state["drawing-451x300"] = {"selection": {}}
-    evidence_region._take_box(451, 300)
+    box_choice.take(451, 300)
     assert state["left-451x300"] == 100, "a cleared selection leaves the box"
 
 

@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 from torch import Tensor
 
 from xai_core.data.image_io import open_picture
@@ -23,6 +24,7 @@ PALETTES = {
     "diverging": {"red-blue": "RdBu_r", "brown-teal": "BrBG_r", "warm-cool": "coolwarm"},
     "sequential": {"viridis": "viridis", "cividis": "cividis", "magma": "magma", "inferno": "inferno"},
 }
+OUTLINE = (213, 94, 0)  # Okabe and Ito's vermilion
 MAX_TALL = 3  # height of a figure's picture at most, in widths: very narrow pictures would become too tall
 Picture = Image.Image | Tensor | str
 
@@ -146,6 +148,19 @@ def overlay(
     mixed = grey + alpha * (scale.colours(values) - grey)
     seen = np.isfinite(values)[..., None]
     return Image.fromarray(np.where(seen, mixed, 0.25 * grey + 180).round().astype(np.uint8))
+
+
+def outlined(image: Picture, region: NDArray[np.bool_], width: int) -> Image.Image:
+    """A picture with a region (h, w) of its own pixels outlined, `width` pixels wide: a coloured line inside the region's
+    edge, with a white one around it."""
+    picture = to_pil(image)
+    size = width, max(1, round(picture.height * width / picture.width))
+    pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC))
+    large = np.asarray(Image.fromarray(region).resize(size, Image.Resampling.NEAREST), bool)
+    thick = max(2, width // 120)
+    pixels[ndimage.binary_dilation(large, iterations=max(1, thick // 2)) & ~large] = 255
+    pixels[large & ~ndimage.binary_erosion(large, iterations=thick)] = OUTLINE
+    return Image.fromarray(pixels)
 
 
 def seen_part(explanation: Explanation, image: Picture, width: int) -> tuple[Explanation, Image.Image]:

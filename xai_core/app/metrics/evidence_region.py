@@ -7,9 +7,8 @@ import streamlit as st
 import torch
 from PIL import Image, ImageDraw
 
-from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts.common import HIGHLIGHT
-from xai_core.app.shared import cache, network_outputs
+from xai_core.app.shared import box_choice, cache, network_outputs
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core import markdown
 from xai_core.data.box import Box
@@ -22,8 +21,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import Outputs
 
 UNKNOWN, BOX, MOSAIC = "Not known", "In a box", "In a mosaic"
-WIDTH = 300  # of the picture on which the box is drawn, in pixels
-SIDES = ("left", "top", "right", "bottom")
+WIDTH = 300  # of the mosaic, in pixels
 OTHERS = 3
 ABOUT = (
     "Metrics of localisation measure how much of a map lies where the evidence should be. **In a box**: you draw a box "
@@ -53,7 +51,7 @@ def place(
     """The picture to explain and measure, and the box of the evidence in its pixels; None where it is not known."""
     if region == MOSAIC:
         return _mosaic(model, chosen, target, metrics)
-    return chosen, _box(chosen) if region == BOX else None
+    return chosen, box_choice.choose(chosen.picture) if region == BOX else None
 
 
 def _mosaic(
@@ -130,43 +128,3 @@ def _responses(model: ExplainableModel, picture: Image.Image, whole: Image.Image
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.0005 else "under 0.1%"
-
-
-def _box(chosen: Chosen) -> Box | None:
-    """The controls for a box, which can be drawn on the picture or typed; None while it is empty."""
-    width, height = chosen.picture.size
-    with st.expander("The box", expanded=True), st.container(horizontal=True, gap="medium"):
-        numbers = st.container(width=220)
-        with numbers:
-            st.caption("Drag over the picture to draw a box, or type its edges in pixels of the picture.")
-            limits = {"left": width, "top": height, "right": width, "bottom": height}
-            usual = {"left": width // 4, "top": height // 4, "right": 3 * width // 4, "bottom": 3 * height // 4}
-            edges = [
-                st.number_input(side.capitalize(), 0, limits[side], usual[side], key=f"{side}-{width}x{height}", **LINK)
-                for side in SIDES
-            ]
-        box: Box = (float(edges[0]), float(edges[1]), float(edges[2]), float(edges[3]))
-        whole = box[0] < box[2] and box[1] < box[3]
-        st.altair_chart(
-            charts_metrics.box_picker(chosen.picture, box if whole else None, WIDTH),
-            width="content",
-            key=f"drawing-{width}x{height}",
-            on_select=lambda: _take_box(width, height),
-            selection_mode="brush",
-            alt=f"The picture with the box from {box[0]:g}, {box[1]:g} to {box[2]:g}, {box[3]:g} pixels.",
-        )
-    if not whole:
-        st.info("The box is empty: left must be less than right, and top less than bottom.")
-        return None
-    return box
-
-
-def _take_box(width: int, height: int) -> None:
-    """Write the edges of the drawn box into the number fields. The chart counts y from below."""
-    brush = st.session_state[f"drawing-{width}x{height}"]["selection"].get("brush") or {}
-    if {"x", "y"} <= brush.keys():
-        across = sorted(min(max(round(edge), 0), width) for edge in brush["x"])
-        down = sorted(min(max(round(height - edge), 0), height) for edge in brush["y"])
-        if across[0] < across[1] and down[0] < down[1]:
-            for side, edge in zip(SIDES, (across[0], down[0], across[1], down[1]), strict=True):
-                st.session_state[f"{side}-{width}x{height}"] = edge

@@ -117,6 +117,24 @@ def _linked_source(first: tuple[str, str] | None = None) -> tuple[str, str] | No
     return source
 
 
+def other_pictures() -> dict[str, tuple[str, str]]:
+    """The pictures that can stand beside the chosen one, by what names it: the dataset ("" for a sample) and the name. They
+    are those of its dataset, the first of many, and the samples."""
+    dataset, sample = _linked_source() or ("", "")
+    own: dict[str, tuple[str, str]] = {}
+    if st.session_state.get("picture") == OF_DATASET:
+        samples = opened_datasets.open_named(dataset).samples[:MOST_NAMES]
+        own = {one.name: (dataset, one.name) for one in samples if one.name != sample}
+    titles = {one.title: ("", name) for name, one in SAMPLES.items() if one.title != st.session_state.get("picture")}
+    return own | titles
+
+
+def other_picture(source: tuple[str, str]) -> Image.Image:
+    """A picture of `other_pictures`. Raises BadPicture."""
+    dataset, name = source
+    return opened_datasets.open_named(dataset).open(name) if dataset else cache.sample(name)
+
+
 def _dataset_picture(dataset: str, sample: str, messages: DeltaGenerator) -> Chosen | None:
     """A dataset's picture, with the controls that choose another one; None, with the reason in `messages`, if it is not
     there. Without a `sample` it is the first picture."""
@@ -273,7 +291,7 @@ def question(model: ExplainableModel, ranked: list[Prediction], chosen: Chosen, 
 
     `ranked` holds all classes, the most probable first.
     """
-    true_class = _true_class(model, chosen)
+    known = true_class(model, chosen)
     by_index = {prediction.index: prediction.name for prediction in ranked}
     order = list(by_index)
 
@@ -295,7 +313,7 @@ def question(model: ExplainableModel, ranked: list[Prediction], chosen: Chosen, 
             messages.info("A and B are the same class: choose two different ones.")
             return None
         return ClassMargin((first,), (second,))
-    named = {PREDICTED: order[0]} | ({TRUE: true_class} if true_class is not None else {})
+    named = {PREDICTED: order[0]} | ({TRUE: known} if known is not None else {})
     choices: list[int | str] = [*named, *order]
     choice = st.selectbox("Class", choices, format_func=label, key="class", help=BY_NAME, **LINK)
     index = named[choice] if isinstance(choice, str) else choice
@@ -304,7 +322,7 @@ def question(model: ExplainableModel, ranked: list[Prediction], chosen: Chosen, 
     return ClassLogit((index,))
 
 
-def _true_class(model: ExplainableModel, chosen: Chosen) -> int | None:
+def true_class(model: ExplainableModel, chosen: Chosen) -> int | None:
     """The model's class that the picture is of; None where that is not known, or the model has no such class."""
     if chosen.label and model.has_classifier:
         return match_classes([chosen.label], model).index.get(chosen.label)
@@ -404,9 +422,11 @@ def method_title(method: str) -> str:
     return METHODS[method].title
 
 
-def control(owner: str, option: Option) -> Any:
-    """The value of one option, from its widget. `owner`, the id of the method or metric, begins the widget's key."""
-    label, key, help = option.name.replace("_", " ").capitalize(), f"{owner}.{option.name}", option.help or None
+def control(owner: str, option: Option, label: str = "") -> Any:
+    """The value of one option, from its widget. `owner`, the id of the method or metric, begins the widget's key; the
+    `label` is the option's name where none is given."""
+    label = label or option.name.replace("_", " ").capitalize()
+    key, help = f"{owner}.{option.name}", option.help or None
     if option.kind is bool:
         return st.toggle(label, option.default, key=key, help=help, **LINK)
     if isinstance(option.bounds, Choice):
