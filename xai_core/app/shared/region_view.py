@@ -23,6 +23,7 @@ from xai_core.failures.deciding_regions import DecidingRegion, flip_region, keep
 from xai_core.failures.hiding import hider
 from xai_core.models.explainable import ExplainableModel
 
+HIDE = "Hide a region"  # on the page Single image, the view of its section that shows regions
 WIDTH = 296  # pixels: of a shown picture
 TITLES = {"flip": "Smallest region that turns the answer", "keep": "Smallest region that keeps the answer"}
 
@@ -80,7 +81,7 @@ def _stored(search: Search, track: Track) -> DecidingRegion | XaiError:
     """The result of the search, after storing it. All passes take about as long: the ratio is that of their number."""
     result: DecidingRegion | XaiError
     image, options = search.prepared.pixels, search.options
-    steps = _over_the_limit(track, math.ceil(options["passes"] / runtime.inner_batch(image[0].numel(), search.model.device)))
+    steps = over_the_limit(track, math.ceil(options["passes"] / runtime.inner_batch(image[0].numel(), search.model.device)))
     try:
         if search.wanted is None:
             result = keep_region(search.model, image, **options, track=steps)
@@ -93,7 +94,7 @@ def _stored(search: Search, track: Track) -> DecidingRegion | XaiError:
     return result
 
 
-def _over_the_limit(track: Track, batches: int) -> Track:
+def over_the_limit(track: Track, batches: int) -> Track:
     """One progress for all steps of a search: over the batches that its limit of passes takes. A step's last batch is not
     full, so that there may be more of them: these are tracked one by one."""
     steps = iter(track(range(batches)))
@@ -130,7 +131,9 @@ def _region(search: Search, region: DecidingRegion) -> None:
     hidden = hider(search.prepared.pixels[None], region.hiding)((mask if region.goal == "flip" else ~mask)[None])[0]
     pictures = {
         "The region, outlined": rendering.outlined(search.prepared.pixels, region.mask, 2 * WIDTH),
-        f"What the network was shown: {name(region.after.answer)}": rendering.to_pil(hidden).resize((2 * WIDTH, 2 * WIDTH)),
+        f"What the network was shown; it answers {name(region.after.answer)}": rendering.to_pil(hidden).resize(
+            (2 * WIDTH, 2 * WIDTH)
+        ),
     }
     with st.container(horizontal=True, gap="small"):
         for title, picture in pictures.items():

@@ -13,8 +13,9 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import display, explanations, note_form, opened_datasets, page_links, page_work
+from xai_core.app.shared import display, explanations, note_form, opened_datasets, page_links, page_work, region_view
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.page_work import PageWork
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -91,13 +92,31 @@ def explained(row: pd.Series[Any], chosen: Chosen, model: ExplainableModel, *, o
     """
     right = bool(row["true"] == row["predicted"])
     _explanations(row, right, chosen, model, origin, source)
+    single = _settings(row, right, model) | dataset_picture(source, row["path"])
     page_links.link(
-        page_links.SINGLE,
-        "Open on the page Single image",
-        _settings(row, right, model) | dataset_picture(source, row["path"]),
-        icon=":material/image_search:",
-        origin=origin,
+        page_links.SINGLE, "Open on the page Single image", single, icon=":material/image_search:", origin=origin
+    )  # fmt: skip
+    if not right:
+        _mending_region(row, chosen, model, origin, source)
+        page_links.link(
+            page_links.SINGLE, "Would it change its mind?", single | {"mind": region_view.HIDE},
+            icon=":material/published_with_changes:", origin=origin, help=MIND,
+        )  # fmt: skip
+
+
+MIND = "On the page Single image: the smallest regions that turn or keep the answer, and changes of the picture by sliders."
+
+
+def _mending_region(row: pd.Series[Any], chosen: Chosen, model: ExplainableModel, origin: str, source: str) -> None:
+    """On demand, the smallest region whose hiding turns the wrong answer to the true class."""
+    if not st.toggle("Which region must be hidden for the true class?", key="mending region", **LINK):
+        return
+    search = region_view.usual_search(model, model.prepare(chosen.picture), int(row["true_index"]))
+    private = source == opened_datasets.UPLOADED
+    page_work.complete(
+        PageWork(search.key, region_view.parts([search]), f"Search a region of {chosen.name}", origin, private, "Search")
     )
+    region_view.show(search)
 
 
 def _explanations(

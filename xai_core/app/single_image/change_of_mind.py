@@ -18,7 +18,7 @@ from xai_core.explanation.request import Request
 from xai_core.failures.deciding_regions import flip_region
 from xai_core.models.explainable import ExplainableModel, Prediction
 
-REGIONS, WHAT_IFS = "Hide a region", "Change the picture"
+REGIONS, WHAT_IFS = region_view.HIDE, "Change the picture"
 NEXT = "Next most probable class"
 ABOUT = {
     REGIONS: (

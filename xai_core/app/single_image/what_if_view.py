@@ -204,7 +204,9 @@ def _change(name: str) -> PictureChange | None:
     if name in NEUTRAL:
         change = PictureChange(name, _options(name, title, NEUTRAL[name]))
         return None if change.options == NEUTRAL[name] else change
-    return PictureChange(name, _options(name, title)) if st.toggle(title, key=f"change.{name}", **LINK) else None
+    if not st.toggle(title, key=f"change.{name}", **LINK):
+        return None
+    return PictureChange(name, _options(name, f"{title} quality"))
 
 
 def _options(name: str, title: str, first: Mapping[str, float] | None = None) -> dict[str, float]:
