@@ -243,3 +243,19 @@ def test_a_bar_below_a_map_runs_from_the_lower_to_the_upper_limit():
     assert both.shape == (120 + 3 + 5, 120, 4) and (both[:120] == 255).all() and not both[121].any()
     ends = scale.colours(np.array([[scale.low, scale.high]]))[0]
     np.testing.assert_array_equal(both[-1, [0, -1], :3], ends)
+
+
+def test_a_region_is_outlined_inside_its_edge_and_nothing_else_is_changed():
+    picture = Image.new("RGB", (40, 30), "navy")
+    region = np.zeros((30, 40), bool)
+    region[10:20, 0:15] = True
+    drawn = np.asarray(rendering.outlined(picture, region, 120)).astype(int)
+    large = region.repeat(3, 0).repeat(3, 1)
+    line = (drawn == rendering.OUTLINE).all(2)
+    assert drawn.shape == (90, 120, 3) and line.any() and not (line & ~large).any()
+    assert (drawn[45, :2] == rendering.OUTLINE).all(), "also where the region ends at the picture's edge"
+    assert (drawn[45, 20] == (0, 0, 128)).all() and (drawn[80, 100] == (0, 0, 128)).all(), (
+        "inside and outside are as they were"
+    )
+    near = (drawn == 255).all(2)
+    assert near.any() and not (near & large).any()
