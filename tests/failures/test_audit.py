@@ -15,6 +15,7 @@ from xai_core.failures import audit_document
 from xai_core.failures.audit import SHOWN, STEPS, AuditedPredictions, audit
 from xai_core.failures.error_groups import groups
 from xai_core.failures.label_triage import triage
+from xai_core.failures.plan import Plan
 from xai_core.models.loading import load_model
 
 
@@ -73,6 +74,8 @@ def test_the_report_opens_offline_and_each_picture_leads_to_the_dashboard(audite
     named = [parse_qs(urlsplit(address.replace("&amp;", "&")).query) for address in addresses]
     assert {query["sample"][0] for query in named} == set(figures)
     assert {(query["dataset"][0], query["model"][0]) for query in named} == {("world:planted", audited.model.title)}
+    plan = Plan.from_json(files["plan.json"])
+    assert list(plan.actions) == [action for section in sections.values() for action in section.actions]
     for section in sections.values():
         for name, table in section.tables.items():
             written = pd.read_csv(pd.io.common.BytesIO(files[audit_document.file_name(section, name)]))

@@ -17,6 +17,7 @@ from xai_core.core.spreadsheet import csv_bytes
 from xai_core.core.version import __version__
 from xai_core.explanation import rendering
 from xai_core.failures.audit import SHOWN, AuditedPredictions, PictureList, Section
+from xai_core.failures.plan import Plan
 
 MOST_ROWS = 30  # of a table in the document; the file has all
 SIDE = 320  # pixels of the longer side of a picture in the document
@@ -101,15 +102,16 @@ def blocks(
                 parts.append(Paragraph(f"The first {MOST_ROWS} of {len(table):,} rows; {file_name(section, name)} has all."))
         for some in section.pictures:
             parts += _gallery(some, figures)
-    actions = [action for section in sections for action in section.actions]
-    parts.append(Heading(2, "What to do"))
-    if not actions:
-        parts.append(Paragraph("No step found anything to do."))
-    for number, action in enumerate(actions, 1):
-        parts.append(Heading(3, f"{number}. {action.kind.capitalize()}: {action.title}"))
-        parts.append(Paragraph(f"{action.reason} {action.estimate}".strip()))
-        parts.append(Paragraph(f"{len(action.paths):,} pictures: actions/{number}.csv."))
-    return parts
+    small = {path: picture for path, (picture, _) in figures.items()}
+    return [*parts, *plan_of(audited, sections).blocks(small, level=2)]
+
+
+def plan_of(audited: AuditedPredictions, sections: Sequence[Section]) -> Plan:
+    """The actions of all sections."""
+    model, dataset = audited.model, audited.dataset
+    actions = tuple(action for section in sections for action in section.actions)
+    settings = {"pictures": len(dataset.samples), "seed": audited.seed}
+    return Plan("What to do", dataset.title, dataset.digest, model.title, model.fingerprint, actions, settings)
 
 
 def _gallery(some: PictureList, figures: Mapping[str, tuple[Figure, Figure]]) -> list[Block]:
@@ -144,9 +146,10 @@ def files(
     for section in sections:
         for name, table in section.tables.items():
             written[file_name(section, name)] = csv_bytes(table)
-    actions = [action for section in sections for action in section.actions]
-    for number, action in enumerate(actions, 1):
-        written[f"actions/{number}.csv"] = csv_bytes(pd.DataFrame({"path": action.paths, **action.columns}))
+    plan = plan_of(audited, sections)
+    written["plan.json"] = plan.to_json()
+    for number, action in enumerate(plan.actions, 1):
+        written[f"actions/{number}.csv"] = csv_bytes(action.table)
     for number, (picture, overlay) in enumerate(figures.values(), 1):
         written[f"pictures/{number:03}.jpg"], written[f"pictures/{number:03}-map.jpg"] = picture.picture, overlay.picture
     return written
