@@ -1,19 +1,22 @@
 """The page Review: who may open what, votes by buttons, drafts, progress, and nothing of others before one's own vote."""
 
+import json
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
-from opened_pages import markdown_sources, text
-from small_rounds import SETTINGS, made_rows
+from opened_pages import markdown_sources, text, with_state
+from small_rounds import SETTINGS, made_rows, webp
 from sqlalchemy import Engine
+from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.shared import jobs
 from xai_core.app.shared.page_links import FILES, REVIEW
 from xai_core.core.cache_key import text_digest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
-from xai_core.review import example, rounds, votes
+from xai_core.review import example, invitees, rounds, votes
 from xai_core.review.database import open_database
 from xai_core.review.people import Person, named
 from xai_core.review.rounds import Round
@@ -66,9 +69,35 @@ def opened(name: str | None, **query: str) -> AppTest:
 
 
 def pressed(app: AppTest, key: str) -> AppTest:
-    next(button for button in app.button if button.key == key or str(button.key).startswith(f"{key} of ")).click().run()
+    next(button for button in app.button if button.key == key).click().run()
     assert not app.exception, app.exception
     return app
+
+
+def form(app: AppTest) -> dict[str, Any]:
+    """What the component with the picture and the keys was given."""
+    (component,) = app.get("bidi_component")
+    return json.loads(component.proto.json)
+
+
+def sent(app: AppTest, *events: dict[str, object], first: int = 0, browser: str = "a browser") -> AppTest:
+    """The page after its component has sent events, with numbers from `first`, by default the next ones."""
+    (component,) = app.get("bidi_component")
+    first = first or form(app)["done"] + 1
+    numbered = [{"number": number, **event} for number, event in enumerate(events, first)]
+    message = {"event": "events", "value": {"instance": browser, "events": numbered}}
+    id = f"$$STREAMLIT_INTERNAL_KEY_{component.proto.id}__events"
+    return with_state(app, WidgetState(id=id, json_trigger_value=json.dumps([message])))
+
+
+def seen(app: AppTest, **event: object) -> dict[str, object]:
+    """An event about the picture that the component shows."""
+    return {"position": form(app)["position"], "version": form(app)["version"], **event}
+
+
+def said_by_key(app: AppTest, **event: object) -> AppTest:
+    """The page after a key of the component, for the picture that it shows."""
+    return sent(app, seen(app, **event))
 
 
 def made_team(store: Engine, pictures: int = 4, **settings) -> Round:
@@ -84,7 +113,10 @@ def made_team(store: Engine, pictures: int = 4, **settings) -> Round:
 
 def said(app: AppTest) -> str:
     """Everything that the page holds."""
-    return " ".join(words for _, _, words in markdown_sources(app)) + repr([element.value for element in app.get("text")])
+    component = [element.proto.json for element in app.get("bidi_component")]
+    return " ".join(words for _, _, words in markdown_sources(app)) + repr(
+        [element.value for element in app.get("text")] + component
+    )
 
 
 def test_a_newcomer_is_told_what_to_do(store: Engine) -> None:
@@ -100,13 +132,13 @@ def test_a_digit_is_a_vote_and_the_next_picture_follows(store: Engine) -> None:
     items = rounds.items(store, round)
     order = votes.to_do(store, round, items, person_of("Ben"))
     assert app.query_params["picture"] == str(order[0] + 1)
-    assert app.button(key=f"verdict shortcut of {order[0]}").proto.shortcut == "5"
-    app = pressed(app, "verdict shortcut")
-    app = pressed(app, "severity major")
+    assert form(app)["verdicts"][5 - 1][0] == "shortcut"
+    app = said_by_key(app, verdict="shortcut")
+    app = said_by_key(app, severity=2)
     assert votes.own_votes(store, round, person_of("Ben"))[order[0]].vote == Vote("shortcut", 2)
-    app = pressed(app, "go on")
+    app = said_by_key(app, go="on")
     assert app.query_params["picture"] == str(order[1] + 1)
-    assert "Picture **2** of 4; you have judged **1**" in text(app)
+    assert form(app)["heading"] == "Picture 2 of 4; you have judged 1"
     app = opened("Ben", round=round.id)  # comes back: goes on where it was
     assert app.query_params["picture"] == str(order[1] + 1)
 
@@ -118,11 +150,11 @@ def test_what_is_entered_before_the_verdict_is_saved_with_it(store: Engine) -> N
     app.selectbox[0].set_value("tent").run()
     assert votes.own_votes(store, round, person_of("Ben")) == {}
     assert "Not saved yet" in text(app)
-    app = pressed(app, "next item") if not app.button(key="next item").disabled else pressed(app, "previous item")
+    app = said_by_key(app, go="next" if form(app)["to"]["next"] else "previous")
     app.query_params["picture"] = "2"
     app.run()
     assert app.text_area[0].value == "not **bold**"
-    app = pressed(app, "verdict label_wrong")
+    app = said_by_key(app, verdict="label_wrong")
     assert votes.own_votes(store, round, person_of("Ben"))[1].vote == Vote("label_wrong", None, "tent", "not **bold**")
     assert "Saved" in text(app)
 
@@ -131,18 +163,18 @@ def test_a_vote_that_cannot_be_saved_is_said_and_kept(store: Engine) -> None:
     round = made_team(store)
     app = opened("Ben", round=round.id, picture="1")
     rounds.set_state(store, round, rounds.DISCUSSION, person_of("Anna"))
-    app = pressed(app, "verdict unsure")
+    app = said_by_key(app, verdict="unsure")
     assert "The voting of this round is closed; 'Unsure' was not counted" in " ".join(e.value for e in app.error)
 
 
 def test_two_tabs_of_one_person(store: Engine) -> None:
     round = made_team(store)
     first, second = (opened("Ben", round=round.id, picture="1") for _ in range(2))
-    pressed(first, "verdict unsure")
-    second = pressed(second, "verdict shortcut")
+    said_by_key(first, verdict="unsure")
+    second = said_by_key(second, verdict="shortcut")
     assert any("Ben (not verified) has changed the vote of Ben" in element.value for element in second.error)
     assert votes.own_votes(store, round, person_of("Ben"))[0].vote.verdict == "unsure"
-    second = pressed(second, "verdict shortcut")  # now it follows what was seen
+    second = said_by_key(second, verdict="shortcut")  # now it follows what was seen
     assert votes.own_votes(store, round, person_of("Ben"))[0].vote.verdict == "shortcut"
 
 
@@ -168,11 +200,11 @@ def test_others_votes_are_shown_as_text_after_the_own_one(store: Engine) -> None
     votes.cast(store, round, items, person_of("Anna"), 0, Vote("outside", comment=SECRET))
     app = opened("Ben", round=round.id, picture="1")
     assert not [button for button in app.button if "Others' votes" in button.label]
-    app = pressed(app, "verdict unsure")
+    app = said_by_key(app, verdict="unsure")
     app = pressed(app, f"show others {round.id} 0")
     assert SECRET in [element.value for element in app.get("text")]
     assert "Anna" in text(app)
-    app = pressed(app, "verdict outside")
+    app = said_by_key(app, verdict="outside")
     closed = rounds.set_state(store, round, rounds.DISCUSSION, person_of("Anna"))
     assert votes.table(store, closed).set_index("person")["verdict"][person_of("Ben").key] == "unsure"
 
@@ -182,12 +214,14 @@ def test_a_prediction_is_hidden_until_the_vote_where_the_round_says_so(store: En
     item = rounds.items(store, round)[0]
     rounds.add_map(store, round, 0, "predicted", rounds.thumbnail(store, item.sha256), f"caption with {item.predicted}")
     app = opened("Ben", round=round.id, picture="1")
-    assert f"Predicted: **{item.predicted}" not in said(app)
+    assert item.predicted not in {form(app)["predicted"], form(app)["label"]}
+    assert item.predicted not in said(app).replace(item.label, "")
     assert "Top five" not in said(app)
     assert "caption with" not in said(app)
-    app = pressed(app, "verdict unsure")
-    assert f"Predicted: **{item.predicted}" in said(app)
-    assert "Map of the predicted class" in " ".join(words for _, _, words in markdown_sources(app))
+    assert len(form(app)["pictures"]) == len(form(app)["ahead"]) == 1
+    app = said_by_key(app, verdict="unsure")
+    assert form(app)["predicted"].startswith(f"{item.predicted} (")
+    assert [picture["caption"] for picture in form(app)["pictures"]] == ["The picture", "Map of the predicted class"]
 
 
 def test_strangers_are_kept_out_and_invitations_let_in(store: Engine) -> None:
@@ -201,7 +235,7 @@ def test_strangers_are_kept_out_and_invitations_let_in(store: Engine) -> None:
     token = rounds.invitations(store, round, person_of("Anna"))[rounds.REVIEWER]
     app = opened("Eve", round=round.id, invite=token)
     assert "invite" not in app.query_params
-    pressed(app, "verdict unsure")
+    said_by_key(app, verdict="unsure")
     assert votes.progress(store, round, rounds.items(store, round))[-1] == (person_of("Eve"), 1, 4)
     app = opened(None, round=round.id, invite=token)
     assert "Say who you are" in app.info[0].value
@@ -240,7 +274,7 @@ def test_a_public_demonstration_writes_nothing(store: Engine, monkeypatch: pytes
     monkeypatch.setenv("XAI_READONLY", "1")
     app = opened("Ben", round=round.id, picture="1")
     assert "nothing that you enter is stored" in app.info[0].value
-    app = pressed(app, "verdict unsure")
+    app = said_by_key(app, verdict="unsure")
     assert "stores nothing" in app.error[0].value
     assert votes.own_votes(store, round, person_of("Ben")) == {}
 
@@ -249,7 +283,7 @@ def test_a_public_demonstration_writes_nothing(store: Engine, monkeypatch: pytes
 def test_odd_addresses_are_answered(store: Engine, address: dict[str, str]) -> None:
     round = made_team(store)
     app = opened("Ben", **({"round": round.id} | address))
-    assert app.error or "Picture **1** of 4" in text(app)
+    assert app.error or form(app)["heading"].startswith("Picture 1 of 4")
 
 
 def test_a_database_that_is_away_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,10 +312,113 @@ def test_the_example_is_shown_where_nothing_may_be_written(store: Engine, monkey
 def test_a_key_that_reaches_the_buttons_of_an_earlier_picture_changes_no_vote(store: Engine) -> None:
     """A browser that is busy keeps the buttons of the picture before for a moment, and a key presses them too."""
     round = made_team(store)
-    app = pressed(opened("Ben", round=round.id, picture="1"), "verdict unsure")
-    late = app.button(key="verdict shortcut of 0")
+    app = said_by_key(opened("Ben", round=round.id, picture="1"), verdict="unsure")
+    late = seen(app, verdict="shortcut")
     app.query_params["picture"] = "2"
-    late.click().run()
+    app = sent(app, late)
+    assert "The picture changed while a key was pressed, so that the key was not counted" in app.error[0].value
     assert {
         position: stored.vote.verdict for position, stored in votes.own_votes(store, round, person_of("Ben")).items()
     } == {0: "unsure"}
+
+
+def verdicts_of_ben(store: Engine, round: Round) -> dict[int, str]:
+    return {position: stored.vote.verdict for position, stored in votes.own_votes(store, round, person_of("Ben")).items()}
+
+
+def test_keys_that_are_faster_than_the_page_are_all_counted_once(store: Engine) -> None:
+    """Events come again until they are confirmed, and several at once; a severity follows a vote that is not yet shown."""
+    round = made_team(store)
+    app = opened("Ben", round=round.id, picture="1")
+    vote, severity, correction = (
+        seen(app, **change) for change in ({"verdict": "unsure"}, {"severity": 2}, {"verdict": "shortcut"})
+    )
+    sent(app, vote)
+    sent(app, vote, severity, correction, first=1)
+    assert not app.error
+    stored = votes.own_votes(store, round, person_of("Ben"))[0]
+    assert (stored.vote, stored.version) == (Vote("shortcut", 2), 3)
+    sent(app, vote, severity, correction, first=1)
+    assert votes.own_votes(store, round, person_of("Ben"))[0] == stored
+
+
+def test_a_vote_and_enter_in_one_message(store: Engine) -> None:
+    round = made_team(store, random_order=False)
+    app = opened("Ben", round=round.id)
+    app = sent(app, seen(app, verdict="unsure"), seen(app, go="on"), seen(app, verdict="outside"))
+    assert verdicts_of_ben(store, round) == {0: "unsure"}, "what follows Enter is about no picture that was seen"
+    assert (form(app)["position"], app.query_params["picture"]) == (1, "2")
+
+
+def test_after_a_vote_that_cannot_be_saved_enter_does_not_leave_its_picture(store: Engine) -> None:
+    round = made_team(store, random_order=False)
+    app = opened("Ben", round=round.id)
+    votes.cast(store, round, rounds.items(store, round), person_of("Ben"), 0, Vote("outside"))  # in another tab
+    app = sent(app, seen(app, verdict="unsure"), seen(app, go="on"))
+    assert any("has changed the vote of Ben" in element.value for element in app.error)
+    assert form(app)["position"] == 0 and verdicts_of_ben(store, round) == {0: "outside"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{}, {"verdict": 5}, {"verdict": "brilliant"}, {"severity": True}, {"severity": 99, "verdict": "unsure"}, {"go": "away"},
+     {"position": "1", "verdict": "unsure"}, {"position": 99, "verdict": "unsure"}, {"version": 7, "verdict": "unsure"},
+     {"comment": "x", "person": "Anna"}],
+)  # fmt: skip
+def test_messages_that_no_component_sends_change_no_vote(store: Engine, event: dict[str, object]) -> None:
+    round = made_team(store)
+    app = opened("Ben", round=round.id, picture="1")
+    sent(app, {**seen(app), **event})
+    assert verdicts_of_ben(store, round) == {}
+    assert rounds.items(store, round) and votes.own_votes(store, round, person_of("Anna")) == {}
+
+
+def test_only_what_the_person_will_see_is_loaded_ahead(store: Engine) -> None:
+    """The picture and its maps; no map before the vote where the round hides the prediction, none where it shows none."""
+    for settings, loaded in (({}, 2), ({"reveal_after_vote": True}, 1), ({"maps": rounds.NEVER}, 1)):
+        round = made_team(store, random_order=False, **settings)
+        for position in range(4):
+            rounds.add_map(store, round, position, "predicted", webp(("red", "green", "blue", "gold")[position]), "")
+        app = opened("Ben", round=round.id)
+        ahead = form(app)["ahead"]
+        assert len(ahead) == loaded
+        app = said_by_key(app, verdict="unsure")
+        app = said_by_key(app, go="on")
+        assert [picture["address"] for picture in form(app)["pictures"]] == ahead, "it is what is shown next"
+
+
+def test_an_invitation_lets_its_holder_read_where_nothing_is_written(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    round, other = made_team(store), made_team(store)
+    tokens = rounds.invitations(store, round, person_of("Anna"))
+    monkeypatch.setenv("XAI_READONLY", "1")
+    for name in (None, "Eve"):
+        for token in tokens.values():
+            app = opened(name, round=round.id, invite=token)
+            assert "Errors of Anna" in said(app) and "invite" not in app.query_params
+            assert any("You read this round; you have no vote in it" in element.value for element in app.info)
+            app.run()
+            assert "Errors of Anna" in said(app), "it lasts as long as the session"
+            app.query_params["round"] = other.id
+            app.run()
+            assert "Errors of Anna" not in said(app), "it is of one round"
+        for token in ("guessed", "", next(iter(rounds.invitations(store, other, person_of("Anna")).values()))):
+            assert "Errors of Anna" not in said(opened(name, round=round.id, invite=token))
+    assert rounds.role(store, round, person_of("Eve")) is None
+
+
+def test_who_is_invited_by_name_takes_part_and_a_stranger_does_not(store: Engine) -> None:
+    round = made_team(store)
+    app = opened("Anna", round=round.id, section="Progress")
+    app.text_input(key="who is invited").set_value("Dora *x*")
+    next(button for button in app.button if button.label == "Invite").click().run()
+    assert "Dora" not in [person.name for person, _ in rounds.members(store, round)]
+    assert invitees.listed(store, round) == {"dora *x*": rounds.REVIEWER}
+    assert "Errors of Anna" not in said(opened("Eve", round=round.id))
+    assert form(opened("Dora *x*", round=round.id))["heading"] == "Picture 1 of 4; you have judged 0"
+    assert rounds.role(store, round, person_of("Dora *x*")) == rounds.REVIEWER
+    app = opened("Anna", round=round.id, section="Progress")
+    pressed(app, "take back dora *x*")
+    assert invitees.listed(store, round) == {}
+    app.text_input(key="who is invited").set_value("dora@example.org")
+    next(button for button in app.button if button.label == "Invite").click().run()
+    assert "Nobody signs in at this server" in app.error[0].value

@@ -203,6 +203,19 @@ def test_a_sample_with_a_control_is_mixed_and_says_of_how_many_it_is(store: Engi
     right = int((rows["true"] == rows["predicted"]).sum())
     assert f"2 of {len(cell)} pictures with a true class, drawn by chance" in made.settings.source
     assert f"5 of the {right} rightly predicted pictures" in made.settings.source
+    assert made.settings.verdicts == (*rounds.VERDICTS, rounds.NOTHING_WRONG)
+
+
+def test_the_verdict_of_right_pictures_is_offered_with_them_and_may_be_left_out(store: Engine) -> None:
+    true, predicted, _ = largest_cell()
+    app = pressed(page_of(true=true, predicted=predicted), "round of cell")
+    assert not [toggle for toggle in app.toggle if toggle.key == "round.nothing_wrong"]
+    chosen(app, "selectbox", "round.maps", "Never")
+    chosen(app, "number_input", "round.controls", 1)
+    chosen(app, "toggle", "round.nothing_wrong", False)
+    pressed(app, "round.make")
+    finished(app)
+    assert the_round(store).settings.verdicts == rounds.VERDICTS
 
 
 def edited(app: AppTest, **changes: object) -> AppTest:

@@ -14,6 +14,7 @@ from xai_core.core.cache_key import text_digest
 from xai_core.review import consolidation, rounds, votes
 from xai_core.review.database import open_database
 from xai_core.review.people import named
+from xai_core.review.rounds import Round, VerdictKind
 from xai_core.review.votes import Vote
 
 pytestmark = pytest.mark.browser
@@ -43,6 +44,91 @@ def tab_to(page: Page, element: Locator) -> None:
         if element.evaluate("element => element === document.activeElement"):
             return
     expect(element).to_be_focused(timeout=1)
+
+
+NOTED = """() => {
+  window.noted = [];
+  const now = () => {
+    const picture = document.querySelector(".voting .pictures img")?.alt.replace("Picture ", "");
+    const field = document.querySelector('[class*="st-key-comment"]').className.match(/st-key-comment-\\w+-(\\d+)/)[1];
+    return {busy: !!document.querySelector(".voting[aria-busy]"), picture: Number(picture) - 1, field: Number(field)};
+  };
+  window.addEventListener("keydown", event => window.noted.push({key: event.key, ...now()}), true);
+  new MutationObserver(() => window.noted.push(now())).observe(
+    document.querySelector(".voting .pictures"), {childList: true, subtree: true});
+}"""
+
+
+def voting(anna: Page, server: str, round: Round) -> Page:
+    """Anna at her first picture."""
+    anna.goto(f"{server}/Review?round={round.id}")
+    anna.get_by_label("Your name").fill("Anna")
+    anna.keyboard.press("Enter")
+    expect(anna.get_by_text("Picture 1 of")).to_be_visible()
+    expect(anna.locator(".voting[aria-busy]")).to_have_count(0)
+    return settled(anna)
+
+
+def test_keys_as_fast_as_they_can_be_pressed_count_for_the_picture_on_the_screen(
+    store: Engine, anna: Page, server: str
+) -> None:
+    """Whatever comes while the next picture is loaded is not counted and is said not to be; every other digit is a vote on
+    the picture that was painted, and the fields are always those of the painted picture."""
+    hostile = (
+        VerdictKind("one", "<b>One</b> **x**", "<img src=x>"),
+        VerdictKind("two", "Two", ""),
+        VerdictKind("three", "Three", ""),
+    )
+    round = made_round(store, 8, owner=ANNA, verdicts=hostile)
+    page = voting(anna, server, round)
+    expect(page.get_by_role("button", name="<b>One</b> **x**")).to_be_visible()
+    page.evaluate(NOTED)
+    for number in range(150):
+        page.keyboard.press("123"[number % 3])
+        page.keyboard.press("Enter")
+        page.wait_for_timeout(7 * (number % 5))
+    expect(page.get_by_text("You have judged every picture of your part")).to_be_visible()
+    settled(page)
+    noted = page.evaluate("() => window.noted")
+    pressed = {
+        note["picture"]: hostile[int(note["key"]) - 1].id for note in noted
+        if note.get("key", "").isdecimal() and not note["busy"]
+    }  # fmt: skip
+    own = votes.own_votes(store, round, ANNA)
+    assert {position: stored.vote.verdict for position, stored in own.items()} == pressed
+    assert set(pressed) == set(range(8))
+    assert any(note["busy"] for note in noted if note.get("key", "").isdecimal()), "some keys came too early"
+    assert all(note["picture"] == note["field"] for note in noted if not note["busy"])
+
+
+def test_a_key_that_comes_too_early_is_said_not_to_be_counted(store: Engine, anna: Page, server: str) -> None:
+    round = made_round(store, 3, owner=ANNA, random_order=False)
+    page = voting(anna, server, round)
+    page.evaluate("""() => { for (const key of ["1", "Enter", "2"])
+      document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true, cancelable: true})); }""")
+    expect(page.get_by_text("Picture 2 of 3; you have judged 1")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="key 2 was not counted")).to_be_visible()
+    assert {position: stored.vote.verdict for position, stored in votes.own_votes(store, round, ANNA).items()} == {
+        0: "label_wrong"
+    }
+    page.keyboard.press("3")
+    expect(page.get_by_text("you have judged 2")).to_be_visible()
+    expect(page.get_by_text("was not counted")).to_have_count(0)
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys").get_by_text("Fine-grained, forgivable")).to_be_visible()
+    page.keyboard.press("1")  # not a vote while the list is open
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_text("Picture 1 of 3")).to_be_visible()
+    button = page.get_by_role("button", name="Shortcut", exact=True)
+    button.focus()
+    page.keyboard.press("Enter")  # presses the button that has the focus
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_text("Saved ")).to_be_visible()
+    settled(page)
+    assert {position: stored.vote.verdict for position, stored in votes.own_votes(store, round, ANNA).items()} == {
+        0: "shortcut", 1: "fine_grained"
+    }  # fmt: skip
 
 
 def test_what_people_disagree_on_is_settled_with_keys_alone(store: Engine, anna: Page, server: str) -> None:

@@ -64,7 +64,8 @@ def vote_by_keys(page: Page, store: Engine, name: str, digit_of: dict[int, str])
     order = rounds.order(round, rounds.items(store, round), person_of(store, round, name))
     for number, position in enumerate(order, 1):
         expect(page.get_by_text(f"Picture {number} of {PICTURES};")).to_be_visible()
-        expect(page.locator(f".st-key-verdict-unsure-of-{position}")).to_be_visible()
+        expect(page.get_by_alt_text(f"Picture {position + 1}", exact=True)).to_be_visible()
+        expect(page.locator(".voting[aria-busy]")).to_have_count(0)
         page.keyboard.press(digit_of[position])
         expect(page.get_by_text(f"you have judged {number}")).to_be_visible()
         if number < PICTURES:

@@ -13,7 +13,7 @@ from processes import in_processes
 from small_rounds import ANNA, BEN, CHRIS, made_round, made_team
 from sqlalchemy import Engine, delete, exc, func, select, update
 
-from xai_core.review import consolidation, rounds, tables, votes
+from xai_core.review import consolidation, invitees, rounds, tables, votes
 from xai_core.review.database import (
     ReadOnly,
     StaleEdit,
@@ -34,6 +34,7 @@ def test_no_row_is_ever_changed_or_removed(engine: Engine, table) -> None:
     votes.cast(engine, round, items, BEN, 0, Vote("unsure"))
     votes.others(engine, round, BEN, items[0])
     rounds.add_map(engine, round, 0, "true", b"picture", "words")
+    invitees.invite(engine, round, "Dora", rounds.READER, ANNA, sign_in=False)
     consolidation.decide(engine, rounds.set_state(engine, round, "discussion", ANNA), ANNA, items[0], "unsure", "why")
     if table is tables.notes:
         return  # written by tests/review/test_picture_notes.py

@@ -37,7 +37,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.review import tables
 from xai_core.review.people import Person
 
-HEAD = "0001"  # the newest migration
+HEAD = "0002"  # the newest migration
 WAIT_SECONDS = 30.0
 ADVISORY_LOCK = 7_215_014  # of PostgreSQL: one process at a time makes the tables
 STREAMLIT_CLOUD = Path("/mount/src")  # where it keeps the repository; its disk is emptied at each start

@@ -27,7 +27,7 @@ from xai_core.data.datasets import USUAL_WORLD, Dataset, open_dataset
 from xai_core.review import consolidation, from_predictions, people, round_files, rounds, votes
 from xai_core.review.database import open_database
 from xai_core.review.people import Person
-from xai_core.review.rounds import DISCUSSION, RANDOM, VERDICTS, Item, Round, VerdictKind
+from xai_core.review.rounds import DISCUSSION, NOTHING_WRONG, RANDOM, VERDICTS, Item, Round
 from xai_core.review.votes import Vote
 
 ID = "example"  # of the round in every database
@@ -35,7 +35,6 @@ FILE = settings.RESOURCES / "data" / "review" / "example.json"
 TITLE = "Example: the most confident errors in drawn pictures"
 MOST_BYTES = 2 * 2**20
 MODEL, SEED, ERRORS, CONTROLS = "world_planted", 7, 20, 4
-NOTHING_WRONG = VerdictKind("nothing_wrong", "Nothing wrong", "Label and prediction are right, and for a good reason.")
 NOISE = {"A": 0.08, "B": 0.15, "C": 0.25, "D": 0.35}  # a reviewer's share of verdicts that are not the true one
 CONFUSED = {  # what a reviewer says instead of the true verdict
     "label_wrong": ("plain_failure", "also_valid", "unsure"),

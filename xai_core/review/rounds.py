@@ -67,6 +67,9 @@ VERDICTS = (
     ),
     VerdictKind("unsure", "Unsure", "You cannot decide; say in the comment what would help."),
 )
+NOTHING_WRONG = VerdictKind(
+    "nothing_wrong", "Nothing wrong", "Label and prediction are right, and for a good reason."
+)  # controls
 
 
 @dataclass(frozen=True)
@@ -432,16 +435,21 @@ def join(engine: Engine, id: str, token: str, person: Person) -> Round:
     Raises BadRequest for a wrong invitation, and where somebody else of that name takes part already.
     """
     round = load(engine, id)
+    invite(engine, round, person, invited_role(engine, round, token), by=person)
+    return round
+
+
+def invited_role(engine: Engine, round: Round, token: str) -> str:
+    """The role that an invitation gives. Raises BadRequest for one that is not of this round."""
     with reading(engine) as connection:
-        row = connection.execute(select(tables.rounds).where(tables.rounds.c.id == id)).mappings().one()
+        row = connection.execute(select(tables.rounds).where(tables.rounds.c.id == round.id)).mappings().one()
     role_given = next(
         (role for role, name in ((REVIEWER, "reviewer_token"), (READER, "reader_token"))
          if secrets.compare_digest(row[name].encode(), token.encode())), None,
     )  # fmt: skip
     if role_given is None:
         raise BadRequest("This invitation is not valid. Ask the owner of the round for a new link.")
-    invite(engine, round, person, role_given, by=person)
-    return round
+    return role_given
 
 
 def invite(engine: Engine, round: Round, person: Person, role_given: str, by: Person) -> None:

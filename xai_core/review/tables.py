@@ -101,6 +101,14 @@ round_log = _log("round_log", ("round",), _round(), Column("state", String(16), 
 members = _log(
     "members", ("round", "person"), _round(), _person(), Column("role", String(16), nullable=False), _person("given_by")
 )
+invitees = _log(  # people who may take part before they have come, by their identity (see invitees.py)
+    "invitees",
+    ("round", "identity"),
+    _round(),
+    Column("identity", String(400), nullable=False),
+    Column("role", String(16), nullable=False),
+    _person(),  # who invited them
+)
 votes = _log(
     "votes",
     ("round", "position", "person"),

@@ -9,32 +9,55 @@ from collections.abc import Callable
 import streamlit as st
 from sqlalchemy import Engine
 
-from xai_core.app.shared import jobs, session
+from xai_core.app.shared import identity, jobs, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
-from xai_core.review import example, rounds
+from xai_core.review import example, invitees, rounds
 from xai_core.review.people import Person
 from xai_core.review.rounds import Item, Round
 
 ROUND, INVITE = "round", "invite"  # in the address
+READABLE = "rounds read by invitation"  # in the session
 
 
 def role(engine: Engine, round: Round, person: Person | None) -> str | None:
-    """The person's role in a round, after an invitation in the address was used; None for a stranger.
+    """The person's role in a round, after an invitation was used: that of the address, or one by their identity; None for a
+    stranger.
 
-    Whoever uses their own computer may read each of its rounds, and everybody the example.
+    Whoever uses their own computer may read each of its rounds, and everybody the example. Where nothing may be written, an
+    invitation lets its holder read in this session.
     """
+    readonly = settings.READONLY.value()
     token = st.query_params.get(INVITE)
-    if token and person and not settings.READONLY.value():
+    if token and (person or readonly):
         try:
-            rounds.join(engine, round.id, token, person)
+            if person and not readonly:
+                rounds.join(engine, round.id, token, person)
+            else:
+                rounds.invited_role(engine, round, token)
+                st.session_state.setdefault(READABLE, set()).add(round.id)
         except XaiError as error:
             st.error(error_text(error))
         else:
             del st.query_params[INVITE]  # the address of the page is shared; the invitation is not part of it
     held = rounds.role(engine, round, person) if person else None
-    return held or (rounds.READER if jobs.is_own_computer() or round.id == example.ID else None)
+    if held is None and person is not None:
+        held = _by_identity(engine, round, person, readonly=readonly)
+    may_read = jobs.is_own_computer() or round.id == example.ID or round.id in st.session_state.get(READABLE, ())
+    return held or (rounds.READER if may_read else None)
+
+
+def _by_identity(engine: Engine, round: Round, person: Person, *, readonly: bool) -> str | None:
+    """The role that the owner has given beforehand to who the person is; they take it up, if anything may be written."""
+    email = identity.email()
+    if readonly:
+        return rounds.READER if invitees.role_of(engine, round, person, email) else None
+    try:
+        return invitees.admit(engine, round, person, email)
+    except XaiError as error:
+        st.error(error_text(error))
+        return None
 
 
 def offer_part(engine: Engine, round: Round, person: Person | None) -> None:

@@ -1,13 +1,16 @@
 """The section Progress: how far everybody is, without anyone's votes; invitations."""
 
+from functools import partial
+
 import streamlit as st
 from sqlalchemy import Engine
 
 from xai_core.app.review import access
+from xai_core.app.shared import identity
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
-from xai_core.review import rounds, votes
+from xai_core.review import invitees, rounds, votes
 from xai_core.review.people import Person
 from xai_core.review.rounds import Round
 
@@ -45,6 +48,7 @@ def _invitations(engine: Engine, round: Round, person: Person) -> None:
     for role, token in rounds.invitations(engine, round, person).items():
         st.caption(f"{ROLES[role]}: send them this link. Whoever has it can take part.")
         st.code(f"{address}?{access.ROUND}={round.id}&{access.INVITE}={token}", language=None, wrap_lines=True)
+    _invitees(engine, round, person)
     others = [other for other, _ in rounds.members(engine, round) if other.key != person.key]
     if others:
         with st.popover("Remove somebody"):
@@ -54,6 +58,44 @@ def _invitations(engine: Engine, round: Round, person: Person) -> None:
                     f"Remove {markdown.escape(other.in_words())}", key=f"remove {other.key}",
                     on_click=access.attempt, args=(rounds.remove, engine, round, other, person),
                 )  # fmt: skip
+
+
+def _invitees(engine: Engine, round: Round, person: Person) -> None:
+    """People who are invited by who they are: they need no link with a secret, only the address of the round."""
+    signs_in = identity.signs_in()
+    with st.form("invite", clear_on_submit=True, width=640):
+        st.text_input(
+            "Invite by e-mail address, or ISSUER|SUBJECT" if signs_in else "Invite by name", key=WHO,
+            max_chars=invitees.LONGEST, help=WHO_ACCOUNT if signs_in else WHO_NAME,
+        )  # fmt: skip
+        st.selectbox("They are", list(ROLES), format_func=ROLES.__getitem__, key="role of who is invited")
+        st.form_submit_button("Invite", icon=":material/person_add:", on_click=_invite, args=(engine, round, person))
+    for who, role in invitees.listed(engine, round).items():
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"{markdown.escape(who)} is invited: {ROLES[role].lower()}.", width="content")
+            st.button(
+                f"Take back the invitation of {markdown.escape(who)}", key=f"take back {who}", type="tertiary",
+                on_click=access.attempt,
+                args=(partial(invitees.invite, sign_in=signs_in), engine, round, who, rounds.REMOVED, person),
+            )  # fmt: skip
+
+
+WHO = "who is invited"
+WHO_ACCOUNT = (
+    "They open the address of this page, without a link of an invitation, and sign in. Their provider must have verified "
+    "the e-mail address."
+)
+WHO_NAME = (
+    "They open the address of this page, without a link of an invitation, and type this name. Nobody checks typed names: "
+    "the first who comes with it is let in."
+)
+
+
+def _invite(engine: Engine, round: Round, person: Person) -> None:
+    access.attempt(
+        partial(invitees.invite, sign_in=identity.signs_in()), engine, round, st.session_state[WHO],
+        st.session_state["role of who is invited"], person,
+    )  # fmt: skip
 
 
 def _settings(round: Round) -> None:

@@ -70,6 +70,17 @@ def person() -> Person | None:
     return people.identified(str(issuer), str(subject), _name_in(claims))
 
 
+def signs_in() -> bool:
+    """Whether people of this server sign in with an account; otherwise they type a name."""
+    return _auth() is not None
+
+
+def email() -> str:
+    """The e-mail address that the provider has verified for who is signed in; empty where it has verified none."""
+    claims = _claims() if signs_in() else {}
+    return str(claims.get("email") or "") if claims.get("email_verified") is True and not _expired(claims) else ""
+
+
 def label(person: Person) -> str:
     """A person's name as Markdown, with whether anybody has checked who they are."""
     return f"{markdown.escape(person.name)} ({'verified' if person.verified else 'not verified'})"

@@ -38,7 +38,7 @@ from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel
 from xai_core.review import rounds, selection
 from xai_core.review.people import Person
-from xai_core.review.rounds import LONGEST_TITLE, MOST_ITEMS, VERDICTS, Round, RoundSettings, VerdictKind
+from xai_core.review.rounds import LONGEST_TITLE, MOST_ITEMS, NOTHING_WRONG, VERDICTS, Round, RoundSettings, VerdictKind
 from xai_core.review.selection import Selection
 
 WIDTH = 860  # pixels
@@ -234,8 +234,13 @@ def _options(dataset: Dataset, model: ExplainableModel, source: str) -> RoundSet
             "definition": st.column_config.TextColumn("Definition", width="large", required=True),
         },
     )  # fmt: skip
+    verdicts = _verdicts(table)
+    if st.session_state.get("round.controls") and st.toggle(
+        f"Add the verdict '{NOTHING_WRONG.title}'", True, key="round.nothing_wrong", help=NOTHING_WRONG_HELP
+    ):
+        verdicts = (*verdicts, NOTHING_WRONG)
     return RoundSettings(
-        model.id, model.title, model.fingerprint, dataset.digest, dataset.title, source, verdicts=_verdicts(table),
+        model.id, model.title, model.fingerprint, dataset.digest, dataset.title, source, verdicts=verdicts,
         classes=tuple(model.class_names), votes_each=votes_each, random_order=random_order, blind=blind,
         repeats=repeats / 100, maps=maps, reveal_after_vote=reveal, anonymous=anonymous, seed=seed,
     )  # fmt: skip
@@ -247,6 +252,9 @@ REPEATS = (
 MAPS_HELP = (
     "Maps of the predicted class, of the true one, and of their difference. With the third choice each reviewer sees maps "
     "on half of the pictures, drawn by chance for each: the result then says whether maps helped."
+)
+NOTHING_WRONG_HELP = (
+    "The round has right pictures as a control; without this verdict nothing fits them. Its key is the last one."
 )
 SEED = "Of the samples, the orders, the repeats and the choice of pictures with maps."
 
