@@ -4,7 +4,7 @@
 
 A real server with a temporary database and a headless Chromium share this machine. A person judges drawn pictures of the
 planted world with keys alone: a digit, then Enter. `saved`: from the digit to the mark of the saved verdict. `next`: from
-Enter to the next picture and its maps, all loaded. The clock runs in the browser.
+Enter to the next picture and its maps, all loaded, painted, and open for its verdict. The clock runs in the browser.
 """
 
 import argparse
@@ -38,14 +38,18 @@ WATCH = """() => {
   const look = () => {
     const images = [...main().querySelectorAll("img")];
     const loaded = images.length === %d && images.every(image => image.complete && image.naturalWidth);
-    if (window.clock.next && !window.clock.there && loaded && sources() !== window.clock.before)
-      window.clock.there = performance.now();
-    const captions = [...main().querySelectorAll('[data-testid="stCaptionContainer"]')];
-    const saved = captions.some(caption => caption.innerText.includes("Saved "));
-    if (window.clock.vote && !window.clock.saved && saved) window.clock.saved = performance.now();
+    const open = !main().querySelector("[aria-busy=true]");
+    if (window.clock.next && !window.clock.seen && loaded && open && sources() !== window.clock.before) {
+      window.clock.seen = true;
+      requestAnimationFrame(() => setTimeout(() => { window.clock.there = performance.now(); }));  // after it is painted
+    }
+    if (window.clock.vote && !window.clock.saved && saved() && saved() !== window.clock.old)
+      window.clock.saved = performance.now();
   };
+  const saved = () => [...main().querySelectorAll('[data-testid="stCaptionContainer"]')]
+    .map(caption => caption.innerText).find(text => text.includes("Saved "));
   document.addEventListener("keydown", event => {
-    if (/^[1-9]$/.test(event.key)) window.clock = {vote: performance.now()};
+    if (/^[1-9]$/.test(event.key)) window.clock = {vote: performance.now(), old: saved()};
     if (event.key === "Enter") Object.assign(window.clock, {next: performance.now(), before: sources()});
   }, true);
   document.addEventListener("load", look, true);
