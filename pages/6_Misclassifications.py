@@ -2,12 +2,21 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import attributes, clusters, confusion, export, notes_view, round_buttons
+from xai_core.app.misclassifications import (
+    attributes,
+    clusters,
+    confusion,
+    embedding_map_view,
+    export,
+    notes_view,
+    round_buttons,
+)
 from xai_core.app.shared import display, drawer, page_setup, predictions, round_form, widgets
 
 VIEWS = {
     "Confusion": confusion.confusion,
     "Groups": lambda rows, dataset, model: attributes.show(rows, dataset),
+    "Map": embedding_map_view.show,
     "Clusters": clusters.show,
     "Calibration": lambda rows, dataset, model: confusion.calibration(rows),
     "Per class": lambda rows, dataset, model: confusion.per_class(rows),

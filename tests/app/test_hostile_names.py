@@ -81,7 +81,7 @@ def hostile(made, tmp_path, monkeypatch):
 
 PICTURE = {"picture": "A picture of a dataset", "picture.dataset": DATA, "picture.sample": f"0 {FILE}.png", "model": TITLE}
 NETWORKS = {"networks": [TITLE, f"{TITLE}, untrained"], "many": BUNDLED}
-VIEWS = ("Confusion", "Groups", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
+VIEWS = ("Confusion", "Groups", "Map", "Clusters", "Calibration", "Per class", "Most confused", "Two models", "Notes")
 SINGLE, COMPARED, METRICS = "pages/1_Single_image.py", "pages/3_Model_comparison.py", "pages/4_Faithfulness_metrics.py"
 PAGES = [
     (None, {}),

@@ -17,6 +17,8 @@ WORK = {
     "classify": ("Misclassifications", "Classify", {"dataset": "mine"}, "** right"),
     "ZIP": ("Misclassifications", "Make the ZIP", {"dataset": SAMPLES, "classes": "espresso"}, "The ZIP holds"),
     "clusters": ("Misclassifications", "Find clusters", {"dataset": SAMPLES, "view": "Clusters"}, "clusters of"),
+    "map": ("Misclassifications", "Make the map", {"dataset": SAMPLES, "view": "Map"}, "of the variance of the embeddings"),
+    "labels": ("Failure analysis", "Judge the labels", {"step": "Labels"}, "labels are flagged"),
 }
 
 
