@@ -10,7 +10,7 @@ from opened_pages import ROOT, chart_rows, opened, pick_mark, text, with_state
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from xai_core.analysis import embedding_maps as maps
-from xai_core.app.charts.embedding_map import COLOURS, OTHERS, embedding_map
+from xai_core.app.charts.embedding_map import COLOURS, OTHERS, OUTSIDE, embedding_map
 from xai_core.app.misclassifications import embedding_map_view
 from xai_core.app.shared import cache
 from xai_core.app.shared import embedding_maps as shared
@@ -55,6 +55,8 @@ def test_a_box_opens_its_pictures_and_counts_them():
     inside = rows[rows["x"].between(-0.21, 0.1) & rows["y"].between(-0.05, 0.3)]
     wrong = inside["true"] != inside["predicted"]
     words = text(app)
+    edges = chart_rows(app, {"x", "x2"}).iloc[0]
+    assert edges[["x", "x2", "y", "y2"]].tolist() == pytest.approx([-0.21, 0.1, -0.05, 0.3])
     assert f"**{len(inside):,} pictures** of 1,000 chosen: **{wrong.sum()} wrong** ({wrong.mean():.0%}; of all" in words
     assert f"Chosen on the map: errors first: **1** of {len(inside)}" in words
     assert app.query_params["sample"] == inside[wrong]["path"].iloc[0]
@@ -111,7 +113,7 @@ def test_colours_are_of_attributes_and_of_confirmed_groups():
     drawn = chart_rows(app, {"x", "y", "colour"}).set_index("path").loc[rows["path"]]
     tested = groups(rows, known.reset_index(drop=True), np.stack(rows["embedding"].to_list()))
     confirmed = [members for members, ok in zip(tested.members, tested.table["confirmed"], strict=True) if ok]
-    assert confirmed and (drawn["colour"] != embedding_map_view.OUTSIDE).sum() == len(np.unique(np.concatenate(confirmed)))
+    assert confirmed and (drawn["colour"] != OUTSIDE).sum() == len(np.unique(np.concatenate(confirmed)))
     first = drawn["colour"].iloc[confirmed[0]]
     assert (first == tested.table["group"].iloc[0]).all() or OTHERS in set(first)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
@@ -13,6 +14,8 @@ COLOURS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8f63c9", "#a0703c", "#6b8e23", "#d9416f", "#4f8a8b", "#8a7f00",
 )  # fmt: skip
 OTHERS = "(others)"
+OUTSIDE = "in no confirmed group"
+COLUMNS = "width < 500 ? 1 : 4"  # of the legend: names of groups are long
 HEIGHT = 520
 Range = tuple[float, float]
 
@@ -28,7 +31,7 @@ def embedding_map(
     `picture` over `path`.
     """
     numbers = pd.api.types.is_float_dtype(rows["colour"])
-    texts = sorted(rows["colour"].unique()) if not numbers else []
+    texts = sorted(rows["colour"].unique(), key=lambda text: (text == OUTSIDE, text)) if not numbers else []
     if len(texts) > len(COLOURS):
         kept = rows["colour"].value_counts().index[: len(COLOURS) - 1]
         rows = rows.assign(colour=rows["colour"].where(rows["colour"].isin(kept), OTHERS))
@@ -38,14 +41,14 @@ def embedding_map(
     x, y = (_channel(ends, axis) for ends in limits)
     points = (
         alt.Chart(rows)
-        .mark_point(filled=True, size=44, opacity=0.75, cursor="pointer")
+        .mark_point(filled=True, size=44, opacity=0.8, cursor="pointer", stroke=QUIET, strokeWidth=0.5)
         .encode(
             x=alt.X("x:Q", **x),
             y=alt.Y("y:Q", **y),
             color=_colour(numbers, texts, title),
             shape=alt.Shape(
                 "answer:N", scale=alt.Scale(domain=["right", "wrong"], range=["circle", "triangle-up"]),
-                legend=alt.Legend(title="answer", orient="bottom"),
+                legend=alt.Legend(title="answer", orient="top", symbolStrokeWidth=0),
             ),
             tooltip=[
                 "path:N", "true:N", "predicted:N", alt.Tooltip("confidence:Q", format=".0%"),
@@ -59,7 +62,7 @@ def embedding_map(
     )  # fmt: skip
     layers = [points]
     if chosen is not None:
-        (left, right), (bottom, top) = chosen
+        (left, right), (bottom, top) = (np.clip(part, *ends) for part, ends in zip(chosen, limits, strict=True))
         part = pd.DataFrame({"x": [left], "x2": [right], "y": [bottom], "y2": [top]})
         outline = alt.Chart(part).mark_rect(fillOpacity=0, stroke=QUIET, strokeWidth=2, strokeDash=[5, 4])
         layers.append(outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q"))
@@ -76,10 +79,10 @@ def _colour(numbers: bool, texts: list[str], title: str) -> Any:
     if numbers:
         channel = alt.Color("colour:Q", title=title, scale=alt.Scale(scheme="viridis"), legend=alt.Legend(orient="bottom"))
         return alt.when("isValid(datum.colour)").then(channel).otherwise(alt.value(QUIET))
-    known = {"right": OTHER, "wrong": HIGHLIGHT, OTHERS: QUIET}
+    known = {"right": OTHER, "wrong": HIGHLIGHT, OTHERS: QUIET, OUTSIDE: QUIET}
     free = iter(COLOURS)
     colours = [known.get(text) or next(free) for text in texts]
     return alt.Color(
         "colour:N", title=title, scale=alt.Scale(domain=texts, range=colours),
-        legend=alt.Legend(orient="bottom", columns=4, labelLimit=220),
+        legend=alt.Legend(orient="bottom", columns=alt.ExprRef(expr=COLUMNS), labelLimit=280, symbolStrokeWidth=0),
     )  # fmt: skip

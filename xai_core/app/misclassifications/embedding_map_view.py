@@ -8,7 +8,7 @@ from xai_core.analysis import embedding_maps as maps
 from xai_core.analysis import groups
 from xai_core.analysis.embedding_maps import EmbeddingMap, Projection
 from xai_core.app.charts import embedding_map as charts_map
-from xai_core.app.charts.embedding_map import Range
+from xai_core.app.charts.embedding_map import OUTSIDE, Range
 from xai_core.app.shared import drawer, embedding_maps, predictions, round_form
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.predictions import FilteredRows
@@ -22,7 +22,6 @@ from xai_core.models.explainable import ExplainableModel
 
 PROJECTIONS: dict[str, Projection] = {"PCA": "pca", "t-SNE": "tsne"}
 CLASS, PREDICTED, ANSWER, GROUP = "(class)", "(predicted class)", "(right or wrong)", "(confirmed group of errors)"
-OUTSIDE = "in no confirmed group"
 DRAWN = 2_000  # points: more are slow to draw in a browser
 WHOLE = (-1.0, 1.0)
 ACROSS, UP = "map across", "map up"  # the sliders that hold the chosen part of the map
@@ -55,9 +54,11 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     placed = _placed(rows, found)
     ends = [(float(low), float(high)) for low, high in zip(found.points.min(0), found.points.max(0), strict=True)]
     coloured = placed.assign(colour=_colours(colour, placed, rows.every, dataset, model))
-    _chart(coloured, colour, name, (ends[0], ends[1]))
+    slot = st.container()  # of the map, which outlines what the sliders below it choose
     st.caption(f"{_in_words(projection, found, count)} {_listed(len(placed), count)}")
-    _chosen(placed, dataset)
+    part = _chosen(placed, dataset)
+    with slot:
+        _chart(coloured, colour, name, (ends[0], ends[1]), part)
 
 
 def _placed(rows: FilteredRows, found: EmbeddingMap) -> pd.DataFrame:
@@ -115,7 +116,9 @@ def _colours(
     return values.astype(float) if is_number and values.nunique() > groups.FEW else groups.values_of(values).astype(str)
 
 
-def _chart(placed: pd.DataFrame, colour: str, name: str, limits: tuple[Range, Range]) -> None:
+def _chart(
+    placed: pd.DataFrame, colour: str, name: str, limits: tuple[Range, Range], part: tuple[Range, Range] | None
+) -> None:
     """The map: dragging chooses a part of it and opens its pictures, a click opens one."""
     shown = placed if len(placed) <= DRAWN else placed.sample(DRAWN, random_state=embedding_maps.SEED)
     key, group = drawer.chart_key("embedding map"), drawer.group_of("Pictures on the map", placed)
@@ -132,9 +135,7 @@ def _chart(placed: pd.DataFrame, colour: str, name: str, limits: tuple[Range, Ra
             drawer.open_group(_group(_inside(placed, across, up)))
 
     drawer.offer([group])
-    across, up = st.session_state.get(ACROSS, WHOLE), st.session_state.get(UP, WHOLE)
     wrong = int((placed["answer"] == "wrong").sum())
-    part = None if across == up == WHOLE else (across, up)
     st.altair_chart(
         charts_map.embedding_map(shown, colour.strip("()"), limits, part), key=key, on_select=choose,
         selection_mode=["box", "picture"],
@@ -157,19 +158,19 @@ def _whole() -> None:
     st.session_state[ACROSS] = st.session_state[UP] = WHOLE
 
 
-def _chosen(placed: pd.DataFrame, dataset: Dataset) -> None:
-    """The chosen part of the map: its edges, what is in it, and what can be done with it."""
+def _chosen(placed: pd.DataFrame, dataset: Dataset) -> tuple[Range, Range] | None:
+    """The chosen part of the map: its edges, what is in it, and what can be done with it. None where all of it is chosen."""
     with st.container(horizontal=True, gap="medium"):
         across = st.slider("Chosen across", *WHOLE, WHOLE, 0.01, key=ACROSS, width=300, **LINK)
         up = st.slider("Chosen up", *WHOLE, WHOLE, 0.01, key=UP, width=300, **LINK)
     if across == up == WHOLE:
         st.caption("The whole map is chosen. Drag over the map, or move the sliders, to choose a part.")
-        return
+        return None
     chosen = _inside(placed, across, up)
     if not len(chosen):
         st.info("No picture is in this part of the map. Choose a larger one.")
         st.button("Choose the whole map", on_click=_whole)
-        return
+        return across, up
     group, wrong = _group(chosen), int((chosen["answer"] == "wrong").sum())
     drawer.offer([group])
     every = len(placed)
@@ -185,6 +186,7 @@ def _chosen(placed: pd.DataFrame, dataset: Dataset) -> None:
         )  # fmt: skip
         round_form.offer(RoundPictures(group.paths, predictions.with_filters("Chosen on the map", dataset)), "map")
         st.button("Choose the whole map", on_click=_whole)
+    return across, up
 
 
 def _most(names: "pd.Series[str]") -> str:
