@@ -48,7 +48,7 @@ def embedding_map(
             color=_colour(numbers, texts, title),
             shape=alt.Shape(
                 "answer:N", scale=alt.Scale(domain=["right", "wrong"], range=["circle", "triangle-up"]),
-                legend=alt.Legend(title="answer", orient="top", symbolStrokeWidth=0),
+                legend=alt.Legend(title="answer", orient="top", symbolStrokeWidth=0, symbolFillColor=QUIET),
             ),
             tooltip=[
                 "path:N", "true:N", "predicted:N", alt.Tooltip("confidence:Q", format=".0%"),
