@@ -19,7 +19,7 @@ BUNDLED = [
     "weights/world_*",
     "data/runs/scenes_*.parquet",
     "data/runs/world_*.parquet",
-    "data/predictions/world_*.parquet",
+    "data/predictions/*world_*.parquet",
     "data/review/example.json",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",

@@ -15,6 +15,7 @@ from PIL import Image
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.shipped_predictions import FILES
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, confusion
 from xai_core.app.shared import cache, display, jobs, opened_datasets, predictions, progress, review_store, server_job
@@ -105,22 +106,23 @@ def test_the_first_start_shows_errors_without_a_click(monkeypatch):
 SHIPPED = settings.RESOURCES / "data" / "predictions"
 
 
-@pytest.mark.parametrize("id", ["world_planted", "world_clean"])
-def test_the_predictions_that_come_with_the_app_equal_fresh_ones(id, tmp_path):
-    model, world = load_model(id), open_dataset("world:planted")
+@pytest.mark.parametrize("name", FILES)
+def test_the_predictions_that_come_with_the_app_equal_fresh_ones(name, tmp_path):
+    model, world = load_model(FILES[name][0]), open_dataset(FILES[name][1])
     file = predictions.shipped(model, world)
-    assert file == SHIPPED / f"{id}.parquet"
+    assert file == SHIPPED / f"{name}.parquet"
     shipped = pd.read_parquet(file)
     assert shipped["path"].tolist() == [sample.name for sample in world.samples]
-    some = replace(world, samples=world.samples[::40])
+    step = len(world.samples) // 25
+    some = replace(world, samples=world.samples[::step])
     list(classify(model, some, tmp_path / "fresh.parquet", embeddings=True))
     fresh = pd.read_parquet(tmp_path / "fresh.parquet")
     pd.testing.assert_frame_equal(
-        fresh.drop(columns=LISTS), shipped[::40].drop(columns=LISTS).reset_index(drop=True), rtol=1e-3
+        fresh.drop(columns=LISTS), shipped[::step].drop(columns=LISTS).reset_index(drop=True), rtol=1e-3
     )
-    assert fresh["top5"].map(list).tolist() == shipped["top5"][::40].map(list).tolist()
+    assert fresh["top5"].map(list).tolist() == shipped["top5"][::step].map(list).tolist()
     for column in ("top5_probability", "embedding"):
-        np.testing.assert_allclose(np.stack(fresh[column]), np.stack(shipped[column][::40]), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(np.stack(fresh[column]), np.stack(shipped[column][::step]), rtol=1e-3, atol=1e-4)
 
 
 LISTS = ["top5", "top5_probability", "embedding"]

@@ -258,6 +258,13 @@ def world_names() -> list[str]:
     return [f"{WORLD}planted", f"{WORLD}clean", *(f"{WORLD}planted:{cause}" for cause in worlds.BROKEN)]
 
 
+def training_split(name: str) -> str | None:
+    """The name of the training pictures of a world, by the name of one of its test sets; None where it is no world."""
+    if not name.startswith(WORLD):
+        return None
+    return f"{':'.join(name.split(':')[:2])}:train"
+
+
 def may_be_drawn(name: str) -> bool:
     """Whether a world could have a picture of this name: class/number.png, with six digits."""
     label, _, file = name.partition("/")
@@ -371,8 +378,9 @@ def _holds_pictures(folder: Path) -> bool:
 
 
 def find_offered(name: str) -> str | Path:
-    """The offered dataset of that name; a link can open no other. Raises UnknownName."""
-    known = offered()
+    """The offered dataset of that name, or the training pictures of an offered world; a link can open no other. Raises
+    UnknownName."""
+    known = offered() | {name: name for name in map(training_split, world_names()) if name}
     if name not in known:
         raise UnknownName("dataset", name, known)
     return known[name]

@@ -2,6 +2,8 @@ from .abstention import abstain as abstain
 from .abstention import risk_coverage as risk_coverage
 from .causes import cause_test as cause_test
 from .causes import common_region as common_region
+from .class_features import carrying_features as carrying_features
+from .class_features import unusual_reasoning as unusual_reasoning
 from .deciding_region_sizes import region_sizes as region_sizes
 from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
@@ -10,5 +12,6 @@ from .label_triage import triage as triage
 from .plan import Plan as Plan
 from .plan import PlannedAction as PlannedAction
 from .relabelling import relabel_estimate as relabel_estimate
+from .training_evidence import evidence as evidence
 from .what_ifs import shares_mended as shares_mended
 from .what_ifs import what_if as what_if

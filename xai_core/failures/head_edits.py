@@ -76,7 +76,7 @@ class HeadComparison:
 def class_components(head: Head, features: Floats, class_index: int, count: int = 10) -> ClassComponents:
     """The first `count` components over the `features` (n, d) of pictures of one class. Raises BadRequest for fewer than
     three pictures."""
-    inputs = _checked(head, features)
+    inputs = checked(head, features)
     if not 0 <= class_index < len(head.weight):
         raise BadRequest(f"The head has the classes 0 to {len(head.weight) - 1}; there is no class {class_index}.")
     if len(inputs) < 3:
@@ -111,7 +111,7 @@ def without_direction(head: Head, features: Floats, with_cause: Floats, without_
     logits stay as they are. Choose all three without the pictures on which the edit is measured. Raises BadRequest where
     nothing changes.
     """
-    inputs, present, absent = (_checked(head, part) for part in (features, with_cause, without_cause))
+    inputs, present, absent = (checked(head, part) for part in (features, with_cause, without_cause))
     if present.shape != absent.shape:
         raise BadRequest(f"There are {len(present)} pictures with the cause and {len(absent)} without; they must be pairs.")
     if len(inputs) < 2 or not len(present):
@@ -131,7 +131,7 @@ def compare_heads(
     before: Head, after: Head, features: Floats, true: Sequence[int] | NDArray[np.int64], classes: Sequence[str]
 ) -> HeadComparison:
     """Both heads on pictures with these `features` and true classes (numbers). Raises BadRequest where there are none."""
-    inputs, numbers = _checked(before, features), np.asarray(true, np.int64)
+    inputs, numbers = checked(before, features), np.asarray(true, np.int64)
     if not len(inputs) or len(inputs) != len(numbers):
         raise BadRequest(f"There are {len(inputs):,} pictures and {len(numbers):,} true classes; each picture needs one.")
     was, now = before.predicted(inputs) == numbers, after.predicted(inputs) == numbers
@@ -167,7 +167,8 @@ def paired_interval(mended: int, broken: int, count: int) -> tuple[float, float]
     return max(middle - float(width), -1.0), min(middle + float(width), 1.0)
 
 
-def _checked(head: Head, features: Floats) -> NDArray[np.float64]:
+def checked(head: Head, features: Floats) -> NDArray[np.float64]:
+    """Features (n, d) that the head can read, in double precision. Raises BadRequest for others."""
     inputs = np.asarray(features, np.float64)
     if inputs.ndim != 2 or inputs.shape[1] != head.weight.shape[1]:
         raise BadRequest(f"The head reads {head.weight.shape[1]} features; these are {inputs.shape}.")
