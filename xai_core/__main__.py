@@ -18,6 +18,7 @@ from xai_core.cli import (
     models,
     pairs_benchmark,
     probe,
+    regions,
     report,
     review,
     train,
@@ -30,7 +31,7 @@ from xai_core.core.errors import XaiError
 from xai_core.core.version import __version__
 
 COMMANDS = (
-    app, explain, compare, measure, compare_models, classify, audit, evaluate, pairs_benchmark, report,
+    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, report,
     review, methods, metrics, models, weights, probe, train, world,
 )  # fmt: skip
 MISTAKE = 2

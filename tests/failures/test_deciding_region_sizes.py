@@ -9,7 +9,7 @@ from small_models import brightness_model, pictures, small
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.failures import flip_region, groups, keep_region, region_sizes
 
-FEW = {"segments": 10, "passes": 60}
+FEW = {"segments": 8, "passes": 40}
 
 
 def test_sizes_are_those_of_the_regions():
@@ -62,6 +62,8 @@ def test_no_picture_and_what_cannot_be_asked():
     assert len(region_sizes(brightness_model(), [], [])) == 0
     with pytest.raises(UnknownName, match="no goal 'turn'"):
         region_sizes(brightness_model(), [], [], goal="turn")
+    with pytest.raises(BadRequest, match="first has no true class"):
+        region_sizes(brightness_model(), [torch.zeros(3, 8, 8)], [None], ["first"])
     with pytest.raises(BadRequest, match="1 pictures and 0 true classes"):
         region_sizes(brightness_model(), [torch.zeros(3, 8, 8)], [])
     with pytest.raises(BadRequest, match="1 pictures and 2 paths"):

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     name = re.sub(r"[^\w.-]+", "-", Path(args.image).resolve().stem)
     stem = f"{name}_{method.id}"
     folder = args.out / f"{stem}_maps"
-    table, dataset, model = _opened(args)
+    table, dataset, model = opened(args)
     own = {None: map_sheet.PREDICTED, PREDICTED: map_sheet.PREDICTED, LABEL: map_sheet.TRUE}.get(args.target)
     target: str | int = model.class_index(args.target) if own is None else own
     settings = {"rival": args.rival, "cut": args.cut, "precision": args.precision, "seed": args.seed}
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     if table is None:
         rows, unreadable = _classify(args, model, dataset, args.out / f"{stem}_predictions.parquet")
     else:
-        rows, unreadable = _read(args, table, model, dataset)
+        rows, unreadable = read(args, table, model, dataset)
     rows = map_sheet.chosen(
         rows, errors=args.errors, true=_class(model, args.true), predicted=_class(model, args.predicted), count=args.count,
         seed=args.seed,
@@ -145,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
     print(folder)
 
 
-def _opened(args: argparse.Namespace) -> tuple[Path | None, Dataset, ExplainableModel]:
+def opened(args: argparse.Namespace) -> tuple[Path | None, Dataset, ExplainableModel]:
     """The table of predictions, if one is given, the dataset and the model."""
     from xai_core.data.datasets import TABLES, open_dataset
     from xai_core.data.predictions import are_predictions
@@ -169,7 +169,7 @@ def _settings_of(table: Path) -> Mapping[str, Any]:
     return settings_of(table) if table.suffix.lower() == ".parquet" else {}
 
 
-def _read(args: argparse.Namespace, source: Path, model: ExplainableModel, dataset: Dataset) -> Classified:
+def read(args: argparse.Namespace, source: Path, model: ExplainableModel, dataset: Dataset) -> Classified:
     """The predictions in a table, where they are of this model. Raises BadRequest where they are not."""
     from xai_core.data.predictions import read_table
 
