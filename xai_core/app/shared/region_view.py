@@ -24,7 +24,7 @@ from xai_core.failures.hiding import hider
 from xai_core.models.explainable import ExplainableModel
 
 HIDE = "Hide a region"  # on the page Single image, the view of its section that shows regions
-WIDTH = 296  # pixels: of a shown picture
+WIDTH = 264  # pixels: of a shown picture
 TITLES = {"flip": "Smallest region that turns the answer", "keep": "Smallest region that keeps the answer"}
 
 
