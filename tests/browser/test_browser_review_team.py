@@ -160,6 +160,7 @@ def test_nothing_of_a_vote_reaches_another_browser_before_the_own_one(visit, sto
     everything = b"".join(received)
     assert b"have judged" in everything, "the socket was listened to"
     assert b"zeppelin" not in everything and b"quokka" not in everything
+    expect(page.locator(".voting:not([aria-busy])")).to_be_visible()
     page.keyboard.press("8")
     expect(page.get_by_text("Saved ")).to_be_visible(timeout=PATIENCE)
     page.keyboard.press("o")

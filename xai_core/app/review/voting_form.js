@@ -184,6 +184,11 @@ function made(parent) {
     }
     if (document.querySelector("[role=dialog], dialog[open]")) return;
     const act = action(event, target, radio);
+    if (radio && /^[a-z1-9]$/i.test(event.key)) { // a section that was clicked keeps the focus, not the keys
+      radio.blur();
+      const { key, code } = event;
+      if (!act) document.body.dispatchEvent(new KeyboardEvent("keydown", { key, code, bubbles: true }));
+    }
     if (!act) return;
     event.preventDefault();
     if (!event.repeat || event.key.startsWith("Arrow")) act();
