@@ -88,11 +88,11 @@ def test_a_rival_that_is_explained_itself_is_that_picture_s_fault(model, dataset
 def test_a_sweep_that_fails_is_tried_picture_by_picture(model, dataset, rows, monkeypatch):
     real, asked = map_sheet.answer, []
 
-    def answer(requests):
+    def answer(requests, track):
         asked.append(len(requests[0].pictures))
         if asked[-1] > 1 or requests[0].target.classes == (int(rows["predicted_index"][0]),):
             raise OutOfMemory("too large")
-        return real(requests)
+        return real(requests, track)
 
     monkeypatch.setattr(map_sheet, "answer", answer)
     outcome = dict(map_sheet.explain_rows(model, dataset, rows.head(4), "hires_cam"))
@@ -128,6 +128,8 @@ def test_wrong_and_right_are_halves_and_the_missing_one_comes_from_the_others(ro
     same = rows[~wrong & (rows["true"] == cell["true"].iloc[0])].sort_values("confidence", ascending=False)
     assert first.rows["path"].tolist() == cell["path"].tolist()
     assert other.rows["path"].tolist() == same["path"].tolist() and len(same)
+    assert (first.for_comparison, other.for_comparison) == (False, True)
+    assert map_sheet.pages([first, other._replace(rows=rows)], 6) == 1  # as many as the list itself needs
     assert other.title == f"Right, of the same true class, for comparison: {len(same)}"
     assert [half.title for half in map_sheet.halves(rows[~wrong])] == [f"Right: {(~wrong).sum()}"]
     assert map_sheet.halves(rows.head(0)) == []

@@ -18,7 +18,16 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.shipped_predictions import FILES
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, confusion
-from xai_core.app.shared import cache, display, jobs, opened_datasets, predictions, progress, review_store, server_job
+from xai_core.app.shared import (
+    cache,
+    jobs,
+    opened_datasets,
+    predictions,
+    progress,
+    review_store,
+    server_job,
+    thumbnails,
+)
 from xai_core.core import part_store, settings
 from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
@@ -382,8 +391,7 @@ def test_two_datasets_of_one_title_share_no_predictions_thumbnails_or_notes():
     assert clusters.key_of(model, first, ["a"], "grad_cam", "true") != clusters.key_of(
         model, second, ["a"], "grad_cam", "true"
     )
-    pictures = [display.small_picture(one, "tabby/0.png") for one in (first, second)]
-    assert pictures[0].tobytes() != pictures[1].tobytes()
+    assert thumbnails.file(first, "tabby/0.png") != thumbnails.file(second, "tabby/0.png")
     put_note(first, "tabby/0.png", note("mine"))
     assert saved(first) and not saved(second)
 

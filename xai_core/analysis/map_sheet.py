@@ -37,10 +37,12 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class Half(NamedTuple):
-    """Pictures of one kind on a sheet: a title, and the rows of a table of predictions."""
+    """Pictures of one kind on a sheet: a title, and the rows of a table of predictions. Those `for_comparison` are not of
+    the list that the sheet is about."""
 
     title: str
     rows: pd.DataFrame
+    for_comparison: bool = False
 
 
 class Tile(NamedTuple):
@@ -60,14 +62,14 @@ def halves(rows: pd.DataFrame, others: pd.DataFrame | None = None) -> list[Half]
     is_wrong = rows["true"] != rows["predicted"]
     parts = {"Wrong": rows[is_wrong], "Right": rows[~is_wrong]}
     titles = {name: f"{name}: {len(part):,}" for name, part in parts.items()}
-    missing = [name for name, part in parts.items() if not len(part)]
+    missing = [name for name, part in parts.items() if not len(part)] if others is not None else []
     if others is not None and len(missing) == 1:
         same = others[others["true"].isin(rows["true"])].sort_values("confidence", ascending=False, kind="stable")
         wrong = same["true"] != same["predicted"]
         (name,) = missing
         parts[name] = same[wrong if name == "Wrong" else ~wrong]
         titles[name] = f"{name}, of the same true class, for comparison: {len(parts[name]):,}"
-    return [Half(titles[name], part) for name, part in parts.items() if len(part)]
+    return [Half(titles[name], part, name in missing) for name, part in parts.items() if len(part)]
 
 
 def page_of(all_halves: Sequence[Half], page: int, pictures: int) -> list[Half]:
@@ -79,16 +81,16 @@ def page_of(all_halves: Sequence[Half], page: int, pictures: int) -> list[Half]:
         part = half.rows.iloc[page * each : (page + 1) * each]
         if len(part) < len(half.rows) and len(part):
             first = page * each + 1
-            shown.append(Half(f"{half.title} (here {first:,} to {first + len(part) - 1:,})", part))
+            shown.append(half._replace(title=f"{half.title} (here {first:,} to {first + len(part) - 1:,})", rows=part))
         elif len(part):
-            shown.append(Half(half.title, part))
+            shown.append(half)
     return shown
 
 
 def pages(all_halves: Sequence[Half], pictures: int) -> int:
-    """How many pages of `pictures` the halves fill."""
+    """How many pages of `pictures` the halves fill; those for comparison add none."""
     each = pictures // max(len(all_halves), 1)
-    return max((-(-len(half.rows) // each) for half in all_halves), default=1)
+    return max((-(-len(half.rows) // each) for half in all_halves if not half.for_comparison), default=1)
 
 
 def request_of(
@@ -163,15 +165,15 @@ def _answers(request: Request, names: Sequence[str], stored: Callable[[str, str]
     return [result for result in results if result is not None]
 
 
-def attempt(request: Request) -> list[Result]:
+def attempt(request: Request, track: runtime.Track = iter) -> list[Result]:
     """The results of a request about several pictures, in one sweep; where that fails, picture by picture, so that what
-    one picture ends with is told of that picture alone."""
+    one picture ends with is told of that picture alone. `track` wraps the inner batches."""
     try:
-        return [explanation for _, explanation in answer([request])]
+        return [explanation for _, explanation in answer([request], track)]
     except XaiError as error:
         if len(request.pictures) == 1:
             return [error]
-    return [result for place in range(len(request.pictures)) for result in attempt(request.rows([place]))]
+    return [result for place in range(len(request.pictures)) for result in attempt(request.rows([place]), track)]
 
 
 def lines_of(row: Mapping[Any, Any]) -> tuple[str, ...]:

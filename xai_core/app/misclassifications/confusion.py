@@ -9,9 +9,20 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.analysis import confusion as confusions
+from xai_core.analysis import map_sheet
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
-from xai_core.app.shared import display, drawer, loaded_models, predictions, round_form, session
+from xai_core.app.misclassifications import selected
+from xai_core.app.shared import (
+    display,
+    drawer,
+    loaded_models,
+    map_gallery,
+    predictions,
+    round_form,
+    session,
+    thumbnails,
+)
 from xai_core.app.shared.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
@@ -45,7 +56,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
         with st.container(key=GALLERY):
-            _gallery(rows, dataset)
+            _gallery(rows, dataset, model)
         return
     key = drawer.chart_key("matrix")
     st.altair_chart(
@@ -54,7 +65,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     with st.container(key=GALLERY):
-        _gallery(rows, dataset)
+        _gallery(rows, dataset, model)
 
 
 def _list_of_errors(listed: pd.DataFrame) -> None:
@@ -123,26 +134,55 @@ SORTS = {
 }
 
 
-def _gallery(rows: FilteredRows, dataset: Dataset) -> None:
-    """The pictures of the chosen cell, page by page."""
+def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
+    """The pictures of the chosen cell, page by page, or their maps beside those of others."""
     cell = _cell(rows.listed)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, width=220, **LINK)
+        maps = st.toggle("Maps", key="maps", help=MAPS, **LINK)
         pages = -(-len(cell) // ON_A_PAGE)
         session.keep_among("page", range(1, pages + 1), 1)
-        page = st.pagination(pages, key="page", **LINK) if pages > 1 else 1
+        page = st.pagination(pages, key="page", **LINK) if pages > 1 and not maps else 1
         st.markdown(f"**{len(cell):,} {'picture' if len(cell) == 1 else 'pictures'}**")
     column, ascending = SORTS[sort]
     cell = cell.sort_values(column, ascending=ascending, kind="stable")
     group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
     drawer.offer([group])
     round_form.offer(RoundPictures(group.paths, predictions.with_filters(group.title, dataset)), "cell")
+    if maps:
+        _maps(cell, rows, dataset, model, group)
+        return
+    on_page = cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+    selected.bar(rows, dataset, model, on_page["path"].tolist())
     with st.container(horizontal=True, gap="small"):
-        for row in cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE].to_dict("records"):
+        for row in on_page.to_dict("records"):
             _tile(row, dataset, rows.tags.get(row["path"], ()), group)
+
+
+MAPS = (
+    "Shows a map of each of 24 pictures instead, wrong and right ones side by side, all on one scale. Where all are wrong, "
+    "right ones of the same true class stand beside them, and the other way round."
+)
+
+
+def _maps(cell: pd.DataFrame, rows: FilteredRows, dataset: Dataset, model: ExplainableModel, group: drawer.Group) -> None:
+    """The maps of a cell's pictures beside those of others of the same true class."""
+    halves = map_sheet.halves(cell, rows.counted)
+    both = pd.concat([half.rows for half in halves])
+    with_others = drawer.group_of(f"{group.title}, wrong and right", both) if len(both) > len(cell) else group
+    drawer.offer([with_others])
+    bar = st.container()
+
+    def below(row: Mapping[Hashable, Any]) -> None:
+        selected.box(dataset, row["path"])
+        display.open_button(row["path"], f"open {row['path']}", drawer.open_group, (with_others, row["path"]))
+
+    shown = map_gallery.show(halves, dataset, model, group.title, "maps", below)
+    with bar:
+        selected.bar(rows, dataset, model, shown)
 
 
 def _cell_words(true: str, predicted: str) -> str:
@@ -162,7 +202,7 @@ def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], gr
     """One picture of the gallery: right or wrong, its classes, its tags, and a button that opens it."""
     path = row["path"]
     right = row["true"] == row["predicted"]
-    with st.container(border=True, width=display.THUMBNAIL + 34):
+    with st.container(border=True, width=thumbnails.SIDE + 34, key=f"tile {path}"):
         display.thumbnail(dataset, path, alt_text(row))
         verdict = "✓ Right" if right else "✗ Wrong"
         true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))
@@ -171,6 +211,7 @@ def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], gr
             f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}  \n"
             f"margin: {row['margin']:.0%}{badge}"
         )
+        selected.box(dataset, path)
         display.open_button(path, f"open {path}", drawer.open_group, (group, path))
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from xai_core.app.shared import session
+from xai_core.app.shared import thumbnails
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import Chosen
 from xai_core.core import markdown
@@ -18,7 +18,6 @@ from xai_core.explanation import rendering
 from xai_core.explanation.result import Explanation
 
 TILE = 186  # width of a small map in pixels: four fit in a row on a laptop's screen
-THUMBNAIL = 128  # longest side of a dataset's thumbnail in pixels
 
 
 @contextmanager
@@ -54,20 +53,9 @@ def map_picture(
 def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
     """Show a small version of a dataset's picture; a short text if it cannot be read any more."""
     try:
-        st.image(small_picture(dataset, path), alt=alt)
+        st.image(thumbnails.file(dataset, path), output_format="JPEG", alt=alt)
     except BadPicture:
         st.caption("This file can no longer be read.")
-
-
-def small_picture(dataset: Dataset, path: str) -> Image.Image:
-    """A dataset's picture with no side longer than THUMBNAIL, held in the session. Raises BadPicture."""
-
-    def make() -> Image.Image:
-        picture = dataset.open(path)
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        return picture
-
-    return session.picture(f"thumbnail {dataset.content(path)}", make)
 
 
 def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[object, ...]) -> None:

@@ -5,13 +5,14 @@ reload and the browser's Back restore both.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
 
-from xai_core.app.shared import display, round_form, sample_detail
+from xai_core.analysis import map_sheet
+from xai_core.app.shared import display, map_gallery, round_form, sample_detail
 from xai_core.app.shared.predictions import FilteredRows, pair_words
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
@@ -20,6 +21,8 @@ from xai_core.models.explainable import ExplainableModel
 
 SAMPLE, LIST = "sample", "list"  # in the address: the open picture, and the title of the group that it was opened from
 WIDTH = 620  # pixels: two maps beside each other
+WIDE = 1000  # pixels: three maps beside each other in each half
+MAPS, _TURNED = "maps of the list", "drawer turned"  # in the session: whether it shows many maps; whether that has changed
 _GROUP, _OFFERED, _CLOSED, _LAST = "opened group", "offered groups", "drawers closed", "picture closed last"
 STALE_SECONDS = 3.0  # after closing, in which an address that still names the picture is older than the closing
 NEAREST = " and its nearest pictures"  # the end of the title of such a group, after the picture's path
@@ -170,8 +173,9 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
         return
     st.session_state[_GROUP] = _group_with(path, rows)
     st.query_params[LIST] = st.session_state[_GROUP].title
-    drawer = st.dialog("One picture", width=WIDTH, position="right", on_dismiss=close)
-    drawer(_picture)(rows, dataset, model)
+    maps = bool(st.session_state.get(MAPS))
+    drawer = st.dialog("Maps" if maps else "One picture", width=WIDE if maps else WIDTH, position="right", on_dismiss=close)
+    drawer(_contents)(rows, dataset, model)
 
 
 def _group_with(path: str, rows: FilteredRows) -> Group:
@@ -197,9 +201,44 @@ def _nearest_group(path: str, rows: FilteredRows) -> Group:
     return Group(f"{path}{NEAREST}", (*same["path"], *paths))
 
 
-def _picture(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
-    """The open picture, and the buttons that step through its group."""
+def _contents(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
+    """The open picture, or the maps of many pictures of its group."""
     group: Group = st.session_state[_GROUP]
+    if st.session_state.pop(_TURNED, False):
+        st.rerun()  # the drawer gets another width
+    if st.toggle("Maps of the whole list", key=MAPS, help=MAPS_HELP, on_change=_turn):
+        _maps(group, rows, dataset, model)
+    else:
+        _picture(group, rows, dataset, model)
+
+
+MAPS_HELP = "Shows the maps of 24 pictures at once, wrong and right ones side by side, all on one scale."
+
+
+def _turn() -> None:
+    st.session_state[_TURNED] = True
+
+
+def _maps(group: Group, rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
+    """The maps of the group's pictures, wrong and right side by side; a button below each opens the picture."""
+    st.markdown(f"{markdown.escape(group.title)}: **{len(group.paths):,}**")
+    listed = rows.every.set_index("path", drop=False).loc[list(group.paths)].reset_index(drop=True)
+    halves = map_sheet.halves(listed, rows.every)
+
+    def below(row: Mapping[Hashable, Any]) -> None:
+        display.open_button(row["path"], f"open map {row['path']}", _open_picture, (group, row["path"]))
+
+    map_gallery.show(halves, dataset, model, group.title, "list maps", below)
+
+
+def _open_picture(group: Group, path: str) -> None:
+    """Show one picture instead of the maps. One that stands there for comparison is opened in a list of its own."""
+    st.session_state[MAPS], st.session_state[_TURNED] = False, True
+    open_group(group if path in group.paths else Group(f"For comparison with {group.title}", (path,)), path)
+
+
+def _picture(group: Group, rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
+    """The open picture, and the buttons that step through its group."""
     path = st.query_params.get(SAMPLE, group.paths[0])
     place = group.paths.index(path)
     with st.container(horizontal=True, vertical_alignment="center", key="drawer-steps"):  # `page_setup` keeps it in view

@@ -1,10 +1,11 @@
 """Explanations for the pages: found in the cache, estimated, or computed with a progress bar."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.analysis import sanity_check
+from xai_core.analysis import map_sheet, sanity_check
 from xai_core.app.shared import cache, progress, turns
 from xai_core.app.shared.network_outputs import pass_times
 from xai_core.app.shared.page_work import PageWork, Part
@@ -39,7 +40,12 @@ def _work(request: Request) -> tuple[str, str, str]:
 
 def find(request: Request) -> Explanation | XaiError | None:
     """The stored result, or the error that the computation ended with; None if it was not computed."""
-    result: Explanation | XaiError | None = cache.get(request.key)
+    return stored(request.key)
+
+
+def stored(key: str) -> Explanation | XaiError | None:
+    """What is stored under the key of a request about one picture."""
+    result: Explanation | XaiError | None = cache.get(key)
     return result
 
 
@@ -56,6 +62,22 @@ def part(request: Request) -> Part:
         estimate(request),
         lambda track: find(request) or _stored(request, lambda: explain(request, track)),
     )
+
+
+def sweep(request: Request) -> Part:
+    """One request about several pictures as a part of a page's work: they are explained together, and the result of each is
+    stored under the key of its own request."""
+    alone, total = request.rows([0]), len(request.pictures)
+
+    def compute(track: Track) -> None:
+        expected, began = explanation_seconds(alone, pass_times(), again=False), time.perf_counter()
+        results = map_sheet.attempt(request, track)
+        if all(isinstance(result, Explanation) for result in results):
+            pass_times().learn(_work(request), total * expected, time.perf_counter() - began)
+        for place, result in enumerate(results):
+            cache.put(request.rows([place]).key, result)
+
+    return Part(f"{METHODS[request.method].title}, {total} pictures", total * estimate(alone), compute)
 
 
 def work(

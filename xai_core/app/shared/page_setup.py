@@ -14,9 +14,10 @@ schemapi.disable_debug_mode()
 
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
 # axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. The name of a picture in a
-# button or link that opens it is for screen readers. A script takes no place above the title. On a narrow screen the
-# controls are hidden behind a button that has only an arrow; with this style it has words. The buttons that step through the
-# pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the focus is scrolled below them.
+# button or link that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title.
+# On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words. The
+# buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the
+# focus is scrolled below them.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
@@ -30,6 +31,7 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
     overflow: hidden;
     clip-path: inset(50%);
 }
+[class*="st-key-tile-"] [class*="st-key-select-"] label p { height: 1lh; overflow: hidden; word-spacing: 100vw; }
 [data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
