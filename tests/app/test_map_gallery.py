@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 import streamlit as st
-from opened_pages import text
+from opened_pages import finished, text
 from PIL import Image
 from sample_predictions import first_error, folders, opened_on_samples, raw_rows  # noqa: F401  (an autouse fixture is among them)
 
@@ -87,7 +87,9 @@ def test_work_that_is_long_waits_for_a_click_and_shows_the_pictures_meanwhile(no
     monkeypatch.setattr(explanations, "estimate", lambda request: 60.0)
     app = opened_on_samples(PAGE, asks=True, maps="true")
     assert "No map is computed yet." in text(app) and opening(app)
-    assert any(element.label == "Compute the maps" for element in app.button)
+    next(element for element in app.button if element.label == "Compute the maps").click().run()
+    app = finished(app)  # a job has done it
+    assert not app.exception and f"{len(opening(app))} of {len(opening(app))} pictures have a map" in text(app)
 
 
 def test_what_was_computed_before_cancel_stays(no_maps, monkeypatch):
