@@ -9,6 +9,7 @@ first time and again. `cpu` is the processors' time of the same work, which does
 """
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -31,19 +32,28 @@ from xai_core.models.loading import load_model
 
 NETWORK = "world_planted"
 SIZE = (640, 480)
+CUTS = 97  # different pictures
+TURNS = 20  # pages that are turned to, spread over all
 PAGE = "pages/6_Misclassifications.py"
 
 
 def write_pictures(folder: Path, count: int) -> None:
-    """Different cuts of the bundled photographs, in a folder for each class of the network."""
+    """`count` different files of some cuts of the bundled photographs, in a folder for each class of the network."""
     draws, photographs = np.random.default_rng(0), [load_sample(name) for name in SAMPLES]
-    for number in range(count):
+    encoded = []
+    for number in range(CUTS):
         photograph = photographs[number % len(photographs)]
         left, top = draws.uniform(0, 0.3, 2) * photograph.size
         box = (left, top, left + 0.7 * photograph.width, top + 0.7 * photograph.height)
+        file = io.BytesIO()
+        photograph.resize(SIZE, box=box).save(file, "JPEG", quality=90)
+        encoded.append(file.getvalue())
+    for number in range(count):
         place = folder / CLASSES[number % len(CLASSES)]
         place.mkdir(parents=True, exist_ok=True)
-        photograph.resize(SIZE, box=box).save(place / f"{number:05}.jpg", quality=90)
+        jpeg, comment = encoded[number % CUTS], f"{number:08}".encode()
+        segment = b"\xff\xfe" + (2 + len(comment)).to_bytes(2, "big") + comment  # so that each file is another one
+        (place / f"{number:05}.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
 
 
 def opened(dataset: str, **query: str) -> AppTest:
@@ -95,7 +105,8 @@ def main() -> None:
         for _ in classify(model, dataset, predictions.file_of(model, dataset), embeddings=True):
             pass
         app = opened("photographs")
-        pages = range(2, -(-args.pictures // ON_A_PAGE) + 1)
+        turned(app, 2)  # what every first run pays
+        pages = np.linspace(3, -(-args.pictures // ON_A_PAGE), TURNS, dtype=int).tolist()
         first, again = (np.array([turned(app, page) for page in pages]) for _ in range(2))
         app = opened(USUAL_WORLD, maps="true", **{"maps.method": "grad_cam"})
         app.selectbox(key="maps.method").set_value("hires_cam")

@@ -21,7 +21,6 @@ from xai_core.app.shared import (
     predictions,
     round_form,
     session,
-    thumbnails,
 )
 from xai_core.app.shared.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
@@ -202,7 +201,7 @@ def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], gr
     """One picture of the gallery: right or wrong, its classes, its tags, and a button that opens it."""
     path = row["path"]
     right = row["true"] == row["predicted"]
-    with st.container(border=True, width=thumbnails.SIDE + 34, key=f"tile {path}"):
+    with st.container(border=True, width=display.THUMBNAIL + 34, key=f"tile {path}"):
         display.thumbnail(dataset, path, alt_text(row))
         verdict = "✓ Right" if right else "✗ Wrong"
         true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))

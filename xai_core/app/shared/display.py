@@ -17,6 +17,7 @@ from xai_core.data.datasets import Dataset
 from xai_core.explanation import rendering
 from xai_core.explanation.result import Explanation
 
+THUMBNAIL = thumbnails.SIDE  # longest side of a dataset's thumbnail in pixels
 TILE = 186  # width of a small map in pixels: four fit in a row on a laptop's screen
 
 
