@@ -1,7 +1,7 @@
 """The planted faults of the networks of drawn worlds: their accuracy where a cause acts, and where it does not. Then what
 the tools of the app find of them (benchmarks/world_tools.py), and how fast pictures are drawn.
 
-    python -m benchmarks.world [--pictures N] [--models ID ...] [--out FILE] [--only faults|tools|speed]
+    python -m benchmarks.world [--pictures N] [--models ID ...] [--out FILE] [--only faults|tools|speed] [--tools WORDS]
 
 Each fault compares the same pictures twice: as the test set of `world:planted` draws them, and as the test set in which the
 cause is broken draws them. Nothing else differs between the two (tests/data/test_world.py). The intervals of the drops are
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, help=f"(default: {' '.join(MODELS)})")
     parser.add_argument("--out", type=Path, default=FILE, help="(default: benchmarks/results/world.json)")
     parser.add_argument("--only", choices=PARTS, help="one of the three parts (default: all)")
+    parser.add_argument("--tools", metavar="WORDS", help="measure only the tools with these words in their titles again")
     args = parser.parse_args()
     for part in [args.only] if args.only else PARTS:
         PARTS[part](args)
@@ -146,7 +147,9 @@ def main() -> None:
 
 def write_tools(args: argparse.Namespace) -> None:
     """What the tools find: results/world_tools.json and docs/world-tools.md."""
-    lines = world_tools.measured(load_model, range(SEEDS), TOOL_PICTURES)
+    tools = [tool for tool in world_tools.TOOLS if args.tools is None or args.tools in tool.title]
+    kept = [] if args.tools is None else json.loads(TOOLS_FILE.read_text())["worlds"]
+    lines = world_tools.merged(kept, world_tools.measured(load_model, range(SEEDS), TOOL_PICTURES, tools))
     rows = world_tools.summary(lines)
     results = {"machine": machine(), "seeds": SEEDS, "pictures": TOOL_PICTURES, "summary": rows, "worlds": lines}
     TOOLS_FILE.write_text(json.dumps(results, indent=1) + "\n")

@@ -8,10 +8,12 @@ from .deciding_region_sizes import region_sizes as region_sizes
 from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups
+from .group_causes import group_cause as group_cause
 from .label_triage import triage as triage
 from .plan import Plan as Plan
 from .plan import PlannedAction as PlannedAction
 from .relabelling import relabel_estimate as relabel_estimate
+from .tested_changes import mending_changes as mending_changes
 from .training_evidence import evidence as evidence
 from .what_ifs import shares_mended as shares_mended
 from .what_ifs import what_if as what_if

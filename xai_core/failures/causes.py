@@ -12,23 +12,24 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import stack
+from xai_core.evaluation.significance import estimates
 from xai_core.explanation.heatmaps import size_of
-from xai_core.explanation.question import Question
+from xai_core.explanation.question import Question, unravel
 from xai_core.explanation.targets import ClassLogit
 from xai_core.failures.hiding import HIDINGS, hider
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.outputs import Outputs, top_classes
 
-LEVEL = 0.05  # of McNemar's test, divided by the number of hidings
+LEVEL = 0.05  # of the test, divided by the number of hidings
+HIDDEN = ("region", "random", "rest")
 OVERLAP = 0.2  # share of the region that a random one may cover at most
-TRIES = 10_000  # places drawn in search of random regions
+_BLOCK = 8  # pictures that are hidden and asked about at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +37,16 @@ class CauseTest:
     """What hiding a region does to the answers, beside random regions of its shape and the rest of the picture.
 
     pictures    a row for each picture and hiding: picture (its place), hiding, wrong (before); for region, rest and random,
-                whether hiding it changes wrong to right or right to wrong (`random`: the share of the draws that does so,
-                `first random`: the first draw), and by how much the margin falls (`region margin`): the logit of the answer
-                before (of the best other class, where that is right) minus that of the true class
-    effects     a row for each hiding and place: hiding, hidden, errors, mended, low, high (95%, Wilson; counts of errors;
-                not a number for random regions, whose count is a mean over draws), right, broken, margin (mean over errors)
-    verdicts    a row for each hiding: hiding, more, fewer (errors that hiding the region mends and the first random region
-                does not; and the reverse), p (one-sided exact McNemar test), causes
+                whether hiding it changes wrong to right or right to wrong (`random`: the share of the draws that does so),
+                and by how much the margin falls (`region margin`): the logit of the answer before (of the best other class,
+                where that is right) minus that of the true class
+    effects     a row for each hiding and place: hiding, hidden, errors, mended, low, high (counts of errors, 95%: Wilson; of
+                random regions, whose count is a mean over draws, bootstrap over pictures), right, broken, margin (mean over
+                errors), margin low, margin high (bootstrap)
+    verdicts    a row for each hiding: hiding; more, low, high: the share of the errors that hiding the region mends minus
+                that of random regions, paired, bootstrap over pictures (95%); more margin, margin low, margin high: the same
+                of the margin; p (one-sided exact test that the region is as one of the random ones), causes (p is below
+                0.05, corrected for the number of hidings)
     """
 
     pictures: pd.DataFrame
@@ -64,7 +68,7 @@ class CauseTest:
         region, random = rows.loc["region"], rows.loc["random"]
         counts = (
             f"{region['mended']:.0f} of {errors} errors ({region['low']:.0f} to {region['high']:.0f}), "
-            f"hiding a random region of the same shape {random['mended']:.1f}"
+            f"hiding a random region of the same shape {random['mended']:.1f} ({random['low']:.1f} to {random['high']:.1f})"
         )
         if self.verdicts["causes"].nunique() > 1:
             names = ", ".join(self.verdicts.loc[self.verdicts["causes"], "hiding"])
@@ -91,29 +95,30 @@ def common_region(maps: Tensor, share: float = 0.1) -> Tensor:
 def random_regions(region: Tensor, number: int, seed: int = 0) -> Tensor:
     """(number, H, W): the region (H, W) moved to random places, where it covers at most OVERLAP of itself.
 
-    Raises BadRequest where the region is empty, or too large to be moved.
+    It stays whole where there are so many places in the frame; a region that is spread over the picture is moved across its
+    edges, and what leaves on one side enters on the other. Raises BadRequest where the region is empty, or too large to be
+    moved.
     """
     places = region.nonzero()
     if not len(places):
         raise BadRequest("The region is empty; choose a larger one.")
-    height, width = region.shape
-    corner = places.amin(0)
-    room = torch.tensor([height, width]) - (places.amax(0) - corner)
-    draws = np.random.default_rng(seed)
-    regions: list[Tensor] = []
-    for _ in range(TRIES):
-        if len(regions) == number:
-            break
-        moved = places - corner + torch.tensor([int(draws.integers(int(side))) for side in room])
-        other = torch.zeros_like(region)
-        other[moved[:, 0], moved[:, 1]] = True
-        if (other & region).sum() <= OVERLAP * len(places):
-            regions.append(other)
-    if len(regions) < number:
+    size = torch.tensor(region.shape)
+    spectrum = torch.fft.fft2(region.double())
+    covered = torch.fft.ifft2(spectrum.abs() ** 2).real.round()  # of the region by itself, after each move across the edges
+    free = covered <= OVERLAP * len(places)
+    inside = torch.zeros_like(free)
+    up, left = places.amin(0).tolist()
+    down, right = (size - places.amax(0)).tolist()
+    inside[(torch.arange(-up, down) % size[0])[:, None], torch.arange(-left, right) % size[1]] = True
+    moves = (free & inside).nonzero()
+    if len(moves) < number:
+        moves = free.nonzero()
+    if not len(moves):
         raise BadRequest(
             "The region is too large: it cannot be moved to a place that it does not cover; choose a smaller one."
         )
-    return torch.stack(regions)
+    drawn = np.random.default_rng(seed).choice(len(moves), number, replace=len(moves) < number)
+    return torch.stack([region.roll(tuple(moves[one].tolist()), (0, 1)) for one in drawn])
 
 
 def cause_test(
@@ -129,7 +134,8 @@ def cause_test(
 ) -> CauseTest:
     """Hide the `region`, (H, W) or one for each picture (n, H, W), in the network's input frame, True inside.
 
-    `controls` random regions are drawn for each picture. Raises BadRequest for what cannot be asked (UnknownName).
+    `controls` random regions are drawn for each picture. `track` wraps the list of blocks of pictures. Raises BadRequest for
+    what cannot be asked (UnknownName).
     """
     if not len(pictures) or len(pictures) != len(true_classes):
         raise BadRequest(f"There are {len(pictures)} pictures and {len(true_classes)} true classes; each picture needs one.")
@@ -137,72 +143,106 @@ def cause_test(
         raise BadRequest("A cause test needs at least one random region and one way of hiding.")
     regions = region.bool().cpu()
     regions = regions.expand(len(pictures), *regions.shape) if regions.ndim == 2 else regions
-    true = [model.class_index(name) for name in true_classes]
+    true = np.array([model.class_index(name) for name in true_classes])
     question = Question(model, ClassLogit((0,)), model.network.cut_name(None))
-    rows = []
-    for place in track(range(len(pictures))):
-        image = stack([model.prepare(pictures[place])], model.device)
-        if regions.shape != (wanted := (len(pictures), *size_of(image))):
+    tables = []
+    for start in track(range(0, len(pictures), _BLOCK)):
+        block = range(start, min(start + _BLOCK, len(pictures)))
+        images = stack([model.prepare(pictures[place]) for place in block], model.device)
+        if regions.shape != (wanted := (len(pictures), *size_of(images))):
             raise BadRequest(f"Regions must be {wanted}, as the network sees pictures; these are {tuple(regions.shape)}.")
-        mask = regions[place]
-        masks = torch.cat([mask[None], ~mask[None], random_regions(mask, controls, seed + place)])
-        before = question.outputs(image).logits[0].float().cpu()
-        answer = int(top_classes(before[None])[0, 0])
-        others = before.clone()
-        others[true[place]] = -torch.inf
-        rival = answer if answer != true[place] else int(others.argmax())
-        for hiding in hidings:
-            shown = hider(image, hiding)(masks)
-            right, margin = _asked(question, shown, true[place], rival)
-            wrong = answer != true[place]
-            changed = (right if wrong else ~right).astype(float)
-            fall = float(before[rival] - before[true[place]]) - margin
-            rows.append(
-                {"picture": place, "hiding": hiding, "wrong": wrong,
-                 "region": changed[0], "rest": changed[1], "random": changed[2:].mean(), "first random": changed[2],
-                 "region margin": fall[0], "rest margin": fall[1], "random margin": fall[2:].mean()}
-            )  # fmt: skip
-    table = pd.DataFrame(rows)
-    return CauseTest(table, _effects(table), _verdicts(table))
+        masks = torch.stack(
+            [
+                torch.cat(
+                    [regions[place][None], ~regions[place][None], random_regions(regions[place], controls, seed + place)]
+                )
+                for place in block
+            ]
+        )
+        tables += [_tested(question, images, masks, true[block.start : block.stop], block, hiding) for hiding in hidings]
+    table = pd.concat(tables, ignore_index=True)
+    return CauseTest(table, _effects(table, seed), _verdicts(table, controls, seed))
 
 
-def _asked(question: Question, images: Tensor, true: int, rival: int) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Whether each picture is answered right, and its margin of the rival."""
+def _tested(
+    question: Question, images: Tensor, masks: Tensor, true: NDArray[np.int64], places: range, hiding: str
+) -> pd.DataFrame:
+    """The rows of a block of images (b, 3, H, W), each with its masks (b, ways, H, W): the region, the rest, random ones."""
+    before = question.outputs(images).logits.float().cpu().double()
+    answers = top_classes(before)[:, 0].numpy()
+    each = np.arange(len(true))
+    others = before.clone()
+    others[each, true] = -torch.inf
+    rivals = np.where(answers != true, answers, others.argmax(1).numpy())
+    hiders = [hider(image[None], hiding) for image in images]
+    ways = masks.shape[1]
+
+    def shown(rows: range) -> Tensor:
+        which, way = unravel(rows, ways)
+        return torch.cat([hiders[int(one)](masks[one, way[which == one]]) for one in which.unique()])
 
     def read(outputs: Outputs, rows: range) -> Tensor:
-        logits = outputs.logits.float().cpu().double()
-        return torch.stack([top_classes(logits)[:, 0].double(), logits[:, rival] - logits[:, true]], 1)
+        which, _ = unravel(rows, ways)
+        logits, row = outputs.logits.float().cpu().double(), torch.arange(len(rows))
+        margin = logits[row, torch.from_numpy(rivals)[which]] - logits[row, torch.from_numpy(true)[which]]
+        return torch.stack([top_classes(logits)[:, 0].double(), margin], 1)
 
-    def some(rows: range) -> Tensor:
-        return images[rows.start : rows.stop]
+    scores = question.sweep_scores(shown, read, len(images) * ways, size_of(images)).numpy().reshape(len(images), ways, 2)
+    wrong = answers != true
+    changed = ((scores[..., 0] == true[:, None]) == wrong[:, None]).astype(float)
+    fall = (before[each, rivals] - before[each, true]).numpy()[:, None] - scores[..., 1]
+    return pd.DataFrame(
+        {"picture": np.array(places), "hiding": hiding, "wrong": wrong,
+         "region": changed[:, 0], "rest": changed[:, 1], "random": changed[:, 2:].mean(1),
+         "region margin": fall[:, 0], "rest margin": fall[:, 1], "random margin": fall[:, 2:].mean(1)}
+    )  # fmt: skip
 
-    scores = question.sweep_scores(some, read, len(images), size_of(images)).numpy()
-    return scores[:, 0] == true, scores[:, 1]
 
-
-def _effects(table: pd.DataFrame) -> pd.DataFrame:
+def _effects(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     rows = []
     for hiding, part in table.groupby("hiding", sort=False):
         wrong, right = part[part["wrong"]], part[~part["wrong"]]
-        for hidden in ("region", "random", "rest"):
-            mended, low, high = float(wrong[hidden].sum()), np.nan, np.nan
+        means = estimates(wrong[["random", *(f"{hidden} margin" for hidden in HIDDEN)]], seed)
+        for hidden in HIDDEN:
+            mended, margin = float(wrong[hidden].sum()), means[f"{hidden} margin"]
+            low, high = means["random"].low, means["random"].high
             if hidden != "random" and len(wrong):
                 low, high = proportion_confint(mended, len(wrong), method="wilson")
             rows.append(
                 {"hiding": hiding, "hidden": hidden, "errors": len(wrong), "mended": mended, "low": low * len(wrong),
                  "high": high * len(wrong), "right": len(right), "broken": float(right[hidden].sum()),
-                 "margin": float(wrong[f"{hidden} margin"].mean()) if len(wrong) else np.nan}
+                 "margin": margin.value, "margin low": margin.low, "margin high": margin.high}
             )  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def _verdicts(table: pd.DataFrame) -> pd.DataFrame:
+def _verdicts(table: pd.DataFrame, controls: int, seed: int) -> pd.DataFrame:
     rows = []
     level = LEVEL / table["hiding"].nunique()
-    for hiding, part in table[table["wrong"]].groupby("hiding", sort=False):
-        more, fewer = int((part["region"] > part["first random"]).sum()), int((part["region"] < part["first random"]).sum())
-        p = float(binomtest(more, more + fewer, alternative="greater").pvalue) if more + fewer else 1.0
-        rows.append({"hiding": hiding, "more": more, "fewer": fewer, "p": p, "causes": p < level})
-    if not rows:
-        rows = [{"hiding": name, "more": 0, "fewer": 0, "p": 1.0, "causes": False} for name in table["hiding"].unique()]
+    for hiding, part in table.groupby("hiding", sort=False):
+        wrong = part[part["wrong"]]
+        apart = pd.DataFrame(
+            {name: wrong[f"region{name}"] - wrong[f"random{name}"] for name in ("", " margin")}, dtype=float
+        )
+        more, margin = estimates(apart, seed).values()
+        p = as_many_by_chance(wrong["region"].to_numpy(), wrong["random"].to_numpy(), controls)
+        rows.append(
+            {"hiding": hiding, "more": more.value, "low": more.low, "high": more.high, "more margin": margin.value,
+             "margin low": margin.low, "margin high": margin.high, "p": p, "causes": p < level}
+        )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def as_many_by_chance(region: NDArray[np.float64], random: NDArray[np.float64], controls: int) -> float:
+    """The probability that the region mends as many errors as it does or more, if it were one of the 1 + `controls` regions
+    of each picture at random.
+
+    Exact: of a picture where `mending` of its regions mend the error, a random one does so with mending / (1 + controls),
+    and their number over all pictures is a sum of such events (the exact stratified test of one against several; with one
+    control it is McNemar's).
+    """
+    chances = np.ones(1)
+    for mending in region + controls * random:
+        share = mending / (1 + controls)
+        chances = np.convolve(chances, [1 - share, share])
+    return float(min(1.0, chances[round(region.sum()) :].sum()))
