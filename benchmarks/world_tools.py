@@ -40,7 +40,7 @@ CHECKED: dict[str, dict[str, object]] = {
     name: {} for name in ("grad_cam", "hires_cam", "saliency", "guided_backprop", "integrated_gradients", "edge_detector")
 }
 SANITY_PICTURES = 5  # of each seed
-RANDOM_REGIONS, OTHER_SEED = 5, 1  # of each seed; other draws than those of the test's controls
+RANDOM_REGIONS, OTHER_SEED = 3, 1  # of each seed; other draws than those of the test's controls
 OFFERED = ("background", "time", "colour", "size", "mirrored", "occluded", "distractors")  # attributes that tell no cause
 Figures = dict[str, float]
 
@@ -253,7 +253,7 @@ class Tool(NamedTuple):
 
 NOISY = Case("world_planted", "planted", "train", 2_000)  # 80 wrong labels, so that 50 can be found
 PLANTED, CLEAN = Case("world_planted", "planted", "test"), Case("world_clean", "clean", "test")
-REVERSED = Case("world_planted", "planted:mark", "test", 400)
+REVERSED = Case("world_planted", "planted:mark", "test", 300)
 TOOLS = (
     Tool("Clusters of maps: the mark", mark_cluster, PLANTED, Case("world_clean", "planted", "test")),
     Tool("Label triage: errors, the most confident first", label_triage, NOISY, CLEAN),

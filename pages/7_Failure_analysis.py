@@ -2,14 +2,18 @@
 
 import streamlit as st
 
-from xai_core.app.failures import evidence_view, groups_view, labels, plan_view, steps
+from xai_core.app.failures import causes_view, evidence_view, groups_view, labels, plan_view, steps, whatifs_view
 from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form
 
 # Each step has one view or several; the way to a plan leads through all steps.
 STEPS: steps.Steps = {
     "Labels": {"Labels": labels.show},
     "Groups": {"Groups": groups_view.show},
-    "Causes": {evidence_view.VIEW: evidence_view.show},
+    "Causes": {
+        causes_view.VIEW: causes_view.show,
+        whatifs_view.VIEW: whatifs_view.show,
+        evidence_view.VIEW: evidence_view.show,
+    },
     "Plan": {"Plan": plan_view.show},
 }
 

@@ -69,7 +69,8 @@ class GroupCause:
             return np.zeros(0, np.int64)
         rows = self.test.pictures
         rows = rows[rows["hiding"] == self.test.verdicts["hiding"].iloc[0]]
-        return self.tested[rows.loc[rows["wrong"] & (rows["region"] > 0), "picture"].to_numpy(np.int64)]
+        mended: Places = self.tested[rows.loc[rows["wrong"] & (rows["region"] > 0), "picture"].to_numpy(np.int64)]
+        return mended
 
 
 def usual_method(model: ExplainableModel) -> str:
@@ -80,12 +81,20 @@ def usual_method(model: ExplainableModel) -> str:
     raise BadRequest("No cheap method fits this model; choose a method.")
 
 
-def group_sample(wrong: NDArray[np.bool_], seed: int = 0) -> Places:
-    """Which of a group's pictures are looked at: errors first, at most MOST_ERRORS for each half, then at most MOST_RIGHT of
-    the others, drawn at random."""
+def group_sample(true: Sequence[str], predicted: Sequence[str], members: Places, seed: int = 0) -> Places:
+    """Which predictions to look at for a group with these `members` (places): its errors, at most MOST_ERRORS for each half,
+    then at most MOST_RIGHT right ones, drawn at random. A group without right ones is compared with those of its errors'
+    classes outside."""
+    labels, wrong = np.asarray(true), np.asarray(true) != np.asarray(predicted)
+    inside = np.zeros(len(wrong), bool)
+    inside[members] = True
+    right = inside & ~wrong
+    if not right.any():
+        right = ~wrong & np.isin(labels, labels[inside & wrong])
     draws = np.random.default_rng(seed)
     parts = []
-    for places, most in ((np.flatnonzero(wrong), 2 * MOST_ERRORS), (np.flatnonzero(~wrong), MOST_RIGHT)):
+    for chosen, most in ((inside & wrong, 2 * MOST_ERRORS), (right, MOST_RIGHT)):
+        places = np.flatnonzero(chosen)
         parts.append(places if len(places) <= most else np.sort(draws.choice(places, most, replace=False)))
     return np.concatenate(parts)
 
@@ -190,10 +199,14 @@ def actions(cause: GroupCause, group: str, paths: Sequence[str]) -> list[Planned
     )
     ordered = dict.fromkeys([*cause.mended, *cause.tested[: row["errors"]], *cause.found])
     names = tuple(paths[place] for place in ordered)
-    what = [
-        ("augment", f"Hide or vary {words} while training: {group}"),
-        ("collect", f"Collect pictures of other classes that show what stands in {words}: {group}"),
-    ]  # fmt: skip
+    settings, sentence = cause.settings, cause.test.sentence
     return [
-        PlannedAction(kind, title, cause.test.sentence, estimate, names, settings=cause.settings) for kind, title in what
-    ]  # type: ignore[arg-type]
+        PlannedAction(
+            "augment", f"Hide or vary {words} while training: {group}", sentence, estimate, names,
+            settings=settings, about=group,
+        ),
+        PlannedAction(
+            "collect", f"Collect pictures of other classes that show what stands in {words}: {group}", sentence, estimate,
+            names, settings=settings, about=group,
+        ),
+    ]  # fmt: skip

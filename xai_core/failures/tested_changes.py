@@ -100,12 +100,12 @@ def mending_changes(
         others = (held_out.sum(1) - own) / max(len(titles) - 1, 1)
         ps[title] = as_many_by_chance(own, others, len(titles) - 1)
     corrected = dict(zip(ps, holm(np.array(list(ps.values()))), strict=True)) if ps else {}
-    right = rows[~wrong]
+    right_rows = rows[~wrong]
     lines = []
     for change in changes:
-        title, own = change.title, right[right["change"] == change.title]
+        title, right = change.title, right_rows[right_rows["change"] == change.title]
         shares = []
-        for count, whole in ((int(mends.loc[second, title].sum()), len(second)), (int(own["broken"].sum()), len(own))):
+        for count, whole in ((int(mends.loc[second, title].sum()), len(second)), (int(right["broken"].sum()), len(right))):
             ends = proportion_confint(count, whole, LEVEL / len(changes), "wilson") if whole else (np.nan, np.nan)
             shares.append((whole, count, count / whole if whole else np.nan, *ends))
         lines.append(
@@ -124,7 +124,9 @@ def mending_changes(
 def actions(result: MendingChanges, group: str, paths: Sequence[str]) -> list[PlannedAction]:
     """An action for each kind of change that is confirmed. `group` is the group's title, and `paths` are the names of the
     pictures that `mending_changes` was given."""
-    planned = []
+    planned: list[PlannedAction] = []
+    if not len(result.confirmed):
+        return planned
     for name, part in result.confirmed.groupby("name", sort=False):
         row = part.iloc[0]
         broken = f" It breaks {row['broken']} of {row['right']} right ones." if row["right"] else ""
@@ -138,6 +140,7 @@ def actions(result: MendingChanges, group: str, paths: Sequence[str]) -> list[Pl
                 f"Measured on the model as it is; not on a model trained so.{broken}",
                 tuple(paths[place] for place in result.mended(row["change"])),
                 settings={**result.settings, "change": str(row["change"])},
+                about=f"{name}, {group}",
             )
         )
     return planned
