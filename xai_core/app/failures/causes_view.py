@@ -10,11 +10,12 @@ from torch import Tensor
 
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, group_pictures, plan_entries
-from xai_core.app.failures.group_choice import SEED, PictureGroup
+from xai_core.app.failures.group_choice import PictureGroup
 from xai_core.app.shared import cache, drawer, network_outputs, page_links
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part, complete, counted
 from xai_core.app.shared.predictions import alt_text, subject
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Tensor
 
-from xai_core.app.failures.group_choice import SEED, PictureGroup
+from xai_core.app.failures.group_choice import PictureGroup
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.core.errors import BadPicture
 from xai_core.data.datasets import Dataset
 from xai_core.failures.group_causes import group_sample

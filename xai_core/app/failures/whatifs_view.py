@@ -5,11 +5,12 @@ import streamlit as st
 
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, group_pictures, plan_entries
-from xai_core.app.failures.group_choice import SEED, PictureGroup
+from xai_core.app.failures.group_choice import PictureGroup
 from xai_core.app.shared import cache, drawer, network_outputs, page_links
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part, complete, counted
 from xai_core.app.shared.predictions import subject
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.failures import tested_changes
