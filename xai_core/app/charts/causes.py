@@ -17,6 +17,8 @@ def margins(errors: pd.DataFrame) -> alt.LayerChart:
     """
     values = errors[["region margin", "random margin"]].to_numpy()
     low, high = float(min(values.min(), 0.0)), float(max(values.max(), 0.0))
+    room = 0.05 * (high - low)
+    low, high = low - room, high + room
     scale = alt.Scale(domain=[low, high], nice=True)
     base = alt.Chart(errors).encode(
         x=alt.X("random margin:Q", title="fall of the margin: random regions (mean)", scale=scale),
@@ -62,11 +64,11 @@ def changes(table: pd.DataFrame) -> alt.LayerChart:
         ],
     )  # fmt: skip
     bars = base.mark_bar(cursor="pointer").encode(
-        x=alt.X("share:Q", title="share, with the interval for all changes together",
+        x=alt.X("share:Q", title="share, and its interval",
                 scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)),
         color=alt.Color("what:N", scale=alt.Scale(domain=whats, range=[RIVAL, HIGHLIGHT]),
-                        legend=alt.Legend(title=None, orient="top")),
+                        legend=alt.Legend(title=None, orient="bottom", columns=1)),
     ).add_params(alt.selection_point(name="change", fields=["change", "what"], on="click"))  # fmt: skip
     intervals = base.mark_rule(strokeWidth=2, color=QUIET).encode(x=alt.X("low:Q"), x2="high:Q")
-    chart: alt.LayerChart = (bars + intervals).properties(height=ROW * len(order) + 90)
+    chart: alt.LayerChart = (bars + intervals).properties(height=ROW * len(order) + 130)
     return chart

@@ -32,7 +32,7 @@ from xai_core.models.explainable import ExplainableModel
 
 VIEW = "Hidden region"  # its name among the views of the page
 CONTROLS = 5  # random regions of each picture
-SHOWN = 5  # pictures with the region
+SHOWN = 4  # pictures with the region
 SIDE = 300  # pixels of a picture with the region, twice as wide as it is shown
 OUTLINE = (213, 94, 0)
 HOW = (
