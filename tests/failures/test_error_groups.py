@@ -1,9 +1,11 @@
 """Groups of errors: found on one half of the pictures, tested on the other."""
 
+import time
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import fisher_exact
+from scipy.stats import fisher_exact, norm
 from statsmodels.stats.multitest import multipletests
 
 from xai_core.core.errors import BadRequest
@@ -53,11 +55,11 @@ def test_a_cluster_of_features_finds_what_no_attribute_tells():
 
 def test_at_most_one_group_in_twenty_passes_where_errors_are_random():
     passed = tested = 0
-    for seed in range(12):
-        rows, attributes, features, _ = made(seed=seed, planted=False)
+    for seed in range(14):
+        rows, attributes, features, _ = made(800, seed=seed, planted=False)
         table = groups(rows, attributes, features, seed=seed).table
         passed, tested = passed + int(table["confirmed"].sum()), tested + len(table)
-    assert tested > 100 and passed <= 0.05 * tested
+    assert tested > 80 and passed <= 0.05 * tested
 
 
 def test_the_figures_are_those_of_scipy_and_statsmodels_on_the_held_out_half():
@@ -84,7 +86,7 @@ def test_the_held_out_half_does_not_suggest_groups():
     mixed = attributes.copy()
     mixed.iloc[held] = attributes.iloc[np.random.default_rng(1).permutation(held)].to_numpy()
     after = groups(rows, mixed)
-    assert set(after.conditions) == set(before.conditions) and len(before.conditions) > 10
+    assert set(after.conditions) == set(before.conditions) and len(before.conditions) > 5
     place = next(number for number, members in enumerate(before.members) if planted[members].mean() > 0.3)
     mate = after.conditions.index(before.conditions[place])
     columns = ["found on pictures", "found on errors"]
@@ -137,3 +139,135 @@ def test_rows_of_another_number_are_refused():
 def test_differences_are_counted_by_hand():
     known = pd.DataFrame({"time": ["day", "night", "night", "day"], "label": ["a", "a", "b", "b"]}, dtype="category")
     assert differences(known, np.array([False, True, True, False])) == "time night 100% (outside 0%)"
+
+
+def test_variants_of_a_large_group_do_not_hide_a_small_one():
+    """All red tents are wrong, and so are a few boats on sand, which come second, not after ten slices of the red tents."""
+    rows, attributes, _, _ = made(n=3_000, planted=False, error_rate=0.02)
+    attributes["ground"] = np.where(np.random.default_rng(1).random(len(rows)) < 0.05, "sand", "grass")
+    predicted = rows["predicted"].to_numpy().copy()
+    large = ((rows["true"] == "tent") & (attributes["colour"] == "red")).to_numpy()
+    small = ((rows["true"] == "boat") & (attributes["ground"] == "sand")).to_numpy()
+    predicted[large | small] = "tree"
+    result = groups(rows.assign(predicted=predicted), attributes)
+    assert large[result.members[0]].mean() > 0.9
+    assert small[result.members[1]].mean() > 0.9 and result.table["confirmed"][:2].all()
+
+
+def test_clusters_of_maps_find_errors_whose_evidence_lies_in_a_corner():
+    """Only errors and as many right pictures have a map; half of the errors lie on one corner."""
+    draws = np.random.default_rng(0)
+    rows, _, _, _ = made(planted=False, error_rate=0.15)
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()
+    corner = wrong & (draws.random(len(rows)) < 0.5)
+    mapped = wrong | (draws.random(len(rows)) < wrong.mean())
+
+    def map_of(place):
+        grid = draws.random((7, 7)) + 5 * np.exp(
+            -((np.indices((7, 7)) - draws.integers(1, 5, 2)[:, None, None]) ** 2).sum(0)
+        )
+        grid[5:, 5:] += 20 * corner[place]
+        return grid
+
+    maps = [map_of(place) if mapped[place] else None for place in range(len(rows))]
+    result = groups(rows, maps=maps)
+    first = result.table.iloc[0]
+    assert first["confirmed"] and first["group"].endswith("of the maps (of pictures with a map)")
+    assert corner[result.members[0]].mean() > 0.95
+    mean = result.mean_maps[0]
+    assert mean.shape == (16, 16) and mean[12:, 12:].mean() > 5 * mean[:8, :8].mean()
+    # rates are of pictures with a map, inside and outside
+    inside = np.isin(np.arange(len(rows)), result.members[0])
+    other = result.held_out & mapped & ~inside
+    assert first["rate outside"] == pytest.approx((other & wrong).sum() / other.sum())
+    assert first["tested pictures"] == (inside & result.held_out).sum()
+    assert mapped[result.members[0]].all()
+
+
+def test_maps_of_errors_alone_confirm_nothing():
+    """Without right pictures that have a map there is nothing to compare with."""
+    rows, _, _, _ = made(planted=False)
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()
+    draws = np.random.default_rng(0)
+    maps = [draws.random((7, 7)) if one else None for one in wrong]
+    assert not groups(rows, maps=maps).table["group"].str.contains("maps").any()
+
+
+def test_errors_of_one_predicted_class_that_look_alike_are_a_group():
+    """They are few, and differ in one of 16 features."""
+    draws = np.random.default_rng(0)
+    rows, _, features, _ = made(planted=False, error_rate=0.03)
+    predicted = rows["predicted"].to_numpy().copy()
+    alike = np.flatnonzero((rows["true"] == "boat") & (draws.random(len(rows)) < 0.15))
+    predicted[alike] = "car"
+    features = features.copy()
+    features[alike, 5] += 4
+    result = groups(rows.assign(predicted=predicted), features=features)
+    named = result.table["group"].str.contains("the errors predicted as car").to_numpy(bool)
+    (place, *_) = np.flatnonzero(named & result.table["confirmed"].to_numpy(bool))
+    assert place < 3 and np.isin(result.members[place], alike).mean() > 0.8
+
+
+def test_the_most_central_errors_come_first():
+    rows, attributes, features, _ = made()
+    result = groups(rows, attributes, features)
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()
+    for members in result.members:
+        errors = members[wrong[members]]
+        assert (members[: len(errors)] == errors).all()
+        middle = features[errors].mean(0)
+        if len(errors) >= 20:
+            far = np.linalg.norm(features[errors] - middle, axis=1)
+            assert far[: len(far) // 3].mean() < far[-(len(far) // 3) :].mean()
+    assert result.points.shape == (len(rows), 2)
+
+
+def test_a_group_that_is_as_unsure_as_it_is_wrong_is_no_blind_spot():
+    """Two groups have half of their pictures wrong; the network is unsure of one of them. p is that of statsmodels."""
+    draws = np.random.default_rng(0)
+    rows, attributes, _, _ = made(n=4_000, planted=False, error_rate=0.03)
+    predicted, confidence = rows["predicted"].to_numpy().copy(), draws.uniform(0.7, 1.0, len(rows))
+    parts = {when: ((rows["true"] == "tent") & (attributes["time"] == when)).to_numpy() for when in ("night", "dusk")}
+    for part in parts.values():
+        predicted[part & (draws.random(len(rows)) < 0.5)] = "tree"
+    hard = parts["dusk"] | (draws.random(len(rows)) < 0.1)  # others are as hard, and as often wrong
+    predicted[hard & ~parts["dusk"] & (draws.random(len(rows)) < 0.5)] = "bush"
+    confidence[hard] = draws.uniform(0.2, 0.6, hard.sum())
+    rows = rows.assign(predicted=predicted, confidence=confidence)
+    result = groups(rows, attributes[["time"]])
+    table = result.table.set_index("group")
+    night, dusk = table.loc["time: night, label: tent"], table.loc["time: dusk, label: tent"]
+    assert night["confirmed"] and dusk["confirmed"]
+    assert night["unforeseen"] and not dusk["unforeseen"]
+    held = result.held_out
+    wrong = (rows["true"] != rows["predicted"]).to_numpy()[held]
+    ranges = pd.qcut(confidence[held], 10, labels=False)
+    plain = []
+    for members in result.members:
+        inside = np.isin(np.arange(len(rows)), members)[held]
+        excess = variance = 0.0
+        for number in range(10):
+            part = ranges == number
+            n, size, errors = part.sum(), (part & inside).sum(), (part & wrong).sum()
+            excess += (part & inside & wrong).sum() - size * errors / n
+            variance += size * errors * (n - size) * (n - errors) / (n * n * (n - 1))
+        plain.append(norm.sf((excess - 0.5 * np.sign(excess)) / np.sqrt(variance)))
+    np.testing.assert_allclose(result.table["p at equal confidence"], multipletests(plain, method="holm")[1], rtol=1e-6)
+
+
+def test_without_confidences_nothing_is_said_of_blind_spots():
+    rows, attributes, _, _ = made()
+    table = groups(rows, attributes).table
+    assert table["confirmed"].any() and table["p at equal confidence"].isna().all() and not table["unforeseen"].any()
+
+
+def test_many_values_of_many_columns_are_searched_in_seconds():
+    """60 columns of 100 values each: 18 million pairs."""
+    draws = np.random.default_rng(0)
+    n = 2_000
+    wrong = draws.random(n) < 0.3
+    rows = pd.DataFrame({"true": "a", "predicted": np.where(wrong, "b", "a")})
+    attributes = pd.DataFrame(draws.integers(0, 100, (n, 60)).astype(str)).rename(columns=str)
+    began = time.process_time()
+    groups(rows, attributes)
+    assert time.process_time() - began < 15

@@ -25,16 +25,28 @@ def inside(where: Boxes | None, prepared: Prepared) -> NDArray[np.bool_] | None:
     left, top, right, bottom = prepared.box
     across = left + (np.arange(width) + 0.5) / width * (right - left)
     down = top + (np.arange(height) + 0.5) / height * (bottom - top)
+    return _points_inside(where, prepared.size, across, down)
+
+
+def pixels_inside(where: Boxes, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(height, width) bool: which pixels of a picture of the size (width, height) lie in a box, in any of several, or in a
+    mask. Raises BadRequest as `inside` does."""
+    return _points_inside(where, size, np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+
+
+def _points_inside(
+    where: Boxes, size: tuple[int, int], across: NDArray[np.float64], down: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Which points of a grid, given in the picture's pixels, lie inside."""
     array = np.asarray(where)
-    if array.ndim == 2 and array.shape == prepared.size[::-1]:
+    if array.ndim == 2 and array.shape == size[::-1]:
         rows, columns = (
-            np.clip(places.astype(int), 0, length - 1)
-            for places, length in zip((down, across), prepared.size[::-1], strict=True)
+            np.clip(places.astype(int), 0, length - 1) for places, length in zip((down, across), size[::-1], strict=True)
         )
         mask: NDArray[np.bool_] = array.astype(bool)[rows][:, columns]
         return mask
-    mask = np.zeros((height, width), dtype=bool)
-    for box in _checked(array, prepared.size):
+    mask = np.zeros((len(down), len(across)), dtype=bool)
+    for box in _checked(array, size):
         mask |= ((down >= box[1]) & (down < box[3]))[:, None] & ((across >= box[0]) & (across < box[2]))
     return mask
 
