@@ -77,7 +77,6 @@ class ErrorGroups:
     members       the places of each group's pictures, errors first; with features, the most central ones first
     conditions    of each group: attributes with their values; empty for clusters
     mean_maps     of each group: the mean of its errors' maps (16, 16), each divided by its norm; None without maps
-    points        (n, 2) of all pictures: the first two principal components of the features; None without features
     held_out      (n,), which pictures are in the held-out half
     candidates    number of groups that the first half was searched for
     reasons       sentences: why nothing was tested or nothing is confirmed
@@ -87,7 +86,6 @@ class ErrorGroups:
     members: tuple[NDArray[np.int64], ...]
     conditions: tuple[tuple[Condition, ...], ...]
     mean_maps: tuple[NDArray[np.float32] | None, ...] = field(repr=False)
-    points: NDArray[np.float32] | None = field(repr=False)
     held_out: Flags = field(repr=False)
     candidates: int
     reasons: tuple[str, ...]
@@ -162,7 +160,6 @@ def groups(
         tuple(_members(one.inside, wrong, points) for one in ordered),
         tuple(one.conditions for one in ordered),
         tuple(_mean_map(one.inside & wrong & mapped, small) for one in ordered),
-        None if points is None else points[:, :2],
         held_out, searched,
         () if table["confirmed"].any() else (f"None of the {len(chosen)} tested groups is confirmed on the held-out half.",),
         seed,
@@ -496,4 +493,4 @@ def differences(known: pd.DataFrame, inside: Flags, conditions: Sequence[Conditi
 
 
 def _nothing(held_out: Flags, candidates: int, reason: str, seed: int) -> ErrorGroups:
-    return ErrorGroups(pd.DataFrame(columns=list(COLUMNS)), (), (), (), None, held_out, candidates, (reason,), seed)
+    return ErrorGroups(pd.DataFrame(columns=list(COLUMNS)), (), (), (), held_out, candidates, (reason,), seed)
