@@ -114,7 +114,7 @@ def _probed(
 ) -> ExplainableModel:
     """The model that the card is based on, with the card's probe for its classifier. Untrained, the probe is zero."""
     base = load_model(card.base, name, seed, device, progress, half)
-    classify = nn.Linear(_feature_count(base), len(card.classes))
+    classify = nn.Linear(_feature_count(base), len(_class_names(card)[0]))
     if name == RANDOM:
         for parameter in classify.parameters():
             nn.init.zeros_(parameter)
@@ -125,14 +125,15 @@ def _probed(
         probe = checkpoint.files[-1]
         classify.load_state_dict(checkpoints.read_share(card, probe, (probe,), path, classify))
     freeze(classify).to(base.device)
+    names, wnids = _class_names(card)
     return replace(
         base,
         id=card.id,
         title=card.title,
         network=replace(base.network, classify=classify),
         fingerprint=f"{base.fingerprint} {digest[:8]}",
-        class_names=_class_names(card)[0],
-        wnids=(),
+        class_names=names,
+        wnids=wnids,
     )
 
 

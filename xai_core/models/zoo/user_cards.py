@@ -23,15 +23,15 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
     """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
     files = {path.stem: path for folder in reversed(settings.weights_folders()) for path in sorted(folder.glob("*.toml"))}
-    return {id: card_at(path, known) for id, path in files.items()}
+    return {id: card_at(path, known, files) for id, path in files.items()}
 
 
-def card_at(path: Path, known: Mapping[str, Card]) -> Card | BadCard:
-    """The card in a file, or what is wrong with it."""
+def card_at(path: Path, known: Mapping[str, Card], others: Mapping[str, Path] | None = None) -> Card | BadCard:
+    """The card in a file, or what is wrong with it. `others` are the user's cards that it may have as its base."""
     try:
         if path.stem in known:
             raise _Problem("a model of this project already has this name")
-        return _card(path, known)
+        return _card(path, known, others or {})
     except _Problem as problem:
         return BadCard(f"The model card {path} cannot be used: {problem}.")
 
@@ -40,7 +40,7 @@ class _Problem(Exception):
     """What is wrong with a card, as the end of a sentence."""
 
 
-def _card(path: Path, known: Mapping[str, Card]) -> Card:
+def _card(path: Path, known: Mapping[str, Card], others: Mapping[str, Path]) -> Card:
     try:
         given = tomllib.loads(read_regular(path, CARD_BYTES).decode("utf-8"))
     except OSError as error:
@@ -53,7 +53,7 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
     weights_file = _inside(path.parent, given["file"])
     megabytes = round(weights_file.stat().st_size / 1e6) if weights_file.is_file() else 0
     if "base" in given:
-        return _probe(path, given, known, megabytes)
+        return _probe(path, given, _base(given["base"], known, others), megabytes)
     plain = Recipe()
     size = given.get("input_size", plain.input_size)
     recipe = Recipe(
@@ -81,24 +81,46 @@ def _card(path: Path, known: Mapping[str, Card]) -> Card:
     )
 
 
-def _probe(path: Path, given: Mapping[str, Any], known: Mapping[str, Card], megabytes: int) -> Card:
-    """A model of the catalogue with a linear probe of one's own in place of its classifier."""
-    if given["base"] not in known:
-        raise _Problem(f"its base '{given['base']}' is not a model of this project ({', '.join(known)})")
-    base = known[given["base"]]
-    classes = _classes(path.parent, given["classes"])
-    probe = File(given["file"], url="", megabytes=megabytes)
+def _base(id: str, known: Mapping[str, Card], others: Mapping[str, Path]) -> Card:
+    """The model whose features a card's head reads."""
+    if id in known:
+        return known[id]
+    if id not in others:
+        raise _Problem(
+            f"its base '{id}' is not a model of this project ({', '.join(known)}) or a card in the weights folders"
+        )
+    base = card_at(others[id], known)
+    if isinstance(base, BadCard):
+        raise _Problem(f"its base '{id}' cannot be used, or is itself a head on the features of a card of your own")
+    return base
+
+
+def _probe(path: Path, given: Mapping[str, Any], base: Card, megabytes: int) -> Card:
+    """A model with a linear head of one's own in place of its classifier: a probe, or its own head after an edit."""
+    if base.base:
+        raise _Problem(f"its base '{base.id}' is itself a head on the features of '{base.base}': state that one")
+    classes = _classes(path.parent, given["classes"]) if "classes" in given else base.classes
+    if not classes:
+        raise _Problem("it does not state its classes")
+    checkpoints = [one for one in base.checkpoints if one.id == given.get("weights", one.id)]
+    if not checkpoints:
+        named = ", ".join(one.id for one in base.checkpoints)
+        raise _Problem(f"its base has no weights '{given['weights']}'; it has {named}")
+    head = File(given["file"], url="", megabytes=megabytes)
+    count = "1,000" if isinstance(classes, str) else f"{len(classes):,}"
     return replace(
         base,
         id=path.stem,
         title=given.get("title", f"{base.title}, {path.stem}"),
-        supervision=f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own",
-        trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {len(classes)} classes of your own"),
+        supervision=given.get(
+            "supervision", f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own"
+        ),
+        trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {count} classes of your own"),
         remark=given.get("remark", ""),
         licence=given.get("licence", base.licence),
         classes=classes,
         base=base.id,
-        checkpoints=tuple(replace(one, files=(*one.files, probe)) for one in base.checkpoints),
+        checkpoints=tuple(replace(one, files=(*one.files, head)) for one in checkpoints),
     )
 
 
@@ -106,7 +128,7 @@ def _check(path: Path, given: Mapping[str, Any]) -> None:
     """Raises _Problem where the card lacks something, or says what nobody understands."""
     if not re.fullmatch(NAME, path.stem):
         raise _Problem("its name may only hold letters, digits, '.', '_' and '-'")
-    needed = ("base", "file", "classes") if "base" in given else ("family", "architecture", "file")
+    needed = ("base", "file") if "base" in given else ("family", "architecture", "file")
     missing = [key for key in needed if key not in given]
     if missing:
         raise _Problem(f"it does not state its {', '.join(missing)}")
@@ -154,7 +176,7 @@ def _class_list(value: Any) -> bool:
 
 KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a value fits, what it must be)
     "title": (_text, "text"),
-    "base": (_text, "the id of a model of this project, for a linear probe on its features"),
+    "base": (_text, "the id of a model whose features the head reads, for a linear probe or an edited head"),
     "family": (lambda value: value in FAMILIES, f"one of {', '.join(FAMILIES)}"),
     "architecture": (
         lambda value: _text(value) and bool(re.fullmatch(NAME, value) or _hub(value)),
@@ -168,6 +190,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
     "mean": (_three(-1e3), "three numbers, for red, green and blue"),
     "std": (_three(1e-6), "three numbers above 0, for red, green and blue"),
     "names": (_names, 'a table such as {"state_dict/module." = ""}'),
+    "weights": (_text, "the id of the one checkpoint of its base that the head is for"),
     "supervision": (_text, "text"),
     "trained_on": (_text, "text"),
     "remark": (_text, "text"),
