@@ -2,7 +2,16 @@
 
 import streamlit as st
 
-from xai_core.app.failures import causes_view, evidence_view, groups_view, labels, plan_view, steps, whatifs_view
+from xai_core.app.failures import (
+    abstain_view,
+    causes_view,
+    evidence_view,
+    groups_view,
+    labels,
+    plan_view,
+    steps,
+    whatifs_view,
+)
 from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form
 
 # Each step has one view or several; the way to a plan leads through all steps.
@@ -14,6 +23,7 @@ STEPS: steps.Steps = {
         whatifs_view.VIEW: whatifs_view.show,
         evidence_view.VIEW: evidence_view.show,
     },
+    "What to do": {"Abstain": abstain_view.show},
     "Plan": {"Plan": plan_view.show},
 }
 

@@ -209,3 +209,24 @@ def test_a_picture_of_an_audits_report_opens_here():
     assert {"previous", "next"} <= {button.key for button in app.button}  # the drawer is open
     assert app.query_params["sample"] == rows["path"][2]
     assert app.selectbox(key="model").value == "world_planted" and not app.exception
+
+
+def test_the_view_abstain_has_the_held_out_figures_of_raw_rows():
+    rows = shipped_rows()
+    right = (rows["true"] == rows["predicted"]).to_numpy()
+    app = opened(PAGE, step="What to do", **{"what to do": "Abstain", "wanted": "4.0"})
+    order = np.random.default_rng(0).permutation(len(rows))
+    first, second = order[: len(rows) // 2], order[len(rows) // 2 :]
+    confidence = rows["confidence"].to_numpy()
+    reached = [t for t in confidence[first] if (~right[first])[confidence[first] >= t].mean() <= 0.04]
+    answered = second[confidence[second] >= min(reached)]
+    words = text(app).replace("*", "")
+    assert f"{len(answered):,} of {len(second):,} held-out pictures are answered" in words
+    assert f"{(~right[answered]).mean():.1%} of the answers are wrong" in words
+    assert f"{(confidence < min(reached)).sum():,} of all {len(rows):,} pictures are below it" in words
+    table = next(frame.value for frame in app.dataframe if "risk without" in frame.value)
+    true = rows["true"].to_numpy()
+    for _, row in table.iloc[1:].iterrows():
+        of = answered[true[answered] == row["group"]]
+        assert (row["answered"], row["wrong"]) == (len(of), (~right[of]).sum())
+    assert not app.exception and not app.error

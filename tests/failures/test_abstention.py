@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.abstention import abstain, risk_coverage
+from xai_core.failures.abstention import abstain, actions, risk_coverage
 
 
 def test_the_curve_is_that_of_a_calculation_by_hand():
@@ -81,3 +81,23 @@ def test_two_pictures_and_one_class_are_measured_and_one_picture_is_refused():
         abstain([0.9], [True], 0.1)
     with pytest.raises(BadRequest, match="there must be some"):
         risk_coverage([], [])
+
+
+def test_the_action_lists_what_is_below_the_threshold_the_least_confident_first():
+    draws = np.random.default_rng(5)
+    confidence = draws.random(400)
+    right = draws.random(400) < confidence
+    result = abstain(confidence, right, 0.2)
+    paths = [f"{place}.png" for place in range(400)]
+    (action,) = actions(result, confidence, paths)
+    below = [place for place in np.argsort(confidence) if confidence[place] < result.threshold]
+    assert action.paths == tuple(paths[place] for place in below) and action.estimate == result.reason
+    assert action.columns["confidence"] == tuple(confidence[below])
+
+
+def test_there_is_no_action_where_a_threshold_gains_nothing():
+    confidence = np.random.default_rng(6).random(100)
+    always_right = abstain(confidence, np.ones(100, bool), 0.2)
+    assert actions(always_right, confidence, ["x"] * 100) == []
+    never_right = abstain(confidence, np.zeros(100, bool), 0.2)
+    assert not np.isfinite(never_right.threshold) and actions(never_right, confidence, ["x"] * 100) == []

@@ -14,6 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.errors import BadRequest
 from xai_core.failures.halves import halves
+from xai_core.failures.plan import PlannedAction
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Abstention:
                 `wrong`, `coverage`, `risk` with its Wilson interval (95%) `low` to `high`, and `risk without`, where
                 everything is answered. A risk of no answer is not a number
     reason      what was found, in one sentence
+    seed        of the halves
     """
 
     wanted: float
@@ -50,6 +52,7 @@ class Abstention:
     measured_on: NDArray[np.int64]
     measured: pd.DataFrame
     reason: str
+    seed: int
 
 
 def risk_coverage(
@@ -101,7 +104,27 @@ def abstain(
     if groups is not None:
         parts += [_measured(str(name), part) for name, part in table.groupby("group")]
     measured = pd.DataFrame(parts)
-    return Abstention(wanted, threshold, first, second, measured, _in_words(wanted, threshold, measured.iloc[0]))
+    return Abstention(wanted, threshold, first, second, measured, _in_words(wanted, threshold, measured.iloc[0]), seed)
+
+
+def actions(
+    result: Abstention, confidence: Sequence[float] | NDArray[np.floating], paths: Sequence[str]
+) -> list[PlannedAction]:
+    """The action that follows from a threshold: pictures below it, the least confident first, go to a person. None where the
+    threshold answers nothing, asks nobody, or has no lower error rate on the held-out half."""
+    scores, row = np.asarray(confidence, np.float64), result.measured.iloc[0]
+    below = np.flatnonzero(scores < result.threshold)
+    if not np.isfinite(result.threshold) or not len(below) or not row["risk"] < row["risk without"]:
+        return []
+    order = below[np.argsort(scores[below], kind="stable")]
+    reason = (
+        f"The threshold was chosen on one half of the pictures for an error rate of {result.wanted:.1%}; "
+        f"{len(below):,} of all {len(scores):,} pictures are below it."
+    )
+    columns = {"confidence": tuple(float(value) for value in scores[order])}
+    settings = {"wanted error rate": result.wanted, "threshold": result.threshold, "seed": result.seed}
+    title = f"Ask a person where the confidence is below {result.threshold:.3f}"
+    return [PlannedAction("abstain", title, reason, result.reason, tuple(paths[i] for i in order), columns, settings)]
 
 
 def _measured(group: str, rows: pd.DataFrame) -> dict[str, str | int | float]:

@@ -18,6 +18,7 @@ from xai_core.analysis.confusion import most_confused
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
+from xai_core.failures import abstention
 from xai_core.failures.abstention import abstain, risk_coverage
 from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
 from xai_core.failures.label_triage import triage
@@ -211,7 +212,7 @@ def _abstain(audited: AuditedPredictions, track: Track) -> Section:
         chosen.reason,
         f"The area under the risk-coverage curve is {curve.area:.4f}; the best is {curve.best_area:.4f}.",
     )
-    actions = ()
+    actions = tuple(abstention.actions(chosen, confidence, audited.rows["path"].to_list()))
     return Section("Abstain", sentences, {"risk and coverage": curve.points, "by true class": chosen.measured}, (), actions)
 
 
