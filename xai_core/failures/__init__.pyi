@@ -9,6 +9,7 @@ from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups
 from .group_causes import group_cause as group_cause
+from .head_repair import repair as repair
 from .label_triage import triage as triage
 from .picture_statistics import picture_statistics as picture_statistics
 from .plan import Plan as Plan
