@@ -149,7 +149,10 @@ def write_tools(args: argparse.Namespace) -> None:
     """What the tools find: results/world_tools.json and docs/world-tools.md."""
     tools = [tool for tool in world_tools.TOOLS if args.tools is None or args.tools in tool.title]
     kept = [] if args.tools is None else json.loads(TOOLS_FILE.read_text())["worlds"]
-    lines = world_tools.merged(kept, world_tools.measured(load_model, range(SEEDS), TOOL_PICTURES, tools))
+    measured = world_tools.measured(load_model, range(SEEDS), TOOL_PICTURES, tools)
+    if args.tools is None or args.tools in world_tools.HEAD_EDIT:
+        measured += world_tools.head_edits(load_model, range(SEEDS), TOOL_PICTURES)
+    lines = world_tools.merged(kept, measured)
     rows = world_tools.summary(lines)
     results = {"machine": machine(), "seeds": SEEDS, "pictures": TOOL_PICTURES, "summary": rows, "worlds": lines}
     TOOLS_FILE.write_text(json.dumps(results, indent=1) + "\n")

@@ -9,6 +9,7 @@ from xai_core.app.failures import (
     groups_view,
     labels,
     plan_view,
+    repair_view,
     steps,
     whatifs_view,
 )
@@ -23,7 +24,7 @@ STEPS: steps.Steps = {
         whatifs_view.VIEW: whatifs_view.show,
         evidence_view.VIEW: evidence_view.show,
     },
-    "What to do": {"Abstain": abstain_view.show},
+    "What to do": {"Edit the head": repair_view.show, "Abstain": abstain_view.show},
     "Plan": {"Plan": plan_view.show},
 }
 

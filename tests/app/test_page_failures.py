@@ -1,21 +1,28 @@
 """The page Failure analysis in Streamlit's test harness."""
 
+import re
 from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from opened_pages import ROOT, opened, press_row, text
 
+from xai_core.app.failures import repair_view
 from xai_core.app.failures.group_choice import offered
 from xai_core.data.datasets import labels_csv, open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures import audit_document
 from xai_core.failures.audit import AuditedPredictions, PictureList, Section
 from xai_core.failures.error_groups import groups
+from xai_core.failures.group_repair import GroupRepair, head_of, repair_group
+from xai_core.failures.head_edits import Head, compare_heads
+from xai_core.failures.head_repair import Repair
 from xai_core.failures.label_triage import triage
 from xai_core.failures.relabelling import relabel_estimate, relabelled
 from xai_core.models.loading import load_model
+from xai_core.models.zoo.catalog import cards
 
 PAGE = "pages/7_Failure_analysis.py"
 
@@ -230,3 +237,44 @@ def test_the_view_abstain_has_the_held_out_figures_of_raw_rows():
         of = answered[true[answered] == row["group"]]
         assert (row["answered"], row["wrong"]) == (len(of), (~right[of]).sum())
     assert not app.exception and not app.error
+
+
+def test_the_view_edit_the_head_says_that_no_edit_helps():
+    rows, dataset, model = shipped_rows(), open_dataset("world:planted"), load_model("world_planted")
+    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    group = offered(rows, groups(rows, known, np.stack(rows["embedding"].to_list())))[0]
+    result = repair_group(model, dataset, rows, group.members)
+    app = opened(PAGE, step="What to do")
+    (figures,) = re.findall(r"mends \d+ and breaks \d+", result.reason)
+    assert "No edit helps." in text(app) and figures in text(app)
+    assert "save edited" not in [button.key for button in app.button] and not app.exception and not app.error
+
+
+def test_the_view_edit_the_head_has_the_held_out_figures_of_the_saved_model(tmp_path, monkeypatch):
+    """Some edit of the head: its table is computed again from raw rows and the weights in the saved file."""
+    monkeypatch.setenv("XAI_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("XAI_MODEL_UPLOADS", "1")
+    rows, head = shipped_rows(), head_of(load_model("world_planted"))
+    features, true = np.stack(rows["embedding"].to_list()), rows["true_index"].to_numpy()
+    order = np.random.default_rng(0).permutation(len(rows))
+    first, second = np.sort(order[: len(rows) // 2]), np.sort(order[len(rows) // 2 :])
+    after = Head(head.weight + np.random.default_rng(1).normal(0, 0.1, head.weight.shape), head.bias)
+    classes = load_model("world_planted").class_names
+    compared = compare_heads(head, after, features[second], true[second], classes)
+    edit = Repair(after, True, compared.table, 0.1, 0.5, 9, first, second, 0, compared.reason)
+    places = first[:5]
+    found = GroupRepair(edit, places, (), second[:2], second[2:3], edit.reason, {})
+    monkeypatch.setattr(repair_view, "repair_group", lambda *_, **__: found)
+    app = opened(PAGE, step="What to do", **{"repair share": "11"})
+    (cause,) = [field for field in app.text_input if field.label == "What the head no longer reads"]
+    cause.set_value("the stamp").run()
+    app.button(key="save edited").click().run()
+    assert "world_planted_without_the_stamp" in cards() and "Open 2 mended" in [button.label for button in app.button]
+    saved = safetensors.numpy.load_file(tmp_path / "world_planted_without_the_stamp.safetensors")
+    right = (features[second] @ saved["weight"].T + saved["bias"]).argmax(1) == true[second]
+    table = next(frame.value for frame in app.dataframe if "accuracy after" in frame.value).set_index("class")
+    for name in ("all", *classes):
+        of = right if name == "all" else right[rows["true"].to_numpy()[second] == name]
+        assert (table.loc[name, "right after"], table.loc[name, "pictures"]) == (of.sum(), len(of))
+    app.button(key="remove world_planted_without_the_stamp").click().run()
+    assert not list(tmp_path.iterdir()) and not app.exception and not app.error

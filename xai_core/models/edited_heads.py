@@ -6,6 +6,7 @@ The card names the old model as its base, so that the network's weights are ther
 import re
 from dataclasses import replace
 
+import numpy as np
 import safetensors.torch
 import tomli_w
 import torch
@@ -21,6 +22,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze
 from xai_core.models.zoo.catalog import CARDS, cards, find_card
 
+Floats = NDArray[np.floating]
 LONGEST_CAUSE = 60  # characters of a cause in a name
 
 
@@ -32,7 +34,7 @@ def linear_head(model: ExplainableModel) -> nn.Linear:
     return head
 
 
-def with_head(model: ExplainableModel, weight: NDArray, bias: NDArray) -> ExplainableModel:
+def with_head(model: ExplainableModel, weight: Floats, bias: Floats) -> ExplainableModel:
     """The model with this head (weight (k, d), bias (k,)), which is rounded to single precision; the model itself stays as
     it is. Raises BadRequest where the head does not fit."""
     old = linear_head(model)
@@ -47,7 +49,7 @@ def with_head(model: ExplainableModel, weight: NDArray, bias: NDArray) -> Explai
 
 
 def files(
-    model: ExplainableModel, weight: NDArray, bias: NDArray, cause: str, *, weights: str | None = None, remark: str = ""
+    model: ExplainableModel, weight: Floats, bias: Floats, cause: str, *, weights: str | None = None, remark: str = ""
 ) -> dict[str, bytes]:
     """The card ID.toml and the head ID.safetensors of `model` without `cause`, to be put into `weights/`.
 
@@ -60,7 +62,7 @@ def files(
         raise BadRequest("Say in a few words what the head no longer reads: the name of the model is made of it.")
     id, number = _free_id(old, words)
     base = find_card(old.base) if old.base else old
-    entries = {
+    entries: dict[str, str | list[str]] = {
         "title": f"{old.title} without {words}" + (f" ({number})" if number > 1 else ""),
         "base": base.id,
         "weights": weights or old.checkpoints[0].id,
@@ -77,7 +79,7 @@ def files(
 
 
 def save(
-    model: ExplainableModel, weight: NDArray, bias: NDArray, cause: str, *, weights: str | None = None, remark: str = ""
+    model: ExplainableModel, weight: Floats, bias: Floats, cause: str, *, weights: str | None = None, remark: str = ""
 ) -> str:
     """Write `files` into the weights folder, the card last: with it the model is listed. Returns its id. Raises BadRequest,
     and WeightsUnavailable where the folder cannot be written."""
@@ -113,7 +115,7 @@ def remove(id: str) -> None:
         raise WeightsUnavailable(f"Cannot remove {id}: {error.strerror or error}.") from error
 
 
-def _state(weight: NDArray, bias: NDArray) -> dict[str, torch.Tensor]:
+def _state(weight: Floats, bias: Floats) -> dict[str, torch.Tensor]:
     return {"weight": torch.tensor(weight, dtype=torch.float32), "bias": torch.tensor(bias, dtype=torch.float32)}
 
 

@@ -39,5 +39,5 @@ def risk_coverage(points: pd.DataFrame, best_errors: int, threshold: float, want
         layers.append(
             alt.Chart(chosen).mark_point(color=HIGHLIGHT, filled=True, size=90, opacity=1).encode(x=x, y=y, tooltip=told)
         )
-    chart: alt.LayerChart = alt.layer(*layers).properties(height=280)
-    return chart
+    chart = alt.LayerChart(layer=layers)
+    return chart.properties(height=280)
