@@ -163,6 +163,7 @@ def test_nothing_of_a_vote_reaches_another_browser_before_the_own_one(visit, sto
     expect(page.locator(".voting:not([aria-busy])")).to_be_visible()
     page.keyboard.press("8")
     expect(page.get_by_text("Saved ")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_role("button", name="Others' votes")).to_be_visible()
     page.keyboard.press("o")
     expect(page.get_by_text("quokka-comment")).to_be_visible()
     assert b"quokka" in b"".join(received), "what is shown would have been seen"
