@@ -278,3 +278,18 @@ def test_the_view_edit_the_head_has_the_held_out_figures_of_the_saved_model(tmp_
         assert (table.loc[name, "right after"], table.loc[name, "pictures"]) == (of.sum(), len(of))
     app.button(key="remove world_planted_without_the_stamp").click().run()
     assert not list(tmp_path.iterdir()) and not app.exception and not app.error
+
+
+def test_a_group_is_shown_with_its_figures_and_its_central_errors():
+    app = opened(PAGE, step="Groups")
+    rows, dataset = shipped_rows(), open_dataset("world:planted")
+    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    result = groups(rows, known, np.stack(rows["embedding"].to_list()))
+    app.selectbox(key="group").set_value(result.table["group"][1]).run()
+    row, members = result.table.iloc[1], result.members[1]
+    inside, wrong = np.isin(np.arange(len(rows)), members), (rows["true"] != rows["predicted"]).to_numpy()
+    tested, errors = (inside & result.held_out).sum(), (inside & result.held_out & wrong).sum()
+    assert f"{errors} of {tested} are wrong ({errors / tested:.0%}" in text(app)
+    shown = [button.key.removeprefix("open ") for button in app.button if (button.key or "").startswith("open ")]
+    assert shown == rows["path"].iloc[members[wrong[members]][:8]].tolist()
+    assert f"most central of its {row['errors']} errors" in text(app) and not app.exception

@@ -59,7 +59,7 @@ def test_at_most_one_group_in_twenty_passes_where_errors_are_random():
         rows, attributes, features, _ = made(800, seed=seed, planted=False)
         table = groups(rows, attributes, features, seed=seed).table
         passed, tested = passed + int(table["confirmed"].sum()), tested + len(table)
-    assert tested > 80 and passed <= 0.05 * tested
+    assert tested > 60 and passed <= 0.05 * tested
 
 
 def test_the_figures_are_those_of_scipy_and_statsmodels_on_the_held_out_half():
@@ -128,6 +128,15 @@ def test_a_group_with_fewer_than_five_held_out_pictures_is_not_confirmed():
 def test_nothing_is_found_where_nothing_is_and_it_is_said(rows, words):
     result = groups(pd.DataFrame(rows, dtype=object))
     assert not len(result.table) and words in " ".join(result.reasons)
+
+
+def test_an_untrained_network_is_wrong_everywhere_alike():
+    """Features without meaning and answers at random: nothing is confirmed."""
+    draws = np.random.default_rng(0)
+    true = draws.choice(CLASSES, 600)
+    rows = pd.DataFrame({"true": true, "predicted": draws.choice(CLASSES, 600), "confidence": draws.uniform(0.25, 0.3, 600)})
+    result = groups(rows, pd.DataFrame({"time": draws.choice(["day", "night"], 600)}), draws.normal(size=(600, 16)))
+    assert not result.table["confirmed"].any() and "confirmed" in result.reasons[0]
 
 
 def test_rows_of_another_number_are_refused():

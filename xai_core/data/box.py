@@ -35,7 +35,7 @@ def pixels_inside(where: Boxes, size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def _points_inside(
-    where: Boxes, size: tuple[int, int], across: NDArray[np.float64], down: NDArray[np.float64]
+    where: Boxes, size: tuple[int, int], across: NDArray[np.floating], down: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
     """Which points of a grid, given in the picture's pixels, lie inside."""
     array = np.asarray(where)

@@ -8,10 +8,11 @@ from .deciding_region_sizes import region_sizes as region_sizes
 from .deciding_regions import flip_region as flip_region
 from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups
+from .error_maps import group_maps as group_maps
 from .group_causes import group_cause as group_cause
 from .head_repair import repair as repair
 from .label_triage import triage as triage
-from .picture_statistics import picture_statistics as picture_statistics
+from .picture_attributes import picture_statistics as picture_statistics
 from .plan import Plan as Plan
 from .plan import PlannedAction as PlannedAction
 from .relabelling import relabel_estimate as relabel_estimate

@@ -3,11 +3,11 @@ pictures that did not suggest it.
 
 The pictures are halved at random. On one half, candidates are made: every value and every pair of values of what is known
 of the pictures (attributes, the label, the predicted class), clusters of the network's features (of all pictures, of what
-is predicted as one class, and of its errors), and clusters of maps. The one whose error rate has the highest lower limit is
-chosen, then the highest among the pictures that it leaves, and so on, so that one large cause does not fill the list with
-its variants (covering, as in subgroup discovery: Lavrac et al. 2004, JMLR 5:153). The chosen groups are tested on the other
-half, by Fisher's exact test against all pictures outside the group, with p corrected for all that were tested there (Holm).
-A group that is only coherent does not pass: coherence does not make its story true (Johnson et al. 2023, arXiv:2306.08167).
+is predicted as one class, and of its errors), and clusters of maps. Those whose error rate has the highest lower limit are
+chosen, each only if a quarter of its errors, or more, are in none of those before, so that one large cause does not fill the
+list with its variants. They are tested on the other half, by Fisher's exact test against all pictures outside the group,
+with p corrected for all that were tested there (Holm). A group that is only coherent does not pass: coherence does not make
+its story true (Johnson et al. 2023, arXiv:2306.08167).
 
 Clusters of maps follow SpRAy (Lapuschkin et al. 2019, Nature Communications 10:1096) with k-means in place of spectral
 clustering: a held-out map must be put into a cluster without having been part of the graph, which k-means can and the
@@ -34,6 +34,7 @@ from xai_core.explanation.clustering import SIDE, small_map
 
 TESTED = 30  # candidates at most that go to the held-out half
 FEWEST, FEWEST_ERRORS = 5, 3  # pictures of a candidate on each half, and its errors on the first half, at least
+NEW = 0.25  # share of the errors of a candidate that no group chosen before holds, at least
 CLUSTERS = (10, 30)  # of the features
 CLASS_CLUSTERS = 4  # of what is predicted as one class, at most, and of its errors
 CLASSES = 20  # predicted classes that are clustered, those with the most errors
@@ -275,7 +276,9 @@ def _reduced(values: NDArray[np.float32], first: Flags, seed: int) -> NDArray[np
 
 def _of_features(points: NDArray[np.float32] | None, first: Flags, seed: int) -> Iterator[_Candidate]:
     """Clusters of the features of the first half; the other pictures belong to the cluster whose centre is nearest."""
-    for count in () if points is None else CLUSTERS:
+    if points is None:
+        return
+    for count in CLUSTERS:
         for number, inside in _clustered(points, first, count, seed):
             yield _Candidate(f"cluster {number} of {count} of the features", (), inside)
 
@@ -337,10 +340,9 @@ def _small_maps(maps: Sequence[NDArray[np.floating] | None] | None, count: int) 
     if maps is None or not mapped.any():
         return None, mapped
     small = np.zeros((count, SIDE * SIDE), np.float32)
-    for place in np.flatnonzero(mapped):
-        one = maps[place]
-        assert one is not None
-        small[place] = small_map(one).ravel()
+    for place, one in enumerate(maps):
+        if one is not None:
+            small[place] = small_map(one).ravel()
     return small, mapped
 
 
@@ -362,29 +364,31 @@ def _mean_map(inside: Flags, small: NDArray[np.float32] | None) -> NDArray[np.fl
 
 
 def _chosen(candidates: Sequence[_Candidate], wrong: Flags, first: Flags, mapped: Flags) -> list[_Candidate]:
-    """At most TESTED candidates, one after another: the one with the highest lower limit of the error rate among the
-    pictures of the first half that no chosen one holds. Of equal ones, the one with the fewest conditions."""
+    """At most TESTED candidates, those with the highest lower limit of the error rate on the first half, each with NEW of
+    its errors, or more, in none of those before. Of equal ones, the one with the fewest conditions comes first."""
     if not candidates:
         return []
     inside = np.stack([one.inside[first] for one in candidates]).astype(np.float32)
     among_maps = np.array([one.among_maps for one in candidates])
     parts = np.array([one.parts for one in candidates])
+    mistaken, has_map = wrong[first], mapped[first]
+    sizes, errors = inside.sum(1), inside @ mistaken
+    of = np.where(among_maps, has_map.sum(), len(mistaken))
+    of_errors = np.where(among_maps, (has_map & mistaken).sum(), mistaken.sum())
+    able = (sizes >= FEWEST) & (errors >= FEWEST_ERRORS) & (sizes < of)
+    able &= errors / np.maximum(sizes, 1) > (of_errors - errors) / np.maximum(of - sizes, 1)
+    low = _lowest_rate(errors, sizes)
     bias = _case_control_odds(wrong, mapped)
-    left, mistaken, has_map = np.ones(int(first.sum()), np.float32), wrong[first], mapped[first]
+    low = np.where(among_maps, low * bias / (1 - low + low * bias), low)
     chosen: list[_Candidate] = []
-    while len(chosen) < TESTED:
-        sizes, errors = (inside @ np.stack([left, left * mistaken], 1)).round().T
-        of = np.where(among_maps, left @ has_map, left.sum())
-        of_errors = np.where(among_maps, left @ (has_map & mistaken), left @ mistaken)
-        more = errors / np.maximum(sizes, 1) > (of_errors - errors) / np.maximum(of - sizes, 1)
-        low = _lowest_rate(errors, sizes)
-        low = np.where(among_maps, low * bias / (1 - low + low * bias), low)
-        low[~more | (sizes < FEWEST) | (errors < FEWEST_ERRORS) | (sizes >= of)] = -np.inf
-        place = int(np.lexsort((parts, -low))[0])
-        if low[place] == -np.inf:
-            break
-        chosen.append(candidates[place])
-        left = left * (1 - inside[place])
+    left = mistaken.copy()  # errors that no chosen candidate holds
+    for place in np.lexsort((parts, -low)):
+        new = float(inside[place] @ left)
+        if able[place] and new >= max(FEWEST_ERRORS, NEW * errors[place]):
+            chosen.append(candidates[place])
+            left &= inside[place] == 0
+            if len(chosen) == TESTED:
+                break
     return chosen
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
-from PIL import Image
 
 from xai_core.app.shared import (
     cache,
@@ -38,7 +37,6 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
-from xai_core.explanation import rendering
 from xai_core.explanation.clustering import FEWEST, Clusters, cluster_maps, small_map
 from xai_core.models.explainable import ExplainableModel
 
@@ -183,7 +181,7 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
             round_form.offer(RoundPictures(group.paths, f"{group.title} of {what}"), f"cluster {number}")
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
-                mean = _mean_map(clusters.means[number])
+                mean = display.grid_image(clusters.means[number])
                 st.image(mean, width=140, output_format="PNG", alt=f"Mean map of cluster {number + 1}")
                 st.caption("Mean map")
             for row in members.head(MEMBERS).to_dict("records"):
@@ -199,11 +197,3 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
                 lambda row: (group, group.paths[row]),
                 columns={"confidence": st.column_config.NumberColumn(format="percent")},
             )  # fmt: skip
-
-
-def _mean_map(grid: NDArray[np.float32]) -> bytes:
-    """A mean map on its own grid and colour scale, as a PNG."""
-    largest = float(np.abs(grid).max()) or 1.0
-    signed = bool((grid < -0.05 * largest).any())
-    scale = rendering.Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")
-    return rendering.encoded(Image.fromarray(scale.colours(grid)).resize((280, 280), Image.Resampling.NEAREST), "PNG")

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.app.shared import thumbnails
@@ -57,6 +59,14 @@ def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
         st.image(thumbnails.file(dataset, path), output_format="JPEG", alt=alt)
     except BadPicture:
         st.caption("This file can no longer be read.")
+
+
+def grid_image(grid: NDArray[np.float32]) -> bytes:
+    """A small map (h, w) on its own grid and colour scale, as a PNG."""
+    largest = float(np.abs(grid).max()) or 1.0
+    signed = bool((grid < -0.05 * largest).any())
+    scale = rendering.Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")
+    return rendering.encoded(Image.fromarray(scale.colours(grid)).resize((280, 280), Image.Resampling.NEAREST), "PNG")
 
 
 def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[object, ...]) -> None:

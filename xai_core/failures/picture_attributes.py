@@ -76,7 +76,8 @@ def _opened(
         scene = dataset.scene(name)
         pixels, masks = draw(scene)
         thing = thing_parts(scene)
-        return Image.fromarray(pixels), sum(mask for part, mask in masks.items() if part in thing) > 0.5
+        seen = np.sum([mask for part, mask in masks.items() if part in thing], axis=0)
+        return Image.fromarray(pixels), np.asarray(seen > 0.5)
     picture = dataset.open(name)
     where = objects(name) if objects else None
     return picture, None if where is None else pixels_inside(where, picture.size)
@@ -84,8 +85,8 @@ def _opened(
 
 def light_and_colour(pixels: NDArray[np.uint8]) -> dict[str, float | str]:
     """The statistics of COLUMNS of one picture (h, w, 3), without reducing it."""
+    from scipy.ndimage import laplace
     from skimage.color import rgb2gray
-    from skimage.filters import laplace
 
     grey = rgb2gray(pixels)
     return {

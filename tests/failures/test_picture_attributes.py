@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import Dataset, Labelled, world_dataset
 from xai_core.data.world import planted
-from xai_core.failures.picture_statistics import HUES, dominant_hue, light_and_colour, object_place, picture_statistics
+from xai_core.failures.picture_attributes import HUES, dominant_hue, light_and_colour, object_place, picture_statistics
 
 
 def filled(*colour, size=(40, 30)):
