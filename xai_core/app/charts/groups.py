@@ -31,5 +31,5 @@ def place_of_group(rows: pd.DataFrame) -> alt.LayerChart:
                 tooltip=["path:N", "true:N", "predicted:N", "picture:N"],
             )
         )  # fmt: skip
-    chart: alt.LayerChart = alt.layer(*layers).properties(height=300)
+    chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(height=300)
     return chart
