@@ -56,6 +56,24 @@ def show_view(page: Page, name: str) -> None:
     settled(page)
 
 
+def test_a_box_drawn_on_the_map_opens_its_pictures_and_stays_chosen(visit):
+    page = visit("Misclassifications?dataset=Sample+photographs%2C+changed&view=Map")
+    chart = page.get_by_test_id(CHART)
+    chart.scroll_into_view_if_needed()
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 60, box["y"] + 90)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=5)
+    page.mouse.move(box["x"] + box["width"] - 60, box["y"] + 330, steps=5)
+    page.mouse.up()
+    expect_open(page, re.compile("Chosen on the map: errors first"))
+    close(page)
+    expect(page.get_by_text(re.compile(r"of \d+ chosen:"))).to_be_visible()
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("button", name="Choose the whole map")).to_be_visible()
+
+
 WATCH = """() => {
   window.fewest = 9;
   const look = () => {
