@@ -25,10 +25,10 @@ from xai_core.data.world.planted import MARKED, Picture, World, picture
 from xai_core.data.world.scene import MARK, draw
 from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
+from xai_core.failures import head_repair
 from xai_core.failures.causes import cause_test, random_regions
 from xai_core.failures.group_causes import FEWEST as FEWEST_ERRORS
 from xai_core.failures.group_causes import group_cause
-from xai_core.failures import head_repair
 from xai_core.failures.group_repair import features_of, head_of, hidden_pairs
 from xai_core.failures.head_edits import Head
 from xai_core.failures.label_triage import triage
