@@ -59,7 +59,7 @@ def test_figures_are_those_of_the_rows(sections, shipped):
 
 def test_no_more_pictures_are_asked_than_allowed(sections):
     tables = [table for name, table in sections["What-ifs"].tables.items()]
-    assert tables and all((table["wrong"] + table["right"]).max() <= 12 for table in tables)
+    assert tables and all((table["errors"] + table["right"]).max() <= 12 for table in tables)
 
 
 def test_the_report_opens_offline_and_each_picture_leads_to_the_dashboard(audited, sections):

@@ -15,16 +15,18 @@ from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from xai_core.analysis.confusion import most_confused
-from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.errors import BadPicture, BadRequest, XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
-from xai_core.failures import abstention
+from xai_core.failures import abstention, error_groups, group_causes, head_repair, tested_changes
 from xai_core.failures.abstention import abstain, risk_coverage
 from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
+from xai_core.failures.group_causes import group_cause, group_sample
+from xai_core.failures.group_repair import repair_group
 from xai_core.failures.label_triage import triage
 from xai_core.failures.plan import PlannedAction
 from xai_core.failures.relabelling import relabel_action
-from xai_core.failures.what_ifs import shares_mended, what_if
+from xai_core.failures.tested_changes import mending_changes
 from xai_core.models.explainable import ExplainableModel
 
 SHOWN = 8  # pictures of a list that a document shows
@@ -94,9 +96,19 @@ class AuditedPredictions:
     def paths(self, places: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         return tuple(self.rows["path"].iloc[list(places)])
 
-    def pixels(self, path: str) -> Tensor:
-        """A picture as the network sees it, (3, H, W): many of them are in memory at once."""
-        return self.model.prepare(self.dataset.open(path)).pixels
+    def asked(self, members: NDArray[np.int64]) -> tuple[list[str], list[Tensor], list[int]]:
+        """The pictures of a group that the network is asked about again: their names, what it sees of them, each (3, H, W),
+        and the numbers of their true classes. Those that cannot be read are left out."""
+        places = self.sample(group_sample(self.rows["true"].to_list(), self.rows["predicted"].to_list(), members, self.seed))
+        paths, pictures, true = [], [], []
+        for path, index in zip(self.paths(places), self.rows["true_index"].iloc[places], strict=True):
+            try:
+                pictures.append(self.model.prepare(self.dataset.open(path)).pixels)
+            except (BadPicture, OSError):
+                continue
+            paths.append(path)
+            true.append(int(index))
+        return paths, pictures, true
 
     def sample(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
         """At most `pictures` of these places, in their order."""
@@ -165,40 +177,68 @@ def _groups(audited: AuditedPredictions, track: Track) -> Section:
         f"other half (Fisher's exact test, p corrected for all of them, at least {FEWEST} pictures), and {confirmed:,} are "
         "confirmed."
     )
-    lists, actions = [], []
-    for place in range(confirmed):
-        row = result.table.iloc[place]
-        paths = audited.paths(result.members[place])
-        lists.append(PictureList(f"{row['group']}, errors first", paths))
-        actions.append(
-            PlannedAction(
-                "collect", f"Collect more pictures like: {row['group']}",
-                f"On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong "
-                f"({row['error rate']:.0%}, {row['low']:.0%} to {row['high']:.0%}; outside {row['rate outside']:.0%}).",
-                f"At stake: at most {row['at stake']:.1f} points of accuracy.", paths, {}, {"seed": audited.seed},
-            )
-        )  # fmt: skip
-    return Section("Groups", (sentence, *result.reasons), {"tested groups": result.table}, tuple(lists), tuple(actions))
+    actions = tuple(error_groups.actions(result, audited.rows["path"].to_list()))
+    lists = tuple(PictureList(f"{action.about}, errors first", action.paths) for action in actions)
+    return Section("Groups", (sentence, *result.reasons), {"tested groups": result.table}, lists, actions)
+
+
+def _looked_into(audited: AuditedPredictions) -> list[tuple[str, NDArray[np.int64]]]:
+    """The groups that the next steps are about, by their titles: the first confirmed ones, and all errors."""
+    result = audited.error_groups
+    count = min(audited.groups, len(result.confirmed))
+    named = zip(result.table["group"].head(count), result.members[:count], strict=True)
+    every = [("all errors", np.flatnonzero(audited.wrong))] if audited.wrong.any() else []
+    return [*((str(title), members) for title, members in named), *every]
+
+
+NO_ERRORS = "There are no errors to explain."
+
+
+def _hidden_region(audited: AuditedPredictions, track: Track) -> Section:
+    sentences, parts, lists, actions = [], {}, [], []
+    for title, members in _looked_into(audited):
+        paths, pictures, true = audited.asked(members)
+        cause = group_cause(audited.model, pictures, true, seed=audited.seed, track=track)
+        if cause.test is None:
+            sentences += [f"{title}: {reason}" for reason in cause.reasons]
+            continue
+        sentences.append(f"{title}: {cause.test.sentence}")
+        parts[f"hidden region of {title}"] = cause.test.effects
+        if len(cause.mended):
+            names = tuple(paths[place] for place in cause.mended)
+            lists.append(PictureList(f"{title}: errors that hiding the region mends", names))
+        actions += group_causes.actions(cause, title, paths)
+    return Section("Hidden region", tuple(sentences) or (NO_ERRORS,), parts, tuple(lists), tuple(actions))
 
 
 def _what_ifs(audited: AuditedPredictions, track: Track) -> Section:
-    if not audited.wrong.any():
-        return Section("What-ifs", ("There are no errors to mend.",))
-    parts, sentences = {}, []
-    places = [*audited.error_groups.members[: min(audited.groups, len(audited.error_groups.confirmed))]]
-    names = [*audited.error_groups.table["group"].head(len(places))]
-    for name, members in [*zip(names, places, strict=True), ("all errors", np.flatnonzero(audited.wrong))]:
-        chosen = audited.sample(members)
-        rows = audited.rows.iloc[chosen]
-        pictures = [audited.pixels(path) for path in rows["path"]]
-        table = shares_mended(what_if(audited.model, pictures, rows["true_index"].to_list(), seed=audited.seed, track=track))
-        parts[f"what-ifs of {name}"] = table
-        best = table.iloc[0]
+    sentences, parts, actions = [], {}, []
+    for title, members in _looked_into(audited):
+        paths, pictures, true = audited.asked(members)
+        result = mending_changes(audited.model, pictures, true, seed=audited.seed, track=track)
+        if not len(result.changes):
+            sentences += [f"{title}: {reason}" for reason in result.reasons]
+            continue
+        best, confirmed = result.changes.iloc[0], len(result.confirmed)
         sentences.append(
-            f"{name}: of {best['wrong']} errors, {best['change']} mends {best['mended']} ({best['share mended']:.0%}, "
-            f"{best['mended low']:.0%} to {best['mended high']:.0%}), the most of {len(table)} changes."
+            f"{title}: {best['change']} mends {best['mended']} of {best['errors']} held-out errors ({best['low']:.0%} to "
+            f"{best['high']:.0%}), the most of {len(result.changes)} changes. Changes that were chosen on the other half and "
+            f"mend more than a change at random: {confirmed or 'none'}."
         )
-    return Section("What-ifs", tuple(sentences), parts)
+        parts[f"what-ifs of {title}"] = result.changes
+        actions += tested_changes.actions(result, title, paths)
+    return Section("What-ifs", tuple(sentences) or (NO_ERRORS,), parts, (), tuple(actions))
+
+
+def _head_edit(audited: AuditedPredictions, track: Track) -> Section:
+    sentences, parts, actions = [], {}, []
+    for title, members in _looked_into(audited):
+        result = repair_group(audited.model, audited.dataset, audited.rows, members, seed=audited.seed, track=track)
+        sentences.append(f"{title}: {result.reason}")
+        if result.repair is not None:
+            parts[f"edit of the head for {title}"] = result.repair.table
+            actions += head_repair.actions(result.repair, f"the region of {title}", audited.paths(result.places), title)
+    return Section("Edit the head", tuple(sentences) or (NO_ERRORS,), parts, (), tuple(actions))
 
 
 def _abstain(audited: AuditedPredictions, track: Track) -> Section:
@@ -212,14 +252,17 @@ def _abstain(audited: AuditedPredictions, track: Track) -> Section:
         chosen.reason,
         f"The area under the risk-coverage curve is {curve.area:.4f}; the best is {curve.best_area:.4f}.",
     )
+    parts = {"risk and coverage": curve.points, "by true class": chosen.measured}
     actions = tuple(abstention.actions(chosen, confidence, audited.rows["path"].to_list()))
-    return Section("Abstain", sentences, {"risk and coverage": curve.points, "by true class": chosen.measured}, (), actions)
+    return Section("Abstain", sentences, parts, (), actions)
 
 
 STEPS: Mapping[str, Step] = {
     "Overview": _overview,
     "Labels": _labels,
     "Groups": _groups,
+    "Hidden region": _hidden_region,
     "What-ifs": _what_ifs,
+    "Edit the head": _head_edit,
     "Abstain": _abstain,
 }

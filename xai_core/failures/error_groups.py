@@ -31,6 +31,7 @@ from xai_core.analysis.groups import values_of
 from xai_core.core.errors import BadRequest
 from xai_core.evaluation.significance import holm
 from xai_core.explanation.clustering import SIDE, small_map
+from xai_core.failures.plan import PlannedAction
 
 TESTED = 30  # candidates at most that go to the held-out half
 FEWEST, FEWEST_ERRORS = 5, 3  # pictures of a candidate on each half, and its errors on the first half, at least
@@ -494,6 +495,26 @@ def differences(known: pd.DataFrame, inside: Flags, conditions: Sequence[Conditi
         words = f"{name} {values[most_apart]} {within[most_apart]:.0%} (outside {without[most_apart]:.0%})"
         found.append((within[most_apart] - without[most_apart], words))
     return ", ".join(words for difference, words in sorted(found, reverse=True)[:most] if difference > 0)
+
+
+def actions(result: ErrorGroups, paths: Sequence[str]) -> list[PlannedAction]:
+    """An action for each confirmed group. `paths` are the names of all pictures that `groups` was given."""
+    settings = {"seed": result.seed, "groups searched": result.candidates, "groups tested": len(result.table)}
+    return [
+        PlannedAction(
+            "collect",
+            f"Collect more pictures like: {row['group']}",
+            f"On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong ({row['error rate']:.0%}, "
+            f"{row['low']:.0%} to {row['high']:.0%}; outside {row['rate outside']:.0%}; corrected p "
+            f"{row['p corrected']:.2g}). At stake: at most {row['at stake']:.1f} points of accuracy."
+            + (f" More often than outside: {row['differs']}." if row["differs"] else ""),
+            "",
+            tuple(paths[place] for place in members),
+            settings=settings,
+            about=str(row["group"]),
+        )
+        for (_, row), members in zip(result.confirmed.iterrows(), result.members[: len(result.confirmed)], strict=True)
+    ]
 
 
 def _nothing(held_out: Flags, candidates: int, reason: str, seed: int) -> ErrorGroups:

@@ -13,8 +13,7 @@ from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.tested_groups import tested_groups
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.error_groups import EFFECT, FEWEST
-from xai_core.failures.plan import PlannedAction
+from xai_core.failures.error_groups import EFFECT, FEWEST, actions
 from xai_core.models.explainable import ExplainableModel
 
 SHOWN = [
@@ -71,25 +70,8 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     with st.expander("How groups are found and tested"):
         st.markdown(HOW.format(seed=result.seed, candidates=result.candidates, fewest=FEWEST, effect=EFFECT))
     group_detail.show(rows, dataset, model, result, offered)
-    actions = []
-    for place in range(confirmed):
-        row = table.iloc[place]
-        actions.append(
-            PlannedAction(
-                "collect",
-                f"Collect more pictures like: {row['group']}",
-                f"On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong "
-                f"({row['error rate']:.0%}, {row['low']:.0%} to {row['high']:.0%}; outside {row['rate outside']:.0%}; "
-                f"corrected p {row['p corrected']:.2g}). At stake: at most {row['at stake']:.1f} points of accuracy."
-                + (f" More often than outside: {row['differs']}." if row["differs"] else ""),
-                "",
-                offered[place].paths,
-                settings={"seed": result.seed, "groups searched": result.candidates, "groups tested": len(table)},
-                about=str(row["group"]),
-            )
-        )
-    if actions:
-        plan_entries.offer(of, "Groups", actions)
+    if confirmed:
+        plan_entries.offer(of, "Groups", actions(result, rows["path"].to_list()))
         names = table["group"].head(confirmed).tolist()
         with st.container(horizontal=True, vertical_alignment="bottom"):
             name = st.selectbox("A group to review", names, format_func=markdown.escape, key="confirmed group", width=360)
