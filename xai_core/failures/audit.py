@@ -221,9 +221,9 @@ def _what_ifs(audited: AuditedPredictions, track: Track) -> Section:
             continue
         best, confirmed = result.changes.iloc[0], len(result.confirmed)
         sentences.append(
-            f"{title}: {best['change']} mends {best['mended']} of {best['errors']} held-out errors ({best['low']:.0%} to "
-            f"{best['high']:.0%}), the most of {len(result.changes)} changes. Changes that were chosen on the other half and "
-            f"mend more than a change at random: {confirmed or 'none'}."
+            f"{title}: {best['change']} mends {best['mended']} of {best['errors']} held-out errors "
+            f"({best['low']:.0%} to {best['high']:.0%}), the most of {len(result.changes)} changes. Chosen on the other "
+            f"half, and mending more than a change at random: {confirmed or 'none'}."
         )
         parts[f"what-ifs of {title}"] = result.changes
         actions += tested_changes.actions(result, title, paths)
