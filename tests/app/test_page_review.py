@@ -17,7 +17,7 @@ from xai_core.app.shared.page_links import FILES, REVIEW
 from xai_core.core.cache_key import text_digest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
 from xai_core.review import example, invitees, rounds, votes
-from xai_core.review.database import open_database
+from xai_core.review.database import StoreUnavailable, open_database
 from xai_core.review.people import Person, named
 from xai_core.review.rounds import Round
 from xai_core.review.votes import Vote
@@ -218,7 +218,7 @@ def test_a_prediction_is_hidden_until_the_vote_where_the_round_says_so(store: En
     assert item.predicted not in said(app).replace(item.label, "")
     assert "Top five" not in said(app)
     assert "caption with" not in said(app)
-    assert len(form(app)["pictures"]) == len(form(app)["ahead"]) == 1
+    assert len(form(app)["pictures"]) == len(form(app)["ahead"]["pictures"]) == 1 and not form(app)["ahead"]["predicted"]
     app = said_by_key(app, verdict="unsure")
     assert form(app)["predicted"].startswith(f"{item.predicted} (")
     assert [picture["caption"] for picture in form(app)["pictures"]] == ["The picture", "Map of the predicted class"]
@@ -381,10 +381,50 @@ def test_only_what_the_person_will_see_is_loaded_ahead(store: Engine) -> None:
             rounds.add_map(store, round, position, "predicted", webp(("red", "green", "blue", "gold")[position]), "")
         app = opened("Ben", round=round.id)
         ahead = form(app)["ahead"]
-        assert len(ahead) == loaded
+        assert len(ahead["pictures"]) == loaded
         app = said_by_key(app, verdict="unsure")
         app = said_by_key(app, go="on")
-        assert [picture["address"] for picture in form(app)["pictures"]] == ahead, "it is what is shown next"
+        following = form(app)
+        assert ahead["heading"] in following["heading"]
+        same = {name: value for name, value in ahead.items() if name not in ("by", "heading")}
+        assert {name: following[name] for name in same} == same, "it is what is shown next"
+
+
+def test_keys_for_the_next_picture_count_before_the_page_shows_it(store: Engine) -> None:
+    """The component shows it at once; its events come with those of the picture before, or after them."""
+    round = made_team(store, random_order=False)
+    app = opened("Ben", round=round.id, picture="1")
+    first, following = seen(app), {"position": 1, "version": 0}
+    app = sent(app, {**first, "verdict": "unsure"}, {**first, "go": "on"}, {**following, "verdict": "shortcut"})
+    assert verdicts_of_ben(store, round) == {0: "unsure", 1: "shortcut"}
+    assert form(app)["position"] == 1 and form(app)["saved"] and not app.error
+    app = sent(app, {**seen(app), "go": "on"}, {**following, "position": 1, "verdict": "unusual"})
+    assert verdicts_of_ben(store, round) == {0: "unsure", 1: "shortcut"}, "a late key counts for no picture"
+    assert "not counted" in app.error[0].value
+
+
+def test_nobody_goes_on_from_a_picture_that_the_page_has_not_shown(store: Engine) -> None:
+    round = made_team(store, random_order=False)
+    app = opened("Ben", round=round.id, picture="1")
+    app = sent(app, {**seen(app), "go": "on"}, {"position": 1, "version": 0, "go": "on"})
+    assert form(app)["position"] == 1 and verdicts_of_ben(store, round) == {}
+
+
+def test_where_a_vote_cannot_be_saved_the_next_picture_gets_none(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    round = made_team(store, random_order=False)
+    app = opened("Ben", round=round.id, picture="1")
+    first = seen(app)
+    monkeypatch.setattr(votes, "cast", refused)
+    app = sent(
+        app, {**first, "verdict": "unsure"}, {**first, "go": "on"}, {"position": 1, "version": 0, "verdict": "unsure"}
+    )
+    assert form(app)["position"] == 0 and "away" in app.error[0].value
+    monkeypatch.undo()
+    assert verdicts_of_ben(store, round) == {}
+
+
+def refused(*_: object) -> None:
+    raise StoreUnavailable("The database is away.")
 
 
 def test_an_invitation_lets_its_holder_read_where_nothing_is_written(store: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

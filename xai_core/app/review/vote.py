@@ -23,6 +23,7 @@ from xai_core.review.people import Person
 from xai_core.review.rounds import Item, Round, StoredMap
 from xai_core.review.votes import SEVERITIES, StoredVote, Vote
 
+FIELDS = "voting-fields"  # voting_form.css hides them while they are another picture's
 PICTURE = "picture"  # in the address: the picture's number in the round, from 1
 WAIT_SECONDS = 3.0  # until maps that are being computed are looked for again
 MOST_DRAFTS = 500
@@ -57,28 +58,23 @@ def _voting(engine: Engine, round: Round, person: Person) -> None:
         item, stored = items[position], own.get(position)
         targets = _targets(order, own, position)
         maps = _maps(engine, round, items, person, item, stored)
-        vote = (stored.vote if stored else Vote(""))._replace(**_drafts().get((round.id, position), {}))
-        content = _view(engine, item, maps, is_revealed=_is_revealed(round, stored)) | {
-            "position": position,
-            "version": stored.version if stored else 0,
-            "saved": stored is not None,
-            "heading": f"Picture {order.index(position) + 1} of {len(order):,}; "
-            f"you have judged {len(set(order) & set(own)):,}",
+        vote = _entered(round, position, stored)
+        place = f"Picture {order.index(position) + 1} of {len(order):,}"
+        content = _content(engine, round, item, maps, stored, vote) | {
+            "heading": f"{place}; you have judged {len(set(order) & set(own)):,}",
             "to": {name: target is not None for name, target in targets.items()},
             "verdicts": round.settings.verdicts,
             "severities": [name.capitalize() for name in SEVERITIES],
-            "verdict": vote.verdict if stored else "",
-            "severity": vote.severity,
-            "map_helped": vote.map_helped,
-            "ahead": _ahead(engine, round, items, person, targets["on"]),
+            "ahead": _ahead(engine, round, items, person, order, targets),
         }
     except XaiError as error:
         st.error(error_text(error))
         st.button("Try again", icon=":material/refresh:")
         return
     picture = st.container()
-    # The fields are sent first: when a picture is painted, they are its own, not those of the picture before.
-    _fields(engine, round, items, person, item, stored, vote)
+    # The fields are sent first. While the component shows the next picture already, it hides those of the picture before.
+    with st.container(key=FIELDS):
+        _fields(engine, round, items, person, item, stored, vote)
     with picture:
         voting_form.show(content, partial(_receive, engine, round, items, person, position, targets))
         if maps == {}:
@@ -155,12 +151,41 @@ def _pictures(engine: Engine, item: Item, maps: Mapping[str, StoredMap] | None) 
     return [{"address": voting_form.address_of(file), "alt": alt, "caption": caption} for file, alt, caption in shown]
 
 
-def _ahead(engine: Engine, round: Round, items: tuple[Item, ...], person: Person, position: int | None) -> list[str]:
-    """The addresses of what the person will see of the next picture without a vote, to be loaded before they ask for it."""
+def _entered(round: Round, position: int, stored: StoredVote | None) -> Vote:
+    """The vote on a picture with what is entered and not saved."""
+    return (stored.vote if stored else Vote(""))._replace(**_drafts().get((round.id, position), {}))
+
+
+def _content(
+    engine: Engine, round: Round, item: Item, maps: Mapping[str, StoredMap] | None, stored: StoredVote | None, vote: Vote
+) -> dict[str, Any]:
+    """A picture and its vote for the component, as far as the person sees them."""
+    return _view(engine, item, maps, is_revealed=_is_revealed(round, stored)) | {
+        "position": item.position,
+        "version": stored.version if stored else 0,
+        "saved": stored is not None,
+        "verdict": vote.verdict if stored else "",
+        "severity": vote.severity,
+        "map_helped": vote.map_helped,
+    }
+
+
+def _ahead(
+    engine: Engine, round: Round, items: tuple[Item, ...], person: Person, order: list[int],
+    targets: Mapping[str, int | None],
+) -> dict[str, Any] | None:  # fmt: skip
+    """The next picture without a vote as the person will see it, so that the component shows it at once, and `by`: the
+    moves that lead to it. None where there is none, or where its maps are not there yet."""
+    position = targets["on"]
     if position is None:
-        return []
-    maps = _maps(engine, round, items, person, items[position], None)
-    return [picture["address"] for picture in _pictures(engine, items[position], maps)]
+        return None
+    item = items[position]
+    maps = _maps(engine, round, items, person, item, None)
+    if maps == {}:
+        return None
+    content = _content(engine, round, item, maps, None, _entered(round, position, None))
+    heading = f"Picture {order.index(position) + 1} of {len(order):,}"
+    return content | {"heading": heading, "by": [name for name, target in targets.items() if target == position]}
 
 
 def _wait_for_maps(engine: Engine, round: Round, item: Item) -> None:
@@ -193,18 +218,20 @@ def _saved_here() -> cachetools.LRUCache[tuple[str, int], tuple[int, int]]:
 def _receive(
     engine: Engine, round: Round, items: tuple[Item, ...], person: Person, position: int, targets: Mapping[str, int | None]
 ) -> None:
-    """Do what the keys said, in their order, as long as they are about the picture that the page shows. After a vote that
-    could not be saved the person stays at its picture."""
+    """Do what the keys said, in their order, as long as each is about the picture that was on the screen: that of the page,
+    or the next one, which the component shows before the page does. After a vote that could not be saved the person stays at
+    its picture."""
+    moves = dict(targets)
     for event in voting_form.unseen():
         if event.position != position or st.query_params.get(PICTURE) != str(position + 1):
             if event.change:
                 session.complain(NOT_COUNTED)
             return
-        target = targets.get(event.go)
+        target = moves.get(event.go)
         if target is not None:
             _go(target)
-            return
-        if event.change and not _change(engine, round, items, person, position, event.version, **event.change):
+            position, moves = target, {}  # nobody goes on from a picture that the page has not shown yet
+        elif event.change and not _change(engine, round, items, person, position, event.version, **event.change):
             return
 
 

@@ -75,10 +75,28 @@ function made(parent) {
   function go(to) {
     const late = performance.now() - since > LATE;
     if (waits && !late) return say("The picture is being loaded.");
+    if (shown.movedBy) { // the page does not show it yet
+      if (late) send({ instance: INSTANCE, events: waiting });
+      return say("The next picture is being loaded.");
+    }
     if (!shown.to[to]) return;
     push({ go: to });
-    wait();
+    const next = shown.ahead;
+    if (next?.by.includes(to) && next.pictures.every(entry => isLoaded(picture(entry.address)))) showAhead(next);
+    else wait();
   }
+
+  // The next picture before the page shows it. Its verdict counts; the fields below are those of the picture before, and hide.
+  function showAhead(next) {
+    since = performance.now();
+    shown = { ...shown, ...next, ahead: null, movedBy: sent, to: { previous: false, next: false, on: false } };
+    part("pictures").replaceChildren(...shown.pictures.map(figure));
+    document.body.classList.add("voting-ahead");
+    update();
+    say("");
+  }
+
+  const isLoaded = image => image.complete && image.naturalWidth;
 
   function wait() {
     waits = true;
@@ -153,9 +171,10 @@ function made(parent) {
     if (data.instance === INSTANCE) waiting = waiting.filter(event => event.number > data.done);
     else if (waiting.length) send({ instance: INSTANCE, events: waiting }); // the server has started again
     const isOther = data.position !== shown?.position;
+    if (isOther && waiting.some(event => event.number === shown?.movedBy)) return; // of the picture before: it comes late
     if (isOther && !waits) wait();
     const images = data.pictures.map(entry => picture(entry.address));
-    const ready = images.every(image => image.complete && image.naturalWidth);
+    const ready = images.every(isLoaded);
     if (!ready) await Promise.all(images.map(image => image.decode().catch(() => {})));
     if (latest !== data) return; // something newer has come meanwhile
     if (builtFor !== JSON.stringify([data.verdicts, data.severities])) build(data);
@@ -163,13 +182,14 @@ function made(parent) {
       part("pictures").replaceChildren(...data.pictures.map(figure));
     const missed = part("status").textContent.includes("not counted");
     shown = data;
+    document.body.classList.remove("voting-ahead");
     update();
     if (!waiting.length) {
       waits = false;
       root.removeAttribute("aria-busy");
       if (!missed || !isOther) say("");
     }
-    for (const address of data.ahead) picture(address);
+    for (const entry of data.ahead?.pictures ?? []) picture(entry.address);
   }
 
   function pressed(event) {

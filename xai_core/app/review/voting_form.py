@@ -2,8 +2,9 @@
 
 Streamlit's own buttons cannot do this: a key of the picture before may press the button of the next one, or the buttons are
 made anew for each picture, which takes longer than a reviewer should wait. Here every key is sent with the position of the
-picture that was on the screen, and until the next picture is painted no key counts: the component says so. It loads the
-pictures in `ahead` before they are asked for. What people wrote is shown as text, never read as HTML or Markdown.
+picture that was on the screen, and until the next picture is painted no key counts: the component says so. It has the next
+picture in `ahead`, with its maps loaded, and shows it at once, before the page does. What people wrote is shown as text,
+never read as HTML or Markdown.
 
 Each event has a number and is sent until the server has confirmed it (`unseen`): Streamlit may drop one that comes while it
 is busy, and may bring one twice.
