@@ -48,7 +48,7 @@ WATCH = """() => {
   };
   const saved = () => [...main().querySelectorAll('[data-testid="stCaptionContainer"]')]
     .map(caption => caption.innerText).find(text => text.includes("Saved "));
-  document.addEventListener("keydown", event => {
+  window.addEventListener("keydown", event => {  // before the page has done anything
     if (/^[1-9]$/.test(event.key)) window.clock = {vote: performance.now(), old: saved()};
     if (event.key === "Enter") Object.assign(window.clock, {next: performance.now(), before: sources()});
   }, true);
