@@ -43,7 +43,7 @@ def few_training_pictures(monkeypatch):
 
 def test_the_refit_and_the_labels_that_look_wrong_are_those_of_raw_rows(known, few_training_pictures):
     rows, group = known
-    app = opened(PAGE, step="Causes")
+    app = opened(PAGE, step="Causes", causes="Evidence")
     training, model = training_rows(), load_model("world_planted")
     judgement = triage(np.stack(training["embedding"].to_list()), training["true"].to_list())
     head = linear_head(model, training)
@@ -61,7 +61,7 @@ def test_the_refit_and_the_labels_that_look_wrong_are_those_of_raw_rows(known, f
 
 def test_the_features_that_carry_errors_are_those_of_raw_rows(known):
     rows, group = known
-    app = opened(PAGE, step="Causes", evidence="Features")
+    app = opened(PAGE, step="Causes", causes="Evidence", evidence="Features")
     features, head = np.stack(rows["embedding"].to_list()), linear_head(load_model("world_planted"), rows)
     true, predicted = rows["true_index"].to_numpy(), rows["predicted_index"].to_numpy()
     expected = carrying_features(head, features, true, predicted, group.members)
@@ -73,7 +73,7 @@ def test_the_features_that_carry_errors_are_those_of_raw_rows(known):
 
 def test_unusual_errors_are_counted_from_raw_rows(known):
     rows, group = known
-    app = opened(PAGE, step="Causes", evidence="Unusual reasoning")
+    app = opened(PAGE, step="Causes", causes="Evidence", evidence="Unusual reasoning")
     features, head = np.stack(rows["embedding"].to_list()), linear_head(load_model("world_planted"), rows)
     expected = unusual_reasoning(head, features, rows["true_index"].to_numpy(), rows["predicted_index"].to_numpy()).pictures
     inside = expected.iloc[group.members]
@@ -82,6 +82,6 @@ def test_unusual_errors_are_counted_from_raw_rows(known):
 
 
 def test_without_training_pictures_the_page_says_how_to_have_them(monkeypatch):
-    app = opened(PAGE, dataset="Sample photographs, changed", step="Causes")
+    app = opened(PAGE, dataset="Sample photographs, changed", step="Causes", causes="Evidence")
     assert any("Choose the pictures that the network was trained on" in one.value for one in app.info)
     assert not app.exception and not app.error
