@@ -100,6 +100,12 @@ class Dataset:
         """One picture, upright, in RGB. Raises BadPicture."""
         return open_picture(self.read(name))
 
+    def attributes(self, names: "pd.Series[Any]") -> pd.DataFrame:
+        """What is known of these pictures: a row for each, in their order, and a column for each attribute, if any."""
+        if not len(self.metadata.columns):
+            return pd.DataFrame(index=range(len(names)))
+        return self.metadata.loc[list(names)].reset_index(drop=True)
+
     def in_words(self) -> str:
         """The number of pictures and of classes, as a sentence; it also says where labels are missing."""
         if not self.classes:

@@ -12,16 +12,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
-from torch import Tensor
 
 from xai_core.analysis.confusion import most_confused
-from xai_core.core.errors import BadPicture, BadRequest, XaiError
+from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
-from xai_core.failures import abstention, error_groups, group_causes, head_repair, tested_changes
+from xai_core.failures import abstention, error_groups, group_causes, group_pictures, head_repair, tested_changes
 from xai_core.failures.abstention import abstain, risk_coverage
 from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
-from xai_core.failures.group_causes import group_cause, group_sample
+from xai_core.failures.group_causes import group_cause
+from xai_core.failures.group_pictures import GroupPictures
 from xai_core.failures.group_repair import repair_group
 from xai_core.failures.label_triage import triage
 from xai_core.failures.plan import PlannedAction
@@ -83,39 +83,19 @@ class AuditedPredictions:
         return np.stack(self.rows["embedding"].to_list())
 
     @cached_property
-    def attributes(self) -> pd.DataFrame | None:
-        """What is known of the pictures, a row for each; None without metadata."""
-        if not len(self.dataset.metadata.columns):
-            return None
-        return self.dataset.metadata.loc[self.rows["path"]].reset_index(drop=True)
-
-    @cached_property
     def error_groups(self) -> ErrorGroups:
-        return groups(self.rows, self.attributes, self.features, seed=self.seed)
+        return groups(self.rows, self.dataset.attributes(self.rows["path"]), self.features, seed=self.seed)
 
     def paths(self, places: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         return tuple(self.rows["path"].iloc[list(places)])
 
-    def asked(self, members: NDArray[np.int64]) -> tuple[list[str], list[Tensor], list[int]]:
-        """The pictures of a group that the network is asked about again: their names, what it sees of them, each (3, H, W),
-        and the numbers of their true classes. Those that cannot be read are left out."""
-        places = self.sample(group_sample(self.rows["true"].to_list(), self.rows["predicted"].to_list(), members, self.seed))
-        paths, pictures, true = [], [], []
-        for path, index in zip(self.paths(places), self.rows["true_index"].iloc[places], strict=True):
-            try:
-                pictures.append(self.model.prepare(self.dataset.open(path)).pixels)
-            except (BadPicture, OSError):
-                continue
-            paths.append(path)
-            true.append(int(index))
-        return paths, pictures, true
-
-    def sample(self, places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """At most `pictures` of these places, in their order."""
-        if len(places) <= self.pictures:
-            return places
-        chosen = np.random.default_rng(self.seed).choice(len(places), self.pictures, replace=False)
-        return places[np.sort(chosen)]
+    def pictures_of(self, members: NDArray[np.int64]) -> GroupPictures:
+        """The pictures of a group that the network is asked about again, `pictures` at most."""
+        chosen = group_pictures.sample(self.rows, members, self.seed)
+        if len(chosen) > self.pictures:
+            places = np.random.default_rng(self.seed).choice(len(chosen), self.pictures, replace=False)
+            chosen = chosen.iloc[np.sort(places)].reset_index(drop=True)
+        return group_pictures.read(chosen, self.dataset, self.model)
 
 
 Step = Callable[[AuditedPredictions, Track], Section]
@@ -197,25 +177,25 @@ NO_ERRORS = "There are no errors to explain."
 def _hidden_region(audited: AuditedPredictions, track: Track) -> Section:
     sentences, parts, lists, actions = [], {}, [], []
     for title, members in _looked_into(audited):
-        paths, pictures, true = audited.asked(members)
-        cause = group_cause(audited.model, pictures, true, seed=audited.seed, track=track)
+        read = audited.pictures_of(members)
+        cause = group_cause(audited.model, read.pixels, read.classes, seed=audited.seed, track=track)
         if cause.test is None:
             sentences += [f"{title}: {reason}" for reason in cause.reasons]
             continue
         sentences.append(f"{title}: {cause.test.sentence}")
         parts[f"hidden region of {title}"] = cause.test.effects
         if len(cause.mended):
-            names = tuple(paths[place] for place in cause.mended)
+            names = tuple(read.paths[place] for place in cause.mended)
             lists.append(PictureList(f"{title}: errors that hiding the region mends", names))
-        actions += group_causes.actions(cause, title, paths)
+        actions += group_causes.actions(cause, title, read.paths)
     return Section("Hidden region", tuple(sentences) or (NO_ERRORS,), parts, tuple(lists), tuple(actions))
 
 
 def _what_ifs(audited: AuditedPredictions, track: Track) -> Section:
     sentences, parts, actions = [], {}, []
     for title, members in _looked_into(audited):
-        paths, pictures, true = audited.asked(members)
-        result = mending_changes(audited.model, pictures, true, seed=audited.seed, track=track)
+        read = audited.pictures_of(members)
+        result = mending_changes(audited.model, read.pixels, read.classes, seed=audited.seed, track=track)
         if not len(result.changes):
             sentences += [f"{title}: {reason}" for reason in result.reasons]
             continue
@@ -226,7 +206,7 @@ def _what_ifs(audited: AuditedPredictions, track: Track) -> Section:
             f"half, and mending more than a change at random: {confirmed or 'none'}."
         )
         parts[f"what-ifs of {title}"] = result.changes
-        actions += tested_changes.actions(result, title, paths)
+        actions += tested_changes.actions(result, title, read.paths)
     return Section("What-ifs", tuple(sentences) or (NO_ERRORS,), parts, (), tuple(actions))
 
 

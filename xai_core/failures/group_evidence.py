@@ -47,12 +47,9 @@ def linear_head(model: ExplainableModel, rows: pd.DataFrame) -> Head | None:
     layer = model.network.classify
     if not isinstance(layer, nn.Linear) or "embedding" not in rows or not len(rows):
         return None
-    weight = layer.weight.detach().double().cpu().numpy()
-    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu().numpy()
-    features = np.stack(rows["embedding"].to_list())
-    if features.shape[1] != weight.shape[1]:
+    head, features = Head.of(layer), np.stack(rows["embedding"].to_list())
+    if features.shape[1] != head.weight.shape[1]:
         return None
-    head = Head(weight, bias)
     return head if (head.predicted(features) == rows["predicted_index"].to_numpy()).mean() >= AGREE else None
 
 

@@ -60,7 +60,7 @@ def head_of(model: ExplainableModel) -> Head:
     head = linear_head(model)
     if model.network.project is not None:
         raise BadRequest(f"{model.title} has a projection head: stored embeddings are not the features that its head reads.")
-    return Head(head.weight.detach().double().cpu().numpy(), head.bias.detach().double().cpu().numpy())
+    return Head.of(head)
 
 
 def pairs_looked_at(rows: pd.DataFrame, members: Sequence[int] | Places, seed: int = 0) -> Places:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import linalg, stats
+from torch import nn
 
 from xai_core.core.errors import BadRequest
 
@@ -31,6 +32,12 @@ class Head:
 
     weight: NDArray[np.float64]
     bias: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, layer: nn.Linear) -> "Head":
+        """The head that a layer is, in double precision; a bias of zero where it has none."""
+        weight = layer.weight.detach().double().cpu().numpy()
+        return cls(weight, np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu().numpy())
 
     def predicted(self, features: Floats) -> NDArray[np.int64]:
         """The numbers of the classes with the largest logits (n,)."""

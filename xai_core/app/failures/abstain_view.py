@@ -7,13 +7,13 @@ from xai_core.analysis.groups import values_of
 from xai_core.app.charts.failures import risk_coverage as chart_of
 from xai_core.app.failures import plan_entries
 from xai_core.app.shared.predictions import subject
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
 from xai_core.failures.abstention import abstain, actions, risk_coverage
 from xai_core.models.explainable import ExplainableModel
 
-SEED = 0
 MOST_GROUPS = 40  # rows of the table
 USUAL = 0.5  # of the error rate: what is wanted at first
 TRUE, PREDICTED = "true class", "predicted class"
@@ -33,7 +33,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         st.info(PERFECT)
         return
     error_rate = float(100 * (~right).mean())
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True) if len(dataset.metadata.columns) else pd.DataFrame()
+    known = dataset.attributes(rows["path"])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         wanted = st.number_input(
             "Wanted error rate, %", 0.0, 99.0, round(USUAL * error_rate, 1), 0.5, "%.1f", key="wanted", width=200, **LINK

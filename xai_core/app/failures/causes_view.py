@@ -9,14 +9,14 @@ from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from xai_core.app.charts import causes as charts
-from xai_core.app.failures import group_choice, group_pictures, plan_entries
+from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, drawer, network_outputs, page_links
+from xai_core.app.shared import cache, display, drawer, network_outputs, page_links
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part, complete, counted
 from xai_core.app.shared.predictions import alt_text, subject
 from xai_core.app.shared.tested_groups import SEED
-from xai_core.app.shared.widgets import LINK
+from xai_core.app.shared.widgets import LINK, quick_methods
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes
 from xai_core.core import markdown
@@ -25,7 +25,7 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.explanation import rendering
-from xai_core.failures import group_causes
+from xai_core.failures import group_causes, group_pictures
 from xai_core.failures.group_causes import ONE_PLACE, OWN, PLACES, SHARE, GroupCause, group_cause, usual_method
 from xai_core.failures.hiding import HIDINGS
 from xai_core.models.explainable import ExplainableModel
@@ -57,22 +57,15 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     if group is None:
         return
     method, share, where = _settings(model)
-    chosen = group_pictures.sample(rows, group)
+    chosen = group_pictures.sample(rows, group.members, SEED)
     key = f"cause of {group.title} {subject(model, dataset)} {method} {METHODS[method].version} {share:g} {where} {SEED}"
 
     def compute(track: Track) -> None:
         read = group_pictures.read(chosen, dataset, model)
         cause = group_cause(
-            model,
-            read.pixels,
-            read.classes,
-            method=method,
-            share=share,
-            where=where,
-            controls=CONTROLS,
-            seed=SEED,
+            model, read.pixels, read.classes, method=method, share=share, where=where, controls=CONTROLS, seed=SEED,
             track=track,
-        )
+        )  # fmt: skip
         cache.put(key, (read.paths, cause))
 
     seconds = network_outputs.pass_seconds(model, _passes(model, method, chosen))
@@ -92,7 +85,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
 
 def _settings(model: ExplainableModel) -> tuple[str, float, str]:
     """The method of the maps, the region's share of the picture, and whether all pictures have the same region."""
-    quick = [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]
+    quick = quick_methods(model)
     usual = usual_method(model)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.selectbox(
@@ -199,7 +192,9 @@ def _pictures(tested: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: 
     order = list(dict.fromkeys([*first, *wrong]))[:SHOWN]
     with st.container(horizontal=True, gap="small"):
         with st.container(width=SIDE // 2):
-            st.image(_mean_map(cause.mean_map), width=SIDE // 2, output_format="PNG", alt="Mean map of the first half")
+            mean = torch.nn.functional.interpolate(cause.mean_map[None, None], (SIDE, SIDE), mode="bilinear")[0, 0]
+            picture = rendering.encoded(display.coloured_map(mean.numpy()), "PNG")
+            st.image(picture, width=SIDE // 2, output_format="PNG", alt="Mean map of the first half")
             st.caption(f"Mean map of {counted(len(cause.found), 'other error')}")
         for number in order:
             row = tested.iloc[number]
@@ -225,12 +220,3 @@ def outlined(pixels: Tensor, region: Tensor) -> Image.Image:
     inside = np.array(mask)
     colours[binary_dilation(inside, iterations=3) & ~inside] = OUTLINE
     return Image.fromarray(colours)
-
-
-def _mean_map(mean: Tensor) -> bytes:
-    """The mean map on its own colour scale, as a PNG."""
-    values = torch.nn.functional.interpolate(mean[None, None], (SIDE, SIDE), mode="bilinear")[0, 0].numpy()
-    largest = float(np.abs(values).max()) or 1.0
-    signed = bool((values < -0.05 * largest).any())
-    scale = rendering.Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")
-    return rendering.encoded(Image.fromarray(scale.colours(values)), "PNG")

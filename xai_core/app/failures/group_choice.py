@@ -43,11 +43,11 @@ def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:
     ]
     places = np.flatnonzero(wrong)
     every = [PictureGroup("all errors", places, len(places), False)] if len(places) else []
-    words = pd.Series([pair_words(true, predicted) for true, predicted in zip(rows["true"], rows["predicted"], strict=True)])
-    largest = words[wrong].value_counts().head(MOST_CONFUSIONS)
+    errors = rows.iloc[places]
+    words = pd.Series([pair_words(*pair) for pair in zip(errors["true"], errors["predicted"], strict=True)], dtype=object)
     confusions = [
-        PictureGroup(str(title), np.flatnonzero(wrong & (words == title).to_numpy()), int(count), False)
-        for title, count in largest.items()
+        PictureGroup(str(title), places[(words == title).to_numpy()], int(count), False)
+        for title, count in words.value_counts().head(MOST_CONFUSIONS).items()
     ]
     return [*(g for g in found if g.confirmed), *every, *confusions, *(g for g in found if not g.confirmed)]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from xai_core.analysis.embedding_maps import embedding_map
 from xai_core.app.charts import groups as charts_groups
-from xai_core.app.shared import cache, display, drawer, session
-from xai_core.app.shared.predictions import alt_text, subject
+from xai_core.app.shared import display, drawer, embedding_maps, session
+from xai_core.app.shared.predictions import alt_text
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
@@ -15,7 +15,6 @@ from xai_core.data.label_matching import first_name
 from xai_core.failures.error_groups import ErrorGroups
 from xai_core.models.explainable import ExplainableModel
 
-SEED = 0
 PROTOTYPES = 8
 DRAWN = 2_000  # points of pictures outside the group, at most
 
@@ -74,8 +73,9 @@ def in_words(row: "pd.Series") -> str:
 def _map_of_embeddings(
     rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, members: np.ndarray, wrong: np.ndarray
 ) -> None:
-    key = f"embedding map {subject(model, dataset)} pca {SEED}"
-    found = cache.get_or_compute(key, lambda: embedding_map(np.stack(rows["embedding"].to_list()), "pca", SEED))
+    found = embedding_maps.find(rows, dataset, model, "pca")
+    if found is None:
+        return
     inside = np.isin(np.arange(len(rows)), members)
     kinds = np.where(~inside, charts_groups.OUTSIDE, np.where(wrong, charts_groups.WRONG, charts_groups.RIGHT))
     table = rows[["path", "true", "predicted"]].assign(x=found.points[:, 0], y=found.points[:, 1], picture=kinds)

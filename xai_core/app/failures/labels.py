@@ -13,6 +13,7 @@ from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part, counted
 from xai_core.app.shared.predictions import alt_text, subject
 from xai_core.app.shared.round_form import RoundPictures
+from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset, labels_csv
@@ -21,7 +22,6 @@ from xai_core.failures.label_triage import BOTH, Triage, triage
 from xai_core.failures.relabelling import relabel_action, relabelled
 from xai_core.models.explainable import ExplainableModel
 
-SEED = 0
 A_SECOND = 2_000  # pictures that are judged in a second, about, up to MANY
 MANY = 10_000  # from here on the time grows with the square, as each picture is compared with each
 ON_A_PAGE = 12  # tiles

@@ -15,7 +15,8 @@ from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part, complete, counted
 from xai_core.app.shared.predictions import subject
-from xai_core.app.shared.widgets import LINK
+from xai_core.app.shared.tested_groups import SEED
+from xai_core.app.shared.widgets import LINK, quick_methods
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
@@ -30,7 +31,6 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.zoo.catalog import cards
 
 VIEW = "Edit the head"  # its name among the views of the page
-SEED = 0
 SIDE = 130  # pixels of a shown picture
 HOW = (
     "The predictions are halved at random (seed {seed}). In the first half, maps of {pairs} errors of the group suggest a "
@@ -70,7 +70,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
 
 
 def _settings(model: ExplainableModel) -> tuple[str, float, str]:
-    quick = [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]
+    quick = quick_methods(model)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.selectbox(
             "Method of the maps", quick, quick.index(METHOD) if METHOD in quick else 0,

@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import causes as charts
-from xai_core.app.failures import group_choice, group_pictures, plan_entries
+from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
 from xai_core.app.shared import cache, drawer, network_outputs, page_links
 from xai_core.app.shared.opened_datasets import is_upload
@@ -13,7 +13,7 @@ from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
-from xai_core.failures import tested_changes
+from xai_core.failures import group_pictures, tested_changes
 from xai_core.failures.tested_changes import CHOSEN, MendingChanges, mending_changes
 from xai_core.failures.what_ifs import USUAL_CHANGES
 from xai_core.models.explainable import ExplainableModel
@@ -34,7 +34,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     group = group_choice.choose(rows, dataset, model)
     if group is None:
         return
-    chosen = group_pictures.sample(rows, group)
+    chosen = group_pictures.sample(rows, group.members, SEED)
     key = f"what-ifs of {group.title} {subject(model, dataset)} {SEED}"
 
     def compute(track: Track) -> None:

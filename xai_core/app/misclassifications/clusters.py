@@ -26,7 +26,7 @@ from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.predictions import FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.server_job import ServerJob
-from xai_core.app.shared.widgets import LINK
+from xai_core.app.shared.widgets import LINK, quick_methods
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes
 from xai_core.attribution.explain import explain
@@ -139,7 +139,7 @@ CLASS = (
 
 def _choose_method(model: ExplainableModel) -> tuple[str, int]:
     """The method of the maps, and the number of clusters (0: found from the maps)."""
-    quick = [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]
+    quick = quick_methods(model)
     with st.container(horizontal=True):
         method = st.selectbox(
             "Method", quick, quick.index("hires_cam") if "hires_cam" in quick else 0,

@@ -32,11 +32,9 @@ def tested_groups(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel)
     key = f"error groups {of} {SEED} {statistics is not None} {maps is not None}"
     result: ErrorGroups | None = cache.get(key)
     if result is None:
-        parts = [] if statistics is None else [statistics]
-        if len(dataset.metadata.columns):
-            metadata = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
-            parts = [metadata, *(part.drop(columns=metadata.columns.intersection(part.columns)) for part in parts)]
-        known = pd.concat(parts, axis=1) if parts else None
+        known = dataset.attributes(rows["path"])
+        if statistics is not None:
+            known = pd.concat([known, statistics.drop(columns=known.columns.intersection(statistics.columns))], axis=1)
         result = groups(rows, known, np.stack(rows["embedding"].to_list()), maps, seed=SEED)
         cache.put(key, result)
     return result

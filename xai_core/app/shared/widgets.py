@@ -439,3 +439,8 @@ def control(owner: str, option: Option, label: str = "") -> Any:
         return st.slider(label, int(low), int(high), int(option.default), int(step or 1), key=key, help=help, **LINK)
     step, default = float(step or (high - low) / 100), float(option.default)
     return st.slider(label, float(low), float(high), default, step, format="%.2g", key=key, help=help, **LINK)
+
+
+def quick_methods(model: ExplainableModel) -> list[str]:
+    """The methods of few passes that fit the model: for maps of many pictures."""
+    return [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]

@@ -1,12 +1,12 @@
-"""The pictures of a group that a step of Failure analysis asks the network about again."""
+"""The pictures of a group that the network is asked about again."""
 
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared.tested_groups import SEED
 from xai_core.core.errors import BadPicture
 from xai_core.data.datasets import Dataset
 from xai_core.failures.group_causes import group_sample
@@ -28,9 +28,10 @@ class GroupPictures(NamedTuple):
         return [int(index) for index in self.rows["true_index"]]
 
 
-def sample(rows: pd.DataFrame, group: PictureGroup) -> pd.DataFrame:
-    """The predictions that are looked at for a group: its errors first, then right ones; at most as many as are tested."""
-    places = group_sample(rows["true"].tolist(), rows["predicted"].tolist(), group.members, SEED)
+def sample(rows: pd.DataFrame, members: NDArray[np.int64], seed: int) -> pd.DataFrame:
+    """The predictions among `rows` that are looked at for a group with these `members` (places): its errors first, then
+    right ones; at most as many as are tested."""
+    places = group_sample(rows["true"].tolist(), rows["predicted"].tolist(), members, seed)
     return rows.iloc[places].reset_index(drop=True)
 
 
@@ -40,6 +41,6 @@ def read(chosen: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Gro
     for place, path in enumerate(chosen["path"]):
         try:
             pixels[place] = model.prepare(dataset.open(path)).pixels
-        except BadPicture:
+        except (BadPicture, OSError):
             continue
     return GroupPictures(chosen.iloc[list(pixels)].reset_index(drop=True), list(pixels.values()))
