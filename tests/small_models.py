@@ -196,3 +196,18 @@ def brightness_model(place=np.s_[:]):
     return ExplainableModel.from_stages(
         [("pixels", nn.Identity())], lambda images: images[place].mean((1, 2, 3))[:, None], classify=classify
     )
+
+
+CORNER_SIDE = 24  # of the pictures of `corner_model`
+
+
+def corner_model():
+    """Class 1 where the mean of the corner, 6 x 6 pixels, is above 0.5."""
+    return brightness_model(np.s_[:, :, :6, :6])
+
+
+def with_bright_corners(count):
+    """Dark pictures (3, CORNER_SIDE, CORNER_SIDE) with a white corner: `corner_model` answers 1."""
+    images = 0.3 * torch.rand(count, 3, CORNER_SIDE, CORNER_SIDE, generator=torch.Generator().manual_seed(0))
+    images[:, :, :6, :6] = 1
+    return list(images)

@@ -16,18 +16,8 @@ from xai_core.data.image_io import open_picture
 from xai_core.models import loading
 from xai_core.models.loading import load_model
 
+pytestmark = pytest.mark.usefixtures("loaded")
 STEM = "pictures_hires_cam"
-
-
-@pytest.fixture(scope="module")
-def network():
-    return load_model("world_planted")
-
-
-@pytest.fixture(autouse=True)
-def loaded(network, monkeypatch):
-    """The network is not loaded again for each command."""
-    monkeypatch.setattr(loading, "load_model", lambda id, weights=None: network)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +27,6 @@ def pictures(tmp_path_factory) -> Path:
     assert main(["world", "--out", str(folder), "--count", "12", "--seed", "3"]) == 0
     (folder / "tent" / "broken.png").write_bytes(b"none")
     return folder
-
-
-@pytest.fixture(scope="module")
-def predictions(pictures, tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("classified") / "predictions.parquet"
-    assert main(["classify", str(pictures), "--model", "world_planted", "--out", str(file)]) == 0
-    return file
 
 
 def explained(source: Path, out: Path, *arguments: str) -> pd.DataFrame:

@@ -9,21 +9,9 @@ from xai_core.__main__ import main
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_table
 from xai_core.failures import flip_region, keep_region
-from xai_core.models import loading
-from xai_core.models.loading import load_model
 
+pytestmark = pytest.mark.usefixtures("loaded")
 FEW = ("--option", "segments=8", "--option", "passes=25")
-
-
-@pytest.fixture(scope="module")
-def network():
-    return load_model("world_planted")
-
-
-@pytest.fixture(autouse=True)
-def loaded(network, monkeypatch):
-    """The network is not loaded again for each command."""
-    monkeypatch.setattr(loading, "load_model", lambda id, weights=None: network)
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +21,10 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def predictions(pictures, tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("classified") / "predictions.parquet"
-    assert main(["classify", str(pictures), "--model", "world_planted", "--out", str(file)]) == 0
-    return file
+def regions(predictions: Path, pictures: Path, goal: str, count: int, out: Path) -> list[str]:
+    """The command that looks for the regions of a few pictures, in few passes."""
+    data = ("--data", str(pictures), "--goal", goal, "--count", str(count))
+    return ["regions", str(predictions), *data, *FEW, "--out", str(out)]
 
 
 def test_sizes_of_both_goals_are_those_of_the_regions(pictures, predictions, network, tmp_path, capsys):
@@ -46,19 +33,7 @@ def test_sizes_of_both_goals_are_those_of_the_regions(pictures, predictions, net
     assert len(wrong)
     for goal, paths in (("flip", wrong), ("keep", rows.index)):
         out = tmp_path / f"{goal}.csv"
-        command = [
-            "regions",
-            str(predictions),
-            "--data",
-            str(pictures),
-            "--goal",
-            goal,
-            "--count",
-            "3",
-            *FEW,
-            "--out",
-            str(out),
-        ]
+        command = regions(predictions, pictures, goal, 3, out)
         assert main(command) == 0
         table = pd.read_csv(out, encoding="utf-8-sig").set_index("path")
         assert len(table) == min(3, len(paths)) and set(table.index) <= set(paths)
@@ -72,19 +47,7 @@ def test_sizes_of_both_goals_are_those_of_the_regions(pictures, predictions, net
 
 def test_the_table_is_metadata_of_the_dataset(pictures, predictions, tmp_path):
     out = pictures / "metadata.csv"
-    command = [
-        "regions",
-        str(predictions),
-        "--data",
-        str(pictures),
-        "--goal",
-        "keep",
-        "--count",
-        "2",
-        *FEW,
-        "--out",
-        str(out),
-    ]
+    command = regions(predictions, pictures, "keep", 2, out)
     known = out.read_bytes()
     try:
         assert main(command) == 0

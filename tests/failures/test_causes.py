@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 from scipy.stats import binomtest
-from small_models import brightness_model
+from small_models import CORNER_SIDE as SIDE
+from small_models import corner_model
+from small_models import with_bright_corners as stamped
 from torch import nn
 
 from xai_core.core.errors import BadRequest
@@ -15,20 +17,8 @@ from xai_core.failures.causes import as_many_by_chance, cause_test, common_regio
 from xai_core.failures.halves import halves
 from xai_core.models.explainable import ExplainableModel
 
-SIDE = 24
 CORNER = torch.zeros(SIDE, SIDE, dtype=torch.bool)
 CORNER[:6, :6] = True
-
-
-def corner_model():
-    """Class 1 where the corner's mean is above 0.5."""
-    return brightness_model(np.s_[:, :, :6, :6])
-
-
-def stamped(count):
-    images = 0.3 * torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    images[:, :, :6, :6] = 1
-    return list(images)
 
 
 def test_the_corner_is_named():

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-import torch
-from small_models import brightness_model
+from small_models import CORNER_SIDE as SIDE
+from small_models import corner_model
+from small_models import with_bright_corners as stamped
 from torch import nn
 
 from xai_core.core.errors import BadRequest, UnknownName
@@ -12,20 +13,8 @@ from xai_core.failures.group_causes import OWN, group_cause, group_sample
 from xai_core.failures.halves import halves
 from xai_core.models.explainable import ExplainableModel
 
-SIDE = 24
 CORNER = np.s_[:6, :6]
 SHARE = 36 / SIDE**2
-
-
-def corner_model():
-    """Class 1 where the corner's mean is above 0.5."""
-    return brightness_model(np.s_[:, :, :6, :6])
-
-
-def stamped(count):
-    images = 0.3 * torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    images[:, :, :6, :6] = 1
-    return list(images)
 
 
 def cause(count=20, right=4, **options):
