@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -38,8 +38,9 @@ FLAGS = [
     "--disable-sync",
 ]
 # On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on. A picture of a
-# run that was cancelled may be gone when the browser fetches it; the next run brings it again.
-EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$|/media/\w+\.png$")
+# cancelled run, or one that another has replaced in its place, may be gone when the browser fetches it; what is shown in the
+# end is there (`all_loaded`).
+EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$|/media/\w+\.(png|jpg)$")
 SMALL_NETWORK = "Slim ResNet-18, scenes from scratch (scenes_supervised)"  # its runs take seconds
 LOST_PICTURE = "Client Error: Image source error"
 
@@ -179,6 +180,13 @@ def settled(page: Page) -> Page:
     expect(page.locator('[data-testid="stSkeleton"]')).to_have_count(0)
     expect(page.locator('[data-testid="stException"]')).to_have_count(0)
     return page
+
+
+def all_loaded(pictures: Locator) -> None:
+    """Wait until the browser has each of these pictures."""
+    for place in range(pictures.count()):
+        expect(pictures.nth(place)).to_have_js_property("complete", True)
+        assert pictures.nth(place).evaluate("image => image.naturalWidth"), pictures.nth(place).get_attribute("alt")
 
 
 def choose(page: Page, label: str, option: str) -> None:

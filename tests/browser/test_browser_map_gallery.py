@@ -1,7 +1,7 @@
 """Many maps at once in a browser, and pictures selected by keys and with Shift."""
 
 import pytest
-from browsing import settled
+from browsing import all_loaded, settled
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
@@ -19,6 +19,7 @@ def test_maps_of_a_cell_then_of_the_list_in_the_drawer(visit):
     expect(page.locator(MAPS)).to_have_count(24)
     expect(page.get_by_text("one scale shared by 24 maps").first).to_be_visible()
     settled(page)
+    all_loaded(page.locator(MAPS))
     with page.expect_download() as download:
         page.get_by_role("button", name="Sheet (PNG)").click()
     assert download.value.suggested_filename == "maps_hires_cam.png"
@@ -29,6 +30,7 @@ def test_maps_of_a_cell_then_of_the_list_in_the_drawer(visit):
     drawer.get_by_text("Maps of the whole list").click()
     expect(drawer.locator(MAPS)).to_have_count(24)
     settled(page)
+    all_loaded(drawer.locator(MAPS))
     drawer.locator('[class*="st-key-open-map-"] button:visible').nth(2).click()
     expect(drawer.get_by_text("3 of", exact=False).first).to_be_visible()
     expect(drawer.locator('img[alt^="Overlay"]').first).to_be_visible()
