@@ -11,9 +11,9 @@ from torch import Tensor
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, display, drawer, network_outputs, page_links
+from xai_core.app.shared import cache, display, drawer, network_outputs
 from xai_core.app.shared.opened_datasets import is_upload
-from xai_core.app.shared.page_work import PageWork, Part, complete, counted
+from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK, quick_methods
@@ -69,11 +69,11 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         cache.put(key, (read.paths, cause))
 
     seconds = network_outputs.pass_seconds(model, _passes(model, method, chosen))
-    parts = [] if cache.get(key) is not None else [Part("Cause test", seconds, compute)]
     title = f"Cause test of {counted(len(chosen), 'picture')} of {dataset.title}"
-    if not complete(PageWork(key, parts, title, page_links.FAILURES, is_upload(dataset), "Test")):
+    found = stored(key, [Part("Cause test", seconds, compute)], title, "Test", private=is_upload(dataset))
+    if found is None:
         return
-    paths, cause = cache.get(key)
+    paths, cause = found
     for reason in cause.reasons:
         st.info(reason)
     if cause.test is None:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, display, drawer, page_links, page_work, predictions, session
+from xai_core.app.shared import cache, display, drawer, predictions, session
 from xai_core.app.shared.opened_datasets import SAMPLES, is_upload, open_named
-from xai_core.app.shared.page_work import PageWork, Part, counted
+from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
@@ -166,17 +166,13 @@ def _computed(
         )
         cache.put(key, result)
 
-    result: GroupEvidence | None = cache.get(key)
-    if result is None:
-        size = len(known) * len(known["embedding"].iloc[0]) * known["true"].nunique()
-        parts = [Part("Evidence", size / MULTIPLIED, compute)]
-        if cache.get(judged) is None:
-            parts.insert(0, Part("Judging the training labels", len(known) / JUDGED, judge))
-        title = f"Evidence for {group.title} of {dataset.title}"
-        private = is_upload(dataset) or is_upload(training)
-        if not page_work.complete(PageWork(key, parts, title, page_links.FAILURES, private, "Find evidence")):
-            return None
-        result = cache.get(key)
+    size = len(known) * len(known["embedding"].iloc[0]) * known["true"].nunique()
+    parts = [Part("Evidence", size / MULTIPLIED, compute)]
+    if cache.get(judged) is None:
+        parts.insert(0, Part("Judging the training labels", len(known) / JUDGED, judge))
+    title = f"Evidence for {group.title} of {dataset.title}"
+    private = is_upload(dataset) or is_upload(training)
+    result: GroupEvidence | None = stored(key, parts, title, "Find evidence", private=private)
     return result
 
 
@@ -261,11 +257,11 @@ def _unusual(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: E
         true, predicted = rows["true_index"].to_numpy(), rows["predicted_index"].to_numpy()
         cache.put(key, unusual_reasoning(head, features, true, predicted, seed=SEED))
 
-    parts = [] if cache.get(key) is not None else [Part("Unusual reasoning", len(rows) / 1000, compute)]
+    part = Part("Unusual reasoning", len(rows) / 1000, compute)
     title = f"Unusual reasoning of {dataset.title}"
-    if not page_work.complete(PageWork(key, parts, title, page_links.FAILURES, is_upload(dataset), "Find unusual ones")):
+    result: UnusualReasoning | None = stored(key, [part], title, "Find unusual ones", private=is_upload(dataset))
+    if result is None:
         return
-    result: UnusualReasoning = cache.get(key)
     for reason in result.reasons:
         st.info(reason)
     ranked = result.ranked

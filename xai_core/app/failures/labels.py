@@ -8,9 +8,9 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
-from xai_core.app.shared import cache, display, drawer, page_links, page_work, round_form, session
+from xai_core.app.shared import cache, display, drawer, round_form, session
 from xai_core.app.shared.opened_datasets import is_upload
-from xai_core.app.shared.page_work import PageWork, Part, counted
+from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.tested_groups import SEED
@@ -86,15 +86,11 @@ def _judged(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Tr
     def compute(track: object) -> None:
         cache.put(key, triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list(), seed=SEED))
 
-    if cache.get(key) is None:
-        seconds = len(rows) / A_SECOND * max(1.0, len(rows) / MANY)
-        work = PageWork(
-            key, [Part("Judging labels", seconds, compute)], f"Labels of {dataset.title}", page_links.FAILURES,
-            is_upload(dataset), "Judge the labels",
-        )  # fmt: skip
-        if not page_work.complete(work):
-            return None
-    judgement: Triage | None = cache.get(key)
+    seconds = len(rows) / A_SECOND * max(1.0, len(rows) / MANY)
+    part = Part("Judging labels", seconds, compute)
+    judgement: Triage | None = stored(
+        key, [part], f"Labels of {dataset.title}", "Judge the labels", private=is_upload(dataset)
+    )
     return judgement
 
 

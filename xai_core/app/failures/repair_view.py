@@ -10,10 +10,10 @@ from torch import Tensor
 
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, display, drawer, jobs, loaded_models, network_outputs, page_links
+from xai_core.app.shared import cache, display, drawer, jobs, loaded_models, network_outputs
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.opened_datasets import is_upload
-from xai_core.app.shared.page_work import PageWork, Part, complete, counted
+from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK, quick_methods
@@ -61,11 +61,12 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         cache.put(key, result)
 
     count = len(pairs_looked_at(rows, group.members, SEED))
-    parts = [] if cache.get(key) is not None else [Part("Repair", network_outputs.pass_seconds(model, 6 * count), compute)]
+    part = Part("Repair", network_outputs.pass_seconds(model, 6 * count), compute)
     title = f"Edit of the head for {counted(count, 'error')} of {dataset.title}"
-    if not complete(PageWork(key, parts, title, page_links.FAILURES, is_upload(dataset), "Find an edit")):
+    found: GroupRepair | None = stored(key, [part], title, "Find an edit", private=is_upload(dataset))
+    if found is None:
         return
-    _result(rows, dataset, model, group, cache.get(key))
+    _result(rows, dataset, model, group, found)
     _kept(model)
 
 

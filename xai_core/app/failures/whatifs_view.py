@@ -6,9 +6,9 @@ import streamlit as st
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, drawer, network_outputs, page_links
+from xai_core.app.shared import cache, drawer, network_outputs
 from xai_core.app.shared.opened_datasets import is_upload
-from xai_core.app.shared.page_work import PageWork, Part, complete, counted
+from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.core.runtime import Track
@@ -42,11 +42,11 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         cache.put(key, (read.paths, mending_changes(model, read.pixels, read.classes, seed=SEED, track=track)))
 
     seconds = network_outputs.pass_seconds(model, len(chosen) * (1 + len(USUAL_CHANGES)))
-    parts = [] if cache.get(key) is not None else [Part("What-ifs", seconds, compute)]
     title = f"What-ifs of {counted(len(chosen), 'picture')} of {dataset.title}"
-    if not complete(PageWork(key, parts, title, page_links.FAILURES, is_upload(dataset), "Try the changes")):
+    found = stored(key, [Part("What-ifs", seconds, compute)], title, "Try the changes", private=is_upload(dataset))
+    if found is None:
         return
-    paths, result = cache.get(key)
+    paths, result = found
     for reason in result.reasons:
         st.info(reason)
     if not result.reasons:

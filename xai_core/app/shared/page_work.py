@@ -5,11 +5,11 @@ does the part, and what is finished stays when the rest is cancelled.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
-from xai_core.app.shared import job_view, jobs, page_links, progress, server_job, turns
+from xai_core.app.shared import cache, job_view, jobs, page_links, progress, server_job, turns
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.server_job import ServerJob
 
@@ -79,6 +79,15 @@ def complete(work: PageWork) -> bool:
             for part in work.parts:
                 turns.in_turn(part.compute, bar, part.title)
     return now
+
+
+def stored(key: str, parts: Sequence[Part], title: str, button: str, *, private: bool) -> Any:
+    """What the last of these parts keeps in the cache under `key`, where it is there already or when they are done; None
+    while they are not. The other arguments are those of a `PageWork` of the page that is shown."""
+    missing = [] if cache.get(key) is not None else parts
+    if not complete(PageWork(key, missing, title, page_links.shown(), private, button)):
+        return None
+    return cache.get(key)
 
 
 def _start(work: PageWork) -> ServerJob:

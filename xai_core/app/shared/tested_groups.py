@@ -7,9 +7,9 @@ the pictures, and maps.
 import numpy as np
 import pandas as pd
 
-from xai_core.app.shared import cache, network_outputs, page_links, page_work, progress
+from xai_core.app.shared import cache, network_outputs, progress
 from xai_core.app.shared.opened_datasets import is_upload
-from xai_core.app.shared.page_work import PageWork, Part
+from xai_core.app.shared.page_work import Part, stored
 from xai_core.app.shared.predictions import subject
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import method_passes
@@ -59,8 +59,8 @@ def measure_statistics(rows: pd.DataFrame, dataset: Dataset, model: ExplainableM
     def compute(track: Track) -> None:
         cache.put(key, picture_statistics(dataset, rows["path"].to_list(), track=track).reset_index(drop=True))
 
-    return _done(key, Part("Measuring pictures", len(rows) / MEASURED_A_SECOND, compute), "Statistics", dataset,
-                 "Search by picture statistics, too")  # fmt: skip
+    part = Part("Measuring pictures", len(rows) / MEASURED_A_SECOND, compute)
+    return _done(key, part, "Statistics", dataset, "Search by picture statistics, too")
 
 
 def make_maps(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> bool:
@@ -79,11 +79,8 @@ def make_maps(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> 
 
 
 def _done(key: str, part: Part, title: str, dataset: Dataset, button: str) -> bool:
-    if cache.get(key) is not None:
-        return True
     part = part._replace(seconds=max(part.seconds, progress.AT_ONCE_SECONDS))  # groups change only where that is wanted
-    work = PageWork(key, [part], f"{title} of {dataset.title}", page_links.shown(), is_upload(dataset), button)
-    return page_work.complete(work)
+    return stored(key, [part], f"{title} of {dataset.title}", button, private=is_upload(dataset)) is not None
 
 
 def _statistics_key(of: str) -> str:

@@ -20,7 +20,7 @@ from xai_core.app.shared import (
     progress,
     widgets,
 )
-from xai_core.app.shared.page_work import PageWork, Part
+from xai_core.app.shared.page_work import Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core import markdown
 from xai_core.core.options import options_of
@@ -56,32 +56,37 @@ class _Changes(NamedTuple):
     backgrounds: Tensor | None = None
 
 
-def show(
-    model: ExplainableModel,
-    chosen: Chosen,
-    prepared: Prepared,
-    ranked: list[Prediction],
-    wanted: int,
-    request: Request | None,
-) -> None:
-    """Usual changes that turn the answer to the class `wanted`, and the sliders. `request` asks for the page's map."""
-    _usual_changes(model, chosen, prepared, wanted)
-    _sliders(model, chosen, prepared, ranked, wanted, request)
+class Asked(NamedTuple):
+    """The picture that is changed, what the model answers to it, and the class `wanted` that the answer should turn to.
+    `request` asks for the page's map; None where the method does not fit the model."""
+
+    model: ExplainableModel
+    chosen: Chosen
+    prepared: Prepared
+    ranked: list[Prediction]
+    wanted: int
+    request: Request | None
 
 
-def _usual_changes(model: ExplainableModel, chosen: Chosen, prepared: Prepared, wanted: int) -> None:
+def show(asked: Asked) -> None:
+    """Usual changes that turn the answer to the class that is wanted, and the sliders."""
+    _usual_changes(asked)
+    _sliders(asked)
+
+
+def _usual_changes(asked: Asked) -> None:
     """Which of the usual changes, each made alone, turn the answer."""
+    model, chosen, prepared, wanted = asked.model, asked.chosen, asked.prepared, asked.wanted
     key = Request(model, (prepared,), ClassLogit((wanted,)), "usual changes").key
 
     def compute(track: Track) -> None:
         cache.put(key, what_if(model, [prepared.pixels], [wanted], track=track))
 
     seconds = network_outputs.pass_seconds(model, 1 + len(USUAL_CHANGES))
-    parts = [] if cache.get(key) is not None else [Part("Usual changes", seconds, compute)]
-    page_work.complete(
-        PageWork(key, parts, f"Change {chosen.name}", page_links.SINGLE, widgets.is_upload(), button="Try usual changes")
+    part = Part("Usual changes", seconds, compute)
+    rows: pd.DataFrame | None = page_work.stored(
+        key, [part], f"Change {chosen.name}", "Try usual changes", private=widgets.is_upload()
     )
-    rows: pd.DataFrame | None = cache.get(key)
     if rows is None:
         return
     rows = rows.sort_values("probability after", ascending=False, kind="stable")
@@ -105,15 +110,9 @@ def _usual_changes(model: ExplainableModel, chosen: Chosen, prepared: Prepared, 
 
 
 @st.fragment
-def _sliders(
-    model: ExplainableModel,
-    chosen: Chosen,
-    prepared: Prepared,
-    ranked: list[Prediction],
-    wanted: int,
-    request: Request | None,
-) -> None:
+def _sliders(asked: Asked) -> None:
     """The sliders, and what follows from them. Moving one asks the network again, and leaves the rest of the page."""
+    model, chosen, prepared, request = asked.model, asked.chosen, asked.prepared, asked.request
     with display.errors():
         before = explanations.find(request) if request is not None else None
         explained = before if isinstance(before, Explanation) else None
@@ -125,7 +124,7 @@ def _sliders(
         pixels = changed(prepared.pixels[None], made.changes, masks=made.masks, backgrounds=made.backgrounds)[0]
         after = model.prepare(pixels)
         answers = network_outputs.ranked(model, after)
-        st.markdown(_answer(model, ranked, answers, wanted))
+        st.markdown(_answer(model, asked.ranked, answers, asked.wanted))
         st.caption(f"Changes of what the network sees, in this order: {'; '.join(change.title for change in made.changes)}.")
         _pictures(chosen, after, explained, None if request is None else replace(request, pictures=(after,)))
 
