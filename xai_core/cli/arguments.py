@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from xai_core.data import samples
 if TYPE_CHECKING:
     from PIL import Image
 
+    from xai_core.analysis.predict import ClassificationProgress
+    from xai_core.data.datasets import Dataset
+    from xai_core.data.label_matching import Matching
     from xai_core.models.explainable import ExplainableModel
 
 Item = TypeVar("Item")
@@ -55,6 +59,16 @@ def add_query(command: argparse.ArgumentParser, out_required: bool = True) -> No
     command.add_argument("--out", type=Path, required=out_required, metavar="DIR", help="folder for the files")
 
 
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a dataset, a model, and how the labels are its classes: for `opened`."""
+    command.add_argument(
+        "data", metavar="DATA", help="a labelled folder, a ZIP of one, a CSV or Parquet (path, label), or world:planted"
+    )
+    command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")
+    add_weights(command)
+    command.add_argument("--mapping", type=Path, metavar="FILE", help="label,class in each line (CSV), or a JSON object")
+
+
 def add_weights(command: argparse.ArgumentParser) -> None:
     """Add `--weights`."""
     command.add_argument("--weights", help="one of the model's checkpoints, or 'random' (default: its first)")
@@ -76,6 +90,49 @@ def query(args: argparse.Namespace) -> Query:
 
     opened = picture(args.image)
     return Query(opened, load_model(args.model, args.weights), args.target, args.rival, args.precision, args.seed)
+
+
+def opened(args: argparse.Namespace) -> tuple[Dataset, ExplainableModel, Matching]:
+    """Open what the arguments of `add_dataset` name, and say how the labels are matched to the classes. Raises XaiError."""
+    from collections import Counter
+
+    from xai_core.data.datasets import open_dataset
+    from xai_core.data.label_matching import match_classes, read_mapping
+    from xai_core.models.loading import load_model
+
+    dataset = open_dataset(args.data)
+    say(dataset.in_words())
+    model = load_model(args.model, args.weights)
+    matching = match_classes(dataset.classes, model, read_mapping(args.mapping) if args.mapping else None)
+    say(matching.report(Counter(sample.label for sample in dataset.samples)))
+    return dataset, model, matching
+
+
+def classify(
+    model: ExplainableModel,
+    dataset: Dataset,
+    file: Path,
+    matching: Matching,
+    *,
+    embeddings: bool = False,
+    precision: str = "exact",
+) -> ClassificationProgress:
+    """Write the predictions to `file` with a progress bar; returns how it ended. Raises XaiError."""
+    from tqdm import tqdm
+
+    from xai_core.analysis import predict
+
+    steps = predict.classify(model, dataset, file, matching=matching, embeddings=embeddings, precision=precision)
+    with tqdm(total=len(dataset.samples), leave=False, disable=None, unit="picture") as shown:
+        for progress in steps:
+            shown.update(progress.done - shown.n)
+    return progress
+
+
+def say_unreadable(progress: ClassificationProgress) -> None:
+    """Print each file that could not be read, with the reason."""
+    for name, reason in progress.unreadable:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
 
 
 def names(text: str) -> list[str]:

@@ -13,11 +13,8 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser(
         "audit", help="find out why a model is wrong on a dataset: wrong labels, groups of errors, what mends them, actions"
     )
-    command.add_argument("data", metavar="DATA", help="a labelled folder, a ZIP of one, a table, or a world (world:planted)")
-    command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")
-    arguments.add_weights(command)
+    arguments.add_dataset(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder, or one of an earlier audit")
-    command.add_argument("--mapping", type=Path, metavar="FILE", help="label,class in each line (CSV), or a JSON object")
     command.add_argument("--method", default="grad_cam", help="of the maps in the report, see: methods")
     command.add_argument("--groups", type=int, default=3, help="groups of errors that are looked into, at most")
     command.add_argument(
@@ -31,26 +28,17 @@ def add_to(commands: Commands) -> None:
 
 
 def _audit(args: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from xai_core.analysis import predict
     from xai_core.core.files import write_atomically
-    from xai_core.data.datasets import offered, open_dataset
-    from xai_core.data.label_matching import match_classes, read_mapping
+    from xai_core.data.datasets import offered
     from xai_core.data.predictions import read_predictions
     from xai_core.failures import audit, audit_document
-    from xai_core.models.loading import load_model
 
     _check_folder(args.out)
-    dataset = open_dataset(args.data)
-    print(dataset.in_words())
-    model = load_model(args.model, args.weights)
-    matching = match_classes(dataset.classes, model, read_mapping(args.mapping) if args.mapping else None)
+    dataset, model, matching = arguments.opened(args)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / PREDICTIONS
-    with tqdm(total=len(dataset.samples), leave=False, disable=None, unit="picture") as bar:
-        for progress in predict.classify(model, dataset, file, matching=matching, embeddings=True):
-            bar.update(progress.done - bar.n)
+    arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True))
     rows = predict.judged(read_predictions(file)).reset_index(drop=True)
     audited = audit.AuditedPredictions(model, dataset, rows, args.groups, args.pictures, args.seed)
     sections = []

@@ -186,9 +186,6 @@ def read(args: argparse.Namespace, source: Path, model: ExplainableModel, datase
 
 def _classify(args: argparse.Namespace, model: ExplainableModel, dataset: Dataset, file: Path) -> Classified:
     """Classify the pictures that are asked for; all of them only where the choice depends on what is predicted."""
-    from tqdm import tqdm
-
-    from xai_core.analysis import predict
     from xai_core.data.label_matching import match_classes
     from xai_core.data.predictions import read_table
     from xai_core.data.selection import sample_images
@@ -211,9 +208,7 @@ def _classify(args: argparse.Namespace, model: ExplainableModel, dataset: Datase
     except OSError as error:
         raise XaiError(f"Cannot write {args.out}: {error.strerror or error}.") from None
     arguments.say(dataset.in_words())
-    with tqdm(total=len(dataset.samples), leave=False, disable=None, unit="picture") as bar:
-        for progress in predict.classify(model, dataset, file, matching=matching, precision="exact"):
-            bar.update(progress.done - bar.n)
+    progress = arguments.classify(model, dataset, file, matching)
     return Classified(read_table(file), list(progress.unreadable))
 
 
