@@ -45,7 +45,7 @@ def section(
     if view == REGIONS:
         _regions(model, chosen, prepared, wanted)
     else:
-        what_if_view.show(what_if_view.Asked(model, chosen, prepared, ranked, wanted, request))
+        what_if_view.show(what_if_view.PictureToChange(model, chosen, prepared, ranked, wanted, request))
 
 
 def _wanted(model: ExplainableModel, chosen: Chosen, ranked: list[Prediction]) -> int:

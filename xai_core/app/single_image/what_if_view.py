@@ -56,7 +56,7 @@ class _Changes(NamedTuple):
     backgrounds: Tensor | None = None
 
 
-class Asked(NamedTuple):
+class PictureToChange(NamedTuple):
     """The picture that is changed, what the model answers to it, and the class `wanted` that the answer should turn to.
     `request` asks for the page's map; None where the method does not fit the model."""
 
@@ -68,13 +68,13 @@ class Asked(NamedTuple):
     request: Request | None
 
 
-def show(asked: Asked) -> None:
+def show(asked: PictureToChange) -> None:
     """Usual changes that turn the answer to the class that is wanted, and the sliders."""
     _usual_changes(asked)
     _sliders(asked)
 
 
-def _usual_changes(asked: Asked) -> None:
+def _usual_changes(asked: PictureToChange) -> None:
     """Which of the usual changes, each made alone, turn the answer."""
     model, chosen, prepared, wanted = asked.model, asked.chosen, asked.prepared, asked.wanted
     key = Request(model, (prepared,), ClassLogit((wanted,)), "usual changes").key
@@ -110,7 +110,7 @@ def _usual_changes(asked: Asked) -> None:
 
 
 @st.fragment
-def _sliders(asked: Asked) -> None:
+def _sliders(asked: PictureToChange) -> None:
     """The sliders, and what follows from them. Moving one asks the network again, and leaves the rest of the page."""
     model, chosen, prepared, request = asked.model, asked.chosen, asked.prepared, asked.request
     with display.errors():
