@@ -23,6 +23,7 @@ pages, status = st.columns([1.7, 1], gap="large")
 with pages:
     home.pages()
     home.examples()
+    home.datasets()
     home.limits()
 with status:
     home.status()

@@ -5,6 +5,7 @@ import itertools
 import json
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from xai_core.explanation.rendering import encoded
 from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import grouped, rows_of
 
+SHIPPED = Path(__file__).parents[2] / "data" / "runs"
 PAGE = "pages/8_Training_evolution.py"
 PNG = encoded(Image.new("RGB", (8, 8)), "PNG")
 
@@ -283,6 +285,28 @@ def test_the_sample_s_picture_comes_from_the_dataset_that_has_it(folder, kind):
     app.run()
     assert not app.exception and app.selectbox(key="first.pictures").value == where.relative_to(folder).parts[0]
     assert "not here" not in text(app) and "has no picture" not in text(app)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_unpacked_intel_scenes_show_the_pictures_of_the_shipped_run(folder, packed):
+    names = pd.read_parquet(SHIPPED / "scenes_supervised.parquet", columns=["sample"])["sample"].unique()
+    files = [f"seg_test/seg_test/{name}" for name in names] + ["seg_train/seg_train/sea/1.jpg", "seg_pred/seg_pred/3.jpg"]
+    (folder / "runs" / "scenes.parquet").symlink_to(SHIPPED / "scenes_supervised.parquet")
+    if packed:
+        with zipfile.ZipFile(folder / "intel", "w") as archive:
+            for name in files:
+                archive.writestr(name, PNG)
+        (folder / "intel").rename(folder / "intel.zip")
+    else:
+        for name in files:
+            (folder / "intel" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "intel" / name).write_bytes(PNG)
+    app = opened(PAGE)
+    whole = "intel.zip" if packed else "intel"
+    assert not app.exception and app.selectbox(key="scenes.pictures").value == f"{whole}/seg_test"
+    assert "not here" not in text(app) and "has no picture" not in text(app)
+    app.selectbox(key="scenes.pictures").set_value(f"{whole}/seg_train").run()
+    assert "has no picture of this name" in text(app)
 
 
 def test_a_network_that_knows_the_classes_says_why(folder):

@@ -14,6 +14,7 @@ from opened_pages import ROOT, chart_rows, finished, opened, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from xai_core.app import home
 from xai_core.app.methods.tiles import ORDERS
 from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, server_job, session, widgets
 from xai_core.attribution.catalog import METHODS
@@ -45,6 +46,11 @@ def test_home_says_what_is_ready_and_what_a_map_is_not():
     said = text(opened())
     assert "EfficientNet-Lite0" in said and "ready" in said and "downloaded when first chosen" in said
     assert "no proof" in said
+
+
+def test_home_and_the_documents_say_the_same_about_datasets():
+    assert home.DOWNLOADS.strip() in text(opened())
+    assert home.DOWNLOADS in (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
 
 
 def test_home_leads_to_every_page():

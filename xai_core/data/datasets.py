@@ -3,6 +3,9 @@
 A table is a CSV or Parquet file with the columns `path` and `label`; its paths begin at the folder of the table. Its other
 columns, or a `metadata.csv` beside the folders, are the pictures' metadata. Pictures are opened one by one, so that a
 dataset of any size takes little memory. A ZIP is read in place and never unpacked; a world's pictures are drawn.
+
+A dataset may lie as it was downloaded (layouts.py, imagenet_labels.py, picture_tables.py). Where it has parts, such as train
+and test, each is a dataset of its own, called as a file in it would be: `intel.zip/seg_test`, `cifar10/train`.
 """
 
 import io
@@ -24,9 +27,10 @@ from PIL import Image
 from xai_core.core import settings, tables
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
-from xai_core.core.files import open_regular
-from xai_core.data import metadata
-from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES, open_picture
+from xai_core.core.files import open_regular, read_regular
+from xai_core.data import imagenet_labels, layouts, metadata, picture_tables
+from xai_core.data.image_io import FORMATS, MAX_BYTES, open_picture
+from xai_core.data.layouts import is_picture
 from xai_core.data.world import planted as worlds
 from xai_core.data.world.planted import World
 from xai_core.data.world.scene import Scene, draw
@@ -129,14 +133,17 @@ def _blocks_digest(source: bytes | Path) -> str:
 
 
 def open_dataset(source: str | Path) -> Dataset:
-    """A labelled folder, a ZIP of one, a table of paths and labels, or a world (world:planted). Raises BadRequest."""
+    """A labelled folder, a ZIP of one, a table of paths and labels, tables with the pictures inside, a world, or a part of
+    one of these (intel.zip/seg_test). Raises BadRequest."""
     if str(source).startswith(WORLD):
         return open_world(str(source))
     path = Path(source)
     if path.is_dir():
         return open_folder(path)
+    if not path.exists():
+        return _open_part(path)
     if not path.is_file():
-        raise BadRequest(f"There is no file or folder {path}; give one with a subfolder for each class, or a table.")
+        raise BadRequest(f"{path.name} is neither a file nor a folder.")
     if path.suffix.lower() == ".zip":
         return open_zip(path, path.stem)
     if path.suffix.lower() in TABLES:
@@ -144,41 +151,176 @@ def open_dataset(source: str | Path) -> Dataset:
     raise BadRequest(f"{path.name} is no dataset: give a folder, a ZIP, or a table ({', '.join(TABLES)}).")
 
 
+def _open_part(path: Path) -> Dataset:
+    """A part of a dataset, which no file or folder is called. Raises BadRequest."""
+    whole = next((folder for folder in path.parents if folder.exists()), Path())
+    part = path.relative_to(whole).as_posix()
+    known = parts_of(whole)
+    if part not in known:
+        has = f" {whole.name} has the parts {', '.join(known)}." if known else ""
+        raise BadRequest(
+            f"There is no file or folder {path}; give one with a subfolder for each class, or a table.{_short(has)}"
+        )
+    title = f"{whole.name}/{part}"
+    if whole.is_file():
+        return open_zip(whole, title, part)
+    if tables_inside := picture_tables.parts_of(whole):
+        return _picture_table(title, tables_inside[part])
+    return _classes_of_folder(whole / layouts.parts_of(layouts.of_folder(whole))[part], whole, title)
+
+
+def parts_of(source: Path) -> tuple[str, ...]:
+    """The names of the parts of a dataset, such as train and test; empty where it has none, or cannot be read."""
+    try:
+        if source.is_dir():
+            return tuple(name for name in picture_tables.parts_of(source) if name) or tuple(
+                layouts.parts_of(layouts.of_folder(source))
+            )
+        status = source.stat()
+        return _parts_of_zip(source, status.st_mtime_ns, status.st_size) if source.suffix.lower() == ".zip" else ()
+    except (OSError, BadRequest):
+        return ()
+
+
+@lru_cache(maxsize=64)
+def _parts_of_zip(file: Path, time: int, size: int) -> tuple[str, ...]:
+    """Known for a file until its time of change or size is another: a list of 20,000 names takes a tenth of a second."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return tuple(layouts.parts_of(layouts.of_names(_pictures_in(archive))))
+    except Exception:  # it is no archive that can be read: its opening says so
+        return ()
+
+
+def place_of(source: Path) -> Path:
+    """The file of a dataset, or the folder that holds its pictures or the folders of its classes: what changes with it."""
+    whole = next((path for path in (source, *source.parents) if path.exists()), source)
+    if not whole.is_dir():
+        return whole
+    if inside := next((files for files in picture_tables.parts_of(whole).values() if files), None):
+        return inside[0].parent
+    tree = layouts.of_folder(whole)
+    known = layouts.parts_of(tree)
+    at = known.get(source.relative_to(whole).as_posix(), layouts.TOP)
+    return whole / layouts.unwrapped(tree, at)
+
+
+def may_have(source: str | Path, name: str) -> bool:
+    """Whether a picture of this name may be in the dataset, as far as is known without opening it."""
+    if isinstance(source, str):
+        return may_be_drawn(name)
+    place = place_of(source)
+    return not place.is_dir() or _has_tables(place) or (place / name).is_file()
+
+
+def _has_tables(folder: Path) -> bool:
+    return any(path.suffix in (".parquet", ".arrow") for path in _listed(folder))
+
+
 def open_folder(folder: Path) -> Dataset:
-    """A folder with one subfolder of pictures for each class; pictures beside the subfolders have no label."""
+    """A folder with one subfolder of pictures for each class, or as it was downloaded; pictures beside the subfolders have
+    the label that their names give in ImageNet, or none. Raises BadRequest, also where it has parts: one must be chosen."""
     if not folder.is_dir():
         raise BadRequest(f"{folder} is not a folder; give one with a subfolder for each class.")
-    samples = [
-        Labelled(path.relative_to(folder).as_posix(), path.parent.name if path.parent != folder else "")
+    title = f"{folder.parent.name}/{folder.name}" if layouts.PART.fullmatch(folder.name) else folder.name
+    files = picture_tables.parts_of(folder)
+    if "" in files:
+        return _picture_table(title, files[""])
+    _check_no_parts(folder.name, files or layouts.parts_of(layouts.of_folder(folder)))
+    return _classes_of_folder(folder, folder, title)
+
+
+def _check_no_parts(title: str, parts: Iterable[str]) -> None:
+    if names := sorted(parts):
+        listed = _short(", ".join(names))
+        raise BadRequest(f"{title} has parts: {listed}. Choose one of them, such as {title}/{_short(names[0])}.")
+
+
+def _classes_of_folder(folder: Path, whole: Path, title: str) -> Dataset:
+    """The pictures of a folder inside the dataset `whole`, which holds the files with labels, if any."""
+    base = folder / layouts.unwrapped(layouts.of_folder(folder))
+    names = [
+        path.relative_to(base).as_posix()
         for pattern in ("*", "*/*")
-        for path in sorted(folder.glob(pattern))
-        if _is_picture(path) and path.is_file()
+        for path in sorted(base.glob(pattern))
+        if is_picture(path.relative_to(base)) and path.is_file()
     ]
-    file = folder / metadata.FILE
+    around = [base, *(above for above in base.parents if above.is_relative_to(whole)), whole.parent]
+
+    def find(name: str) -> bytes | None:
+        file = next((above / name for above in around if (above / name).is_file()), None)
+        try:
+            return None if file is None else read_regular(file, imagenet_labels.MOST_BYTES)
+        except OSError as error:
+            raise BadRequest(f"{name} cannot be read: {error.strerror or error}.") from None
+
+    file = base / metadata.FILE
     known = tables.read_csv(file, texts=True) if file.is_file() else None
-    return _checked(folder.name, samples, lambda name: folder / name, known=known)
+    return _checked(title, _labelled(names, find), lambda name: base / name, known=known)
 
 
-def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
-    """A ZIP of such a folder, read in place; a picture's class is the name of the folder it lies in.
+def _labelled(names: Iterable[str], find: imagenet_labels.Find) -> list[Labelled]:
+    """Pictures with the classes of their folders. Without a folder the file's name may say it, as in ImageNet; so it does
+    where all pictures lie in one folder. `find` reads a file with labels beside them. Raises BadRequest."""
+    folders = {name: PurePosixPath(name).parent.name for name in names}
+    ids = {name: imagenet_labels.wnid_of(name) for name in folders}
+    one_folder = len({*folders.values()}) == 1 and all(ids.values())
+    validation = [name for name, folder in folders.items() if not folder and imagenet_labels.is_validation(name)]
+    told = imagenet_labels.validation_labels(validation, find) if validation else {}
+    label_by_name = one_folder and not imagenet_labels.wnid_of(next(iter(folders.values())))
+    return [
+        Labelled(name, ids[name] if label_by_name else folder or told.get(name) or ids[name])
+        for name, folder in folders.items()
+    ]
+
+
+def _picture_table(title: str, files: list[Path]) -> Dataset:
+    """A dataset whose pictures lie in the rows of tables. A picture's checksum is that of the files' sizes and blocks."""
+    table = picture_tables.open_table(title, files)
+    places = {name: place for place, name in enumerate(table.names)}
+    samples = [Labelled(name, label) for name, label in zip(table.names, table.labels, strict=True)]
+    content = "".join(map(_blocks_digest, files))
+
+    def read(name: str) -> bytes:
+        if name not in places:
+            raise BadPicture(f"{title} has no picture {_short(name)}.")
+        return table.read(places[name])
+
+    return _checked(title, samples, read, lambda name: f"{content} {places[name]}", table.known)
+
+
+def _pictures_in(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    """The pictures of an archive by their paths in it."""
+    return {path: one for path, one in _files_in(archive).items() if is_picture(path)}
+
+
+def _files_in(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
+    return {PurePosixPath(one.filename.lstrip("/")): one for one in archive.infolist() if not one.is_dir()}
+
+
+def open_zip(file: Path | BinaryIO, title: str, part: str = "") -> Dataset:
+    """A ZIP of such a folder, read in place; a picture's class is the name of the folder it lies in. `part` is the part to
+    be opened of one that has parts.
 
     Nothing is unpacked to the disk, so that names in the archive can do no harm. No member is read beyond the size of the
     largest picture that is opened, whatever size the archive states. An archive that states more than MAX_ZIP_RATIO times
-    its own size is refused.
+    its own size is refused. Raises BadRequest.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise BadRequest(f"{title} is no ZIP archive that can be read ({_short(str(error))}).") from None
-    inside = {PurePosixPath(one.filename.lstrip("/")): one for one in archive.infolist() if not one.is_dir()}
-    members = {path: one for path, one in inside.items() if _is_picture(path)}
+    archive = _archive(file, title)
+    inside, members = _files_in(archive), _pictures_in(archive)
     said, packed = (sum(getattr(one, size) for one in members.values()) for size in ("file_size", "compress_size"))
     if said > max(FREE_ZIP_BYTES, MAX_ZIP_RATIO * packed):
         raise BadRequest(
             f"{title} says that it unpacks to {said / 2**30:.1f} GB, {said / max(packed, 1):,.0f} times its size: refused."
         )
-    around = os.path.commonpath([str(path.parent.parent) for path in members] or [""])  # folders that hold all classes
-    names = {path.relative_to(around).as_posix(): one for path, one in members.items()}
+    tree = layouts.of_names(members)
+    parts = layouts.parts_of(tree)
+    if not part:
+        _check_no_parts(title, parts)
+    elif part not in parts:
+        raise BadRequest(f"{title} has no part {_short(part)}.")
+    base = layouts.unwrapped(tree, parts.get(part, layouts.TOP))
+    names = {path.relative_to(base).as_posix(): one for path, one in members.items() if path.is_relative_to(base)}
     lock = threading.Lock()  # a member is found by moving in the one file
 
     def read(name: str) -> bytes:
@@ -191,27 +333,52 @@ def open_zip(file: Path | BinaryIO, title: str) -> Dataset:
     def checksum(name: str) -> str:
         return f"{names[name].file_size} {names[name].CRC:08x}"
 
-    samples = [Labelled(name, PurePosixPath(name).parent.name) for name in sorted(names)]
-    return _checked(
-        title, samples, read, checksum, _zipped_metadata(archive, inside.get(PurePosixPath(around, metadata.FILE)))
-    )
+    def find(name: str) -> bytes | None:
+        member = next((inside[above / name] for above in (base, *base.parents) if above / name in inside), None)
+        if member is None:
+            return None
+        return _whole_member(archive, member, imagenet_labels.MOST_BYTES)
+
+    known = _zipped_metadata(archive, inside.get(base / metadata.FILE))
+    return _checked(title, _labelled(sorted(names), find), read, checksum, known)
+
+
+def zip_parts(file: Path | BinaryIO, title: str) -> tuple[str, ...]:
+    """The names of the parts of a ZIP; empty where it has none. Raises BadRequest."""
+    return tuple(layouts.parts_of(layouts.of_names(_pictures_in(_archive(file, title)))))
+
+
+def _archive(file: Path | BinaryIO, title: str) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(file)
+    except (OSError, zipfile.BadZipFile, ValueError) as error:
+        raise BadRequest(f"{title} is no ZIP archive that can be read ({_short(str(error))}).") from None
 
 
 def _zipped_metadata(archive: zipfile.ZipFile, member: zipfile.ZipInfo | None) -> pd.DataFrame | None:
     """The table of metadata in an archive; None without one. Raises BadRequest where it cannot be read, or is too large."""
-    if member is None:
-        return None
+    return None if member is None else tables.read_csv(_whole_member(archive, member, tables.MAX_CSV), texts=True)
+
+
+def _whole_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> bytes:
+    """The content of a file in an archive. Raises BadRequest where it cannot be read, or has more than `most` bytes."""
+    name = PurePosixPath(member.filename).name
     try:
         with archive.open(member) as file:
-            data = file.read(tables.MAX_CSV + 1)
+            data = file.read(most + 1)
     except Exception as error:  # damaged, encrypted, or packed in a way that Python does not know
-        raise BadRequest(f"{metadata.FILE} cannot be read from the archive ({_short(str(error))}).") from None
-    return tables.read_csv(data, texts=True)
+        raise BadRequest(f"{_short(name)} cannot be read from the archive ({_short(str(error))}).") from None
+    if len(data) > most:
+        raise BadRequest(f"{_short(name)} in the archive has more than {most // 2**20} MB, the most that is read.")
+    return data
 
 
 def open_table(path: Path) -> Dataset:
-    """A CSV or Parquet file with a column `path`, and `label` if there are labels. Paths may not leave its folder."""
+    """A CSV or Parquet file with a column `path`, and `label` if there are labels; or a Parquet file with the pictures
+    inside. Paths may not leave its folder."""
     parquet = path.suffix.lower() == ".parquet"
+    if parquet and picture_tables.is_picture_table(path):
+        return _picture_table(path.stem, [path])
     table = tables.read_parquet(path).to_pandas() if parquet else tables.read_csv(path, texts=True)
     if "path" not in table:
         columns = _short(", ".join(map(str, table.columns)))
@@ -338,10 +505,6 @@ def with_classes(dataset: Dataset) -> Dataset:
     return replace(dataset, samples=tuple(one for one in dataset.samples if one.label))
 
 
-def _is_picture(path: Any) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and not {"__MACOSX", ".."} & {*path.parts}
-
-
 def _checked(
     title: str,
     samples: list[Labelled],
@@ -365,22 +528,35 @@ def _checked(
 
 
 def offered() -> dict[str, str | Path]:
-    """What `open_dataset` takes, by unique names: the worlds, then folders with subfolders of pictures, ZIPs and tables in
-    the data folders."""
+    """What `open_dataset` takes, by unique names: the worlds, then folders with pictures, ZIPs and tables in the data
+    folders; of datasets with parts each part."""
     sources: dict[str, str | Path] = {name: name for name in world_names()}
     for root in settings.data_folders():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):
                 continue
-            if path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
-                sources.setdefault(path.name if path.name not in sources else f"{root.name}/{path.name}", path)
+            name = path.name if not _is_taken(path.name, sources) else f"{root.name}/{path.name}"
+            if parts := parts_of(path):
+                for part in parts:
+                    sources.setdefault(f"{name}/{part}", path / part)
+            elif path.suffix.lower() in (".zip", *TABLES) or _holds_pictures(path):
+                sources.setdefault(name, path)
     return sources
 
 
+def _is_taken(name: str, sources: Iterable[str]) -> bool:
+    return any(known == name or known.startswith(f"{name}/") for known in sources)
+
+
 def _holds_pictures(folder: Path) -> bool:
-    """Whether there are pictures in its subfolders; the folder of recorded runs, for one, has none."""
-    inside = (one for one in _listed(folder) if one.is_dir()) if folder.is_dir() else ()
-    return any(_is_picture(file) for one in inside for file in _listed(one))
+    """Whether there are pictures in it or its subfolders, or in tables; the folder of recorded runs, for one, has none."""
+    if not folder.is_dir():
+        return False
+    if "" in picture_tables.parts_of(folder):
+        return True
+    tree = layouts.of_folder(folder)
+    base = layouts.unwrapped(tree)
+    return tree.holds_pictures(base) or any(tree.holds_pictures(base / name) for name in tree.folders(base))
 
 
 def find_offered(name: str) -> str | Path:

@@ -136,12 +136,8 @@ NO_PICTURE = "Its picture is not here. Put the dataset into data/ (a folder with
 def _has(path: str | Path, title: str, name: str) -> bool:
     """Whether the offered dataset at `path` (or the world of this name), called `title`, has a sample of this name; False
     where it cannot be read."""
-    if isinstance(path, str):
-        return datasets.may_be_drawn(name) and name in open_offered(title).names
-    if path.is_dir():  # nothing needs to be opened
-        return (path / name).is_file()
     try:
-        return name in open_offered(title).names
+        return datasets.may_have(path, name) and name in open_offered(title).names
     except XaiError:
         return False
 

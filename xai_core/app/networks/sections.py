@@ -202,7 +202,11 @@ def _digests(sources: Mapping[str, Source]) -> list[tuple[str, str]]:
 
 def _many() -> tuple[str, dict[str, Source]]:
     """What was chosen, and the pictures of the table by name: the samples, uploads, a world, or a folder under `data/`."""
-    offered = {name: source for name, source in datasets.offered().items() if isinstance(source, str) or source.is_dir()}
+    offered = {
+        name: source
+        for name, source in datasets.offered().items()
+        if isinstance(source, str) or datasets.place_of(source).is_dir()
+    }
     names, first = [BUNDLED, *offered, YOURS], network_choice.first_picture()
     choice = st.selectbox(
         "Pictures", names, names.index(first[0] if first else BUNDLED), key="many", width=420,
@@ -215,14 +219,13 @@ def _many() -> tuple[str, dict[str, Source]]:
             f"Up to {MOST_PICTURES}", type=sorted(suffix[1:] for suffix in SUFFIXES), accept_multiple_files=True, key="files"
         )
         return choice, _opened((files or [])[:MOST_PICTURES])
-    source = offered[choice]
     dataset = open_offered(choice)
     if len(dataset.samples) > MOST_PICTURES:
         st.caption(f"{MOST_PICTURES} of {len(dataset.samples):,} pictures, evenly spread.")
     count = min(MOST_PICTURES, len(dataset.samples))
     samples = [dataset.samples[place * len(dataset.samples) // count] for place in range(count)]
-    named = {one.name: source / one.name if isinstance(source, Path) else dataset.open(one.name) for one in samples}
-    return choice, named
+    read = {one.name: dataset.read(one.name) for one in samples}
+    return choice, {name: file if isinstance(file, Path) else dataset.open(name) for name, file in read.items()}
 
 
 def _opened(files: Sequence[UploadedFile]) -> dict[str, Source]:

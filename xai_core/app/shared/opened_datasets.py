@@ -10,7 +10,7 @@ import streamlit as st
 
 from xai_core.core.errors import BadRequest
 from xai_core.data.corrupted_samples import changed_samples
-from xai_core.data.datasets import Dataset, find_offered, open_dataset
+from xai_core.data.datasets import Dataset, find_offered, open_dataset, place_of
 
 SAMPLES, UPLOADED = "Sample photographs, changed", "Your ZIP"
 
@@ -42,17 +42,19 @@ def open_offered(name: str) -> Dataset:
     return _open(str(source), _times(source))
 
 
-def _times(path: str | Path) -> tuple[int, ...]:
+def _times(source: str | Path) -> tuple[int, ...]:
     """Times of change in nanoseconds, and the size of a file. Empty for a world, and where the path has disappeared."""
-    if isinstance(path, str):
+    if isinstance(source, str):
         return ()
     try:
+        path = place_of(source)
         stat = path.stat()
         if not path.is_dir():
             return stat.st_mtime_ns, stat.st_size
         with os.scandir(path) as entries:
-            return stat.st_mtime_ns, *sorted(entry.stat().st_mtime_ns for entry in entries if entry.is_dir())
-    except OSError:
+            changing = [entry for entry in entries if entry.is_dir() or entry.name.endswith((".parquet", ".arrow"))]
+            return stat.st_mtime_ns, *sorted(entry.stat().st_mtime_ns for entry in changing)
+    except (OSError, BadRequest):
         return ()
 
 

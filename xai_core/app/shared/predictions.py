@@ -23,6 +23,7 @@ from xai_core.app.shared import (
     page_setup,
     progress,
     review_store,
+    session,
     turns,
     widgets,
 )
@@ -35,7 +36,7 @@ from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.core.settings import RESOURCES
-from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip
+from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip, zip_parts
 from xai_core.data.label_matching import first_name
 from xai_core.data.predictions import read_predictions, settings_of
 from xai_core.models.explainable import ExplainableModel
@@ -98,11 +99,21 @@ def _choose_upload() -> None:
 
 
 def _unzip(file: UploadedFile) -> None:
-    """Open the uploaded dataset, once in a session. Raises BadRequest."""
-    if st.session_state.get("unzipped", ("", None))[0] != file.file_id:
+    """Open the uploaded dataset, once in a session for each part that the visitor chooses. Raises BadRequest."""
+    parts: tuple[str, ...]
+    id, parts = st.session_state.get("zip_parts", ("", ()))
+    if id != file.file_id:
+        parts = zip_parts(io.BytesIO(file.getvalue()), file.name)
+        st.session_state["zip_parts"] = (file.file_id, parts)
+    part = ""
+    if parts:
+        session.keep_among("zip_part", parts, parts[0])
+        part = st.selectbox("Part of the ZIP", parts, key="zip_part")
+    opened = f"{file.file_id} {part}"
+    if st.session_state.get("unzipped", ("", None))[0] != opened:
         data = file.getvalue()
-        opened = open_zip(io.BytesIO(data), f"{Path(file.name).stem} {bytes_digest(data)[:8]}")
-        st.session_state["unzipped"] = (file.file_id, opened)
+        title = f"{Path(file.name).stem} {bytes_digest(data)[:8]}"
+        st.session_state["unzipped"] = (opened, open_zip(io.BytesIO(data), f"{title} {part}".strip(), part))
 
 
 def folder() -> Path:
