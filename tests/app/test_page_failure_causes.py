@@ -13,6 +13,7 @@ from xai_core.data.predictions import read_predictions
 from xai_core.failures.causes import common_region
 from xai_core.failures.halves import halves
 from xai_core.failures.hiding import HIDINGS, hider
+from xai_core.failures.picture_changes import CHANGES
 from xai_core.failures.what_ifs import USUAL_CHANGES
 from xai_core.models.loading import load_model
 
@@ -66,8 +67,19 @@ def test_the_share_of_errors_that_a_change_mends_is_counted_from_the_pictures(er
         mended = int((after == rows["true_index"].to_numpy()[held_out]).sum())
         assert table.loc[change.title, "mended"] == mended and table.loc[change.title, "errors"] == len(held_out)
         assert table.loc[change.title, "share mended"] == pytest.approx(mended / len(held_out))
+    changed = with_blurred_backgrounds(model, images)
+    mended = int((answers(model, changed)[held_out] == rows["true_index"].to_numpy()[held_out]).sum())
+    assert table.loc["background blurred, sigma 0.05", "mended"] == mended and len(table) == len(USUAL_CHANGES) + 2
     assert ("more than the other changes do" in text(app)) == bool(table["confirmed"].any())
-    assert not app.error
+    assert "all but the 25% of the picture" in text(app) and not app.error
+
+
+def with_blurred_backgrounds(model, images):
+    """A quarter of each picture stays, where the map of its answer is highest."""
+    maps = [torch.from_numpy(one.to_input()) for one in explain(model, list(images), "refine_cam")]
+    stays = torch.stack([one >= one.flatten().topk(round(one.numel() / 4)).values[-1] for one in maps])
+    blurred = CHANGES["blur"](images, sigma=0.05)
+    return torch.where(stays[:, None], images, blurred)
 
 
 def test_long_work_is_offered_first():

@@ -10,6 +10,7 @@ from .deciding_regions import keep_region as keep_region
 from .error_groups import groups as groups
 from .error_maps import group_maps as group_maps
 from .group_causes import group_cause as group_cause
+from .group_changes import group_what_ifs as group_what_ifs
 from .head_repair import repair as repair
 from .label_triage import triage as triage
 from .picture_attributes import picture_statistics as picture_statistics

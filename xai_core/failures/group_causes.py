@@ -150,9 +150,7 @@ def group_cause(
         why = "Nothing is tested: the maps are zero everywhere, so they suggest no region."
         return GroupCause(found, tested, mean_map, None, None, (why,), settings)
     if where == OWN:
-        regions = torch.stack(
-            [common_region(one[None], share) if one.any() else _nowhere(one, share) for one in maps(tested)]
-        )
+        regions = torch.stack([own_region(one, share) for one in maps(tested)])
     else:
         regions = common_region(suggested, share).expand(len(tested), *mean_map.shape)
     test = cause_test(
@@ -162,9 +160,10 @@ def group_cause(
     return GroupCause(found, tested, mean_map, regions, test, (), settings)
 
 
-def _nowhere(one: Tensor, share: float) -> Tensor:
-    """Some region for a map (H, W) that is zero everywhere: it counts against the claim as much as any other."""
-    return common_region(torch.ones_like(one)[None], share)
+def own_region(map: Tensor, share: float) -> Tensor:
+    """(H, W), bool: the `share` of the pixels where a picture's map (H, W) is highest. A map that is zero everywhere marks
+    some place, that counts against a claim about what maps mark as much as any other."""
+    return common_region((map if map.any() else torch.ones_like(map))[None], share)
 
 
 def _answers(model: ExplainableModel, pictures: Sequence[Picture], true: Places) -> tuple[Places, Places]:

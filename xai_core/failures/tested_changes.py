@@ -19,7 +19,7 @@ from xai_core.failures.group_causes import FEWEST
 from xai_core.failures.halves import halves
 from xai_core.failures.picture_changes import PictureChange
 from xai_core.failures.plan import PlannedAction
-from xai_core.failures.what_ifs import USUAL_CHANGES, what_if
+from xai_core.failures.what_ifs import USUAL_CHANGES, Stacked, what_if
 from xai_core.models.explainable import ExplainableModel, Picture
 
 LEVEL = 0.05
@@ -45,6 +45,7 @@ class MendingChanges:
 
     tested    places of the tested errors
     reasons   sentences: why nothing is tested
+    left_out  sentences: changes that could not be tried
     """
 
     rows: pd.DataFrame
@@ -52,6 +53,7 @@ class MendingChanges:
     tested: Places
     reasons: tuple[str, ...]
     settings: dict[str, str | float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def confirmed(self) -> pd.DataFrame:
@@ -71,15 +73,18 @@ def mending_changes(
     true_classes: Sequence[int | str],
     changes: Sequence[PictureChange] = USUAL_CHANGES,
     *,
+    masks: Stacked | None = None,
+    backgrounds: Stacked | None = None,
     seed: int = 0,
     track: Track = iter,
 ) -> MendingChanges:
     """Try all changes on a group's pictures, choose on one half of the errors, test on the other half.
 
-    The seed halves the errors and draws the noise. Raises BadRequest for what cannot be asked.
+    Changes of the background need `masks` and `backgrounds`, as `what_if` takes them. The seed halves the errors and draws
+    the noise. Raises BadRequest for what cannot be asked.
     """
     settings: dict[str, str | float] = {"changes": len(changes), "seed": seed}
-    rows = what_if(model, pictures, true_classes, changes, seed=seed, track=track)
+    rows = what_if(model, pictures, true_classes, changes, masks=masks, backgrounds=backgrounds, seed=seed, track=track)
     wrong = (rows["before"] != rows["true"]).to_numpy(bool)
     errors = np.unique(rows["picture"].to_numpy(np.int64)[wrong])
     if len(errors) < 2 * FEWEST:

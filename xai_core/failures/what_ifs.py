@@ -39,6 +39,7 @@ USUAL_CHANGES = (
     PictureChange("mirrored"),
 )
 _PROBABILITIES = ("probability before", "probability after")
+Stacked = Tensor | Sequence[Tensor]  # one for each picture, or one for all; a sequence may hold one tensor several times
 _BLOCK = 64  # pictures that are in memory at once
 
 
@@ -48,8 +49,8 @@ def what_if(
     true_classes: Sequence[int | str],
     changes: Sequence[PictureChange] = USUAL_CHANGES,
     *,
-    masks: Tensor | None = None,
-    backgrounds: Tensor | None = None,
+    masks: Stacked | None = None,
+    backgrounds: Stacked | None = None,
     seed: int = 0,
     track: Track = iter,
 ) -> pd.DataFrame:
@@ -100,9 +101,9 @@ def what_if(
     return rows.assign(mended=~was_right & is_right, broken=was_right & ~is_right)
 
 
-def _part(given: Tensor | None, part: slice) -> Tensor | None:
+def _part(given: Stacked | None, part: slice) -> Tensor | None:
     """What is given for these pictures: the only one, where there is one for all."""
-    return given if given is None or len(given) == 1 else given[part]
+    return None if given is None else torch.stack(list(given if len(given) == 1 else given[part]))
 
 
 def _answers(
@@ -110,8 +111,8 @@ def _answers(
     images: Tensor,
     true: Sequence[int],
     changes: Sequence[PictureChange],
-    masks: Tensor | None,
-    backgrounds: Tensor | None,
+    masks: Stacked | None,
+    backgrounds: Stacked | None,
     seed: int,
 ) -> NDArray[np.float64]:
     """(1 + changes, pictures, 2): the answer and the probability of the true class, unchanged and after each change."""

@@ -11,11 +11,13 @@ from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.tested_groups import SEED
+from xai_core.attribution.catalog import METHODS
+from xai_core.core import markdown
 from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.failures import group_pictures, tested_changes
-from xai_core.failures.tested_changes import CHOSEN, MendingChanges, mending_changes
-from xai_core.failures.what_ifs import USUAL_CHANGES
+from xai_core.failures.group_changes import GROUP_CHANGES, OTHERS, STAYS, group_what_ifs
+from xai_core.failures.tested_changes import CHOSEN, MendingChanges
 from xai_core.models.explainable import ExplainableModel
 
 VIEW = "What-ifs"  # its name among the views of the page
@@ -25,8 +27,11 @@ HOW = (
     "classes, so a change is tested against the others: p is the exact probability that it mends as many errors or more, "
     "were it one of the {changes} changes at random; corrected for those tested (Holm). Intervals are Wilson's, at a level "
     "at which they hold for all {changes} changes together (95%, Bonferroni). Right pictures are of the group, or where it "
-    "has none, of the errors' true classes. Changes are made to what the network sees."
+    "has none, of the errors' true classes. Changes are made to what the network sees. The background is all but the "
+    "{stays:.0%} of the picture where the map of the network's own answer, by {method}, is highest; it is blurred, or "
+    "another picture is seen there, of a third class (one of {others}, drawn at random)."
 )
+MAP_PASSES = 3  # the answer, and a map with its gradients
 
 
 def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
@@ -39,9 +44,9 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
 
     def compute(track: Track) -> None:
         read = group_pictures.read(chosen, dataset, model)
-        cache.put(key, (read.paths, mending_changes(model, read.pixels, read.classes, seed=SEED, track=track)))
+        cache.put(key, (read.paths, group_what_ifs(model, dataset, rows, read, seed=SEED, track=track)))
 
-    seconds = network_outputs.pass_seconds(model, len(chosen) * (1 + len(USUAL_CHANGES)))
+    seconds = network_outputs.pass_seconds(model, len(chosen) * (MAP_PASSES + len(GROUP_CHANGES)))
     title = f"What-ifs of {counted(len(chosen), 'picture')} of {dataset.title}"
     found = stored(key, [Part("What-ifs", seconds, compute)], title, "Try the changes", private=is_upload(dataset))
     if found is None:
@@ -88,7 +93,10 @@ def _result(group: PictureGroup, rows: pd.DataFrame, result: MendingChanges) -> 
     )  # fmt: skip
     st.caption("*Open* shows all mended errors of both halves, those of the held-out half first.")
     with st.expander("How changes are chosen and tested"):
-        st.markdown(HOW.format(seed=SEED, chosen=CHOSEN, changes=len(table)))
+        method = METHODS[str(result.settings["method"])].title if "method" in result.settings else "no method"
+        st.markdown(HOW.format(seed=SEED, chosen=CHOSEN, changes=len(table), stays=STAYS, method=method, others=OTHERS))
+    for reason in result.left_out:
+        st.caption(markdown.escape(reason))
 
 
 def _sentence(result: MendingChanges) -> str:
