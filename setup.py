@@ -37,6 +37,7 @@ setup(
     package_data={
         "xai_core": ["py.typed", "__init__.pyi"],
         "xai_core.pairs": ["published.csv"],
+        "xai_core.app.misclassifications": ["point_map.*"],
         "xai_core.app.review": ["voting_form.*"],
         "xai_core.failures": ["__init__.pyi"],
         "xai_core.review": ["__init__.pyi"],

@@ -10,11 +10,12 @@ import pandas as pd
 import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.proto.Common_pb2 import StringTriggerValue
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from streamlit.runtime.state.common import user_key_from_element_id
 from streamlit.testing.v1 import AppTest
-from streamlit.testing.v1.element_tree import Node
+from streamlit.testing.v1.element_tree import Button, Node
 
 from xai_core.app.shared import jobs, progress
 from xai_core.app.shared.page_links import FILES
@@ -63,6 +64,20 @@ def pick_mark(app: AppTest, chart: str, selection: str, **fields: object) -> App
     """The page after a click on the mark with these fields in the chart whose key begins with `chart`."""
     id = next(element.proto.id for element in app.get("vega_lite_chart") if (element.key or "").startswith(chart))
     return with_state(app, WidgetState(id=id, string_value=json.dumps({"selection": {selection: [fields]}})))
+
+
+def button(app: AppTest, key: str) -> Button:
+    """The button with this key."""
+    return next(one for one in app.button if one.key == key)
+
+
+def send_event(app: AppTest, component: str, event: str, value: object) -> AppTest:
+    """The page after an event of a component of its own, as its script in the browser sends it."""
+    (id,) = (one.proto.id for one in app.get("bidi_component") if one.proto.component_name.endswith(component))
+    return with_state(
+        app,
+        WidgetState(id=_make_trigger_id(id, "events"), json_trigger_value=json.dumps([{"event": event, "value": value}])),
+    )
 
 
 def with_state(app: AppTest, state: WidgetState) -> AppTest:

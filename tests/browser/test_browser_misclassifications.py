@@ -2,9 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
-from browsing import settled
+from browsing import ROOT, settled
 from playwright.sync_api import Locator, Page, expect
+
+from xai_core.analysis.embedding_maps import embedding_map
+from xai_core.data.predictions import read_predictions
 
 pytestmark = pytest.mark.browser
 PAIR = "tabby predicted as Egyptian cat"
@@ -56,22 +60,136 @@ def show_view(page: Page, name: str) -> None:
     settled(page)
 
 
-def test_a_box_drawn_on_the_map_opens_its_pictures_and_stays_chosen(visit):
-    page = visit("Misclassifications?dataset=Sample+photographs%2C+changed&view=Map")
-    chart = page.get_by_test_id(CHART)
-    chart.scroll_into_view_if_needed()
-    box = chart.bounding_box()
-    page.mouse.move(box["x"] + 60, box["y"] + 90)
+def point_map(page: Page) -> Locator:
+    """The plot of the map, when it has its points."""
+    plot = page.get_by_role("application", name=re.compile("Map of 1,000 pictures"))
+    expect(plot).to_have_attribute("aria-busy", "false")
+    plot.scroll_into_view_if_needed()
+    settled(page)
+    return plot
+
+
+def places_on(plot: Locator) -> dict[str, tuple[float, float]]:
+    """Where the pictures of the shipped predictions lie in the window, by their paths, in the order of the predictions."""
+    (file,) = (ROOT / "data" / "predictions").glob("world_planted*.parquet")
+    rows = read_predictions(file)
+    points = embedding_map(np.stack(rows["embedding"].to_list())).points.astype(float)
+    low, high = points.min(0), points.max(0)
+    low, high = low - 0.03 * (high - low), high + 0.03 * (high - low)
+    left, top, width, height = plot.evaluate(
+        "plot => { const box = plot.getBoundingClientRect(); return [box.left + plot.clientLeft, box.top + plot.clientTop, "
+        "plot.clientWidth, plot.clientHeight]; }"
+    )
+    x = left + 34 + (points[:, 0] - low[0]) / (high[0] - low[0]) * (width - 34 - 12)
+    y = top + height - 24 - (points[:, 1] - low[1]) / (high[1] - low[1]) * (height - 12 - 24)
+    return dict(zip(rows["path"], zip(x, y, strict=True), strict=True))
+
+
+def crossed(place, outline) -> bool:
+    """Whether a ray to the right of a place crosses a polygon an odd number of times."""
+    (x, y), count = place, 0
+    for (ax, ay), (bx, by) in zip(outline, [*outline[1:], outline[0]], strict=True):
+        count += (ay > y) != (by > y) and x < ax + (y - ay) * (bx - ax) / (by - ay)
+    return count % 2 == 1
+
+
+def to_edge(place, outline) -> float:
+    """The distance of a place to the nearest edge of a polygon, in pixels."""
+    corners = np.array([*outline, outline[0]], float)
+    starts, along = corners[:-1], np.diff(corners, axis=0)
+    share = np.clip(((place - starts) * along).sum(1) / (along**2).sum(1), 0, 1)
+    return float(np.hypot(*(starts + share[:, None] * along - place).T).min())
+
+
+def farthest(places, outlines):
+    """The outline that is farthest from all points: a lasso is drawn within a pixel."""
+    outline = max(outlines, key=lambda one: min(to_edge(place, one) for place in places.values()))
+    assert min(to_edge(place, outline) for place in places.values()) > 1.5
+    return outline
+
+
+def drag(page: Page, outline, *, shift: bool = False) -> None:
+    if shift:
+        page.keyboard.down("Shift")
+    page.mouse.move(*outline[0])
     page.mouse.down()
-    page.mouse.move(box["x"] + 300, box["y"] + 200, steps=5)
-    page.mouse.move(box["x"] + box["width"] - 60, box["y"] + 330, steps=5)
+    for place in outline[1:]:
+        page.mouse.move(*place, steps=4)
     page.mouse.up()
-    expect_open(page, re.compile("Chosen on the map: errors first"))
-    close(page)
-    expect(page.get_by_text(re.compile(r"of \d+ chosen:"))).to_be_visible()
+    if shift:
+        page.keyboard.up("Shift")
+    settled(page)
+
+
+def chosen_pictures(page: Page) -> set[str]:
+    """The pictures shown below the map: those that are chosen, where they are at most twelve."""
+    names = page.get_by_role("checkbox", name=re.compile("^Select ")).all()
+    return {name.evaluate("box => box.labels[0].innerText").split(maxsplit=1)[1].strip() for name in names}
+
+
+def test_a_lasso_chooses_exactly_the_pictures_inside_it_and_shift_adds(visit):
+    page = visit("Misclassifications?view=Map")
+    plot = point_map(page)
+    places = places_on(plot)
+    count = page.get_by_text(re.compile(r"of 1,000 chosen:"))
+    middle = sorted(places.values(), reverse=True)[10]  # at the right, where points lie apart
+    turns = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = np.stack([np.cos(turns), np.sin(turns)], 1)
+    lasso = farthest(places, [middle + reach * circle for reach in range(20, 40)])
+    wanted = {path for path, place in places.items() if crossed(place, lasso)}
+    assert 2 < len(wanted) < 8
+    drag(page, lasso)
+    expect(count).to_contain_text(f"{len(wanted)} pictures of 1,000 chosen")
+    assert chosen_pictures(page) == wanted
+    assert plot.get_attribute("data-chosen") == str(len(wanted))
+
+    page.get_by_role("radio", name="Box", exact=True).click()
+    plot.scroll_into_view_if_needed()
+    places = places_on(plot)
+    top = min(places.values(), key=lambda place: place[1])
+    reaches = [(across, down) for across in range(15, 60, 3) for down in range(15, 35, 3)]
+    box = farthest(places, [top + np.array([(-a, -9), (a, -9), (a, b), (-a, b)]) for a, b in reaches])
+    added = {path for path, place in places.items() if crossed(place, box)}
+    assert added and len(wanted | added) <= 12
+    drag(page, [box[0], box[2]], shift=True)
+    expect(count).to_contain_text(f"{len(wanted | added)} pictures of 1,000 chosen")
+    assert chosen_pictures(page) == wanted | added
     page.reload()
     settled(page)
-    expect(page.get_by_role("button", name="Choose the whole map")).to_be_visible()
+    expect(count).to_contain_text(f"{len(wanted | added)} pictures of 1,000 chosen")
+    page.get_by_role("button", name="Open them", exact=True).click()
+    expect_open(page, f"Chosen on the map: errors first: 1 of {len(wanted | added)}")
+    close(page)
+    point_map(page).focus()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("Nothing is chosen. Drag over the map")).to_be_visible()
+    assert "chosen=" not in page.url
+
+
+def test_a_point_has_a_tooltip_opens_its_picture_and_the_keys_do_all_that_dragging_does(visit):
+    page = visit("Misclassifications?view=Map")
+    plot = point_map(page)
+    path, place = max(places_on(plot).items(), key=lambda entry: entry[1][0])
+    page.mouse.move(place[0] - 2, place[1] + 1)
+    tip = plot.locator(".tip")
+    expect(tip).to_contain_text(path)
+    expect(tip).to_contain_text(re.compile(r"(right|wrong), true: \w+predicted: \w+ \d+%"))
+    expect(tip.locator("img")).to_have_js_property("complete", True)
+    page.mouse.click(*place)
+    expect_open(page, "Pictures on the map:")
+    assert path.replace("/", "%2F") in page.url
+    close(page)
+    plot = point_map(page)
+    plot.focus()
+    for key in ["0", "+", "-", "Space", *["ArrowRight"] * 12, *["ArrowDown"] * 8, "Space"]:
+        page.keyboard.press(key)
+    settled(page)
+    count = page.get_by_text(re.compile(r"of 1,000 chosen:"))
+    expect(count).to_be_visible()
+    said = int(re.match(r"(\d+) picture", count.inner_text()).group(1))
+    assert plot.get_attribute("data-chosen") == str(said) and said > 5
+    page.keyboard.press("Escape")
+    expect(count).to_have_count(0)
 
 
 WATCH = """() => {

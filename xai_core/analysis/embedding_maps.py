@@ -5,6 +5,7 @@ keeps neighbours together: which pictures lie beside each other says something, 
 between them say nothing.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -54,6 +55,18 @@ def embedding_map(embeddings: NDArray[np.floating], projection: Projection = "pc
         return EmbeddingMap(np.zeros((len(inputs), 2), np.float32), np.full(2, np.nan))
     points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
     return EmbeddingMap(_scaled(points - points.mean(0)), np.full(2, np.nan))
+
+
+def inside(points: NDArray[np.floating], outlines: Sequence[NDArray[np.floating]]) -> NDArray[np.bool_]:
+    """Which of these points (n, 2) lie inside at least one outline: the vertices (k, 2) of a polygon, without the first one
+    again at its end. Where a polygon crosses itself, a point is inside if a ray from it crosses its edges an odd number of
+    times."""
+    from skimage.measure import points_in_poly
+
+    chosen = np.zeros(len(points), bool)
+    for outline in outlines:
+        chosen |= points_in_poly(points, outline)  # type: ignore[no-untyped-call]
+    return chosen
 
 
 def _principal(inputs: NDArray[np.float32], count: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

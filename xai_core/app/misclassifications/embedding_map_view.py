@@ -1,17 +1,18 @@
-"""The view of the map of embeddings: pictures that the model finds alike lie beside each other."""
+"""The view of the map: pictures that the model finds alike lie beside each other, or pictures by two columns."""
 
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from xai_core.analysis import embedding_maps as maps
 from xai_core.analysis import groups
 from xai_core.analysis.embedding_maps import EmbeddingMap, Projection
-from xai_core.app.charts import embedding_map as charts_map
-from xai_core.app.charts.embedding_map import OUTSIDE, Range
-from xai_core.app.shared import drawer, embedding_maps, predictions, round_form
+from xai_core.app.misclassifications import map_axes, point_map, selected
+from xai_core.app.misclassifications.point_map import OUTSIDE, Axis
+from xai_core.app.shared import display, drawer, embedding_maps, predictions, round_form
 from xai_core.app.shared.page_work import counted
-from xai_core.app.shared.predictions import FilteredRows
+from xai_core.app.shared.predictions import FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.tested_groups import tested_groups
 from xai_core.app.shared.widgets import LINK
@@ -21,14 +22,17 @@ from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
 
 PROJECTIONS: dict[str, Projection] = {"PCA": "pca", "t-SNE": "tsne"}
+COLUMNS = "Two columns"  # instead of a projection
 CLASS, PREDICTED, ANSWER, GROUP = "(class)", "(predicted class)", "(right or wrong)", "(confirmed group of errors)"
-DRAWN = 2_000  # points: more are slow to draw in a browser
-WHOLE = (-1.0, 1.0)
-ACROSS, UP = "map across", "map up"  # the sliders that hold the chosen part of the map
+DRAWN = 10_000  # points: more are slow to draw in a browser
+FIRST = 12  # chosen pictures that are shown below the map
+OUTLINES = "chosen"  # in the address: the outlines on the map
+TABLE = ["path", "true", "predicted", "confidence", "answer"]
 ABOUT = (
     "Each point is a picture, placed by the model's embedding of it: pictures that the model finds alike lie beside each "
-    "other. Drag over the map to choose pictures; a click on a point opens it."
+    "other. Draw around points to choose pictures; a click on a point opens it."
 )
+ABOUT_COLUMNS = "Each point is a picture, placed by two columns. Draw around points to choose pictures; a click opens one."
 NEIGHBOURS = (
     "t-SNE keeps neighbours together (perplexity {perplexity:g}, seed {seed}). Sizes of clusters and distances between them "
     "say nothing."
@@ -36,42 +40,52 @@ NEIGHBOURS = (
 
 
 def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
-    """The map of the pictures listed, and the part of it that the visitor chooses."""
-    st.markdown(ABOUT)
+    """The map of the pictures listed, and those that the visitor chooses on it."""
+    about = st.empty()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.segmented_control(
-            "Projection", list(PROJECTIONS), default="PCA", required=True, key="projection", on_change=_whole, **LINK
+            "Place by", [*PROJECTIONS, COLUMNS], default="PCA", required=True, key="projection", on_change=_clear, **LINK
         )
         usual = [ANSWER, CLASS, PREDICTED, GROUP]
         colour = st.selectbox("Colour by", [*usual, *map(str, dataset.metadata)], key="map colour", width=280, **LINK)
-    projection, count = PROJECTIONS[name], len(rows.every)
-    if projection == "tsne" and not maps.FEWEST <= count <= maps.MOST:
-        st.info(f"t-SNE takes {maps.FEWEST} to {maps.MOST:,} pictures, and there are {count:,}. Choose PCA.")
+        if name == COLUMNS:
+            columns = map_axes.choose(rows.every, dataset, _clear)
+    about.markdown(ABOUT_COLUMNS if name == COLUMNS else ABOUT)
+    points: NDArray[np.floating]
+    if name == COLUMNS:
+        places = map_axes.places(rows.every, dataset, columns)
+        points, axes, words = places.points, places.axes, places.words
+    else:
+        projection, count = PROJECTIONS[name], len(rows.every)
+        if projection == "tsne" and not maps.FEWEST <= count <= maps.MOST:
+            st.info(f"t-SNE takes {maps.FEWEST} to {maps.MOST:,} pictures, and there are {count:,}. Choose PCA.")
+            return
+        found = embedding_maps.find(rows.every, dataset, model, projection)
+        if found is None:
+            return
+        points, axes, words = found.points, (Axis(), Axis()), _in_words(projection, found, count)
+    placed = _placed(rows, points)
+    if not len(placed):
+        st.info("None of the pictures listed has a value in both columns. Choose other columns, or remove filters.")
         return
-    found = embedding_maps.find(rows.every, dataset, model, projection)
-    if found is None:
-        return
-    placed = _placed(rows, found)
-    ends = [(float(low), float(high)) for low, high in zip(found.points.min(0), found.points.max(0), strict=True)]
     coloured = placed.assign(colour=_colours(colour, placed, rows.every, dataset, model))
-    slot = st.container()  # of the map, which outlines what the sliders below it choose
-    st.caption(f"{_in_words(projection, found, count)} {_listed(len(placed), count)}")
-    part = _chosen(placed, dataset)
-    with slot:
-        _chart(coloured, colour, name, (ends[0], ends[1]), part)
+    outlines = st.query_params.get(OUTLINES, "")
+    _draw(coloured, colour, f"by {name}", points, axes, outlines, dataset)
+    chosen = _chosen(placed, outlines)
+    _actions(chosen, placed, rows, dataset, model)
+    st.caption(f"{words} {_listed(len(placed), rows)}")
+    if st.toggle("The map as a table", key="map table", help=TABLE_HELP, **LINK):
+        _table(coloured if chosen is None else coloured.loc[chosen.index], colour)
 
 
-def _placed(rows: FilteredRows, found: EmbeddingMap) -> pd.DataFrame:
-    """The pictures listed, with the columns `x`, `y` and `answer`."""
-    places = pd.DataFrame(found.points, rows.every["path"].to_numpy(), ["x", "y"])
-    listed = rows.listed.drop(columns="embedding").join(places, on="path")
+TABLE_HELP = "The pictures on the map, or those chosen, in the order of their places from left to right; each can be opened."
+
+
+def _placed(rows: FilteredRows, points: NDArray[np.floating]) -> pd.DataFrame:
+    """The pictures listed that have a place, with the columns `x`, `y` and `answer`."""
+    places = pd.DataFrame(points, rows.every["path"].to_numpy(), ["x", "y"])
+    listed = rows.listed.drop(columns="embedding", errors="ignore").join(places, on="path").dropna(subset=["x", "y"])
     return listed.assign(answer=np.where(listed["true"] == listed["predicted"], "right", "wrong"))
-
-
-def _inside(placed: pd.DataFrame, across: Range, up: Range) -> pd.DataFrame:
-    """The pictures in a part of the map, errors first."""
-    chosen = placed[placed["x"].between(*across) & placed["y"].between(*up)]
-    return chosen.sort_values("answer", key=lambda answers: answers == "right", kind="stable")
 
 
 def _in_words(projection: Projection, found: EmbeddingMap, count: int) -> str:
@@ -84,9 +98,9 @@ def _in_words(projection: Projection, found: EmbeddingMap, count: int) -> str:
     )
 
 
-def _listed(listed: int, count: int) -> str:
-    drawn = f" {DRAWN:,} of them, drawn at random, are shown; the choice is of all." if listed > DRAWN else ""
-    return f"The map is of all {count:,} pictures; the {listed:,} that pass the filters are on it.{drawn}"
+def _listed(placed: int, rows: FilteredRows) -> str:
+    drawn = f" {DRAWN:,} of them, drawn at random, are shown; the choice is of all." if placed > DRAWN else ""
+    return f"The map is of all {len(rows.every):,} pictures; the {placed:,} that pass the filters are on it.{drawn}"
 
 
 def _colours(
@@ -116,68 +130,70 @@ def _colours(
     return values.astype(float) if is_number and values.nunique() > groups.FEW else groups.values_of(values).astype(str)
 
 
-def _chart(
-    placed: pd.DataFrame, colour: str, name: str, limits: tuple[Range, Range], part: tuple[Range, Range] | None
-) -> None:
-    """The map: dragging chooses a part of it and opens its pictures, a click opens one."""
+def _draw(
+    placed: pd.DataFrame, colour: str, name: str, points: NDArray[np.floating], axes: tuple[Axis, Axis], outlines: str,
+    dataset: Dataset,
+) -> None:  # fmt: skip
+    """The map: an outline that is drawn chooses pictures, a click opens one."""
     shown = placed if len(placed) <= DRAWN else placed.sample(DRAWN, random_state=embedding_maps.SEED)
-    key, group = drawer.chart_key("embedding map"), drawer.group_of("Pictures on the map", placed)
-
-    def choose() -> None:
-        picked = drawer.picked(key, "picture")
-        if picked:
-            drawer.open_group(group, picked["path"])
-            return
-        box = st.session_state[key]["selection"].get("box") or {}
-        if {"x", "y"} <= box.keys():
-            across, up = _rounded(box["x"]), _rounded(box["y"])
-            st.session_state[ACROSS], st.session_state[UP] = across, up
-            drawer.open_group(_group(_inside(placed, across, up)))
-
+    group = drawer.group_of("Pictures on the map", placed)
     drawer.offer([group])
-    wrong = int((placed["answer"] == "wrong").sum())
-    st.altair_chart(
-        charts_map.embedding_map(shown, colour.strip("()"), limits, part), key=key, on_select=choose,
-        selection_mode=["box", "picture"],
-        alt=f"Map of {len(placed):,} pictures by {name}, {wrong:,} of them wrong, coloured by {colour.strip('()')}.",
+    title, wrong = colour.strip("()"), int((placed["answer"] == "wrong").sum())
+    label = f"Map of {len(placed):,} pictures {name}, {wrong:,} of them wrong, coloured by {title}."
+    ends = [(float(low), float(high)) for low, high in zip(np.nanmin(points, 0), np.nanmax(points, 0), strict=True)]
+    limits = (_wider(*ends[0]), _wider(*ends[1]))
+    point_map.show(
+        point_map.content(shown, title, limits, label, axes), outlines, dataset, _choose,
+        lambda path: drawer.open_group(group, path) if path in group.paths else None,
     )  # fmt: skip
 
 
-def _rounded(edges: list[float]) -> Range:
-    """The edges of a drawn box in the steps of the sliders, rounded outwards, inside the map."""
-    low, high = np.clip([np.floor(100 * min(edges)), np.ceil(100 * max(edges))], -100, 100)
-    return float(low) / 100, float(high) / 100
+def _wider(low: float, high: float) -> point_map.Range:
+    """The ends of an axis with some room around the outermost points."""
+    room = 0.03 * (high - low) or 0.1
+    return low - room, high + room
 
 
-def _group(chosen: pd.DataFrame) -> drawer.Group:
-    return drawer.group_of("Chosen on the map: errors first", chosen)
+def _choose(outlines: str) -> None:
+    """Choose what is inside these outlines. For callbacks."""
+    if outlines:
+        st.query_params[OUTLINES] = outlines
+    else:
+        _clear()
 
 
-def _whole() -> None:
-    """Choose the whole map. For callbacks."""
-    st.session_state[ACROSS] = st.session_state[UP] = WHOLE
+def _clear() -> None:
+    """Choose nothing. For callbacks."""
+    st.query_params.pop(OUTLINES, None)
 
 
-def _chosen(placed: pd.DataFrame, dataset: Dataset) -> tuple[Range, Range] | None:
-    """The chosen part of the map: its edges, what is in it, and what can be done with it. None where all of it is chosen."""
-    with st.container(horizontal=True, gap="medium"):
-        across = st.slider("Chosen across", *WHOLE, WHOLE, 0.01, key=ACROSS, width=300, **LINK)
-        up = st.slider("Chosen up", *WHOLE, WHOLE, 0.01, key=UP, width=300, **LINK)
-    if across == up == WHOLE:
-        st.caption("The whole map is chosen. Drag over the map, or move the sliders, to choose a part.")
+def _chosen(placed: pd.DataFrame, outlines: str) -> pd.DataFrame | None:
+    """The pictures inside the outlines, errors first; None where there is no outline."""
+    polygons = point_map.read(outlines)
+    if not polygons:
         return None
-    chosen = _inside(placed, across, up)
+    chosen = placed[maps.inside(placed[["x", "y"]].to_numpy(float), polygons)]
+    return chosen.sort_values("answer", key=lambda answers: answers == "right", kind="stable")
+
+
+def _actions(
+    chosen: pd.DataFrame | None, placed: pd.DataFrame, rows: FilteredRows, dataset: Dataset, model: ExplainableModel
+) -> None:
+    """What is among the chosen pictures, the first of them, and what can be done with them."""
+    if chosen is None:
+        st.caption("Nothing is chosen. Drag over the map to draw a lasso or a box; the keys are listed above it.")
+        selected.bar(rows, dataset, model, [])
+        return
     if not len(chosen):
-        st.info("No picture is in this part of the map. Choose a larger one.")
-        st.button("Choose the whole map", on_click=_whole)
-        return across, up
-    group, wrong = _group(chosen), int((chosen["answer"] == "wrong").sum())
+        st.info("No picture is inside the outline. Draw another one.")
+        selected.bar(rows, dataset, model, [])
+        return
+    group, wrong = drawer.group_of("Chosen on the map: errors first", chosen), int((chosen["answer"] == "wrong").sum())
     drawer.offer([group])
-    every = len(placed)
     rate = (placed["answer"] == "wrong").mean()
     st.markdown(
-        f"**{counted(len(chosen), 'picture')}** of {every:,} chosen: **{wrong:,} wrong** ({wrong / len(chosen):.0%}; of all "
-        f"on the map {rate:.0%}). Most frequent label: {_most(chosen['true'])}."
+        f"**{counted(len(chosen), 'picture')}** of {len(placed):,} chosen: **{wrong:,} wrong** ({wrong / len(chosen):.0%}; "
+        f"of all on the map {rate:.0%}). Most frequent label: {_most(chosen['true'])}."
     )
     with st.container(horizontal=True):
         st.button(
@@ -185,8 +201,32 @@ def _chosen(placed: pd.DataFrame, dataset: Dataset) -> tuple[Range, Range] | Non
             on_click=drawer.open_group, args=(group,),
         )  # fmt: skip
         round_form.offer(RoundPictures(group.paths, predictions.with_filters("Chosen on the map", dataset)), "map")
-        st.button("Choose the whole map", on_click=_whole)
-    return across, up
+    selected.bar(rows, dataset, model, list(group.paths), "chosen")
+    with st.container(horizontal=True, gap="small"):
+        for row in chosen.head(FIRST).to_dict("records"):
+            with st.container(border=True, width=display.THUMBNAIL + 34, key=f"tile {row['path']}"):
+                display.thumbnail(dataset, row["path"], alt_text(row))
+                true, predicted = (markdown.escape(first_name(row[column])) for column in ("true", "predicted"))
+                verdict = "✓ Right" if row["answer"] == "right" else "✗ Wrong"
+                st.markdown(f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}")
+                selected.box(dataset, row["path"])
+                display.open_button(row["path"], f"open {row['path']}", drawer.open_group, (group, row["path"]))
+    if len(chosen) > FIRST:
+        st.caption(f"The first {FIRST} of the {len(chosen):,} chosen pictures, errors first; Open them shows all.")
+
+
+def _table(pictures: pd.DataFrame, colour: str) -> None:
+    """The pictures of the map as a table: what a person who does not see the map can go through."""
+    pictures = pictures.sort_values(["x", "y"], kind="stable")
+    title = colour.strip("()")
+    shown = pictures[[*TABLE, "x", "y"]].rename(columns={"x": "across", "y": "up"})
+    if title not in shown:
+        shown = shown.assign(**{title: pictures["colour"]})
+    shown = shown.reset_index(drop=True)
+    group = drawer.group_of("Pictures of the map's table", pictures)
+    drawer.offer([group])
+    columns = {"confidence": st.column_config.NumberColumn(format="percent")}
+    drawer.table(shown, "map rows", lambda row: (group, group.paths[row]), columns=columns)
 
 
 def _most(names: "pd.Series[str]") -> str:

@@ -88,8 +88,9 @@ def _toggle(dataset: Dataset, path: str, key: str) -> None:
     _keep(dataset, [*others, path] if st.session_state[key] else others)
 
 
-def bar(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, shown: list[str]) -> None:
-    """How many are selected, and what can be done with them; `shown` are the pictures of the gallery's page."""
+def bar(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, shown: list[str], word: str = "shown") -> None:
+    """How many are selected, and what can be done with them; `shown` are the pictures of the gallery's page, or others that
+    a button selects and that are `word`."""
     st.html(KEYS, unsafe_allow_javascript=True)
     complaint = session.complaint()
     if complaint:
@@ -99,7 +100,7 @@ def bar(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, shown: li
     with st.container(horizontal=True, vertical_alignment="center"):
         if not set(shown) <= set(paths):
             st.button(
-                f"Select the {len(shown)} shown", key="select all", icon=":material/select_all:", help=HELP,
+                f"Select the {len(shown):,} {word}", key="select all", icon=":material/select_all:", help=HELP,
                 on_click=_keep, args=(dataset, (*paths, *shown)),
             )  # fmt: skip
         if paths:
