@@ -6,6 +6,7 @@ from .analysis.predict import classify as classify
 from .attribution.catalog import METHODS as METHODS
 from .attribution.explain import explain as explain
 from .attribution.explain import explain_methods as explain_methods
+from .attribution.perturbation.superpixel_figure import strongest_superpixels as strongest_superpixels
 from .core.errors import BadPicture as BadPicture
 from .core.errors import BadRequest as BadRequest
 from .core.errors import BeingWritten as BeingWritten

@@ -209,6 +209,17 @@ def figure(explanation: Explanation, rendered: Image.Image, scale: Scale, width:
     return sheet
 
 
+def captioned(picture: Image.Image, paragraphs: Sequence[str]) -> Image.Image:
+    """A picture as it is, with paragraphs of text below it."""
+    lines = [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, max(20, picture.width // 8))]
+    sheet = Image.new("RGB", (picture.width + 24, picture.height + 36 + 19 * len(lines)), "white")
+    sheet.paste(picture, (12, 12))
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for number, line in enumerate(lines):
+        pen.text((12, picture.height + 22 + 19 * number), line, "black", font)
+    return sheet
+
+
 def sheet(pictures: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
     """Several drawn maps in one picture, in a grid, each under its name."""
     font = ImageFont.load_default(15)
@@ -243,8 +254,9 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"
 
 
-def caption(explanation: Explanation, scale: Scale) -> str:
-    """Target, model, method and settings of a map, and how to read its colours: one paragraph of plain text."""
+def caption(explanation: Explanation, scale: Scale | None = None) -> str:
+    """Target, model, method and settings of a map, and how to read its colours where it is drawn in those of a scale: one
+    paragraph of plain text."""
     options = ", ".join(f"{name} {value}" for name, value in explanation.options.items())
     where = f" at {explanation.cut}" if explanation.cut else ""
     rows, columns = explanation.heatmap.shape
@@ -255,7 +267,7 @@ def caption(explanation: Explanation, scale: Scale) -> str:
     return (
         f"Target: {explanation.target} = {explanation.target_value:.4g}. Model: {model}. "
         f"Method: {method}, {explanation.precision} precision, seed {explanation.seed}. "
-        f"Grid: {rows} x {columns}. Colours: {scale.words}. Passes: {cost}.{facts}"
+        f"Grid: {rows} x {columns}.{f' Colours: {scale.words}.' if scale else ''} Passes: {cost}.{facts}"
     )
 
 
