@@ -147,8 +147,8 @@ def scarce(limit, name="custom"):
 def test_out_of_memory_leads_to_smaller_batches(method, asked):
     name = fitting(method)
     model, seen = scarce(2, name)
-    images = list(pictures(6, small(name).side))
-    target = targets(small(name), 6)["margin"] if asked == "given" else None
+    images = list(pictures(4, small(name).side))
+    target = targets(small(name), 4)["margin"] if asked == "given" else None
     found = explain(model, images, method, target=target, **CHEAP.get(method, {}))
     usual = explain(small(name).model, images, method, target=target, **CHEAP.get(method, {}))
     assert max(seen) > 2
