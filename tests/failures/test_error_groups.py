@@ -1,15 +1,17 @@
 """Groups of errors: found on one half of the pictures, tested on the other."""
 
+import itertools
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import fisher_exact, norm
+from scipy.stats import fisher_exact
 from statsmodels.stats.multitest import multipletests
 
 from xai_core.core.errors import BadRequest
-from xai_core.failures.error_groups import differences, groups
+from xai_core.failures.error_groups import groups
+from xai_core.failures.group_tests import confidence_ranges, differences, exact_p, expected_rate
 
 CLASSES = np.array(["boat", "car", "tent", "tree"])
 
@@ -230,43 +232,80 @@ def test_the_most_central_errors_come_first():
             assert far[: len(far) // 3].mean() < far[-(len(far) // 3) :].mean()
 
 
-def test_a_group_that_is_as_unsure_as_it_is_wrong_is_no_blind_spot():
-    """Two groups have half of their pictures wrong; the network is unsure of one of them. p is that of statsmodels."""
+def test_a_group_that_is_as_unsure_as_it_is_wrong_is_not_confirmed():
+    """Two groups have half of their pictures wrong; the network is unsure of one of them, and others are as hard."""
     draws = np.random.default_rng(0)
     rows, attributes, _, _ = made(n=4_000, planted=False, error_rate=0.03)
     predicted, confidence = rows["predicted"].to_numpy().copy(), draws.uniform(0.7, 1.0, len(rows))
     parts = {when: ((rows["true"] == "tent") & (attributes["time"] == when)).to_numpy() for when in ("night", "dusk")}
     for part in parts.values():
         predicted[part & (draws.random(len(rows)) < 0.5)] = "tree"
-    hard = parts["dusk"] | (draws.random(len(rows)) < 0.1)  # others are as hard, and as often wrong
+    hard = parts["dusk"] | (draws.random(len(rows)) < 0.1)
     predicted[hard & ~parts["dusk"] & (draws.random(len(rows)) < 0.5)] = "bush"
     confidence[hard] = draws.uniform(0.2, 0.6, hard.sum())
-    rows = rows.assign(predicted=predicted, confidence=confidence)
-    result = groups(rows, attributes[["time"]])
-    table = result.table.set_index("group")
-    night, dusk = table.loc["time: night, label: tent"], table.loc["time: dusk, label: tent"]
-    assert night["confirmed"] and dusk["confirmed"]
-    assert night["unforeseen"] and not dusk["unforeseen"]
-    held = result.held_out
-    wrong = (rows["true"] != rows["predicted"]).to_numpy()[held]
-    ranges = pd.qcut(confidence[held], 10, labels=False)
-    plain = []
-    for members in result.members:
-        inside = np.isin(np.arange(len(rows)), members)[held]
-        excess = variance = 0.0
-        for number in range(10):
-            part = ranges == number
-            n, size, errors = part.sum(), (part & inside).sum(), (part & wrong).sum()
-            excess += (part & inside & wrong).sum() - size * errors / n
-            variance += size * errors * (n - size) * (n - errors) / (n * n * (n - 1))
-        plain.append(norm.sf((excess - 0.5 * np.sign(excess)) / np.sqrt(variance)))
-    np.testing.assert_allclose(result.table["p at equal confidence"], multipletests(plain, method="holm")[1], rtol=1e-6)
+    rows = rows.assign(predicted=predicted)
+    sure = groups(rows, attributes[["time"]]).table.set_index("group")
+    table = groups(rows.assign(confidence=confidence), attributes[["time"]]).table.set_index("group")
+    night, dusk = "time: night, label: tent", "time: dusk, label: tent"
+    assert sure["confirmed"][[night, dusk]].all() and (sure["rate expected"] == sure["rate outside"]).all()
+    assert table["confirmed"][night] and not table["confirmed"][dusk]
+    assert table["rate expected"][night] < 0.15 and table["rate expected"][dusk] == pytest.approx(0.5, abs=0.1)
+    assert table["low"][dusk] > table["rate outside"][dusk] + 0.1
 
 
-def test_without_confidences_nothing_is_said_of_blind_spots():
-    rows, attributes, _, _ = made()
-    table = groups(rows, attributes).table
-    assert table["confirmed"].any() and table["p at equal confidence"].isna().all() and not table["unforeseen"].any()
+def test_p_is_that_of_all_ways_to_lay_the_errors_within_the_ranges():
+    """Two ranges of 6 and 5 pictures with 3 and 2 errors: 20 x 10 ways, counted one by one."""
+    ranges = np.repeat([0, 1], [6, 5])
+    inside = np.array([1, 1, 1, 0, 0, 0, 1, 0, 1, 0, 0], bool)
+    wrong = np.array([1, 1, 0, 1, 0, 0, 1, 0, 0, 0, 1], bool)
+    ways = [
+        inside[list(first + second)].sum()
+        for first in itertools.combinations(range(6), 3)
+        for second in itertools.combinations(range(6, 11), 2)
+    ]
+    assert exact_p(inside, wrong, ranges) == pytest.approx(np.mean(np.array(ways) >= (inside & wrong).sum()))
+    nobody = np.zeros(11, bool)
+    assert exact_p(nobody, wrong, ranges) == exact_p(inside, nobody, ranges) == exact_p(~nobody, wrong, ranges) == 1
+
+
+def test_p_within_ranges_is_near_that_of_the_test_by_cochran_mantel_and_haenszel():
+    """statsmodels has its approximation, without correction for continuity near the mid-p of many pictures."""
+    from statsmodels.stats.contingency_tables import StratifiedTable
+
+    draws = np.random.default_rng(3)
+    ranges, inside = draws.integers(0, 4, 2_000), draws.random(2_000) < 0.2
+    wrong = draws.random(2_000) < np.array([0.5, 0.3, 0.2, 0.1])[ranges] + 0.06 * inside
+    tables = [
+        [[(side & part & (ranges == number)).sum() for part in (wrong, ~wrong)] for side in (inside, ~inside)]
+        for number in range(4)
+    ]
+    two_sided = StratifiedTable([np.array(one) for one in tables]).test_null_odds(correction=True).pvalue
+    p = exact_p(inside, wrong, ranges)
+    assert 0.0005 < p < 0.1 and p == pytest.approx(two_sided / 2, rel=0.1)
+
+
+def test_the_expected_rate_is_that_of_pictures_outside_in_the_same_ranges_by_hand():
+    """Inside are 1 picture of the first range and 3 of the second; outside are wrong 1 of 4 there, and 2 of 3."""
+    ranges = np.repeat([0, 1], [5, 6])
+    inside = np.array([1, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0], bool)
+    wrong = np.array([1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 0], bool)
+    assert expected_rate(inside, wrong, ranges) == pytest.approx((1 * 1 / 4 + 3 * 2 / 3) / 4)
+    alone = np.append(ranges, 2), np.append(inside, True), np.append(wrong, True)  # a range with none outside says nothing
+    assert expected_rate(alone[1], alone[2], alone[0]) == pytest.approx((1 / 4 + 3 * 2 / 3) / 4)
+    assert np.isnan(expected_rate(np.ones(11, bool), wrong, ranges))
+
+
+def test_ranges_have_as_many_pictures_each_and_equal_confidences_share_one():
+    confidence = np.random.default_rng(0).permutation(np.linspace(0.1, 1, 100))
+    ranges = confidence_ranges(confidence)
+    assert np.bincount(ranges).tolist() == [10] * 10 and np.corrcoef(ranges, confidence)[0, 1] > 0.99
+    assert set(confidence_ranges(np.ones(50))) == {0}
+
+
+def test_confidences_that_are_no_numbers_are_refused():
+    rows, attributes, _, _ = made(100)
+    with pytest.raises(BadRequest, match="not finite"):
+        groups(rows.assign(confidence=np.nan), attributes)
 
 
 def test_many_values_of_many_columns_are_searched_in_seconds():
