@@ -229,7 +229,7 @@ def test_no_projection_is_computed_twice():
 
 def test_colours_are_of_attributes_and_of_confirmed_groups(contents):
     rows, _ = placed()
-    known = open_dataset("world:planted").metadata.loc[rows["path"]]
+    known = open_dataset("world:planted").attributes(rows["path"])
     app = opened(PAGE, view="Map", **{"map colour": "size"})
     assert drawn(contents)["value"].astype(float).to_numpy() == pytest.approx(known["size"].to_numpy(), rel=1e-3)
     app.selectbox(key="map colour").set_value("occluded").run()

@@ -21,7 +21,7 @@ FOLDER = ROOT / "data" / "predictions"
 @pytest.fixture(scope="module")
 def known():
     rows, dataset = read_predictions(FOLDER / "world_planted.parquet"), open_dataset("world:planted")
-    metadata = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    metadata = dataset.attributes(rows["path"])
     choices = offered(rows, groups(rows, metadata, np.stack(rows["embedding"].to_list())))
     return rows, choices[0]  # which the page begins with
 

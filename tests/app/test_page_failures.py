@@ -113,7 +113,7 @@ def test_parts_without_a_picture_say_so(part, words):
 def test_confirmed_groups_and_their_errors_are_counted_from_raw_rows():
     app = opened(PAGE, step="Groups")
     rows, dataset = shipped_rows(), open_dataset("world:planted")
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    known = dataset.attributes(rows["path"])
     result = groups(rows, known, np.stack(rows["embedding"].to_list()))
     wrong = (rows["true"] != rows["predicted"]).to_numpy()
     inside = {
@@ -146,7 +146,7 @@ def test_the_plan_counts_each_picture_once_and_goes_on_the_report():
     app = opened(PAGE, step="Groups")
     app.segmented_control(key="step").set_value("Plan").run()
     rows, dataset = shipped_rows(), open_dataset("world:planted")
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    known = dataset.attributes(rows["path"])
     result = groups(rows, known, np.stack(rows["embedding"].to_list()))
     inside = {place for members in result.members[: len(result.confirmed)] for place in members}
     assert f"about {len(inside):,} pictures, each counted once" in text(app).replace("*", "")
@@ -167,7 +167,7 @@ def test_the_drawer_leads_back_to_this_page():
 
 def test_the_groups_offered_to_a_step_have_the_pictures_of_raw_rows():
     rows, dataset = shipped_rows(), open_dataset("world:planted")
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    known = dataset.attributes(rows["path"])
     result = groups(rows, known, np.stack(rows["embedding"].to_list()))
     wrong = (rows["true"] != rows["predicted"]).to_numpy()
     choices = {group.title: group for group in offered(rows, result)}
@@ -241,7 +241,7 @@ def test_the_view_abstain_has_the_held_out_figures_of_raw_rows():
 
 def test_the_view_edit_the_head_says_that_no_edit_helps():
     rows, dataset, model = shipped_rows(), open_dataset("world:planted"), load_model("world_planted")
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    known = dataset.attributes(rows["path"])
     group = offered(rows, groups(rows, known, np.stack(rows["embedding"].to_list())))[0]
     result = repair_group(model, dataset, rows, group.members)
     app = opened(PAGE, step="What to do")
@@ -283,7 +283,7 @@ def test_the_view_edit_the_head_has_the_held_out_figures_of_the_saved_model(tmp_
 def test_a_group_is_shown_with_its_figures_and_its_central_errors():
     app = opened(PAGE, step="Groups")
     rows, dataset = shipped_rows(), open_dataset("world:planted")
-    known = dataset.metadata.loc[rows["path"]].reset_index(drop=True)
+    known = dataset.attributes(rows["path"])
     result = groups(rows, known, np.stack(rows["embedding"].to_list()))
     app.selectbox(key="group").set_value(result.table["group"][1]).run()
     row, members = result.table.iloc[1], result.members[1]

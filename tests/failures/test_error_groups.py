@@ -121,7 +121,7 @@ def test_a_group_with_fewer_than_five_held_out_pictures_is_not_confirmed():
     [
         ({"true": ["a"] * 50, "predicted": ["a"] * 50}, "no errors"),
         ({"true": ["a"] * 50, "predicted": ["b"] * 50}, "no group can have more errors"),
-        ({"true": ["a", "b"], "predicted": ["a", "a"]}, "There are 1 errors"),
+        ({"true": ["a", "b"], "predicted": ["a", "a"]}, "There is 1 error;"),
         ({"true": [], "predicted": []}, "no errors"),
         ({"true": ["a"] * 60, "predicted": ["a"] * 40 + ["b"] * 20}, "none was tested"),
     ],

@@ -60,7 +60,9 @@ class Dataset:
 
     `read` returns a picture's bytes, or the path of its file, by its name. `checksum` returns a text that changes with a
     picture's content; it is given where that is known without reading the picture. Without it, `digest` reads the files.
-    `metadata` has a row for each picture (see data/metadata.py). `scene` returns what a picture of a world is drawn from.
+    `metadata` has a row for each picture (see data/metadata.py). `truth` names those of its columns that tell what nobody
+    could know of a photograph, such as which labels are wrong: they are shown, and nothing is searched by them. `scene`
+    returns what a picture of a world is drawn from.
     """
 
     title: str
@@ -69,6 +71,7 @@ class Dataset:
     checksum: Callable[[str], str] | None = None
     metadata: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     scene: Callable[[str], Scene] | None = None
+    truth: frozenset[str] = frozenset()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,10 +108,12 @@ class Dataset:
         return open_picture(self.read(name))
 
     def attributes(self, names: "pd.Series[Any]") -> pd.DataFrame:
-        """What is known of these pictures: a row for each, in their order, and a column for each attribute, if any."""
-        if not len(self.metadata.columns):
+        """What is known of these pictures: a row for each, in their order, and a column for each attribute, if any; without
+        the columns of `truth`."""
+        known = self.metadata.drop(columns=list(self.truth))
+        if not len(known.columns):
             return pd.DataFrame(index=range(len(names)))
-        return self.metadata.loc[list(names)].reset_index(drop=True)
+        return known.loc[list(names)].reset_index(drop=True)
 
     def in_words(self) -> str:
         """The number of pictures and of classes, as a sentence; it also says where labels are missing."""
@@ -459,7 +464,9 @@ def world_dataset(world: World, seed: int, split: str, count: int, title: str) -
 
     described = pd.DataFrame([one.columns for one in pictures], index=list(places))
     drawn = f"drawn {worlds.VERSION} {world} {seed} {split}"
-    return Dataset(title, samples, lambda name: png(scene(name)), lambda name: f"{drawn} {name}", described, scene)
+    return Dataset(
+        title, samples, lambda name: png(scene(name)), lambda name: f"{drawn} {name}", described, scene, worlds.TRUTH
+    )
 
 
 @lru_cache(maxsize=64)

@@ -19,7 +19,8 @@ from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.failures import abstention, error_groups, group_causes, group_pictures, head_repair, tested_changes
 from xai_core.failures.abstention import abstain, risk_coverage
-from xai_core.failures.error_groups import FEWEST, ErrorGroups, groups
+from xai_core.failures.candidate_groups import FEWEST
+from xai_core.failures.error_groups import ErrorGroups, groups
 from xai_core.failures.group_causes import group_cause
 from xai_core.failures.group_pictures import GroupPictures
 from xai_core.failures.group_repair import repair_group
@@ -154,8 +155,8 @@ def _groups(audited: AuditedPredictions, track: Track) -> Section:
     confirmed = len(result.confirmed)
     sentence = (
         f"{result.candidates:,} groups were searched on one half of the pictures; {len(result.table):,} were tested on the "
-        f"other half (Fisher's exact test, p corrected for all of them, at least {FEWEST} pictures), and {confirmed:,} are "
-        "confirmed."
+        "other half against other pictures of which the model is as sure (exact test, p corrected for all of them, at least "
+        f"{FEWEST} pictures), and {confirmed:,} are confirmed."
     )
     actions = tuple(error_groups.actions(result, audited.rows["path"].to_list()))
     lists = tuple(PictureList(f"{action.about}, errors first", action.paths) for action in actions)

@@ -130,16 +130,20 @@ def groups(
         tuple(one.conditions for one in ordered),
         tuple(_mean_map(one.inside & wrong & mapped, small) for one in ordered),
         held_out, searched,
-        () if table["confirmed"].any() else (_NONE_CONFIRMED.format(len(chosen)),),
+        () if table["confirmed"].any() else (_none_confirmed(len(chosen)),),
         seed,
     )  # fmt: skip
 
 
 _NO_CANDIDATE = "None of {:,} groups has more errors than the other pictures on the first half, so none was tested."
-_NONE_CONFIRMED = (
-    "None of the {} tested groups is confirmed: on the held-out half none has clearly more errors than other pictures of "
-    "which the model is as sure."
-)
+
+
+def _none_confirmed(tested: int) -> str:
+    which = "The one tested group is not" if tested == 1 else f"None of the {tested} tested groups is"
+    return (
+        f"{which} confirmed: its errors on the held-out half are not clearly more than those of other pictures of which the "
+        "model is as sure."
+    )
 
 
 def _held_out(wrong: Flags, seed: int) -> Flags:
@@ -160,7 +164,8 @@ def _too_little(wrong: Flags) -> str:
         return "All pictures are predicted wrongly: no group can have more errors than the others."
     least = 2 * FEWEST_ERRORS
     if errors < least:
-        return f"There are {errors} errors; groups are searched for from {least} on, so that some are left for the test."
+        have = "is 1 error" if errors == 1 else f"are {errors} errors"
+        return f"There {have}; groups are searched for from {least} on, so that some are left for the test."
     return ""
 
 

@@ -51,23 +51,19 @@ def show(
 
 def in_words(row: "pd.Series") -> str:
     """What was found of a group, as a paragraph."""
-    verdict = "Not confirmed."
-    if row["confirmed"]:
-        verdict = "**Confirmed.**"
-        if row["unforeseen"]:
-            verdict += " The network does not know of it: pictures of equal confidence are wrong less often."
-        elif not np.isnan(row["p at equal confidence"]):
-            verdict += " The network is unsure of these pictures: others of equal confidence are wrong as often."
-    tested = (
-        ""
-        if not row["tested pictures"]
-        else (
-            f" On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong ({row['error rate']:.0%}, "
-            f"{row['low']:.0%} to {row['high']:.0%}); of the other pictures {row['rate outside']:.0%}."
+    if not row["tested pictures"]:
+        tested = "No held-out picture is in it, so that it was not tested."
+    else:
+        tested = (
+            f"On the held-out half {row['tested errors']} of {row['tested pictures']} are wrong ({row['error rate']:.0%}, "
+            f"{row['low']:.0%} to {row['high']:.0%})"
         )
-    )
+        if not np.isnan(row["rate expected"]):
+            tested += f"; of other pictures of which the model is as sure, {row['rate expected']:.0%} are"
+        tested += f", and {row['rate outside']:.0%} of all others."
+    verdict = "**Confirmed.**" if row["confirmed"] else "Not confirmed."
     apart = f" What sets it apart: {markdown.escape(row['differs'])}." if row["differs"] else ""
-    return f"{verdict}{tested}{apart}"
+    return f"{verdict} {tested}{apart}"
 
 
 def _map_of_embeddings(

@@ -13,27 +13,31 @@ from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.tested_groups import tested_groups
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
-from xai_core.failures.error_groups import EFFECT, FEWEST, actions
+from xai_core.failures.candidate_groups import FEWEST
+from xai_core.failures.error_groups import actions
+from xai_core.failures.group_tests import EFFECT, STRATA
 from xai_core.models.explainable import ExplainableModel
 
 SHOWN = [
-    "group", "confirmed", "unforeseen", "tested pictures", "tested errors", "error rate", "low", "high", "rate outside",
-    "p corrected", "p at equal confidence", "at stake", "pictures", "errors", "differs",
+    "group", "confirmed", "tested pictures", "tested errors", "error rate", "low", "high", "rate expected", "rate outside",
+    "p corrected", "at stake", "pictures", "errors", "differs",
 ]  # fmt: skip
 HOW = (
     "The pictures are halved at random (seed {seed}). {candidates:,} groups were searched on the first half: values and "
     "pairs of values of the attributes, the label and the predicted class, and clusters of the features: of all "
     "pictures, of what is predicted as one class, and of its errors. Those whose error rate has the highest lower limit "
     "are taken, each only if a quarter of its errors, or more, are in none of those before. They were tested on the "
-    "other half by Fisher's exact test against all pictures outside the group; p is corrected for all tested groups "
-    "(Holm). *Confirmed*: p is below 5%, there are {fewest} held-out pictures or more, and the lower limit of the error "
-    "rate is {effect:.0%} or more above the rate outside. *Unforeseen*: also, within ranges of the confidence, its "
-    "pictures are wrong more often than others of which the model is as sure (Cochran-Mantel-Haenszel test, corrected, "
-    "too). Error rate, its 95% interval and the rate outside are of the held-out half; *at stake* is of all pictures: "
-    "the points of accuracy that are gained at most if the whole group became right. Rates of clusters of maps are of "
-    "the pictures with a map: errors, and as many right ones. A confirmed group has more errors; that does not say that "
-    "what its pictures share is the cause."
+    "other half, whose pictures are cut into {ranges} ranges of the confidence: has the group more errors than other "
+    "pictures of the same range, by the exact test of Cochran, Mantel and Haenszel? p is corrected for all tested groups "
+    "(Holm). *Rate expected* is the error rate of pictures outside with as much confidence. *Confirmed*: p is below 5%, "
+    "there are {fewest} held-out pictures or more, and the lower limit of the error rate is {effect:.0%} or more above "
+    "the expected rate. Error rate, its 95% interval and the rate outside are of the held-out half; *at stake* is of all "
+    "pictures: the points of accuracy that are gained at most if the whole group became right. Rates of clusters of maps "
+    "are of the pictures with a map: errors, and as many right ones. A confirmed group has more errors; that does not say "
+    "that what its pictures share is the cause."
 )
+
+AGAINST = "Each is compared with other pictures of which the model is as sure."
 
 
 def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
@@ -53,22 +57,21 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         errors = np.unique(np.concatenate(result.members[:confirmed]))
         wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
         stake = f" Together they hold {int(wrong[errors].sum()):,} of all {int(wrong.sum()):,} errors."
-    st.markdown(f"{words} on the held-out half.{stake}")
+    st.markdown(f"{words} on the held-out half.{stake} {AGAINST}")
     offered = [
         drawer.group_of(f"{name}: errors first", rows.iloc[members])
         for name, members in zip(table["group"], result.members, strict=True)
     ]
     drawer.offer(offered)
     percent = {
-        name: st.column_config.NumberColumn(format="percent") for name in ("error rate", "low", "high", "rate outside")
+        name: st.column_config.NumberColumn(format="percent")
+        for name in ("error rate", "low", "high", "rate expected", "rate outside")
     }
-    small = {
-        name: st.column_config.NumberColumn(format="%.2g") for name in ("p corrected", "p at equal confidence", "at stake")
-    }
+    small = {name: st.column_config.NumberColumn(format="%.2g") for name in ("p corrected", "at stake")}
     drawer.table(table[SHOWN], "tested groups", lambda row: (offered[row], None), columns=percent | small)
     st.caption("*Open* shows the group's pictures, errors first. *Differs*, at the right: what they have more often.")
     with st.expander("How groups are found and tested"):
-        st.markdown(HOW.format(seed=result.seed, candidates=result.candidates, fewest=FEWEST, effect=EFFECT))
+        st.markdown(HOW.format(seed=result.seed, candidates=result.candidates, fewest=FEWEST, effect=EFFECT, ranges=STRATA))
     group_detail.show(rows, dataset, model, result, offered)
     if confirmed:
         plan_entries.offer(of, "Groups", actions(result, rows["path"].to_list()))
@@ -83,13 +86,16 @@ def _search_by_more(rows: pd.DataFrame, dataset: Dataset, model: ExplainableMode
     wrong = rows["true"] != rows["predicted"]
     if not wrong.any() or wrong.all():
         return
-    statistics, maps = searched.has_statistics(dataset, model), searched.has_maps(dataset, model)
+    statistics, maps = searched.has_statistics(dataset), searched.has_maps(dataset, model)
     fits = searched.fits_maps(model)
     said = ["the dataset's metadata", "the model's features", *(["picture statistics"] if statistics else []),
             *(["maps"] if maps else [])]  # fmt: skip
     with st.expander(f"Searched by {', '.join(said[:-1])} and {said[-1]}", icon=":material/manage_search:"):
         st.caption(MORE)
-        done = searched.measure_statistics(rows, dataset, model)
+        if dataset.truth:
+            names = ", ".join(sorted(dataset.truth))
+            st.caption(f"Not searched, because nobody would know them of photographs: {names}.")
+        done = searched.measure_statistics(dataset)
         made = fits and searched.make_maps(rows, dataset, model)
         if done and made:
             st.caption("Everything is searched.")

@@ -26,6 +26,8 @@ CONFUSED = ("lighthouse", "windmill")  # most wrong labels lie between these
 FARTHEST, NEAREST = 0.08, 0.27  # half the width of a thing at the horizon and in the foreground, in picture heights
 PAIR = ("house", "tree")  # both in one picture where it is ambiguous
 
+TRUTH = frozenset({"shown", "mark", "second thing", "subgroup", "shift", "label is wrong"})  # columns that tell a cause
+
 
 @dataclass(frozen=True)
 class Cause:
