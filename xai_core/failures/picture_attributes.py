@@ -88,7 +88,7 @@ def _opened(
 def light_and_colour(pixels: NDArray[np.uint8]) -> dict[str, float | str]:
     """The statistics of COLUMNS of one picture (h, w, 3), without reducing it. In single precision: to six digits."""
     planes: NDArray[np.float32] = np.ascontiguousarray(np.moveaxis(pixels, 2, 0), np.float32)  # (3, h, w)
-    grey = np.tensordot(LUMINANCE, planes, 1)
+    grey: NDArray[np.float32] = np.tensordot(LUMINANCE, planes, 1).astype(np.float32, copy=False)
     return {
         "brightness": float(grey.mean()), "contrast": float(grey.std()), "sharpness": float(_laplacian(grey).var()),
         "colourfulness": colourfulness(planes), "hue": dominant_hue(pixels, planes),
