@@ -36,7 +36,7 @@ Condition = tuple[str, str]  # an attribute and its value
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class CandidateGroup:
     """Pictures that may belong together: (n,) flags `inside`, in words and, where it is made of attributes, as conditions;
     `among_maps` where only pictures with a map can be in it."""
 
@@ -70,7 +70,7 @@ def search(
     small: NDArray[np.float32] | None,
     mapped: Flags,
     seed: int,
-) -> tuple[list[Candidate], int]:
+) -> tuple[list[CandidateGroup], int]:
     """The candidates of the half `first` (n,), and how many groups were looked at for them. `known` is of `known_values`,
     `points` (n, d) are the reduced features, and `small` and `mapped` are of `small_maps`."""
     wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
@@ -83,7 +83,7 @@ def search(
     return [*values, *clusters], looked_at + len(clusters)
 
 
-def _of_attributes(known: pd.DataFrame, wrong: Flags, first: Flags) -> tuple[list[Candidate], int]:
+def _of_attributes(known: pd.DataFrame, wrong: Flags, first: Flags) -> tuple[list[CandidateGroup], int]:
     """The pictures of the values, and of the best PAIRS pairs of values, with enough pictures and errors on the first half;
     and how many values and pairs there are. A predicted class is not joined with the label, nor with an attribute that tells
     it: where they differ, all pictures are wrong by definition, as are those of a predicted class that is no label."""
@@ -98,7 +98,7 @@ def _of_attributes(known: pd.DataFrame, wrong: Flags, first: Flags) -> tuple[lis
     flags = np.stack([columns[name] == value for name, value in conditions])
     sizes, errors = flags[:, first].sum(1), flags[:, first & wrong].sum(1)
     able = (sizes >= FEWEST) & (errors >= FEWEST_ERRORS)
-    singles = [Candidate(f"{name}: {value}", ((name, value),), flags[at]) for at in np.flatnonzero(able)
+    singles = [CandidateGroup(f"{name}: {value}", ((name, value),), flags[at]) for at in np.flatnonzero(able)
                for name, value in [conditions[at]]]  # fmt: skip
     joined = np.flatnonzero(able)[np.argsort(-errors[able], kind="stable")[:JOINED]]
     pairs, count = _pairs(joined, flags, conditions, known, wrong, first)
@@ -112,7 +112,7 @@ def _pairs(
     known: pd.DataFrame,
     wrong: Flags,
     first: Flags,
-) -> tuple[list[Candidate], int]:
+) -> tuple[list[CandidateGroup], int]:
     telling = {str(name) for name in known if _tells(known[name], known["label"])}
     inside = flags[joined][:, first].astype(np.float32)
     sizes, errors = (inside @ inside.T).round(), (inside[:, wrong[first]] @ inside[:, wrong[first]].T).round()
@@ -127,7 +127,7 @@ def _pairs(
         ends = sorted((joined[one[pair]], joined[other[pair]]))
         said = tuple(conditions[end] for end in ends)
         words = ", ".join(f"{name}: {value}" for name, value in said)
-        found.append(Candidate(words, said, flags[ends[0]] & flags[ends[1]]))
+        found.append(CandidateGroup(words, said, flags[ends[0]] & flags[ends[1]]))
     return found, int(able.sum())
 
 
@@ -153,13 +153,13 @@ def reduced(values: NDArray[np.float32], first: Flags, seed: int) -> NDArray[np.
     return points
 
 
-def _of_features(points: NDArray[np.float32] | None, first: Flags, seed: int) -> Iterator[Candidate]:
+def _of_features(points: NDArray[np.float32] | None, first: Flags, seed: int) -> Iterator[CandidateGroup]:
     """Clusters of the features of the first half; the other pictures belong to the cluster whose centre is nearest."""
     if points is None:
         return
     for count in CLUSTERS:
         for number, inside in _clustered(points, first, count, seed):
-            yield Candidate(f"cluster {number} of {count} of the features", (), inside)
+            yield CandidateGroup(f"cluster {number} of {count} of the features", (), inside)
 
 
 def _clustered(points: NDArray[np.float32], first: Flags, count: int, seed: int) -> Iterator[tuple[int, Flags]]:
@@ -174,7 +174,7 @@ def _clustered(points: NDArray[np.float32], first: Flags, count: int, seed: int)
 
 def _of_classes(
     rows: pd.DataFrame, points: NDArray[np.float32] | None, wrong: Flags, first: Flags, seed: int
-) -> Iterator[Candidate]:
+) -> Iterator[CandidateGroup]:
     """Of the pictures predicted as one class: clusters of all; those that are nearer to a centre of its errors than to one
     of its right ones; and the clusters of those."""
     from sklearn.cluster import KMeans
@@ -190,7 +190,7 @@ def _of_classes(
         mine, early, mistaken = points[predicted], first[predicted], wrong[predicted]
         for number, inside in _clustered(mine, early, CLASS_CLUSTERS, seed):
             words = f"cluster {number} of {CLASS_CLUSTERS} of what is predicted as {name}"
-            yield Candidate(words, (), _spread(inside, predicted))
+            yield CandidateGroup(words, (), _spread(inside, predicted))
         parts = [mine[early & mistaken], mine[early & ~mistaken]]
         if not all(map(len, parts)):
             continue
@@ -200,10 +200,10 @@ def _of_classes(
         )
         nearest = ((mine[:, None] - np.concatenate([errors, right])) ** 2).sum(2).argmin(1)
         like = f"like the errors predicted as {name}, by the features"
-        yield Candidate(like, (), _spread(nearest < len(errors), predicted))
+        yield CandidateGroup(like, (), _spread(nearest < len(errors), predicted))
         for number in range(len(errors) if len(errors) > 1 else 0):
             words = f"{like}: cluster {number + 1} of {len(errors)}"
-            yield Candidate(words, (), _spread(nearest == number, predicted))
+            yield CandidateGroup(words, (), _spread(nearest == number, predicted))
 
 
 def _spread(inside: Flags, among: Flags) -> Flags:
@@ -225,11 +225,11 @@ def small_maps(maps: Sequence[NDArray[np.floating] | None] | None, count: int) -
     return small, mapped
 
 
-def _of_maps(small: NDArray[np.float32] | None, mapped: Flags, first: Flags, seed: int) -> Iterator[Candidate]:
+def _of_maps(small: NDArray[np.float32] | None, mapped: Flags, first: Flags, seed: int) -> Iterator[CandidateGroup]:
     if small is None or (mapped & first).sum() < 2 * min(MAP_CLUSTERS):
         return
     points = reduced(small[mapped], first[mapped], seed)
     for count in MAP_CLUSTERS:
         for number, inside in _clustered(points, first[mapped], count, seed):
             words = f"cluster {number} of {count} of the maps (of pictures with a map)"
-            yield Candidate(words, (), _spread(inside, mapped), among_maps=True)
+            yield CandidateGroup(words, (), _spread(inside, mapped), among_maps=True)

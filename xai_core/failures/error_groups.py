@@ -24,7 +24,7 @@ from xai_core.explanation.clustering import SIDE
 from xai_core.failures.candidate_groups import (
     FEWEST,
     FEWEST_ERRORS,
-    Candidate,
+    CandidateGroup,
     Condition,
     Flags,
     known_values,
@@ -169,7 +169,7 @@ def _too_little(wrong: Flags) -> str:
     return ""
 
 
-def _chosen(candidates: Sequence[Candidate], wrong: Flags, first: Flags, mapped: Flags) -> list[Candidate]:
+def _chosen(candidates: Sequence[CandidateGroup], wrong: Flags, first: Flags, mapped: Flags) -> list[CandidateGroup]:
     """At most TESTED candidates, those with the highest lower limit of the error rate on the first half, each with NEW of
     its errors, or more, in none of those before. Of equal ones, the one with the fewest conditions comes first."""
     if not candidates:
@@ -186,7 +186,7 @@ def _chosen(candidates: Sequence[Candidate], wrong: Flags, first: Flags, mapped:
     low = lowest_rate(errors, sizes)
     bias = _case_control_odds(wrong, mapped)
     low = np.where(among_maps, low * bias / (1 - low + low * bias), low)
-    chosen: list[Candidate] = []
+    chosen: list[CandidateGroup] = []
     left = mistaken.copy()  # errors that no chosen candidate holds
     for place in np.lexsort((parts, -low)):
         new = float(inside[place] @ left)

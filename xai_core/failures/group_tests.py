@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.evaluation.significance import holm
-from xai_core.failures.candidate_groups import FEWEST, LEVEL, Candidate, Condition, Flags
+from xai_core.failures.candidate_groups import FEWEST, LEVEL, CandidateGroup, Condition, Flags
 
 EFFECT = 0.1  # by which the lower limit of a confirmed group's error rate is above the expected rate, at least
 STRATA = 10  # ranges of the confidence, of as many held-out pictures each
@@ -32,7 +32,7 @@ COLUMNS = (
 
 
 def tested_table(
-    chosen: Sequence[Candidate],
+    chosen: Sequence[CandidateGroup],
     wrong: Flags,
     held_out: Flags,
     mapped: Flags,
