@@ -7,6 +7,7 @@ import torch
 from opened_pages import ROOT, opened, text
 
 from xai_core.app.charts import causes as charts
+from xai_core.app.shared import jobs, server_job
 from xai_core.attribution.explain import explain
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
@@ -85,6 +86,20 @@ def with_blurred_backgrounds(model, images):
 def test_long_work_is_offered_first():
     app = opened(PAGE, asks=True, step="Causes", group="all errors", region=["Each picture's own"])
     assert not app.dataframe and not app.exception
+
+
+def test_the_way_starts_the_long_work_of_its_next_step():
+    """Each step shows what it has found before the next is asked for. What was cancelled waits for its button."""
+    app = opened(PAGE, asks=True, step="Groups", group="all errors", region=["Each picture's own"])
+    app.button(key="next step").click().run()
+    (job,) = (job for job in jobs.listed() if job.title.startswith("Cause test"))
+    jobs.cancel(job.key)
+    jobs.wait()
+    assert job.state == server_job.CANCELLED and not app.exception
+    app.segmented_control(key="step").set_value("Groups").run()
+    app.button(key="next step").click().run()
+    assert job.state == server_job.CANCELLED and "run Test" in [button.key for button in app.button]
+    jobs.remove(job.key)
 
 
 def test_the_charts_are_valid_and_their_marks_can_be_picked():

@@ -33,14 +33,17 @@ class PictureGroup(NamedTuple):
     errors: int
     confirmed: bool
 
+    @property
+    def words(self) -> str:
+        """The title with the figures. All steps share the choice, so all write a group in these words."""
+        tested = ", confirmed" if self.confirmed else ""
+        return f"{self.title} ({counted(self.errors, 'error')} of {counted(len(self.members), 'picture')}{tested})"
+
 
 def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:
     """The confirmed groups, all errors, the most frequent confusions, and the groups that were tested but not confirmed."""
     wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
-    found = [
-        PictureGroup(str(title), members, int(wrong[members].sum()), bool(confirmed))
-        for title, members, confirmed in zip(tested.table["group"], tested.members, tested.table["confirmed"], strict=True)
-    ]
+    found = of_tests(tested, wrong)
     places = np.flatnonzero(wrong)
     every = [PictureGroup("all errors", places, len(places), False)] if len(places) else []
     errors = rows.iloc[places]
@@ -52,6 +55,14 @@ def offered(rows: pd.DataFrame, tested: ErrorGroups) -> list[PictureGroup]:
     return [*(g for g in found if g.confirmed), *every, *confusions, *(g for g in found if not g.confirmed)]
 
 
+def of_tests(tested: ErrorGroups, wrong: NDArray[np.bool_]) -> list[PictureGroup]:
+    """The tested groups, in their order; `wrong` (n,) says of each picture whether it is an error."""
+    return [
+        PictureGroup(str(title), members, int(wrong[members].sum()), bool(confirmed))
+        for title, members, confirmed in zip(tested.table["group"], tested.members, tested.table["confirmed"], strict=True)
+    ]
+
+
 def choose(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> PictureGroup | None:
     """The group that the visitor chooses, in the address (`group`); None, with a sentence, where there are no errors."""
     choices = {group.title: group for group in offered(rows, tested_groups(rows, dataset, model))}
@@ -59,12 +70,8 @@ def choose(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Pic
         st.info("All pictures are predicted correctly: there are no errors to explain.")
         return None
     title = st.selectbox(
-        "Group of pictures", list(choices), format_func=lambda title: markdown.escape(_in_words(choices[title])),
+        "Group of pictures", list(choices), format_func=lambda title: markdown.escape(choices[title].words),
         key="group", width=520, **LINK,
     )  # fmt: skip
     return choices[title]
 
-
-def _in_words(group: PictureGroup) -> str:
-    tested = ", confirmed" if group.confirmed else ""
-    return f"{group.title} ({counted(group.errors, 'error')} of {counted(len(group.members), 'picture')}{tested})"

@@ -5,6 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import groups as charts_groups
+from xai_core.app.failures.group_choice import of_tests
 from xai_core.app.shared import display, drawer, embedding_maps, session
 from xai_core.app.shared.predictions import alt_text
 from xai_core.app.shared.tested_groups import SEED
@@ -23,13 +24,17 @@ def show(
     rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, result: ErrorGroups, groups: list[drawer.Group]
 ) -> None:
     """The group that the visitor chooses, in the address (`group`). `groups` are those of `result`, for the drawer."""
-    names = result.table["group"].tolist()
+    wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
+    choices = {group.title: group for group in of_tests(result, wrong)}
+    names = list(choices)
     session.keep_among("group", names, names[0])
-    name = st.selectbox("Look at a group", names, format_func=markdown.escape, key="group", width=520, **LINK)
+    name = st.selectbox(
+        "Look at a group", names, format_func=lambda title: markdown.escape(choices[title].words), key="group", width=520,
+        **LINK,
+    )  # fmt: skip
     place = names.index(name)
     row, members = result.table.iloc[place], result.members[place]
     st.markdown(in_words(row))
-    wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
     central = members[wrong[members]][:PROTOTYPES]
     st.caption(f"The {len(central)} most central of its {int(row['errors']):,} errors")
     with st.container(horizontal=True, gap="small"):

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
-from xai_core.app.shared import cache, display, drawer, round_form, session
+from xai_core.app.shared import cache, display, drawer, page_links, round_form, session
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
@@ -88,6 +88,7 @@ def _judged(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Tr
 
     seconds = len(rows) / A_SECOND * max(1.0, len(rows) / MANY)
     part = Part("Judging labels", seconds, compute)
+    session.begin_work(page_links.BACK in st.query_params)  # a link that asks why leads to the answer, not to a button
     judgement: Triage | None = stored(
         key, [part], f"Labels of {dataset.title}", "Judge the labels", private=is_upload(dataset)
     )

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import plan_entries
-from xai_core.app.shared import page_setup
+from xai_core.app.shared import display, page_setup, session
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.widgets import LINK
 from xai_core.data.datasets import Dataset
@@ -37,7 +37,11 @@ def show(steps: Steps, rows: pd.DataFrame, dataset: Dataset, model: ExplainableM
             **LINK,
         )
     plan_entries.begin(subject(model, dataset), [name for of_step in steps.values() for name in of_step], view)
-    views[view](rows, dataset, model)
+    with display.errors():  # a view that shows nothing does not end the way
+        try:
+            views[view](rows, dataset, model)
+        finally:
+            session.begin_work(False)
     following = names[names.index(step) + 1 :]
     if following:
         st.button(
@@ -47,5 +51,7 @@ def show(steps: Steps, rows: pd.DataFrame, dataset: Dataset, model: ExplainableM
 
 
 def _go(step: str) -> None:
+    """Go on to a step, and start its work: each step shows what it has found before the next is asked for."""
     st.session_state[STEP] = step
+    session.begin_work(True)
     page_setup.scroll_to(_PLACE)

@@ -116,7 +116,8 @@ def offer(
     """The job of a result that is missing: its progress, or the button that starts it, with the estimate.
 
     `begin` starts the job, whose key is `key`. `kept` says what a cancelled job leaves. For work above the limit of
-    `progress.should_start`; shorter work is done by the page itself.
+    `progress.should_start`; shorter work is done by the page itself. The job starts without the button where the way to
+    this page asks for it (`session.begin_work`) and nobody has started it before.
     """
     slot = st.empty()  # the fragment keeps its place on the page, and with it its clicks
     job = jobs.find(key)
@@ -132,6 +133,6 @@ def offer(
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
             words = f"{in_words(job).capitalize()}. {kept} " if early and job is not None else ""
             st.markdown(f"{words}This takes about {max(1, round(seconds))} s.")
-    if pressed or (job is not None and session.starts_again(job.key)):
+    if pressed or (session.begins_work() if job is None else session.starts_again(job.key)):
         begin()
         st.rerun()

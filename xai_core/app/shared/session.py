@@ -119,6 +119,16 @@ def starts_again(key: str) -> bool:
     return True
 
 
+def begin_work(begins: bool) -> None:
+    """Ask the next run of the page to start the long work that it shows, as if its button were pressed; or no longer."""
+    st.session_state["begins work"] = begins
+
+
+def begins_work() -> bool:
+    """Whether this run of the page is to start the long work that it shows."""
+    return bool(st.session_state.get("begins work"))
+
+
 def cancelled(key: str) -> bool:
     """Whether the visitor cancelled the work named `key` and has not started it again."""
     return bool(st.session_state.get("cancelled") == key)
