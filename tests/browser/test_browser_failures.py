@@ -1,6 +1,5 @@
 """The whole way on the real server: in six clicks from the errors of a model to an exported plan, then to a review round."""
 
-import json
 import re
 import zipfile
 

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
+from xai_core.core.runtime import Track
 
 PENALTY = 0.01  # of the probe, the inverse strength C, on standardised features
 ITERATIONS = 200
@@ -85,8 +86,10 @@ def triage(
     seed: int = 0,
     folds: int = 5,
     neighbours: int = 10,
+    track: Track = iter,
 ) -> Triage:
     """Judge the `labels` of n pictures by their frozen `features` (n, d). `seed` deals the pictures into `folds`.
+    `track` goes over the folds, and then over blocks of pictures whose neighbours are looked up.
 
     Labels with fewer pictures than folds are not judged. Nothing is flagged, and `reasons` say why, where fewer than two
     labels can be judged, and where the probe is not better than chance. Raises BadRequest where features and labels do not
@@ -105,13 +108,13 @@ def triage(
         return _nothing(
             names, [*reasons, f"Nothing is flagged: labels are compared, and fewer than two have {folds} pictures or more."]
         )
-    probabilities = out_of_sample(inputs[judged], codes, folds, seed)
+    probabilities = out_of_sample(inputs[judged], codes, folds, seed, track=track)
     if not _better_than_chance(codes, probabilities.argmax(1), len(classes)):
         return _nothing(
             names, [*reasons, "Nothing is flagged: these features do not tell the labels apart better than chance."]
         )
     probabilities = sharpened(probabilities, codes)
-    places, cosines, distances = _nearest(inputs[judged], min(neighbours, len(judged) - 1))
+    places, cosines, distances = _nearest(inputs[judged], min(neighbours, len(judged) - 1), track)
     votes = _shares(codes[places], len(classes))
     joint, confident = confident_joint(probabilities, codes)
     joined = (probabilities + votes) / 2
@@ -140,7 +143,13 @@ def triage(
 
 
 def out_of_sample(
-    features: NDArray[np.float32], codes: NDArray[np.int64], folds: int, seed: int, penalty: float = PENALTY
+    features: NDArray[np.float32],
+    codes: NDArray[np.int64],
+    folds: int,
+    seed: int,
+    penalty: float = PENALTY,
+    *,
+    track: Track = iter,
 ) -> NDArray[np.float64]:
     """(n, k): for each picture, the probabilities of a linear probe that was fitted on the other folds. Every class must
     have at least `folds` pictures."""
@@ -150,7 +159,7 @@ def out_of_sample(
     from sklearn.preprocessing import StandardScaler
 
     probabilities = np.zeros((len(codes), int(codes.max()) + 1))
-    for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, codes):
+    for train, test in track(list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, codes))):
         probe = LogisticRegression(C=penalty, max_iter=ITERATIONS, tol=1e-3)
         probabilities[test] = (
             make_pipeline(StandardScaler(), probe).fit(features[train], codes[train]).predict_proba(features[test])
@@ -263,7 +272,7 @@ def _better_than_chance(codes: NDArray[np.int64], predicted: NDArray[np.int64], 
 
 
 def _nearest(
-    features: NDArray[np.float32], count: int
+    features: NDArray[np.float32], count: int, track: Track
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """The `count` nearest other pictures of each, by the cosine of centred features, the nearest first: places, cosines, and
     distances (n, count)."""
@@ -273,7 +282,7 @@ def _nearest(
     places = np.empty((len(unit), count), np.int64)
     cosines = np.empty((len(unit), count))
     step = max(1, BLOCK // len(unit))
-    for start in range(0, len(unit), step):
+    for start in track(range(0, len(unit), step)):
         block = unit[start : start + step] @ unit.T
         rows = np.arange(len(block))
         block[rows, start + rows] = -np.inf

@@ -74,4 +74,3 @@ def choose(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Pic
         key="group", width=520, **LINK,
     )  # fmt: skip
     return choices[title]
-

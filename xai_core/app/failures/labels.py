@@ -16,6 +16,7 @@ from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
+from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset, labels_csv
 from xai_core.data.label_matching import first_name
 from xai_core.failures.label_triage import BOTH, Triage, triage
@@ -83,8 +84,8 @@ def _judged(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> Tr
     """The judgement of all labels, made once for these predictions; None while it is not made."""
     key = f"label triage {subject(model, dataset)} {SEED}"
 
-    def compute(track: object) -> None:
-        cache.put(key, triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list(), seed=SEED))
+    def compute(track: Track) -> None:
+        cache.put(key, triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list(), seed=SEED, track=track))
 
     seconds = len(rows) / A_SECOND * max(1.0, len(rows) / MANY)
     part = Part("Judging labels", seconds, compute)
