@@ -38,7 +38,16 @@ def spread(values: np.ndarray) -> dict[str, float]:
 
 def row(name: str, ours: np.ndarray, peer: np.ndarray, said: str, **more: Any) -> dict[str, Any]:
     """One line of the table: our seconds, the peer's, and the ratio of each round (ours divided by the peer's)."""
-    return {"work": name, "against": said, "ours": spread(ours), "peer": spread(peer), "ratio": spread(ours / peer), **more}
+    ratio, rounds = spread(ours / peer), len(ours)
+    return {
+        "work": name,
+        "against": said,
+        "ours": spread(ours),
+        "peer": spread(peer),
+        "ratio": ratio,
+        "rounds": rounds,
+        **more,
+    }
 
 
 def peak_megabytes() -> float:

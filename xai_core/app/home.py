@@ -134,19 +134,19 @@ def examples() -> None:
 
 
 DOWNLOADS = """\
-| dataset | where | how it lies in `data/` |
-|---|---|---|
-| Intel scenes (6 classes) | [Kaggle](https://www.kaggle.com/datasets/puneet6060/intel-image-classification) | the ZIP \
-as it is, or unpacked: `intel/seg_train/seg_train/buildings/...`, `seg_test`, `seg_pred` |
-| ImageNet, validation | [image-net.org](https://image-net.org/download-images) | \
-`imagenet/val/ILSVRC2012_val_00000001.JPEG` ..., and the unpacked `imagenet/ILSVRC2012_devkit_t12/` |
-| ImageNet, from Kaggle | [Kaggle](https://www.kaggle.com/c/imagenet-object-localization-challenge/data) | \
+| dataset | how it lies in `data/` |
+|---|---|
+| [Intel scenes](https://www.kaggle.com/datasets/puneet6060/intel-image-classification), 6 classes | the ZIP as it is, or \
+unpacked: `intel/seg_train/seg_train/buildings/...`, `seg_test`, `seg_pred` |
+| [ImageNet](https://image-net.org/download-images), validation | `imagenet/val/ILSVRC2012_val_00000001.JPEG` ..., and the \
+unpacked `imagenet/ILSVRC2012_devkit_t12/` |
+| [ImageNet from Kaggle](https://www.kaggle.com/c/imagenet-object-localization-challenge/data) | \
 `imagenet/LOC_val_solution.csv` and `imagenet/ILSVRC/Data/CLS-LOC/val/` |
-| one picture of each ImageNet class | [GitHub](https://github.com/EliSchwartz/imagenet-sample-images) | a folder or ZIP of \
-files whose names begin with a WordNet id: `n02123045_tabby.JPEG` |
-| CIFAR and others from the Hugging Face Hub | [Hub](https://huggingface.co/datasets/uoft-cs/cifar10/tree/main) | the files \
+| [one picture of each ImageNet class](https://github.com/EliSchwartz/imagenet-sample-images) | a folder or ZIP of files \
+whose names begin with a WordNet id: `n02123045_tabby.JPEG` |
+| [CIFAR-10](https://huggingface.co/datasets/uoft-cs/cifar10/tree/main) and others of the Hugging Face Hub | \
 `cifar10/plain_text/train-00000-of-00001.parquet` ..., or what `save_to_disk("data/cifar10")` writes |
-| pictures of your own | | one folder for each class: `pets/cat/1.jpg`, or `pets/train/cat/1.jpg` and `pets/test/cat/2.jpg` |
+| pictures of your own | one folder for each class: `pets/cat/1.jpg`, or `pets/train/cat/1.jpg` and `pets/test/cat/2.jpg` |
 """
 
 

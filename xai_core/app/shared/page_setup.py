@@ -17,7 +17,7 @@ schemapi.disable_debug_mode()
 # button or link that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title.
 # On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words. The
 # buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the
-# focus is scrolled below them.
+# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
@@ -35,6 +35,7 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
 [data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
+[data-testid="stMarkdownContainer"] td code { white-space: break-spaces; overflow-wrap: anywhere; }
 [data-testid="stDialog"] > div :has(.st-key-drawer-steps) { background-color: inherit; scroll-padding-top: 6rem; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-drawer-steps) {
     position: sticky;

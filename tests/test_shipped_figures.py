@@ -1,0 +1,167 @@
+"""Figures in README.md and docs/ are those of the catalogue, the cards, and the result files that ship with the project.
+
+Each is formatted here from its source and looked for in the document, so that a new result asks for a new sentence.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from xai_core.app.shared import map_gallery
+from xai_core.attribution.catalog import METHODS
+from xai_core.data.image_io import FORMATS, MAX_BYTES, MAX_PIXELS
+from xai_core.data.samples import SAMPLES
+from xai_core.metrics.catalog import METRICS
+from xai_core.models.zoo.catalog import CARDS
+
+ROOT = Path(__file__).parents[1]
+README, SPEED, MODELS = (
+    " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("README.md", "docs/speed.md", "docs/models.md")
+)
+NUMBERS = dict(enumerate("zero one two three four five six seven eight nine ten eleven twelve".split()))  # noqa: SIM905
+
+
+def result(name):
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def trained(kind):
+    """The networks that were trained here and come with the project."""
+    return sorted(path.stem for path in (ROOT / "weights").glob(f"{kind}_*.toml"))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{NUMBERS[len(trained('*'))]} small networks, {NUMBERS[len(trained('scenes'))]} trained on scenes and "
+        f"{NUMBERS[len(trained('world'))]} on pictures that the app draws, and {NUMBERS[len(SAMPLES)]} photographs",
+        f"| the {len(METHODS)} methods, and",
+        f"| the {len(METRICS)} metrics, and",
+        f"Insertion, deletion, ROAD and {len(METRICS) - len({'insertion', 'deletion', 'road'} & {*METRICS})} other metrics",
+        f"| the {len({*CARDS} | {*trained('*')})} networks, their weights",
+        f"Maps of {map_gallery.PICTURES} pictures at once",
+        f"{', '.join(FORMATS).replace('WEBP', 'WebP')} up to {MAX_BYTES >> 20} MB and {MAX_PIXELS // 10**6} million pixels",
+    ],
+)
+def test_the_readme_counts_what_is_there(said):
+    assert said in README
+
+
+def test_the_readme_names_the_grid_of_the_embedded_network():
+    from xai_core.attribution.explain import explain
+    from xai_core.data.samples import load_sample
+    from xai_core.models.loading import load_model
+
+    rows, columns = explain(load_model("efficientnet_lite0"), load_sample("coffee"), "grad_cam").heatmap.shape
+    assert f"({rows} x {columns} here)" in README and f"here ({rows}, {columns})" in README
+
+
+def medians(file):
+    """The rows of a benchmark, by their work and what they are compared with."""
+    rows = result(file)["rows"]
+    rows = rows if isinstance(rows, list) else [row for kind in rows.values() for row in kind]
+    return {(row["work"], row["against"]): row for row in rows}
+
+
+SINGLE, METHOD = medians("single_image"), medians("methods")
+
+
+def ratio(rows, work, against):
+    (found,) = (row for (of, beside), row in rows.items() if of == work and beside.startswith(against))
+    return found["ratio"]["median"]
+
+
+def of_method(work):
+    (found,) = (row for (of, _), row in METHOD.items() if of == work)
+    return found
+
+
+PEER = "grad-cam's Grad-CAM"
+CAPTUM = [ratio(SINGLE, work, "captum") for work in ("Integrated gradients", "SmoothGrad", "Saliency")]
+SHARES = [
+    f"{ratio(SINGLE, 'Grad-CAM', 'a plain'):.2f} (the library grad-cam: {ratio(SINGLE, PEER, 'a plain'):.1f})",
+    f"| six CAMs from one trunk pass | one plain forward pass | {ratio(SINGLE, '6 CAMs, one trunk pass', 'a plain'):.2f} |",
+    f"| six CAMs | grad-cam, one by one | {ratio(SINGLE, '6 CAMs, one trunk pass', 'grad-cam'):.2f} |",
+    f"saliency | captum | {min(CAPTUM):.2f} to {max(CAPTUM):.2f} |",
+    f"`fast` | captum | {ratio(SINGLE, 'Occlusion sensitivity, fast', 'captum'):.2f}, rank correlation with `exact` "
+    f"{SINGLE['Occlusion sensitivity, fast', 'captum']['spearman']:.4f} |",
+    f"square can reach | captum | {of_method('Occlusion, 64 / 8 pixels, exact')['ratio']['median']:.2f} |",
+    f"| {of_method('LIME, 1,000 samples, fast')['ratio']['median']:.2f}; "
+    f"{of_method('RISE, 2,000 masks, all classes, fast')['ratio']['median']:.2f} (`exact`: "
+    f"{of_method('LIME, 1,000 samples, exact')['ratio']['median']:.2f}) |",
+    f"| {of_method('Grad-CAM of 64 pictures, exact')['ratio']['median']:.2f} and "
+    f"{of_method('Grad-CAM of 64 pictures, fast')['ratio']['median']:.2f} |",
+    f"{of_method('Eight CAMs, one call, exact')['ratio']['median']:.4f} "
+    f"({of_method('Eight CAMs, one call, exact')['ours']['median']:.1f} s instead of "
+    f"{of_method('Eight CAMs, one call, exact')['peer']['median']:.0f} s)",
+    f"{of_method('Ablation-CAM, 2,048 channels, exact')['ratio']['median']:.4f} "
+    f"({of_method('Ablation-CAM, 2,048 channels, exact')['ours']['median']:.2f} s instead of "
+    f"{of_method('Ablation-CAM, 2,048 channels, exact')['peer']['median']:.0f} s)",
+    f"{of_method('Score-CAM, 2,048 channels, fast')['ratio']['median']:.2f}, rank correlation with `exact` "
+    f"{of_method('Score-CAM, 2,048 channels, fast')['spearman']:.3f} |",
+]
+
+
+@pytest.mark.parametrize("said", SHARES)
+def test_shares_of_time_are_those_of_the_benchmarks(said):
+    assert said in SPEED
+
+
+def test_rounds_stand_beside_medians():
+    twice = {row["rounds"] for (work, _), row in METHOD.items() if work.startswith("Grad-CAM of 64")}
+    shown = ("Occlusion", "LIME", "RISE", "Eight", "Ablation", "Score")
+    assert {row["rounds"] for (work, _), row in METHOD.items() if work.startswith(shown)} == {1} and twice == {2}
+    assert "measured once, Grad-CAM of 64 pictures twice" in SPEED
+    page = result("page")
+    assert f"median of {page['rounds']} clicks" in SPEED
+    assert (
+        f"shown again {page['again']['median']:.2f} s after" in SPEED and f"explanation {page['first']:.1f} s after" in SPEED
+    )
+    pictures = result("voting")["pictures"]
+    assert f"(median over a round of {pictures} pictures" in SPEED
+
+
+def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
+    review, voting = result("review"), result("voting")["ms"]
+    first = max(review["rows"], key=lambda row: row["first"]["median"])
+    again = max(row["again"]["median"] for row in review["rows"])
+    assert f"With {review['pictures']:,} pictures and {review['people']} people" in SPEED
+    assert f"at most {first['first']['median']:.2f} s the first time ({first['view']})" in SPEED
+    assert f"at most {again:.2f} s again" in SPEED
+    assert f"waits {voting['next']['median'] / 1000:.2f} s" in SPEED
+    assert f"saved after {voting['saved']['median'] / 1000:.2f} s" in SPEED
+
+
+@pytest.mark.parametrize("network", trained("*"))
+def test_accuracies_are_those_of_the_reports_with_their_samples(network):
+    report = (ROOT / "weights" / f"{network}.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{network}` \|.*$", (ROOT / "docs" / "models.md").read_text(encoding="utf-8"), re.MULTILINE)
+    said, count = re.search(r"\| ([\d.]+)%(?: of ([\d,]*\d))?", row).groups()
+    if network.startswith("scenes"):
+        percent, measured = re.search(r"\*\*Right:\*\* ([\d.]+)% of ([\d,]+) test pictures", report).groups()
+        assert float(said) == round(float(percent), 1) and f"accuracy on {measured} test pictures" in MODELS
+    elif network != "world_barlow":
+        shipped = result("world")
+        assert f"{shipped['pictures']:,}" == count
+        accuracy = shipped["models"][network]["accuracy"]["planted" if network == "world_planted" else "clean"]
+        assert said == f"{100 * accuracy:.1f}"
+    else:
+        percent, measured = re.search(r"\*\*Right:\*\* ([\d.]+)% of ([\d,]+) test pictures", report).groups()
+        assert (float(said), count) == (round(float(percent), 1), measured)
+
+
+def test_the_costs_of_drawing_are_those_of_the_benchmark():
+    speed = result("world_speed")
+    assert f"Drawing {speed['pictures a second']:.0f} pictures a second" in MODELS
+    assert f"takes {speed['drawing, share of training']:.0%} of the time of a training" in MODELS
+    assert f"and {speed['drawing, share of one map by integrated gradients']:.1%} of that of one map" in MODELS
+
+
+@pytest.mark.parametrize("fault", result("world")["models"]["world_planted"]["faults"], ids=lambda one: one["pictures of"])
+def test_the_faults_of_the_planted_network_are_those_of_the_benchmark(fault):
+    usual, acting = f"{fault['usual']:.1%}", f"{fault['where the cause acts']:.1%}"
+    drop = f"{100 * fault['drop']:.0f} ({100 * fault['low']:.0f} to {100 * fault['high']:.0f})"
+    said = f"| {fault['cause']} | {fault['pictures of']} (n = {fault['pictures']}) | {usual} | {acting} | {drop} |"
+    assert said in MODELS
