@@ -27,6 +27,7 @@ from xai_core.explanation.clustering import FEWEST, cluster_maps
 from xai_core.explanation.targets import ClassLogit
 from xai_core.failures import head_repair
 from xai_core.failures.causes import cause_test, random_regions
+from xai_core.failures.error_groups import groups as tested_groups
 from xai_core.failures.group_causes import FEWEST as FEWEST_ERRORS
 from xai_core.failures.group_causes import group_cause
 from xai_core.failures.group_repair import features_of, head_of, hidden_pairs
@@ -190,6 +191,32 @@ def error_groups(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence
     return figures
 
 
+def confirmed_groups(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
+    """Groups of errors by the attributes and the network's features: at which place comes the first one most of whose errors
+    bear the stamp, and the first most of whose errors are of the planted subgroup, and is it confirmed? And how many groups
+    are tested and confirmed: as they are, without regard to the confidence, and where the labels change places."""
+    known, features = rows[list(OFFERED)], np.stack(rows["features"].to_list())
+    result = tested_groups(rows, known, features)
+    figures = {"groups tested": float(len(result.table)), "confirmed": float(len(result.confirmed))}
+    plain = tested_groups(rows.drop(columns="confidence"), known, features)
+    figures["confirmed, without regard to the confidence"] = float(len(plain.confirmed))
+    wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
+    planted = {name: rows[column].to_numpy(bool) for name, column in (("the stamp", "mark"), ("red dome tents", "planted"))}
+    if not any(marked.any() for marked in planted.values()):
+        mixed = tested_groups(rows.assign(true=np.random.default_rng(0).permutation(rows["true"])), known, features)
+        return figures | {
+            "labels at random: groups tested": float(len(mixed.table)),
+            "labels at random: confirmed": float(len(mixed.confirmed)),
+        }
+    for name, marked in planted.items():
+        hits = [(wrong & marked)[members].sum() > 0.5 * wrong[members].sum() for members in result.members]
+        if any(hits):
+            figures[f"{name}: rank"] = hits.index(True) + 1.0
+        found = any(hits) and hits.index(True) < 3 and bool(result.table["confirmed"][hits.index(True)])
+        figures[f"{name}: among the first three, and confirmed"] = float(found)
+    return figures
+
+
 def cause(model: ExplainableModel, rows: pd.DataFrame, pictures: Sequence[Picture]) -> Figures:
     """The cause test on the errors that are predicted as the class most often predicted wrongly (on all errors, where these
     are too few): what the region of one half's maps mends in the other half; whether it is called a cause; how much of the
@@ -314,17 +341,21 @@ class Tool(NamedTuple):
 NOISY = Case("world_planted", "planted", "train", 2_000)  # 80 wrong labels, so that 50 can be found
 PLANTED, CLEAN = Case("world_planted", "planted", "test"), Case("world_clean", "clean", "test")
 REVERSED = Case("world_planted", "planted:mark", "test", 300)
+MANY = Case("world_clean", "clean", "test", 1_000)
+BOTH = Case("world_planted", "planted:mark:subgroup", "test")
 TOOLS = (
     Tool("Clusters of maps: the mark", mark_cluster, PLANTED, Case("world_clean", "planted", "test")),
     Tool("Label triage: errors, the most confident first", label_triage, NOISY, CLEAN),
     Tool("Label triage: a probe and the nearest neighbours", probe_triage, NOISY, CLEAN),
     Tool("Relabelling: the flagged labels as suggested", relabelling, NOISY, CLEAN),
     Tool("Groups of errors: red dome tents at night", error_groups, PLANTED, CLEAN),
+    Tool("Tested groups: the stamp, red dome tents", confirmed_groups, BOTH, MANY),
     Tool("Cause test: the stamp", cause, REVERSED, CLEAN),
     Tool("Sanity check: maps that hardly change", sanity, PLANTED, CLEAN),
 )
 WORLDS: dict[str, Callable[[], World]] = {
-    "planted": worlds.planted, "clean": worlds.clean, "planted:mark": lambda: worlds.broken(worlds.planted(), "mark")
+    "planted": worlds.planted, "clean": worlds.clean, "planted:mark": lambda: worlds.broken(worlds.planted(), "mark"),
+    "planted:mark:subgroup": lambda: worlds.broken(worlds.broken(worlds.planted(), "mark"), "subgroup"),
 }  # fmt: skip
 
 
@@ -408,6 +439,11 @@ there is nothing to find, so that what is found there is a false alarm.
 - **Groups** by one attribute and by two, ordered by the lower end of the interval of their error rate. *Rank*: the place of
   the first group most of whose errors are red dome tents at night; *found*: among the first three. The intervals are of one
   group alone: among hundreds of groups some lie above the rate of all pictures by chance.
+- **Tested groups** (`xai_core.failures.groups`), by the same attributes and the network's features: found on one half of
+  the pictures, tested on the other against pictures of which the network is as sure. Planted: the stamp is on distant
+  things that are no cars, and half of the tents are red dome tents at night. *Rank*: the place of the first group most of
+  whose errors bear the stamp, or are such tents. *Without regard to the confidence*: tested against all other pictures
+  (Fisher's exact test). Clean: {clean:,} pictures; *labels at random*: the same, and their labels have changed places.
 - **Cause test** of the errors that are predicted as the class most often predicted wrongly (clean: of all errors), by
   `xai_core.failures.group_cause`: the maps of one half suggest a region, which is hidden in the other half. Planted:
   {reversed} pictures on which the stamp stands on distant things that are no cars, so that they are taken for cars. *Named a
@@ -445,6 +481,7 @@ def document(rows: Sequence[Line], seeds: int, count: int) -> str:
             count=count,
             noisy=NOISY.pictures,
             reversed=REVERSED.pictures,
+            clean=MANY.pictures,
             random=RANDOM_REGIONS,
             sanity=SANITY_PICTURES,
         )

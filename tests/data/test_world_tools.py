@@ -93,12 +93,48 @@ def test_the_group_that_holds_the_planted_subgroup_is_found():
     assert nothing["one attribute: share above the rate of all"] == 0 and "one attribute: rank" not in nothing
 
 
+def test_the_tested_groups_of_the_stamp_and_of_the_subgroup_are_ranked():
+    """Of 600 pictures, 60 with the stamp and 60 of the subgroup are wrong, and a few others at random."""
+    draws = np.random.default_rng(0)
+    mark, planted = np.arange(600) < 60, np.arange(600) >= 540
+    wrong = mark | planted | (draws.random(600) < 0.03)
+    features = draws.normal(size=(600, 8)) + 8 * mark[:, None] * (np.arange(8) == 2)
+    true = np.where(planted, "tent", "bird")
+    table = rows(
+        true=true, predicted=np.where(mark, "car", np.where(wrong, "boat", true)), mark=mark, planted=planted,
+        time=np.where(planted, "night", "day"), features=list(features), confidence=draws.uniform(0.5, 1, 600),
+    )  # fmt: skip
+    figures = world_tools.confirmed_groups(None, table, [])
+    assert {figures["the stamp: rank"], figures["red dome tents: rank"]} == {1, 2}
+    assert all(figures[f"{name}: among the first three, and confirmed"] for name in ("the stamp", "red dome tents"))
+    assert 2 <= figures["confirmed"] <= figures["groups tested"] and "labels at random: confirmed" not in figures
+    nothing = world_tools.confirmed_groups(None, table.assign(mark=False, planted=False), [])
+    assert nothing["groups tested"] == figures["groups tested"] and "the stamp: rank" not in nothing
+    names = draws.choice(["bird", "tent"], (2, 600))
+    guesses = table.assign(mark=False, planted=False, true=names[0], predicted=names[1], time="day")
+    assert world_tools.confirmed_groups(None, guesses, [])["labels at random: confirmed"] == 0
+
+
 def test_the_summary_is_of_the_worlds_that_have_a_figure():
     place = {"tool": "t", "where": "planted", "network": "n", "world": "w", "split": "test"}
     lines = [{**place, "seed": seed, "figures": figures} for seed, figures in enumerate(({"a": 1.0}, {"a": 3.0}, {}))]
     (row,) = world_tools.summary(lines)
     assert (row["mean"], row["min"], row["max"], row["count"]) == (2, 1, 3, 2)
     assert "| t | a | 2.00 (1.00 to 3.00, 2 worlds) | – |" in world_tools.document([row], 3, 10)
+
+
+def test_at_most_one_tested_group_in_twenty_is_confirmed_where_nothing_is_planted():
+    """Counted over all worlds of the last run; and the stamp's and the subgroup's group are found in each."""
+    worlds = [
+        line for line in json.loads(world.TOOLS_FILE.read_text())["worlds"] if line["tool"].startswith("Tested groups")
+    ]
+    clean, planted = ([line["figures"] for line in worlds if line["where"] == where] for where in ("clean", "planted"))
+    assert len(clean) == len(planted) == world.SEEDS
+    for prefix in ("", "labels at random: "):
+        tested, confirmed = (sum(one[prefix + what] for one in clean) for what in ("groups tested", "confirmed"))
+        assert tested > 40 and confirmed <= 0.05 * tested
+    for name in ("the stamp", "red dome tents"):
+        assert all(one[f"{name}: among the first three, and confirmed"] for one in planted)
 
 
 def test_the_document_is_made_of_the_results():

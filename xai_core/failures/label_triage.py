@@ -131,12 +131,13 @@ def triage(
     ambiguous = (true[rows, codes] >= BOTH) & (other.max(1) >= BOTH)
     if not flagged.any():
         reasons.append("Nothing is flagged: no label is contradicted by both the probe and the nearest neighbours.")
+    opinions = pd.DataFrame(
+        {"suggested": classes[suggested], "other": np.where(ambiguous, classes[other.argmax(1)], ""), "score": score,
+         "self confidence": probabilities[rows, codes], "votes": votes[rows, codes], "flagged": flagged,
+         "ambiguous": ambiguous, "outlier": far_from_all(distances)}, judged,
+    )  # fmt: skip
     return Triage(
-        _table(
-            names, judged, suggested=classes[suggested], score=score, confidence=probabilities[rows, codes],
-            votes=votes[rows, codes], flagged=flagged, ambiguous=ambiguous,
-            other=np.where(ambiguous, classes[other.argmax(1)], ""), outlier=far_from_all(distances),
-        ),
+        _table(names, opinions),
         _duplicates(names, judged, codes, places, cosines, distances),
         joint, tuple(classes.tolist()), tuple(reasons),
     )  # fmt: skip
@@ -329,40 +330,27 @@ def _pairs(
     return pairs.sort_values("cosine", ascending=False, kind="stable", ignore_index=True)
 
 
-def _table(
-    names: NDArray[np.str_],
-    judged: NDArray[np.int64],
-    *,
-    suggested: NDArray[np.str_],
-    score: NDArray[np.float64],
-    confidence: NDArray[np.float64],
-    votes: NDArray[np.float64],
-    flagged: NDArray[np.bool_],
-    ambiguous: NDArray[np.bool_],
-    other: NDArray[np.str_],
-    outlier: NDArray[np.bool_],
-) -> pd.DataFrame:
-    """A row for each picture; of those that are not judged, only the label is known."""
+UNKNOWN: dict[str, str | float | bool] = {
+    "suggested": "", "other": "", "score": np.nan, "self confidence": np.nan, "votes": np.nan,
+    "flagged": False, "ambiguous": False, "outlier": False,
+}  # fmt: skip
+
+
+def _table(names: NDArray[np.str_], opinions: pd.DataFrame) -> pd.DataFrame:
+    """A row for each picture, with the `opinions` of the judged ones, which are indexed by their places and have the columns
+    of UNKNOWN; of those that are not judged, only the label is known."""
     places = np.arange(len(names))
-    columns = {"score": score, "self confidence": confidence, "votes": votes}
-    marks = {"flagged": flagged, "ambiguous": ambiguous, "outlier": outlier}
-    table = pd.DataFrame({"picture": places, "label": names.astype(object), "suggested": names.astype(object)})
-    table.loc[judged, "suggested"] = suggested.astype(object)
-    table["other"] = ""
-    table.loc[judged, "other"] = other.astype(object)
-    for name, values in columns.items():
-        table[name] = pd.Series(values, judged, dtype=float).reindex(places)
-    for name, mark in marks.items():
-        table[name] = pd.Series(mark, judged, dtype=bool).reindex(places, fill_value=False)
+    table = pd.DataFrame({"picture": places, "label": names.astype(object)})
+    for name, unknown in UNKNOWN.items():
+        table[name] = opinions[name].reindex(places, fill_value=unknown).astype(type(unknown))
+    table["suggested"] = table["suggested"].where(np.isin(places, opinions.index), table["label"])
     return table
 
 
 def _nothing(names: NDArray[np.str_], reasons: Sequence[str]) -> Triage:
     """No picture is judged."""
-    nowhere, numbers, marks = np.zeros(0, np.int64), np.zeros(0), np.zeros(0, bool)
+    nowhere = np.zeros(0, np.int64)
     return Triage(
-        _table(names, nowhere, suggested=names[:0], score=numbers, confidence=numbers, votes=numbers, flagged=marks,
-               ambiguous=marks, other=names[:0], outlier=marks),
-        _pairs(names, nowhere, nowhere, numbers),
+        _table(names, pd.DataFrame(columns=list(UNKNOWN), index=nowhere)), _pairs(names, nowhere, nowhere, np.zeros(0)),
         np.zeros((0, 0), np.int64), (), tuple(reasons),
     )  # fmt: skip
