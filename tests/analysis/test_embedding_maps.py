@@ -1,12 +1,18 @@
 """Maps of embeddings: against the singular value decomposition, planted clusters, and pictures that do not differ."""
 
+import signal
+import subprocess
+import time
+from concurrent.futures import CancelledError
+
 import numpy as np
 import pytest
 from blobs import blobs
 from sklearn.neighbors import NearestNeighbors
 
 from xai_core.analysis.embedding_maps import MOST, embedding_map
-from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.analysis.tsne import placed
+from xai_core.core.errors import BadRequest, UnknownName, XaiError
 
 
 def test_pca_is_the_singular_value_decomposition():
@@ -59,3 +65,37 @@ def test_what_has_no_map_is_refused_in_a_sentence(embeddings, projection, messag
         embedding_map(embeddings, projection)
     with pytest.raises(UnknownName):
         embedding_map(np.zeros((5, 2)), "umap")
+
+
+def test_tsne_that_is_tracked_is_the_same_map():
+    points = np.random.default_rng(0).normal(size=(60, 8))
+    looks = []
+
+    def track(items):
+        for item in items:
+            looks.append(item)
+            yield item
+
+    np.testing.assert_allclose(embedding_map(points, "tsne", track=track).points, embedding_map(points, "tsne").points)
+    assert looks
+
+
+def test_tsne_ends_within_two_seconds_where_its_track_raises(monkeypatch):
+    """Of five thousand pictures it takes many seconds; its process has ended when the call has."""
+    raised, processes = [], []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: processes.append(start(*a, **k)) or processes[-1])
+
+    def track(items):
+        yield from list(items)[:2]
+        raised.append(time.monotonic())
+        raise CancelledError
+
+    with pytest.raises(CancelledError):
+        placed(np.random.default_rng(0).normal(size=(MOST, 50)), 30, 0, track)
+    assert time.monotonic() - raised[0] < 2 and processes[0].returncode == -signal.SIGKILL
+
+
+def test_tsne_that_fails_says_why():
+    with pytest.raises(XaiError, match=r"t-SNE ended early: .*perplexity"):
+        placed(np.zeros((3, 2)), 30, 0, iter)

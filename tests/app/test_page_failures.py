@@ -11,6 +11,7 @@ from opened_pages import ROOT, opened, press_row, text
 
 from xai_core.app.failures import repair_view
 from xai_core.app.failures.group_choice import offered
+from xai_core.app.shared import jobs
 from xai_core.data.datasets import labels_csv, open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures import audit_document
@@ -149,7 +150,7 @@ def test_the_plan_counts_each_picture_once_and_goes_on_the_report():
     known = dataset.attributes(rows["path"])
     result = groups(rows, known, np.stack(rows["embedding"].to_list()))
     inside = {place for members in result.members[: len(result.confirmed)] for place in members}
-    assert f"about {len(inside):,} pictures, each counted once" in text(app).replace("*", "")
+    assert f"for {len(inside):,} pictures, each counted once" in text(app).replace("*", "")
     (toggle,) = [box for box in app.toggle if box.label == "On the report"]
     toggle.set_value(True).run()
     app.switch_page("pages/10_Report.py").run()
@@ -195,6 +196,9 @@ def test_the_next_buttons_lead_through_all_steps_to_the_plan():
         shown.append(app.segmented_control(key="step").value)
     assert shown == steps
     assert shown[0] == "Labels" and shown[-1] == "Plan" and not app.exception
+    for job in jobs.listed():  # each step has started its work
+        job.cancelling = True
+    jobs.wait()
 
 
 def test_misclassifications_leads_here_with_the_same_pictures_and_model():

@@ -11,7 +11,9 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from xai_core.analysis.tsne import placed, places
 from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.core.runtime import Track
 
 Projection = Literal["pca", "tsne"]
 PERPLEXITY = 30  # of t-SNE, about the number of neighbours that are kept together; fewer where there are few pictures
@@ -28,9 +30,12 @@ class EmbeddingMap(NamedTuple):
     shares: NDArray[np.float64]
 
 
-def embedding_map(embeddings: NDArray[np.floating], projection: Projection = "pca", seed: int = 0) -> EmbeddingMap:
+def embedding_map(
+    embeddings: NDArray[np.floating], projection: Projection = "pca", seed: int = 0, *, track: Track | None = None
+) -> EmbeddingMap:
     """The map of n pictures with these `embeddings` (n, d). `seed` is of t-SNE, and of the components of PCA where their
-    number is reduced at random. Where pictures do not differ, all lie at zero.
+    number is reduced at random. Where pictures do not differ, all lie at zero. With a `track`, t-SNE runs in a process of
+    its own, which is ended where the track raises.
 
     Raises BadRequest where there is no picture, where an embedding is not finite, or for fewer than FEWEST or more than MOST
     pictures by t-SNE; UnknownName.
@@ -47,13 +52,11 @@ def embedding_map(embeddings: NDArray[np.floating], projection: Projection = "pc
         return EmbeddingMap(_scaled(components), shares)
     if not FEWEST <= len(inputs) <= MOST:
         raise BadRequest(f"t-SNE takes {FEWEST} to {MOST:,} pictures, not {len(inputs):,}. Choose PCA.")
-    from sklearn.manifold import TSNE
-
     reduced, _ = _principal(inputs, REDUCED, seed)
     perplexity = min(PERPLEXITY, (len(inputs) - 1) / 3)
     if not np.ptp(reduced, axis=0).any():
         return EmbeddingMap(np.zeros((len(inputs), 2), np.float32), np.full(2, np.nan))
-    points = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
+    points = places(reduced, perplexity, seed) if track is None else placed(reduced, perplexity, seed, track)
     return EmbeddingMap(_scaled(points - points.mean(0)), np.full(2, np.nan))
 
 

@@ -23,7 +23,7 @@ def place_of_group(rows: pd.DataFrame) -> alt.LayerChart:
                 y=alt.Y("y:Q", axis=axis),
                 color=alt.Color(
                     "picture:N", scale=alt.Scale(domain=list(KINDS), range=[colour for colour, *_ in KINDS.values()]),
-                    legend=alt.Legend(title=None, orient="bottom", columns=1),
+                    legend=alt.Legend(title=None, orient="bottom", columns=1, symbolOpacity=1),
                 ),
                 shape=alt.Shape(
                     "picture:N", scale=alt.Scale(domain=list(KINDS), range=[shape for *_, shape in KINDS.values()]),

@@ -43,7 +43,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         plan_entries.put_on_report(of, None)
         return
     st.markdown(
-        f"**{counted(len(plan.actions), 'action')}** in the plan, about {counted(len(plan.paths), 'picture')}, each "
+        f"**{counted(len(plan.actions), 'action')}** in the plan, for {counted(len(plan.paths), 'picture')}, each "
         "counted once."
     )
     _exports(plan, rows, dataset)
@@ -66,7 +66,9 @@ def _action(of: str, number: int, entry: plan_entries.Entry, group: drawer.Group
         st.markdown(f"{markdown.escape(action.reason)}")
         st.markdown(f"Estimate: {markdown.escape(action.estimate) or 'not measured.'}")
         where = f"Found by the step {entry.view}"
-        settings = ", ".join(f"{name} {value}" for name, value in action.settings.items())
+        settings = ", ".join(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in action.settings.items()
+        )
         st.caption(markdown.escape(f"{where} ({settings})." if settings else f"{where}."))
         if group.paths:
             with st.container(horizontal=True):

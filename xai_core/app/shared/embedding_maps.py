@@ -8,6 +8,7 @@ from xai_core.app.shared import cache, page_links, page_work
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.predictions import subject
+from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
 
@@ -20,9 +21,10 @@ def find(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, projecti
     started, or how far it is."""
     key = f"embedding map {subject(model, dataset)} {projection} {SEED}"
 
-    def compute(track: object) -> None:
+    def compute(track: Track) -> None:
         if cache.get(key) is None:  # somebody else may have computed it while this visitor waited for a turn
-            cache.put(key, embedding_map(np.stack(rows["embedding"].to_list()), projection, SEED))
+            points = np.stack(rows["embedding"].to_list())
+            cache.put(key, embedding_map(points, projection, SEED, track=track))
 
     if cache.get(key) is None:
         work = PageWork(
