@@ -5,6 +5,7 @@ from collections import Counter
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 import safetensors.numpy
 from opened_pages import ROOT, opened, press_row, text
@@ -294,6 +295,11 @@ def test_a_group_is_shown_with_its_figures_and_its_central_errors():
     inside, wrong = np.isin(np.arange(len(rows)), members), (rows["true"] != rows["predicted"]).to_numpy()
     tested, errors = (inside & result.held_out).sum(), (inside & result.held_out & wrong).sum()
     assert f"{errors} of {tested} are wrong ({errors / tested:.0%}" in text(app)
+    held, confidence = result.held_out, rows["confidence"].to_numpy()
+    ranges = pd.qcut(confidence[held], 10, labels=False)
+    outside = {number: wrong[held][~inside[held] & (ranges == number)].mean() for number in range(10)}
+    expected = np.mean([outside[number] for number in ranges[inside[held]]])
+    assert f"of which the model is as sure, {expected:.0%} are" in text(app)
     shown = [button.key.removeprefix("open ") for button in app.button if (button.key or "").startswith("open ")]
     assert shown == rows["path"].iloc[members[wrong[members]][:8]].tolist()
     assert f"most central of its {row['errors']} errors" in text(app) and not app.exception
