@@ -16,6 +16,7 @@ from sample_predictions import first_error, folders, opened_on_samples, raw_rows
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.shipped_predictions import FILES
+from xai_core.analysis import predict
 from xai_core.analysis.predict import classify
 from xai_core.app.misclassifications import clusters, confusion
 from xai_core.app.shared import (
@@ -149,7 +150,7 @@ def test_other_weights_or_pictures_are_not_answered_by_what_comes_with_the_app(t
     assert not any(predictions.shipped(other, world) for other in others)
     worlds = [*map(open_dataset, ("world:planted:mark", "world:clean")), replace(world, samples=world.samples[1:])]
     assert not any(predictions.shipped(model, other) for other in worlds)
-    monkeypatch.setattr(predictions, "SHIPPED", tmp_path)
+    monkeypatch.setattr(predict, "SHIPPED", tmp_path)
     assert predictions.shipped(model, world) is None
     (tmp_path / "world_planted.parquet").write_bytes(b"none of predictions")
     assert predictions.shipped(model, world) is None

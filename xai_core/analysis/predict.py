@@ -37,6 +37,7 @@ from xai_core.analysis.prefetch import Decoder, Unreadable
 from xai_core.core import part_store, runtime, tables
 from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
+from xai_core.core.settings import RESOURCES
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import Matching, match_classes
@@ -47,6 +48,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
 from xai_core.models.pass_times import PassTimes
 
+SHIPPED = RESOURCES / "data" / "predictions"
 PART = 512  # pictures in one part: what a killed run loses at most
 TOP = 5
 DECODED = 5  # pictures that are opened for an estimate
@@ -149,6 +151,11 @@ def is_of(path: Path, model: ExplainableModel, dataset: Dataset) -> bool:
     except BadRequest:
         return False
     return all(stored.get(name) == value for name, value in expected.items() if name not in NAMES)
+
+
+def shipped(model: ExplainableModel, dataset: Dataset) -> Path | None:
+    """The file of these predictions that comes with this package, where it is of the same weights and pictures."""
+    return next((file for file in sorted(SHIPPED.glob("*.parquet")) if is_of(file, model, dataset)), None)
 
 
 def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTimes) -> float:

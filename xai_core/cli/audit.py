@@ -1,11 +1,18 @@
 """`xai-core audit`: why a model is wrong on a dataset, and what to do, as a folder with a report, tables and pictures."""
 
+from __future__ import annotations
+
 import argparse
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
+
+if TYPE_CHECKING:
+    from xai_core.failures.audited import TrainingPredictions
+    from xai_core.models.explainable import ExplainableModel
 
 
 def add_to(commands: Commands) -> None:
@@ -20,6 +27,16 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--pictures", type=int, default=200, help="pictures of each that the network is asked again, at most"
     )
+    command.add_argument(
+        "--no-maps",
+        action="store_true",
+        help="do not search groups by maps of the errors (the other steps make maps anyhow)",
+    )
+    command.add_argument(
+        "--training", type=Path, metavar="FILE",
+        help="predictions of the training pictures, of 'classify --embeddings', for the evidence (default: of a world, "
+        "those that come with this package)",
+    )  # fmt: skip
     command.add_argument("--seed", type=int, default=0)
     command.add_argument(
         "--address", default="http://localhost:8501", help="of the dashboard to which the report's pictures lead"
@@ -33,27 +50,56 @@ def _audit(args: argparse.Namespace) -> None:
     from xai_core.data.datasets import offered
     from xai_core.data.predictions import read_predictions
     from xai_core.failures import audit, audit_document
+    from xai_core.failures.audited import AuditedPredictions
 
     _check_folder(args.out)
     dataset, model, matching = arguments.opened(args)
+    name = next((name for name, source in offered().items() if _same(source, args.data)), None)
+    training = _training(args.training, model, name)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / PREDICTIONS
     arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True))
     rows = predict.judged(read_predictions(file)).reset_index(drop=True)
-    audited = audit.AuditedPredictions(model, dataset, rows, args.groups, args.pictures, args.seed)
+    audited = AuditedPredictions(
+        model, dataset, rows, args.groups, args.pictures, args.seed, not args.no_maps, training, arguments.bar
+    )
     sections = []
-    for section in audit.audit(audited, arguments.bar):
-        print(f"\n{section.title}", *section.sentences, sep="\n")
+    for section in audit.audit(audited):
+        print(f"\n{section.title}", *section.sentences, sep="\n", flush=True)
         sections.append(section)
-    name = next((name for name, source in offered().items() if _same(source, args.data)), None)
     links = audit_document.Links(args.address, name) if name else None
     figures = audit_document.pictures_of(audited, sections, args.method, links)
     for folder in audit_document.FOLDERS:  # of an earlier audit
         shutil.rmtree(args.out / folder, ignore_errors=True)
-    for path, data in audit_document.files(audited, sections, figures).items():
+    for path, data in audit_document.files(audited, sections, figures, links).items():
         (args.out / path).parent.mkdir(exist_ok=True)
         write_atomically(args.out / path, data)
     print("", args.out / "report.html", sep="\n")
+
+
+def _training(file: Path | None, model: ExplainableModel, dataset: str | None) -> TrainingPredictions | None:
+    """The predictions of training pictures in a file, or without one those that come with this package for the training
+    pictures of an offered world. Raises BadRequest where the file is not of this model, or has no embeddings."""
+    from xai_core.analysis import predict
+    from xai_core.core.errors import BadRequest
+    from xai_core.data.datasets import open_dataset, training_split
+    from xai_core.data.predictions import read_predictions, settings_of
+    from xai_core.failures.audited import TrainingPredictions
+
+    if file is None:
+        name = training_split(dataset) if dataset else None
+        file = predict.shipped(model, open_dataset(name)) if name else None
+        if file is None:
+            return None
+    settings = settings_of(file)
+    if settings.get("weights") != model.fingerprint:
+        raise BadRequest(f"{file} has predictions of another model or other weights than {model.title}; classify again.")
+    if not settings.get("embeddings"):
+        raise BadRequest(f"{file} has no embeddings; classify the training pictures again with --embeddings.")
+    rows = predict.judged(read_predictions(file)).reset_index(drop=True)
+    if not len(rows):
+        raise BadRequest(f"{file} has no picture whose label is a class of {model.title}.")
+    return TrainingPredictions(str(settings.get("dataset", file.stem)), rows)
 
 
 PREDICTIONS = "predictions.parquet"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 from PIL import Image
 
@@ -33,7 +34,10 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
+    """Text; with the address (http or https) that it leads to, if any."""
+
     text: str
+    link: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,9 @@ def _html_block(block: Block, place: int) -> str:
     match block:
         case Heading(level, text):
             return f'<h{level} id="s{place}">{_text(text)}</h{level}>'
-        case Paragraph(text):
-            return f"<p>{_text(text)}</p>"
+        case Paragraph(text, link):
+            words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if _is_address(link) else _text(text)
+            return f"<p>{words}</p>"
         case TextTable(what, head, rows):
             names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
             lines = ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
@@ -175,8 +180,8 @@ def _markdown_block(block: Block) -> str:
     match block:
         case Heading(level, text):
             return f"{'#' * level} {_marked(text)}"
-        case Paragraph(text):
-            return _marked(text)
+        case Paragraph(text, link):
+            return f"[{_marked(text)}](<{_address(link)}>)" if _is_address(link) else _marked(text)
         case TextTable(_, head, rows):
             lines = [head, *rows]
             cells = ["| " + " | ".join(map(_marked, line)) + " |" for line in lines]
@@ -184,7 +189,12 @@ def _markdown_block(block: Block) -> str:
         case TermList(items):
             return "\n".join(f"- **{_marked(term)}**: {_marked(text)}" for term, text in items)
         case FigureRow(figures):
-            return "\n".join(f"- {_marked(figure.caption)}" for figure in figures)
+            return "\n".join(f"- {_markdown_block(Paragraph(figure.caption, figure.link))}" for figure in figures)
+
+
+def _address(link: str) -> str:
+    """An address that cannot end the brackets around it."""
+    return quote(printable(link), safe=":/?#[]@!$&'()*+,;=%-._~")
 
 
 def _marked(text: str) -> str:
@@ -231,8 +241,8 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
             case Heading(level, text):  # it stays with what it stands above
                 above_pictures = any(isinstance(after, FigureRow) for after in blocks[place + 1 : place + 2])
                 _pdf_heading(pdf, level, printable(text), pdf.epw / ACROSS + 35 if above_pictures else 30)
-            case Paragraph(text):
-                _pdf_text(pdf, printable(text))
+            case Paragraph(text, link):
+                _pdf_text(pdf, printable(text), link=link if _is_address(link) else "")
             case TextTable(_, head, rows):
                 _pdf_table(pdf, head, rows)
             case TermList(items):
@@ -246,9 +256,9 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
     return bytes(pdf.output())
 
 
-def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5) -> None:
+def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5, link: str = "") -> None:
     pdf.set_font("dejavu", style, 9)
-    pdf.multi_cell(0, 4.6, text, align="L", new_x="LMARGIN", new_y="NEXT")
+    pdf.multi_cell(0, 4.6, text, align="L", new_x="LMARGIN", new_y="NEXT", link=link)
     pdf.ln(after)
 
 

@@ -114,6 +114,14 @@ def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
     return buffer.getvalue()
 
 
+def coloured_map(values: Floats) -> Image.Image:
+    """A map (h, w), a pixel for each value, on its own colour scale: signed where it is clearly below zero somewhere."""
+    largest = float(np.abs(values).max()) or 1.0
+    signed = bool((values < -0.05 * largest).any())
+    scale = Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")
+    return Image.fromarray(scale.colours(values))
+
+
 def heatmap_picture(
     explanation: Explanation, scale: Scale | None = None, *, size: tuple[int, int] | None = None, smooth: bool = True
 ) -> Image.Image:

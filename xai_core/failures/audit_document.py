@@ -3,12 +3,15 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
+from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.core import document
 from xai_core.core.document import Block, Figure, FigureRow, Heading, Paragraph, TermList, TextTable
@@ -16,7 +19,8 @@ from xai_core.core.errors import XaiError
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.core.version import __version__
 from xai_core.explanation import rendering
-from xai_core.failures.audit import SHOWN, AuditedPredictions, PictureList, Section
+from xai_core.failures.audited import SHOWN, AuditedPredictions, PictureList, Section
+from xai_core.failures.error_maps import METHOD
 from xai_core.failures.plan import Plan
 
 MOST_ROWS = 30  # of a table in the document; the file has all
@@ -56,10 +60,7 @@ def _figures(audited: AuditedPredictions, place: int, method: str, links: Links 
     scale = rendering.scale_of(explanation)
     overlay = rendering.overlay(explanation, picture, scale)
     words = f"{path}: {row['true']}, predicted as {row['predicted']} ({row['confidence']:.0%})"
-    link = ""
-    if links:
-        settings = {"dataset": links.dataset, "model": model.title, "sample": path}
-        link = f"{links.address.rstrip('/')}/{PAGE}?{urlencode(settings)}"
+    link = _address(links, model.title, {"sample": path}) if links else ""
     caption = f"{path}. {rendering.caption(explanation, scale)}"
     return Figure(_small(picture), words, link), Figure(_small(overlay), caption, link)
 
@@ -73,7 +74,10 @@ def _small(picture: Image.Image) -> bytes:
 
 
 def blocks(
-    audited: AuditedPredictions, sections: Sequence[Section], figures: Mapping[str, tuple[Figure, Figure]]
+    audited: AuditedPredictions,
+    sections: Sequence[Section],
+    figures: Mapping[str, tuple[Figure, Figure]],
+    links: Links | None = None,
 ) -> list[Block]:
     """The document: settings, each section, and the actions in one list."""
     model, dataset = audited.model, audited.dataset
@@ -85,9 +89,12 @@ def blocks(
                 ("Dataset", f"{dataset.in_words()} Digest {dataset.digest[:16]}"),
                 ("Seed", f"{audited.seed}: of halves, samples and clusters"),
                 ("Groups looked into", f"{audited.groups} at most, with {audited.pictures} pictures each at most"),
+                ("Maps of errors", f"{METHODS[METHOD].title}, where it fits" if audited.by_maps else "left out"),
+                ("Training pictures", _training(audited)),
                 ("Written by", f"xai_core {__version__}"),
             ]
         ),
+        *_link_back(model.title, links),
         Paragraph(
             "Groups were suggested by one half of the pictures and tested on the other half. A group that has more errors "
             "need not have them because of what its pictures share."
@@ -100,18 +107,45 @@ def blocks(
             parts += [Heading(3, name[0].upper() + name[1:]), _table(name, table)]
             if len(table) > MOST_ROWS:
                 parts.append(Paragraph(f"The first {MOST_ROWS} of {len(table):,} rows; {file_name(section, name)} has all."))
+        if section.maps:
+            maps = [Figure(_map_picture(map), words) for words, map in section.maps.items()]
+            parts += [Heading(3, "Mean maps, each on its own colours"), FigureRow(maps)]
         for some in section.pictures:
             parts += _gallery(some, figures)
     small = {path: picture for path, (picture, _) in figures.items()}
     return [*parts, *plan_of(audited, sections).blocks(small, level=2)]
 
 
+def _training(audited: AuditedPredictions) -> str:
+    if audited.training is None:
+        return "none given"
+    return f"{audited.training.title}, {len(audited.training.rows):,} of which the label is known to the model"
+
+
+def _link_back(model: str, links: Links | None) -> list[Block]:
+    """A line that leads to the step Plan in a dashboard that offers the dataset; nothing where none does."""
+    if links is None:
+        return []
+    words = "Open these pictures in the dashboard; its step Plan opens plan.json, which lies beside this report"
+    return [Paragraph(words, _address(links, model, {"step": "Plan"}))]
+
+
+def _address(links: Links, model: str, further: Mapping[str, str]) -> str:
+    """Of the page Failure analysis of a dashboard with these settings."""
+    return f"{links.address.rstrip('/')}/{PAGE}?{urlencode({'dataset': links.dataset, 'model': model, **further})}"
+
+
+def _map_picture(map: NDArray[np.float32]) -> bytes:
+    return rendering.encoded(rendering.coloured_map(map).resize((SIDE, SIDE), Image.Resampling.NEAREST), "PNG")
+
+
 def plan_of(audited: AuditedPredictions, sections: Sequence[Section]) -> Plan:
-    """The actions of all sections."""
+    """The actions of all sections, each with the title of its section as its step."""
     model, dataset = audited.model, audited.dataset
-    actions = tuple(action for section in sections for action in section.actions)
+    actions = tuple(replace(action, step=section.title) for section in sections for action in section.actions)
     settings = {"pictures": len(dataset.samples), "seed": audited.seed}
-    return Plan("What to do", dataset.title, dataset.digest, model.title, model.fingerprint, actions, settings)
+    missing = tuple(section.title for section in sections if not section.done)
+    return Plan("What to do", dataset.title, dataset.digest, model.title, model.fingerprint, actions, settings, missing)
 
 
 def _gallery(some: PictureList, figures: Mapping[str, tuple[Figure, Figure]]) -> list[Block]:
@@ -138,10 +172,13 @@ def file_name(section: Section, table: str) -> str:
 
 
 def files(
-    audited: AuditedPredictions, sections: Sequence[Section], figures: Mapping[str, tuple[Figure, Figure]]
+    audited: AuditedPredictions,
+    sections: Sequence[Section],
+    figures: Mapping[str, tuple[Figure, Figure]],
+    links: Links | None = None,
 ) -> dict[str, bytes]:
     """All files of an audit by their names in its folder."""
-    parts = blocks(audited, sections, figures)
+    parts = blocks(audited, sections, figures, links)
     written = {"report.html": document.to_html(parts), "report.md": document.to_markdown(parts).encode()}
     for section in sections:
         for name, table in section.tables.items():

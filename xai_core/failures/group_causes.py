@@ -63,6 +63,19 @@ class GroupCause:
     settings: dict[str, str | float] = field(default_factory=dict)
 
     @property
+    def place(self) -> str:
+        """Where the region is, in words; "" where each picture has its own, or nothing is tested."""
+        if self.regions is None or self.mean_map is None or self.settings["region"] == OWN:
+            return ""
+        height, width = self.mean_map.shape
+        down, across = divmod(int(self.mean_map.argmax()), width)
+        return (
+            f"The region is {self.regions[0].double().mean():.0%} of the picture; the mean map is highest at "
+            f"{(across + 0.5) / width:.0%} of the width from the left and {(down + 0.5) / height:.0%} of the height from "
+            "the top."
+        )
+
+    @property
     def mended(self) -> Places:
         """Places of the tested errors that hiding the region mends, by the first hiding."""
         if self.test is None:

@@ -96,6 +96,35 @@ def group_evidence(
     return GroupEvidence(found, places, known, estimate)
 
 
+def proofs(result: GroupEvidence) -> pd.DataFrame:
+    """The proof of each measure, a row for each: how far the margin of the wrong answer falls without its strongest training
+    pictures and without random ones, over the tested errors; the paired difference with its interval (95%)."""
+    lines = []
+    for measure, refit in result.evidence.refits.items():
+        falls = refit.falls.mean(numeric_only=True)
+        lines.append(
+            {
+                "measure": measure, "carry the answer": "yes" if refit.proven else "not shown",
+                "left out": len(refit.removed), "tested errors": len(refit.falls), "margin": falls["margin"],
+                "fall without them": falls["evidence"], "fall without random ones": falls["random"],
+                "difference": refit.difference.value, "low": refit.difference.low, "high": refit.difference.high,
+                "p corrected": refit.p if refit.held_out else np.nan,
+                "labels look wrong": int(result.training["contradicted"].to_numpy(bool)[refit.removed].sum()),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def removed_pictures(result: GroupEvidence) -> pd.DataFrame:
+    """The training pictures that the refits leave out, the strongest of each measure first: measure, value, and the columns
+    of `training`."""
+    parts = [
+        result.training.iloc[refit.removed].assign(measure=measure, value=refit.values)
+        for measure, refit in result.evidence.refits.items()
+    ]
+    return pd.concat(parts, ignore_index=True)[["measure", "value", *result.training.columns]]
+
+
 def _contradicted(refits: Mapping[str, Refit], flagged: NDArray[np.bool_]) -> NDArray[np.int64]:
     places = [place for measure in SIGNED if measure in refits for place in refits[measure].removed if flagged[place]]
     return np.array(list(dict.fromkeys(places)), np.int64)

@@ -60,6 +60,16 @@ def picture_statistics(
     return table
 
 
+def known_attributes(dataset: Dataset, names: "pd.Series[Any]", statistics: pd.DataFrame | None = None) -> pd.DataFrame:
+    """What groups of these pictures are made of: a row for each, in their order; the dataset's own attributes, and the
+    `statistics` (of `picture_statistics`) that it has none of by that name."""
+    known = dataset.attributes(names)
+    if statistics is None:
+        return known
+    further = statistics.drop(columns=known.columns.intersection(statistics.columns)).loc[list(names)]
+    return pd.concat([known, further.reset_index(drop=True)], axis=1)
+
+
 def _measured(dataset: Dataset, name: str, objects: Callable[[str], Boxes | None] | None) -> dict[str, Any]:
     try:
         picture, mask = _opened(dataset, name, objects)

@@ -2,10 +2,11 @@
 
 import io
 import json
+import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import pandas as pd
@@ -20,6 +21,7 @@ from xai_core.core.version import __version__
 ActionKind = Literal["relabel", "collect", "augment", "edit the head", "abstain"]
 FORMAT, VERSION = "xai_core plan", 1
 LARGEST_FILE = 50 * 2**20  # bytes of a plan as JSON
+MOST_ACTIONS, LONGEST_TEXT, LONGEST_NAME = 500, 20_000, 4096  # of a plan that is read; characters of a text, of a path
 LISTED = 20  # pictures of an action that a document names; its CSV names all
 SHOWN = 8  # pictures of an action that a document shows
 
@@ -37,6 +39,7 @@ class PlannedAction:
     settings   everything that the reason and the estimate depend on, for the report
     about      what tells it from the other actions of its step and kind: the name of its group, for example. It holds no
                figures: an action is known again by it when its figures have changed. "" where there is one such action
+    step       the step that found it; "" outside a plan
     """
 
     kind: ActionKind
@@ -47,11 +50,18 @@ class PlannedAction:
     columns: Mapping[str, tuple[str | float, ...]] = field(default_factory=dict)
     settings: Mapping[str, str | float] = field(default_factory=dict)
     about: str = ""
+    step: str = ""
 
     @property
     def table(self) -> pd.DataFrame:
         """The list of its pictures: `path`, and the further columns."""
         return pd.DataFrame({"path": self.paths, **self.columns})
+
+    def among(self, known: Collection[str]) -> "PlannedAction":
+        """The action with those of its pictures alone that are `known`."""
+        places = [place for place, path in enumerate(self.paths) if path in known]
+        columns = {name: tuple(values[place] for place in places) for name, values in self.columns.items()}
+        return replace(self, paths=tuple(self.paths[place] for place in places), columns=columns)
 
     @property
     def heading(self) -> str:
@@ -94,6 +104,16 @@ class Plan:
     def paths(self) -> tuple[str, ...]:
         """The pictures of all actions, each once, in the order of the actions."""
         return tuple(dict.fromkeys(path for action in self.actions for path in action.paths))
+
+    def differs_from(self, dataset: str, digest: str, model: str, fingerprint: str) -> str:
+        """What tells this plan from one of this dataset and model, in a sentence; "" where it is of the same pictures,
+        labels and weights."""
+        parts = []
+        if self.dataset_digest != digest:
+            parts.append(f"for {self.dataset} (digest {self.dataset_digest[:16]}), not for {dataset} ({digest[:16]})")
+        if self.fingerprint != fingerprint:
+            parts.append(f"for {self.model} (weights {self.fingerprint}), not for {model} ({fingerprint})")
+        return f"This plan was made {', and '.join(parts)}." if parts else ""
 
     def blocks(self, figures: Mapping[str, Figure] | None = None, *, level: int = 1) -> list[Block]:
         """The document. `figures` are pictures by their names in the dataset; the first SHOWN of each action are shown.
@@ -156,6 +176,8 @@ class Plan:
         title, dataset, digest, model, fingerprint = (_text(file, name, "The plan") for name in names)
         if not isinstance(file.get("actions"), list):
             raise BadRequest("The plan has no list of actions.")
+        if len(file["actions"]) > MOST_ACTIONS:
+            raise BadRequest(f"The plan has {len(file['actions']):,} actions; up to {MOST_ACTIONS} are read.")
         actions = tuple(_read_action(number, action) for number, action in enumerate(file["actions"], 1))
         settings = _values(file.get("settings"), "The plan")
         missing = tuple(_texts(file.get("not_looked_at"), "not_looked_at", "The plan"))
@@ -200,6 +222,11 @@ def _read_action(number: int, row: Any) -> PlannedAction:
         raise BadRequest(f"{of} has no known kind; known are {', '.join(get_args(ActionKind))}.")
     title, reason, estimate, about = (_text(row, name, of) for name in ("title", "reason", "estimate", "about"))
     paths = tuple(_texts(row.get("paths"), "paths", of))
+    outside = next((path for path in paths if not _is_inside(path)), None)
+    if outside is not None:
+        raise BadRequest(f"{of}: {outside[:80]!r} is no name of a picture inside a dataset.")
+    if len(set(paths)) < len(paths):
+        raise BadRequest(f"{of} names a picture twice.")
     if not isinstance(row.get("columns"), dict):
         raise BadRequest(f"{of} has no columns.")
     columns = {}
@@ -207,14 +234,21 @@ def _read_action(number: int, row: Any) -> PlannedAction:
         if not isinstance(values, list) or len(values) != len(paths) or not all(map(_is_value, values)):
             raise BadRequest(f"{of}: the column {name!r} needs a text or a number for each of {len(paths):,} pictures.")
         columns[name] = tuple(values)
-    return PlannedAction(kind, title, reason, estimate, paths, columns, _values(row.get("settings"), of), about)
+    settings, step = _values(row.get("settings"), of), _text({"step": "", **row}, "step", of)
+    return PlannedAction(kind, title, reason, estimate, paths, columns, settings, about, step)
 
 
 def _text(row: Mapping[str, Any], name: str, of: str) -> str:
     value = row.get(name)
-    if not isinstance(value, str):
-        raise BadRequest(f"{of} has no {name} in words.")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise BadRequest(f"{of} has no {name} in words, of up to {LONGEST_TEXT:,} characters.")
     return value
+
+
+def _is_inside(path: str) -> bool:
+    """Whether a path leads to no place outside the folder that it begins at."""
+    parts = re.split(r"[/\\]", path)
+    return 0 < len(path) <= LONGEST_NAME and bool(parts[0]) and ".." not in parts and not re.match("[A-Za-z]:", path)
 
 
 def _texts(values: Any, name: str, of: str) -> list[str]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, display, drawer, network_outputs
+from xai_core.app.shared import cache, drawer, network_outputs
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
@@ -110,7 +110,7 @@ def _passes(model: ExplainableModel, method: str, chosen: pd.DataFrame) -> float
 def _result(group: PictureGroup, rows: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: ExplainableModel) -> None:
     test = cause.test
     assert test is not None and cause.regions is not None and cause.mean_map is not None
-    st.markdown(f"**{test.sentence}**")
+    st.markdown(f"**{test.sentence}** {cause.place}")
     tested = rows.iloc[cause.tested]
     wrong = (tested["true"] != tested["predicted"]).to_numpy(bool)
     mended = rows.iloc[cause.mended]
@@ -193,7 +193,7 @@ def _pictures(tested: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: 
     with st.container(horizontal=True, gap="small"):
         with st.container(width=SIDE // 2):
             mean = torch.nn.functional.interpolate(cause.mean_map[None, None], (SIDE, SIDE), mode="bilinear")[0, 0]
-            picture = rendering.encoded(display.coloured_map(mean.numpy()), "PNG")
+            picture = rendering.encoded(rendering.coloured_map(mean.numpy()), "PNG")
             st.image(picture, width=SIDE // 2, output_format="PNG", alt="Mean map of the first half")
             st.caption(f"Mean map of {counted(len(cause.found), 'other error')}")
         for number in order:

@@ -112,7 +112,9 @@ def _training(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: 
         st.info("No training picture speaks for this side.")
     _gallery(result.training.iloc[places], values, training)
     if found.refits:
-        st.dataframe(_table(result), hide_index=True, column_config={**dict.fromkeys(LOGITS, NUMBER), "p corrected": SMALL})
+        table = evidence.proofs(result)
+        table["measure"] = table["measure"].map(TITLES)
+        st.dataframe(table, hide_index=True, column_config={**dict.fromkeys(LOGITS, NUMBER), "p corrected": SMALL})
     with st.expander("How evidence is found and tested"):
         checkpoint = "the network's own last layer, as it is at the end of training"
         probe = "the probe: the network has no linear layer that reads these features"
@@ -187,24 +189,6 @@ def _gallery(pictures: pd.DataFrame, values: NDArray[np.float64], training: Data
                 if row["contradicted"]:
                     words += f"  \n:orange[looks wrong: {markdown.escape(first_name(row['suggested']))}?]"
                 st.markdown(words)
-
-
-def _table(result: GroupEvidence) -> pd.DataFrame:
-    """The proof of each measure: a row for each."""
-    lines = []
-    for measure, refit in result.evidence.refits.items():
-        falls = refit.falls.mean(numeric_only=True)
-        lines.append(
-            {
-                "measure": TITLES[measure], "carry the answer": "yes" if refit.proven else "not shown",
-                "left out": len(refit.removed), "tested errors": len(refit.falls), "margin": falls["margin"],
-                "fall without them": falls["evidence"], "fall without random ones": falls["random"],
-                "difference": refit.difference.value, "low": refit.difference.low, "high": refit.difference.high,
-                "p corrected": refit.p if refit.held_out else np.nan,
-                "labels look wrong": int(result.training["contradicted"].to_numpy(bool)[refit.removed].sum()),
-            }
-        )  # fmt: skip
-    return pd.DataFrame(lines)
 
 
 def _features(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:

@@ -61,17 +61,9 @@ def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
         st.caption("This file can no longer be read.")
 
 
-def coloured_map(values: NDArray[np.float32]) -> Image.Image:
-    """A map (h, w), a pixel for each value, on its own colour scale: signed where it is clearly below zero somewhere."""
-    largest = float(np.abs(values).max()) or 1.0
-    signed = bool((values < -0.05 * largest).any())
-    scale = rendering.Scale(-largest if signed else 0.0, largest, "red-blue" if signed else "viridis", signed, "")
-    return Image.fromarray(scale.colours(values))
-
-
 def grid_image(grid: NDArray[np.float32]) -> bytes:
     """A small map (h, w) on its own grid and colour scale, as a PNG."""
-    return rendering.encoded(coloured_map(grid).resize((280, 280), Image.Resampling.NEAREST), "PNG")
+    return rendering.encoded(rendering.coloured_map(grid).resize((280, 280), Image.Resampling.NEAREST), "PNG")
 
 
 def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[object, ...]) -> None:

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis.predict import classify, estimated_seconds, is_of, judged
+from xai_core.analysis.predict import classify, estimated_seconds, judged, shipped
 from xai_core.app.shared import (
     attribute_filters,
     job_view,
@@ -35,7 +35,6 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
-from xai_core.core.settings import RESOURCES
 from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip, zip_parts
 from xai_core.data.label_matching import first_name
 from xai_core.data.predictions import read_predictions, settings_of
@@ -44,7 +43,6 @@ from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.review import picture_notes
 
-SHIPPED = RESOURCES / "data" / "predictions"
 LARGEST_ZIP = 200  # MB
 MOST_REASONS = 50  # in a list of what was left out
 GALLERY = "gallery"  # the key of the container of the listed pictures
@@ -131,11 +129,6 @@ def subject(model: ExplainableModel, dataset: Dataset) -> str:
 def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
     """The file of a model's predictions for a dataset."""
     return folder() / f"{subject(model, dataset)}.parquet"
-
-
-def shipped(model: ExplainableModel, dataset: Dataset) -> Path | None:
-    """The file of these predictions that comes with the app, where it is of the same weights and pictures."""
-    return next((file for file in sorted(SHIPPED.glob("*.parquet")) if is_of(file, model, dataset)), None)
 
 
 def table(

@@ -18,7 +18,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.failures import error_maps
 from xai_core.failures.error_groups import ErrorGroups, groups
-from xai_core.failures.picture_attributes import picture_statistics
+from xai_core.failures.picture_attributes import known_attributes, picture_statistics
 from xai_core.models.explainable import ExplainableModel
 
 SEED = 0
@@ -32,10 +32,7 @@ def tested_groups(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel)
     key = f"error groups {of} {SEED} {statistics is not None} {maps is not None}"
     result: ErrorGroups | None = cache.get(key)
     if result is None:
-        known = dataset.attributes(rows["path"])
-        if statistics is not None:
-            measured = statistics.drop(columns=known.columns.intersection(statistics.columns)).loc[rows["path"]]
-            known = pd.concat([known, measured.reset_index(drop=True)], axis=1)
+        known = known_attributes(dataset, rows["path"], statistics)
         result = groups(rows, known, np.stack(rows["embedding"].to_list()), maps, seed=SEED)
         cache.put(key, result)
     return result
