@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
@@ -16,13 +17,14 @@ from xai_core.app.shared import jobs
 from xai_core.data.datasets import labels_csv, open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures import audit_document
-from xai_core.failures.audit import AuditedPredictions, PictureList, Section
-from xai_core.failures.error_groups import groups
+from xai_core.failures.audited import AuditedPredictions, PictureList, Section
+from xai_core.failures.error_groups import actions, groups
 from xai_core.failures.group_repair import GroupRepair, head_of, repair_group
 from xai_core.failures.head_edits import Head, compare_heads
 from xai_core.failures.head_repair import Repair
 from xai_core.failures.label_triage import triage
-from xai_core.failures.relabelling import relabel_estimate, relabelled
+from xai_core.failures.plan import Plan
+from xai_core.failures.relabelling import relabel_action, relabel_estimate, relabelled
 from xai_core.models.loading import load_model
 from xai_core.models.zoo.catalog import cards
 
@@ -303,3 +305,81 @@ def test_a_group_is_shown_with_its_figures_and_its_central_errors():
     shown = [button.key.removeprefix("open ") for button in app.button if (button.key or "").startswith("open ")]
     assert shown == rows["path"].iloc[members[wrong[members]][:8]].tolist()
     assert f"most central of its {row['errors']} errors" in text(app) and not app.exception
+
+
+def plan_of_groups():
+    """The plan that the audit would write of the first two confirmed groups and of the labels."""
+    rows, dataset, model = shipped_rows(), open_dataset("world:planted"), load_model("world_planted")
+    result = groups(rows, dataset.attributes(rows["path"]), np.stack(rows["embedding"].to_list()))
+    found = [replace(action, step="Groups") for action in actions(result, rows["path"].tolist())]
+    flagged = relabel_action(rows, triage(np.stack(rows["embedding"].to_list()), rows["true"].to_list()), 0)
+    plan = Plan(
+        "What to do", dataset.title, dataset.digest, model.title, model.fingerprint,
+        (replace(flagged, step="Labels"), *found), {}, ("Evidence",),
+    )  # fmt: skip
+    return plan, rows
+
+
+def test_a_plan_is_opened_again_and_goes_into_a_round():
+    plan, rows = plan_of_groups()
+    app = opened(PAGE, step="Plan")
+    assert any("Or open a plan" in box.value for box in app.info)
+    app.file_uploader(key="plan file").set_value(("plan.json", plan.to_json(), "application/json")).run()
+    count = len(plan.actions)
+    assert [box.value for box in app.checkbox] == [True] * count
+    assert f"plan.json: {count} actions opened, 0 of which were found here already." in app.success[0].value.replace(
+        "\\", ""
+    )
+    words = text(app).replace("*", "").replace("\\", "")
+    assert f"{count} actions in the plan, about {len(plan.paths):,} pictures" in words
+    assert "opened from plan.json" in words and "no actions of: Evidence." in words
+    app.checkbox[0].uncheck().run()
+    assert f"{count - 1} actions in the plan" in text(app).replace("*", "")
+    (button,) = [one for one in app.button if one.label == "Send to a review round"]
+    button.click().run()
+    wanted = app.session_state["pictures of a round"]
+    assert set(wanted.paths) == {path for action in plan.actions[1:] for path in action.paths} <= set(rows["path"])
+    assert not app.exception and not app.error
+
+
+def test_an_opened_plan_is_merged_with_what_was_found():
+    """The same action is there once, with the figures of the page; what was taken out and is in the file is in again."""
+    plan, _ = plan_of_groups()
+    older = replace(plan, actions=tuple(replace(action, reason="Older figures.") for action in plan.actions))
+    app = opened(PAGE, step="Groups")
+    titles = [box.label for box in app.checkbox]
+    app.checkbox[0].uncheck().run()
+    app.segmented_control(key="step").set_value("Plan").run()
+    app.file_uploader(key="plan file").set_value(("older.json", older.to_json(), "application/json")).run()
+    assert f"{len(titles)} of which were found here already" in app.success[0].value
+    assert [box.label for box in app.checkbox[1:]] == titles and all(box.value for box in app.checkbox)
+    assert text(app).count("Older figures.") == 1  # of the labels, which were not looked at here
+    app.segmented_control(key="step").set_value("Labels").run()
+    app.segmented_control(key="step").set_value("Plan").run()
+    assert "Older figures." not in text(app) and len(app.checkbox) == len(plan.actions)
+
+
+def test_a_plan_of_other_pictures_or_weights_is_taken_only_when_asked_for():
+    plan, _ = plan_of_groups()
+    lost = replace(plan.actions[0], about="lost", paths=("no/such.png",), columns={})
+    other = replace(plan, fingerprint="abc", dataset_digest="def", actions=(*plan.actions, lost))
+    app = opened(PAGE, step="Plan")
+    app.file_uploader(key="plan file").set_value(("other.json", other.to_json(), "application/json")).run()
+    words = app.warning[0].value.replace("\\", "")
+    assert "weights abc" in words and "digest def" in words and "Nothing is taken yet" in words and not app.checkbox
+    app.button(key="take other plan").click().run()
+    assert len(app.checkbox) == len(plan.actions) and "made for the model" in text(app)
+    words = app.success[0].value.replace("\\", "")
+    assert f"1 of its {len(plan.paths) + 1} pictures are not among these predictions" in words
+    assert f"1 of its {len(other.actions)} actions had no other pictures" in words
+
+
+@pytest.mark.parametrize("content", [b"not JSON", b"{}"])
+def test_a_file_that_is_no_plan_is_refused_and_nothing_is_lost(content):
+    app = opened(PAGE, step="Groups")
+    count = len(app.checkbox)
+    app.segmented_control(key="step").set_value("Plan").run()
+    app.file_uploader(key="plan file").set_value(("bad.json", content, "application/json")).run()
+    assert "This is not a plan" in app.error[0].value and len(app.checkbox) == count
+    app.file_uploader(key="plan file").set_value(None).run()
+    assert not app.error and len(app.checkbox) == count

@@ -88,6 +88,14 @@ def test_an_action_is_known_again_when_its_figures_change():
         (lambda file: file["actions"][0]["columns"].update(score=[1]), "each of 2 pictures"),
         (lambda file: file["actions"][0].update(settings={"a": None}), "settings"),
         (lambda file: file.update(not_looked_at="Causes"), "not_looked_at"),
+        (lambda file: file["actions"][0].update(step=3), "Action 1 of the plan has no step in words"),
+        (lambda file: file["actions"][0].update(reason="a" * 20_001), "has no reason in words"),
+        (lambda file: file.update(actions=[file["actions"][0]] * 501), "501 actions; up to 500"),
+        (lambda file: file["actions"][0].update(paths=["a.png", "a.png"]), "names a picture twice"),
+        (lambda file: file["actions"][0].update(paths=["a.png", "../b.png"]), "no name of a picture inside"),
+        (lambda file: file["actions"][0].update(paths=["a.png", "/etc/passwd"]), "no name of a picture inside"),
+        (lambda file: file["actions"][0].update(paths=["a.png", "C:/b.png"]), "no name of a picture inside"),
+        (lambda file: file["actions"][0].update(paths=["a.png", "a\\..\\..\\b.png"]), "no name of a picture inside"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_reason(change, words):
@@ -101,3 +109,23 @@ def test_what_does_not_fit_is_refused_with_the_reason(change, words):
 def test_what_is_no_json_of_a_plan_is_refused(content):
     with pytest.raises(BadRequest, match="not a plan"):
         Plan.from_json(content)
+
+
+def test_a_plan_of_before_has_no_steps_and_is_read():
+    file = json.loads(replace(PLAN, actions=(replace(RELABEL, step="Labels"), COLLECT)).to_json())
+    assert [action.step for action in Plan.from_json(json.dumps(file)).actions] == ["Labels", ""]
+    for action in file["actions"]:
+        del action["step"]
+    assert Plan.from_json(json.dumps(file)) == PLAN
+
+
+def test_an_action_keeps_the_columns_of_the_pictures_that_are_known():
+    action = RELABEL.among({RELABEL.paths[1], "another.png"})
+    assert action.paths == RELABEL.paths[1:] and action.table.to_dict("list") == RELABEL.table.iloc[1:].to_dict("list")
+
+
+def test_what_a_plan_differs_in_is_said():
+    same = (PLAN.dataset, PLAN.dataset_digest, PLAN.model, PLAN.fingerprint)
+    assert PLAN.differs_from(*same) == "" and PLAN.differs_from("Renamed", same[1], "Renamed", same[3]) == ""
+    assert f"for {PLAN.dataset} (digest" in PLAN.differs_from("cats", "f" * 64, *same[2:])
+    assert "not for net (ffff)" in PLAN.differs_from(*same[:2], "net", "ffff")

@@ -18,19 +18,23 @@ IN_PLAN = "Takes this action into the plan, or out of it."
 
 
 class Entry(NamedTuple):
-    """An action, the view that found it, its name among those of the view, and whether it is in the plan."""
+    """An action, the view that found it, its name among those of the view, and whether it is in the plan. `file` is that of
+    the plan that it was opened from; "" where it was found here."""
 
     view: str
     name: str
     action: PlannedAction
     taken: bool
+    file: str = ""
 
 
 @dataclass
 class _Found:
-    """What was found for one model and dataset: entries by (view, group), and the views of the page and those seen."""
+    """What was found for one model and dataset: entries by (view, group), those of opened plans by (view, name), and the
+    views of the page and those seen."""
 
     entries: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+    opened: dict[tuple[str, str], Entry] = field(default_factory=dict)
     views: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
 
@@ -55,7 +59,8 @@ def offer(subject: str, view: str, actions: Sequence[PlannedAction], group: str 
     `group` is the group of pictures that the view is about, if it is about one: actions of other groups stay in the plan.
     """
     found = _found(subject)
-    before = {entry.name: entry.taken for entry in found.entries.get((view, group), [])}
+    known = [*(one for one in found.opened.values() if one.view == view), *found.entries.get((view, group), [])]
+    before = {entry.name: entry.taken for entry in known}
     entries = []
     for name, action in zip(identities(actions), actions, strict=True):
         with st.container(border=True):
@@ -68,23 +73,49 @@ def offer(subject: str, view: str, actions: Sequence[PlannedAction], group: str 
     found.entries[view, group] = entries
 
 
+def add_opened(subject: str, plan: Plan, file: str, looked_at: bool) -> tuple[int, int]:
+    """Add the actions of a plan that was opened from a file, all of them taken; returns how many they are, and how many of
+    them the steps have found here already: those keep the figures that were found here. `looked_at`: whether the steps that
+    the plan has taken count as looked at."""
+    found = _found(subject)
+    by_step: dict[str, list[PlannedAction]] = {}
+    for action in plan.actions:
+        by_step.setdefault(action.step, []).append(action)
+    opened = {
+        (step, name): Entry(step, name, action, True, file)
+        for step, some in by_step.items()
+        for name, action in zip(identities(some), some, strict=True)
+    }
+    here = {(entry.view, entry.name) for some in found.entries.values() for entry in some}
+    for some in found.entries.values():
+        some[:] = [one._replace(taken=one.taken or (one.view, one.name) in opened) for one in some]
+    found.opened |= opened
+    if looked_at:
+        found.seen |= set(found.views) - set(plan.not_looked_at)
+    for key in [key for key in st.session_state if str(key).startswith((f"taken {subject} ", f"in the plan {subject} "))]:
+        del st.session_state[key]  # boxes begin anew with what is taken now
+    return len(opened), len(here & opened.keys())
+
+
 def entries(subject: str) -> list[Entry]:
-    """The actions found, in the plan or not, in the order of the views on the page."""
+    """The actions found or opened, in the plan or not, in the order of the views on the page. What was found here stands for
+    the same action of an opened plan."""
     found = _found(subject)
     order = {view: place for place, view in enumerate(found.views)}
-    parts = sorted(found.entries.items(), key=lambda item: order.get(item[0][0], len(order)))
-    return [entry for _, some in parts for entry in some]
+    every = [entry for some in found.entries.values() for entry in some]
+    here = {(entry.view, entry.name) for entry in every}
+    every += [entry for key, entry in found.opened.items() if key not in here]
+    return sorted(every, key=lambda entry: order.get(entry.view, len(order)))
 
 
 def take(subject: str, entry: Entry, taken: bool) -> None:
     """Take an action into the plan or out of it."""
-    for some in _found(subject).entries.values():
+    found = _found(subject)
+    for some in found.entries.values():
         some[:] = [one._replace(taken=taken) if one == entry else one for one in some]
-
-
-def actions(subject: str) -> list[PlannedAction]:
-    """The actions in the plan, in the order of the views that found them."""
-    return [entry.action for entry in entries(subject) if entry.taken]
+    for key, one in found.opened.items():
+        if one == entry:
+            found.opened[key] = one._replace(taken=taken)
 
 
 def not_looked_at(subject: str) -> list[str]:
