@@ -78,7 +78,7 @@ def _open(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None
 
 
 OPEN = (
-    "Its actions are added to those found here, and checked. An action that a step has found here, too, keeps the figures "
+    "Its actions are added to those found here, ticked. An action that a step has found here, too, keeps the figures "
     "of this page."
 )
 _OPENED = "opened plan"  # in the session
