@@ -4,7 +4,7 @@ import re
 import zipfile
 
 import pytest
-from browsing import choose, settled
+from browsing import PATIENCE, choose, settled
 from playwright.sync_api import Locator, Page, expect
 
 from xai_core.failures.plan import Plan
@@ -34,8 +34,11 @@ def test_six_clicks_lead_from_the_errors_to_an_exported_plan_and_on_to_a_round(v
         if step != "Labels":
             click(page.get_by_role("button", name=f"Next: {step}"))
         expect(page.get_by_role("radio", name=step, exact=True)).to_be_checked()
-        expect(page.get_by_text(re.compile(words)).first).to_be_visible()
+        expect(page.get_by_text(re.compile(words)).first).to_be_visible(timeout=3 * PATIENCE)  # it computes what it shows
         settled(page)
+    page.reload()  # nothing is lost
+    expect(page.get_by_text(re.compile(FOUND["Plan"]))).to_be_visible()
+    settled(page)
     with page.expect_download() as waiting:
         click(page.get_by_role("button", name="ZIP with all lists"))
     assert clicks <= 6

@@ -1,19 +1,22 @@
 """The actions that the steps of the page Failure analysis have found, and which of them are in the plan.
 
-They are held in the session, for each pair of a model and a dataset. An action is known again by its `about` and not by its
-title: what the visitor has taken out stays out when its figures change.
+They are held for each visitor, and for each pair of a model and a dataset, so that a reload of the page loses nothing. An
+action is known again by its `about` and not by its title: what the visitor has taken out stays out when its figures change.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import cachetools
 import streamlit as st
 
+from xai_core.app.shared import jobs
 from xai_core.core import markdown
 from xai_core.failures.plan import Plan, PlannedAction, identities
 
-_FOUND, _ON_REPORT = "found actions", "plans on the report"  # in the session
+MOST_VISITORS = 200  # whose plans are held; those who have not come for the longest time leave first
 IN_PLAN = "Takes this action into the plan, or out of it."
 
 
@@ -37,11 +40,32 @@ class _Found:
     opened: dict[tuple[str, str], Entry] = field(default_factory=dict)
     views: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
+    on_report: Plan | None = None
+
+
+@dataclass
+class _Visitors:
+    """What each visitor has found, by subject."""
+
+    found: cachetools.LRUCache[str, dict[str, _Found]] = field(default_factory=lambda: cachetools.LRUCache(MOST_VISITORS))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@st.cache_resource(show_spinner=False)
+def _visitors() -> _Visitors:
+    return _Visitors()
+
+
+def _own() -> dict[str, _Found]:
+    """What this visitor has found, by subject."""
+    visitors, visitor = _visitors(), jobs.visitor()
+    with visitors.lock:
+        own: dict[str, _Found] = visitors.found.setdefault(visitor, {})
+    return own
 
 
 def _found(subject: str) -> _Found:
-    every: dict[str, _Found] = st.session_state.setdefault(_FOUND, {})
-    return every.setdefault(subject, _Found())
+    return _own().setdefault(subject, _Found())
 
 
 def begin(subject: str, views: Sequence[str], view: str) -> None:
@@ -126,14 +150,9 @@ def not_looked_at(subject: str) -> list[str]:
 
 def put_on_report(subject: str, plan: Plan | None) -> None:
     """Put a plan on the page Report, or take it away (None)."""
-    plans: dict[str, Plan] = st.session_state.setdefault(_ON_REPORT, {})
-    if plan is None:
-        plans.pop(subject, None)
-    else:
-        plans[subject] = plan
+    _found(subject).on_report = plan
 
 
 def on_report() -> dict[str, Plan]:
     """The plans on the page Report, by the keys of their predictions."""
-    plans: dict[str, Plan] = st.session_state.get(_ON_REPORT, {})
-    return dict(plans)
+    return {subject: found.on_report for subject, found in _own().items() if found.on_report is not None}
