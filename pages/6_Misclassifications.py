@@ -18,9 +18,9 @@ VIEWS = {
     "Groups": lambda rows, dataset, model: attributes.show(rows, dataset),
     "Map": embedding_map_view.show,
     "Clusters": clusters.show,
-    "Calibration": lambda rows, dataset, model: confusion.calibration(rows),
+    "Calibration": lambda rows, dataset, model: confusion.calibration(rows, dataset),
     "Per class": lambda rows, dataset, model: confusion.per_class(rows),
-    "Most confused": lambda rows, dataset, model: confusion.most_confused(rows),
+    "Most confused": lambda rows, dataset, model: confusion.most_confused(rows, dataset),
     "Two models": confusion.two_models,
     "Notes": lambda rows, dataset, model: notes_view.show(rows, dataset),
 }

@@ -57,3 +57,24 @@ def test_ties_and_gaps_in_numbers_lose_no_picture(tied):
     numbers = pd.Series([tied] * 900 + list(range(100)) + [np.nan] * 5)
     values = groups.values_of(numbers)
     assert values.notna().all() and (values == groups.UNKNOWN).sum() == 5
+
+
+def test_the_typical_value_is_the_one_whose_share_lies_farthest_above():
+    everywhere = pd.Series(["day"] * 6 + ["night"] * 3 + ["fog"])
+    assert groups.typical(pd.Series(["night", "night", "day"]), everywhere) == groups.Typical("night", 2, 3, 3, 10)
+    assert groups.typical(everywhere, everywhere) is None and groups.typical(everywhere[:0], everywhere) is None
+
+
+def test_calibrations_are_of_each_group():
+    rows = pd.DataFrame({"true": list("aabb"), "predicted": list("abbb"), "confidence": [0.9, 0.8, 0.6, 0.7]})
+    table = groups.calibrations(rows, pd.Series(["x", "x", "y", "y"])).set_index("value")
+    assert table.index.tolist() == ["x", "y"] and table["pictures"].tolist() == [2, 2]
+    assert table["accuracy"].tolist() == [0.5, 1.0] and table["confidence"].tolist() == pytest.approx([0.85, 0.65])
+    assert table["ECE"].tolist() == pytest.approx([0.5 * 0.1 + 0.5 * 0.8, 0.35])
+
+
+def test_error_rates_of_two_models_judge_each_by_its_own_names():
+    first = pd.DataFrame({"path": list("1234"), "true": list("aabb"), "predicted": list("abba")})
+    second = pd.DataFrame({"path": list("4321"), "true": list("BBAA"), "predicted": list("BAAA")})
+    table = groups.error_rates_of_two(first, second, pd.Series(["x", "x", "y", "y"])).set_index("value")
+    assert table.loc["x"].tolist() == [2, 0.5, 0.0, 1, 0] and table.loc["y"].tolist() == [2, 0.5, 0.5, 1, 1]

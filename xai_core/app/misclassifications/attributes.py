@@ -7,6 +7,7 @@ from xai_core.analysis import groups
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.shared import display, drawer, predictions, round_form
+from xai_core.app.shared.attribute_filters import NOTHING
 from xai_core.app.shared.predictions import FilteredRows
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.app.shared.widgets import LINK
@@ -69,7 +70,6 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     display.downloads({"CSV": ("groups.csv", "text/csv", csv_bytes(rates))})
 
 
-NOTHING = "(nothing)"
 NONE = (
     "This dataset has no attributes. Put a `metadata.csv` beside its folders, with a column `path` and one for each "
     "attribute, or add columns to its table."

@@ -8,7 +8,9 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from xai_core.analysis import groups
 from xai_core.app.shared import (
+    attribute_filters,
     cache,
     display,
     drawer,
@@ -89,10 +91,18 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         + ("" if count else "; their number is set by the largest gap between eigenvalues of the graph's Laplacian")
         + f"; smallest eigenvalues: {', '.join(f'{value:.2f}' for value in clusters.eigenvalues)}; seed {clusters.seed}."
     )
+    attribute = attribute_filters.choose(dataset, "What they share", "clusters share", SHARED)
+    shared = [""] * len(clusters.members)
+    if attribute is not None:
+        values = attribute_filters.values(dataset, rows["path"], attribute)
+        shared = [
+            attribute_filters.typical_words(attribute, groups.typical(values.iloc[members], values), "all clusters")
+            for members in clusters.members
+        ]
     name = first_name(str(rows[column].iloc[0]))
     what = predictions.with_filters(f"the {METHODS[method].title} maps of the {column} class {name}", dataset)
     for number in range(len(clusters.members)):
-        _cluster(number, clusters, rows, dataset, what)
+        _cluster(number, clusters, rows, dataset, what, shared[number])
 
 
 def key_of(model: ExplainableModel, dataset: Dataset, paths: list[str], method: str, column: Column) -> str:
@@ -109,6 +119,9 @@ def key_of(model: ExplainableModel, dataset: Dataset, paths: list[str], method: 
         seed=0,
         precision="exact",
     )
+
+
+SHARED = "Says with each cluster which value of an attribute is more frequent in it than among the pictures of all clusters."
 
 
 def _choose_pictures(rows: pd.DataFrame) -> tuple[pd.DataFrame, Column]:
@@ -166,8 +179,8 @@ def _maps(rows: pd.DataFrame, column: Column, method: str, dataset: Dataset, mod
     return readable, np.stack(maps)
 
 
-def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset, what: str) -> None:
-    """One cluster: its mean map and some of its pictures; `what` says of what it is a cluster."""
+def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Dataset, what: str, shared: str) -> None:
+    """One cluster: its mean map and some of its pictures; `what` says of what it is a cluster, `shared` what is typical."""
     members = rows.iloc[clusters.members[number]]
     wrong = int((members["true"] != members["predicted"]).sum())
     group = drawer.group_of(f"Cluster {number + 1}", members)
@@ -179,6 +192,8 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
                 width="content",
             )
             round_form.offer(RoundPictures(group.paths, f"{group.title} of {what}"), f"cluster {number}")
+        if shared:
+            st.caption(markdown.escape(shared))
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
                 mean = display.grid_image(clusters.means[number])

@@ -9,11 +9,13 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.analysis import confusion as confusions
+from xai_core.analysis import groups as attribute_groups
 from xai_core.analysis import map_sheet
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import selected
 from xai_core.app.shared import (
+    attribute_filters,
     display,
     drawer,
     loaded_models,
@@ -55,7 +57,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
         with st.container(key=GALLERY):
-            _gallery(rows, dataset, model)
+            _gallery(rows, dataset, model, object())
         return
     key = drawer.chart_key("matrix")
     st.altair_chart(
@@ -64,7 +66,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     with st.container(key=GALLERY):
-        _gallery(rows, dataset, model)
+        _gallery(rows, dataset, model, object())
 
 
 def _list_of_errors(listed: pd.DataFrame) -> None:
@@ -133,21 +135,43 @@ SORTS = {
 }
 
 
-def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
-    """The pictures of the chosen cell, page by page, or their maps beside those of others."""
+_RUN, _TURNED = "run of the gallery", "gallery turned"  # in the session
+
+
+def _turn() -> None:
+    """The gallery alone is shown anew. For callbacks."""
+    st.session_state[_TURNED] = True
+
+
+@st.fragment
+@display.errors()
+def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, run: object) -> None:
+    """The pictures of the chosen cell, page by page, or their maps beside those of others.
+
+    Turning a page and sorting show this part of the page alone, which is several times as quick; whatever else is done here
+    shows the whole page anew. `run` is another object each time that the whole page is shown.
+    """
+    is_alone, turned = st.session_state.get(_RUN) is run, st.session_state.pop(_TURNED, False)
+    st.session_state[_RUN] = run
+    if is_alone and not turned:
+        st.rerun()
     cell = _cell(rows.listed)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
+    sorts = SORTS | _attribute_sorts(dataset)
+    session.keep_among("sort", sorts, "Most confident")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        sort = st.selectbox("Sort", SORTS, key="sort", help=SORT, width=220, **LINK)
+        sort = st.selectbox("Sort", sorts, key="sort", help=SORT, width=220, on_change=_turn, **LINK)
+        attribute = attribute_filters.choose(dataset, "On each picture", "tile attribute", ON_TILES)
         maps = st.toggle("Maps", key="maps", help=MAPS, **LINK)
         pages = -(-len(cell) // ON_A_PAGE)
         session.keep_among("page", range(1, pages + 1), 1)
-        page = st.pagination(pages, key="page", **LINK) if pages > 1 and not maps else 1
+        page = st.pagination(pages, key="page", on_change=_turn, **LINK) if pages > 1 and not maps else 1
         st.markdown(f"**{len(cell):,} {'picture' if len(cell) == 1 else 'pictures'}**")
-    column, ascending = SORTS[sort]
-    cell = cell.sort_values(column, ascending=ascending, kind="stable")
+    column, ascending = sorts[sort]
+    by = cell[column] if sort in SORTS else dataset.metadata.loc[cell["path"], column].set_axis(cell.index)
+    cell = cell.loc[by.sort_values(ascending=ascending, kind="stable").index]
     group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
     drawer.offer([group])
     round_form.offer(RoundPictures(group.paths, predictions.with_filters(group.title, dataset)), "cell")
@@ -158,7 +182,7 @@ def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> N
     selected.bar(rows, dataset, model, on_page["path"].tolist())
     with st.container(horizontal=True, gap="small"):
         for row in on_page.to_dict("records"):
-            _tile(row, dataset, rows.tags.get(row["path"], ()), group)
+            _tile(row, dataset, rows.tags.get(row["path"], ()), group, attribute)
 
 
 MAPS = (
@@ -197,25 +221,45 @@ SORT = (
 )
 
 
-def _tile(row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], group: drawer.Group) -> None:
-    """One picture of the gallery: right or wrong, its classes, its tags, and a button that opens it."""
+def _attribute_sorts(dataset: Dataset) -> dict[str, tuple[str, bool]]:
+    """The orders by each attribute that is a number: the column, and whether the lowest comes first."""
+    columns = [
+        name for name, kind in dataset.metadata.dtypes.items()
+        if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+    ]  # fmt: skip
+    return {f"{words} {column}": (str(column), words == "Lowest") for column in columns for words in ("Highest", "Lowest")}
+
+
+ON_TILES = "The value of an attribute is shown with each picture."
+
+
+def _tile(
+    row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], group: drawer.Group, attribute: str | None
+) -> None:
+    """One picture of the gallery: right or wrong, its classes, an attribute, its tags, and a button that opens it."""
     path = row["path"]
     right = row["true"] == row["predicted"]
     with st.container(border=True, width=display.THUMBNAIL + 34, key=f"tile {path}"):
         display.thumbnail(dataset, path, alt_text(row))
         verdict = "✓ Right" if right else "✗ Wrong"
         true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))
+        known = "" if attribute is None else f"  \n{_known(attribute, dataset.metadata.at[path, attribute])}"
         badge = f"  \n:gray-badge[{markdown.escape(', '.join(tags))}]" if tags else ""
         st.markdown(
             f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}  \n"
-            f"margin: {row['margin']:.0%}{badge}"
+            f"margin: {row['margin']:.0%}{known}{badge}"
         )
         selected.box(dataset, path)
         display.open_button(path, f"open {path}", drawer.open_group, (group, path))
 
 
-def calibration(rows: FilteredRows) -> None:
-    """The reliability diagram and the expected calibration error."""
+def _known(attribute: str, value: object) -> str:
+    """An attribute of a picture in words, as Markdown."""
+    return markdown.escape(f"{attribute}: {attribute_groups.in_words(value)}")
+
+
+def calibration(rows: FilteredRows, dataset: Dataset) -> None:
+    """The reliability diagram and the expected calibration error, also for each value of an attribute."""
     bins, error = confusions.calibration(rows.counted)
     groups = [_bin_group(low, high, rows.counted) for low, high in zip(bins["low"], bins["high"], strict=True)]
     drawer.offer(groups)
@@ -237,6 +281,35 @@ def calibration(rows: FilteredRows) -> None:
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("low", "high", "confidence", "accuracy")}
     drawer.table(bins, "bins", lambda row: (groups[row], None), columns=percent)
+    _calibrations(rows.counted, dataset)
+
+
+def _calibrations(counted: pd.DataFrame, dataset: Dataset) -> None:
+    """How well the model knows when it is right, for each value of an attribute."""
+    column = attribute_filters.choose(dataset, "Calibration by", "calibration by", CALIBRATION_BY)
+    if column is None:
+        return
+    values = attribute_filters.values(dataset, counted["path"], column)
+    table = attribute_groups.calibrations(counted, values)
+    groups = {value: _errors_first(f"{column} {value}", counted[(values == value).to_numpy()]) for value in table["value"]}
+    drawer.offer(groups.values())
+    percent = {
+        name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "low", "high", "confidence", "ECE")
+    }
+    drawer.table(table, "calibrations", lambda row: (groups[table["value"][row]], None), columns=percent)
+    st.caption(
+        "Low and high: the 95% interval (Wilson) of the accuracy. The first group is the one whose mean confidence lies "
+        "farthest above its accuracy. The expected calibration error (ECE) of few pictures is large by chance."
+    )
+    _csv(table, "calibration_by.csv")
+
+
+CALIBRATION_BY = "Adds a table: accuracy, mean confidence and calibration error for each value of an attribute."
+
+
+def _errors_first(title: str, rows: pd.DataFrame) -> drawer.Group:
+    wrong = rows["true"] != rows["predicted"]
+    return drawer.group_of(f"{title}: errors first", pd.concat([rows[wrong], rows[~wrong]]))
 
 
 def _bin_group(low: float, high: float, rows: pd.DataFrame) -> drawer.Group:
@@ -288,7 +361,7 @@ def _class_title(name: str) -> str:
     return f"{first_name(name)}: errors first"
 
 
-def most_confused(rows: FilteredRows) -> None:
+def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
     """The pairs of a true and a wrongly predicted class, the most frequent first; each row opens its pictures."""
     every = confusions.most_confused(rows.listed, len(rows.listed), rows.counted)
     pairs = every.head(MOST_PAIRS)
@@ -303,6 +376,9 @@ def most_confused(rows: FilteredRows) -> None:
         )
         for true, predicted in zip(pairs["true"], pairs["predicted"], strict=True)
     )
+    column = attribute_filters.choose(dataset, "What they share", "pairs by", SHARED)
+    if column is not None:
+        pairs = pairs.assign(**{f"typical {column}": _typical(pairs, column, rows, dataset)})
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     drawer.table(
         pairs, "pairs", lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed), None),
@@ -313,6 +389,25 @@ def most_confused(rows: FilteredRows) -> None:
         "these wrong predictions."
     )
     _csv(every, "most_confused.csv")
+
+
+SHARED = (
+    "Adds a column: the value of an attribute that is more frequent among a pair's pictures than among all pictures of the "
+    "true class."
+)
+
+
+def _typical(pairs: pd.DataFrame, column: str, rows: FilteredRows, dataset: Dataset) -> list[str]:
+    """For each pair, the value of an attribute that is typical of it, in words."""
+    listed, counted = rows.listed, rows.counted
+    values = attribute_filters.values(dataset, counted["path"], column).astype(str).set_axis(counted["path"])
+    words = []
+    for true, predicted in zip(pairs["true"], pairs["predicted"], strict=True):
+        pair = listed.loc[(listed["true"] == true) & (listed["predicted"] == predicted), "path"]
+        every = counted.loc[counted["true"] == true, "path"]
+        found = attribute_groups.typical(values.loc[pair], values.loc[every])
+        words.append(attribute_filters.typical_words(column, found, f"all {first_name(true)}"))
+    return words
 
 
 def _csv(rows: pd.DataFrame, name: str) -> None:
@@ -368,6 +463,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     st.caption(
         "A click on a cell opens its pictures; in the third matrix, those that only one of the two models puts there."
     )
+    _two_by_attribute(mine, theirs, dataset, (model.title, other.title))
     listed = changed[changed["path"].isin(rows.listed["path"])]
     if len(listed) < len(changed):
         st.caption(f"{len(listed):,} of the {len(changed):,} pictures with different predictions pass the filters.")
@@ -379,6 +475,27 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     drawer.offer(groups.values())
     drawer.table(listed, "changes", lambda row: (groups[listed["change"][row]], listed["path"][row]))
     _csv(listed, "two_models.csv")
+
+
+def _two_by_attribute(mine: pd.DataFrame, theirs: pd.DataFrame, dataset: Dataset, titles: tuple[str, str]) -> None:
+    """The error rates of both models for each value of an attribute."""
+    column = attribute_filters.choose(dataset, "Error rates by", "models by", TWO_BY)
+    if column is None:
+        return
+    values = attribute_filters.values(dataset, mine["path"], column)
+    table = attribute_groups.error_rates_of_two(mine, theirs, values)
+    groups = {value: _errors_first(f"{column} {value}", mine[(values == value).to_numpy()]) for value in table["value"]}
+    drawer.offer(groups.values())
+    percent = {name: st.column_config.NumberColumn(format="percent") for name in ("first", "second")}
+    drawer.table(table, "two by", lambda row: (groups[table["value"][row]], None), columns=percent)
+    st.caption(
+        f"First and second: the shares of a group's pictures that {markdown.escape(titles[0])} and "
+        f"{markdown.escape(titles[1])} predict wrongly. First comes the group in which the second is worse by most."
+    )
+    _csv(table, "two_models_by.csv")
+
+
+TWO_BY = "Adds a table: the error rates of both models on the pictures with each value of an attribute."
 
 
 def _matrix(

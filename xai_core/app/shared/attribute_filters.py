@@ -1,4 +1,4 @@
-"""Filters by what a dataset says of its pictures beside their labels."""
+"""What a dataset says of its pictures beside their labels: filters by it, and the choice of one attribute for a view."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.analysis import groups
+from xai_core.app.shared import session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
@@ -53,3 +54,31 @@ def _filter(column: str, values: "pd.Series[Any]") -> "pd.Series[bool]":
     texts = groups.values_of(values)
     wanted = st.multiselect(name, list(texts.cat.categories), key=key, **LINK)
     return texts.isin(wanted) if wanted else pd.Series(True, values.index)
+
+
+NOTHING = "(nothing)"
+
+
+def choose(dataset: Dataset, label: str, key: str, help: str | None = None) -> str | None:
+    """The control of one attribute, in the address; None where none is chosen, and no control where there are none."""
+    columns = [str(name) for name in dataset.metadata]
+    if not columns:
+        return None
+    session.keep_among(key, [NOTHING, *columns], NOTHING)
+    chosen: str = st.selectbox(label, [NOTHING, *columns], key=key, width=240, help=help, **LINK)
+    return None if chosen == NOTHING else chosen
+
+
+def values(dataset: Dataset, paths: "pd.Series[str]", column: str) -> "pd.Series[Any]":
+    """The group of each picture by an attribute, aligned with `paths`."""
+    return groups.values_of(dataset.metadata.loc[paths, column].set_axis(paths.index))
+
+
+def typical_words(column: str, typical: groups.Typical | None, of: str) -> str:
+    """A typical value in words; empty without one. `of` says among which pictures it is less frequent."""
+    if typical is None:
+        return ""
+    return (
+        f"{column} {typical.value}: {typical.inside:,} of {typical.size:,} ({typical.inside / typical.size:.0%}; of {of} "
+        f"{typical.everywhere / typical.count:.0%})"
+    )
