@@ -67,7 +67,7 @@ def test_error_rates_of_two_models_by_an_attribute(rows):
 
 
 def test_the_gallery_is_sorted_by_an_attribute_and_shows_it(rows):
-    app = opened(PAGE, sort="Highest size", true="(all)", predicted="(all)", **{"tile attribute": "background"})
+    app = opened(PAGE, sort="Highest size", true="(all)", predicted="(all)", **{"attribute shown": "background"})
     paths = [one.key.removeprefix("open ") for one in app.button if (one.key or "").startswith("open ")]
     first = rows.sort_values("size", ascending=False, kind="stable").head(24)
     assert paths == first["path"].tolist()

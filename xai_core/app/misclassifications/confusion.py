@@ -57,7 +57,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
         with st.container(key=GALLERY):
-            _gallery(rows, dataset, model, object())
+            _gallery(rows, dataset, model, _most_confused_pair(listed), object())
         return
     key = drawer.chart_key("matrix")
     st.altair_chart(
@@ -66,7 +66,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
     )  # fmt: skip
     with st.container(key=GALLERY):
-        _gallery(rows, dataset, model, object())
+        _gallery(rows, dataset, model, _most_confused_pair(listed), object())
 
 
 def _list_of_errors(listed: pd.DataFrame) -> None:
@@ -107,10 +107,14 @@ def _pick_cell(key: str, listed: pd.DataFrame) -> None:
         drawer.open_group(drawer.pair_group(cell["true"], cell["predicted"], listed))
 
 
-def _cell(rows: pd.DataFrame) -> pd.DataFrame:
-    """The controls that choose a cell, and its rows; by default, those of the most confused pair."""
-    most = confusions.most_confused(rows, 1)
-    first = (most["true"][0], most["predicted"][0]) if len(most) else (EVERY, EVERY)
+def _most_confused_pair(listed: pd.DataFrame) -> tuple[str, str]:
+    """The true and the predicted class of the most frequent error; every class where nothing is wrong."""
+    most = confusions.most_confused(listed, 1)
+    return (most["true"][0], most["predicted"][0]) if len(most) else (EVERY, EVERY)
+
+
+def _cell(rows: pd.DataFrame, first: tuple[str, str]) -> pd.DataFrame:
+    """The controls that choose a cell, and its rows; before a choice, those of the classes `first`."""
     names = {"true": sorted(rows["true"].unique()), "predicted": sorted(rows["predicted"].unique())}
     for (key, every), start in zip(names.items(), first, strict=True):
         session.keep_among(key, [EVERY, *every], start)
@@ -145,17 +149,18 @@ def _turn() -> None:
 
 @st.fragment
 @display.errors()
-def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, run: object) -> None:
+def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, start: tuple[str, str], run: object) -> None:
     """The pictures of the chosen cell, page by page, or their maps beside those of others.
 
     Turning a page and sorting show this part of the page alone, which is several times as quick; whatever else is done here
-    shows the whole page anew. `run` is another object each time that the whole page is shown.
+    shows the whole page anew. `start` are the classes of the cell before a choice; `run` is another object each time that
+    the whole page is shown.
     """
     is_alone, turned = st.session_state.get(_RUN) is run, st.session_state.pop(_TURNED, False)
     st.session_state[_RUN] = run
     if is_alone and not turned:
         st.rerun()
-    cell = _cell(rows.listed)
+    cell = _cell(rows.listed, start)
     if not len(cell):
         st.info("No picture is in this cell. Choose other classes above.")
         return
@@ -163,7 +168,7 @@ def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, run:
     session.keep_among("sort", sorts, "Most confident")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         sort = st.selectbox("Sort", sorts, key="sort", help=SORT, width=220, on_change=_turn, **LINK)
-        attribute = attribute_filters.choose(dataset, "On each picture", "tile attribute", ON_TILES)
+        attribute = attribute_filters.choose(dataset, "On each picture", "attribute shown", ON_TILES)
         maps = st.toggle("Maps", key="maps", help=MAPS, **LINK)
         pages = -(-len(cell) // ON_A_PAGE)
         session.keep_among("page", range(1, pages + 1), 1)

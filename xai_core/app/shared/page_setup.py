@@ -1,5 +1,8 @@
 """The first call of every page. Imports no torch."""
 
+import gc
+import sys
+
 import streamlit as st
 from altair.utils import schemapi
 
@@ -99,6 +102,7 @@ SCROLL_TO = """<script>
   }
 })(300);  // %d
 </script>"""
+_modules = 0  # loaded when `_spare_libraries` was last at work
 _SCROLL = "scroll to"  # in the session: the key of a container, and how often the page was scrolled so far
 # A chart names its own parts (the colours of a legend's bar, the edges of a clipped plot) by the page's whole address, so
 # that they are lost when the address changes. After each change they are named without it.
@@ -128,6 +132,7 @@ def page(title: str) -> None:
 
     Ends the page with a message where an environment variable is wrong.
     """
+    _spare_libraries()
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.opened(title)
     page_links.follow()
@@ -144,6 +149,19 @@ def page(title: str) -> None:
         st.error(error_text(error))
         st.stop()
     job_view.indicator()
+
+
+def _spare_libraries() -> None:
+    """Set aside what the loaded libraries hold, so that the garbage collector leaves it out.
+
+    Streamlit collects garbage at the end of every run, of a fragment too. Nothing is sent to the browser meanwhile, and
+    going through all objects of the libraries takes longer than turning a page. They are set aside again when more are
+    loaded.
+    """
+    global _modules
+    if len(sys.modules) > _modules:
+        _modules = len(sys.modules)
+        gc.freeze()
 
 
 def scroll_to(key: str) -> None:
