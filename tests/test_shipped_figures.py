@@ -134,6 +134,21 @@ def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
     assert f"saved after {voting['saved']['median'] / 1000:.2f} s" in SPEED
 
 
+def test_turning_a_page_of_the_gallery_takes_what_its_benchmark_says():
+    gallery = result("gallery")
+    assert f"24 of {gallery['pictures']:,} pictures" in SPEED and f"of {gallery['turns']} turns" in SPEED
+    assert "load of {:.0f} to {:.0f}".format(*sorted(gallery["load"])) in SPEED
+    for took in gallery["ms"].values():
+        seconds = [f"{value / 1000:.2f}" for value in (took["median"], *took["quartiles"])]
+        assert "{} s ({} to {}".format(*seconds) in SPEED
+    again, first = (
+        [f"{gallery['ms'][kind]['cpu'][whose]['median'] / 1000:.2f}" for whose in ("server", "browser")]
+        for kind in ("again", "first")
+    )
+    assert "{} s of the server and {} s of the browser".format(*again) in SPEED
+    assert "{} and {} s the first time".format(*first) in SPEED
+
+
 @pytest.mark.parametrize("network", trained("*"))
 def test_accuracies_are_those_of_the_reports_with_their_samples(network):
     report = (ROOT / "weights" / f"{network}.md").read_text(encoding="utf-8")

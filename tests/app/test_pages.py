@@ -16,7 +16,18 @@ from streamlit.testing.v1 import AppTest
 
 from xai_core.app import home
 from xai_core.app.methods.tiles import ORDERS
-from xai_core.app.shared import cache, display, explanations, jobs, loaded_models, progress, server_job, session, widgets
+from xai_core.app.shared import (
+    cache,
+    display,
+    explanations,
+    jobs,
+    loaded_models,
+    page_setup,
+    progress,
+    server_job,
+    session,
+    widgets,
+)
 from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.datasets import open_dataset
@@ -256,7 +267,7 @@ def test_an_uploaded_picture_is_gone_when_its_session_ends(page, query, monkeypa
     assert not app.exception and not app.error and app.selectbox(key="picture").value == "Your own picture"
     assert [picture() is None for picture in pictures] == [False], "decoded once, and held by the session"
     del app
-    gc.collect()
+    page_setup.collect_garbage()
     assert pictures[0]() is None
 
 
@@ -424,3 +435,26 @@ def test_the_true_class_of_a_dataset_s_picture_is_its_label_where_the_network_ha
     assert widgets.TRUE in planted.selectbox(key="class").options and "logit of windmill" in text(planted)
     other = opened("pages/1_Single_image.py", **picture, model=load_model("scenes_supervised").title)
     assert widgets.TRUE not in other.selectbox(key="class").options
+
+
+def test_the_collection_at_the_end_of_each_run_leaves_out_the_libraries():
+    opened("pages/6_Misclassifications.py")
+    gc.collect()
+    assert len(gc.get_objects()) < 0.5 * gc.get_freeze_count()
+
+
+def test_what_was_set_aside_with_the_libraries_is_collected_by_a_later_run(monkeypatch):
+    class Picture:
+        def __init__(self):
+            self.itself = self
+
+    held = Picture()
+    known = weakref.ref(held)
+    gc.freeze()
+    del held
+    monkeypatch.setattr(page_setup, "SPARED_SECONDS", 1e6)
+    opened()
+    assert known() is not None
+    monkeypatch.setattr(page_setup, "SPARED_SECONDS", -1)
+    opened()
+    assert known() is None

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import time
 
 import streamlit as st
 from altair.utils import schemapi
@@ -102,7 +103,8 @@ SCROLL_TO = """<script>
   }
 })(300);  // %d
 </script>"""
-_modules = 0  # loaded when `_spare_libraries` was last at work
+SPARED_SECONDS = 60
+_modules, _collected = 0, time.monotonic()  # those loaded when libraries were last set aside; when all garbage was collected
 _SCROLL = "scroll to"  # in the session: the key of a container, and how often the page was scrolled so far
 # A chart names its own parts (the colours of a legend's bar, the edges of a clipped plot) by the page's whole address, so
 # that they are lost when the address changes. After each change they are named without it.
@@ -155,13 +157,23 @@ def _spare_libraries() -> None:
     """Set aside what the loaded libraries hold, so that the garbage collector leaves it out.
 
     Streamlit collects garbage at the end of every run, of a fragment too. Nothing is sent to the browser meanwhile, and
-    going through all objects of the libraries takes longer than turning a page. They are set aside again when more are
-    loaded.
+    going through all objects of the libraries (0.3 s) takes longer than turning a page. They are set aside again when more
+    are loaded, and what is set aside with them is looked through once in SPARED_SECONDS.
     """
-    global _modules
-    if len(sys.modules) > _modules:
-        _modules = len(sys.modules)
+    global _modules, _collected
+    if time.monotonic() - _collected > SPARED_SECONDS:
+        _collected = time.monotonic()
+        collect_garbage()
+    elif len(sys.modules) > _modules:
         gc.freeze()
+    _modules = len(sys.modules)
+
+
+def collect_garbage() -> None:
+    """Collect all garbage, also what was set aside, such as the pictures of a session that has ended."""
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def scroll_to(key: str) -> None:
