@@ -110,13 +110,13 @@ def error_rates_of_two(first: pd.DataFrame, second: pd.DataFrame, values: "pd.Se
 
 class Typical(NamedTuple):
     """The value that is more frequent among some pictures than among all of them: `inside` of the `size` pictures have it,
-    and `everywhere` of `count`."""
+    and `everywhere` of `total`."""
 
     value: str
     inside: int
     size: int
     everywhere: int
-    count: int
+    total: int
 
 
 def typical(values: "pd.Series[Any]", everywhere: "pd.Series[Any]") -> Typical | None:

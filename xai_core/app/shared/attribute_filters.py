@@ -71,7 +71,7 @@ def choose(dataset: Dataset, label: str, key: str, help: str | None = None) -> s
 
 def values(dataset: Dataset, paths: "pd.Series[str]", column: str) -> "pd.Series[Any]":
     """The group of each picture by an attribute, aligned with `paths`."""
-    return groups.values_of(dataset.metadata.loc[paths, column].set_axis(paths.index))
+    return groups.values_of(dataset.metadata[column].loc[paths].set_axis(paths.index))
 
 
 def typical_words(column: str, typical: groups.Typical | None, of: str) -> str:
@@ -80,5 +80,5 @@ def typical_words(column: str, typical: groups.Typical | None, of: str) -> str:
         return ""
     return (
         f"{column} {typical.value}: {typical.inside:,} of {typical.size:,} ({typical.inside / typical.size:.0%}; of {of} "
-        f"{typical.everywhere / typical.count:.0%})"
+        f"{typical.everywhere / typical.total:.0%})"
     )
