@@ -305,6 +305,9 @@ def test_a_group_is_shown_with_its_figures_and_its_central_errors():
     shown = [button.key.removeprefix("open ") for button in app.button if (button.key or "").startswith("open ")]
     assert shown == rows["path"].iloc[members[wrong[members]][:8]].tolist()
     assert f"most central of its {row['errors']} errors" in text(app) and not app.exception
+    features = np.stack(rows["embedding"].to_list()).astype(float)
+    sizes = np.linalg.svd(features - features.mean(0), compute_uv=False) ** 2
+    assert f"hold {sizes[:2].sum() / sizes.sum():.0%} of their variance" in text(app)
 
 
 def plan_of_groups():
