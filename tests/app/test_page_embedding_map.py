@@ -1,6 +1,7 @@
 """The map of embeddings on the page Misclassifications: its figures from raw rows, and that nothing is computed twice."""
 
 import json
+from dataclasses import replace
 from unittest.mock import patch
 
 import numpy as np
@@ -188,12 +189,16 @@ def test_two_columns_place_pictures():
     assert nearest.tolist() == known["background"].tolist()
     assert (found.points == map_axes.places(rows, dataset, ("size", "background")).points).all()
     gaps = dataset.metadata["size"].mask(dataset.metadata["size"] > dataset.metadata["size"].median())
-    with patch.object(
-        type(dataset), "attributes", lambda self, paths: known.assign(size=gaps.loc[paths]).reset_index(drop=True)
-    ):
-        found = map_axes.places(rows, dataset, ("size", map_axes.CONFIDENCE))
+    lacking = replace(dataset, metadata=dataset.metadata.assign(size=gaps))
+    found = map_axes.places(rows, lacking, ("size", map_axes.CONFIDENCE))
     missing = int(np.isnan(found.points[:, 0]).sum())
     assert missing == gaps.isna().sum() > 0 and f"{missing:,} pictures without a value are not on the map" in found.words
+
+
+def test_the_first_axes_are_an_attribute_that_is_no_truth_and_the_confidence():
+    app = opened(PAGE, view="Map", projection="Two columns")
+    dataset, across = open_dataset("world:planted"), app.selectbox(key="map across").value
+    assert across in dataset.metadata and across not in dataset.truth and app.selectbox(key="map up").value == "(confidence)"
 
 
 def test_columns_of_the_metadata_are_axes_of_the_page(contents):

@@ -32,7 +32,8 @@ class Places(NamedTuple):
 def choose(rows: pd.DataFrame, dataset: Dataset, on_change: Callable[[], None]) -> tuple[str, str]:
     """The controls of the two columns, in the address."""
     names = [CONFIDENCE, MARGIN, *(str(name) for name in dataset.metadata if is_axis(dataset.metadata[name]))]
-    usual = (names[2], CONFIDENCE) if len(names) > 2 else (CONFIDENCE, MARGIN)
+    first = next((name for name in names[2:] if name not in dataset.truth), None)
+    usual = (first, CONFIDENCE) if first else (CONFIDENCE, MARGIN)
     return _column("Across", ACROSS, names, usual[0], on_change), _column("Up", UP, names, usual[1], on_change)
 
 
@@ -53,9 +54,11 @@ def _is_number(values: "pd.Series[Any]") -> bool:
 
 def places(rows: pd.DataFrame, dataset: Dataset, columns: tuple[str, str]) -> Places:
     """The places of the pictures in `rows` by two columns."""
-    known = dataset.attributes(rows["path"])
     usual = {CONFIDENCE: rows["confidence"], MARGIN: rows["margin"]}
-    values = [(usual[name] if name in usual else known[name]).reset_index(drop=True) for name in columns]
+    values = [
+        (usual[name] if name in usual else dataset.metadata[name].loc[rows["path"]]).reset_index(drop=True)
+        for name in columns
+    ]
     placed = [_axis(one, name.strip("()"), seed) for seed, (one, name) in enumerate(zip(values, columns, strict=True), SEED)]
     points = np.stack([place for place, _ in placed], 1)
     spread = [axis.title for _, axis in placed if axis.ticks]
