@@ -13,7 +13,7 @@ from opened_pages import ROOT, opened, press_row, text
 
 from xai_core.app.failures import repair_view
 from xai_core.app.failures.group_choice import offered
-from xai_core.app.shared import jobs
+from xai_core.app.shared import cache, jobs, predictions
 from xai_core.data.datasets import labels_csv, open_dataset
 from xai_core.data.predictions import read_predictions
 from xai_core.failures import audit_document
@@ -188,6 +188,23 @@ def test_a_perfect_model_has_no_group_to_offer():
     rows = shipped_rows()
     rows = rows.assign(predicted=rows["true"])
     assert offered(rows, groups(rows, None, None)) == []
+
+
+STEPS_OF_ERRORS = (
+    {"step": "Groups"}, {"step": "Causes"}, {"step": "Causes", "causes": "What-ifs"},
+    {"step": "Causes", "causes": "Evidence"}, {"step": "What to do"}, {"step": "What to do", "what to do": "Abstain"},
+)  # fmt: skip
+
+
+def test_every_step_says_that_a_perfect_model_has_no_errors(monkeypatch):
+    judged = predictions.judged
+    monkeypatch.setattr(predictions, "judged", lambda rows: judged(rows).assign(predicted=rows["true"]))
+    cache.clear()
+    for query in STEPS_OF_ERRORS:
+        app = opened(PAGE, **query)
+        assert any("All pictures are predicted correctly" in box.value for box in app.info) and not app.error, query
+        assert app.button(key="next step").label.startswith("Next: ")
+    cache.clear()
 
 
 def test_the_next_buttons_lead_through_all_steps_to_the_plan():
