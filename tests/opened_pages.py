@@ -45,7 +45,7 @@ def followed(app: AppTest, label: str) -> AppTest:
         del app.query_params[name]
     for name, values in parse_qs(link.query_string, keep_blank_values=True).items():
         app.query_params[name] = values
-    path = next(file for file in FILES.values() if Path(file).stem.lstrip("0123456789_") == (link.page or "Home"))
+    path = next(file for file in FILES.values() if Path(file).stem.lstrip("0123456789_") == (link.page or "Start"))
     app.switch_page(path)
     app.run()
     assert not app.exception, app.exception

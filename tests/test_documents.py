@@ -54,7 +54,7 @@ def test_every_figure_names_a_test_that_exists(row):
 
 def test_every_page_has_its_figures():
     pages = [path.stem.split("_", 1)[1].replace("_", " ") for path in (ROOT / "pages").glob("*.py")]
-    assert len(pages) >= 9 and all(f"\n| {page}" in FIGURES for page in [*pages, "Home"])
+    assert len(pages) >= 9 and all(f"\n| {page}" in FIGURES for page in [*pages, "Home"] if page != "Start")
 
 
 def test_names_imported_in_the_documents_are_public():

@@ -7,20 +7,23 @@ from opened_pages import ROOT, followed, opened
 
 from xai_core.app.shared import widgets
 from xai_core.app.shared.opened_datasets import SAMPLES
-from xai_core.app.shared.page_links import BACK, FILES, SINGLE
+from xai_core.app.shared.page_links import BACK, FILES, HOME, ICONS, SECTIONS, SINGLE
 
 PAGE = FILES[SINGLE]
 
 
 def test_every_page_is_known_by_its_title():
     names = {title: Path(file).stem.lstrip("0123456789_").replace("_", " ") for title, file in FILES.items()}
+    assert names.pop(HOME) == "Start"
     assert all(title == name for title, name in names.items())
-    assert {*FILES.values()} == {"Home.py", *(str(file.relative_to(ROOT)) for file in (ROOT / "pages").glob("*.py"))}
+    assert {*FILES.values()} == {str(file.relative_to(ROOT)) for file in (ROOT / "pages").glob("*.py")}
+    listed = [title for titles in SECTIONS.values() for title in titles]
+    assert sorted(listed) == sorted(FILES) == sorted(ICONS)
 
 
 def test_a_link_leaves_no_setting_of_an_earlier_visit():
     app = opened(PAGE, picture="Rocket", method="LayerCAM")
-    app.switch_page("Home.py").run()
+    app.switch_page(FILES[HOME]).run()
     followed(app, "What makes two views of the astronaut similar?")
     assert app.selectbox(key="picture").value == "Astronaut"
     followed(app, "Back to Home")
@@ -31,7 +34,7 @@ def test_a_link_leaves_no_setting_of_an_earlier_visit():
 @pytest.mark.parametrize("place", ["Nowhere?a=b", "../Home", "https://example.org", "Home"])
 def test_the_way_back_leads_to_pages_of_this_app_only(place):
     app = opened(PAGE, **{BACK: place})
-    assert [link.proto.page for link in app.get("page_link")] == ([""] if place == "Home" else [])
+    assert [link.proto.page for link in app.get("page_link")] == (["Start"] if place == "Home" else [])
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from xai_core.app.shared import (
     cache,
     jobs,
     opened_datasets,
+    page_links,
     predictions,
     progress,
     review_store,
@@ -654,7 +655,7 @@ def test_long_classifying_is_a_job_whose_result_is_there_on_return(slow, scenes,
     app = opened_on_samples(PAGE, asks=True, dataset="mine", model=model)
     assert "This takes about" in text(app) and not app.dataframe
     app.button(key="run Classify").click().run()
-    app.switch_page("Home.py").run()  # the visitor leaves
+    app.switch_page(page_links.FILES[page_links.HOME]).run()  # the visitor leaves
     job = next(job for job in jobs.listed() if job.title == f"Classify mine with {model}")
     jobs.wait()
     assert job.state == server_job.DONE and job.total == 6 and job.place.page == "Misclassifications"

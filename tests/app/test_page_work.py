@@ -65,7 +65,7 @@ def test_long_work_goes_on_without_its_page_and_is_there_on_return(name):
     before = pictures(app)
     assert "This takes about" in text(app)
     pressed(app, button)
-    app.switch_page("Home.py").run()
+    app.switch_page(page_links.FILES[page_links.HOME]).run()
     (job,) = jobs.listed()
     jobs.wait()
     assert job.state == server_job.DONE and job.place.page == title and not job.private and job.stored >= 1
@@ -154,7 +154,7 @@ def test_long_maps_of_the_drawer_are_a_job(monkeypatch):
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e-6)  # the samples themselves are classified at once
     path, file = changed_samples().samples[0].name, page_links.FILES["Misclassifications"]
     app = pressed(opened(file, asks=True, dataset=SAMPLES, sample=path), "Explain")
-    app.switch_page("Home.py").run()
+    app.switch_page(page_links.FILES[page_links.HOME]).run()
     jobs.wait()
     (job,) = jobs.listed()
     assert job.state == server_job.DONE and not job.private and "sample=" in job.place.settings

@@ -22,6 +22,7 @@ from xai_core.app.shared import (
     explanations,
     jobs,
     loaded_models,
+    page_links,
     page_setup,
     progress,
     server_job,
@@ -83,7 +84,7 @@ def test_a_long_explanation_is_a_job_whose_result_is_there_on_return(monkeypatch
     query = {"picture": "Coffee", "method": "LayerCAM"}
     app = opened(SINGLE, asks=True, **query)
     next(button for button in app.button if button.label == "Explain").click().run()
-    app.switch_page("Home.py").run()
+    app.switch_page(page_links.FILES[page_links.HOME]).run()
     job = next(job for job in jobs.listed() if job.title.startswith("Explain") and job.title.endswith("by LayerCAM"))
     jobs.wait()
     assert job.state == server_job.DONE and job.place.page == "Single image" and "LayerCAM" in job.place.settings
@@ -303,7 +304,7 @@ def test_a_nonsensical_link_falls_back_to_defaults(query):
 
 def test_state_survives_leaving_the_page_and_coming_back():
     app = choose(opened(SINGLE), "method", "hires_cam")
-    app.switch_page("Home.py").run()
+    app.switch_page(page_links.FILES[page_links.HOME]).run()
     app.switch_page(SINGLE).run()
     assert not app.exception
     assert app.selectbox(key="method").value == "hires_cam"

@@ -11,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from browsing import PATIENCE, USUAL, check_log, free_port, serving, settled
+from browsing import PATIENCE, ROOT, USUAL, check_log, free_port, serving, settled
 from playwright.sync_api import BrowserContext, Page, expect
+
+from xai_core.app.shared.page_links import FILES, HOME, SINGLE
 
 pytestmark = pytest.mark.browser
 
-# An app of two pages: Streamlit opens the first one after signing in, and people are asked who they are on the other.
-HOME = """
-from xai_core.app.shared import page_setup
+# An app of which two pages show something: Streamlit opens the first one after signing in, and people are asked who they are
+# on the other.
+START = """
+from xai_core.app.shared import page_links, page_setup
 
-page_setup.page("Home")
+page_setup.page(page_links.HOME)
 """
 ASKING = """
 import streamlit as st
@@ -64,8 +67,9 @@ def app(folder: Path, provider: str | None = None) -> Iterator[str]:
     """The address of the app of two pages; with `[auth]` in its secrets where there is a provider."""
     port, log, first = free_port(), folder / "log", folder / "app" / "Home.py"
     (folder / "app" / "pages").mkdir(parents=True)
-    first.write_text(HOME)
-    (first.parent / "pages" / "1_Single_image.py").write_text(ASKING)
+    first.write_text((ROOT / "Home.py").read_text())
+    for file in FILES.values():
+        (first.parent / file).write_text({FILES[HOME]: START, FILES[SINGLE]: ASKING}.get(file, ""))
     secrets = folder / "secrets.toml"
     if provider is not None:
         secrets.write_text(

@@ -33,58 +33,45 @@ from xai_core.models.zoo.catalog import broken_cards, cards
 
 PAGES = {
     SINGLE: (
-        ":material/image_search:",
         "Why this class, and why not another? Any method and any layer, with the raw values under your pointer and a "
-        "link or file that reproduces what you see.",
+        "link or file that reproduces what you see."
     ),
     METHODS: (
-        ":material/grid_view:",
         "Where do the methods agree on one picture, where do they differ, and which pass the sanity check? Also one method "
-        "at all layers, and a blind vote.",
+        "at all layers, and a blind vote."
     ),
     MODELS: (
-        ":material/compare:",
         "Do several networks predict the same and look at the same places? One picture or many; supervised, self-supervised "
-        "and untrained networks side by side.",
+        "and untrained networks side by side."
     ),
     METRICS: (
-        ":material/rule_settings:",
         "Which maps are faithful to the model? Every metric is compared with control maps that do not depend on the model, "
-        "on one picture or on many, with intervals. A self-test checks the metric itself on this model.",
+        "on one picture or on many, with intervals. A self-test checks the metric itself on this model."
     ),
     PAIRS: (
-        ":material/join_inner:",
         "Why does a network find two views similar? For networks trained without classes: maps for both views, matching "
-        "patches, and how faithful each method is.",
+        "patches, and how faithful each method is."
     ),
     MISSES: (
-        ":material/rule:",
         "Which of your labelled pictures does the model get wrong, which classes does it confuse, and why? Is it sometimes "
-        "right for the wrong reason? From the confusion matrix to one picture in a few clicks.",
+        "right for the wrong reason? From the confusion matrix to one picture in a few clicks."
     ),
     FAILURES: (
-        ":material/troubleshoot:",
         "Which labels are wrong, which errors belong together, what causes them, what mends them, and what should we do? "
-        "Step by step to a plan; each claim is tested on pictures that did not suggest it.",
+        "Step by step to a plan; each claim is tested on pictures that did not suggest it."
     ),
     EVOLUTION: (
-        ":material/timeline:",
         "How did the prediction for each sample change over the epochs? Which samples were learned early, forgotten or "
-        "never learned? One run or two together, also while they are being recorded.",
+        "never learned? One run or two together, also while they are being recorded."
     ),
     REVIEW: (
-        ":material/how_to_vote:",
         "Do we agree on what these pictures show and why the model is wrong? A team votes blind, settles what it disagrees "
-        "on, and takes away minutes and a list of what to do.",
+        "on, and takes away minutes and a list of what to do."
     ),
-    REPORT: (
-        ":material/description:",
-        "Which model, which data, and what each method can and cannot show: cards and one table, as Markdown or PDF.",
-    ),
+    REPORT: ("Which model, which data, and what each method can and cannot show: cards and one table, as Markdown or PDF."),
     JOBS: (
-        ":material/pending_actions:",
         "What is being computed now, how long will it take, and what was interrupted? Long work goes on when you leave its "
-        "page; cancel or resume it here.",
+        "page; cancel or resume it here."
     ),
 }
 
@@ -92,9 +79,9 @@ PAGES = {
 def pages() -> None:
     """Links to the pages, with what each answers."""
     st.subheader("What you can ask")
-    for title, (icon, words) in PAGES.items():
+    for title, words in PAGES.items():
         with st.container(border=True):
-            st.page_link(page_links.FILES[title], label=f"**{title}**", icon=icon)
+            st.page_link(page_links.FILES[title], label=f"**{title}**", icon=page_links.ICONS[title])
             st.markdown(words)
 
 

@@ -21,7 +21,7 @@ SINGLE, METHODS, MODELS = "Single image", "Method comparison", "Model comparison
 METRICS, PAIRS, MISSES, FAILURES = "Faithfulness metrics", "Pairs", "Misclassifications", "Failure analysis"
 EVOLUTION, REVIEW, REPORT, JOBS = "Training evolution", "Review", "Report", "Jobs"
 FILES = {
-    HOME: "Home.py",
+    HOME: "pages/0_Start.py",
     SINGLE: "pages/1_Single_image.py",
     METHODS: "pages/2_Method_comparison.py",
     MODELS: "pages/3_Model_comparison.py",
@@ -34,6 +34,27 @@ FILES = {
     REPORT: "pages/10_Report.py",
     JOBS: "pages/11_Jobs.py",
 }  # by the pages' titles
+SECTIONS = {
+    "": [HOME],
+    "Explain": [SINGLE, METHODS, MODELS, PAIRS],
+    "Measure": [METRICS],
+    "Find out why it fails": [MISSES, FAILURES, EVOLUTION, REVIEW],
+    "Report and jobs": [REPORT, JOBS],
+}  # of the list of pages
+ICONS = {
+    HOME: ":material/home:",
+    SINGLE: ":material/image_search:",
+    METHODS: ":material/grid_view:",
+    MODELS: ":material/compare:",
+    METRICS: ":material/rule_settings:",
+    PAIRS: ":material/join_inner:",
+    MISSES: ":material/rule:",
+    FAILURES: ":material/troubleshoot:",
+    EVOLUTION: ":material/timeline:",
+    REVIEW: ":material/how_to_vote:",
+    REPORT: ":material/description:",
+    JOBS: ":material/pending_actions:",
+}
 
 _SHOWN = "title of this page"  # in the session
 OPEN, BACK = "open", "back"  # parameters of an address: settings of the page to open; the place that a link came from

@@ -1,4 +1,4 @@
-"""The first call of every page. Imports no torch."""
+"""The frame around the pages, and the first call of every page. Imports no torch."""
 
 import gc
 import sys
@@ -6,6 +6,7 @@ import time
 
 import streamlit as st
 from altair.utils import schemapi
+from streamlit.navigation.page import Page
 
 from xai_core.app.shared import identity, job_view, jobs, page_links
 from xai_core.app.shared.error_text import error_text
@@ -21,7 +22,8 @@ schemapi.disable_debug_mode()
 # button or link that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title.
 # On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words. The
 # buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the
-# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends.
+# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close, so
+# that the controls below it are seen without scrolling.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
@@ -36,6 +38,9 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
     clip-path: inset(50%);
 }
 [class*="st-key-tile-"] [class*="st-key-select-"] label p { height: 1lh; overflow: hidden; word-spacing: 100vw; }
+[data-testid="stSidebarNavItems"] li, [data-testid="stSidebarNavLink"] { margin-block: 0; }
+[data-testid="stSidebarNavItems"] > :has(> header) { margin-top: 0.3rem; }
+[data-testid="stNavSectionHeader"] { margin-block: 0.2rem 0; }
 [data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
@@ -80,6 +85,16 @@ if (!window.rowNamesStay) {
   }, true);
 }
 </script>"""
+# An icon that is given to `st.Page` is also the shown page's icon in the browser, which Streamlit loads from the network.
+_ICONS = "\n".join(
+    f'[data-testid="stSidebarNavLink"][href$="/{"" if title == page_links.HOME else title.replace(" ", "_")}"]::before '
+    f'{{ content: "{icon.removeprefix(":material/").removesuffix(":")}" / ""; }}'
+    for title, icon in page_links.ICONS.items()
+)
+LIST_ICONS = f"""<style>
+[data-testid="stSidebarNavLink"]::before {{ font: 1rem "Material Symbols Rounded"; opacity: 0.7; margin-right: 0.4rem; }}
+{_ICONS}
+</style>"""
 # A cookie, which the browser forgets when it is closed: after a reload the server knows whose jobs and name are whose. Not
 # in the address, which people share. A browser that already has one keeps it.
 REMEMBER = """<script>
@@ -126,7 +141,21 @@ if (!window.ownPartsStay) {
   window.addEventListener("popstate", rename);
 }
 </script>"""
+_FRAMED = "in the frame"  # in the session
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
+
+
+def frame() -> None:
+    """The list of pages in its sections, and the page that is asked for. For the app's script, which is run first."""
+    _navigation().run()
+
+
+def _navigation() -> Page:
+    st.session_state[_FRAMED] = True
+    pages = {title: st.Page(file, title=title, default=title == page_links.HOME) for title, file in page_links.FILES.items()}
+    return st.navigation(
+        {section: [pages[title] for title in titles] for section, titles in page_links.SECTIONS.items()}, expanded=True
+    )
 
 
 def page(title: str) -> None:
@@ -134,13 +163,18 @@ def page(title: str) -> None:
 
     Ends the page with a message where an environment variable is wrong.
     """
+    if _FRAMED not in st.session_state:
+        # A new server runs the file of the page that its first visitor asks for without the frame, because there is a folder
+        # `pages`, until it has seen the list of pages.
+        _navigation()
+        st.rerun()
     _spare_libraries()
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.opened(title)
     page_links.follow()
     if title == page_links.HOME:
         identity.return_after_sign_in()
-    st.html(STYLE)
+    st.html(STYLE + LIST_ICONS)
     st.html(page_links.TIDY_HISTORY + ROW_NAMES + OWN_PARTS, unsafe_allow_javascript=True)
     st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
     _scroll()
