@@ -22,8 +22,8 @@ schemapi.disable_debug_mode()
 # button or link that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title.
 # On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words. The
 # buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the
-# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close, so
-# that the controls below it are seen without scrolling.
+# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close,
+# so that the controls below it are seen without scrolling.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
