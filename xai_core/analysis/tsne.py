@@ -23,8 +23,8 @@ def places(points: NDArray[np.floating], perplexity: float, seed: int) -> NDArra
     """The places (n, 2) of n points (n, d)."""
     from sklearn.manifold import TSNE
 
-    found: NDArray[np.float32] = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
-    return found
+    map: NDArray[np.float32] = TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(points)
+    return map
 
 
 def placed(points: NDArray[np.floating], perplexity: float, seed: int, track: Track) -> NDArray[np.float32]:
@@ -40,13 +40,13 @@ def placed(points: NDArray[np.floating], perplexity: float, seed: int, track: Tr
                         if process.poll() is not None:
                             break
                         time.sleep(SECONDS)
-                said = process.communicate()[1]
+                complaint = process.communicate()[1]
             finally:
                 process.kill()
         if process.returncode:
-            raise XaiError(f"t-SNE ended early: {(said.strip().splitlines() or ['no reason was given'])[-1]}")
-        found: NDArray[np.float32] = np.load(Path(folder) / _PLACES)
-        return found
+            raise XaiError(f"t-SNE ended early: {(complaint.strip().splitlines() or ['no reason was given'])[-1]}")
+        map: NDArray[np.float32] = np.load(Path(folder) / _PLACES)
+        return map
 
 
 if __name__ == "__main__":

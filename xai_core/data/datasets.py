@@ -443,6 +443,17 @@ def training_split(name: str) -> str | None:
     return f"{':'.join(name.split(':')[:2])}:train"
 
 
+def training_part(name: str, offered_names: Iterable[str]) -> str | None:
+    """Of the offered datasets, the part for training of the one that `name` is another part of: `x/seg_train` beside
+    `x/seg_test`; None where there is none."""
+    whole, _, part = name.rpartition("/")
+    for other in offered_names:
+        others_whole, _, others_part = other.rpartition("/")
+        if whole and others_whole == whole and others_part != part and "train" in others_part.lower():
+            return other
+    return None
+
+
 def may_be_drawn(name: str) -> bool:
     """Whether a world could have a picture of this name: class/number.png, with six digits."""
     label, _, file = name.partition("/")

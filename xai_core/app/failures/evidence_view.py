@@ -19,7 +19,7 @@ from xai_core.core import markdown
 from xai_core.core.runtime import Track
 from xai_core.core.settings import PROGRAM
 from xai_core.core.spreadsheet import csv_bytes
-from xai_core.data.datasets import WORLD, Dataset, offered, training_split
+from xai_core.data.datasets import WORLD, Dataset, offered, training_part, training_split
 from xai_core.data.label_matching import first_name
 from xai_core.failures import group_evidence as evidence
 from xai_core.failures.class_features import UNUSUAL, UnusualReasoning, carrying_features, most_activating, unusual_reasoning
@@ -138,11 +138,11 @@ MISSING = (
 
 
 def _training_title(dataset: Dataset) -> str:
-    """The training pictures that the visitor chooses; those of a world are known."""
-    own = training_split(dataset.title)
-    others = [name for name in offered() if not name.startswith(WORLD) and name != st.session_state.get("dataset")]
-    choices = [*([own] if own else [NONE]), *others, *([SAMPLES] if st.session_state.get("dataset") != SAMPLES else [])]
-    session.keep_among("training", choices, choices[0])
+    """The training pictures that the visitor chooses. Those of a world are known; at first those of the same dataset."""
+    own, shown = training_split(dataset.title), str(st.session_state.get("dataset"))
+    others = [name for name in offered() if not name.startswith(WORLD) and name != shown]
+    choices = [*([own] if own else [NONE]), *others, *([SAMPLES] if shown != SAMPLES else [])]
+    session.keep_among("training", choices, training_part(shown, others) or choices[0])
     return st.selectbox("Training pictures", choices, key="training", width=520, **LINK)
 
 

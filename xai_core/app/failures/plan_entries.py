@@ -32,7 +32,7 @@ class Entry(NamedTuple):
 
 
 @dataclass
-class _Found:
+class _Findings:
     """What was found for one model and dataset: entries by (view, group), those of opened plans by (view, name), and the
     views of the page and those seen."""
 
@@ -47,7 +47,9 @@ class _Found:
 class _Visitors:
     """What each visitor has found, by subject."""
 
-    found: cachetools.LRUCache[str, dict[str, _Found]] = field(default_factory=lambda: cachetools.LRUCache(MOST_VISITORS))
+    findings: cachetools.LRUCache[str, dict[str, _Findings]] = field(
+        default_factory=lambda: cachetools.LRUCache(MOST_VISITORS)
+    )
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -56,23 +58,23 @@ def _visitors() -> _Visitors:
     return _Visitors()
 
 
-def _own() -> dict[str, _Found]:
+def _own() -> dict[str, _Findings]:
     """What this visitor has found, by subject."""
     visitors, visitor = _visitors(), jobs.visitor()
     with visitors.lock:
-        own: dict[str, _Found] = visitors.found.setdefault(visitor, {})
+        own: dict[str, _Findings] = visitors.findings.setdefault(visitor, {})
     return own
 
 
-def _found(subject: str) -> _Found:
-    return _own().setdefault(subject, _Found())
+def _findings(subject: str) -> _Findings:
+    return _own().setdefault(subject, _Findings())
 
 
 def begin(subject: str, views: Sequence[str], view: str) -> None:
     """Note that `view` is shown, of all `views` in their order; the last one is the plan."""
-    found = _found(subject)
-    found.views = list(views)
-    found.seen.add(view)
+    findings = _findings(subject)
+    findings.views = list(views)
+    findings.seen.add(view)
 
 
 def offer(subject: str, view: str, actions: Sequence[PlannedAction], group: str = "") -> None:
@@ -82,8 +84,8 @@ def offer(subject: str, view: str, actions: Sequence[PlannedAction], group: str 
     `subject` is the key of the predictions that they are about, so that the plan of other pictures is not mixed with it.
     `group` is the group of pictures that the view is about, if it is about one: actions of other groups stay in the plan.
     """
-    found = _found(subject)
-    known = [*(one for one in found.opened.values() if one.view == view), *found.entries.get((view, group), [])]
+    findings = _findings(subject)
+    known = [*(entry for entry in findings.opened.values() if entry.view == view), *findings.entries.get((view, group), [])]
     before = {entry.name: entry.taken for entry in known}
     entries = []
     for name, action in zip(identities(actions), actions, strict=True):
@@ -94,14 +96,14 @@ def offer(subject: str, view: str, actions: Sequence[PlannedAction], group: str 
             )  # fmt: skip
             st.markdown(markdown.escape(f"{action.reason} {action.estimate}".strip()))
         entries.append(Entry(view, name, action, taken))
-    found.entries[view, group] = entries
+    findings.entries[view, group] = entries
 
 
 def add_opened(subject: str, plan: Plan, file: str, looked_at: bool) -> tuple[int, int]:
     """Add the actions of a plan that was opened from a file, all of them taken; returns how many they are, and how many of
     them the steps have found here already: those keep the figures that were found here. `looked_at`: whether the steps that
     the plan has taken count as looked at."""
-    found = _found(subject)
+    findings = _findings(subject)
     by_step: dict[str, list[PlannedAction]] = {}
     for action in plan.actions:
         by_step.setdefault(action.step, []).append(action)
@@ -110,12 +112,12 @@ def add_opened(subject: str, plan: Plan, file: str, looked_at: bool) -> tuple[in
         for step, some in by_step.items()
         for name, action in zip(identities(some), some, strict=True)
     }
-    here = {(entry.view, entry.name) for some in found.entries.values() for entry in some}
-    for some in found.entries.values():
-        some[:] = [one._replace(taken=one.taken or (one.view, one.name) in opened) for one in some]
-    found.opened |= opened
+    here = {(entry.view, entry.name) for some in findings.entries.values() for entry in some}
+    for some in findings.entries.values():
+        some[:] = [entry._replace(taken=entry.taken or (entry.view, entry.name) in opened) for entry in some]
+    findings.opened |= opened
     if looked_at:
-        found.seen |= set(found.views) - set(plan.not_looked_at)
+        findings.seen |= set(findings.views) - set(plan.not_looked_at)
     for key in [key for key in st.session_state if str(key).startswith((f"taken {subject} ", f"in the plan {subject} "))]:
         del st.session_state[key]  # boxes begin anew with what is taken now
     return len(opened), len(here & opened.keys())
@@ -124,35 +126,35 @@ def add_opened(subject: str, plan: Plan, file: str, looked_at: bool) -> tuple[in
 def entries(subject: str) -> list[Entry]:
     """The actions found or opened, in the plan or not, in the order of the views on the page. What was found here stands for
     the same action of an opened plan."""
-    found = _found(subject)
-    order = {view: place for place, view in enumerate(found.views)}
-    every = [entry for some in found.entries.values() for entry in some]
+    findings = _findings(subject)
+    order = {view: place for place, view in enumerate(findings.views)}
+    every = [entry for some in findings.entries.values() for entry in some]
     here = {(entry.view, entry.name) for entry in every}
-    every += [entry for key, entry in found.opened.items() if key not in here]
+    every += [entry for key, entry in findings.opened.items() if key not in here]
     return sorted(every, key=lambda entry: order.get(entry.view, len(order)))
 
 
 def take(subject: str, entry: Entry, taken: bool) -> None:
     """Take an action into the plan or out of it."""
-    found = _found(subject)
-    for some in found.entries.values():
-        some[:] = [one._replace(taken=taken) if one == entry else one for one in some]
-    for key, one in found.opened.items():
-        if one == entry:
-            found.opened[key] = one._replace(taken=taken)
+    findings = _findings(subject)
+    for some in findings.entries.values():
+        some[:] = [known._replace(taken=taken) if known == entry else known for known in some]
+    for key, known in findings.opened.items():
+        if known == entry:
+            findings.opened[key] = known._replace(taken=taken)
 
 
 def not_looked_at(subject: str) -> list[str]:
     """The views that were not shown yet, without the plan."""
-    found = _found(subject)
-    return [view for view in found.views[:-1] if view not in found.seen]
+    findings = _findings(subject)
+    return [view for view in findings.views[:-1] if view not in findings.seen]
 
 
 def put_on_report(subject: str, plan: Plan | None) -> None:
     """Put a plan on the page Report, or take it away (None)."""
-    _found(subject).on_report = plan
+    _findings(subject).on_report = plan
 
 
 def on_report() -> dict[str, Plan]:
     """The plans on the page Report, by the keys of their predictions."""
-    return {subject: found.on_report for subject, found in _own().items() if found.on_report is not None}
+    return {subject: findings.on_report for subject, findings in _own().items() if findings.on_report is not None}
