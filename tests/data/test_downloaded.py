@@ -394,3 +394,11 @@ class TestTablesOfTheHub:
         plain = rows(2).select(["img"]).append_column("label", pa.array(["cat", None])).replace_schema_metadata(None)
         pq.write_table(plain.rename_columns(["image", "label"]), tmp_path / "plain.parquet")
         assert [one.label for one in datasets.open_dataset(tmp_path / "plain.parquet").samples] == ["cat", ""]
+
+
+def test_the_training_part_of_a_dataset_is_known_by_its_name():
+    names = ["a.zip/seg_train", "a.zip/seg_test", "b/train", "c", "d/test", "train"]
+    assert datasets.training_part("a.zip/seg_test", names) == "a.zip/seg_train"
+    assert datasets.training_part("b/val", names) == "b/train"
+    for name in ("c", "d/test", "test", "a.zip/seg_train", "world:planted"):
+        assert datasets.training_part(name, names) is None
