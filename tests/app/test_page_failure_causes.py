@@ -7,7 +7,7 @@ import torch
 from opened_pages import ROOT, opened, text
 
 from xai_core.app.charts import causes as charts
-from xai_core.app.shared import jobs, server_job
+from xai_core.app.shared import cache, jobs, progress, server_job
 from xai_core.attribution.explain import explain
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import read_predictions
@@ -83,11 +83,21 @@ def with_blurred_backgrounds(model, images):
     return torch.where(stays[:, None], images, blurred)
 
 
+@pytest.fixture
+def everything_is_long(monkeypatch):
+    """Nothing is computed yet, and nothing is short enough to begin by itself."""
+    cache.clear()
+    jobs._registry.clear()
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e-6)
+
+
+@pytest.mark.usefixtures("everything_is_long")
 def test_long_work_is_offered_first():
     app = opened(PAGE, asks=True, step="Causes", group="all errors", region=["Each picture's own"])
     assert not app.dataframe and not app.exception
 
 
+@pytest.mark.usefixtures("everything_is_long")
 def test_the_way_starts_the_long_work_of_its_next_step():
     """Each step shows what it has found before the next is asked for. What was cancelled waits for its button."""
     app = opened(PAGE, asks=True, step="Groups", group="all errors", region=["Each picture's own"])

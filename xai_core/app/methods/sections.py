@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from xai_core.analysis import sanity_check
+from xai_core.analysis import findings, sanity_check
 from xai_core.app.charts import common
 from xai_core.app.methods.tiles import Explanations
 from xai_core.app.shared import display, explanations, loaded_models, page_links, page_work, widgets
@@ -40,6 +40,7 @@ def agreement(maps: Explanations) -> None:
         st.info("There is nothing to compare: at most one of these maps has cells that differ.")
         return
     title = map_agreement.MEASURES[measure][0]
+    st.markdown(markdown.escape(findings.of_agreement([map.title for map in maps.values()], matrix, title)))
     chart = common.agreement_matrix(matrix[np.ix_(order, order)], titles, title)
     st.container(width=chart.width).altair_chart(
         chart,

@@ -10,6 +10,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from streamlit.delta_generator import DeltaGenerator
 
+from xai_core.analysis import findings
 from xai_core.app.charts import common, metrics
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import display
@@ -60,7 +61,8 @@ def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
 
 
 def results(settings: MeasurementSettings, measurements: Measurements, verdicts: Mapping[str, Verdict]) -> None:
-    """A panel of bars for each metric, then all numbers in a table."""
+    """What the bars show in a sentence, a panel of bars for each metric, then all numbers in a table."""
+    st.markdown(_finding(settings, measurements))
     st.caption(
         "Dashed lines are the four controls: maps that do not depend on the network. An orange bar is a map that beats all "
         f"of them; a blue bar with {common.LOST} one that does not. A control without a value is left out; where none has a "
@@ -74,6 +76,20 @@ def results(settings: MeasurementSettings, measurements: Measurements, verdicts:
                 _panel(metric, measurements)
                 st.caption(METRICS[metric].sentence)
     _table(settings, measurements)
+
+
+def _finding(settings: MeasurementSettings, measurements: Measurements) -> str:
+    of_metrics = {metric: _of_metric(measurements, metric) for metric in settings.metrics}
+    values = {
+        METRICS[metric]: {map_title(name): one.value for name, one in of_maps.items() if name not in CONTROLS}
+        for metric, of_maps in of_metrics.items()
+    }
+    beats: dict[str, list[bool | None]] = {}
+    for metric, of_maps in of_metrics.items():
+        for name, measurement in of_maps.items():
+            if name not in CONTROLS:
+                beats.setdefault(map_title(name), []).append(beats_controls(METRICS[metric], measurement))
+    return markdown.escape(findings.of_measurements(values, beats))
 
 
 def _badge(verdict: Verdict | None) -> None:

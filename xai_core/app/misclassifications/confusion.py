@@ -9,8 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.analysis import confusion as confusions
+from xai_core.analysis import findings, map_sheet
 from xai_core.analysis import groups as attribute_groups
-from xai_core.analysis import map_sheet
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import selected
@@ -59,6 +59,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         with st.container(key=GALLERY):
             _gallery(rows, dataset, model, _most_confused_pair(listed), object())
         return
+    st.markdown(markdown.escape(findings.of_errors(listed)))
     key = drawer.chart_key("matrix")
     st.altair_chart(
         charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis import compare_models
+from xai_core.analysis import compare_models, findings
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
 from xai_core.app.networks.columns import COLUMN, NetworkQuestion
@@ -72,8 +72,9 @@ def agreement(answers: Answers) -> None:
         if len(maps) < 2:
             st.info("This needs two networks with a map.")
         else:
-            matrix = map_agreement.agreement(list(maps.values()), measure)
-            _matrix(matrix, list(maps), map_agreement.MEASURES[measure][0])
+            matrix, title = map_agreement.agreement(list(maps.values()), measure), map_agreement.MEASURES[measure][0]
+            st.markdown(markdown.escape(findings.of_agreement(list(maps), matrix, title)))
+            _matrix(matrix, list(maps), title)
             st.caption(
                 f"On {map_agreement.GRID} x {map_agreement.GRID} cells of the part of the picture that all of them saw. "
                 "Supervised networks come first, then self-supervised, then untrained ones."
@@ -86,6 +87,8 @@ def agreement(answers: Answers) -> None:
         if not len(pairs):
             st.info("This needs two networks with classes.")
         else:
+            tops = {network.title: answer.predictions[0].name for network, answer in answers.items() if answer.predictions}
+            st.markdown(markdown.escape(findings.of_top_classes(tops)))
             _matrix(matrix, [network.title for network in answers], "Same top class")
             st.caption(
                 f"Same top class: 1 where two networks predict the same class for this picture, 0 where they do not; "

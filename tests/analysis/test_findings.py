@@ -1,0 +1,117 @@
+"""The sentences above the figures are true: planted cases, and a recount from the numbers."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from xai_core.analysis import findings
+from xai_core.metrics.catalog import METRICS
+
+NAN = float("nan")
+
+
+def matrix(*pairs: float) -> np.ndarray:
+    """A symmetric matrix with these values above its diagonal, row by row."""
+    size = round((1 + np.sqrt(1 + 8 * len(pairs))) / 2)
+    whole = np.eye(size)
+    whole[np.triu_indices(size, 1)] = pairs
+    return np.where(whole, whole, whole.T) if not np.isnan(whole).any() else whole + np.triu(whole, 1).T
+
+
+AGREEMENT = [
+    ([0.97, 0.12, 0.10], "Most alike are A and B (ρ 0.97); least like the others is C (0.11 on average)."),
+    ([-0.2, 0.5, 0.9], "Most alike are B and C (ρ 0.90); least like the others is A (0.15 on average)."),
+    ([0.5, 0.5, 0.1], "2 pairs are equally alike, such as A and B (ρ 0.50); least like the others is B (0.30 on average)."),
+    ([0.25], "A and B: ρ 0.25."),
+    ([NAN, 0.4, NAN], "A and C: ρ 0.40."),
+    ([NAN, NAN, NAN], ""),
+]
+
+
+@pytest.mark.parametrize(("pairs", "sentence"), AGREEMENT)
+def test_agreement_of_maps(pairs, sentence):
+    values = matrix(*pairs)
+    assert findings.of_agreement("ABC"[: len(values)], values, "ρ") == sentence
+
+
+def test_agreement_names_the_largest_of_any_matrix():
+    values = np.random.default_rng(0).uniform(-1, 1, (8, 8))
+    values = (values + values.T) / 2
+    names = [f"map {place}" for place in range(8)]
+    sentence = findings.of_agreement(names, values, "IoU")
+    pairs = {(a, b): values[a, b] for a in range(8) for b in range(a + 1, 8)}
+    (first, second), value = max(pairs.items(), key=lambda item: item[1])
+    means = [np.mean([values[a, b] for b in range(8) if a != b]) for a in range(8)]
+    assert f"Most alike are map {first} and map {second} (IoU {value:.2f})" in sentence
+    assert f"is map {np.argmin(means)} ({min(means):.2f} on average)" in sentence
+
+
+DELETION, INSERTION = METRICS["deletion"], METRICS["insertion"]
+MEASURED = [
+    (
+        {DELETION: {"A": 0.1, "B": 0.4}, INSERTION: {"A": 0.3, "B": 0.6}}, {"A": [True, False], "B": [True, True]},
+        "Deletion favours A (0.100); Insertion favours B (0.600). "
+        "Better than all controls: A in 1 of 2 metrics, B in 2 of 2 metrics.",
+    ),
+    (
+        {DELETION: {"A": 0.2, "B": 0.2, "C": 0.3}}, {"A": [None], "B": [None], "C": [None]},
+        "Deletion favours A and B (0.200).",
+    ),
+    (
+        {DELETION: {"A": NAN, "B": 0.2}, INSERTION: {"A": 0.5, "B": NAN}}, {"A": [None, False], "B": [True, None]},
+        "Better than all controls: A in 0 of 1 metrics, B in 1 of 1 metrics.",
+    ),
+    ({DELETION: {"A": NAN}}, {"A": [None]}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "beats", "sentence"), MEASURED)
+def test_measurements_of_maps(values, beats, sentence):
+    assert findings.of_measurements(values, beats) == sentence
+
+
+def test_a_metric_without_a_direction_favours_none():
+    neutral = replace(DELETION, direction="")
+    assert findings.of_measurements({neutral: {"A": 0.1, "B": 0.2}}, {"A": [None], "B": [None]}) == ""
+
+
+def predictions(*pairs: tuple[str, str]) -> pd.DataFrame:
+    rows = pd.DataFrame(pairs, columns=["true", "predicted"])
+    return rows.assign(path=[f"{row}.png" for row in range(len(rows))], confidence=0.5)
+
+
+ERRORS = [
+    (
+        [("cat", "dog")] * 3 + [("dog", "cat")] * 2 + [("cat", "cat")] * 5,
+        "5 of the 10 predictions listed are wrong; the most frequent error is cat predicted as dog, 3 of the 5.",
+    ),
+    (
+        [("cat", "dog")] * 2 + [("dog", "cat")] * 2 + [("cat", "cow")],
+        "5 of the 5 predictions listed are wrong; 2 errors are the most frequent, such as cat predicted as dog, 2 of the 5.",
+    ),
+    ([("cat", "dog"), ("dog", "cat"), ("cow", "cow")], "2 of the 3 predictions listed are wrong, no two in the same way."),
+    ([("cat", "dog"), ("cow", "cow")], "1 of the 2 predictions listed is wrong: cat predicted as dog."),
+    ([("cow", "cow")], ""),
+]
+
+
+@pytest.mark.parametrize(("pairs", "sentence"), ERRORS)
+def test_errors(pairs, sentence):
+    assert findings.of_errors(predictions(*pairs)) == sentence
+
+
+TOPS = [
+    ({"A": "cat", "B": "cat", "C": "cat"}, "All 3 networks with classes predict cat."),
+    ({"A": "dog", "B": "cat", "C": "cat"}, "2 different answers of 3 networks: B and C predict cat; A predicts dog."),
+    ({"A": "dog", "B": "cat"}, "2 different answers of 2 networks: A predicts dog; B predicts cat."),
+    ({"A": "cat"}, ""),
+]
+
+
+@pytest.mark.parametrize(("tops", "sentence"), TOPS)
+def test_top_classes(tops, sentence):
+    assert findings.of_top_classes(tops) == sentence
+    assert all(name in sentence for name in tops) or not sentence or re.match(r"All \d+ ", sentence)

@@ -1,0 +1,87 @@
+"""What a figure shows, in a sentence: facts computed from its numbers, and no judgement. "" where there is nothing to say.
+
+Of a class's names the first is used; a page escapes the whole sentence.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xai_core.analysis.confusion import most_confused
+from xai_core.data.label_matching import first_name
+from xai_core.metrics.metric import HIGHER, Metric
+
+
+def of_agreement(names: Sequence[str], matrix: NDArray[np.floating], measure: str) -> str:
+    """Which maps are most alike, and which is least like the others, by a symmetric matrix (n, n) of agreement; NaN where
+    there is nothing to compare."""
+    rows, columns = np.triu_indices(len(names), 1)
+    values = matrix[rows, columns]
+    compared = np.isfinite(values)
+    if not compared.any():
+        return ""
+    first = np.nanargmax(values)
+    alike = f"{names[rows[first]]} and {names[columns[first]]}"
+    if compared.sum() == 1:
+        return f"{alike}: {measure} {values[first]:.2f}."
+    ties = int((values == values[first]).sum())
+    most = f"{ties} pairs are equally alike, such as {alike}" if ties > 1 else f"Most alike are {alike}"
+    others = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
+    means = np.array([np.nan if np.isnan(row).all() else np.nanmean(row) for row in others])
+    least = names[int(np.nanargmin(means))]
+    return f"{most} ({measure} {values[first]:.2f}); least like the others is {least} ({np.nanmin(means):.2f} on average)."
+
+
+def of_measurements(values: Mapping[Metric, Mapping[str, float]], beats: Mapping[str, Sequence[bool | None]]) -> str:
+    """Which map each metric favours, and how often each beats all controls.
+
+    `values`: of each metric, the value of each map that is no control (NaN: none). `beats`: of each map, whether it beats
+    all controls by each metric; None where there is nothing to compare.
+    """
+    favours = []
+    for metric, of_map in values.items():
+        finite = {name: value for name, value in of_map.items() if np.isfinite(value)}
+        if not metric.direction or len(finite) < 2:
+            continue
+        best = (max if metric.direction == HIGHER else min)(finite.values())
+        names = [name for name, value in finite.items() if value == best]
+        favours.append(f"{metric.title} favours {_and(names)} ({best:.3f})")
+    compared = {name: [beaten for beaten in of_map if beaten is not None] for name, of_map in beats.items()}
+    scores = [f"{name} in {sum(of_map)} of {len(of_map)} metrics" for name, of_map in compared.items() if of_map]
+    sentences = [f"{'; '.join(favours)}."] if favours else []
+    sentences += [f"Better than all controls: {', '.join(scores)}."] if scores else []
+    return " ".join(sentences)
+
+
+def of_errors(listed: pd.DataFrame) -> str:
+    """How many of the predictions listed are wrong, and the most frequent error. Columns: `true`, `predicted`, `path`,
+    `confidence`."""
+    wrong = int((listed["true"] != listed["predicted"]).sum())
+    if not wrong:
+        return ""
+    total = f"{wrong:,} of the {len(listed):,} predictions listed {'is' if wrong == 1 else 'are'} wrong"
+    pairs = most_confused(listed, wrong)
+    most, often = pairs.iloc[0], int((pairs["pictures"] == pairs["pictures"][0]).sum())
+    pair = f"{first_name(most['true'])} predicted as {first_name(most['predicted'])}"
+    if most["pictures"] == 1:
+        return f"{total}, no two in the same way." if wrong > 1 else f"{total}: {pair}."
+    words = f"the most frequent error is {pair}" if often == 1 else f"{often} errors are the most frequent, such as {pair}"
+    return f"{total}; {words}, {most['pictures']:,} of the {wrong:,}."
+
+
+def of_top_classes(tops: Mapping[str, str]) -> str:
+    """Which networks predict the same class: their most probable classes by their titles."""
+    if len(tops) < 2:
+        return ""
+    groups = [(top, [name for name in tops if tops[name] == top]) for top, _ in Counter(tops.values()).most_common()]
+    if len(groups) == 1:
+        return f"All {len(tops)} networks with classes predict {first_name(groups[0][0])}."
+    parts = [f"{_and(names)} {'predicts' if len(names) == 1 else 'predict'} {first_name(top)}" for top, names in groups]
+    return f"{len(groups)} different answers of {len(tops)} networks: {'; '.join(parts)}."
+
+
+def _and(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
