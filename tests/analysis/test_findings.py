@@ -22,11 +22,12 @@ def matrix(*pairs: float) -> np.ndarray:
 
 
 AGREEMENT = [
-    ([0.97, 0.12, 0.10], "Most alike are A and B (ρ 0.97); least like the others is C (0.11 on average)."),
-    ([-0.2, 0.5, 0.9], "Most alike are B and C (ρ 0.90); least like the others is A (0.15 on average)."),
-    ([0.5, 0.5, 0.1], "2 pairs are equally alike, such as A and B (ρ 0.50); least like the others is B (0.30 on average)."),
-    ([0.25], "A and B: ρ 0.25."),
-    ([NAN, 0.4, NAN], "A and C: ρ 0.40."),
+    ([0.97, 0.12, 0.10], "ρ: most alike are A and B (0.97); least like the others is C (0.11 on average)."),
+    ([-0.2, 0.5, 0.9], "ρ: most alike are B and C (0.90); least like the others is A (0.15 on average)."),
+    ([0.5, 0.5, 0.1], "ρ: 2 pairs are equally alike, such as A and B (0.50); least like the others is B (0.30 on average)."),
+    ([0.9, 0.2, -0.201], "ρ: most alike are A and B (0.90); least like the others is C (0.00 on average)."),
+    ([0.25], "ρ of A and B: 0.25."),
+    ([NAN, 0.4, NAN], "ρ of A and C: 0.40."),
     ([NAN, NAN, NAN], ""),
 ]
 
@@ -45,7 +46,7 @@ def test_agreement_names_the_largest_of_any_matrix():
     pairs = {(a, b): values[a, b] for a in range(8) for b in range(a + 1, 8)}
     (first, second), value = max(pairs.items(), key=lambda item: item[1])
     means = [np.mean([values[a, b] for b in range(8) if a != b]) for a in range(8)]
-    assert f"Most alike are map {first} and map {second} (IoU {value:.2f})" in sentence
+    assert f"IoU: most alike are map {first} and map {second} ({value:.2f})" in sentence
     assert f"is map {np.argmin(means)} ({min(means):.2f} on average)" in sentence
 
 

@@ -26,13 +26,13 @@ def of_agreement(names: Sequence[str], matrix: NDArray[np.floating], measure: st
     first = np.nanargmax(values)
     alike = f"{names[rows[first]]} and {names[columns[first]]}"
     if compared.sum() == 1:
-        return f"{alike}: {measure} {values[first]:.2f}."
+        return f"{measure} of {alike}: {_decimal(values[first])}."
     ties = int((values == values[first]).sum())
-    most = f"{ties} pairs are equally alike, such as {alike}" if ties > 1 else f"Most alike are {alike}"
+    most = f"{ties} pairs are equally alike, such as {alike}" if ties > 1 else f"most alike are {alike}"
     others = np.where(np.eye(len(names), dtype=bool), np.nan, matrix)
     means = np.array([np.nan if np.isnan(row).all() else np.nanmean(row) for row in others])
-    least = names[int(np.nanargmin(means))]
-    return f"{most} ({measure} {values[first]:.2f}); least like the others is {least} ({np.nanmin(means):.2f} on average)."
+    least, mean = names[int(np.nanargmin(means))], _decimal(np.nanmin(means))
+    return f"{measure}: {most} ({_decimal(values[first])}); least like the others is {least} ({mean} on average)."
 
 
 def of_measurements(values: Mapping[Metric, Mapping[str, float]], beats: Mapping[str, Sequence[bool | None]]) -> str:
@@ -85,3 +85,7 @@ def of_top_classes(tops: Mapping[str, str]) -> str:
 
 def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _decimal(value: float) -> str:
+    return f"{round(float(value), 2) + 0.0:.2f}"  # no "-0.00"
