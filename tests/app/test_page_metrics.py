@@ -15,7 +15,7 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.data.mosaics import mosaic
 from xai_core.data.samples import load_sample
-from xai_core.metrics.catalog import METRICS
+from xai_core.metrics.catalog import METRICS, PUBLISHED_PRESET
 from xai_core.metrics.measure import CONTROLS, measure_all
 from xai_core.metrics.self_test import Verdict
 from xai_core.models.loading import load_model
@@ -271,3 +271,11 @@ def test_a_similarity_is_found_in_a_mosaic_too(measured):
     in_a_mosaic(app)
     app.segmented_control(key="ask").set_value("Similarity").run()
     assert "Similarity to the reference: 0." in text(app) and not app.exception and not app.error
+
+
+def test_one_button_chooses_the_published_metrics_and_their_settings():
+    app = opened(PAGE)
+    next(button for button in app.button if button.label == "As published").click().run()
+    assert not app.exception and app.multiselect(key="metrics").value == list(PUBLISHED_PRESET)
+    assert app.selectbox(key="insertion.substrate").value == PUBLISHED_PRESET["insertion"]["substrate"]
+    assert app.slider(key="deletion.pixels").value == PUBLISHED_PRESET["deletion"]["pixels"]

@@ -13,6 +13,7 @@ from small_runs import png, small_model
 from xai_core.__main__ import main
 from xai_core.cli import evaluate
 from xai_core.evaluation import runner, store
+from xai_core.metrics.catalog import PUBLISHED_PRESET
 
 ROOT = Path(__file__).parents[2]
 WHAT = ["--models", "small", "--methods", "grad_cam,saliency,layer_cam", "--metrics", "deletion,sparseness,deletion@mean"]
@@ -118,3 +119,14 @@ def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
     assert process.returncode == 2 and "Stopped. The measurements so far are stored" in wrong and "Traceback" not in wrong
     found = store.open_run(tmp_path / "run").table()
     assert len(found) % 5 == 0 and not found.duplicated(["picture", "method", "metric"]).any()
+
+
+def test_the_published_metrics_have_the_settings_of_published_code(folder, tmp_path, capsys):
+    """The energy pointing game among them needs a box, which these pictures do not have."""
+    out = tmp_path / "run"
+    what = ["--models", "small", "--methods", "grad_cam", "--metrics", "published,entropy", "--images", "1"]
+    assert main(["evaluate", str(folder), *what, "--out", str(out)]) == 0
+    metrics = store.open_run(out).manifest["metrics"]
+    assert [*metrics] == [*(name for name in PUBLISHED_PRESET if name != "energy_pointing_game"), "entropy"]
+    for name in metrics:
+        assert PUBLISHED_PRESET.get(name, {}).items() <= metrics[name]["options"].items()

@@ -6,7 +6,7 @@ import argparse
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
@@ -38,7 +38,8 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--methods", default=QUICK, help="comma-separated ids, 'quick' (default) or 'all'")
     command.add_argument(
         "--metrics",
-        help="comma-separated ids or variants (deletion@blur+steps=32); 'quick' (default), with --mosaics also localisation",
+        help="comma-separated ids or variants (deletion@blur+steps=32), 'published' (settings of published code) or 'quick' "
+        "(default); with --mosaics also localisation",
     )
     command.add_argument(
         "--images", type=int, metavar="N", help="number of pictures, drawn at random with the seed (default: all)"
@@ -73,7 +74,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         images, target, metrics = args.data, args.target or PREDICTED, _metrics(args.metrics or QUICK, bool(boxes))
     else:
         images, boxes = _mosaics(args)
-        target, metrics = LABEL, [*_localisation(), *_metrics(args.metrics or "", True)]
+        target, metrics = LABEL, {name: {} for name in _localisation()} | _metrics(args.metrics or "", True)
     try:
         result = evaluate(
             arguments.names(args.models), _methods(args.methods), metrics, images, args.out, target=target,
@@ -96,12 +97,19 @@ def _methods(text: str) -> list[str]:
     return {QUICK: quick_methods(), ALL: every}.get(text) or arguments.names(text)
 
 
-def _metrics(text: str, boxes: bool) -> list[str]:
-    from xai_core.metrics.catalog import METRICS
-    from xai_core.metrics.catalog import QUICK as QUICK_METRICS
+def _metrics(text: str, boxes: bool) -> dict[str, dict[str, Any]]:
+    """The metrics by their names or those of presets, with the options of these. Those of a preset that need a box are left
+    out without `boxes`."""
+    from xai_core.metrics.catalog import METRICS, PRESETS
 
-    quick = [name for name in QUICK_METRICS if boxes or "box" not in METRICS[name].needs]
-    return [one for name in arguments.names(text) for one in (quick if name == QUICK else [name])]
+    metrics: dict[str, dict[str, Any]] = {}
+    for name in arguments.names(text):
+        preset = PRESETS.get(name)
+        if preset is None:
+            metrics.setdefault(name, {})
+        else:
+            metrics |= {id: options for id, options in preset.items() if boxes or "box" not in METRICS[id].needs}
+    return metrics
 
 
 def _localisation() -> list[str]:

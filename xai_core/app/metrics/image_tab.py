@@ -20,7 +20,7 @@ from xai_core.core.options import options_of
 from xai_core.core.runtime import Track
 from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
-from xai_core.metrics.catalog import METRICS, QUICK
+from xai_core.metrics.catalog import METRICS, PUBLISHED_PRESET, QUICK
 from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_cost
 from xai_core.metrics.self_test import Verdict, self_test, self_test_passes
 
@@ -95,6 +95,7 @@ def _metrics(*, drawn: bool) -> tuple[dict[str, dict[str, Any]], int]:
     world."""
     usual = [*DRAWN_METRICS, *DEFAULT_METRICS] if drawn else DEFAULT_METRICS
     names = st.multiselect("Metrics", list(METRICS), usual, format_func=image_results.plain_title, key="metrics", **LINK)
+    st.button("As published", on_click=_take_published, help=PUBLISHED)
     metrics: dict[str, dict[str, Any]] = {}
     with st.expander("Options of the metrics"):
         seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=SEED, **LINK)
@@ -104,6 +105,19 @@ def _metrics(*, drawn: bool) -> tuple[dict[str, dict[str, Any]], int]:
                 st.markdown(f"**{METRICS[name].title}**")
             metrics[name] = {option.name: widgets.control(name, option) for option in options}
     return metrics, seed
+
+
+PUBLISHED = (
+    "Chooses the metrics of published code with its settings: " + ", ".join(METRICS[name].title for name in PUBLISHED_PRESET)
+    + "."
+)  # fmt: skip
+
+
+def _take_published() -> None:
+    st.session_state["metrics"] = list(PUBLISHED_PRESET)
+    for name, options in PUBLISHED_PRESET.items():
+        for option, value in options.items():
+            st.session_state[f"{name}.{option}"] = value  # the key of `widgets.control`
 
 
 SEED = "For everything random in a metric: the order of equal pixels, noise, random subsets."
