@@ -149,6 +149,17 @@ def test_turning_a_page_of_the_gallery_takes_what_its_benchmark_says():
     assert "{} and {} s the first time".format(*first) in SPEED
 
 
+def test_triage_and_groups_take_what_their_benchmark_says():
+    failures = result("failures")
+    assert f"Of {failures['pictures']:,} pictures with {failures['features']:,} stored features" in SPEED
+    triage, groups = (failures[f"{work}, s of the clock"]["median"] for work in ("triage", "groups"))
+    assert f"label triage takes {triage:.1f} s and groups of errors {groups:.1f} s" in SPEED
+    assert f"{failures['both, s of the processor']:.1f} s of the processor together" in SPEED
+    assert failures["both, s of the clock"] < failures["goal, s"]
+    for work in ("statistics", "drawing"):
+        assert f"{failures[f'{work}, ms of the processor a picture']['median']:.1f} ms" in SPEED
+
+
 @pytest.mark.parametrize("network", trained("*"))
 def test_accuracies_are_those_of_the_reports_with_their_samples(network):
     report = (ROOT / "weights" / f"{network}.md").read_text(encoding="utf-8")
