@@ -44,7 +44,7 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     expect(page).to_have_url(re.compile("sort=Variability"))
     assert "scenes_supervised.row" in page.url
     choose(page, "Second run", "scenes_finetuned")
-    page.get_by_text("Second run", exact=True).last.click()
+    page.get_by_test_id("stMain").get_by_text("Second run", exact=True).click()  # the other one is in the sidebar
     settled(page)
     expect(page.get_by_text("samples end in different classes")).to_be_visible()
     sample = value(page, "Sample")

@@ -87,7 +87,7 @@ def test_a_word_for_all_and_for_the_quick_ones():
     assert "occlusion" in every and "occlusion" not in quick and "random_map" not in every
     assert "energy_pointing_game" in evaluate._metrics("quick", True)
     metrics = evaluate._metrics("quick,deletion@blur", False)
-    assert "energy_pointing_game" not in metrics and metrics[-1] == "deletion@blur"
+    assert "energy_pointing_game" not in metrics and [*metrics][-1] == "deletion@blur"
 
 
 def test_stopped_by_the_keyboard_it_says_how_to_go_on(tmp_path):
