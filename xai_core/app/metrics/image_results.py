@@ -79,17 +79,26 @@ def results(settings: MeasurementSettings, measurements: Measurements, verdicts:
 
 
 def _finding(settings: MeasurementSettings, measurements: Measurements) -> str:
-    of_metrics = {metric: _of_metric(measurements, metric) for metric in settings.metrics}
     values = {
-        METRICS[metric]: {map_title(name): one.value for name, one in of_maps.items() if name not in CONTROLS}
-        for metric, of_maps in of_metrics.items()
+        METRICS[metric]: {
+            map_title(name): one.value for name, one in _of_metric(measurements, metric).items() if name not in CONTROLS
+        }
+        for metric in settings.metrics
     }
-    beats: dict[str, list[bool | None]] = {}
-    for metric, of_maps in of_metrics.items():
-        for name, measurement in of_maps.items():
-            if name not in CONTROLS:
-                beats.setdefault(map_title(name), []).append(beats_controls(METRICS[metric], measurement))
+    beats = {map_title(name): of_map for name, of_map in _beats(settings, measurements).items()}
     return markdown.escape(findings.of_measurements(values, beats))
+
+
+def _beats(settings: MeasurementSettings, measurements: Measurements) -> dict[str, list[bool | None]]:
+    """Of each map that is no control, whether it beats all controls by each metric; None where it cannot be compared."""
+    beats: dict[str, list[bool | None]] = {name: [] for name, _ in measurements if name not in CONTROLS}
+    for name, of_map in beats.items():
+        of_map += [
+            beats_controls(METRICS[metric], measurements[name, metric])
+            for metric in settings.metrics
+            if (name, metric) in measurements
+        ]
+    return beats
 
 
 def _badge(verdict: Verdict | None) -> None:
@@ -146,12 +155,12 @@ def _of_metric(measurements: Measurements, metric: str) -> dict[str, Measurement
 def _table(settings: MeasurementSettings, measurements: Measurements) -> None:
     """All numbers: one row for each map, one column for each metric."""
     names = list(dict.fromkeys(name for name, _ in measurements))
-    rows, words = [], []
+    rows, words, beats = [], [], _beats(settings, measurements)
     for name in sorted(names, key=lambda name: name in CONTROLS):
         of_map = {metric: measurements[name, metric] for metric in settings.metrics if (name, metric) in measurements}
         row: dict[str, Any] = {"Map": map_title(name)} | {metric: one.value for metric, one in of_map.items()}
-        beats = [beats_controls(METRICS[metric], one) for metric, one in of_map.items()]
-        score = "" if name in CONTROLS else f"{beats.count(True)} of {len(beats) - beats.count(None)}"
+        beaten = beats.get(name, [])
+        score = "" if name in CONTROLS else f"{beaten.count(True)} of {len(beaten) - beaten.count(None)}"
         rows.append(row | {"Beats all controls": score})
         if score:
             words.append(f"{map_title(name)} beats all controls in {score}")

@@ -56,16 +56,14 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     wrong = int(whole.counts.sum() - whole.counts.trace())
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
-        with st.container(key=GALLERY):
-            _gallery(rows, dataset, model, _most_confused_pair(listed), object())
-        return
-    st.markdown(markdown.escape(findings.of_errors(listed)))
-    key = drawer.chart_key("matrix")
-    st.altair_chart(
-        charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
-        on_select=lambda: _pick_cell(key, listed), selection_mode="cell",
-        alt=f"Confusion matrix of {len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong.",
-    )  # fmt: skip
+    else:
+        st.markdown(markdown.escape(findings.of_errors(listed)))
+        key = drawer.chart_key("matrix")
+        words = f"{len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong."
+        st.altair_chart(
+            charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
+            on_select=lambda: _pick_cell(key, listed), selection_mode="cell", alt=f"Confusion matrix of {words}",
+        )  # fmt: skip
     with st.container(key=GALLERY):
         _gallery(rows, dataset, model, _most_confused_pair(listed), object())
 

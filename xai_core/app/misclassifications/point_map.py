@@ -13,7 +13,6 @@ outlines.
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from streamlit import runtime
 
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
-from xai_core.app.shared import thumbnails
+from xai_core.app.shared import browser_component, thumbnails
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture
 from xai_core.data.datasets import Dataset
@@ -40,15 +39,8 @@ COLOURS = (
 OTHERS = "(others)"
 OUTSIDE = "in no confirmed group"
 RAMP = Scale(0.0, 1.0, "viridis", False, "").hex_colours(33)
-HERE = Path(__file__).parent
 _NUMBER, _ASKED, _CHANGED = f"{KEY} number", f"{KEY} asked", f"{KEY} changed"  # in the session
-_draw = st.components.v2.component(
-    "point_map",
-    html=(HERE / "point_map.html").read_text(encoding="utf-8"),
-    css=(HERE / "point_map.css").read_text(encoding="utf-8"),
-    js=(HERE / "point_map.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_draw = browser_component.beside(__file__, "point_map")
 Range = tuple[float, float]
 
 

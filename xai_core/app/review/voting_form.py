@@ -11,23 +11,16 @@ is busy, and may bring one twice.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
 from streamlit import runtime
 
+from xai_core.app.shared import browser_component
 from xai_core.core.cache_key import bytes_digest
 
 KEY = "voting form"  # of the component in the session
-HERE = Path(__file__).parent
-_draw = st.components.v2.component(
-    "review_voting_form",
-    html=(HERE / "voting_form.html").read_text(encoding="utf-8"),
-    css=(HERE / "voting_form.css").read_text(encoding="utf-8"),
-    js=(HERE / "voting_form.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
-)
+_draw = browser_component.beside(__file__, "review_voting_form")
 
 
 class Event(NamedTuple):

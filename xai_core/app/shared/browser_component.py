@@ -1,0 +1,12 @@
+"""What is drawn in the browser by the project's own code: Streamlit components (version 2)."""
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.components.v2.types import ComponentRenderer
+
+
+def beside(module: str, name: str) -> ComponentRenderer:
+    """The component whose HTML, CSS and JavaScript lie beside a module and are called as it: `module` is its `__file__`."""
+    html, css, js = (Path(module).with_suffix(f".{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    return st.components.v2.component(name, html=html, css=css, js=js, isolate_styles=False)
