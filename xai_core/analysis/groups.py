@@ -14,6 +14,16 @@ RANGES = 4  # into which other numbers are cut, of as many pictures each
 UNKNOWN = "(unknown)"
 
 
+def has_numbers(column: "pd.Series[Any]") -> bool:
+    """Whether a column holds numbers; truth values are none."""
+    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+
+
+def has_many_numbers(column: "pd.Series[Any]") -> bool:
+    """Whether a column holds more than FEW distinct numbers."""
+    return has_numbers(column) and column.nunique() > FEW
+
+
 def values_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """The group that each picture belongs to, as ordered categories: a text, a truth value, a number, or a range of numbers.
 
@@ -21,8 +31,7 @@ def values_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     known are in the group UNKNOWN, the last one.
     """
     filled = column.notna() & (column != "")
-    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if is_number and column.nunique() > FEW:
+    if has_many_numbers(column):
         edges = np.unique(np.quantile(column[filled], np.linspace(0, 1, RANGES + 1)))
         names = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
         places = np.clip(

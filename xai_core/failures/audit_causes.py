@@ -71,10 +71,9 @@ def _find_training(audited: AuditedPredictions, draft: SectionDraft, title: str,
     training, judgement = audited.training, audited.training_judgement
     if training is None or judgement is None:
         return
-    head = group_evidence.linear_head(audited.model, training.rows)
     result = group_evidence.group_evidence(
-        training.rows, audited.rows, members, judgement, head=head, head_classes=audited.model.class_names,
-        seed=audited.seed, track=audited.track,
+        training.rows, audited.rows, members, judgement, head=audited.training_head,
+        head_classes=audited.model.class_names, seed=audited.seed, track=audited.track,
     )  # fmt: skip
     found, errors = result.evidence, len(result.errors)
     draft.sentences.append(
@@ -91,7 +90,7 @@ def _find_training(audited: AuditedPredictions, draft: SectionDraft, title: str,
 
 def _find_features(audited: AuditedPredictions, draft: SectionDraft, title: str, members: NDArray[np.int64]) -> None:
     """The features that carry the wrong answers of a group, where the network's head is linear."""
-    head, rows = group_evidence.linear_head(audited.model, audited.rows), audited.rows
+    head, rows = audited.head, audited.rows
     if head is None:
         return
     true, predicted = rows["true_index"].to_numpy(), rows["predicted_index"].to_numpy()
@@ -103,7 +102,7 @@ def _find_features(audited: AuditedPredictions, draft: SectionDraft, title: str,
 
 def _find_unusual(audited: AuditedPredictions, draft: SectionDraft) -> None:
     """The errors that reason unusually, where the network's head is linear."""
-    head, rows = group_evidence.linear_head(audited.model, audited.rows), audited.rows
+    head, rows = audited.head, audited.rows
     if head is None or not audited.wrong.any():
         return
     true, predicted = rows["true_index"].to_numpy(), rows["predicted_index"].to_numpy()

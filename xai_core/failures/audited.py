@@ -16,7 +16,9 @@ from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset
 from xai_core.failures import error_maps, group_pictures
 from xai_core.failures.error_groups import ErrorGroups, groups
+from xai_core.failures.group_evidence import linear_head
 from xai_core.failures.group_pictures import GroupPictures
+from xai_core.failures.head_edits import Head
 from xai_core.failures.label_triage import Triage, triage
 from xai_core.failures.picture_attributes import known_attributes, picture_statistics
 from xai_core.failures.plan import PlannedAction
@@ -136,6 +138,16 @@ class AuditedPredictions:
     def error_groups(self) -> ErrorGroups:
         known = known_attributes(self.dataset, self.rows["path"], self.statistics)
         return groups(self.rows, known, self.features, self.maps, seed=self.seed)
+
+    @cached_property
+    def head(self) -> Head | None:
+        """By `linear_head`, on the features of the predictions."""
+        return linear_head(self.model, self.rows)
+
+    @cached_property
+    def training_head(self) -> Head | None:
+        """The same on the features of the training pictures; None where there are none."""
+        return None if self.training is None else linear_head(self.model, self.training.rows)
 
     @cached_property
     def training_judgement(self) -> Triage | None:

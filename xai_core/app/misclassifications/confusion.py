@@ -227,10 +227,7 @@ SORT = (
 
 def _attribute_sorts(dataset: Dataset) -> dict[str, tuple[str, bool]]:
     """The orders by each attribute that is a number: the column, and whether the lowest comes first."""
-    columns = [
-        name for name, kind in dataset.metadata.dtypes.items()
-        if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
-    ]  # fmt: skip
+    columns = [name for name in dataset.metadata if attribute_groups.has_numbers(dataset.metadata[name])]
     return {f"{words} {column}": (str(column), words == "Lowest") for column in columns for words in ("Highest", "Lowest")}
 
 

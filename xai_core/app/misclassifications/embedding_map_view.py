@@ -126,8 +126,7 @@ def _colours(
     if colour == ANSWER:
         return listed["answer"]
     values = dataset.metadata[colour].loc[listed["path"]].set_axis(listed.index)
-    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return values.astype(float) if is_number and values.nunique() > groups.FEW else groups.values_of(values).astype(str)
+    return values.astype(float) if groups.has_many_numbers(values) else groups.values_of(values).astype(str)
 
 
 def _draw(

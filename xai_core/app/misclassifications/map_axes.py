@@ -44,12 +44,7 @@ def _column(label: str, key: str, names: list[str], usual: str, on_change: Calla
 
 def is_axis(values: "pd.Series[Any]") -> bool:
     """Whether pictures can be placed by a column: by its numbers, or by its names if they are few."""
-    return _is_number(values) or values.nunique() <= MOST_VALUES
-
-
-def _is_number(values: "pd.Series[Any]") -> bool:
-    is_number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    return is_number and values.nunique() > groups.FEW
+    return groups.has_many_numbers(values) or values.nunique() <= MOST_VALUES
 
 
 def places(rows: pd.DataFrame, dataset: Dataset, columns: tuple[str, str]) -> Places:
@@ -73,7 +68,7 @@ def places(rows: pd.DataFrame, dataset: Dataset, columns: tuple[str, str]) -> Pl
 
 def _axis(values: "pd.Series[Any]", title: str, seed: int) -> tuple[NDArray[np.float64], Axis]:
     """The places of values between -1 and 1, and the axis."""
-    if _is_number(values):
+    if groups.has_many_numbers(values):
         numbers = values.to_numpy(float)
         low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
         return 2 * (numbers - low) / (high - low) - 1, Axis(low, high, None, title)

@@ -19,11 +19,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
-from streamlit import runtime
 
 from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET
 from xai_core.app.shared import browser_component, thumbnails
-from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture
 from xai_core.data.datasets import Dataset
 from xai_core.explanation.rendering import Scale
@@ -137,9 +135,11 @@ def show(
         st.session_state[_ASKED] = event("asked")
 
     data = {
-        "points": _address(points, "application/json"), "outlines": outlines, "number": st.session_state.get(_NUMBER, 0),
+        "points": browser_component.address_of(points, "application/json", KEY),
+        "outlines": outlines,
+        "number": st.session_state.get(_NUMBER, 0),
         "pictures": _pictures(dataset, st.session_state.get(_ASKED)),
-    }  # fmt: skip
+    }
     _draw(key=KEY, data=data, on_chosen_change=choose, on_opened_change=open_picture, on_asked_change=ask, height="content")
 
 
@@ -148,11 +148,6 @@ def _pictures(dataset: Dataset, path: object) -> dict[str, str]:
     if not isinstance(path, str) or path not in dataset.names:
         return {}
     try:
-        return {path: _address(thumbnails.file(dataset, path), "image/jpeg")}
+        return {path: browser_component.address_of(thumbnails.file(dataset, path), "image/jpeg", KEY)}
     except BadPicture:
         return {}
-
-
-def _address(file: bytes, kind: str) -> str:
-    """Where the browser of this session finds a file while the page shows it."""
-    return runtime.get_instance().media_file_mgr.add(file, kind, f"{KEY} {bytes_digest(file)}")

@@ -14,10 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import streamlit as st
-from streamlit import runtime
 
 from xai_core.app.shared import browser_component
-from xai_core.core.cache_key import bytes_digest
 
 KEY = "voting form"  # of the component in the session
 _draw = browser_component.beside(__file__, "review_voting_form")
@@ -71,4 +69,4 @@ def _is_change(name: str, value: object) -> bool:
 
 def address_of(picture: bytes) -> str:
     """Where the browser of this session finds a picture (WebP) while the page shows it or loads it ahead."""
-    return runtime.get_instance().media_file_mgr.add(picture, "image/webp", f"{KEY} {bytes_digest(picture)}")
+    return browser_component.address_of(picture, "image/webp", KEY)
