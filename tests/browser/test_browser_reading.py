@@ -6,6 +6,8 @@ import pytest
 from playwright.sync_api import expect
 from readable_colours import blended, contrast
 
+from xai_core.app.shared import page_setup
+
 pytestmark = pytest.mark.browser
 TELEPHONE = {"viewport": {"width": 380, "height": 900}}
 UNNAMED = """() => [...document.querySelectorAll('button, input, [role=combobox], [role=slider]')].filter(control =>
@@ -90,3 +92,23 @@ def test_the_tags_of_a_choice_are_read_on_a_dark_page(visit):
     ink = tag.evaluate("text => getComputedStyle(text).color")
     behind = tag.evaluate("text => getComputedStyle(text.closest('[data-tag]')).backgroundColor")
     assert contrast(_hex(ink), _hex(behind)) >= 4.5, (ink, behind)
+
+
+LONG_PAGE = """<div data-testid="stApp" data-test-script-state="running"><p>above</p><div style="height: 3000px"></div>
+<div class="st-key-below">below</div><div style="height: 3000px"></div></div>"""
+
+
+@pytest.mark.parametrize("action", [None, "Tab", "mouse"])
+def test_a_page_scrolls_by_itself_only_while_the_visitor_does_nothing(browser, action):
+    page = browser.new_page()
+    page.set_content(LONG_PAGE)
+    script = page_setup.SCROLL_TO % ("below", 1)
+    page.evaluate(script.removeprefix("<script>").removesuffix("</script>"))
+    if action == "mouse":
+        page.get_by_text("above").click()
+    elif action:
+        page.keyboard.press(action)
+    page.evaluate("document.querySelector('[data-testid=stApp]').dataset.testScriptState = 'notRunning'")
+    page.wait_for_timeout(500)  # it looks ten times a second
+    assert (page.evaluate("window.scrollY") > 2000) == (action is None)
+    page.close()

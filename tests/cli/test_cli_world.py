@@ -26,7 +26,9 @@ def test_a_world_is_written_as_a_dataset(tmp_path, capsys):
         with np.load(out / "masks" / one.name.replace(".png", ".npz")) as stored:
             assert set(stored) == set(masks)
             assert all(np.abs(stored[part] / 255 - mask).max() <= 0.5 / 255 + 1e-6 for part, mask in masks.items())
-    assert set(drawn.metadata) <= set(written.metadata) and "label" not in written.metadata
+    marked = {f"truth: {name}" for name in drawn.truth}
+    assert written.truth == marked | {"truth: classes"} and "label" not in written.metadata
+    assert set(written.metadata) == (set(drawn.metadata) - drawn.truth) | written.truth
     names = list(drawn.metadata.index)
     assert written.metadata.loc[names, "background"].tolist() == drawn.metadata["background"].tolist()
     assert json.loads((out / "world.json").read_text())["planted"] == {"label_noise": 0.04, "mark": 0.5}

@@ -542,7 +542,7 @@ def _checked(
         raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {_short(twice[0])}.")
     names = [sample.name for sample in samples]
     described = metadata.empty(names) if known is None else metadata.from_texts(metadata.FILE, known, names)
-    return Dataset(title, tuple(samples), read, checksum, described)
+    return Dataset(title, tuple(samples), read, checksum, described, truth=metadata.truth(described))
 
 
 def offered() -> dict[str, str | Path]:

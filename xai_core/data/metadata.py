@@ -14,12 +14,18 @@ from xai_core.core.errors import BadRequest
 FILE = "metadata.csv"  # beside the folders of a dataset
 KEYS = ("path", "file_name")  # the column that names the pictures
 LABEL = "label"  # the class, which is known from the folders
+TRUTH = "truth: "  # columns whose names begin so tell what nobody could know of a photograph (Dataset.truth)
 MOST_COLUMNS = 60
 
 
 def empty(names: Sequence[str]) -> pd.DataFrame:
     """Metadata without a column."""
     return pd.DataFrame(index=list(names))
+
+
+def truth(table: pd.DataFrame) -> frozenset[str]:
+    """The columns that are marked as truth by their names."""
+    return frozenset(name for name in table.columns if name.startswith(TRUTH))
 
 
 def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:

@@ -104,10 +104,16 @@ REMEMBER = """<script>
   document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
 })(["%s", "%s"]);
 </script>"""
-# It waits until the page is complete, because only then it is as long as it will be. The number makes it another script each
-# time: the browser runs none twice.
+# It waits until the page is complete, because only then it is as long as it will be. Once the visitor has done something, it
+# does not scroll: where a page moves between the press and the release of the mouse, the click is lost. The number makes it
+# another script each time: the browser runs none twice.
 SCROLL_TO = """<script>
+(() => {
+let acted = false;
+for (const action of ["pointerdown", "keydown", "wheel", "touchstart"])
+  document.addEventListener(action, () => acted = true, {capture: true, once: true, passive: true});
 (function scroll(attempts) {
+  if (acted) return;
   const container = document.querySelector(".st-key-%s");
   const complete = document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
   if (container && complete) {
@@ -116,7 +122,8 @@ SCROLL_TO = """<script>
   } else if (attempts) {
     setTimeout(scroll, 100, attempts - 1);
   }
-})(300);  // %d
+})(300);
+})();  // %d
 </script>"""
 SPARED_SECONDS = 60
 _modules, _collected = 0, time.monotonic()  # those loaded when libraries were last set aside; when all garbage was collected

@@ -12,7 +12,8 @@ from PIL import Image
 
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
-from xai_core.data.world.planted import MOST_PICTURES, VERSION, World, picture
+from xai_core.data import metadata
+from xai_core.data.world.planted import MOST_PICTURES, TRUTH, VERSION, World, picture
 from xai_core.data.world.scene import SIZE, draw
 
 
@@ -66,4 +67,6 @@ def _write_picture(world: World, seed: int, split: str, index: int, size: int, f
         for part, mask in parts.items():
             with archive.open(f"{part}.npy", "w") as member:
                 np.save(member, mask, allow_pickle=False)
-    return {"path": f"{name}.png", "label": drawn.label, "truth": " ".join(drawn.truth), **drawn.columns}
+    columns = {f"{metadata.TRUTH}{name}" if name in TRUTH else name: value for name, value in drawn.columns.items()}
+    right = {f"{metadata.TRUTH}classes": " ".join(drawn.truth)}
+    return {"path": f"{name}.png", "label": drawn.label, **right, **columns}
