@@ -1,5 +1,6 @@
 from . import failures as failures
 from . import review as review
+from .analysis.feature_visualisation import class_model as class_model
 from .analysis.feature_visualisation import invert as invert
 from .analysis.feature_visualisation import visualise_features as visualise_features
 from .analysis.predict import classify as classify

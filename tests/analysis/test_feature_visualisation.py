@@ -8,13 +8,18 @@ from small_models import difference, pictures, small
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import (
     REGULARISATIONS,
+    class_model,
     common_depths,
     invert,
+    objective,
     total_variation,
     visualise_features,
 )
-from xai_core.core.errors import BadRequest
+from xai_core.core.autodiff.gradients import value_and_gradient
+from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.explanation.similarity import COSINE
+from xai_core.explanation.targets import ClassMargin
+from xai_core.models.explainable import ExplainableModel
 
 
 def last(snapshots):
@@ -43,6 +48,80 @@ def test_activations_grow_from_a_picture():
     ]
     assert norms[1] > 1.2 * norms[0]
     assert difference(every[-1].picture, start) > 0.02
+
+
+def test_the_picture_of_a_class_of_a_linear_network_is_its_closed_form():
+    """w . (x - mean) / std - weight |x - mean|^2 is largest at x = mean + w / (2 weight std)."""
+    torch.manual_seed(0)
+    head = torch.nn.Linear(3 * 8 * 8, 2)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.5)
+    model = ExplainableModel.from_stages(
+        [("all", torch.nn.Identity())], pool=torch.nn.Flatten(), classify=head, class_names=("a", "b"),
+        mean=mean, std=std, input_size=8,
+    )  # fmt: skip
+    w = head.weight[1].detach().view(3, 8, 8) / torch.tensor(std).view(3, 1, 1)
+    weight = float(w.abs().max()) / (2 * 0.25)  # no value of the optimum is further than 0.25 from the mean
+    best = feature_visualisation.mean_picture(model) + w / (2 * weight)
+    settings = feature_visualisation.CLASS_MODEL | {"weight": weight, "iterations": 400, "step": 0.001}
+    found = last(visualise_features(model, target="b", start=feature_visualisation.mean_picture(model), **settings))
+    assert difference(found.picture, best) < 0.002  # steps are 0.001 long in the mean
+    at_best = float(w.pow(2).sum() / (4 * weight) + head.bias[1].detach())
+    assert found.value == pytest.approx(at_best, abs=2e-3 * float(w.abs().sum()))
+    assert last(class_model(model, "b", weight=weight, iterations=3)).total == 3
+
+
+def test_objectives_equal_those_of_a_plain_network():
+    """As Lucent defines them: the mean of a layer's channel; and the logit; with the gradients."""
+    found, images = small("resnet"), pictures(2, 96, seed=5)
+    model, plain, seen = found.model, found.plain, {}
+    plain[1].layer2.register_forward_hook(lambda module, _, output: seen.update(layer2=output))
+    leaf = images.clone().requires_grad_()
+    logits = plain(leaf)
+    vector = np.linspace(-1, 1, model.embed(images[0]).shape[1])
+    expected = {
+        "channel": (dict(channel=7, depth="layer2"), seen["layer2"][:, 7].mean((1, 2))),
+        "class": (dict(target=3), logits[:, 3]),
+        "margin": (dict(target=ClassMargin((3,), (4,))), logits[:, 3] - logits[:, 4]),
+    }
+    for words, (arguments, value) in expected.items():
+        (gradient,) = torch.autograd.grad(value.sum(), leaf, retain_graph=True)
+        ours, own_gradient = value_and_gradient(objective(model, **arguments), images)
+        assert torch.allclose(ours, value, atol=1e-5), words
+        assert torch.allclose(own_gradient, gradient, atol=1e-6), words
+    along = feature_visualisation.values(model, objective(model, direction=5 * vector), images)
+    embeddings = torch.cat([model.embed(image) for image in images]).double().numpy()
+    assert along == pytest.approx((embeddings @ vector / np.linalg.norm(vector)).tolist(), abs=1e-4)
+    assert feature_visualisation.channels(model, "layer2") == seen["layer2"].shape[1]
+
+
+@pytest.mark.parametrize("climbed", [{"target": 1}, {"channel": 2, "depth": "early"}, {"direction": [0.0, 1.0, 0.0, -1.0]}])
+def test_what_is_climbed_is_larger_afterwards(climbed):
+    model = small("custom").model
+    start = pictures(1, 48, seed=9)[0]
+    every = list(visualise_features(model, start=start, octaves=1, iterations=8, regularisation="none", **climbed))
+    before, after = feature_visualisation.values(model, objective(model, **climbed), torch.stack([start, every[-1].picture]))
+    assert after > before and before == pytest.approx(every[0].value, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "climbed, words",
+    [
+        ({"target": 1, "channel": 1}, "not target and channel"),
+        ({"channel": 9999}, "no channel 9999"),
+        ({"direction": np.zeros(3)}, "not zero"),
+        ({"target": "no such class"}, "no such class"),
+    ],
+)
+def test_what_cannot_be_climbed_is_refused(climbed, words):
+    with pytest.raises(BadRequest, match=words):
+        visualise_features(small("custom").model, **climbed)
+
+
+def test_a_network_without_classes_has_no_class_model_picture():
+    model = ExplainableModel.from_stages([("all", torch.nn.Identity())], pool=torch.nn.Flatten(), input_size=8)
+    with pytest.raises(NoClassifier):
+        class_model(model, 0)
+    assert not feature_visualisation.mean_picture(model).any()  # it normalises nothing
 
 
 def test_octaves_grow_to_the_picture_and_start_no_smaller_than_32():

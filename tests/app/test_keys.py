@@ -210,13 +210,16 @@ def test_the_settings_of_the_metrics_of_a_pair(method):
 
 
 def test_a_synthesis():
-    arguments = {
-        "model": MODEL, "view": FIRST, "depth": MODEL.cuts[0], "octaves": 3, "iterations": 20, "regularisation": "strong"
-    }  # fmt: skip
+    climb = synthesis.Climb(
+        (FIRST,), ClassLogit((1,)), 2, MODEL.cuts[0], {"octaves": 3, "iterations": 20, "regularisation": "blur"}
+    )
     others = {
-        "model": OTHER_WEIGHTS, "view": None, "depth": None, "octaves": 4, "iterations": 21, "regularisation": "weak"
+        "views": (FIRST, THIRD), "target": ClassLogit((2,)), "channel": 3, "depth": MODEL.cuts[1],
+        "settings": {"octaves": 4, "iterations": 20, "regularisation": "blur"}, "mean": True, "seed": 1,
     }  # fmt: skip
-    assert_key_sees_each_argument(synthesis._features_key, arguments, others)
+    assert_key_sees_each_field(lambda one: one.key(MODEL), climb, others)
+    assert climb.key(OTHER_WEIGHTS) != climb.key(MODEL)
+    assert climb._replace(views=(THIRD, FIRST)).key(MODEL) != climb._replace(views=(FIRST, THIRD)).key(MODEL)
 
 
 # --- Metrics

@@ -5,9 +5,10 @@ import math
 import opened_pages
 import pytest
 import torch
-from opened_pages import finished, text
+from opened_pages import finished, followed, text
 from streamlit.testing.v1 import AppTest
 
+from xai_core.analysis import feature_visualisation
 from xai_core.app.shared import jobs, widgets
 from xai_core.data.datasets import find_offered, open_dataset
 from xai_core.data.scene_parts import SEEN
@@ -92,9 +93,36 @@ def test_each_section_opens(section):
         assert len(app.get("download_button")) == 3
 
 
-@pytest.mark.parametrize("what", ["Feature visualisation", "Model difference"])
-def test_pictures_are_synthesised(what):
-    app = opened(PAIRS, more="Synthesis", synthesis=what, octaves="1", iterations="2", steps="10", depths="1")
+def test_the_class_model_picture_says_what_it_reaches():
+    """The logit and the probability before and after are those of the pictures made anew from the package."""
+    single = opened("pages/1_Single_image.py", **{"picture": "Chelsea the cat", "class": "tabby, tabby cat (281)"})
+    app = followed(single, "What would this network most like to see for tabby?")
+    assert app.selectbox(key="picture").value == "Chelsea the cat" and app.selectbox(key="climb").value == "Score of a class"
+    app.slider(key="climbed").set_value(10).run()
+    if button := [one for one in app.button if one.label == "Synthesise"]:
+        button[0].click().run()
+    jobs.wait()
+    app.run()
+    assert not app.exception and not app.error
+    model = load_model("efficientnet_lite0")
+    *_, last = feature_visualisation.class_model(model, 281, iterations=10)
+    logits = model.outputs(torch.stack([feature_visualisation.mean_picture(model), last.picture])).logits
+    (before, after), (less, more) = logits[:, 281].tolist(), logits.softmax(1)[:, 281].tolist()
+    assert after > before + 1
+    assert (
+        f"The logit of tabby: from {before:.3g} to {after:.3g} after 10 steps. Its softmax probability: from {less:.1%} to "
+        f"{more:.1%}."
+    ) in text(app)
+    assert "no picture of the data" in text(app) and "regularisation squared l2, weight 0.01" in text(app)
+
+
+@pytest.mark.parametrize(
+    "what, climb",
+    [("Feature visualisation", "One channel at a depth"), ("Feature visualisation", "Direction from view 2 to view 1"),
+     ("Model difference", "Score of a class")],
+)  # fmt: skip
+def test_pictures_are_synthesised(what, climb):
+    app = opened(PAIRS, more="Synthesis", synthesis=what, climb=climb, octaves="1", iterations="2", steps="10", depths="1")
     before = len(app.image)
     button = [one for one in app.button if one.label == "Synthesise"]
     if button:
@@ -102,7 +130,7 @@ def test_pictures_are_synthesised(what):
     jobs.wait()
     app.run()
     assert not app.exception and not app.error and len(app.image) > (0 if not button else before)
-    assert {"Feature visualisation": "after 2 steps", "Model difference": "Relative distance"}[what] in text(app)
+    assert {"Feature visualisation": f"{climb}: from", "Model difference": "Relative distance"}[what] in text(app)
 
 
 def test_a_long_synthesis_is_a_private_job_whose_result_is_there_on_return():
@@ -117,9 +145,9 @@ def test_a_long_synthesis_is_a_private_job_whose_result_is_there_on_return():
     for name, value in settings.items():
         app.query_params[name] = value
     app.run()
-    assert not app.exception and "Similarity to view 1 after" in text(app)
+    assert not app.exception and "Similarity to view 1: from" in text(app)
     other = opened(PAIRS, asks=True, **settings)
-    assert "Similarity to view 1 after" not in text(other)  # it shows parts of a picture that may be an upload
+    assert "Similarity to view 1: from" not in text(other)  # it shows parts of a picture that may be an upload
 
 
 def test_a_patch_is_chosen_by_numbers_or_by_a_click():

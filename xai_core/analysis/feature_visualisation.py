@@ -5,11 +5,13 @@ Pictures are RGB in [0, 1]; only they are changed, never the network.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.core import runtime
@@ -17,12 +19,16 @@ from xai_core.core.autodiff.gradients import value_and_gradient
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.data.preprocessing import blurred, stack
 from xai_core.explanation.similarity import COSINE
+from xai_core.explanation.targets import ClassLogit, Target
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.models.zoo.catalog import CARDS
 
 Objective = Callable[[Tensor], Tensor]  # pictures (n, 3, H, W) -> values (n,)
+Direction = Tensor | NDArray[np.floating] | Sequence[float]  # (E,), as long as the embedding
 
-REGULARISATIONS = ("blur", "l2", "total variation", "none")
+REGULARISATIONS = ("blur", "l2", "squared l2", "total variation", "none")
+# The class-model picture: Simonyan et al. 2013, arXiv:1312.6034, section 2, which states no weight, rate or number of steps.
+CLASS_MODEL = {"octaves": 1, "iterations": 100, "step": 0.01, "regularisation": "squared l2", "weight": 0.01}
 SMALLEST = 32  # pixels of an octave's shorter side: below that, five halvings leave nothing
 ALPHA = 6  # of the norm that keeps colours from running to their limits
 
@@ -39,7 +45,10 @@ class Snapshot(NamedTuple):
 def visualise_features(
     model: ExplainableModel,
     *,
+    target: Target | int | str | None = None,
     reference: Picture | None = None,
+    channel: int | None = None,
+    direction: Direction | None = None,
     depth: str | None = None,
     start: Picture | None = None,
     octaves: int = 10,
@@ -52,27 +61,108 @@ def visualise_features(
 ) -> Iterator[Snapshot]:
     """Feature visualisation: gradient ascent from a small picture to a large one, octave by octave.
 
-    reference       a picture: the cosine of the two embeddings is climbed. None: the norm of the activations behind `depth`
-    depth           one of `model.cuts`; None is what the model's card says for it, else the model's default
-    start           a picture to begin with; None is grey with a little noise of `seed`
+    target, reference, channel, direction
+                    what is climbed, see `objective`; none of them: the norm of the activations behind `depth`
+    depth           one of `model.cuts`, for a channel or the norm; None is what the model's card says for it, else the
+                    model's default
+    start           a picture to begin with; None is `grey_picture` of the seed
     octaves, scale  sizes side / scale^k for k = octaves - 1 ... 0, none below 32 pixels; what an octave added is stretched
                     and goes on in the next
     iterations      steps in each octave, x + step * g / mean |g|, clipped to [0, 1]
-    regularisation  "blur" smooths g by a Gaussian of one pixel; "l2" climbs f - weight |x - 1/2|; "total variation" climbs
+    regularisation  "blur" smooths g by a Gaussian of one pixel; "l2" climbs f - weight |x - 1/2|; "squared l2" climbs
+                    f - weight |x - mean|^2, the mean colour that of `mean_picture`; "total variation" climbs
                     f - weight sum |slope of x| / sqrt(number of values); "none". None is the card's, else "blur"
 
+    The value of a snapshot is that of f minus the penalty, before its step.
     Source: Sammani et al. 2022, arXiv:2206.09753, after DeepDream (Mordvintsev et al. 2015). Raises BadRequest.
     """
-    usual = CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
-    depth, regularisation = depth or usual.get("depth"), regularisation or usual.get("regularisation", "blur")
+    usual = _usual(model)
+    regularisation = regularisation or usual.get("regularisation", "blur")
     if regularisation not in REGULARISATIONS:
         raise UnknownName("regularisation", regularisation, REGULARISATIONS)
     if not (octaves >= 1 and scale > 1 and iterations >= 1 and step > 0 and weight >= 0):
         raise BadRequest("Octaves and iterations are at least 1, the scale is more than 1, step and weight are positive.")
+    climbed = objective(model, target=target, reference=reference, channel=channel, direction=direction, depth=depth)
+    first = stack([model.prepare(grey_picture(model, seed) if start is None else start)], model.device)
+    return _ascent(model, climbed, first, octaves, scale, iterations, step, regularisation, weight)
+
+
+def class_model(
+    model: ExplainableModel, target: Target | int | str, *, weight: float = 0.01, iterations: int = 100
+) -> Iterator[Snapshot]:
+    """The class-model picture of Simonyan et al. 2013 (arXiv:1312.6034, section 2): from the picture of the mean colour, the
+    logit of a class minus weight |x - mean|^2 is climbed, x in [0, 1].
+
+    The settings are CLASS_MODEL. The paper states no weight, rate or number of steps, and lets values leave the range of
+    colours; here steps have one mean length, and values stay in [0, 1]. Raises BadRequest, NoClassifier.
+    """
+    settings = CLASS_MODEL | {"weight": weight, "iterations": iterations}
+    return visualise_features(model, target=target, start=mean_picture(model), **settings)
+
+
+def mean_picture(model: ExplainableModel) -> Tensor:
+    """(3, H, W): the picture of one colour that the model's normalisation maps to zero; black where it has none."""
+    side = model.network.input_size or (model.recipe.input_size,) * 2
+    return _mean_colour(model).expand(3, *side).contiguous()
+
+
+def _mean_colour(model: ExplainableModel) -> Tensor:
+    mean = model.recipe.mean if model.network.normalise else None
+    return torch.tensor(mean or (0.0,) * 3).view(3, 1, 1)
+
+
+def objective(
+    model: ExplainableModel,
+    *,
+    target: Target | int | str | None = None,
+    reference: Picture | None = None,
+    channel: int | None = None,
+    direction: Direction | None = None,
+    depth: str | None = None,
+) -> Objective:
+    """What is climbed, as a function of pictures (n, 3, H, W) with values (n,); at most one of the first four is given.
+
+    target     a class by index, name or WordNet id: its logit, before the softmax, unbounded. Or any Target
+    reference  a picture: the cosine of the two embeddings, in [-1, 1]
+    channel    the mean over all places of this channel of the activations behind `depth`: a "channel" objective of Olah
+               et al. 2017 (doi:10.23915/distill.00007)
+    direction  (E,): the embedding's dot product with this vector, divided by its length
+    none       the norm of the activations behind `depth`
+
+    Raises BadRequest, UnknownName, NoClassifier.
+    """
+    given = [
+        name
+        for name, value in (("target", target), ("reference", reference), ("channel", channel), ("direction", direction))
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise BadRequest(f"One thing can be climbed at a time, not {' and '.join(given)}.")
+    if target is not None:
+        return _target(model, target)
+    if reference is not None:
+        return _similarity(model, reference)
+    if direction is not None:
+        return _direction(model, direction)
+    cut = model.network.cut_name(depth or _usual(model).get("depth"))
+    return _norm(model, cut) if channel is None else _channel(model, cut, channel)
+
+
+def channels(model: ExplainableModel, depth: str | None = None) -> int:
+    """How many channels the activations behind a cut have."""
     cut = model.network.cut_name(depth)
-    objective = _norm(model, cut) if reference is None else _similarity(model, reference)
-    first = _start(model, start, seed)
-    return _ascent(model, objective, first, octaves, scale, iterations, step, regularisation, weight)
+    with torch.no_grad(), runtime.autocast("exact", model.device):
+        trunk = model.network.trunk(mean_picture(model)[None].to(model.device), cut)
+        return int(model.network.grid(trunk, cut).shape[1])
+
+
+def _usual(model: ExplainableModel) -> Mapping[str, Any]:
+    return CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
+
+
+def _target(model: ExplainableModel, target: Target | int | str) -> Objective:
+    asked = ClassLogit((model.class_index(target),)) if isinstance(target, int | str) else target
+    return lambda pictures: asked(model.network.outputs(_fitting(model, pictures)))
 
 
 def _similarity(model: ExplainableModel, reference: Picture) -> Objective:
@@ -80,8 +170,38 @@ def _similarity(model: ExplainableModel, reference: Picture) -> Objective:
     return lambda pictures: COSINE(model.network.outputs(_fitting(model, pictures)).embedding, embedding)
 
 
+def _direction(model: ExplainableModel, direction: Direction) -> Objective:
+    vector = torch.as_tensor(direction).detach().to(model.device, torch.float32)
+    length = model.embed(mean_picture(model)).shape[1]
+    if vector.shape != (length,) or not vector.isfinite().all() or not vector.any():
+        raise BadRequest(
+            f"A direction is a vector of {length} numbers, as long as the embedding, and not zero; this one is "
+            f"{tuple(vector.shape)}."
+        )
+    unit = vector / vector.norm()
+    return lambda pictures: model.network.outputs(_fitting(model, pictures)).embedding @ unit
+
+
+def _channel(model: ExplainableModel, cut: str, channel: int) -> Objective:
+    count = channels(model, cut)
+    if not 0 <= channel < count:
+        raise BadRequest(f"There is no channel {channel} at {cut}; its channels are 0 to {count - 1}.")
+
+    def mean(pictures: Tensor) -> Tensor:
+        activations = model.network.trunk(_fitting(model, pictures), cut)
+        return model.network.grid(activations, cut)[:, channel].float().mean((1, 2))
+
+    return mean
+
+
 def _norm(model: ExplainableModel, cut: str) -> Objective:
     return lambda pictures: model.network.trunk(_fitting(model, pictures), cut).float().flatten(1).norm(dim=1)
+
+
+def values(model: ExplainableModel, climbed: Objective, pictures: Tensor) -> list[float]:
+    """What an objective is worth on pictures (n, 3, H, W), without any penalty."""
+    with torch.no_grad(), runtime.autocast("exact", model.device):
+        return [float(value) for value in climbed(pictures.to(model.device))]
 
 
 def _fitting(model: ExplainableModel, pictures: Tensor) -> Tensor:
@@ -91,12 +211,10 @@ def _fitting(model: ExplainableModel, pictures: Tensor) -> Tensor:
     return pictures if fits else F.interpolate(pictures, size, mode="bilinear", align_corners=False)
 
 
-def _start(model: ExplainableModel, picture: Picture | None, seed: int) -> Tensor:
-    """(1, 3, H, W) on the model's device."""
-    if picture is not None:
-        return stack([model.prepare(picture)], model.device)
+def grey_picture(model: ExplainableModel, seed: int = 0) -> Tensor:
+    """(3, H, W): grey with a little noise of the seed, what a visualisation begins with where nothing else is given."""
     side = model.network.input_size or (model.recipe.input_size,) * 2
-    noise = runtime.normal_draw(seed, 0, (1, 3, *side)).to(model.device)
+    noise = runtime.normal_draw(seed, 0, (1, 3, *side))[0]
     return (0.5 + 0.02 * noise).clamp(0, 1)
 
 
@@ -109,7 +227,7 @@ def _sizes(size: tuple[int, int], octaves: int, scale: float) -> list[tuple[int,
 
 def _ascent(
     model: ExplainableModel,
-    objective: Objective,
+    climbed: Objective,
     first: Tensor,
     octaves: int,
     scale: float,
@@ -123,8 +241,10 @@ def _ascent(
     total = len(sizes) * iterations
     added: Tensor | None = None  # what the octaves before have changed
 
+    mean = _mean_colour(model).to(first)
+
     def function(pictures: Tensor) -> Tensor:
-        return objective(pictures) - weight * _PENALTIES[regularisation](pictures)
+        return climbed(pictures) - weight * _PENALTIES[regularisation](pictures, mean)
 
     for number, size in enumerate(sizes):
         base = F.interpolate(first, size, mode="bilinear", antialias=True, align_corners=False)
@@ -148,11 +268,13 @@ def total_variation(pictures: Tensor) -> Tensor:
     return lengths.flatten(1).sum(1)
 
 
-_PENALTIES: dict[str, Objective] = {
-    "blur": lambda pictures: pictures.new_zeros(len(pictures)),
-    "none": lambda pictures: pictures.new_zeros(len(pictures)),
-    "l2": lambda pictures: (pictures - 0.5).flatten(1).norm(dim=1),
-    "total variation": lambda pictures: total_variation(pictures) / math.sqrt(pictures[0].numel()),
+# Of pictures (n, 3, H, W), beside the model's mean colour (3, 1, 1).
+_PENALTIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "blur": lambda pictures, mean: pictures.new_zeros(len(pictures)),
+    "none": lambda pictures, mean: pictures.new_zeros(len(pictures)),
+    "l2": lambda pictures, mean: (pictures - 0.5).flatten(1).norm(dim=1),
+    "squared l2": lambda pictures, mean: ((pictures - mean) ** 2).flatten(1).sum(1),
+    "total variation": lambda pictures, mean: total_variation(pictures) / math.sqrt(pictures[0].numel()),
 }
 
 

@@ -3,10 +3,11 @@
 The pictures show parts of view 1, so the jobs are private and each session holds its own results.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import streamlit as st
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -29,26 +30,30 @@ from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.network_choice import UNTRAINED, Network
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.estimates import forward_passes
+from xai_core.core import markdown
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import XaiError
+from xai_core.data.label_matching import first_name
 from xai_core.explanation import rendering
 from xai_core.explanation.request import Request
+from xai_core.explanation.targets import ClassLogit, ClassProbability
 from xai_core.models.explainable import ExplainableModel
 
 FEATURES, DIFFERENCE = "Feature visualisation", "Model difference"
-SIMILAR, NORM = "Similarity to view 1", "Activations at a depth"
+SIMILAR, NORM, CHANNEL = "Similarity to view 1", "Activations at a depth", "One channel at a depth"
+DIRECTION, CLASS = "Direction from view 2 to view 1", "Score of a class"
+OCTAVE_BY_OCTAVE, SIMONYAN = "Octave by octave", "Class-model picture"
 EVERY = 5  # steps between two pictures on the page
 
 
-class Synthesis(NamedTuple):
-    """A synthesised picture, after `steps` steps with the final `value` of the objective."""
+class Inverted(NamedTuple):
+    """A picture made from a stage's activations, and how far its own are from them."""
 
     picture: Image.Image
-    steps: int
-    value: float
+    distance: float
 
 
-Stage = Synthesis | XaiError
+Stage = Inverted | XaiError
 Inversion = tuple[str, list[tuple[str, Stage]]]  # a network's title; for each cut its picture
 
 
@@ -63,14 +68,14 @@ def section(model: ExplainableModel, views: Views) -> None:
         _difference(model, views)
 
 
-def _last(snapshots: Iterator[Snapshot], handle: JobHandle, title: str, done: int, stages: int) -> Synthesis:
-    """The last picture; on the way there every few steps one is shown, and `done` to `done` + 1 of `stages` reported."""
+def _last(snapshots: Iterator[Snapshot], handle: JobHandle, title: str, done: int, stages: int) -> Snapshot:
+    """The last snapshot; on the way there every few steps one is shown, and `done` to `done` + 1 of `stages` reported."""
     for snapshot in snapshots:
         words = f"{title}: step {snapshot.number} of {snapshot.total}, {snapshot.value:.3g}"
         handle.report(done * snapshot.total + snapshot.number, stages * snapshot.total, words)
         if snapshot.number % EVERY == 0:
             handle.preview(rendering.to_pil(snapshot.picture))
-    return Synthesis(rendering.to_pil(snapshot.picture), snapshot.number, snapshot.value)
+    return snapshot
 
 
 def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
@@ -89,56 +94,161 @@ def _result(key: str, seconds: float, title: str, work: jobs.Work) -> Any:
     return stored
 
 
+class Climb(NamedTuple):
+    """What is climbed, and how: everything that a synthesised picture depends on beside the model.
+
+    views     whose embeddings are used: of one, the similarity to it; of two, the direction from the second to the first
+    target    the class that is climbed
+    channel   of the activations at `depth`; None there: their norm
+    settings  of `visualise_features`
+    mean      whether it begins with the picture of the mean colour, not with grey and noise
+    """
+
+    views: tuple[Tensor, ...] = ()
+    target: ClassLogit | None = None
+    channel: int | None = None
+    depth: str | None = None
+    settings: Mapping[str, Any] = {}
+    mean: bool = False
+    seed: int = 0
+
+    def asked(self, model: ExplainableModel) -> dict[str, Any]:
+        """The arguments of `feature_visualisation.objective`."""
+        direction = None
+        if len(self.views) == 2:
+            first, second = (model.embed(view)[0] for view in self.views)
+            direction = first - second
+        reference = self.views[0] if len(self.views) == 1 else None
+        return {
+            "target": self.target, "reference": reference, "direction": direction, "channel": self.channel,
+            "depth": self.depth,
+        }  # fmt: skip
+
+    def key(self, model: ExplainableModel) -> str:
+        """The name of the picture."""
+        options = {**self.settings, "mean": self.mean, "channel": self.channel}
+        views = tuple(model.prepare(view) for view in self.views)
+        return Request(model, views, self.target, FEATURES, options, self.depth or "", seed=self.seed).key
+
+
+class Visualisation(NamedTuple):
+    """A synthesised picture after `steps` steps; before and after them the value of what is climbed, and the probability of
+    the class that is (None where no class is)."""
+
+    start: Image.Image
+    picture: Image.Image
+    steps: int
+    values: tuple[float, float]
+    probabilities: tuple[float, float] | None
+
+
 def _features(model: ExplainableModel, views: Views) -> None:
-    """A picture that the network finds similar to view 1, or one with large activations at a depth."""
+    """A picture that has much of what is climbed."""
     st.markdown(
-        "A picture is changed, at one size after the other, until the network finds it similar to view 1, or until its "
-        "activations at a depth are large. It shows what the network responds to, not what is in view 1."
+        "A picture is changed, step by step, so that what you choose becomes as large as possible. It shows what the "
+        "network responds to. **It is no picture of the data**: networks also respond strongly to pictures that nobody would take."
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        objective = st.selectbox("Maximise", [SIMILAR, NORM], key="climb", width=220, **LINK)
-        depth = None
-        if objective == NORM:
-            depth = st.selectbox("Depth", model.cuts, index=len(model.cuts) // 2, key=f"{model.id}.depth", width=180, **LINK)
-        regularisation = st.selectbox(
-            "Regularisation", list(feature_visualisation.REGULARISATIONS), key="regularisation", width=180, **LINK
-        )
-        octaves = st.slider("Octaves", 1, 10, 10, key="octaves", width=160, help=OCTAVES, **LINK)
-        iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
-    view = views.first if objective == SIMILAR else None
-    key = _features_key(model, view, depth, octaves, iterations, regularisation)
-    seconds = octaves * iterations * forward_passes((1, 1)) * network_outputs.pass_seconds(model, 1)
+        objectives = [SIMILAR, NORM, CHANNEL, DIRECTION, *([CLASS] if model.has_classifier else [])]
+        objective = st.selectbox("Maximise", objectives, key="climb", width=240, **LINK)
+        climb = _climb(model, views, objective)
+    passes = climb.settings["octaves"] * climb.settings["iterations"] * forward_passes((1, 1))
+    seconds = passes * network_outputs.pass_seconds(model, 1)
+    if climb.mean:
+        st.caption(CLASS_MODEL)
 
-    def work(handle: JobHandle) -> Synthesis:
-        snapshots = feature_visualisation.visualise_features(
-            model, reference=view, depth=depth, octaves=octaves, iterations=iterations, regularisation=regularisation
-        )
-        return _last(snapshots, handle, objective, 0, 1)
+    def work(handle: JobHandle) -> Visualisation:
+        return _visualise(model, climb, objective, handle)
 
-    synthesis: Synthesis | None = _result(key, seconds, FEATURES, work)
-    if synthesis is None:
+    found: Visualisation | None = _result(climb.key(model), seconds, FEATURES, work)
+    if found is None:
         return
+    begun = "the mean colour, without random numbers" if climb.mean else f"grey with noise of seed {climb.seed}"
     with st.container(horizontal=True, gap="small"):
-        if view is not None:
-            st.image(views.images()[0], width=TILE, output_format="PNG", caption="view 1")
-        st.image(synthesis.picture, width=TILE + 60, output_format="PNG", caption="synthesised, starting from grey")
-    st.caption(f"{objective} after {synthesis.steps} steps: {synthesis.value:.3g} (regularisation: {regularisation}).")
-    _download(synthesis.picture, f"{model.id}_features.png")
+        if climb.views:
+            st.image(views.images()[0], width=TILE, output_format="PNG", caption="view 1", alt="View 1")
+        st.image(found.start, width=TILE, output_format="PNG", caption="start", alt=f"The start: {begun}")
+        words = f"Synthesised picture: {objective.lower()}"
+        st.image(found.picture, width=TILE + 60, output_format="PNG", caption="synthesised", alt=words)
+    st.markdown(markdown.escape(_reached(model, climb, objective, found)))
+    said = ", ".join(f"{name} {value}" for name, value in climb.settings.items())
+    st.caption(f"Start: {begun}. Settings: {said}.")
+    _download(found.picture, f"{model.id}_features.png")
 
 
-def _features_key(
-    model: ExplainableModel, view: Tensor | None, depth: str | None, octaves: int, iterations: int, regularisation: str
-) -> str:
-    return Request(
-        model,
-        () if view is None else (model.prepare(view),),
-        target=None,
-        method="feature visualisation",
-        options={"octaves": octaves, "iterations": iterations, "regularisation": regularisation},
-        cut=depth or "",
-    ).key
+def _climb(model: ExplainableModel, views: Views, objective: str) -> Climb:
+    """What is climbed and how, from the controls."""
+    both = (views.first, views.second)
+    climb = Climb({SIMILAR: both[:1], DIRECTION: both}.get(objective, ()))
+    way = OCTAVE_BY_OCTAVE
+    if objective in (NORM, CHANNEL):
+        depth = st.selectbox("Depth", model.cuts, index=len(model.cuts) // 2, key=f"{model.id}.depth", width=180, **LINK)
+        climb = climb._replace(depth=depth)
+        if objective == CHANNEL:
+            last = feature_visualisation.channels(model, depth) - 1
+            key = f"{model.id}.{depth}.channel"
+            climb = climb._replace(channel=st.number_input("Channel", 0, last, 0, key=key, width=120, **LINK))
+    if objective == CLASS:
+        top = network_outputs.ranked(model, model.prepare(views.first))[0].index
+        index = st.selectbox(
+            "Class", range(len(model.class_names)), index=top, key=f"{model.id}.wanted", width=240, help=CLASS_HELP,
+            format_func=lambda index: f"{model.class_name(index)} ({index})", **LINK,
+        )  # fmt: skip
+        way = st.selectbox("Way", [SIMONYAN, OCTAVE_BY_OCTAVE], key="way", width=220, **LINK)
+        climb = climb._replace(target=ClassLogit((index,)))
+    if way == SIMONYAN:
+        usual = feature_visualisation.CLASS_MODEL
+        iterations = st.slider("Steps", 10, 300, usual["iterations"], key="climbed", width=160, **LINK)
+        weights = [0.001, 0.003, 0.01, 0.03, 0.1]
+        weight = st.select_slider("Weight of the penalty", weights, usual["weight"], key="penalty", width=180, **LINK)
+        return climb._replace(settings=usual | {"iterations": iterations, "weight": weight}, mean=True)
+    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="grey", width=120, help="Of the noise in the grey start.", **LINK)
+    names = list(feature_visualisation.REGULARISATIONS)
+    regularisation = st.selectbox("Regularisation", names, key="regularisation", width=180, **LINK)
+    octaves = st.slider("Octaves", 1, 10, 10, key="octaves", width=160, help=OCTAVES, **LINK)
+    iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
+    settings = {"octaves": octaves, "iterations": iterations, "regularisation": regularisation}
+    return climb._replace(settings=settings, seed=seed)
 
 
+def _visualise(model: ExplainableModel, climb: Climb, objective: str, handle: JobHandle) -> Visualisation:
+    asked = climb.asked(model)
+    start = (
+        feature_visualisation.mean_picture(model) if climb.mean else feature_visualisation.grey_picture(model, climb.seed)
+    )
+    snapshots = feature_visualisation.visualise_features(model, start=start, **asked, **climb.settings)
+    last = _last(snapshots, handle, objective, 0, 1)
+    both = torch.stack([start, last.picture])
+
+    def values(**asked: Any) -> tuple[float, float]:
+        before, after = feature_visualisation.values(model, feature_visualisation.objective(model, **asked), both)
+        return before, after
+
+    probabilities = values(target=ClassProbability(climb.target.classes)) if climb.target else None
+    return Visualisation(
+        rendering.to_pil(start), rendering.to_pil(last.picture), last.number, values(**asked), probabilities
+    )
+
+
+def _reached(model: ExplainableModel, climb: Climb, objective: str, found: Visualisation) -> str:
+    """What the climb has reached, in a sentence."""
+    before, after = found.values
+    if climb.target is None or found.probabilities is None:
+        return f"{objective}: from {before:.3g} to {after:.3g} after {found.steps} steps."
+    name = first_name(model.class_name(climb.target.classes[0]))
+    less, more = found.probabilities
+    return (
+        f"The logit of {name}: from {before:.3g} to {after:.3g} after {found.steps} steps. Its softmax probability: from "
+        f"{less:.1%} to {more:.1%}."
+    )
+
+
+CLASS_HELP = "What is climbed is the logit, before the softmax. Type a name or a number to search."
+CLASS_MODEL = (
+    "The class-model picture of Simonyan et al. 2013 (arXiv:1312.6034, section 2): from the mean colour of the training "
+    "pictures, the logit minus weight x the squared distance from that colour is climbed, at one size. The paper states no "
+    "weight, step or number of steps, and lets values leave the range of colours; here they stay within it."
+)
 OCTAVES = "Sizes from small to large, each 1.4 times the one before; sizes below 32 pixels are skipped."
 
 
@@ -178,7 +288,7 @@ def _difference(model: ExplainableModel, views: Views) -> None:
                 if isinstance(stage, XaiError):
                     st.error(error_text(stage))
                 else:
-                    words = f"{cut}: relative distance {stage.value:.3f}"
+                    words = f"{cut}: relative distance {stage.distance:.3f}"
                     st.image(stage.picture, width=TILE, output_format="PNG", caption=words)
     st.caption(
         "Relative distance of the activations: 0 is a perfect reconstruction, 1 is as far away as activations of zero. "
@@ -203,7 +313,8 @@ def _invert(
             if request.key not in finished:
                 try:
                     snapshots = feature_visualisation.invert(model, view, cut, steps=steps)
-                    finished[request.key] = _last(snapshots, handle, f"{title}, {cut}", done, total)
+                    last = _last(snapshots, handle, f"{title}, {cut}", done, total)
+                    finished[request.key] = Inverted(rendering.to_pil(last.picture), last.value)
                 except XaiError as error:
                     finished[request.key] = error
             stages.append((cut, finished[request.key]))
