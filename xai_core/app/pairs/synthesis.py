@@ -146,7 +146,8 @@ def _features(model: ExplainableModel, views: Views) -> None:
     """A picture that has much of what is climbed."""
     st.markdown(
         "A picture is changed, step by step, so that what you choose becomes as large as possible. It shows what the "
-        "network responds to. **It is no picture of the data**: networks also respond strongly to pictures that nobody would take."
+        "network responds to. **It is no picture of the data**: networks also respond strongly to pictures that nobody "
+        "would take."
     )
     with st.container(horizontal=True, vertical_alignment="bottom"):
         objectives = [SIMILAR, NORM, CHANNEL, DIRECTION, *([CLASS] if model.has_classifier else [])]

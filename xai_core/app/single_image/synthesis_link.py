@@ -16,6 +16,7 @@ def show(model: ExplainableModel, target: Target) -> None:
     if not isinstance(target, ClassLogit | ClassProbability):
         return
     index = target.classes[0]
+    name = markdown.escape(first_name(model.class_name(index)))
     kept = {"picture", session.UPLOAD, *SOURCE, f"{model.id}.weights"}
     settings = {name: value for name, value in st.query_params.to_dict().items() if name in kept}
     settings |= {
@@ -25,7 +26,7 @@ def show(model: ExplainableModel, target: Target) -> None:
         f"{model.id}.wanted": f"{model.class_name(index)} ({index})",
     }
     page_links.link(
-        page_links.PAIRS, f"What would this network most like to see for {markdown.escape(first_name(model.class_name(index)))}?",
-        settings, icon=":material/auto_awesome:", origin=page_links.SINGLE,
+        page_links.PAIRS, f"What would this network most like to see for {name}?", settings,
+        icon=":material/auto_awesome:", origin=page_links.SINGLE,
         help="A picture is made whose score of this class is as high as possible, on the page Pairs",
     )  # fmt: skip
