@@ -28,7 +28,7 @@ Direction = Tensor | NDArray[np.floating] | Sequence[float]  # (E,), as long as 
 
 REGULARISATIONS = ("blur", "l2", "squared l2", "total variation", "none")
 # The class-model picture: Simonyan et al. 2013, arXiv:1312.6034, section 2, which states no weight, rate or number of steps.
-CLASS_MODEL = {"octaves": 1, "iterations": 100, "step": 0.01, "regularisation": "squared l2", "weight": 0.01}
+CLASS_MODEL: dict[str, Any] = {"octaves": 1, "iterations": 100, "step": 0.01, "regularisation": "squared l2", "weight": 0.01}
 SMALLEST = 32  # pixels of an octave's shorter side: below that, five halvings leave nothing
 ALPHA = 6  # of the norm that keeps colours from running to their limits
 
