@@ -132,15 +132,19 @@ def test_the_published_figures_are_those_of_the_reference():
 def test_the_command_writes_a_table(folder, tmp_path, capsys):
     out = tmp_path / "out" / "table.csv"
     arguments = ["pairs-benchmark", "--model", "efficientnet_lite0", "--data", str(folder), "--images", "2"]
-    arguments += ["--methods", "grad_cam,input_x_gradient", "--metrics", "SIC,CAD", "--out", str(out)]
+    arguments += ["--methods", "grad_cam,input_x_gradient", "--metrics", "SIC,CAD", "--published", "--out", str(out)]
     assert main(arguments) == 0
     with out.open() as file:
         lines = list(csv.DictReader(file))
     assert {line["metric"] for line in lines} == {"SIC", "CAD"} and len(lines) == (1 + 3 + 1 + 3) * 2
     said = out.with_suffix(".md").read_text()
     assert "| grad_cam | random crops |" in said and "behind the normalisation" in said
+    assert out.with_suffix(".tex").read_text().count("tabular") == 2
     parts = part_store.find_parts(out.parent / "table.csv.parts" / "parts")
-    assert parts and part_store.read_manifest(out.parent / "table.csv.parts")["format"] == 1
+    manifest = part_store.read_manifest(out.parent / "table.csv.parts")
+    assert parts and manifest["format"] == 1
+    (settings,) = manifest["plans"].values()
+    assert settings["plan"]["options"]["smooth_grad"] == {"samples": 50, "sigma_rule": "code"}
     assert len(parts) + capsys.readouterr().out.count("left out: broken.png") == 2
     assert main([*arguments[:-1], str(tmp_path / "table.txt")]) == 2
     assert main([*arguments[:4], str(tmp_path / "nowhere"), *arguments[5:]]) == 2

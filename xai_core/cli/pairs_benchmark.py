@@ -13,7 +13,7 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser("pairs-benchmark", help="measure how faithful methods for pairs are, over many pictures")
     command.add_argument("--model", required=True, help="id of a model, see: models")
     arguments.add_weights(command)
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table")
+    command.add_argument("--data", required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table, or samples")
     command.add_argument(
         "--images", type=int, default=100, metavar="N", help="number of pictures, drawn at random with the seed"
     )
@@ -21,19 +21,25 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--methods", default="all", help="comma-separated ids, or all sixteen of the paper (default)")
     command.add_argument("--metrics", default="all", help="comma-separated, from SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS")
     command.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")
-    command.add_argument(
-        "--pixel-space",
+    settings = command.add_mutually_exclusive_group()
+    settings.add_argument(
+        "--published",
         action="store_true",
-        help="compute on pixel values in [0, 1] instead of normalised ones, as the paper does",
+        help="settings of the paper's code: noise, numbers of samples, guided at those ReLUs that are modules",
     )
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md is written beside it")
+    settings.add_argument(
+        "--pixel-space", action="store_true", help="compute on pixel values in [0, 1] instead of normalised ones"
+    )
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md and table.tex are written beside it"
+    )
     command.set_defaults(run=_benchmark)
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from xai_core.data.datasets import open_dataset
+    from xai_core.data.selection import open_images
     from xai_core.models.loading import load_model
-    from xai_core.pairs import benchmark
+    from xai_core.pairs import benchmark, study
     from xai_core.pairs.catalog import find_pair_method
     from xai_core.pairs.metrics import PAIR_METRICS, find_metrics
 
@@ -41,11 +47,11 @@ def _benchmark(args: argparse.Namespace) -> None:
         raise BadRequest(f"The table is a file .csv, not {args.out.name}.")
     if args.step < 1:
         raise BadRequest(f"A step is at least one pixel, not {args.step}.")
-    methods = list(benchmark.PUBLISHED.values())
+    methods = list(study.PUBLISHED.values())
     if args.methods != "all":
         methods = [find_pair_method(name.strip())[0].id for name in args.methods.split(",")]
     metrics = list(PAIR_METRICS) if args.metrics == "all" else find_metrics(args.metrics.split(","))
-    dataset = open_dataset(args.data)
+    dataset = open_images(args.data)
     names = benchmark.chosen_pictures(dataset, args.images, args.seed)
     model = load_model(args.model, args.weights)
     misfits = {name: find_pair_method(name)[0].misfit(model) for name in methods}
@@ -53,7 +59,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         print(f"left out: {misfit}")
     plan = benchmark.BenchmarkPlan(
         tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=args.seed, step=args.step,
-        normalised=not args.pixel_space,
+        normalised=not args.pixel_space, options=study.options_of(model.id) if args.published else {},
     )  # fmt: skip
     parts = args.out.with_name(f"{args.out.name}.parts")
     rows, failures = benchmark.run(model, dataset, names, plan, parts, arguments.bar)
@@ -65,8 +71,14 @@ def _benchmark(args: argparse.Namespace) -> None:
     for name in sorted(set(plan.methods) - {line["method"] for line in table}):
         print(f"left out: {name} does not fit this network on any picture")
     space = "behind the normalisation" if plan.normalised and model.network.normalise else "in pixel space"
-    heading = f"{model.title}, {len(rows)} pictures of {dataset.title}, seed {args.seed}, {space}."
-    markdown = benchmark.as_markdown(table, heading)
+    title = f"{model.title}, {len(rows)} pictures of {dataset.title}, seed {args.seed}, {space}."
+    deviations = []
+    if model.id in study.MODELS:
+        deviations = study.deviations(benchmark.setup_of(model, dataset, len(rows), plan), model.id)
+    markdown = benchmark.as_markdown(table, title, deviations)
     print(markdown)
-    files = {args.out.name: benchmark.as_csv(table).encode(), args.out.with_suffix(".md").name: markdown.encode()}
-    arguments.write(files, args.out.parent)
+    files = {
+        args.out.name: benchmark.as_csv(table), args.out.with_suffix(".md").name: markdown,
+        args.out.with_suffix(".tex").name: benchmark.as_latex(table, title, deviations),
+    }  # fmt: skip
+    arguments.write({name: text.encode() for name, text in files.items()}, args.out.parent)

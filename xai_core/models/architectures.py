@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xai_core.core import torchvision_compat
@@ -33,16 +34,28 @@ def resnet(architecture: str, num_classes: int = 1000, **arguments: Any) -> nn.M
     return net
 
 
+class PlainCallBottleneck(Bottleneck):  # type: ignore[misc]  # torchvision has no annotations
+    """Bottleneck block whose last ReLU is a plain call of F.relu, as in the published SimCLRv2: what guides only the ReLUs
+    that are modules (`guided_scope="modules"`) leaves this one alone. Names and values are those of torchvision's block."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return F.relu(self.bn3(self.conv3(x)) + shortcut, inplace=True)
+
+
 class WideResNet(torchvision.models.ResNet):  # type: ignore[misc]  # torchvision has no annotations
-    """ResNet of bottleneck blocks with every width multiplied, that of the stem too; pooled features, no classes."""
+    """ResNet of bottleneck blocks with every width multiplied, that of the stem too; pooled features, no classes. Blocks
+    are those of SimCLRv2."""
 
     def __init__(self, layers: tuple[int, ...], width: int) -> None:
-        super().__init__(Bottleneck, [1, 1, 1, 1])
+        super().__init__(PlainCallBottleneck, [1, 1, 1, 1])
         self.inplanes = 64 * width
         self.conv1 = nn.Conv2d(3, self.inplanes, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(self.inplanes)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            self._make_layer(Bottleneck, 64 * width * 2**index, blocks, stride=1 if index == 0 else 2)
+            self._make_layer(PlainCallBottleneck, 64 * width * 2**index, blocks, stride=1 if index == 0 else 2)
             for index, blocks in enumerate(layers)
         )
         self.fc = nn.Identity()

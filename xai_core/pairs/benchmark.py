@@ -1,7 +1,7 @@
 """The table of the paper (sixteen methods x nine metrics) for any contrastive model and any pictures, with controls.
 
-Source: Sammani et al. 2022, arXiv:2206.09753. Each picture is measured alone and stored as one part of a folder (see
-`xai_core.core.part_store`), so that a stopped run is resumed.
+Source: Sammani et al. 2022, arXiv:2206.09753 (`study.py` has its figures and settings). Each picture is
+measured alone and stored as one part of a folder (see `xai_core.core.part_store`), so that a stopped run is resumed.
 """
 
 import contextlib
@@ -9,53 +9,39 @@ import csv
 import io
 import json
 import math
+import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core import part_store, tables
 from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.core.part_store import PARTS
 from xai_core.core.runtime import Track
+from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.augment import Augmentation, draw_view, transformed
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS, find_pair_method
-from xai_core.pairs.evaluate import CONTROLS, evaluate_pair
-from xai_core.pairs.explain import PairExplanation, ask_pair, explain_pair, usual_options
-from xai_core.pairs.methods.pixel_invariance import drawn_views
-from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP
-from xai_core.pairs.question import PairQuestion
+from xai_core.pairs.evaluate import CONTROLS, DRAWS, evaluate_pair
+from xai_core.pairs.explain import PairExplanation, ask_pair, augmented_views, explain_pair, normalised, usual_options
+from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, curve_passes
+from xai_core.pairs.study import COLUMNS, PUBLISHED, Deviation, Setup, in_words, published
 
-PUBLISHED = {  # the paper's names -> ours, in its order
-    "Conditional Occlusion": "conditional_occlusion",
-    "Context-Agnostic Occlusion": "context_agnostic_occlusion",
-    "Pairwise Occlusion": "pairwise_occlusion",
-    "Grad-CAM": "grad_cam",
-    "Interaction-CAM (Mean)": "interaction_cam_mean",
-    "Interaction-CAM (Max)": "interaction_cam_max",
-    "Interaction-CAM (SA)": "interaction_cam_attn",
-    "Pixel Invariance": "pixel_invariance",
-    "Input x Gradient": "input_x_gradient",
-    "Input x Gradient (G)": "input_x_gradient_guided",
-    "Smooth-Grad": "smooth_grad",
-    "Smooth-Grad (G)": "smooth_grad_guided",
-    "Avg. Transforms": "averaged_transforms",
-    "Avg. Transforms (G)": "averaged_transforms_guided",
-    "Avg. Transforms (N)": "averaged_transforms_noise",
-    "Avg. Transforms (G + N)": "averaged_transforms_guided_noise",
-}
-MODELS = {"simclrv2_r50_2x": "SimCLRv2 (2X)", "barlow_twins": "Barlow Twins"}
 WITHOUT_MS = ("perturbation", "surrogate")  # families whose max-sensitivity the paper leaves out: ten times their cost
 CROPPED, WHOLE = "random crops", "picture and its transform"
 RECIPE = Augmentation(crop=0.2, flip=True, jitter=0.5, greyscale=1.0, blur=0.4)
@@ -90,6 +76,7 @@ class TableLine(TypedDict):
     n: int
     undefined: int
     published: float
+    difference: float
 
 
 @dataclass(frozen=True)
@@ -98,7 +85,8 @@ class BenchmarkPlan:
     combined transform. With `normalised`, maps and changes are made behind the normalisation, as in the published tables.
 
     step      pixels from one point of a curve to the next
-    options   of methods that have other ones than the model's usual, by the method's id
+    options   of methods that have other ones than the model's usual, by the method's id; `study.options_of(model.id)` are
+              those of the published tables
     """
 
     methods: tuple[str, ...] = tuple(PUBLISHED.values())
@@ -112,6 +100,10 @@ class BenchmarkPlan:
     def __post_init__(self) -> None:
         for name in self.methods:
             find_pair_method(name)
+
+    def options_of(self, model: ExplainableModel) -> dict[str, dict[str, Any]]:
+        """All options of each method that can be set, as they are used on this model."""
+        return {name: _free(name, {**usual_options(model, name), **self.options.get(name, {})}) for name in self.methods}
 
     def settings(self, model: ExplainableModel) -> dict[str, Any]:
         """Everything that the rows of a picture depend on beside the picture and its number."""
@@ -130,6 +122,12 @@ class BenchmarkPlan:
         return bytes_digest(json.dumps(self.settings(model), sort_keys=True).encode())[:16]
 
 
+def _free(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a method, checked, without those that its id fixes."""
+    method = PAIR_METHODS[name]
+    return {option: value for option, value in method.checked(options).items() if option not in method.fixed}
+
+
 def _version(name: str) -> int:
     return METHODS[name.removeprefix(CLASS)].version if name.startswith(CLASS) else PAIR_METHODS[name].version
 
@@ -139,7 +137,7 @@ def measure_picture(
 ) -> list[BenchmarkRow]:
     """The rows of one picture, whose views are drawn by its number: those of `evaluate_pair`, with the kind of the pair.
 
-    A method that does not fit the network (nothing to guide) has no rows.
+    A method that does not fit the network (nothing to guide) has no rows. `track` wraps inner batches.
     """
     whole = prepare(picture, model.recipe).pixels
     inside = plan.normalised and model.network.normalise is not None
@@ -150,21 +148,21 @@ def measure_picture(
         if not names:
             continue
         pictures = _views(whole, number, kind, plan)
-        view1, view2 = (_normalised(model, view[None])[0] if inside else view for view in pictures)
+        view1, view2 = (normalised(model, view) if inside else view for view in pictures)
         maps: dict[str, PairExplanation] = {}
-        for name in track(names):
+        for name in names:
             options = dict(plan.options.get(name, {}))
             if inside and name == "pixel_invariance":
-                options |= _augmented_views(model, ask_pair(explained, view1, view2), pictures[0], plan)
+                options |= augmented_views(model, ask_pair(explained, view1, view2), pictures[0], options, plan.seed, track)
             with contextlib.suppress(BadRequest):
-                maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed, **options)
+                maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed, track=track, **options)
         for name in plan.controls:
             maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed + number)
         curves = [metric for metric in plan.metrics if metric != "MS"]
-        values = evaluate_pair(explained, view1, view2, maps, curves, step=plan.step)
+        values = evaluate_pair(explained, view1, view2, maps, curves, step=plan.step, track=track)
         if "MS" in plan.metrics:
             repeated = {name: both for name, both in maps.items() if _has_sensitivity(name)}
-            values += evaluate_pair(explained, view1, view2, repeated, ["MS"], seed=plan.seed + number)
+            values += evaluate_pair(explained, view1, view2, repeated, ["MS"], seed=plan.seed + number, track=track)
         rows += [
             {"method": row.method, "pairs": kind, "metric": row.metric, "view": row.view, "value": row.value}
             for row in values
@@ -172,18 +170,21 @@ def measure_picture(
     return rows
 
 
-def _normalised(model: ExplainableModel, pictures: Tensor) -> Tensor:
-    normalise = model.network.normalise
-    return pictures if normalise is None else normalise(pictures.to(model.device))
-
-
-def _augmented_views(model: ExplainableModel, pair: PairQuestion, picture: Tensor, plan: BenchmarkPlan) -> dict[str, Tensor]:
-    """The views of pixel invariance and their similarities: augmented as pictures in [0, 1], and normalised afterwards."""
-    count = PAIR_METHODS["pixel_invariance"].checked(
-        usual_options(model, "pixel_invariance") | dict(plan.options.get("pixel_invariance", {}))
-    )["count"]
-    views, similarities = drawn_views(pair, picture, count, plan.seed, lambda pictures: _normalised(model, pictures))
-    return {"views": views, "similarities": similarities}
+def passes(model: ExplainableModel, plan: BenchmarkPlan) -> float:
+    """The forward passes that take as long as one picture of the plan; a backward pass counts as in other estimates."""
+    side, options = model.recipe.input_size, plan.options_of(model)
+    pixels, total = side * side, 0.0
+    for kind in (CROPPED, WHOLE):
+        names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
+        repeats = DRAWS + 1 if "MS" in plan.metrics else 0
+        of_control = 2 * (1 + repeats) + curve_passes(2, plan.metrics, pixels, plan.step)  # it embeds both views each time
+        total += len(plan.controls) * of_control if names else 0
+        for name in names:
+            method = PAIR_METHODS[name]
+            one = forward_passes(method.passes(method.checked(options[name]), side))
+            total += (1 + repeats * _has_sensitivity(name)) * one
+            total += curve_passes(1 if method.family == "surrogate" else 2, plan.metrics, pixels, plan.step)
+    return total
 
 
 def _has_sensitivity(name: str) -> bool:
@@ -199,19 +200,28 @@ def _views(whole: Tensor, number: int, kind: str, plan: BenchmarkPlan) -> tuple[
 
 
 def run(
-    model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan, folder: Path, track: Track = iter
+    model: ExplainableModel,
+    dataset: Dataset,
+    names: Sequence[str],
+    plan: BenchmarkPlan,
+    folder: Path,
+    track: Track = iter,
+    *,
+    within: Track = iter,
+    budget: float = math.inf,
 ) -> tuple[list[list[BenchmarkRow]], list[str]]:
     """Measure pictures of a dataset by their names: the rows of each picture, and a line for each that cannot be read.
 
     The rows of a picture are stored in `folder` as soon as they are there, and read from there when the same plan is run
-    again. Raises BadRequest where another process is writing to the folder.
+    again. `track` wraps the pictures, `within` the inner batches of each. After `budget` seconds no further picture is
+    started. Raises BadRequest where another process is writing to the folder.
     """
-    settings, digest = plan.settings(model), plan.key(model)
+    digest, began = plan.key(model), time.monotonic()
     measured, failures = [], []
     busy = f"Another benchmark is writing to {folder}: wait for it, or give another file."
     with part_store.locked(folder, busy):
-        _prepare(folder, digest, settings)
-        stored = _stored(folder, digest)
+        _prepare(folder, digest, plan.settings(model), _asked(model, dataset, names, plan))
+        stored = stored_parts(folder, digest)
         for number, name in enumerate(track(list(names))):
             try:
                 picture = dataset.open(name)
@@ -219,7 +229,9 @@ def run(
                 failures.append(f"{name}: {error}")
                 continue
             key = (number, array_digest(np.asarray(picture))[:16])
-            rows = _read(stored[key]) if key in stored else measure_picture(model, picture, number, plan)
+            if key not in stored and time.monotonic() - began > budget:
+                continue
+            rows = read_part(stored[key]) if key in stored else measure_picture(model, picture, number, plan, within)
             if key not in stored:
                 entry = {"plan": digest, "number": number, "picture": key[1]}
                 columns = [{**row, "view": str(row["view"])} for row in rows]
@@ -229,18 +241,44 @@ def run(
     return measured, failures
 
 
-def _prepare(folder: Path, digest: str, settings: Mapping[str, Any]) -> None:
-    """Add the plan to the folder's manifest, which may hold others. A manifest that cannot be read is written anew: the
-    parts themselves name their plans."""
+def _asked(model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan) -> dict[str, Any]:
+    """What is told of a run that its plan does not hold: of what, when, by what, and which options were used."""
+    return {
+        "title": model.title,
+        "data": dataset.title,
+        "names": list(names),
+        "normalised": plan.normalised or model.network.normalise is None,
+        "options": plan.options_of(model),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "software": {"xai_core": __version__, "torch": torch.__version__},
+    }
+
+
+def setup_of(model: ExplainableModel, dataset: Dataset, count: int, plan: BenchmarkPlan) -> Setup:
+    """Those settings of a run over `count` pictures that the study's are compared with."""
+    asked = _asked(model, dataset, [""] * count, plan)
+    return setup_as_told(model.id, asked, plan, count)
+
+
+def setup_as_told(model: str, asked: Mapping[str, Any], plan: BenchmarkPlan, count: int) -> Setup:
+    """The same of a stored run, from what its manifest tells."""
+    pictures = f"{count:,} of {asked['data']}"
+    return Setup(model, asked["title"], pictures, bool(asked["normalised"]), plan.step, asked["options"])
+
+
+def _prepare(folder: Path, digest: str, settings: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Add the plan to the folder's manifest, which may hold others, as its latest. A manifest that cannot be read is
+    written anew: the parts themselves name their plans."""
     try:
         plans = part_store.read_manifest(folder)["plans"]
     except (OSError, ValueError, KeyError, TypeError):
         plans = {}
-    part_store.write_manifest(folder, {"format": FORMAT, "plans": {**plans, digest: settings}})
+    manifest = {"format": FORMAT, "latest": digest, "asked": asked, "plans": {**plans, digest: settings}}
+    part_store.write_manifest(folder, manifest)
     part_store.repair(folder)
 
 
-def _stored(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
+def stored_parts(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
     """The parts of a plan by the number and the digest of their picture."""
     stored = {}
     for part in part_store.intact_parts(folder / PARTS):
@@ -251,32 +289,22 @@ def _stored(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
     return stored
 
 
-def _read(part: Path) -> list[BenchmarkRow]:
+def read_part(part: Path) -> list[BenchmarkRow]:
+    """The rows of one picture. Raises BadRequest where the part is no table of such rows."""
     rows: list[BenchmarkRow] = tables.read_parquet(part, ROWS.names, schema=ROWS).to_pylist()
     for row in rows:
         row["view"] = BOTH if row["view"] == BOTH else int(row["view"])
     return rows
 
 
-def published(model: str) -> dict[tuple[str, str], float]:
-    """The paper's figures by (method, metric) for the two models that it measured; empty for any other model."""
-    with (Path(__file__).parent / "published.csv").open(newline="") as file:
-        return {
-            (PUBLISHED[row["method"]], metric): float(row[metric])
-            for row in csv.DictReader(file)
-            if row["model"] == MODELS.get(model)
-            for metric in PAIR_METRICS
-            if row[metric] != "NA"
-        }
-
-
-def table(pictures: Sequence[Sequence[BenchmarkRow]], model: str) -> list[TableLine]:
+def table(pictures: Sequence[Sequence[BenchmarkRow]], model: str, figures_of: str = "") -> list[TableLine]:
     """One line for each method, kind of pairs and metric: mean over pictures with its 95% interval, n, how many values are
-    undefined (NaN), and the published figure where there is one. A picture's value is that of both views.
+    undefined (NaN), and the published figure where there is one, with the mean minus it. A picture's value is that of both
+    views. Published figures are those of the model, or of the model `figures_of`.
 
     The interval is mean +- t s / sqrt(n), NaN for fewer than two pictures.
     """
-    figures = published(model)
+    known = published(figures_of or model)
     values: dict[tuple[str, str, str], list[float]] = {}
     for rows in pictures:
         for row in rows:
@@ -290,7 +318,8 @@ def table(pictures: Sequence[Sequence[BenchmarkRow]], model: str) -> list[TableL
         lines.append({
             "method": method, "pairs": pairs, "metric": metric, "better": PAIR_METRICS[metric].direction,
             "mean": mean, "low": mean - half, "high": mean + half, "n": len(defined),
-            "undefined": len(every) - len(defined), "published": figures.get((method, metric), math.nan),
+            "undefined": len(every) - len(defined), "published": known.get((method, metric), math.nan),
+            "difference": mean - known.get((method, metric), math.nan),
         })  # fmt: skip
     order = [*PUBLISHED.values(), *PAIR_METHODS, *CONTROLS]
 
@@ -317,28 +346,87 @@ def as_csv(lines: Sequence[TableLine]) -> str:
     return text.getvalue()
 
 
-def as_markdown(lines: Sequence[TableLine], heading: str) -> str:
-    """The table as the paper sets it: a line for each method, a column for each metric; published figures in brackets."""
+def wide(lines: Sequence[TableLine]) -> pd.DataFrame:
+    """The table as the paper sets it, as texts: a row for each method and kind of pairs, a column for each metric. A cell is
+    the mean with half its 95% interval; in brackets the published figure, and the mean minus it."""
     metrics = [metric for metric in PAIR_METRICS if any(line["metric"] == metric for line in lines)]
     cells = {(line["method"], line["pairs"], line["metric"]): _cell(line) for line in lines}
-    heads = [f"{metric} {'↑' if PAIR_METRICS[metric].up else '↓'}" for metric in metrics]
-    rows = [f"| method | pairs | {' | '.join(heads)} |", "|" + " --- |" * (len(metrics) + 2)]
-    for method, pairs in dict.fromkeys((line["method"], line["pairs"]) for line in lines):
-        figures = " | ".join(cells.get((method, pairs, metric), "–") for metric in metrics)
-        rows.append(f"| {method} | {pairs} | {figures} |")
-    undefined = sum(line["undefined"] for line in lines)
-    note = (
-        f"Mean ± half the 95% interval; the published figure in brackets. {undefined} values were not defined (a drop from "
-        "a similarity that is not positive) and are left out. Occlusion, class activation maps and pixel invariance are "
-        "measured on pairs of random crops, gradients on a picture and its combined transform, as in the paper."
+    heads = {metric: heading(metric) for metric in metrics}
+    return pd.DataFrame(
+        {"method": method, "pairs": pairs} | {heads[metric]: cells.get((method, pairs, metric), "–") for metric in metrics}
+        for method, pairs in dict.fromkeys((line["method"], line["pairs"]) for line in lines)
     )
-    return "\n".join([heading, "", *rows, "", note, ""])
+
+
+def heading(metric: str) -> str:
+    """A metric's column: its id, that of the paper where it differs, and an arrow up where higher is better."""
+    theirs = f" ({COLUMNS[metric]})" if metric in COLUMNS else ""
+    return f"{metric}{theirs} {'↑' if PAIR_METRICS[metric].up else '↓'}"
+
+
+def note(lines: Sequence[TableLine]) -> str:
+    """What the cells of `wide` are, in sentences."""
+    undefined = sum(line["undefined"] for line in lines)
+    return (
+        "Mean ± half the 95% interval; in brackets the published figure, and the mean minus it. "
+        f"{undefined} values were not defined (a drop from a similarity that is not positive, or a map whose values are all "
+        "equal) and are left out. Occlusion, class activation maps and pixel invariance are measured on pairs of random "
+        "crops, gradients on a picture and its combined transform, as in the paper. CIC is the paper's CID."
+    )
+
+
+def _of_deviations(deviations: Sequence[Deviation]) -> pd.DataFrame:
+    """The deviations as texts, a row for each."""
+    return pd.DataFrame(
+        {"setting": one.setting, "published": one.published, "here": one.here, "methods": in_words(one.methods)}
+        for one in deviations
+    )
+
+
+def as_markdown(lines: Sequence[TableLine], title: str, deviations: Sequence[Deviation] = ()) -> str:
+    """The table of `wide` as Markdown, with the settings that differ from the published ones below it."""
+    parts = [title, "", *_markdown(wide(lines)), "", note(lines), ""]
+    if deviations:
+        parts += ["Settings that differ from the published ones:", "", *_markdown(_of_deviations(deviations)), ""]
+    return "\n".join(parts)
+
+
+def _markdown(table: pd.DataFrame) -> list[str]:
+    rows = [list(map(str, table.columns)), ["---"] * table.shape[1], *table.to_numpy(str).tolist()]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+
+
+_SYMBOLS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--"}
+
+
+def as_latex(lines: Sequence[TableLine], title: str, deviations: Sequence[Deviation] = ()) -> str:
+    """The table of `wide` and the settings that differ, as LaTeX tables; they need the packages booktabs and graphicx."""
+    tables = {f"{title} {note(lines)}": wide(lines)}
+    tables |= {"Settings that differ from the published ones.": _of_deviations(deviations)} if deviations else {}
+    parts = []
+    for caption, table in tables.items():
+        rows = table.rename(columns=_latex).map(_latex).to_latex(index=False, column_format="l" * table.shape[1])
+        parts += [
+            r"\begin{table}", r"\caption{" + _latex(caption) + "}", r"\resizebox{\linewidth}{!}{%", rows.rstrip() + "}",
+            r"\end{table}", "",
+        ]  # fmt: skip
+    return "\n".join(["% Needs \\usepackage{booktabs,graphicx}.", *parts])
+
+
+def _latex(text: object) -> str:
+    """A text in which nothing is a command of LaTeX."""
+    plain = re.sub(r"([&%$#_{}])", r"\\\1", str(text).replace("\\", "/"))
+    for symbol, command in {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **_SYMBOLS}.items():
+        plain = plain.replace(symbol, command)
+    return plain
 
 
 def _cell(line: TableLine) -> str:
     figure = "" if math.isnan(line["published"]) else f" ({line['published']:.3g})"
     if math.isnan(line["mean"]):
         return f"–{figure}"
+    if figure:
+        figure = f"{figure[:-1]}, {line['difference']:+.3f})"
     half = "" if math.isnan(line["high"]) else f" ± {line['high'] - line['mean']:.2g}"
     return f"{line['mean']:.3f}{half}{figure}"
 

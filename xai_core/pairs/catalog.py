@@ -72,19 +72,19 @@ PAIR_METHODS = {
         ),
         PairMethod(
             "input_x_gradient_guided", "Input x gradient (G)", "gradient", gradient.input_x_gradient, UNSIGNED,
-            lambda o: (2, 2), fixed=GUIDED, cropped=False,
+            lambda o: (2, 2), version=2, fixed=GUIDED, cropped=False,
         ),
         PairMethod(
             "smooth_grad", "SmoothGrad", "gradient", gradient.smooth_grad, UNSIGNED, of_samples, cropped=False,
         ),
         PairMethod(
-            "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradient.smooth_grad, UNSIGNED, of_samples, fixed=GUIDED,
-            cropped=False,
+            "smooth_grad_guided", "SmoothGrad (G)", "gradient", gradient.smooth_grad, UNSIGNED, of_samples, version=2,
+            fixed=GUIDED, cropped=False,
         ),
         *(
             PairMethod(
                 f"averaged_transforms{id}", title, "gradient", gradient.averaged_transforms, UNSIGNED, lambda o: (18, 18),
-                fixed=fixed, cropped=False,
+                version=2 if "guided" in fixed else 1, fixed=fixed, cropped=False,
             )
             for id, (title, fixed) in _PATHS.items()
         ),

@@ -27,6 +27,7 @@ from xai_core.models.outputs import Outputs
 from xai_core.models.zoo.catalog import CARDS
 from xai_core.pairs.catalog import CLASS, find_pair_method
 from xai_core.pairs.method import PairMethod, tensor_of
+from xai_core.pairs.methods.pixel_invariance import drawn_views
 from xai_core.pairs.question import PairQuestion
 
 PairExplanation = tuple[Explanation, Explanation | None]
@@ -252,6 +253,27 @@ def _chosen(
         raise BadRequest(misfit)
     given, passed = method.split({**usual_options(model, method.id), **implied, **options})
     return method, method.checked(given), passed
+
+
+def normalised(model: ExplainableModel, view: Tensor) -> Tensor:
+    """A view (3, H, W) in [0, 1] as `model.in_normalised_space()` takes it."""
+    normalise = model.network.normalise
+    return view if normalise is None else normalise(view[None].to(model.device))[0]
+
+
+def augmented_views(
+    model: ExplainableModel, pair: PairQuestion, picture: Tensor, options: Mapping[str, Any], seed: int, track: Track = iter
+) -> dict[str, Tensor]:
+    """What pixel invariance needs in normalised space, where it cannot draw its views itself: views of `picture` (3, H, W),
+    view 1 of the pair in [0, 1], augmented there and normalised afterwards, and their similarities.
+
+    `model` is the one with its normalisation, and `options` are those of the method that differ from the model's usual."""
+    method, given, _ = _chosen(model, "pixel_invariance", options)
+    count = method.checked(given)["count"]
+    views, similarities = drawn_views(
+        pair, picture, count, seed, lambda pictures: torch.stack([normalised(model, one) for one in pictures]), track
+    )
+    return {"views": views, "similarities": similarities}
 
 
 def native_maps(pair: PairQuestion, name: str, options: Mapping[str, Any], seed: int) -> list[Tensor]:

@@ -63,7 +63,10 @@ PAIR_METRICS = {
             "1 if the similarity rises when both views are masked (multiplied by their maps), else 0",
         ),
         PairMetric("CAD", "Conditional average drop", False, "As SAD, but only one view is masked"),
-        PairMetric("CIC", "Conditional increase in confidence", True, "As SIC, but only one view is masked"),
+        PairMetric(
+            "CIC", "Conditional increase in confidence", True,
+            "As SIC, but only one view is masked. The published tables call it CID",
+        ),
         PairMetric(
             "MS", "Max-sensitivity", False,
             "Largest relative change of a map when noise of at most 0.2 is added to both views",
@@ -191,6 +194,12 @@ def curves(
             stream = _Stream(pair, [maps[name] for name in names], parts, step)
             values |= dict(zip(names, stream.run(track), strict=True))
     return {name: values[name] for name in maps if name in values}
+
+
+def curve_passes(ways: int, metrics: Collection[str], pixels: int, step: int = STEP) -> int:
+    """The forward passes that `curves` takes for one method with so many maps (1 or 2) of `pixels` values each."""
+    parts = [part for part, needed in _PARTS.items() if not set(needed).isdisjoint(metrics)]
+    return ways * sum(1 if part == "masked" else math.ceil(pixels / step) + 1 for part in parts)
 
 
 def rows_of(name: str, values: Mapping[str, Values], base: float, metrics: Collection[str], ways: int) -> list[Row]:

@@ -40,8 +40,9 @@ def _mean_gradient(
 
     gradient = pair.mean_gradient(points, total, mode, track)
     count = modes[-1].substituted
-    if scope == "all" and not count:
-        raise BadRequest("0 activations were guided: this network has no ReLU; choose the method that is not guided.")
+    if not count:
+        what = "ReLU" if scope == "all" else "ReLU that is a module"
+        raise BadRequest(f"0 activations were guided: this network has no {what}; choose the method that is not guided.")
     return gradient, {"activations guided": torch.tensor([count, count])}
 
 
@@ -56,7 +57,7 @@ def input_x_gradient(pair: PairQuestion, *, guided: Guided = False, guided_scope
 
     map = max over RGB of |x ds/dx|, for each view x by its own gradient. Guided: only positive gradients pass back through
     activations, where these were active. `guided_scope` "modules" leaves activations alone that are plain function calls,
-    as the published figures of SimCLRv2 did.
+    as the published code does: in SimCLRv2 these are the ReLUs at the end of each block.
     Source: Sammani et al. 2022, arXiv:2206.09753; guided: Springenberg et al. 2014, arXiv:1412.6806. Sign: non-negative.
     Unit: the similarity's.
 
