@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from urllib.parse import parse_qs
 
@@ -78,6 +79,23 @@ def send_event(app: AppTest, component: str, event: str, value: object) -> AppTe
         app,
         WidgetState(id=_make_trigger_id(id, "events"), json_trigger_value=json.dumps([{"event": event, "value": value}])),
     )
+
+
+def panels(app: AppTest) -> list[dict[str, Any]]:
+    """The panels of all pictures and maps that are zoomed together, in the order of the page."""
+    return [panel for one in _viewers(app) for panel in json.loads(one.json)["panels"]]
+
+
+def draw_on(app: AppTest, key: str, **drawn: object) -> AppTest:
+    """The page after something is drawn on the viewer with this key: `box` or `painted`."""
+    (proto,) = (one for one in _viewers(app) if user_key_from_element_id(one.id) == key)
+    content = json.loads(proto.json)
+    sent = {"picture": content["id"], "number": content["number"] + 1, "box": content["box"], "painted": content["painted"]}
+    return with_state(app, WidgetState(id=proto.id, json_value=json.dumps({"drawn": sent | drawn})))
+
+
+def _viewers(app: AppTest) -> list[Any]:
+    return [one.proto for one in app.get("bidi_component") if one.proto.component_name.endswith("picture_viewer")]
 
 
 def with_state(app: AppTest, state: WidgetState) -> AppTest:

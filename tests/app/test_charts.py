@@ -3,35 +3,26 @@
 `chart.to_dict()` validates against the schema of Vega-Lite; what is in the result is what the browser gets.
 """
 
-import base64
 import colorsys
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_maps import made
-from PIL import Image
 
 from xai_core.app.charts import metrics, runs
 from xai_core.app.charts.common import (
-    BAR,
     HIGHLIGHT,
     LOST,
-    MAX_CELLS,
     OTHER,
     QUIET,
     RIVAL,
     SVG,
     agreement_matrix,
-    cell_values,
     prediction_bars,
-    readable_map,
 )
 from xai_core.app.charts.metrics import score_bars
-from xai_core.explanation.rendering import Scale, heatmap_picture, scale_of
 from xai_core.models.explainable import Prediction
 
 CATS = [
@@ -59,12 +50,6 @@ def texts(spec: Any, name: str) -> Iterator[Any]:
         if key == name:
             yield value
         yield from texts(value, name)
-
-
-def shown(heatmap: np.ndarray, width: int = 300, **of_scale) -> tuple[dict[str, Any], Scale]:
-    found = made(heatmap)
-    scale = scale_of(found, **of_scale)
-    return readable_map(found, heatmap_picture(found, scale), scale, width).to_dict(), scale
 
 
 def test_bars_show_the_predictions_in_order():
@@ -119,89 +104,9 @@ def test_bars_grow_with_their_number(count):
     assert len(rows(spec, "probability")) == count and spec["height"] == 26 * count + 24
 
 
-@pytest.mark.parametrize("shape", [(7, 7), (1, 1), (14, 10), (32, 32)])
-def test_cells_are_the_native_ones(shape):
-    heatmap = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    cells, blocks = cell_values(heatmap)
-    np.testing.assert_array_equal(blocks, heatmap)
-    np.testing.assert_array_equal(cells["value"].to_numpy().reshape(shape), heatmap)
-    for cell in cells.to_dict("records"):
-        assert cell["value"] == heatmap[cell["row"] - 1, cell["column"] - 1]
-        assert (cell["left"], cell["right"]) == (cell["column"] - 1, cell["column"])
-        assert (cell["top"], cell["bottom"]) == (cell["row"] - 1, cell["row"])
-
-
-@pytest.mark.parametrize("shape", [(224, 224), (64, 96), (320, 20)])
-def test_fine_maps_are_averaged_and_say_so(shape):
-    heatmap = np.random.default_rng(2).normal(1, size=shape).astype(np.float32)
-    cells, blocks = cell_values(heatmap)
-    assert blocks.shape == tuple(min(side, MAX_CELLS) for side in shape) and len(cells) == blocks.size
-    down, across = (side // shown for side, shown in zip(shape, blocks.shape, strict=True))
-    assert blocks[0, 0] == pytest.approx(heatmap[:down, :across].mean(), abs=1e-5)
-    assert blocks.mean() == pytest.approx(heatmap.mean(), abs=1e-5)
-    titles = {tip.get("title") for tip in layer(shown(heatmap)[0], "rect")["encoding"]["tooltip"]}
-    assert f"mean of {down} x {across} cells" in titles
-
-
-def test_blocks_of_unequal_size_are_close():
-    heatmap = np.random.default_rng(3).uniform(size=(100, 33)).astype(np.float32)
-    cells, blocks = cell_values(heatmap)
-    assert blocks.shape == (32, 32) and len(cells) == 1024
-    assert blocks.mean() == pytest.approx(heatmap.mean(), rel=0.05)
-
-
-def test_cells_with_less_are_counted_truly():
-    cells, _ = cell_values(np.array([[0, 0, 0], [5, -1, 5]], np.float32))
-    assert cells["below"].tolist() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 4 / 6, 0, 4 / 6])
-    assert not cell_values(np.zeros((7, 7), np.float32))[0]["below"].any()
-
-
-def test_the_map_answers_to_the_pointer():
-    spec, _ = shown(MAP)
-    rects = layer(spec, "rect")
-    assert [tip["field"] for tip in rects["encoding"]["tooltip"]] == ["row", "column", "value", "below"]
-    assert [tip.get("title") for tip in rects["encoding"]["tooltip"]][2:] == ["value", "share of cells with lower values"]
-    assert [row["value"] for row in rows(spec, "value")] == pytest.approx(MAP.ravel().tolist())
-    assert rects["mark"]["fillOpacity"] == 0  # the picture is seen, the cells only answer
-
-
-@pytest.mark.parametrize("of_scale", [{}, {"mode": "positive"}, {"custom": (-1, 3)}, {"palette": "warm-cool"}], ids=str)
-def test_the_legend_has_the_limits_and_colours_of_the_scale(of_scale):
-    spec, scale = shown(MAP, **of_scale)
-    colour = layer(spec, "rect")["encoding"]["color"]
-    domain = colour["scale"]["domain"]
-    assert (domain[0], domain[-1]) == pytest.approx((scale.low, scale.high))
-    assert (np.diff(domain) > 0).all() and len(domain) == len(colour["scale"]["range"])
-    assert colour["scale"]["range"] == scale.hex_colours(len(domain))
-    assert colour["legend"]["gradientLength"] <= spec["width"] == 300
-
-
-def test_the_drawn_map_lies_under_its_cells():
-    """Picture and cells have the same axes, and the picture is the one that was drawn, pixel by pixel."""
-    spec, scale = shown(MAP)
-    image, rects = layer(spec, "image"), layer(spec, "rect")
-    for axis, side in (("x", 7), ("y", 7)):
-        assert image["encoding"][axis]["scale"] == rects["encoding"][axis]["scale"]
-        assert image["encoding"][axis]["scale"]["domain"] == [0, side]
-    assert rects["encoding"]["y"]["scale"]["reverse"]  # row 1 is at the top
-    (row,) = rows(spec, "url")
-    assert (row["x"], row["y"]) == (3.5, 3.5)
-    kind, data = row["url"].split(",")
-    assert kind == "data:image/png;base64"
-    with Image.open(io.BytesIO(base64.b64decode(data))) as png:
-        np.testing.assert_array_equal(np.asarray(png), np.asarray(heatmap_picture(made(MAP), scale)))
-    assert spec["height"] == 300 + BAR
-
-
-@pytest.mark.parametrize("heatmap", [np.zeros((7, 7)), np.full((7, 7), 3.0), np.full((2, 2), np.nan)], ids=["0", "3", "nan"])
-def test_maps_without_structure_are_valid_charts(heatmap):
-    spec, scale = shown(heatmap)
-    assert scale.low < scale.high and len(rows(spec, "value")) == heatmap.size
-
-
 def test_no_title_is_an_empty_text():
     """An absent title is null: an empty one still takes its place."""
-    for spec in (prediction_bars(CATS, 281).to_dict(), shown(MAP)[0]):
+    for spec in (prediction_bars(CATS, 281).to_dict(), agreement_matrix(np.eye(2), ["a", "b"], "rho").to_dict()):
         titles = list(texts(spec, "title"))
         assert titles and "" not in titles
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from opened_pages import chart_tables, finished, opened, text
+from opened_pages import chart_tables, draw_on, finished, opened, text
 from small_runs import png
 
 from xai_core.app.charts.common import LOST, QUIET
 from xai_core.app.metrics import image_results, image_tab
-from xai_core.app.shared import box_choice, cache, progress
+from xai_core.app.shared import cache, progress
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.data.mosaics import mosaic
@@ -149,18 +149,14 @@ def test_a_box_brings_localisation_and_an_empty_one_is_explained(measured):
     app.segmented_control(key="evidence").set_value("In a box").run()
     assert "Energy pointing game" in text(app) and not app.exception
     left = next(box for box in app.number_input if box.label == "Left")
+    width, height = 451, 300
+    draw_on(app, "box", box=[10, 20, 200, 280])
+    assert [box.value for box in app.number_input if "-451x300" in box.key] == [10, 20, 200, 280]
+    for bad in ([10, 20, 10, 280], [10, 20, width + 1, height], [-1, 0, 5, 5], "box", [1.5, 2, 3, 4], None):
+        draw_on(app, "box", box=bad)
+        assert [box.value for box in app.number_input if "-451x300" in box.key] == [10, 20, 200, 280], bad
     left.set_value(450).run()
     assert "The box is empty" in app.info[0].value and not app.exception
-
-
-def test_a_drawn_box_becomes_numbers(monkeypatch):
-    state = {"drawing-451x300": {"selection": {"brush": {"x": [300.4, 100.2], "y": [-5, 200]}}}}
-    monkeypatch.setattr(box_choice.st, "session_state", state)
-    box_choice.take(451, 300)
-    assert [state[f"{side}-451x300"] for side in ("left", "top", "right", "bottom")] == [100, 100, 300, 300]
-    state["drawing-451x300"] = {"selection": {}}
-    box_choice.take(451, 300)
-    assert state["left-451x300"] == 100, "a cleared selection leaves the box"
 
 
 def test_the_self_test_is_offered_with_its_price_and_becomes_a_badge(measured, monkeypatch):

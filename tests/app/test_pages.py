@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from opened_pages import ROOT, chart_rows, finished, opened, text
+from opened_pages import ROOT, chart_rows, finished, opened, panels, text
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -74,7 +74,7 @@ def test_a_link_to_long_work_opens_with_a_button_and_an_estimate():
     app = opened(SINGLE, asks=True, picture="Coffee", method="RISE")
     (start,) = [button for button in app.button if button.label == "Explain"]
     assert re.search(r"This takes about \d+ s\.", text(app)) and not app.error
-    assert len(app.image) < 2 and not [button for button in app.button if button.label == "Cancel"]
+    assert not panels(app) and not [button for button in app.button if button.label == "Cancel"]
     assert start.proto.type == "primary"
 
 
@@ -92,13 +92,13 @@ def test_a_long_explanation_is_a_job_whose_result_is_there_on_return(monkeypatch
     for name, value in query.items():
         app.query_params[name] = value
     app.run()
-    assert not app.exception and not app.error and "Method: LayerCAM" in text(app) and len(app.image) == 2
+    assert not app.exception and not app.error and "Method: LayerCAM" in text(app) and len(panels(app)) == 3
 
 
 def test_the_astronaut_is_explained_at_once():
     app = opened(SINGLE)
     assert "football helmet" in text(app) and "7 x 7" in text(app)
-    assert len(app.image) == 2 and len(app.get("vega_lite_chart")) == 2
+    assert len(panels(app)) == 3 and len(app.get("vega_lite_chart")) == 1
     assert len(app.get("download_button")) == 3
 
 
@@ -167,7 +167,6 @@ def test_the_same_question_is_computed_once(monkeypatch):
     real = explanations.explain
     monkeypatch.setattr(explanations, "explain", lambda *given, **options: calls.append(1) or real(*given, **options))
     app = choose(opened(SINGLE, picture="Rocket"), "method", "layer_cam")
-    app.slider(key="opacity").set_value(0.3).run()
     app.segmented_control(key="resolution").set_value("Native grid").run()
     choose(choose(app, "method", "xgrad_cam"), "method", "layer_cam")
     before = len(calls)
@@ -264,7 +263,7 @@ def test_an_uploaded_picture_is_gone_when_its_session_ends(page, query, monkeypa
     monkeypatch.setattr(session, "open_picture", recorded)
     app = opened(page, **query)
     app.file_uploader(key="file").set_value(picture_file()).run()
-    app.slider(key="opacity").set_value(0.4).run() if page == SINGLE else app.run()
+    app.run()
     assert not app.exception and not app.error and app.selectbox(key="picture").value == "Your own picture"
     assert [picture() is None for picture in pictures] == [False], "decoded once, and held by the session"
     del app

@@ -1,5 +1,7 @@
 """One opened page is one step of the browser's history, and Back leads to the place that was left, in a real browser."""
 
+import re
+
 import pytest
 from browsing import choose, settled
 from playwright.sync_api import Page, expect
@@ -17,7 +19,7 @@ def open_on_single_image(page: Page) -> None:
     page.get_by_role("link", name=OPEN).click()
     expect(page.get_by_role("heading", name="Explain one picture")).to_be_visible()
     settled(page)
-    expect(page.locator('img[alt^="Overlay"]').first).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Overlay: ")).first).to_be_visible()
 
 
 def choice(page: Page, label: str) -> str:
@@ -58,7 +60,7 @@ def test_back_from_the_single_image_page_is_one_step_to_the_same_place(visit):
     assert page.url == single and choice(page, "Method") == "Grad-CAM"
     page.reload()
     settled(page)
-    expect(page.locator('img[alt^="Overlay"]').first).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Overlay: ")).first).to_be_visible()
     assert page.url == single and choice(page, "Method") == "Grad-CAM"
     page.go_back()
     assert place(page) == there

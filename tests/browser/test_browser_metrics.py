@@ -16,7 +16,7 @@ MEASURED = 'img[alt^="The picture at step"]'
 
 def drag(page: Page, chart: str, start: tuple[float, float], end: tuple[float, float]) -> None:
     """From one place of a chart to another, both as shares of its width and height."""
-    area = page.locator(f"[class*=st-key-{chart}] .marks").first
+    area = page.locator(f"[class*=st-key-{chart}] :is(.marks, .frame)").first
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     places = [(box["x"] + box["width"] * across, box["y"] + box["height"] * down) for across, down in (start, end)]
@@ -30,7 +30,7 @@ def test_a_box_is_drawn_and_a_curve_is_clicked(visit):
     page = visit(ADDRESS)
     start_where_asked(page, "Measure")
     expect(page.locator(MEASURED)).to_be_visible(timeout=90_000)
-    drag(page, "drawing", (0.1, 0.1), (0.5, 0.6))
+    drag(page, "box", (0.1, 0.1), (0.5, 0.6))
     expect(page).to_have_url(re.compile(r"left-451x300=4\d&top-451x300=3\d"))
     settled(page)
     left = page.get_by_role("spinbutton", name="Left")

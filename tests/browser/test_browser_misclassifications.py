@@ -235,7 +235,7 @@ def test_from_a_cell_to_the_reason_and_on(visit):
     expect(drawer(page).locator('img[alt^="Overlay"]')).to_have_count(3)
     page.get_by_role("link", name="Open on the page Single image").click()
     expect(page.get_by_role("heading", name="Explain one picture")).to_be_visible()
-    expect(page.locator('img[alt^="Overlay"]').first).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("^Overlay: ")).first).to_be_visible()
     expect(page.get_by_text("Egyptian cat and not tabby").first).to_be_visible()
     assert "picture.sample=tabby" in page.url and "A+and+not+B" in page.url
 

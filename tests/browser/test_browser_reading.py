@@ -50,7 +50,7 @@ def test_the_answer_in_words_stands_under_the_map_and_in_its_alternative_text(vi
     page = visit("Single_image?picture=Chelsea+the+cat&ask=A+and+not+B&method=HiResCAM&hires_cam.relu=false")
     words = page.get_by_text("Red speaks for tiger cat, blue for Egyptian cat.").first
     expect(words).to_be_visible()
-    assert words.inner_text() in page.get_by_role("img", name=re.compile("^Overlay: ")).first.get_attribute("alt")
+    assert words.inner_text() in page.get_by_role("img", name=re.compile("^Overlay: ")).first.get_attribute("aria-label")
 
 
 AXES = """box => { const page = getComputedStyle(document.querySelector('[data-testid="stApp"]')).backgroundColor;

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -52,9 +53,16 @@ class Scale:
 
     def colours(self, values: Floats) -> NDArray[np.uint8]:
         """RGB (h, w, 3); NaN (outside the crop) is mid-grey."""
-        names = PALETTES["diverging" if self.signed else "sequential"]
-        rgba = matplotlib.colormaps[names[self.palette]](self.position(np.nan_to_num(values)), bytes=True)
+        rgba = self._palette()(self.position(np.nan_to_num(values)), bytes=True)
         return np.where(np.isfinite(values)[..., None], rgba[..., :3], np.uint8(128))
+
+    def palette_colours(self) -> NDArray[np.uint8]:
+        """RGB (256, 3) of the whole palette: a value has the colour `int(256 * position)`, at the upper end 255."""
+        colours: NDArray[np.uint8] = self._palette()(np.arange(256), bytes=True)[:, :3]
+        return colours
+
+    def _palette(self) -> Colormap:
+        return matplotlib.colormaps[PALETTES["diverging" if self.signed else "sequential"][self.palette]]
 
     def hex_colours(self, steps: int = 33) -> list[str]:
         """The palette between the limits, for a chart's legend."""

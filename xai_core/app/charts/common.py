@@ -12,14 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.data.label_matching import first_name
-from xai_core.explanation import heatmaps
-from xai_core.explanation.rendering import Scale, encoded
-from xai_core.explanation.result import Explanation
+from xai_core.explanation.rendering import encoded
 from xai_core.models.explainable import Prediction
 
-MAX_CELLS = 32  # cells a side with a tooltip; finer maps are averaged in blocks, and the tooltip says so
 QUIET = "#7b8794"  # of lines and bars: a grey with a contrast of at least 3:1 on light and on dark
-BAR = 71  # pixels: height of a colour bar with its numbers
 # The theme in .streamlit/config.toml holds these colours for light pages and others for dark ones: charts name them by their
 # range. No colour has a contrast of 4.5:1 on both, so texts have colours of the theme.
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito's without black and yellow
@@ -126,56 +122,6 @@ def picture_layer(picture: Image.Image, rows: int, columns: int, aria: bool = Tr
     return layer
 
 
-def readable_map(explanation: Explanation, picture: Image.Image, scale: Scale, width: int) -> alt.LayerChart:
-    """A map with a colour bar and tooltips that give the raw value of each cell of the native grid.
-
-    `picture` is the map as an image, of the network's crop. Of grids with more than 32 cells a side the tooltips give means
-    of blocks.
-    """
-    cells, blocks = cell_values(explanation.heatmap)
-    rows, columns = blocks.shape
-    x, y = grid_axes(rows, columns)
-    legend = alt.Legend(
-        orient="bottom",
-        gradientLength=width - 12,
-        gradientThickness=12,
-        gradientOpacity=1,
-        format=".2~g",
-        values=list(np.linspace(scale.low, scale.high, 5)),
-        offset=6,
-    )
-    steps = 33  # of colour in the legend; the cells themselves are invisible and only carry the tooltips
-    limits = list(np.linspace(scale.low, scale.high, steps))
-    colours = alt.Scale(domain=limits, range=scale.hex_colours(steps), clamp=True)
-    tooltips = (
-        alt.Chart(cells)
-        .mark_rect(fillOpacity=0, strokeOpacity=0)
-        .encode(
-            x=alt.X("left:Q", **x),
-            x2="right:Q",
-            y=alt.Y("top:Q", **y),
-            y2="bottom:Q",
-            color=alt.Color("value:Q", title=None, scale=colours, legend=legend),
-            tooltip=[
-                alt.Tooltip("row:Q"),
-                alt.Tooltip("column:Q"),
-                alt.Tooltip("value:Q", title=_value_title(explanation.heatmap.shape, blocks.shape), format=".4g"),
-                alt.Tooltip("below:Q", title="share of cells with lower values", format=".0%"),
-            ],
-        )
-    )
-    height = round(width * picture.height / picture.width) + BAR
-    layers = picture_layer(picture, rows, columns) + tooltips
-    chart: alt.LayerChart = layers.properties(width=width, height=height, padding=0).configure_view(stroke=None)
-    return chart
-
-
-def _value_title(grid: tuple[int, ...], blocks: tuple[int, ...]) -> str:
-    """What a tooltip's value is: that of one cell, or the mean of several."""
-    down, across = (cells / count for cells, count in zip(grid, blocks, strict=True))
-    return "value" if grid == blocks else f"mean of {down:.3g} x {across:.3g} cells"
-
-
 def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure: str) -> alt.LayerChart:
     """Agreement of every two maps, (n, n), as numbers on a fixed colour scale from -1 to 1. NaN is shown as a dash."""
     first, second = np.indices(matrix.shape)
@@ -204,29 +150,6 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     room = 180  # pixels for names of 27 letters
     chart: alt.LayerChart = (cells + numbers).properties(height=side + room, width=side + room, usermeta=SVG)
     return chart
-
-
-def cell_values(heatmap: NDArray[np.float32]) -> tuple[pd.DataFrame, NDArray[np.floating]]:
-    """The cells with tooltips as rows of a table, and their values as a grid of at most MAX_CELLS a side."""
-    height, width = heatmap.shape
-    rows, columns = min(height, MAX_CELLS), min(width, MAX_CELLS)
-    blocks = heatmaps.block_means(heatmap, rows, columns)
-    row, column = np.indices(blocks.shape)
-    values = blocks.ravel().astype(float)
-    below = np.searchsorted(np.sort(values), values) / len(values)  # equal cells do not count as below
-    cells = pd.DataFrame(
-        {
-            "row": row.ravel() + 1,
-            "column": column.ravel() + 1,
-            "value": values,
-            "below": below,
-            "left": column.ravel(),
-            "right": column.ravel() + 1,
-            "top": row.ravel(),
-            "bottom": row.ravel() + 1,
-        }
-    )
-    return cells, blocks
 
 
 def chart_bytes(chart: alt.LayerChart | alt.ConcatChart | alt.Chart, kind: str) -> bytes:

@@ -1,16 +1,12 @@
 """Altair charts of one image's measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
 
-import base64
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, SVG, text_colour
-from xai_core.explanation.rendering import encoded
 
 DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))  # more lines than colours repeat these dashed
 CONTROL_DASH = (3, 3)
@@ -77,37 +73,6 @@ def curves(points: pd.DataFrame, axes: tuple[str, str], chosen: tuple[str, int] 
         point = points[(points.name == chosen[0]) & (points.step == chosen[1])]
         layers += alt.Chart(point).mark_point(size=190, strokeWidth=3, color=HIGHLIGHT).encode(x=x, y=y)
     chart: alt.LayerChart = layers.properties(height=380, usermeta=SVG)
-    return chart
-
-
-def box_picker(picture: Image.Image, box: tuple[float, ...] | None, width: int) -> alt.LayerChart:
-    """The picture, `width` pixels wide, with its box (left, top, right, bottom in the picture's pixels).
-
-    Dragging over it selects another: the interval selection `brush` over x and y, in the picture's pixels, y counted from
-    below.
-    """
-    small = picture.copy()
-    small.thumbnail((2 * width, 2 * width))
-    url = "data:image/jpeg;base64," + base64.b64encode(encoded(small)).decode()
-    across, down = picture.size
-    x: dict[str, Any] = {"scale": alt.Scale(domain=[0, across], nice=False), "axis": None}
-    y: dict[str, Any] = {"scale": alt.Scale(domain=[0, down], nice=False), "axis": None}
-    whole: dict[str, Any] = {"width": alt.ExprRef("width"), "height": alt.ExprRef("height"), "aspect": False}
-    brush = alt.selection_interval(name="brush", encodings=["x", "y"])
-    image = (
-        alt.Chart(pd.DataFrame({"url": [url], "x": [across / 2], "y": [down / 2]}))
-        .mark_image(**whole)
-        .encode(url="url:N", x=alt.X("x:Q", **x), y=alt.Y("y:Q", **y))
-        .add_params(brush)
-    )
-    layers = [image]
-    if box is not None:
-        left, top, right, bottom = box
-        edges = pd.DataFrame({"x": [left], "x2": [right], "y": [down - top], "y2": [down - bottom]})
-        outline = alt.Chart(edges).mark_rect(fillOpacity=0, stroke=HIGHLIGHT, strokeWidth=3)
-        layers.append(outline.encode(x=alt.X("x:Q", **x), x2="x2:Q", y=alt.Y("y:Q", **y), y2="y2:Q"))
-    size = {"width": width, "height": round(width * down / across)}
-    chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(**size).configure_view(stroke=None)
     return chart
 
 

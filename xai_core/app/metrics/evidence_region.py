@@ -21,6 +21,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import Outputs
 
 UNKNOWN, BOX, MOSAIC = "Not known", "In a box", "In a mosaic"
+LINKED = "metrics"  # the word by which the pictures with a box are linked
 WIDTH = 300  # of the mosaic, in pixels
 OTHERS = 3
 ABOUT = (
@@ -51,7 +52,7 @@ def place(
     """The picture to explain and measure, and the box of the evidence in its pixels; None where it is not known."""
     if region == MOSAIC:
         return _mosaic(model, chosen, target, metrics)
-    return chosen, box_choice.choose(chosen.picture) if region == BOX else None
+    return chosen, box_choice.choose(chosen.picture, LINKED) if region == BOX else None
 
 
 def _mosaic(

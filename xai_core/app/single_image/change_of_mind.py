@@ -4,11 +4,12 @@ from typing import Any
 
 import streamlit as st
 
-from xai_core.app.shared import page_links, page_work, region_view, widgets
+from xai_core.app.shared import page_links, page_work, picture_viewer, region_view, widgets
 from xai_core.app.shared.page_work import PageWork
 from xai_core.app.shared.region_view import Search
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.app.single_image import what_if_view
+from xai_core.app.single_image.result import LINKED
 from xai_core.core import markdown
 from xai_core.core.cache_key import text_digest
 from xai_core.core.options import options_of
@@ -36,6 +37,14 @@ def section(
     if len(ranked) < 2:
         return
     st.markdown("#### Would it change its mind?")
+    drawn = picture_viewer.selection(chosen.picture, LINKED)
+    with st.container(horizontal=True):
+        for label, stays, is_drawn in (
+            ("Blur all but the box", what_if_view.A_BOX, drawn.box is not None),
+            ("Blur what is painted", what_if_view.UNPAINTED, drawn.mask is not None),
+        ):
+            if is_drawn:
+                st.button(label, key=label, icon=":material/blur_on:", on_click=_blur, args=(stays,))
     view = st.segmented_control("What is tried", list(ABOUT), key="mind", label_visibility="collapsed", **LINK)
     if view is None:
         st.caption("Hide regions of the picture, or change its light, colour, place or background, and see what it answers.")
@@ -46,6 +55,11 @@ def section(
         _regions(model, chosen, prepared, wanted)
     else:
         what_if_view.show(what_if_view.PictureToChange(model, chosen, prepared, ranked, wanted, request))
+
+
+def _blur(stays: str) -> None:
+    st.session_state["mind"] = WHAT_IFS
+    what_if_view.ask_with(stays)
 
 
 def _wanted(model: ExplainableModel, chosen: Chosen, ranked: list[Prediction]) -> int:

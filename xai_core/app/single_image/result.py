@@ -1,13 +1,14 @@
 """The network's predictions for a picture, and one explanation: its maps, display controls, caption and downloads."""
 
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import streamlit as st
 from PIL import Image
 
 from xai_core.app.charts import common
+from xai_core.app.shared import box_choice, picture_viewer
 from xai_core.app.shared.display import downloads
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
@@ -22,6 +23,7 @@ from xai_core.models.explainable import Prediction
 
 TOP = 5  # classes that are shown in any case
 FIGURE = 960  # pixels: longer side of the downloaded picture
+LINKED = "single image"  # the word by which the page's pictures are linked
 SIZES = {"Small": 220, "Medium": 296, "Large": 480}  # pixels: width of a panel
 
 
@@ -77,43 +79,33 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
     """Input, map and overlay with their display controls. Changing these draws the map again but does not recompute it."""
     for problem in explanation.health:
         st.warning(problem)
-    panels = st.container(horizontal=True, gap="small")
+    panels = st.container()
     display = _display_controls(explanation)
 
     def overlay(longest: int) -> Image.Image:
         return rendering.overlay(
             explanation, chosen.picture, display.scale, size=_fitted(chosen.picture.size, longest),
-            opacity=display.opacity, threshold=display.threshold, smooth=display.smooth,
+            opacity=picture_viewer.opacity(), threshold=picture_viewer.threshold(), smooth=display.smooth,
         )  # fmt: skip
 
+    map_of = partial(picture_viewer.Panel, explanation=explanation, scale=display.scale)
+    alt = partial(rendering.alt_text, explanation, palette=display.scale.palette)
     with panels:
-        with st.container(width=display.width):
-            st.markdown("**Input** – what the network saw")
-            st.image(
-                rendering.encoded(rendering.seen_part(explanation, chosen.picture, 2 * explanation.input_size[1])[1]),
-                width="stretch",
-                output_format="JPEG",
-                alt=f"{chosen.name}: the part that the network saw",
-            )
-        with st.container(width=display.width):
-            st.markdown("**Map** – point at a cell to read its value")
-            st.vega_lite_chart(
-                common.spec(
-                    common.readable_map(explanation, _map_image(explanation, display), display.scale, display.width)
-                ),
-                width="content",
-                alt=rendering.alt_text(explanation, "Map", display.scale.palette),
-                key="map",
-            )
-        with st.container(width=display.width):
-            st.markdown("**Overlay** – on the whole picture")
-            kind: Literal["JPEG", "PNG"] = "JPEG" if display.smooth else "PNG"
-            st.image(
-                rendering.encoded(overlay(2 * display.width), kind),
-                width="stretch",
-                output_format=kind,
-                alt=rendering.alt_text(explanation, "Overlay", display.scale.palette),
-            )
+        picture_viewer.show(
+            chosen.picture,
+            [
+                map_of("Input – what the network saw", f"{chosen.name}: the part that the network saw", "picture"),
+                map_of("Map – point at a cell to read its value", alt("Map"), "map"),
+                map_of("Overlay – on the whole picture", alt("Overlay"), "overlay", whole=True),
+            ],
+            "maps",
+            linked=LINKED,
+            width=display.width,
+            smooth=display.smooth,
+            tools=("box", "brush"),
+            on_drawn=lambda drawn: box_choice.fill(drawn.box, chosen.picture.size),
+            whole_page=True,
+        )
     st.markdown(f"**{markdown.escape(wording.answer(explanation, display.scale.palette))}**")
     st.caption(markdown.escape(rendering.caption(explanation, display.scale)))
     _reading(explanation, method)
@@ -124,35 +116,22 @@ class Display(NamedTuple):
     """How a map is drawn; `width` is that of a panel in pixels."""
 
     scale: rendering.Scale
-    opacity: float
-    threshold: float
     smooth: bool
     width: int
 
 
 def _display_controls(explanation: Explanation) -> Display:
     kind = "diverging" if explanation.signed else "sequential"
-    first, second, third, fourth = st.columns([1, 1, 1, 1.2])
-    opacity = first.slider("Opacity", 0.0, 1.0, 0.8, 0.05, key="opacity", **LINK)
-    threshold = second.slider(
-        "Hide below",
-        0.0,
-        0.95,
-        0.0,
-        0.05,
-        key="threshold",
-        help="Hides the overlay where the map is weaker than this share of the colour scale.",
-        **LINK,
-    )
+    first, second, third = st.columns([1, 1.2, 1])
     modes = heatmaps.sensible_ranges(explanation.heatmap, explanation.signed)
-    mode = third.selectbox(
+    mode = first.selectbox(
         "Colour range", modes, format_func=str.capitalize, key=f"range-{kind}", help=_ranges(modes), **LINK
     )
-    smooth = fourth.segmented_control(
+    smooth = second.segmented_control(
         "Resolution", ["Smooth", "Native grid"], default="Smooth", required=True, key="resolution", help=GRID, **LINK
     )
     custom, clip = None, None
-    with st.expander("More display settings"):
+    with third.expander("More display settings"):
         size = st.radio("Size", SIZES, index=1, horizontal=True, key="size", **LINK)
         palette = st.selectbox("Palette", rendering.PALETTES[kind], key=f"palette-{kind}", **LINK)
         fine = max(explanation.heatmap.shape) > 64
@@ -176,7 +155,7 @@ def _display_controls(explanation: Explanation) -> Display:
                 st.info("The lower limit must be below the upper limit. The map is shown with its own range.")
                 mode, custom = modes[0], None
     scale = rendering.scale_of(explanation, mode=mode, clip=clip, palette=palette, custom=custom)
-    return Display(scale, opacity, threshold, smooth == "Smooth", SIZES[size])
+    return Display(scale, smooth == "Smooth", SIZES[size])
 
 
 GRID = "Native grid: the cells that the method computed. Smooth: interpolated between these cells, for display only."
@@ -221,10 +200,3 @@ def _downloads(explanation: Explanation, overlay: Callable[[int], Image.Image], 
 def _fitted(size: tuple[int, int], longest: int) -> tuple[int, int]:
     scale = min(1.0, longest / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _map_image(explanation: Explanation, display: Display) -> Image.Image:
-    """The map without the picture, at twice the network's resolution."""
-    height, width = explanation.input_size
-    cells = heatmaps.resize(explanation.heatmap, (2 * height, 2 * width), display.smooth)
-    return Image.fromarray(display.scale.colours(cells))

@@ -17,11 +17,14 @@ from xai_core.app.shared import (
     network_outputs,
     page_links,
     page_work,
+    picture_viewer,
     progress,
     widgets,
 )
 from xai_core.app.shared.page_work import Part
+from xai_core.app.shared.picture_viewer import Panel
 from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.app.single_image.result import LINKED
 from xai_core.core import markdown
 from xai_core.core.options import options_of
 from xai_core.core.runtime import Track
@@ -45,7 +48,7 @@ GROUPS = {
 }
 AS_IT_IS, BLURRED, SWAPPED = "As it is", "Blurred", "Swapped"
 BACKGROUNDS = {BLURRED: "background blurred", SWAPPED: "background swapped"}
-A_BOX, THE_MAP = "A box", "The map's own region"
+A_BOX, THE_MAP, UNPAINTED = "A box", "The map's own region", "All but what is painted"
 
 
 class _Changes(NamedTuple):
@@ -232,8 +235,11 @@ def _background(model: ExplainableModel, chosen: Chosen, prepared: Prepared, exp
         change = PictureChange(BACKGROUNDS[how], _options(BACKGROUNDS[how], "Blur of the background"))
         others = widgets.other_pictures()
         other = st.selectbox("Background from", list(others), key="background from", **LINK) if how == SWAPPED else None
-        stays = st.radio("What stays", [A_BOX, THE_MAP], horizontal=True, key="stays", **LINK)
-    mask = _box_mask(chosen, prepared) if stays == A_BOX else _map_mask(explained)
+        stays = st.radio("What stays", [A_BOX, THE_MAP, UNPAINTED], horizontal=True, key="stays", **LINK)
+    if stays == UNPAINTED:
+        mask = _unpainted_mask(chosen, prepared)
+    else:
+        mask = _box_mask(chosen, prepared) if stays == A_BOX else _map_mask(explained)
     if mask is None:
         return _Changes([])
     picture = None if other is None else widgets.other_picture(others[other])
@@ -241,9 +247,34 @@ def _background(model: ExplainableModel, chosen: Chosen, prepared: Prepared, exp
 
 
 def _box_mask(chosen: Chosen, prepared: Prepared) -> Tensor | None:
-    box = box_choice.choose(chosen.picture)
+    box = box_choice.choose(chosen.picture, LINKED)
     mask = inside(box, prepared)
     return None if mask is None else torch.from_numpy(mask)
+
+
+def _unpainted_mask(chosen: Chosen, prepared: Prepared) -> Tensor | None:
+    """What the visitor has not painted over; None, with a sentence, while nothing is painted."""
+    with st.container(width=WIDTH):
+        drawn = picture_viewer.show(
+            chosen.picture,
+            [Panel("", f"{chosen.name}, to be painted on", "picture")],
+            "painting",
+            linked=LINKED,
+            width=WIDTH,
+            sliders=False,
+            tools=("brush",),
+            tool="brush",
+        )
+    painted = inside(drawn.mask, prepared)
+    if painted is None or not painted.any():
+        st.info("Nothing is painted: paint over what is to be hidden, here or on the maps above.")
+        return None
+    return torch.from_numpy(~painted)
+
+
+def ask_with(stays: str) -> None:
+    """Blur all but what stays. For callbacks."""
+    st.session_state.update(background=BLURRED, stays=stays)
 
 
 def _map_mask(explained: Explanation | None) -> Tensor | None:
