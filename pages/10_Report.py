@@ -57,7 +57,8 @@ st.html(
     .st-key-report table {{ width: 100%; }}
     .st-key-report td {{ overflow-wrap: anywhere; }}
     .st-key-report td:first-child {{ overflow-wrap: normal; }}
-    @media (max-width: 768px) {{ .st-key-report {{
+    .st-key-report {{ container-type: inline-size; }}
+    @container (max-width: 800px) {{ .st-key-report {{
         table:has(th:nth-child(3)) thead {{ display: none; }}
         table:has(th:nth-child(3)) :is(tbody, tr, td) {{ display: block; }}
         table:has(th:nth-child(3)) td {{ border: none; padding: 0.1rem 0.5rem; }}

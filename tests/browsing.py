@@ -25,7 +25,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or next(
 NO_BROWSER = (
     f"No browser. Install one: {sys.executable} -m playwright install --with-deps chromium (or set CHROMIUM to its path)"
 )
-PATIENCE = 60_000  # ms: what is expected comes in a moment, but on a busy machine a moment is long
+PATIENCE = 120_000  # ms: what is expected comes in a moment, but on a busy machine a moment is long
 USUAL = {"viewport": {"width": 1400, "height": 1000}}
 FLAGS = [
     "--no-sandbox",

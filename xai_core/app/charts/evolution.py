@@ -156,7 +156,8 @@ def heatmap(
         .properties(width=width, height=height)
     )
     beside = [_bars(one, down, height) for one in bars]
-    empty = [alt.Chart(pd.DataFrame({"x": [0]})).mark_point(opacity=0).properties(width=70, height=20) for _ in bars]
+    nothing = alt.Chart(pd.DataFrame({"x": [0]})).mark_point(opacity=0, aria=False)
+    empty = [nothing.properties(width=70, height=20) for _ in bars]
     above, *below = (curve.properties(width=width, height=110) for curve in curves)
     under = [chart for curve in below for chart in (curve, *empty)]
     chart: alt.ConcatChart = (

@@ -18,12 +18,13 @@ from xai_core.core.errors import BadRequest
 schemapi.disable_debug_mode()
 
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
-# axes has a contrast of 3.7:1 on a white page, and its white on the tags of a dark one 2.3:1. The name of a picture in a
-# button or link that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title.
-# On a narrow screen the controls are hidden behind a button that has only an arrow; with this style it has words. The
-# buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the
-# focus is scrolled below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close,
-# so that the controls below it are seen without scrolling.
+# axes has a contrast of 3.7:1 on a white page, and its white on the tags and main buttons of a dark one 2.3:1. Who goes
+# through a page by keys sees when the page itself has the focus, to be scrolled. The name of a picture in a button or link
+# that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title. On a narrow
+# screen the controls are hidden behind a button that has only an arrow; with this style it has words. The buttons that step
+# through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the focus is scrolled
+# below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close, so that the
+# controls below it are seen without scrolling.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
@@ -41,7 +42,10 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
 [data-testid="stSidebarNavItems"] li, [data-testid="stSidebarNavLink"] { margin-block: 0; }
 [data-testid="stSidebarNavItems"] > :has(> header) { margin-top: 0.3rem; }
 [data-testid="stNavSectionHeader"] { margin-block: 0.2rem 0; }
-[data-testid="stMultiSelect"] [data-tag] { background-color: #00628f; }
+:is([data-testid="stMultiSelect"] [data-tag], button:is([kind="primary"], [kind="primaryFormSubmit"])) {
+    background-color: #00628f;
+}
+[data-testid="stMain"]:focus-visible { outline: 2px solid #56789a; outline-offset: -2px; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
 [data-testid="stMarkdownContainer"] td code { white-space: break-spaces; overflow-wrap: anywhere; }
@@ -83,6 +87,37 @@ if (!window.rowNamesStay) {
     }
     strip.style.left = `${box.scrollLeft}px`;
   }, true);
+}
+</script>"""
+# What Streamlit's own parts lack for who reads the page by ear or uses keys alone: the list of pages is one list for each of
+# its sections, and a chart that is wider than the window can get the focus, to be scrolled with the arrows.
+FOR_EVERYONE = """<script>
+if (!window.mendedForEveryone) {
+  window.mendedForEveryone = true;
+  const set = (element, name, value) => {
+    if (element.getAttribute(name) !== value) element.setAttribute(name, value);
+  };
+  const mend = () => {
+    for (const list of document.querySelectorAll('[data-testid="stSidebarNavItems"]')) {
+      set(list, "role", "none");
+      for (const item of list.querySelectorAll("li"))
+        if (item.parentElement === list) set(item, "role", "none");
+        else set(item.parentElement, "role", "list");
+    }
+    for (const chart of document.querySelectorAll('[data-testid="stVegaLiteChart"]')) {
+      if (chart.scrollWidth > chart.clientWidth) set(chart, "tabindex", "0");
+      else chart.removeAttribute("tabindex");
+    }
+  };
+  let waiting = false;
+  const soon = () => {
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => { waiting = false; mend(); }, 200);
+  };
+  new MutationObserver(soon).observe(document.body, {childList: true, subtree: true});
+  window.addEventListener("resize", soon);
+  soon();
 }
 </script>"""
 # An icon that is given to `st.Page` is also the shown page's icon in the browser, which Streamlit loads from the network.
@@ -182,7 +217,7 @@ def page(title: str) -> None:
     if title == page_links.HOME:
         identity.return_after_sign_in()
     st.html(STYLE + LIST_ICONS)
-    st.html(page_links.TIDY_HISTORY + ROW_NAMES + OWN_PARTS, unsafe_allow_javascript=True)
+    st.html(page_links.TIDY_HISTORY + ROW_NAMES + OWN_PARTS + FOR_EVERYONE, unsafe_allow_javascript=True)
     st.html(REMEMBER % (jobs.COOKIE, jobs.token()), unsafe_allow_javascript=True)
     _scroll()
     page_links.back_link()
