@@ -3,10 +3,17 @@
 import csv
 import json
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from xai_core.__main__ import main
+from xai_core.attribution.explain import explain
+from xai_core.data.image_io import open_picture
+from xai_core.data.samples import load_sample
 from xai_core.metrics.catalog import METRICS
+from xai_core.metrics.measure import measure
+from xai_core.models.loading import load_model
 
 
 def test_the_registry_is_listed(capsys):
@@ -26,14 +33,39 @@ def test_maps_are_measured_beside_controls_and_written(capsys, tmp_path):
     assert main(["measure", "chelsea", *arguments, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "passes, beside those for the maps" in said and "deletion" in said and "↓ grad_cam" in said
-    rows = list(csv.DictReader((tmp_path / "chelsea_metrics.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "chelsea_metrics.csv").read_text("utf-8-sig").splitlines()))
     assert len(rows) == 3 * 6
     one = next(row for row in rows if (row["map"], row["metric"]) == ("grad_cam", "deletion"))
     assert one["variant"] == "Deletion (zero, 4 steps, confidence)" and 0 < float(one["value"]) < 1
     assert float(one["control:uniform_map"]) > 0
+    assert one["picture"] == "chelsea" and one["model"] == "efficientnet_lite0" and one["target"] == "logit of tiger cat"
+    assert (tmp_path / "chelsea_metrics.png").is_file()
     full = json.loads((tmp_path / "chelsea_metrics.json").read_text())
     found = next(row for row in full if (row["map"], row["metric"]) == ("grad_cam", "deletion"))
     assert len(found["curve"]) == 5 and found["options"]["steps"] == 4 and "ties" in found["facts"]
+
+
+def test_a_folder_gives_one_table_and_a_sheet_for_each_picture(tmp_path, capsys):
+    folder = tmp_path / "some"
+    for label, name in {"cup": "coffee", "rocket": "rocket"}.items():
+        (folder / label).mkdir(parents=True)
+        load_sample(name).resize((80, 64)).save(folder / label / "one.png")
+    (folder / "cup" / "broken.png").write_bytes(b"none")
+    arguments = ["--models", "world_clean,world_clean/random", "--method", "grad_cam,hires_cam", "--metric", "sparseness"]
+    assert main(["measure", str(folder), *arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "2 of 3 pictures read; 2 sheets" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "out" / "some_metrics.csv", keep_default_na=False, encoding="utf-8-sig")
+    by_picture = table.groupby("picture").size().to_dict()
+    assert by_picture == {"cup/broken.png": 1, "cup/one.png": 2 * (2 + 4), "rocket/one.png": 2 * (2 + 4)}
+    assert table.loc[table["picture"] == "cup/broken.png", "note"].item().startswith("The file is not")
+    row = table[(table["picture"] == "cup/one.png") & (table["model"] == "world_clean") & (table["map"] == "grad_cam")]
+    model = load_model("world_clean")
+    picture = open_picture(folder / "cup" / "one.png")
+    alone = measure(model, picture, explain(model, picture, "grad_cam"), "sparseness")
+    assert float(row["value"].item()) == pytest.approx(alone.value, abs=1e-6)
+    with Image.open(tmp_path / "out" / "some_metrics" / "cup" / "one.png.png") as sheet:
+        settings = json.loads(sheet.text["xai_core"])
+    assert settings["models"]["world_clean"] == model.fingerprint and settings["methods"] == ["grad_cam", "hires_cam"]
 
 
 def test_the_self_test_is_told(capsys):
@@ -51,6 +83,8 @@ def test_the_self_test_is_told(capsys):
         (["--option", "steps=4"], "An option is given as METRIC.NAME=VALUE"),
         (["--option", "deletion.steps=0", "--metric", "deletion"], "Option steps takes a whole number"),
         (["--box", "900,0,950,10"], "outside the picture"),
+        (["--count", "2"], "--count chooses among many pictures"),
+        (["--models", "resnet50", "--weights", "random"], "--weights goes with --model"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line(arguments, message, capsys):

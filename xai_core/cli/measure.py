@@ -1,35 +1,47 @@
-"""`xai-core measure`: metrics of the maps of one picture, beside controls."""
+"""`xai-core measure`: maps of networks and methods and their scores, beside controls, of one picture or of many."""
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xai_core.cli import arguments
-from xai_core.cli.arguments import Commands, Query
-from xai_core.core.errors import BadRequest
+from xai_core.cli import arguments, explain_many
+from xai_core.cli.arguments import Commands
+from xai_core.core.errors import BadRequest, XaiError
 
 if TYPE_CHECKING:
-    from xai_core.explanation.targets import Target
+    import pandas as pd
+    from PIL import Image
+
+    from xai_core.analysis.scored_maps import ScoredMaps
+    from xai_core.data.world.scene import Scene
     from xai_core.metrics.measure import Measurement
+    from xai_core.models.explainable import ExplainableModel
 
 Metrics = dict[str, dict[str, Any]]  # options by metric
-Rows = Sequence[tuple[str, str, "Measurement"]]  # name of the map, metric, measurement
+MOST_SHEETS = 200  # of many pictures; the CSV has all
 
 
 def add_to(commands: Commands) -> None:
     """Add the command `measure`."""
-    command = commands.add_parser("measure", help="measure the maps of some methods on one picture, beside controls")
+    command = commands.add_parser(
+        "measure",
+        help="measure the maps of some methods and networks on one picture or on many, beside controls: sheet PNG and CSV",
+    )
     arguments.add_query(command, out_required=False)
+    command.add_argument("--models", help="several networks, comma-separated; id/random is an untrained twin")
     command.add_argument("--method", default="grad_cam", help="comma-separated ids, see: methods")
     command.add_argument("--metric", default="quick", help="comma-separated ids, or a preset: quick, published, all")
     command.add_argument(
         "--option", action="append", default=[], metavar="METRIC.NAME=VALUE", help="an option of a metric: deletion.steps=32"
     )
     command.add_argument("--box", help="left,top,right,bottom in the picture's pixels, for metrics of localisation")
+    command.add_argument("--count", type=int, metavar="N", help="of many pictures: N of them, drawn at random with the seed")
     command.add_argument(
         "--self-test", action="store_true", help="also test whether each metric can be trusted on this picture"
     )
@@ -38,41 +50,180 @@ def add_to(commands: Commands) -> None:
 
 def _measure(args: argparse.Namespace) -> None:
     from xai_core.attribution.catalog import find_method
-    from xai_core.attribution.explain import attempt_methods, request_for
-    from xai_core.explanation.result import Explanation
-    from xai_core.metrics.measure import measure_all, total_cost
 
     metrics, box = _metrics(args.metric, args.option), _box(args.box)
-    methods: Metrics = {find_method(name.strip()).id: {} for name in args.method.split(",")}
-    query = arguments.query(args)
-    active = request_for(
-        query.model, [query.picture], target=query.target, rival=query.rival, precision=query.precision, seed=query.seed
-    ).activate()
-    question, pixels = active.question, active.images
-    print(f"{question.target.label(0, query.model.class_name)} = {float(question.values(pixels)):.4g}")
-    arguments.say(f"about {sum(total_cost(metrics, methods)):,} passes, beside those for the maps")
-    maps = {}
-    for name, result in attempt_methods(
-        query.model, query.picture, methods, target=question.target, precision=query.precision, seed=query.seed,
-        track=arguments.bar,
-    ):  # fmt: skip
-        if isinstance(result, Explanation):
-            maps[name] = result
-        else:
-            print(f"{name:<30}failed: {result}")
-    if not maps:
+    methods: Metrics = {find_method(name).id: {} for name in arguments.names(args.method)}
+    if not methods:
+        raise BadRequest("Name at least one method, see: methods.")
+    many = explain_many.are_many(args.image)
+    for name, given in (("--box", args.box), ("--self-test", args.self_test)):
+        if many and given:
+            raise BadRequest(f"{name} is for one picture, and {args.image} is many.")
+    if args.count is not None and (not many or args.count < 1):
+        raise BadRequest("--count chooses among many pictures, and is at least 1.")
+    if many and not args.out:
+        raise BadRequest("Name the folder for the sheets and the CSV of many pictures with --out.")
+    models = _models(args)
+    (_many if many else _one)(args, Work(models, methods, metrics, box, args))
+
+
+class Work(NamedTuple):
+    """What is measured of each picture."""
+
+    models: Mapping[str, ExplainableModel]
+    methods: Metrics
+    metrics: Metrics
+    box: tuple[float, float, float, float] | None
+    args: argparse.Namespace
+
+    def scored(self, name: str, picture: Image.Image, scene: Scene | None = None) -> Iterator[ScoredMaps]:
+        """One network's maps and scores, as they come."""
+        from xai_core.analysis.scored_maps import score_maps
+
+        return score_maps(
+            name, self.models[name], picture, self.methods, self.metrics,
+            target=self.args.target, rival=self.args.rival, box=self.box, scene=scene, precision=self.args.precision,
+            seed=self.args.seed, track=arguments.bar,
+        )  # fmt: skip
+
+
+def _models(args: argparse.Namespace) -> dict[str, ExplainableModel]:
+    """The networks by the names that they are given. Raises XaiError."""
+    from xai_core.evaluation.runner import load_named
+    from xai_core.models.loading import load_model
+
+    if not args.models:
+        return {args.model: load_model(args.model, args.weights)}
+    if args.weights:
+        raise BadRequest("--weights goes with --model; with --models, write id/weights.")
+    return {name: load_named(name) for name in arguments.names(args.models)}
+
+
+def _one(args: argparse.Namespace, work: Work) -> None:
+    """Measure one picture; each measurement is printed as soon as it is ready."""
+    from xai_core.analysis import scored_maps
+    from xai_core.core import spreadsheet
+    from xai_core.explanation import export
+    from xai_core.metrics import tables
+    from xai_core.metrics.measure import total_cost
+
+    picture = arguments.picture(args.image)
+    scored: list[ScoredMaps] = []
+    arguments.say(
+        f"about {len(work.models) * sum(total_cost(work.metrics, work.methods)):,} passes, beside those for the maps"
+    )
+    for name in work.models:
+        said = 0
+        for found in work.scored(name, picture):
+            if not found.scores:
+                arguments.say(f"{name}: {found.target} = {found.value:.4g}")
+                _say_failed(found)
+            for (of, key), measurement in list(found.scores.items())[said:]:
+                _print_row(of, key, measurement)
+            said = len(found.scores)
+        scored.append(found)
+    if not any(len(one.explanations) > 1 for one in scored):  # beside the control
         raise BadRequest("No map could be computed with any of these methods.")
-    rows = []
-    for row in measure_all(
-        query.model, query.picture, maps, metrics, target=question.target, box=box, precision=query.precision,
-        seed=query.seed, track=arguments.bar,
-    ):  # fmt: skip
-        rows.append(row)
-        _print_row(*row)
     if args.self_test:
-        _self_test(query, metrics, question.target)
+        _self_test(work, picture)
     if args.out:
-        _write(args.image, args.out, rows, metrics)
+        stem = f"{Path(args.image).stem}_metrics"
+        records = [
+            {"model": one.network, **record}
+            for one in scored
+            for record in tables.records([(name, key, score) for (name, key), score in one.scores.items()], work.metrics)
+        ]
+        table = scored_maps.table(args.image, scored, work.metrics)
+        arguments.write(
+            {
+                f"{stem}.csv": spreadsheet.csv_bytes(table),
+                f"{stem}.json": export.strict_json(records).encode(),
+                f"{stem}.png": _sheet(work, args.image, picture, scored),
+            },
+            args.out,
+        )
+
+
+def _many(args: argparse.Namespace, work: Work) -> None:
+    """Measure many pictures: a sheet for each of the first ones, and one CSV that grows picture by picture."""
+    from xai_core.analysis import map_sheet, scored_maps
+    from xai_core.core.errors import BadPicture
+    from xai_core.core.files import write_atomically
+    from xai_core.data.datasets import open_dataset
+    from xai_core.data.selection import sample_images
+
+    dataset = open_dataset(args.image)
+    samples = list(dataset.samples) if args.count is None else sample_images(dataset, args.count, args.seed)
+    name = re.sub(r"[^\w.-]+", "-", Path(args.image).resolve().stem)
+    file, folder = args.out / f"{name}_metrics.csv", args.out / f"{name}_metrics"
+    unread = sheets = 0
+    with _growing(file) as append:
+        for place, sample in enumerate(samples, 1):
+            scored: list[ScoredMaps] = []
+            try:
+                picture = dataset.open(sample.name)
+            except BadPicture as error:
+                append(scored_maps.failed_row(sample.name, "", str(error)))
+                arguments.say(f"{place} of {len(samples)}  {sample.name}: {error}")
+                unread += 1
+                continue
+            scene = dataset.scene(sample.name) if dataset.scene else None
+            for network in work.models:
+                try:
+                    *_, found = work.scored(network, picture, scene)
+                except XaiError as error:
+                    append(scored_maps.failed_row(sample.name, network, str(error)))
+                else:
+                    scored.append(found)
+            if scored:
+                append(scored_maps.table(sample.name, scored, work.metrics))
+            if scored and sheets < MOST_SHEETS:
+                sheets += 1
+                write_atomically(
+                    folder / f"{map_sheet.file_name(sample.name)}.png", _sheet(work, sample.name, picture, scored)
+                )
+            arguments.say(f"{place} of {len(samples)}  {sample.name}")
+    print(f"{len(samples) - unread:,} of {len(samples):,} pictures read; {sheets:,} sheets, {MOST_SHEETS} at most.")
+    print(file, folder, sep="\n")
+
+
+@contextmanager
+def _growing(file: Path) -> Iterator[Callable[[pd.DataFrame], object]]:
+    """A CSV to which tables are added, each written at once. Raises XaiError."""
+    from xai_core.core import spreadsheet
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+
+            def append(table: pd.DataFrame) -> None:
+                stream.write(spreadsheet.csv_bytes(table, header=stream.tell() == 0))
+                stream.flush()
+
+            yield append
+    except OSError as error:
+        raise XaiError(f"Cannot write {file}: {error.strerror or error}.") from None
+
+
+def _sheet(work: Work, name: str, picture: Image.Image, scored: Sequence[ScoredMaps]) -> bytes:
+    """The sheet as PNG, with the settings inside."""
+    from xai_core.analysis import scored_maps
+    from xai_core.core.version import __version__
+    from xai_core.explanation import export
+
+    settings = {
+        "picture": name, "models": {one: model.fingerprint for one, model in work.models.items()},
+        "methods": list(work.methods), "metrics": work.metrics, "target": work.args.target, "rival": work.args.rival,
+        "precision": work.args.precision, "seed": work.args.seed, "software": {"xai_core": __version__},
+    }  # fmt: skip
+    title = f"{name}: {work.args.precision} precision, seed {work.args.seed}."
+    return export.png_with(scored_maps.sheet(picture, scored, work.metrics, title), export.strict_json(settings))
+
+
+def _say_failed(found: ScoredMaps) -> None:
+    for name, result in found.maps.items():
+        if isinstance(result, XaiError):
+            print(f"{name:<30}failed: {result}")
 
 
 def _print_row(name: str, key: str, measurement: Measurement) -> None:
@@ -86,23 +237,16 @@ def _print_row(name: str, key: str, measurement: Measurement) -> None:
     arguments.say(f"{key:<36}{metric.arrow:<2}{name:<26}{value:>10}  {note}".rstrip())
 
 
-def _self_test(query: Query, metrics: Metrics, target: Target) -> None:
+def _self_test(work: Work, picture: Image.Image) -> None:
+    from xai_core.attribution.explain import request_for
     from xai_core.metrics.self_test import self_test
 
-    for verdict in self_test(query.model, query.picture, metrics, target, seed=query.seed, track=arguments.bar):
-        arguments.say(f"self-test {verdict.metric:<26}{verdict.message}")
-
-
-def _write(image: str, folder: Path, rows: Rows, metrics: Mapping[str, Mapping[str, Any]]) -> None:
-    from xai_core.explanation import export
-    from xai_core.metrics import tables
-
-    stem = f"{Path(image).stem}_metrics"
-    files = {
-        f"{stem}.csv": tables.table(rows, metrics).to_csv(index=False).encode(),
-        f"{stem}.json": export.strict_json(tables.records(rows, metrics)).encode(),
-    }
-    arguments.write(files, folder)
+    for name, model in work.models.items():
+        if len(work.models) > 1:
+            arguments.say(f"{name}:")
+        asked = request_for(model, [picture], target=work.args.target, rival=work.args.rival).activate().question.target
+        for verdict in self_test(model, picture, work.metrics, asked, seed=work.args.seed, track=arguments.bar):
+            arguments.say(f"self-test {verdict.metric:<26}{verdict.message}")
 
 
 def _metrics(names: str, options: Sequence[str]) -> Metrics:

@@ -20,9 +20,10 @@ def unguarded(text: str) -> str:
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
-def csv_bytes(table: pd.DataFrame) -> bytes:
-    """The table without its index, texts guarded; in UTF-8 with the mark without which spreadsheets misread names."""
+def csv_bytes(table: pd.DataFrame, *, header: bool = True) -> bytes:
+    """The table without its index, texts guarded; in UTF-8 with the mark without which spreadsheets misread names. Without a
+    `header`, the lines alone: to go on with a file that is written while it is computed."""
     columns = {place: table.iloc[:, place].map(guarded) for place in range(table.shape[1])}
     safe = pd.DataFrame(columns, index=table.index)
     safe.columns = pd.Index([guarded(str(name)) for name in table.columns])
-    return safe.to_csv(index=False).encode("utf-8-sig")
+    return safe.to_csv(index=False, header=header).encode("utf-8-sig" if header else "utf-8")

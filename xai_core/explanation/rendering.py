@@ -236,13 +236,22 @@ def captioned(picture: Image.Image, paragraphs: Sequence[str]) -> Image.Image:
     return sheet
 
 
-def sheet(pictures: Mapping[str, Image.Image], columns: int = 4, width: int = 300) -> Image.Image:
-    """Several drawn maps in one picture, in a grid, each under its name."""
+def sheet(
+    pictures: Mapping[str, Image.Image],
+    columns: int = 4,
+    width: int = 300,
+    below: Mapping[str, Sequence[str]] | None = None,
+) -> Image.Image:
+    """Several drawn maps in one picture, in a grid, each under its name; `below` has lines that stand under a map."""
     font = ImageFont.load_default(15)
     lines = {name: textwrap.wrap(name, width // 8) for name in pictures}
+    under = {
+        name: [part for line in (below or {}).get(name, ()) for part in textwrap.wrap(line, width // 8)] for name in pictures
+    }
     top = 20 * max(map(len, lines.values())) + 8
     heights = [round(picture.height * width / picture.width) for picture in pictures.values()]
-    height = max(heights) + top + 12
+    bottom = 20 * max(map(len, under.values()))
+    height = max(heights) + top + bottom + 12
     rows = -(-len(pictures) // columns)
     page = Image.new("RGB", (columns * (width + 12) + 12, rows * height + 12), "white")
     pen = ImageDraw.Draw(page)
@@ -251,6 +260,8 @@ def sheet(pictures: Mapping[str, Image.Image], columns: int = 4, width: int = 30
         for line, words in enumerate(lines[name]):
             pen.text((left, upper + 20 * line), words, "black", font)
         page.paste(picture.resize((width, heights[number]), Image.Resampling.LANCZOS), (left, upper + top))
+        for line, words in enumerate(under[name]):
+            pen.text((left, upper + top + heights[number] + 4 + 20 * line), words, "black", font)
     return page
 
 
