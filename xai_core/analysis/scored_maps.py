@@ -101,7 +101,12 @@ def table(picture: str, scored: Sequence[ScoredMaps], metrics: MetricChoice) -> 
         measured = tables.table([(name, metric, score) for (name, metric), score in one.scores.items()], metrics)
         failed = [{"map": name, "note": str(error)} for name, error in one.maps.items() if isinstance(error, XaiError)]
         rows = pd.concat([measured, pd.DataFrame(failed, columns=["map", "note"])], ignore_index=True)
-        about = {"picture": picture, "model": one.network, "target": one.target, "target value": one.value}
+        about: dict[str, str | float] = {
+            "picture": picture,
+            "model": one.network,
+            "target": one.target,
+            "target value": one.value,
+        }
         parts.append(rows.assign(**about))
     return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
 
