@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.networks import columns, sections
+from xai_core.app.networks import columns, scores, sections
 from xai_core.app.shared import display, network_choice, page_setup, widgets
 
 page_setup.page("Model comparison")
@@ -17,6 +17,7 @@ with st.sidebar:
     networks = network_choice.choose(network_choice.of_worlds())
     question = columns.question(networks)
     common_scale, smooth = columns.view()
+    measuring = scores.settings()
 if chosen is None:
     st.stop()
 if len(networks) < 2:
@@ -28,7 +29,9 @@ with display.errors():
         st.markdown(f"#### {question.words[0].upper()}{question.words[1:]}")
         columns.about_mark(chosen, networks)
         answers = columns.answers(chosen, networks, question)
-        columns.columns(answers, chosen, common_scale, smooth)
+        measured = scores.measured(answers, chosen, question, measuring)
+        columns.columns(answers, chosen, common_scale, smooth, lambda network: scores.show(measured.get(network, {})))
+        scores.legend(measured)
     if answers:
         names = ["Agreement", "Difference", "Many pictures", "Download"]
         section = st.segmented_control("More", names, default="Agreement", required=True, key="more", **widgets.LINK)

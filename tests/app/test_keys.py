@@ -15,7 +15,7 @@ from xai_core.app.metrics import new_run, opened_run
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.metrics.new_run import NewRun
 from xai_core.app.misclassifications import clusters
-from xai_core.app.networks import columns
+from xai_core.app.networks import columns, scores
 from xai_core.app.networks import sections as networks_sections
 from xai_core.app.networks.columns import NetworkQuestion
 from xai_core.app.pairs import sections, synthesis
@@ -101,13 +101,28 @@ def other_question(field: str) -> NetworkQuestion:
 def test_an_answer_of_the_model_comparison(other_weights):
     arguments = {"network": NETWORK, "chosen": ONE, "question": QUESTION}
     others = {"network": TWIN, "chosen": OTHER, "question": other_question("method")}
-    assert_key_sees_each_argument(columns._key, arguments, others)
+    assert_key_sees_each_argument(columns.answer_key, arguments, others)
     assert_key_sees_each_field(
-        lambda question: columns._key(NETWORK, ONE, question), QUESTION, OTHER_QUESTIONS, without={"words"}
+        lambda question: columns.answer_key(NETWORK, ONE, question), QUESTION, OTHER_QUESTIONS, without={"words"}
     )
-    before = columns._key(**arguments)
+    before = columns.answer_key(**arguments)
     other_weights()
-    assert columns._key(**arguments) != before
+    assert columns.answer_key(**arguments) != before
+
+
+def test_a_score_of_the_model_comparison(other_weights):
+    settings = scores.Settings({"deletion": {"steps": 4}, "insertion": {"steps": 4}}, 0)
+    arguments = {"network": NETWORK, "chosen": ONE, "question": QUESTION, "settings": settings, "metric": "deletion"}
+    others = {
+        "network": TWIN, "chosen": OTHER, "question": other_question("target"), "settings": settings._replace(seed=1),
+        "metric": "insertion",
+    }  # fmt: skip
+    assert_key_sees_each_argument(scores.key, arguments, others)
+    changed = {"metrics": {"deletion": {"steps": 5}}, "seed": 1}
+    assert_key_sees_each_field(lambda one: scores.key(NETWORK, ONE, QUESTION, one, "deletion"), settings, changed)
+    before = scores.key(**arguments)
+    other_weights()
+    assert scores.key(**arguments) != before
 
 
 def test_the_table_of_the_model_comparison(other_weights):

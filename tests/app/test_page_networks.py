@@ -16,6 +16,8 @@ from xai_core.data.preprocessing import stack
 from xai_core.data.samples import SAMPLES, load_sample
 from xai_core.data.scene_parts import scene_parts
 from xai_core.data.world.planted import MARKED
+from xai_core.metrics.catalog import METRICS, PUBLISHED_PRESET
+from xai_core.metrics.measure import measure_all
 from xai_core.models.loading import load_model
 from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo.catalog import cards
@@ -125,6 +127,31 @@ def test_a_network_that_is_not_in_memory_is_measured_by_its_untrained_twin(monke
     assert loaded == [("resnet50", "random")]
     monkeypatch.setattr(PassTimes, "latest", lambda times, id: 0.25)
     assert network_outputs.network_seconds("resnet50", "IMAGENET1K_V2", 400) == 400 * 0.25 and len(loaded) == 1
+
+
+def test_chosen_metrics_stand_under_each_map_beside_the_random_map():
+    """The scores are those of `measure_all` for the maps made anew; none is chosen at first."""
+    names = ["sparseness", "entropy", "energy_pointing_game"]
+    app = opened(MODELS, metrics=[METRICS[name].title for name in names], **PHOTOGRAPH)
+    assert not app.error
+    picture, found = load_sample("astronaut"), []
+    for weights in (None, "random"):
+        model = load_model("efficientnet_lite0", weights)
+        explanation = explain(model, picture, next(iter(METHODS)))
+        scores = {key: one for name, key, one in measure_all(model, picture, {"map": explanation}, names) if name == "map"}
+        for name in names[:2]:
+            control = scores[name].controls["control:random_map"]
+            better = scores[name].value > control if name == "sparseness" else scores[name].value < control
+            badge = "" if better else " :orange-badge[no better]"
+            arrow = {"sparseness": "↑", "entropy": "↓"}[name]
+            found.append(f"{METRICS[name].title} {arrow} **{scores[name].value:.3g}**; random map {control:.3g}{badge}")
+    assert all(line in text(app) for line in found), found
+    assert "Energy pointing game ↑ **no value** (Energy pointing game needs a box" in text(app)
+    app.multiselect(key="metrics").set_value([]).run()
+    assert "random map" not in text(app)
+    next(button for button in app.button if button.label == "As published").click().run()
+    assert app.multiselect(key="metrics").value == list(PUBLISHED_PRESET)
+    assert any(button.label == "Measure" for button in app.button) and not app.error
 
 
 @pytest.mark.parametrize("section", ["Difference", "Many pictures", "Download"])

@@ -14,6 +14,7 @@ from xai_core.analysis import findings
 from xai_core.app.charts import common, metrics
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import display
+from xai_core.app.shared.metric_choice import metric_title, plain_title
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
@@ -31,16 +32,6 @@ PANEL = 300  # width of a metric's panel in pixels
 MAP = 136  # width of a map in pixels
 Measurements = Mapping[tuple[str, str], Measurement]  # by map and metric
 Maps = Mapping[str, Explanation]
-
-
-def plain_title(name: str) -> str:
-    """A metric's title, as links have it."""
-    return METRICS[name].title
-
-
-def metric_title(name: str) -> str:
-    """A metric's title with an arrow that points to better values."""
-    return f"{METRICS[name].title} {METRICS[name].arrow}".strip()
 
 
 def map_title(name: str) -> str:

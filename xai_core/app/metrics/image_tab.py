@@ -9,18 +9,27 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import evidence_region, image_results
 from xai_core.app.metrics.measurement_settings import MeasurementSettings
-from xai_core.app.shared import cache, explanations, network_outputs, page_links, page_work, progress, session, widgets
+from xai_core.app.shared import (
+    cache,
+    explanations,
+    metric_choice,
+    network_outputs,
+    page_links,
+    page_work,
+    progress,
+    session,
+    widgets,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import PageWork, Part
-from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
-from xai_core.core.options import options_of
 from xai_core.core.runtime import Track
 from xai_core.explanation.request import Request, joint_key
 from xai_core.explanation.result import Explanation
-from xai_core.metrics.catalog import METRICS, PUBLISHED_PRESET, QUICK
+from xai_core.metrics.catalog import METRICS, QUICK
 from xai_core.metrics.measure import CONTROLS, Measurement, measure_all, total_cost
 from xai_core.metrics.self_test import Verdict, self_test, self_test_passes
 
@@ -42,7 +51,7 @@ def page() -> None:
     with st.sidebar:
         target = widgets.question(model, ranked, chosen, messages)
         names = widgets.methods(model)
-        metrics, seed = _metrics(drawn=chosen.scene is not None)
+        metrics, seed = metric_choice.choose([*DRAWN_METRICS, *DEFAULT_METRICS] if chosen.scene else DEFAULT_METRICS)
         region = evidence_region.choose()
     if target is None:
         return
@@ -88,39 +97,6 @@ def _show_maps(requests: Sequence[Request], chosen: Chosen, slot: DeltaGenerator
     maps = _stored_maps(requests)
     image_results.tiles(maps, chosen, slot)
     return len(maps)
-
-
-def _metrics(*, drawn: bool) -> tuple[dict[str, dict[str, Any]], int]:
-    """The controls that choose metrics and their options, and the seed of their random numbers; `drawn`: for a picture of a
-    world."""
-    usual = [*DRAWN_METRICS, *DEFAULT_METRICS] if drawn else DEFAULT_METRICS
-    names = st.multiselect("Metrics", list(METRICS), usual, format_func=image_results.plain_title, key="metrics", **LINK)
-    st.button("As published", on_click=_take_published, help=PUBLISHED)
-    metrics: dict[str, dict[str, Any]] = {}
-    with st.expander("Options of the metrics"):
-        seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="seed", help=SEED, **LINK)
-        for name in names:
-            options = options_of(METRICS[name].run)
-            if options:
-                st.markdown(f"**{METRICS[name].title}**")
-            metrics[name] = {option.name: widgets.control(name, option) for option in options}
-    return metrics, seed
-
-
-PUBLISHED = (
-    "Chooses the metrics of published code with its settings: " + ", ".join(METRICS[name].title for name in PUBLISHED_PRESET)
-    + "."
-)  # fmt: skip
-
-
-def _take_published() -> None:
-    st.session_state["metrics"] = list(PUBLISHED_PRESET)
-    for name, options in PUBLISHED_PRESET.items():
-        for option, value in options.items():
-            st.session_state[f"{name}.{option}"] = value  # the key of `widgets.control`
-
-
-SEED = "For everything random in a metric: the order of equal pixels, noise, random subsets."
 
 
 def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) -> dict[tuple[str, str], Measurement]:

@@ -12,10 +12,10 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.app.metrics import opened_run
-from xai_core.app.metrics.image_results import plain_title
 from xai_core.app.shared import cache, display, job_view, jobs, loaded_models, network_choice, page_links, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.jobs import JobHandle
+from xai_core.app.shared.metric_choice import plain_title
 from xai_core.app.shared.page_links import PlaceToReturn
 from xai_core.app.shared.server_job import ServerJob, key_of
 from xai_core.attribution.catalog import METHODS

@@ -1,6 +1,6 @@
 """The upper part of the page Model comparison: the question, the networks' answers, and a column for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,7 +95,7 @@ def about_mark(chosen: Chosen, networks: Sequence[Network]) -> None:
         )
 
 
-def _key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
+def answer_key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
     """The key of an answer; it is made without loading the network."""
     return run_key(
         picture=array_digest(np.asarray(chosen.picture)),
@@ -113,7 +113,7 @@ def _key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
 
 def stored_answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuestion) -> dict[Network, Answer]:
     """The answers that were computed before."""
-    answers = {network: cache.get(_key(network, chosen, question)) for network in networks}
+    answers = {network: cache.get(answer_key(network, chosen, question)) for network in networks}
     return {network: answer for network, answer in answers.items() if answer is not None}
 
 
@@ -147,7 +147,7 @@ def _part(network: Network, chosen: Chosen, question: NetworkQuestion) -> Part:
                 target=question.target, reference=reference, track=track,
             )
         )  # fmt: skip
-        cache.put(_key(network, chosen, question), answer)  # the key of the weights that are there after the download
+        cache.put(answer_key(network, chosen, question), answer)  # the key of the weights that are there after the download
 
     seconds = _loading(network) + network_outputs.map_seconds(*network, question.method)
     return Part(network.title, seconds, compute)
@@ -157,8 +157,14 @@ def _loading(network: Network) -> float:
     return 0.0 if loaded_models.loaded(*network) else LOADING_SECONDS
 
 
-def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: bool, smooth: bool) -> None:
-    """One column for each network, in the order of the answers."""
+def columns(
+    answers: Mapping[Network, Answer],
+    chosen: Chosen,
+    common_scale: bool,
+    smooth: bool,
+    under: Callable[[Network], None],
+) -> None:
+    """One column for each network, in the order of the answers; `under` shows what stands under a network's map."""
     maps = [answer.explanation for answer in answers.values() if isinstance(answer.explanation, Explanation)]
     majority = _majority([answer.predictions[0].name for answer in answers.values() if answer.predictions])
     with st.container(horizontal=True, gap="small"):
@@ -172,6 +178,7 @@ def columns(answers: Mapping[Network, Answer], chosen: Chosen, common_scale: boo
                     licence = card.licence or "not stated"
                     st.caption(markdown.escape(f"{card.supervision.capitalize()}. {size}, licence: {licence}."))
                 _map(answer, network.title, maps if common_scale else [], chosen, smooth)
+                under(network)
                 _predictions(answer, majority)
 
 
