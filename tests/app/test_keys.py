@@ -111,7 +111,7 @@ def test_an_answer_of_the_model_comparison(other_weights):
 
 
 def test_a_score_of_the_model_comparison(other_weights):
-    settings = scores.Settings({"deletion": {"steps": 4}, "insertion": {"steps": 4}}, 0)
+    settings = scores.Scoring({"deletion": {"steps": 4}, "insertion": {"steps": 4}}, 0)
     arguments = {"network": NETWORK, "chosen": ONE, "question": QUESTION, "settings": settings, "metric": "deletion"}
     others = {
         "network": TWIN, "chosen": OTHER, "question": other_question("target"), "settings": settings._replace(seed=1),

@@ -26,20 +26,20 @@ from xai_core.models.zoo.catalog import find_card
 Answers = Mapping[Network, Answer]
 
 
-class Settings(NamedTuple):
+class Scoring(NamedTuple):
     """What is measured: the metrics with their options, and the seed of their random numbers."""
 
     metrics: Mapping[str, Mapping[str, Any]]
     seed: int
 
 
-def settings() -> Settings:
+def settings() -> Scoring:
     """From the controls in the sidebar; none is chosen at first."""
-    return Settings(*metric_choice.choose([]))
+    return Scoring(*metric_choice.choose([]))
 
 
 def measured(
-    answers: Answers, chosen: Chosen, question: NetworkQuestion, settings: Settings
+    answers: Answers, chosen: Chosen, question: NetworkQuestion, settings: Scoring
 ) -> dict[Network, dict[str, Measurement]]:
     """The stored measurements by network and metric, after computing the missing ones if that is quick; otherwise a job
     computes them."""
@@ -70,7 +70,7 @@ def measured(
     return {network: {name: one for name, one in of.items() if one is not None} for network, of in found.items()}
 
 
-def key(network: Network, chosen: Chosen, question: NetworkQuestion, settings: Settings, metric: str) -> str:
+def key(network: Network, chosen: Chosen, question: NetworkQuestion, settings: Scoring, metric: str) -> str:
     """The key of one measurement; it is made without loading the network."""
     scene = repr(chosen.scene) if METRICS[metric].needs & {"box", "scene"} else ""
     options = sorted(settings.metrics[metric].items())
@@ -84,7 +84,7 @@ def _part(
     explanation: Explanation,
     chosen: Chosen,
     question: NetworkQuestion,
-    settings: Settings,
+    settings: Scoring,
     missing: Sequence[str],
 ) -> Part:
     """Measure one network's map by the missing metrics."""
