@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 from opened_pages import chart_tables, followed, opened, pick_mark, press_row, text
 from PIL import Image
-from readable_colours import difference
 from small_recordings import NAMES, made, recorded
 
 from xai_core.app.charts import evolution as charts
@@ -387,13 +386,6 @@ def test_the_losses_of_two_runs_have_axes_of_their_own(folder):
     whole = json.loads(app.get("vega_lite_chart")[0].proto.spec)
     losses = [part for part in whole["concat"] if part.get("encoding", {}).get("y", {}).get("title") == "loss"]
     assert len(losses) == 2 and whole["resolve"]["scale"]["y"] == "independent"
-
-
-def test_any_two_classes_have_colours_that_differ_for_everybody():
-    """CIELAB distances, also as seen by people without one kind of cone (Viénot et al. 1999)."""
-    for first, second in itertools.combinations([*charts.PALETTE, charts.GREY], 2):
-        assert difference(first, second) > 13, (first, second)
-    assert difference("#54a24b", "#e45756") < 3, "the green and red of Tableau 10 are one colour to them"
 
 
 def test_groups_of_two_runs_say_which_is_right():

@@ -30,7 +30,7 @@ RIVAL = "#0072b2"  # Okabe-Ito blue
 # As SVG, also where Streamlit would choose a canvas (over 2,000 marks): its texts follow the theme, and the names of its
 # rows stay in view while it is scrolled sideways.
 SVG = {"embedOptions": {"renderer": "svg"}}
-ROLES = {"explained": HIGHLIGHT, "rival": RIVAL, "": OTHER}  # of a class: the colour of its bar
+ROLES = {"explained": HIGHLIGHT, "rival": RIVAL, "": QUIET}  # of a class: the colour of its bar
 SIGNS = {"explained": "▸ ", "rival": "▹ ", "": ""}  # of a class: what stands before its name
 
 

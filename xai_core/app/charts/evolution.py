@@ -13,9 +13,9 @@ from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
 COLOURS = 10  # classes that have a colour of their own
-# Okabe and Ito's colours and three more, the most common class first: any two also differ for people who cannot tell red
-# from green.
-PALETTE = ["#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#57606c", "#a0522d", "#ddcc77"]
+# Okabe and Ito's colours and three more, the most common class first: any two also differ for people who lack one kind of
+# cone.
+PALETTE = ["#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#57606c", "#a0522d", "#550077"]
 REST, NOTHING = "(other classes)", "not recorded"
 GREY, PALE = "#b8bec5", "#eef0f2"
 VERDICTS = {"right": OTHER, "wrong": HIGHLIGHT, NOTHING: PALE}

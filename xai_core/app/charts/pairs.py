@@ -16,6 +16,7 @@ from xai_core.pairs.reference import RandomPairs
 FRAME, LEGEND = 20, 107  # pixels of a chart's height beside the picture: without a legend, and with one
 LEFT = alt.Legend(orient="top", titleOrient="left")
 SAME, DIFFERENT = "of one picture", "of two pictures"
+KINDS = "#009e73", OTHER  # their colours
 
 
 def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.LayerChart:
@@ -33,7 +34,7 @@ def among_random_pairs(pairs: RandomPairs, value: float, words: str) -> alt.Laye
         })
         for kind, values in ((SAME, pairs.same), (DIFFERENT, pairs.different))
     )  # fmt: skip
-    colours = alt.Scale(domain=[SAME, DIFFERENT], range=["#009e73", OTHER])
+    colours = alt.Scale(domain=[SAME, DIFFERENT], range=list(KINDS))
     bars = (
         alt.Chart(rows)
         .mark_bar(opacity=0.65)

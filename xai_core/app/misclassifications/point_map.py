@@ -29,10 +29,10 @@ from xai_core.explanation.rendering import Scale
 KEY = "point map"  # of the component in the session
 UNIT = 10_000  # steps of an outline's coordinates in one unit of the map
 VERTICES = 240  # of all outlines together
-# Colours of up to ten texts, each with a contrast of at least 3:1 on light and on dark; they repeat no meaning, because
-# the shape of a point says whether the answer is right.
+# Colours of up to ten texts, each with a contrast of at least 3:1 on light and on dark; any two also differ for people who
+# lack one kind of cone. The shape of a point says whether the answer is right.
 COLOURS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8f63c9", "#a0703c", "#6b8e23", "#d9416f", "#4f8a8b", "#8a7f00",
+    "#0072b2", "#d55e00", "#559955", "#aa6688", "#dd55ff", "#556666", "#885544", "#889988", "#aa88bb", "#bb3311",
 )  # fmt: skip
 OTHERS = "(others)"
 OUTSIDE = "in no confirmed group"
