@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import tarfile
 import time
+import tomllib
 import urllib.request
 import venv
 import zipfile
@@ -220,3 +221,20 @@ def test_licences_of_dependencies_allow_the_use():
         stated = metadata.get("License-Expression") or " ".join(classifiers) or metadata.get("License", "")
         assert re.search(ALLOWED, stated), (name, stated)
         assert not re.search(r"GPL|\bMPL-|UNKNOWN", stated) or name in notice, name
+
+
+def test_installers_take_the_requirements_as_they_are():
+    """Streamlit Cloud takes the first of these files that it finds, and reads requirements.txt with uv, then with pip."""
+    before = ("uv.lock", "Pipfile", "environment.yml", "environment.yaml", "uv.toml")
+    assert [name for name in before if (ROOT / name).exists()] == []
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
+    assert len(pins) > 20 and all(re.fullmatch(r"[\w-]+(\[\w+\])?==[\w.]+", pin) for pin in pins), pins
+    assert not any("://" in line for line in lines), "no line waits to be taken out of a comment"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["uv"]["pip"]["torch-backend"] == "auto"
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    uv, pip = re.search(
+        r"\$\(BIN\)/python -m uv (pip install .*) \|\| \\\n\t\$\(BIN\)/python -m (pip install .*)", makefile
+    ).groups()
+    assert uv.endswith("-r $(1)") and pip.endswith("-r $(1)") and "index" not in uv + pip
