@@ -139,7 +139,7 @@ PLAIN_OF = {  # of single kinds of elements
     ("Selectbox", "options"), ("Selectbox", "raw_value"), ("Selectbox", "set_value"), ("MultiSelect", "options"),
     ("MultiSelect", "raw_values"), ("MultiSelect", "set_values"), ("MultiSelect", "default"), ("TextInput", "default"),
     ("TextInput", "value"), ("TextArea", "default"), ("TextArea", "value"), ("Text", "body"), ("Html", "body"),
-    ("Code", "code_text"), ("Dataframe", "columns"),
+    ("Code", "code_text"), ("Dataframe", "columns"), ("BidiComponent", "json"),
 }  # fmt: skip
 
 

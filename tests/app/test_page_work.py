@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from opened_pages import finished, opened, text
+from opened_pages import finished, opened, panels, text
 
 from xai_core.app.shared import cache, explanations, jobs, page_links, progress, server_job
 from xai_core.app.shared.opened_datasets import SAMPLES
@@ -54,7 +54,7 @@ def returned(app, page, query):
 
 
 def pictures(app):
-    return len(app.image) + len(app.dataframe)
+    return len(app.image) + len(app.dataframe) + len(panels(app))
 
 
 @pytest.mark.parametrize("name", PAGES)

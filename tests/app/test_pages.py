@@ -316,7 +316,7 @@ def tile_titles(app: AppTest) -> list[str]:
 
 def test_methods_are_compared_on_one_picture():
     app = opened(METHODS_PAGE, picture="Rocket")
-    assert len(tile_titles(app)) == 6 and len(app.image) == 6
+    assert len(tile_titles(app)) == 6 and len(panels(app)) == 6
     assert len(app.get("vega_lite_chart")) == 1, "the agreement matrix"
 
 
@@ -393,13 +393,15 @@ def test_one_failing_method_leaves_its_message_and_the_rest_goes_on(monkeypatch)
     monkeypatch.setattr(explanations, "explain", sometimes)
     app = opened(METHODS_PAGE, picture="Hubble deep field")
     assert [error.value for error in app.error] == ["It broke on purpose."]
-    assert len(app.image) == 5
+    assert len(panels(app)) == 5
 
 
 def test_a_blind_vote_shows_no_name_before_it_is_cast():
     app = opened(METHODS_PAGE, picture="Rocket", blind="true")
-    assert not tile_titles(app) and len(app.image) == 6
-    assert not any(method.title in str(image.proto) for image in app.image for method in METHODS.values())
+    assert not tile_titles(app) and len(panels(app)) == 6
+    assert not any(
+        method.title in str(component.proto) for component in app.get("bidi_component") for method in METHODS.values()
+    )
     app.segmented_control(key="best").set_value("A").run()
     assert "You chose" in app.success[0].value
 

@@ -157,6 +157,10 @@ def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):
     start_where_asked(page, "Compare")
     tiles = page.get_by_role("img", name=re.compile("^Overlay: "))
     expect(tiles).to_have_count(6)
+    settled(page)
+    page.get_by_role("button", name="Zoom in").click()
+    for place in range(6):
+        expect(page.locator(f".st-key-map-{place} .picture-viewer")).to_have_attribute("data-view", "1.5 0.5 0.5")
     page.get_by_role("link", name=re.compile("Open\\s+LayerCAM")).click()
     page.get_by_text("Target: logit of tiger cat").wait_for()
     assert "LayerCAM" in overlay_of(settled(page)).get_attribute("aria-label")

@@ -1,12 +1,13 @@
 """The upper part of the page Method comparison: the order of the methods, how maps are shown, and one tile for each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
 
-from xai_core.app.shared import display, explanations, jobs, page_links
+from xai_core.app.shared import display, explanations, jobs, page_links, picture_viewer
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -17,6 +18,7 @@ from xai_core.explanation.request import Request
 from xai_core.explanation.result import Explanation
 
 Explanations = Mapping[str, Explanation]  # by the id of the method
+LINKED = "methods"  # the word by which the page's maps are linked
 
 
 class View(NamedTuple):
@@ -71,6 +73,7 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
     if not view.blind:
         st.caption(f"**{view.order}**: {ORDERS[view.order]} Each tile shows the part of the picture that the network saw.")
     bar = st.empty()
+    picture_viewer.show(chosen.picture, [], "controls of the maps", linked=LINKED)
     grid = st.container(horizontal=True, gap="small")
     places = {request.key: grid.container(border=True, width=display.TILE + 34) for request in order}
     letters = {request.key: chr(ord("A") + place) for place, request in enumerate(order)} if view.blind else {}
@@ -91,7 +94,10 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
                 st.error(error_text(result))
             else:
                 results[request.method] = result
-                _tile(result, chosen, view, list(maps.values()) or [result], scores.get(request.method))
+                key = f"map {list(places).index(request.key)}"  # in a blind vote it tells nothing
+                said = letters.get(request.key) or method_title(request.method)
+                drawn = partial(picture_viewer.overlay, chosen.picture, result, key=key, said=said)
+                _tile(result, drawn, view, list(maps.values()) or [result], scores.get(request.method))
     if waiting and (view.common_scale or view.order in (AGREEMENT, DELETION)):
         st.rerun()  # the order and the common scale depend on all maps, which are there only now
     if view.blind and results:
@@ -118,12 +124,14 @@ def _ordered(requests: Sequence[Request], scores: Mapping[str, float], view: Vie
     return order
 
 
-def _tile(explanation: Explanation, chosen: Chosen, view: View, maps: Sequence[Explanation], score: float | None) -> None:
-    """One map; `maps` are all of them, for the common scale."""
+def _tile(
+    explanation: Explanation, draw: Callable[..., None], view: View, maps: Sequence[Explanation], score: float | None
+) -> None:
+    """One map, which `draw` draws; `maps` are all of them, for the common scale."""
     same_sign = [other for other in maps if other.signed == explanation.signed] if view.common_scale else []
     scale = rendering.scale_of(*(same_sign or [explanation]))
     alt = "Overlay of a hidden method" if view.blind else rendering.alt_text(explanation, "Overlay")
-    display.map_picture(explanation, chosen, scale, view.smooth, alt)
+    draw(scale, alt, linked=LINKED, width=display.TILE, smooth=view.smooth)
     if view.blind:
         return
     if score is not None:

@@ -8,7 +8,15 @@ import streamlit as st
 
 from xai_core.analysis import compare_models
 from xai_core.analysis.compare_models import Answer
-from xai_core.app.shared import cache, display, loaded_models, network_outputs, page_links, page_work, widgets
+from xai_core.app.shared import (
+    cache,
+    loaded_models,
+    network_outputs,
+    page_links,
+    page_work,
+    picture_viewer,
+    widgets,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import PLANTED, UNTRAINED, Network
 from xai_core.app.shared.page_work import PageWork, Part
@@ -26,6 +34,7 @@ from xai_core.models.card import IMAGENET
 from xai_core.models.loading import imagenet_classes
 from xai_core.models.zoo.catalog import find_card
 
+LINKED = "networks"  # the word by which the page's maps are linked
 COLUMN = 230  # pixels: width of a column; five fit on a laptop's screen
 LOADING_SECONDS = 0.5  # assumed for loading one network
 
@@ -167,6 +176,8 @@ def columns(
     """One column for each network, in the order of the answers; `under` shows what stands under a network's map."""
     maps = [answer.explanation for answer in answers.values() if isinstance(answer.explanation, Explanation)]
     majority = _majority([answer.predictions[0].name for answer in answers.values() if answer.predictions])
+    if maps:
+        picture_viewer.show(chosen.picture, [], "controls of the maps", linked=LINKED)
     with st.container(horizontal=True, gap="small"):
         for network, answer in answers.items():
             with st.container(border=True, width=COLUMN + 34):
@@ -196,7 +207,9 @@ def _map(answer: Answer, title: str, maps: Sequence[Explanation], chosen: Chosen
     same_sign = [other for other in maps if other.signed == explanation.signed] or [explanation]
     scale = rendering.scale_of(*same_sign)
     alt = rendering.alt_text(explanation, f"Overlay: {title}")
-    display.map_picture(explanation, chosen, scale, smooth, alt, COLUMN)
+    picture_viewer.overlay(
+        chosen.picture, explanation, scale, alt, f"map of {title}", linked=LINKED, width=COLUMN, smooth=smooth, said=title
+    )
     words = f"{scale.words[0].upper()}{scale.words[1:]}"
     height, width = explanation.heatmap.shape
     st.caption(

@@ -471,7 +471,7 @@ function made(parent) {
   }
 
   const values = () => panels.filter(one => one.value && one.panel.kind === "overlay").map(
-    one => `${one.panel.name ? `${one.panel.name}: ` : ""}${valueOf(one)}.`,
+    one => `${one.panel.said}: ${valueOf(one)}.`,
   );
   const member = { root, draw, values };
 

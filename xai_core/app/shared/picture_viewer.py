@@ -33,8 +33,9 @@ Tool = Literal["box", "brush"]
 class Panel(NamedTuple):
     """What one panel shows: a map over its picture, the map alone, or the picture alone.
 
-    `alt` is its text for those who do not see it, `name` its heading (plain text; may be empty). `whole`: the whole picture
-    instead of the part that the network saw, of which `explanation` knows the place.
+    `alt` is its text for those who do not see it, `name` its heading (plain text; may be empty), `said` what its value is
+    said to be of, where that is not the heading. `whole`: the whole picture instead of the part that the network saw, of
+    which `explanation` knows the place.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Panel(NamedTuple):
     explanation: Explanation | None = None
     scale: Scale | None = None
     whole: bool = False
+    said: str = ""
 
 
 class Drawing(NamedTuple):
@@ -106,11 +108,20 @@ def show(
         "number": known.number, "painted": known.painted,
         "box": known.box if box is None else [round(edge) for edge in box],
         "mask": _mask_size(picture.size),
-        "picture": _address(_picture(picture), "image/jpeg", key) if panels else "",
+        "picture": _address(_picture(picture, digest), "image/jpeg", key) if panels else "",
         "panels": [_panel(panel, picture, key) for panel in panels],
     }  # fmt: skip
     _draw(key=key, data=content, on_drawn_change=take, height="content")
     return selection(picture, linked)
+
+
+def overlay(
+    picture: Image.Image, explanation: Explanation, scale: Scale, alt: str, key: str, *,
+    linked: str, width: int, smooth: bool, said: str,
+) -> None:  # fmt: skip
+    """One map over the part of the picture that the network saw, without controls: they are `show(picture, [], ...)`."""
+    panel = Panel("", alt, "overlay", explanation, scale, said=said)
+    show(picture, [panel], key, linked=linked, width=width, smooth=smooth, bar=False)
 
 
 def selection(picture: Image.Image, linked: str) -> Drawing:
@@ -147,7 +158,16 @@ def _known(linked: str, digest: str) -> _Drawn:
     return drawn if isinstance(drawn, _Drawn) and drawn.picture == digest else _Drawn(digest)
 
 
-def _picture(picture: Image.Image) -> bytes:
+def _picture(picture: Image.Image, digest: str) -> bytes:
+    """The picture as JPEG; the last one is kept, as many panels show it."""
+    kept: tuple[str, bytes] = st.session_state.get("picture of panels", ("", b""))
+    if kept[0] != digest:
+        kept = digest, _encoded(picture)
+        st.session_state["picture of panels"] = kept
+    return kept[1]
+
+
+def _encoded(picture: Image.Image) -> bytes:
     factor = min(1.0, LONGEST / max(picture.size))
     size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
     return rendering.encoded(picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS))
@@ -165,7 +185,15 @@ def _panel(panel: Panel, picture: Image.Image, key: str) -> dict[str, Any]:
     if explanation is not None and not panel.whole:
         left, top, right, bottom = explanation.box
         frame = max(left, 0.0), max(top, 0.0), min(right, whole[2]), min(bottom, whole[3])
-    drawn: dict[str, Any] = {"name": panel.name, "alt": panel.alt, "kind": panel.kind, "frame": frame, "map": None}
+    said = panel.said or panel.name
+    drawn: dict[str, Any] = {
+        "name": panel.name,
+        "said": said,
+        "alt": panel.alt,
+        "kind": panel.kind,
+        "frame": frame,
+        "map": None,
+    }
     if panel.kind != "picture" and explanation is not None and scale is not None:
         values = np.ascontiguousarray(explanation.heatmap, "<f4")
         drawn["map"] = {
