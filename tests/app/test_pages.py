@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import re
 import weakref
 from dataclasses import replace
@@ -18,7 +19,6 @@ from xai_core.app import home
 from xai_core.app.methods.tiles import ORDERS
 from xai_core.app.shared import (
     cache,
-    display,
     explanations,
     jobs,
     loaded_models,
@@ -329,18 +329,12 @@ def test_each_section_of_the_comparison(section, says, monkeypatch):
 @pytest.mark.parametrize("section", ["Sanity check", "Layers"])
 def test_the_sections_below_follow_smooth(section, monkeypatch):
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", float("inf"))
-    smooth, of_page = [], display.map_picture
-
-    def noted(explanation, chosen, scale, is_smooth, *rest):
-        smooth.append(is_smooth)
-        of_page(explanation, chosen, scale, is_smooth, *rest)
-
-    monkeypatch.setattr(display, "map_picture", noted)
-    opened(METHODS_PAGE, picture="Rocket", methods="Grad-CAM", more=section)
-    assert len(smooth) > 2 and all(smooth)
-    smooth.clear()
-    opened(METHODS_PAGE, picture="Rocket", methods="Grad-CAM", more=section, resolution="Native grid")
-    assert len(smooth) > 2 and not any(smooth)
+    query = {"picture": "Rocket", "methods": "Grad-CAM", "more": section}
+    for resolution, smooth in (("Smooth", True), ("Native grid", False)):
+        app = opened(METHODS_PAGE, **query, resolution=resolution)
+        drawn = [json.loads(component.proto.json) for component in app.get("bidi_component")]
+        shown = [one["smooth"] for one in drawn if one["panels"]]
+        assert len(shown) > 3 and set(shown) == {smooth}
 
 
 def test_the_comparison_can_be_downloaded():

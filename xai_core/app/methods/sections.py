@@ -9,8 +9,8 @@ import streamlit as st
 
 from xai_core.analysis import findings, sanity_check
 from xai_core.app.charts import common
-from xai_core.app.methods.tiles import Explanations
-from xai_core.app.shared import display, explanations, loaded_models, page_links, page_work, widgets
+from xai_core.app.methods.tiles import LINKED, Explanations
+from xai_core.app.shared import display, explanations, loaded_models, page_links, page_work, picture_viewer, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -68,7 +68,17 @@ def consensus(maps: Explanations, chosen: Chosen) -> None:
             alt = f"{name} of {len(maps)} methods: strongest {heatmaps.centre_of_mass_words(grid - grid.min())}"
             with st.container(width=2 * display.TILE):
                 st.markdown(f"**{name}**")
-                display.map_picture(explanation, chosen, scale, True, alt, "stretch")
+                picture_viewer.overlay(
+                    chosen.picture,
+                    explanation,
+                    scale,
+                    alt,
+                    name,
+                    linked=LINKED,
+                    width=2 * display.TILE,
+                    smooth=True,
+                    said=name,
+                )
                 st.caption(f"{words} Colours: {scale.low:.2f} to {scale.high:.2f}.")
 
 
@@ -156,7 +166,10 @@ def _small_map(explanation: Explanation, chosen: Chosen, smooth: bool, words: st
     """A map with words below it, as wide as a tile."""
     with st.container(width=display.TILE):
         alt = rendering.alt_text(explanation, words.replace("*", ""))
-        display.map_picture(explanation, chosen, rendering.scale_of(explanation), smooth, alt)
+        picture_viewer.overlay(
+            chosen.picture, explanation, rendering.scale_of(explanation), alt, f"map {explanation.key}",
+            linked=LINKED, width=display.TILE, smooth=smooth, said=words.replace("*", ""),
+        )  # fmt: skip
         st.markdown(words)
 
 

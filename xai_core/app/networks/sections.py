@@ -15,7 +15,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from xai_core.analysis import compare_models, findings
 from xai_core.analysis.compare_models import Answer
 from xai_core.app.charts import common
-from xai_core.app.networks.columns import COLUMN, NetworkQuestion
+from xai_core.app.networks.columns import COLUMN, LINKED, NetworkQuestion
 from xai_core.app.shared import (
     cache,
     display,
@@ -25,6 +25,7 @@ from xai_core.app.shared import (
     page_links,
     page_setup,
     page_work,
+    picture_viewer,
     session,
     widgets,
 )
@@ -120,7 +121,17 @@ def difference(answers: Answers, chosen: Chosen) -> None:
     difference_map = compare_models.difference(maps[first], maps[second])
     scale = rendering.scale_of(difference_map, clip=100.0)
     alt = f"{first} minus {second}: {rendering.alt_text(difference_map, 'difference')}"
-    display.map_picture(difference_map, chosen, scale, True, alt, 2 * COLUMN)
+    picture_viewer.overlay(
+        chosen.picture,
+        difference_map,
+        scale,
+        alt,
+        "difference",
+        linked=LINKED,
+        width=2 * COLUMN,
+        smooth=True,
+        said="Difference",
+    )
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
     correlation = "undefined, because a map is uniform" if np.isnan(rho) else f"{rho:.2f}"
     st.caption(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +46,7 @@ def map_picture(
     scale: rendering.Scale,
     smooth: bool,
     alt: str,
-    width: int | Literal["stretch"] = TILE,
+    width: int = TILE,
 ) -> None:
     """A map over the part of the picture that the network saw, with its colour bar below."""
     image = map_image(explanation, chosen.picture, scale, smooth=smooth)
