@@ -96,4 +96,5 @@ def test_a_method_without_a_map_has_its_reason_in_the_table_and_on_the_sheet(pic
     (note,) = table.loc[table["map"] == "attention_rollout", "note"]
     assert note == str(found.maps["attention_rollout"])
     assert scored_maps.sheet(picture, [found], ["sparseness"], "a.png").width > 0
-    assert scored_maps.failed_row("b.png", "", "no picture")["note"].tolist() == ["no picture"]
+    alone = scored_maps.table("b.png", [], ["sparseness"], {"": "no picture"})
+    assert tuple(alone.columns) == COLUMNS and alone[["picture", "note"]].to_numpy().tolist() == [["b.png", "no picture"]]

@@ -68,6 +68,16 @@ def test_a_folder_gives_one_table_and_a_sheet_for_each_picture(tmp_path, capsys)
     assert settings["models"]["world_clean"] == model.fingerprint and settings["methods"] == ["grad_cam", "hires_cam"]
 
 
+def test_a_network_that_cannot_be_asked_does_not_take_the_others_with_it(capsys, tmp_path):
+    """The network of the drawn world has no class "tabby"."""
+    arguments = ["--models", "efficientnet_lite0,world_clean", "--target", "tabby", "--metric", "entropy"]
+    assert main(["measure", "chelsea", *arguments, "--out", str(tmp_path)]) == 0
+    assert "world_clean: failed: There is no class" in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / "chelsea_metrics.csv", keep_default_na=False, encoding="utf-8-sig")
+    assert table.groupby("model").size().to_dict() == {"efficientnet_lite0": 5, "world_clean": 1}
+    assert table.loc[table["model"] == "world_clean", "note"].item().startswith("There is no class")
+
+
 def test_the_self_test_is_told(capsys):
     arguments = ["--metric", "energy_pointing_game,entropy", "--method", "saliency", "--self-test"]
     assert main(["measure", "chelsea", *arguments]) == 0

@@ -93,27 +93,23 @@ def score_maps(
         yield found
 
 
-def table(picture: str, scored: Sequence[ScoredMaps], metrics: MetricChoice) -> pd.DataFrame:
-    """A row for each network, map and metric of a picture, the controls too, with the columns COLUMNS. A method without a
-    map has one row, whose note says why."""
-    parts = []
+def table(
+    picture: str, scored: Sequence[ScoredMaps], metrics: MetricChoice, failed: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """A row for each network, map and metric of a picture, the controls too, with the columns COLUMNS.
+
+    A method without a map has one row, whose note says why; so has each network of `failed`, which could not be asked, with
+    the reason. A picture that cannot be read is a network without a name there.
+    """
+    parts = [pd.DataFrame([{"model": name, "note": reason} for name, reason in (failed or {}).items()])]
     for one in scored:
         measured = tables.table([(name, metric, score) for (name, metric), score in one.scores.items()], metrics)
-        failed = [{"map": name, "note": str(error)} for name, error in one.maps.items() if isinstance(error, XaiError)]
-        rows = pd.concat([measured, pd.DataFrame(failed, columns=["map", "note"])], ignore_index=True)
-        about: dict[str, str | float] = {
-            "picture": picture,
-            "model": one.network,
-            "target": one.target,
-            "target value": one.value,
-        }
+        without = [{"map": name, "note": str(error)} for name, error in one.maps.items() if isinstance(error, XaiError)]
+        rows = pd.concat([measured, pd.DataFrame(without, columns=["map", "note"])], ignore_index=True)
+        about: dict[str, str | float] = {"model": one.network, "target": one.target, "target value": one.value}
         parts.append(rows.assign(**about))
-    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS))
-
-
-def failed_row(picture: str, network: str, reason: str) -> pd.DataFrame:
-    """The one row of a picture that cannot be read, or about which a network cannot be asked."""
-    return pd.DataFrame([{"picture": picture, "model": network, "note": reason}]).reindex(columns=list(COLUMNS))
+    rows = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return rows.assign(picture=picture).reindex(columns=list(COLUMNS))
 
 
 def no_better(metric: Metric, score: Measurement) -> bool:

@@ -112,16 +112,24 @@ def _one(args: argparse.Namespace, work: Work) -> None:
     arguments.say(
         f"about {len(work.models) * sum(total_cost(work.metrics, work.methods)):,} passes, beside those for the maps"
     )
+    failed: dict[str, str] = {}
     for name in work.models:
         said = 0
-        for found in work.scored(name, picture):
-            if not found.scores:
-                arguments.say(f"{name}: {found.target} = {found.value:.4g}")
-                _say_failed(found)
-            for (of, key), measurement in list(found.scores.items())[said:]:
-                _print_row(of, key, measurement)
-            said = len(found.scores)
-        scored.append(found)
+        try:
+            for found in work.scored(name, picture):
+                if not found.scores:
+                    arguments.say(f"{name}: {found.target} = {found.value:.4g}")
+                    _say_failed(found)
+                for (of, key), measurement in list(found.scores.items())[said:]:
+                    _print_row(of, key, measurement)
+                said = len(found.scores)
+        except XaiError as error:
+            if len(work.models) == 1:
+                raise
+            failed[name] = str(error)
+            arguments.say(f"{name}: failed: {error}")
+        else:
+            scored.append(found)
     if not any(len(one.explanations) > 1 for one in scored):  # beside the control
         raise BadRequest("No map could be computed with any of these methods.")
     if args.self_test:
@@ -133,7 +141,7 @@ def _one(args: argparse.Namespace, work: Work) -> None:
             for one in scored
             for record in tables.records([(name, key, score) for (name, key), score in one.scores.items()], work.metrics)
         ]
-        table = scored_maps.table(args.image, scored, work.metrics)
+        table = scored_maps.table(args.image, scored, work.metrics, failed)
         arguments.write(
             {
                 f"{stem}.csv": spreadsheet.csv_bytes(table),
@@ -160,10 +168,11 @@ def _many(args: argparse.Namespace, work: Work) -> None:
     with _growing(file) as append:
         for place, sample in enumerate(samples, 1):
             scored: list[ScoredMaps] = []
+            failed: dict[str, str] = {}
             try:
                 picture = dataset.open(sample.name)
             except BadPicture as error:
-                append(scored_maps.failed_row(sample.name, "", str(error)))
+                append(scored_maps.table(sample.name, [], work.metrics, {"": str(error)}))
                 arguments.say(f"{place} of {len(samples)}  {sample.name}: {error}")
                 unread += 1
                 continue
@@ -172,11 +181,10 @@ def _many(args: argparse.Namespace, work: Work) -> None:
                 try:
                     *_, found = work.scored(network, picture, scene)
                 except XaiError as error:
-                    append(scored_maps.failed_row(sample.name, network, str(error)))
+                    failed[network] = str(error)
                 else:
                     scored.append(found)
-            if scored:
-                append(scored_maps.table(sample.name, scored, work.metrics))
+            append(scored_maps.table(sample.name, scored, work.metrics, failed))
             if scored and sheets < MOST_SHEETS:
                 sheets += 1
                 write_atomically(

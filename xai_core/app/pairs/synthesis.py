@@ -246,9 +246,10 @@ def _reached(model: ExplainableModel, climb: Climb, objective: str, found: Visua
 
 CLASS_HELP = "What is climbed is the logit, before the softmax. Type a name or a number to search."
 CLASS_MODEL = (
-    "The class-model picture of Simonyan et al. 2013 (arXiv:1312.6034, section 2): from the mean colour of the training "
-    "pictures, the logit minus weight x the squared distance from that colour is climbed, at one size. The paper states no "
-    "weight, step or number of steps, and lets values leave the range of colours; here they stay within it."
+    "The class-model picture of Simonyan et al. 2013 (arXiv:1312.6034, section 2): from the colour that the network's "
+    "normalisation takes for zero, the logit minus a weight times the squared distance from that colour is climbed, at one "
+    "size. The paper states no weight, step or number of steps, and lets values leave the range of colours; here they stay "
+    "within it."
 )
 OCTAVES = "Sizes from small to large, each 1.4 times the one before; sizes below 32 pixels are skipped."
 
