@@ -20,6 +20,7 @@ BUNDLED = [
     "data/runs/scenes_*.parquet",
     "data/runs/world_*.parquet",
     "data/predictions/*world_*.parquet",
+    "data/first_views.npz",
     "data/review/example.json",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",

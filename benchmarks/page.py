@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +36,8 @@ WATCH = """() => {
 }"""
 
 
-def served(*options: str) -> subprocess.Popen:
-    """A server of the app, with further options of Streamlit, as soon as it is healthy."""
+def served(*options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
+    """A server of the app, with further options of Streamlit and variables of its environment, as soon as it is healthy."""
     command = [
         sys.executable,
         "-m",
@@ -47,7 +48,8 @@ def served(*options: str) -> subprocess.Popen:
         f"--server.port={PORT}",
         *options,
     ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    variables = os.environ | dict(environment or {})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
     while True:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1).close()

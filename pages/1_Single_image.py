@@ -41,12 +41,11 @@ with display.errors():
         )
         request = with_method(question, method.id, settings.options)
         explanation = explanations.find(request)
-        if explanation is None:
-            title = f"Explain {chosen.name} by {method.title}"
-            work = explanations.work([request], request.key, title, page_links.SINGLE, private=widgets.is_upload())
-            if page_work.start_now(work):
-                with progress.bar(request.key) as bar:
-                    explanation = explanations.compute(request, bar)
+        title = f"Explain {chosen.name} by {method.title}"
+        work = explanations.work([request], request.key, title, page_links.SINGLE, private=widgets.is_upload())
+        if page_work.start_now(work) and explanation is None:
+            with progress.bar(request.key) as bar:
+                explanation = explanations.compute(request, bar)
         result.show(explanation, chosen, method)
         superpixel_view.section(explanation, prepared, chosen)
     change_of_mind.section(model, chosen, prepared, ranked, request)

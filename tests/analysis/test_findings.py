@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xai_core.analysis import findings
+from xai_core.analysis import confusion, findings
 from xai_core.metrics.catalog import METRICS
 
 NAN = float("nan")
@@ -102,6 +102,89 @@ ERRORS = [
 @pytest.mark.parametrize(("pairs", "sentence"), ERRORS)
 def test_errors(pairs, sentence):
     assert findings.of_errors(predictions(*pairs)) == sentence
+
+
+def confident(*rows: tuple[float, bool]) -> pd.DataFrame:
+    """Predictions with these confidences, right or wrong."""
+    table = pd.DataFrame(rows, columns=["confidence", "right"])
+    return table.assign(true="cat", predicted=np.where(table["right"], "cat", "dog"))
+
+
+CALIBRATION = [
+    (
+        [(0.95, True)] * 19 + [(0.95, False)] + [(0.55, False)] * 5,
+        "Expected calibration error: 11.0% over 25 pictures, of which 76.0% are right, with a mean confidence of 87.0%. "
+        "Accuracy and confidence differ most at a confidence of 50% to 60%: 5 pictures, 0% right.",
+    ),
+    (
+        [(0.15, True), (0.95, True), (0.95, True), (0.95, True)],
+        "Expected calibration error: 25.0% over 4 pictures, of which 100.0% are right, with a mean confidence of 75.0%. "
+        "Accuracy and confidence differ most at a confidence of 10% to 20%: 1 picture, 100% right.",
+    ),
+    (
+        [(0.75, True)] * 3 + [(0.75, False)],
+        "Expected calibration error: 0.0% over 4 pictures, of which 75.0% are right, with a mean confidence of 75.0%.",
+    ),
+    ([], ""),
+]
+
+
+@pytest.mark.parametrize(("rows", "sentence"), CALIBRATION)
+def test_calibration(rows, sentence):
+    assert findings.of_calibration(*confusion.calibration(confident(*rows))) == sentence
+
+
+CLASSES = [
+    (
+        [("cat", "cat")] * 3 + [("cat", "dog")] + [("dog", "dog")] * 4 + [("cow", "dog")] * 2 + [("cow", "cow")] * 2,
+        "Lowest recall: cow, 50% and lowest precision: dog, 57%.",
+    ),
+    (
+        [("cat", "dog"), ("dog", "cat"), ("cow", "cow")],
+        "Lowest recall: cat and dog, 0% and lowest precision: cat and dog, 0%.",
+    ),
+    ([("cat", "cat")] * 2 + [("dog", "cat")] * 2, "Lowest recall: dog, 0%."),  # dog was never predicted
+    ([("cat", "cat"), ("dog", "dog")], ""),
+]
+
+
+@pytest.mark.parametrize(("pairs", "sentence"), CLASSES)
+def test_classes(pairs, sentence):
+    assert findings.of_classes(confusion.per_class(predictions(*pairs))) == sentence
+
+
+def means(**methods: list[tuple[float, bool | None]]) -> pd.DataFrame:
+    """The lines of a run's summary: of each method, its rank and whether it beats every control, metric by metric."""
+    return pd.DataFrame(
+        {"method": name, "metric": f"m{place}", "rank": rank, "beats": beats, "control": False, "direction": "higher"}
+        for name, of_method in methods.items()
+        for place, (rank, beats) in enumerate(of_method)
+    ).astype({"beats": object})
+
+
+MEANS = [
+    (
+        means(a=[(1, True), (2, True)], b=[(3, True), (3, False)], c=[(2, False), (1, True)]),
+        "By the mean rank over 2 metrics, first is A and C (1.5) and last is B (3.0). "
+        "1 of 3 methods beat every control by all 2 metrics: A.",
+    ),
+    (
+        means(a=[(2, False)], b=[(1, False)]),
+        "By the mean rank over 1 metric, first is B (1.0) and last is A (2.0). "
+        "0 of 2 methods beat every control by 1 metric.",
+    ),
+    (
+        means(a=[(1, None), (3, None)], b=[(2, None), (1, None)]),  # too few pictures to compare with controls
+        "By the mean rank over 2 metrics, first is B (1.5) and last is A (2.0).",
+    ),
+    (means(a=[(1, True)]), "1 of 1 methods beat every control by 1 metric: A."),
+    (means(a=[(1, True)]).assign(direction="", beats=None), ""),
+]
+
+
+@pytest.mark.parametrize(("lines", "sentence"), MEANS)
+def test_means_of_a_run(lines, sentence):
+    assert findings.of_means(lines, {"a": "A", "b": "B", "c": "C"}) == sentence
 
 
 TOPS = [

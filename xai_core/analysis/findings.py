@@ -72,6 +72,73 @@ def of_errors(listed: pd.DataFrame) -> str:
     return f"{total}; {words}, {most['pictures']:,} of the {wrong:,}."
 
 
+def of_calibration(bins: pd.DataFrame, error: float) -> str:
+    """How far confidence and accuracy lie apart, over all pictures and in the bin where they do most: what
+    `confusion.calibration` returns."""
+    if not len(bins):
+        return ""
+    pictures = bins["pictures"].sum()
+    accuracy, confidence = ((bins[name] * bins["pictures"]).sum() / pictures for name in ("accuracy", "confidence"))
+    gap = bins["accuracy"] - bins["confidence"]
+    far = bins.loc[gap.abs().idxmax()]
+    whole = (
+        f"Expected calibration error: {error:.1%} over {pictures:,} {_plural('picture', pictures)}, of which {accuracy:.1%} "
+        f"are right, with a mean confidence of {confidence:.1%}."
+    )
+    if len(bins) == 1:
+        return whole
+    count = int(far["pictures"])
+    return (
+        f"{whole} Accuracy and confidence differ most at a confidence of {far['low']:.0%} to {far['high']:.0%}: {count:,} "
+        f"{_plural('picture', count)}, {far['accuracy']:.0%} right."
+    )
+
+
+def of_classes(scores: pd.DataFrame) -> str:
+    """The classes with the lowest recall and the lowest precision: what `confusion.per_class` returns."""
+    lowest = [_lowest(scores, measure) for measure in ("recall", "precision")]
+    return f"Lowest {' and lowest '.join(filter(None, lowest))}." if any(lowest) else ""
+
+
+def _lowest(scores: pd.DataFrame, measure: str) -> str:
+    finite = scores[np.isfinite(scores[measure])]
+    if len(finite) < 2 or finite[measure].nunique() == 1:
+        return ""
+    least = finite[measure].min()
+    names = [first_name(name) for name in finite["class"][finite[measure] == least]]
+    of = f"{_and(names)}, " if len(names) <= NAMED else f"{len(names)} classes, such as {names[0]}, "
+    return f"{measure}: {of}{least:.0%}"
+
+
+NAMED = 3  # classes or methods that are equal and all named
+
+
+def of_means(lines: pd.DataFrame, titles: Mapping[str, str]) -> str:
+    """Which method has the best and which the worst mean rank over the metrics of one model, and which beat every control by
+    every metric. `lines` are those of `evaluation.summary` of one model, without controls; `titles` are the methods'."""
+    directed = lines[(lines["direction"] != "") & ~lines["control"].astype(bool)]
+    ranks = directed.groupby("method", sort=False)["rank"].mean().dropna()
+    count, sentences = directed["metric"].nunique(), []
+    by = f"{count} {_plural('metric', count)}"
+    if len(ranks) > 1 and ranks.nunique() > 1:
+        ends = [(word, [titles[name] for name in ranks.index[ranks == end]], end) for word, end in _ends(ranks)]
+        parts = [f"{word} is {_and(names)} ({end:.1f})" for word, names, end in ends if len(names) <= NAMED]
+        sentences += [f"By the mean rank over {by}, {' and '.join(parts)}."] if parts else []
+    known = directed[directed["beats"].notna()]
+    if len(known):
+        beats = known["beats"].astype(bool).groupby(known["method"], sort=False).agg(["sum", "size"])
+        every = [titles[name] for name in beats.index[(beats["sum"] == beats["size"]) & (beats["size"] == count)]]
+        names = f": {_and(every)}" if 0 < len(every) <= NAMED else ""
+        sentences.append(
+            f"{len(every)} of {len(beats)} methods beat every control by {'all ' if count > 1 else ''}{by}{names}."
+        )
+    return " ".join(sentences)
+
+
+def _ends(ranks: pd.Series) -> tuple[tuple[str, float], tuple[str, float]]:
+    return ("first", float(ranks.min())), ("last", float(ranks.max()))
+
+
 def of_top_classes(tops: Mapping[str, str]) -> str:
     """Which networks predict the same class: their most probable classes by their titles."""
     if len(tops) < 2:
@@ -81,6 +148,10 @@ def of_top_classes(tops: Mapping[str, str]) -> str:
         return f"All {len(tops)} networks with classes predict {first_name(groups[0][0])}."
     parts = [f"{_and(names)} {'predicts' if len(names) == 1 else 'predict'} {first_name(top)}" for top, names in groups]
     return f"{len(groups)} different answers of {len(tops)} networks: {'; '.join(parts)}."
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
 
 
 def _and(names: Sequence[str]) -> str:

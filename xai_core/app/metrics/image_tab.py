@@ -126,6 +126,7 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
             page_links.METRICS,
             private=widgets.is_upload(),
             button="Measure",
+            results=[request.key for request in (*requests, *wanted.values())],
         )
     )
     if not complete:

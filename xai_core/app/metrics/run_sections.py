@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from xai_core.analysis import findings
 from xai_core.app.charts import common as charts
 from xai_core.app.charts import metrics as charts_metrics
 from xai_core.app.charts import runs
@@ -89,6 +90,7 @@ def _means(opened: OpenedRun, lines: pd.DataFrame, metrics: list[str], sort: str
     chosen = [name for name in metrics if opened.title(name) == sort] or metrics
     mean_ranks = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
     order = sorted(lines.method.unique(), key=lambda name: (is_control(name), mean_ranks.get(name, np.inf)))
+    st.markdown(markdown.escape(findings.of_means(lines, opened.methods)))
     titled = lines.assign(method=lines.method.map(opened.methods), metric=lines.metric.map(opened.title))
     model, rows = lines.model.iloc[0], [opened.methods[name] for name in order]
     show_chart(

@@ -271,13 +271,14 @@ def calibration(rows: FilteredRows, dataset: Dataset) -> None:
         if picked:
             drawer.open_group(groups[bins["low"].tolist().index(picked["low"])])
 
+    st.markdown(markdown.escape(findings.of_calibration(bins, error)))
     st.altair_chart(
         charts_confusion.calibration(bins), key=key, on_select=open_bin, selection_mode="bin",
         alt=f"Reliability diagram in {len(bins)} bins; expected calibration error {error:.1%}.",
     )  # fmt: skip
-    st.markdown(f"Expected calibration error: **{error:.1%}** over {len(rows.counted):,} pictures, ten bins of equal width.")
     st.caption(
-        "The number above each bar is its number of pictures. Where a bar ends below the dashed line, the model is "
+        "Ten bins of equal width; the error is the mean difference of confidence and accuracy over all pictures. The "
+        "number above each bar is its number of pictures. Where a bar ends below the dashed line, the model is "
         "overconfident: it is right less often than its confidence says. Filters by prediction do not change this chart."
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("low", "high", "confidence", "accuracy")}
@@ -334,6 +335,7 @@ def per_class(rows: FilteredRows) -> None:
         if picked:
             drawer.open_group(_class_group(picked["class"], rows.all_classes))
 
+    st.markdown(markdown.escape(findings.of_classes(scores)))
     if len(scores) > MOST_ROWS:
         st.caption(f"The chart shows the {MOST_ROWS} of {len(scores)} classes with the lowest recall, the table all.")
     st.altair_chart(
@@ -371,6 +373,7 @@ def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
         return
     if len(pairs) < len(every):
         st.caption(f"The {len(pairs)} most frequent of {len(every):,} pairs; the CSV holds all.")
+    st.markdown(markdown.escape(findings.of_errors(rows.listed)))
     drawer.offer(
         drawer.OfferedGroup(
             predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed)

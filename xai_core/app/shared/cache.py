@@ -1,18 +1,28 @@
-"""Results shared by all visitors of this process, by key and bounded by bytes; and the bundled pictures."""
+"""Results shared by all visitors of this process, by key and bounded by bytes; and the bundled pictures.
+
+What was not computed here is looked for among the results that ship with the project.
+"""
+
+from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cachetools
 import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from xai_core.core import settings
 from xai_core.data.samples import load_sample
 from xai_core.explanation.result import Explanation
 
+if TYPE_CHECKING:
+    from xai_core.analysis.shipped_results import ShippedResults
+
+SHIPPED = settings.RESOURCES / "data" / "first_views.npz"  # written by benchmarks/shipped_first_views.py
 RESULT_BYTES = 200 * 2**20
 Result = TypeVar("Result")
 
@@ -33,6 +43,8 @@ def _nbytes(result: Any) -> int:
 class _Store:
     results: cachetools.LRUCache[str, Any] = field(default_factory=lambda: cachetools.LRUCache(RESULT_BYTES, _nbytes))
     lock: threading.Lock = field(default_factory=threading.Lock)
+    shipped: ShippedResults | None = None  # once a result was looked for
+    refused: set[str] = field(default_factory=set)  # keys of shipped results that a visitor wants computed anew
 
 
 @st.cache_resource(show_spinner=False)
@@ -41,10 +53,35 @@ def _store() -> _Store:
 
 
 def get(key: str) -> Any:
-    """The result stored under a key; None if there is none."""
+    """The result stored under a key, or the one that ships with the project; None if there is none."""
     store = _store()
     with store.lock:
-        return store.results.get(key)
+        result = store.results.get(key)
+        return _shipped(store).find(key) if result is None and key not in store.refused else result
+
+
+def _shipped(store: _Store) -> ShippedResults:
+    if store.shipped is None:
+        from xai_core.analysis import shipped_results
+
+        store.shipped = shipped_results.read(SHIPPED)
+    return store.shipped
+
+
+def made_elsewhere(keys: Iterable[str]) -> str:
+    """Where and when the shipped results were computed, if one of those under these keys is what `get` returns; else ""."""
+    store = _store()
+    with store.lock:
+        shipped = _shipped(store)
+        shown = (key in shipped.entries and key not in store.results and key not in store.refused for key in keys)
+        return shipped.made if any(shown) else ""
+
+
+def compute_anew(keys: Iterable[str]) -> None:
+    """No longer return the shipped results under these keys, so that they are computed here, for all sessions."""
+    store = _store()
+    with store.lock:
+        store.refused |= {*keys}
 
 
 def put(key: str, result: Any) -> None:
@@ -63,11 +100,19 @@ def get_or_compute(key: str, compute: Callable[[], Result]) -> Result:
     return result
 
 
+def stored() -> dict[str, Any]:
+    """Every stored result by its key, without those that ship with the project."""
+    store = _store()
+    with store.lock:
+        return dict(store.results)
+
+
 def clear() -> None:
-    """Remove every stored result."""
+    """Remove every stored result; those that ship with the project are found again."""
     store = _store()
     with store.lock:
         store.results.clear()
+        store.refused.clear()
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -85,7 +85,7 @@ def work(
 ) -> PageWork:
     """The work of those explanations that are not stored yet. `key`, `title` and so on are those of `PageWork`."""
     parts = [part(request) for request in requests if find(request) is None]
-    return PageWork(key, parts, title, page, private, button)
+    return PageWork(key, parts, title, page, private, button, [request.key for request in requests])
 
 
 def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import streamlit as st
 
-from xai_core.app.shared import cache, job_view, jobs, page_links, progress, server_job, turns
+from xai_core.app.shared import cache, job_view, jobs, page_links, progress, server_job, session, turns
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.server_job import ServerJob
 
@@ -34,6 +34,8 @@ class PageWork(NamedTuple):
     page     title of the page that shows the results
     private  whether the work is on an upload, which this visitor alone may see and a restarted server no longer has
     button   label of the button that starts long work
+    results  keys of the results that the page shows when nothing is missing; those of them that ship with the project are
+             marked, with a button that computes them anew
     """
 
     key: str
@@ -42,6 +44,7 @@ class PageWork(NamedTuple):
     page: str
     private: bool
     button: str = "Explain"
+    results: Sequence[str] = ()
 
     @property
     def seconds(self) -> float:
@@ -61,14 +64,31 @@ def start_now(work: PageWork) -> bool:
     """
     with st.container():  # also where nothing is missing, so that what follows keeps its place on the page
         if not work.parts:
+            _mark_shipped(work)
             return True
         job = jobs.find(work.key)
         left_by_job = job is not None and job.state != server_job.DONE
         if work.seconds < progress.AT_ONCE_SECONDS and not left_by_job:
             return progress.should_start(work.key, work.seconds, work.button)
+        if session.asked_anew(work.key) and not left_by_job:
+            _start(work)
         kept = "Finished results are kept." if job is not None and job.stored else ""
         job_view.offer(work.key, work.seconds, lambda: _start(work), button=work.button, kept=kept)
         return False
+
+
+def _mark_shipped(work: PageWork) -> None:
+    """Say which results were not computed on this machine, with a button that computes them here."""
+    made = cache.made_elsewhere(work.results)
+    if made:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.caption(f"Shipped with the project: computed {made}.", width="content")
+            st.button("Compute anew", key=f"anew {work.key}", type="tertiary", on_click=_anew, args=(work,))
+
+
+def _anew(work: PageWork) -> None:
+    cache.compute_anew(work.results)
+    session.ask_anew(work.key)
 
 
 def complete(work: PageWork) -> bool:

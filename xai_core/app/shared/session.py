@@ -129,6 +129,20 @@ def begins_work() -> bool:
     return bool(st.session_state.get("begins work"))
 
 
+def ask_anew(key: str | None) -> None:
+    """Ask the next run of the page to start the long work named `key`, whose button was pressed beside older results; None:
+    no longer."""
+    st.session_state["anew"] = key
+
+
+def asked_anew(key: str) -> bool:
+    """Whether this run of the page is to start the long work named `key`: once after each `ask_anew`."""
+    if st.session_state.get("anew") != key:
+        return False
+    ask_anew(None)
+    return True
+
+
 def cancelled(key: str) -> bool:
     """Whether the visitor cancelled the work named `key` and has not started it again."""
     return bool(st.session_state.get("cancelled") == key)

@@ -1,0 +1,95 @@
+"""What ships with the project for the first views: it fits what the pages ask, it is true, it is marked, and it can be made anew."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from opened_pages import opened, text
+
+from xai_core import load_model, load_sample, measure
+from xai_core.analysis import shipped_results
+from xai_core.app.shared import cache, jobs, page_links, progress
+from xai_core.attribution.explain import explain
+from xai_core.core import settings
+from xai_core.core.errors import BadRequest
+from xai_core.explanation.result import Explanation
+from xai_core.metrics.measure import Measurement
+
+FILE = settings.RESOURCES / "data" / "first_views.npz"
+MARK = "Shipped with the project: computed on "
+WRITE = "Write the file anew: python -m benchmarks.shipped_first_views"
+
+
+@pytest.fixture(autouse=True)
+def shipped(tmp_path, monkeypatch):
+    """The pages of a new server that has the file."""
+    monkeypatch.setenv("XAI_CACHE", str(tmp_path))
+    monkeypatch.setattr(cache, "SHIPPED", FILE)
+    jobs._registry.clear()
+    cache.clear()
+    cache._store().shipped = None
+    yield
+    cache.clear()
+    cache._store().shipped = None
+
+
+def test_a_slow_machine_shows_the_first_views_without_a_click(monkeypatch):
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
+    for title, work in ((page_links.SINGLE, "Explain"), (page_links.METHODS, "Compare"), (page_links.METRICS, "Measure")):
+        app = opened(page_links.FILES[title], asks=True)
+        assert work not in [button.label for button in app.button], f"{title} asks first. {WRITE}"
+        assert MARK in text(app), title
+        assert len(app.image) or len(app.dataframe), title
+    assert not {*cache.stored()} & {*shipped_results.read(FILE).entries}  # nothing was computed
+
+
+def test_compute_anew_computes_the_same_here_and_the_mark_is_gone():
+    app = opened(page_links.FILES[page_links.SINGLE])
+    before = {*cache.stored()}
+    (anew,) = (button for button in app.button if button.label == "Compute anew")
+    anew.click().run()
+    assert not app.exception and MARK not in text(app)
+    (key,) = ({*cache.stored()} - before) & {*shipped_results.read(FILE).entries}
+    assert np.abs(cache.get(key).heatmap - shipped_results.read(FILE).find(key).heatmap).max() < 1e-4
+
+
+def test_long_work_begins_with_one_click_and_the_rest_stays(monkeypatch):
+    begun = []
+    monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 0.0)
+    monkeypatch.setattr(jobs, "start", lambda key, title, *rest, **more: begun.append(title))
+    app = opened(page_links.FILES[page_links.METHODS], asks=True)
+    next(button for button in app.button if button.label == "Compute anew").click().run()
+    assert not app.exception and begun == ["Compare 6 methods on astronaut"]
+    app.run()
+    assert len(begun) == 1  # once for each click
+
+
+def test_maps_and_measurements_are_those_of_this_code(lite0):
+    """Each map, and the cheap measurements of one, are computed again. Another processor rounds otherwise: maps within 1e-3 of
+    their largest value, metrics within 0.01."""
+    results = shipped_results.read(FILE)
+    found = [results.find(key) for key in results.entries]
+    maps = [result for result in found if isinstance(result, Explanation)]
+    assert {one.method for one in maps} >= {"grad_cam", "saliency"} and {one.model for one in maps} == {"efficientnet_lite0"}
+    for one in maps:
+        again = explain(lite0, load_sample("astronaut"), one.method)
+        assert again.version == one.version and again.target == one.target
+        assert np.abs(again.heatmap - one.heatmap).max() < 1e-3 * np.abs(again.heatmap).max(), WRITE
+    values = [result.value for result in found if isinstance(result, Measurement)]
+    sparseness = measure(lite0, load_sample("astronaut"), maps[0], "sparseness").value
+    assert np.abs(np.array(values) - sparseness).min() < 0.01 and len(values) == 7 * (len(maps) + 4), WRITE
+
+
+def test_what_is_written_is_read_and_another_file_is_refused(tmp_path):
+    curve = np.array([[0.0, 0.5], [1.0, 0.25]])
+    one = Measurement(float("nan"), curve, facts={"ties": np.float32(0.5)}, note="flat")
+    shipped_results.write(tmp_path / "file.npz", "today", {"a": one, "b": replace(one, value=0.1, curve=None)})
+    results = shipped_results.read(tmp_path / "file.npz")
+    first, second = results.find("a"), results.find("b")
+    assert results.made == "today" and results.find("c") is None
+    assert np.isnan(first.value) and first.note == "flat" and first.facts == {"ties": 0.5} and (first.curve == curve).all()
+    assert second.value == 0.1 and second.curve is None
+    assert not shipped_results.read(tmp_path / "none.npz").entries
+    (tmp_path / "other.npz").write_bytes(b"PK\x03\x04")
+    with pytest.raises(BadRequest, match="holds no shipped results"):
+        shipped_results.read(tmp_path / "other.npz")
