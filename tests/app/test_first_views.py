@@ -1,4 +1,4 @@
-"""What ships with the project for the first views: it fits what the pages ask, it is true, it is marked, and it can be made anew."""
+"""What ships for the first views fits what the pages ask, is true, is marked, and can be computed anew."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from opened_pages import opened, text
 
-from xai_core import load_model, load_sample, measure
+from xai_core import load_sample, measure
 from xai_core.analysis import shipped_results
 from xai_core.app.shared import cache, jobs, page_links, progress
 from xai_core.attribution.explain import explain
@@ -65,8 +65,8 @@ def test_long_work_begins_with_one_click_and_the_rest_stays(monkeypatch):
 
 
 def test_maps_and_measurements_are_those_of_this_code(lite0):
-    """Each map, and the cheap measurements of one, are computed again. Another processor rounds otherwise: maps within 1e-3 of
-    their largest value, metrics within 0.01."""
+    """Each map, and one measurement, are computed again. Another processor rounds otherwise: maps within 1e-3 of their
+    largest value, metrics within 0.01."""
     results = shipped_results.read(FILE)
     found = [results.find(key) for key in results.entries]
     maps = [result for result in found if isinstance(result, Explanation)]

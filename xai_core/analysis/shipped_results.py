@@ -59,7 +59,7 @@ def read(file: Path) -> ShippedResults:
     if not file.exists():
         return ShippedResults("", {}, {})
     try:
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             index = parse_json(str(arrays[INDEX]))
             return ShippedResults(index["made"], index["results"], {name: arrays[name] for name in arrays if name != INDEX})
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as fault:
