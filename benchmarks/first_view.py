@@ -29,9 +29,9 @@ GOAL = 4.0  # seconds on an idle machine
 # What answers the page's question, by its title: a selector of its main figure.
 FIGURES = {
     page_links.HOME: '[data-testid="stPageLink"]',
-    page_links.SINGLE: 'img[alt^="Overlay"]',
-    page_links.METHODS: 'img[alt^="Overlay"], [data-testid="stVegaLiteChart"] svg',
-    page_links.MODELS: 'img[alt^="Overlay"], [data-testid="stVegaLiteChart"] svg',
+    page_links.SINGLE: '[role="img"][aria-label^="Overlay"]',
+    page_links.METHODS: '[role="img"][aria-label^="Overlay"]',
+    page_links.MODELS: '[role="img"][aria-label^="Overlay"]',
     page_links.METRICS: '[data-testid="stVegaLiteChart"] svg',
     page_links.PAIRS: 'img[alt^="View 1"]',
     page_links.MISSES: '[data-testid="stVegaLiteChart"] svg',
@@ -42,28 +42,26 @@ FIGURES = {
     page_links.JOBS: '[data-testid="stMarkdown"]',
 }
 # Each button that starts what a page lacks stands beside the estimate of its time.
-WATCH = """figure => {
+WATCH = """(() => {
   const app = () => document.querySelector('[data-testid="stApp"]');
   const complete = () => {
     const one = app();
     if (!one || one.dataset.testConnectionState !== "CONNECTED") return false;
     if (one.dataset.testScriptState !== "notRunning") return false;
-    if (document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"]')) return false;
+    if (document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"], [role="img"][aria-busy="true"]'))
+      return false;
     const images = [...document.images];
     if (!images.every(image => image.complete && (image.naturalWidth || image.loading === "lazy"))) return false;
     return Boolean(document.querySelector('[data-testid="stMain"] h1'));
   };
-  const shown = () => [...document.querySelectorAll(figure)].some(one => one.getClientRects().length);
   window.completeSince = null;
-  window.figureShown = false;
   const look = () => {
     if (!complete()) window.completeSince = null;
     else if (window.completeSince === null) window.completeSince = performance.now();
-    window.figureShown = shown();
     requestAnimationFrame(look);
   };
   look();
-}"""
+})();"""
 STAYS = 700  # ms for which a page must stay complete: a rerun may follow at once
 
 
@@ -78,7 +76,7 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
         server = served(environment=environment)
         try:
             page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-            page.add_init_script(f"({WATCH})({json.dumps(FIGURES[title])})")
+            page.add_init_script(WATCH)
             process = psutil.Process(server.pid)
             before = process.cpu_times()
             page.goto(f"http://127.0.0.1:{PORT}/{address(title)}", wait_until="commit")
@@ -90,7 +88,7 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
             found = {
                 "seconds": page.evaluate("() => window.completeSince") / 1000,
                 "cpu": after.user + after.system - before.user - before.system,
-                "figure": page.evaluate("() => window.figureShown"),
+                "figure": page.locator(FIGURES[title]).first.is_visible(),
                 "asks": [words.split("\n")[-1] for words in asks],
             }
             page.context.close()

@@ -77,10 +77,10 @@ def of_calibration(bins: pd.DataFrame, error: float) -> str:
     `confusion.calibration` returns."""
     if not len(bins):
         return ""
-    pictures = bins["pictures"].sum()
+    pictures = int(bins["pictures"].sum())
     accuracy, confidence = ((bins[name] * bins["pictures"]).sum() / pictures for name in ("accuracy", "confidence"))
     gap = bins["accuracy"] - bins["confidence"]
-    far = bins.loc[gap.abs().idxmax()]
+    far = bins.iloc[int(np.argmax(np.abs(gap)))]
     whole = (
         f"Expected calibration error: {error:.1%} over {pictures:,} {_plural('picture', pictures)}, of which {accuracy:.1%} "
         f"are right, with a mean confidence of {confidence:.1%}."
