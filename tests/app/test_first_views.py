@@ -17,7 +17,7 @@ from xai_core.metrics.measure import Measurement
 
 FILE = settings.RESOURCES / "data" / "first_views.npz"
 MARK = "Shipped with the project: computed on "
-WRITE = "Write the file anew: python -m benchmarks.shipped_first_views"
+WRITE = "Write the file anew: python -m xai_core.app.first_views"
 
 
 @pytest.fixture(autouse=True)

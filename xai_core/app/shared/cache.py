@@ -22,7 +22,7 @@ from xai_core.explanation.result import Explanation
 if TYPE_CHECKING:
     from xai_core.analysis.shipped_results import ShippedResults
 
-SHIPPED = settings.RESOURCES / "data" / "first_views.npz"  # written by benchmarks/shipped_first_views.py
+SHIPPED = settings.RESOURCES / "data" / "first_views.npz"  # written by xai_core/app/first_views.py
 RESULT_BYTES = 200 * 2**20
 Result = TypeVar("Result")
 

@@ -1,4 +1,4 @@
-"""The results that come with the app: `python -m benchmarks.shipped_first_views` writes data/first_views.npz.
+"""The results that come with the app: `python -m xai_core.app.first_views` writes data/first_views.npz.
 
 Each page is opened as its first visitor opens it, with nothing computed, and does all its work at once; the maps and the
 measurements that it has stored then are those that its first view needs.
@@ -11,20 +11,20 @@ from pathlib import Path
 import torch
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.paired import machine
 from xai_core.analysis import shipped_results
 from xai_core.app.shared import cache, page_links, progress
+from xai_core.core import settings
 from xai_core.explanation.result import Explanation
 from xai_core.metrics.measure import Measurement
 
-ROOT, FILE = Path(__file__).parents[1], cache.SHIPPED
+FILE = cache.SHIPPED
 PAGES = [page_links.SINGLE, page_links.METHODS, page_links.METRICS]
 
 
 def computed() -> dict[str, shipped_results.Result]:
     """What the pages store for their first views, by key."""
     progress.AT_ONCE_SECONDS, cache.SHIPPED = 1e6, Path("none")
-    app = AppTest.from_file(str(ROOT / "Home.py"), default_timeout=1200).run()
+    app = AppTest.from_file(str(settings.RESOURCES / "Home.py"), default_timeout=1200).run()
     for title in PAGES:
         app.switch_page(page_links.FILES[title]).run()
         assert not app.exception and not app.error, title
@@ -35,7 +35,7 @@ def computed() -> dict[str, shipped_results.Result]:
 
 def made() -> str:
     """Where and when this runs, in words."""
-    return f"on {date.today():%d %B %Y} with torch {torch.__version__} on {machine()['cpu']} ({platform.system()})"
+    return f"on {date.today():%d %B %Y} with torch {torch.__version__} on {platform.machine()} ({platform.system()})"
 
 
 if __name__ == "__main__":
