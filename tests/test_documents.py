@@ -5,10 +5,12 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from benchmarks import metric_table
+from benchmarks import metric_table, pictures
 from xai_core import __all__ as public_names
 from xai_core.__main__ import _parser
+from xai_core.app.shared import page_links
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,6 +57,18 @@ def test_every_figure_names_a_test_that_exists(row):
 def test_every_page_has_its_figures():
     pages = [path.stem.split("_", 1)[1].replace("_", " ") for path in (ROOT / "pages").glob("*.py")]
     assert len(pages) >= 9 and all(f"\n| {page}" in FIGURES for page in [*pages, "Home"] if page != "Start")
+
+
+def test_the_readme_shows_every_page():
+    """Pictures of the pages as they are, made by benchmarks/pictures.py; all together they are soon loaded."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = dict((place, words) for words, place in re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", readme))
+    files = {str(pictures.file_of(title).relative_to(ROOT)) for title in page_links.FILES}
+    assert set(shown) == files == {str(path.relative_to(ROOT)) for path in pictures.FOLDER.iterdir()}
+    for file in files:
+        with Image.open(ROOT / file) as picture:
+            assert picture.size == tuple(pictures.SIZE.values()), file
+    assert sum((ROOT / file).stat().st_size for file in files) < 1_500_000
 
 
 def test_names_imported_in_the_documents_are_public():

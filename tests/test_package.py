@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 # What git has of the project at its top, as far as a build needs it. `data` and `weights` may hold gigabytes of others.
 SOURCES = [
     "pyproject.toml", "setup.py", "MANIFEST.in", "requirements.txt", "*.md", "LICENSE", "NOTICE", "Home.py", "pages/*.py",
-    ".streamlit/*", "docs/*", "weights/scenes_*", "weights/world_*", "data/runs/scenes_*.parquet",
+    ".streamlit/*", "docs/**/*", "weights/scenes_*", "weights/world_*", "data/runs/scenes_*.parquet",
     "data/runs/world_*.parquet", "data/runs/quick/**/*", "data/runs/truth/**/*", "data/predictions/*",
     "data/review/*", "xai_core/**/*",
 ]  # fmt: skip
