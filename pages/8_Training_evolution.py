@@ -20,5 +20,7 @@ with display.errors():
     with st.sidebar:
         view = selection.select(chosen.run, chosen.other)
     overview.facts(view)
+    overview.figure(view)
+    overview.changes_and_classes(view)
     overview.detail(view, *overview.overview(view))
     sections.more(view)

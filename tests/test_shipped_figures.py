@@ -134,6 +134,17 @@ def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
     assert f"saved after {voting['saved']['median'] / 1000:.2f} s" in SPEED
 
 
+def test_confusion_evolution_takes_what_its_benchmark_says():
+    shipped, large = result("evolution")["rows"]
+    svg, png = (shipped["seconds"][kind]["median"] for kind in ("svg", "png"))
+    assert f"{shipped['samples']:,} samples in {shipped['epochs']} epochs" in SPEED
+    assert f"takes {svg:.2f} s of the processor as SVG and {png:.2f} s more as PNG" in SPEED
+    assert f"of {result('evolution')['rounds']} rounds on one core; {sum(shipped['first'].values()):.2f} s together" in SPEED
+    together = sum(large["seconds"][kind]["median"] for kind in ("svg", "png"))
+    assert f"of {large['samples']:,} samples in {large['epochs']} epochs {together:.1f} s together" in SPEED
+    assert sum(shipped["first"].values()) < 3, "what the figure may take"
+
+
 def test_turning_a_page_of_the_gallery_takes_what_its_benchmark_says():
     gallery = result("gallery")
     assert f"24 of {gallery['pictures']:,} pictures" in SPEED and f"of {gallery['turns']} turns" in SPEED

@@ -199,3 +199,73 @@ TOPS = [
 def test_top_classes(tops, sentence):
     assert findings.of_top_classes(tops) == sentence
     assert all(name in sentence for name in tops) or not sentence or re.match(r"All \d+ ", sentence)
+
+
+TRAINED = [
+    (([1, 2, 3], [0.4, 0.8, 0.9], 3, 3),
+     "40.0% of the samples are right at epoch 1, 90.0% at epoch 3, whose weights were kept: the most of all "
+     "recorded epochs."),
+    (([1, 2, 3], [0.4, 0.95, 0.9], 3, None),
+     "40.0% of the samples are right at epoch 1, 90.0% at epoch 3; the most, 95.0%, at epoch 2."),
+    (([1, 2, 3, 9], [0.4, 0.95, 0.95, 0.9], 9, 2),
+     "40.0% of the samples are right at epoch 1, 90.0% at epoch 9; the most, 95.0%, at 2 epochs, the first of them 2."),
+    (([4], [0.5], 4, 4), "50.0% of the samples are right at epoch 4, whose weights were kept."),
+    (([4], [NAN], 4, None), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "sentence"), TRAINED)
+def test_a_training(given, sentence):
+    assert findings.of_training(*given) == sentence
+
+
+CHANGES = [
+    (([1, 2, 3, 4], [NAN, 0.5, 0.04, 0.01], 2),
+     "Stable after epoch 2: the 2 recorded epochs behind it change at most 5% of the predictions each; the most, 50.0%, "
+     "change at epoch 2."),
+    (([1, 5], [NAN, 0.02], 1),
+     "Stable after epoch 1: the one recorded epoch behind it changes at most 5% of the predictions each; the most, 2.0%, "
+     "change at epoch 5."),
+    (([1, 2, 3], [NAN, 0.5, 0.2], None),
+     "Not stable: epoch 3 still changes 20.0% of the predictions, more than 5%; the most, 50.0%, change at epoch 2."),
+    (([1], [NAN], None), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "sentence"), CHANGES)
+def test_changed_predictions(given, sentence):
+    assert findings.of_changes(*given, 0.05) == sentence
+
+
+CLASS_MEANS = [
+    ({"cat": (0.9, 0.1), "dog": (0.5, 0.3), "owl": (0.7, 0.2)},
+     "The lowest recall at epoch 8 is that of dog (50.0%); dog changes most, in 30.0% of the steps."),
+    ({"cat": (0.5, 0.3), "dog": (0.5, 0.1), "owl": (0.7, 0.3)},
+     "The lowest recall at epoch 8 is that of cat and dog (50.0%); cat and owl change most, in 30.0% of the steps."),
+    ({"cat": (1.0, 0.0), "dog": (1.0, 0.0)},
+     "All 2 classes have the same recall at epoch 8, 100.0%; no prediction changed."),
+    ({"cat": (0.2, NAN), "dog": (NAN, NAN), "owl": (0.7, NAN)}, "The lowest recall at epoch 8 is that of cat (20.0%)."),
+    ({"cat": (0.5, 0.1)}, ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("classes", "sentence"), CLASS_MEANS)
+def test_class_means(classes, sentence):
+    table = pd.DataFrame([{"class": name, "recall": one, "frequency": other} for name, (one, other) in classes.items()])
+    assert findings.of_class_means(table, 8) == sentence
+
+
+FATES = [
+    ((5, 3, 1, 1), "Of 10 samples up to epoch 4: 5 always right, 3 right in the end after a wrong prediction, 1 wrong in "
+     "the end after a right one, 1 never right."),
+    ((0, 0, 0, 1200), "Of 1,200 samples up to epoch 4: 0 always right, 0 right in the end after a wrong prediction, 0 wrong "
+     "in the end after a right one, 1,200 never right."),
+    ((1, 0, 0, 0), "Of 1 sample up to epoch 4: 1 always right, 0 right in the end after a wrong prediction, 0 wrong in the "
+     "end after a right one, 0 never right."),
+    ((0, 0, 0, 0), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("counts", "sentence"), FATES)
+def test_fates_of_samples(counts, sentence):
+    assert findings.of_fates(dict(zip("abcd", counts, strict=True)), 4) == sentence

@@ -16,15 +16,16 @@ from skimage.color import deltaE_ciede2000
 from xai_core.app.charts import common, evolution, pairs
 from xai_core.app.misclassifications import point_map
 from xai_core.explanation.rendering import PALETTES, Scale
+from xai_core.training.dynamics import figure
 
 THEME = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
 CATEGORIES = {
     "lines": common.LINES,
     "predictions": tuple(common.ROLES.values()),
-    "classes over the epochs": (*evolution.PALETTE, evolution.GREY, evolution.PALE),
+    "classes over the epochs": (*figure.PALETTE, figure.GREY, figure.PALE),
     "right and wrong": tuple(evolution.VERDICTS.values()),
     "two runs": tuple(evolution.STATES.values()),
-    "training curves": tuple(evolution.CURVES.values()),
+    "training curves": tuple(figure.CURVES.values()),
     "random pairs": pairs.KINDS,
     "points of the map": point_map.COLOURS,
 }

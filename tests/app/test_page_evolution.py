@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,9 @@ from small_recordings import NAMES, made, recorded
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution import overview
 from xai_core.explanation.rendering import encoded
-from xai_core.training.dynamics import readers
+from xai_core.training.dynamics import figure, readers
 from xai_core.training.dynamics.analysis import grouped, rows_of
+from xai_core.training.dynamics.recorder import RunRecorder
 
 SHIPPED = Path(__file__).parents[2] / "data" / "runs"
 PAGE = "pages/8_Training_evolution.py"
@@ -96,7 +98,7 @@ def test_the_bars_beside_a_row_are_means_over_its_samples(folder, which):
         for name, true, row in zip(run.samples, run.true.tolist(), run.predicted.tolist(), strict=True)
     }
     app = opened(PAGE, which=which, more="Table", **{"first.epochs": ["1", "3"]})
-    order, rows = app.dataframe[0].value["sample"].tolist(), app.selectbox(key="first.row").options
+    order, rows = app.dataframe[-1].value["sample"].tolist(), app.selectbox(key="first.row").options
     measured = {
         name: (
             sum(one != next_one for one, next_one in itertools.pairwise(path)) / (len(path) - 1),
@@ -210,7 +212,7 @@ def test_the_table_of_two_runs_holds_the_samples_that_end_in_different_classes(f
         if paths["first"][sample][-1] != paths["second"][sample][-1]
         and (which == "All" or paths["first"][sample][-1] != true[sample])
     }  # fmt: skip
-    table = app.dataframe[0].value.set_index("sample")
+    table = app.dataframe[-1].value.set_index("sample")
     assert set(table.index) == expected and f"**{len(expected)} samples end in different classes:**" in text(app)
     for sample, row in table.iterrows():
         one, other = paths["first"][sample], paths["second"][sample]
@@ -230,24 +232,91 @@ def test_rows_of_tables_and_cells_of_the_matrix_open_their_samples(folder):
 
     def check_open(app, name):
         assert app.selectbox(key="first.sample").value == name
-        assert f"**{name}**" in text(app) and f"predicted as **{classes[name]}** at the end" in text(app)
+        assert f"**{name}**" in text(app) and f"predicted as **{classes[name]}** at epoch 3" in text(app)
 
     app = opened(PAGE, more="Table", **epochs)
-    name = app.dataframe[0].value["sample"].iloc[-1]
+    name = app.dataframe[-1].value["sample"].iloc[-1]
     check_open(press_row(app, "samples", len(run.samples) - 1), name)
 
     app = opened(PAGE, more="Second run", second="second", **epochs)
-    name = app.dataframe[0].value["sample"].iloc[5]
+    name = app.dataframe[-1].value["sample"].iloc[5]
     check_open(press_row(app, "different samples", 5), name)
 
     app = opened(PAGE, more="Confusion matrix", **epochs)
     wrong = np.flatnonzero(run.true != run.last)[0]
     true, predicted = run.classes[run.true[wrong]], run.classes[run.last[wrong]]
     app = pick_mark(app, "final_confusion", "cell", true=true, predicted=predicted)
-    listed = app.dataframe[0].value["sample"].tolist()
+    listed = app.dataframe[-1].value["sample"].tolist()
     of_cell = (run.true == run.true[wrong]) & (run.last == run.last[wrong])
     assert sorted(listed) == sorted(run.samples[of_cell].astype(str))
     check_open(press_row(app, "cell samples", len(listed) - 1), listed[-1])
+
+
+def test_the_first_figure_and_what_is_said_of_it_are_of_the_recorded_rows(folder):
+    """The chosen epoch is shown first, also where others follow; figures from the raw rows of the file."""
+    file = folder / "runs" / "first.parquet"
+    recorded(file)
+    RunRecorder(file, NAMES, chosen=4)
+    rows = pd.read_parquet(file)
+    wide = rows.pivot(index="sample", columns="epoch", values="predicted").astype(str)
+    true = rows.drop_duplicates("sample").set_index("sample")["true"].astype(str)[wide.index]
+    right = wide.eq(true, axis=0)
+    app = opened(PAGE)
+    assert app.metric[1].label == "Right at epoch 4" and app.metric[1].value == f"{right[4].mean():.1%}"
+    said = text(app)
+    assert (
+        f"{right[1].mean():.1%} of the samples are right at epoch 1, {right[4].mean():.1%} at epoch 4, whose weights were"
+        in said
+    )
+    always, ever = right.loc[:, :4].all(axis=1), right.loc[:, :4].any(axis=1)
+    counts = [always.sum(), (right[4] & ~always).sum(), (~right[4] & ever).sum(), (~ever).sum()]
+    assert "Of 300 samples up to epoch 4: {} always right, {} right in the end".format(*counts) in said
+    assert "{} wrong in the end after a right one, {} never right.".format(*counts[2:]) in said
+    changes = pd.Series({epoch: (wide[epoch] != wide[epoch - 1]).mean() for epoch in range(2, 7)})
+    assert f"Not stable: epoch 6 still changes {changes[6]:.1%}" in said
+    assert f"the most, {changes.max():.1%}, change at epoch {changes.idxmax()}" in said
+    (drawn,) = (table for table in chart_tables(app, {"epoch", "value", "part"})[:1])
+    np.testing.assert_allclose(drawn["value"], changes)
+    means = app.dataframe[0].value.set_index("class")
+    for name in NAMES:
+        mine = true == name
+        steps = (wide[mine].iloc[:, 1:].to_numpy() != wide[mine].iloc[:, :-1].to_numpy()).mean(1)
+        assert means.loc[name, "samples"] == mine.sum()
+        assert means.loc[name, "recall at epoch 4"] == pytest.approx(right[mine][4].mean())
+        assert means.loc[name, "frequency"] == pytest.approx(steps.mean())
+        assert means.loc[name, "variability"] == pytest.approx(wide[mine].nunique(axis=1).mean() / 4)
+        assert means.loc[name, "wrong"] == pytest.approx(1 - right[mine].to_numpy().mean())
+    marks = [table for table in chart_tables(app, {"epoch", "name"}) if len(table.columns) == 2]
+    assert [table.to_numpy().tolist() for table in marks] == [[["4", "chosen: 4"]]] * 4, "in each of the four charts"
+    panels = [part for part in json.loads(app.get("vega_lite_chart")[1].proto.spec)["concat"] if "layer" in part]
+    assert len(panels) == 2 and all('"type": "rule"' in json.dumps(part) for part in panels), "in every curve"
+    app.selectbox(key="first.final").set_value(6).run()
+    assert app.metric[1].label == "Right at epoch 6" and "samples shown, at epoch 6. Click a cell" in text(app)
+    assert "recall at epoch 6" in app.dataframe[0].value
+
+
+def test_a_filter_by_prediction_chooses_the_rows_of_the_figure_and_no_share(folder):
+    recorded(folder / "runs" / "first.parquet")
+    run = overview._read.__wrapped__("first.parquet", "", (folder / "runs" / "first.parquet").read_bytes()).between(1, 3)
+    with patch.object(overview, "confusion_evolution", wraps=figure.confusion_evolution) as drawn:
+        app = opened(PAGE, which="Wrong at the end", **{"first.epochs": ["1", "3"]})
+    rows, of = drawn.call_args.args[0], drawn.call_args.kwargs["of"]
+    wrong = run.last != run.true
+    assert sorted(rows.samples) == sorted(run.samples[wrong]) and len(of.samples) == 300
+    assert f"The rows of the figure are the {wrong.sum()} samples listed" in text(app)
+    assert f"at epoch 1, {(~wrong).mean():.1%} at epoch 3" in text(app)
+
+
+def test_epochs_that_were_not_recorded_are_named_and_bridged_by_no_line():
+    app = opened(PAGE, run="scenes_barlow")
+    assert "5 recorded epochs (1, 5, 10, 15, 18; 13 between them not recorded)" in text(app)
+    curves = [table for table in chart_tables(app, {"epoch", "value", "part"}) if len(table)]
+    assert len(curves) >= 3
+    for table in curves:
+        assert (table.groupby(["curve", "part"]).size() == 1).all() and table["alone"].all()
+    whole = json.loads(app.get("vega_lite_chart")[1].proto.spec)
+    titles = [part["layer"][0]["encoding"]["y"].get("title") for part in whole["concat"] if "layer" in part]
+    assert titles == ["accuracy", "training loss", "held-out loss"], "538 and 0.95 share no axis"
 
 
 def test_a_run_that_is_being_written_is_read_again(folder):
@@ -331,10 +400,10 @@ def test_a_network_that_knows_the_classes_says_why(folder):
 
 def specs(run, colours=None, groups=None):
     groups = groups or grouped(run, rows_of(len(run.samples), 100))
-    colours = colours or charts.colours_of(run)
+    colours = colours or figure.class_colours(run)
     cells = charts.cells_of_classes(run, groups, [str(one) for one in run.samples], colours)
     bars = [charts.Bars("frequency", [0.5] * len(run.samples), ["50%"] * len(run.samples))]
-    both = [charts.curves([run], "accuracy"), charts.curves([run], "loss")]
+    both = [charts.accuracies([run]), *charts.losses([run])]
     return cells, charts.heatmap(cells, colours, bars, both, text_title="confidence", width=300).to_dict()
 
 
@@ -343,7 +412,7 @@ def test_cells_hold_what_was_predicted():
     cells, spec = specs(run)
     assert len(cells) == 20 and cells[cells["row"] == 1]["full"].tolist() == ["cat", "dog", "cat", "dog", "cat"]
     assert cells[cells["name"] == "misses"]["full"].tolist()[1] == charts.NOTHING
-    assert set(cells["text"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 6
+    assert set(cells["text"]) == {"50.0%", "unknown"} and len(spec["concat"]) == 4
     assert [one["name"] for one in spec["params"]] == ["row"]
 
 
@@ -355,18 +424,18 @@ def test_every_class_beyond_the_colours_shares_one():
     ).to_parquet(buffer)
     from xai_core.training.dynamics.readers import read_run
 
-    colours = charts.colours_of(read_run(buffer.getvalue(), "many.parquet"))
-    assert len(colours) == 10 and charts.REST in colours and "class 29" in colours  # the most common is among them
-    assert len(set(charts.colours_of(made()).values())) == 5  # four classes, and what was not recorded
+    colours = figure.class_colours(read_run(buffer.getvalue(), "many.parquet"))
+    assert len(colours) == 10 and figure.REST in colours and "class 29" in colours  # the most common is among them
+    assert len(set(figure.class_colours(made()).values())) == 5  # four classes, and what was not recorded
 
 
 def test_curves_follow_the_columns_of_the_first_run():
     run = made()
-    spec = charts.curves([run.between(2, 4), run], "accuracy").to_dict()
+    spec = charts.accuracies([run.between(2, 4), run]).to_dict()
     (table,) = spec["datasets"].values()
     assert {row["epoch"] for row in table} == {"2", "3", "4"}
-    assert spec["encoding"]["x"]["scale"]["domain"] == ["2", "3", "4"]
-    assert charts.curves([run], "loss").to_dict()  # nothing was recorded of it
+    assert spec["layer"][0]["encoding"]["x"]["scale"]["domain"] == ["2", "3", "4"]
+    assert charts.losses([run]) == []  # nothing was recorded of it
 
 
 def test_the_losses_of_two_runs_have_axes_of_their_own(folder):
@@ -381,11 +450,13 @@ def test_the_losses_of_two_runs_have_axes_of_their_own(folder):
     for run, spec in zip((first, second), charts_of_loss, strict=True):
         (table,) = spec["datasets"].values()
         assert {row["run"] for row in table} == {run.title}
-        assert spec["encoding"]["strokeDash"]["scale"]["domain"] == ["first", "second"], "the second is dashed in all charts"
+        assert spec["layer"][0]["encoding"]["strokeDash"]["scale"]["domain"] == ["first", "second"], (
+            "the second is dashed in all charts"
+        )
     app = opened(PAGE, run="first", second="second")
-    whole = json.loads(app.get("vega_lite_chart")[0].proto.spec)
-    losses = [part for part in whole["concat"] if part.get("encoding", {}).get("y", {}).get("title") == "loss"]
-    assert len(losses) == 2 and whole["resolve"]["scale"]["y"] == "independent"
+    whole = json.loads(app.get("vega_lite_chart")[1].proto.spec)
+    titles = [part["layer"][0]["encoding"]["y"].get("title") for part in whole["concat"] if "layer" in part]
+    assert titles == ["accuracy", "training loss", "training loss"] and whole["resolve"]["scale"]["y"] == "independent"
 
 
 def test_groups_of_two_runs_say_which_is_right():

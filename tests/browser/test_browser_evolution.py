@@ -26,8 +26,9 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     expect(page.get_by_text(re.compile(r"2,700 samples are shown in \d+ rows"))).to_be_visible()
     pictures = page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
     assert value(page, "Row").startswith("buildings 1–")
-    whole = pictures.nth(0).bounding_box()
-    page.mouse.click(whole["x"] + 300, whole["y"] + 420)
+    pictures.nth(1).scroll_into_view_if_needed()  # the first shows the changed predictions
+    whole = pictures.nth(1).bounding_box()
+    page.mouse.click(whole["x"] + 300, whole["y"] + 500)
     expect(box(page, "Row")).not_to_have_value(re.compile("^buildings 1–"))  # a click on a row chooses it
     settled(page)
     row, sample = value(page, "Row"), value(page, "Sample")
@@ -83,5 +84,8 @@ def test_on_a_telephone_the_picture_can_be_moved_sideways(visit):
     page = visit("Training_evolution?run=scenes_barlow", viewport={"width": 380, "height": 900})
     main = page.locator('[data-testid="stMain"]')
     assert main.evaluate("main => main.scrollWidth - main.clientWidth") <= 1
-    chart = page.locator('[data-testid="stVegaLiteChart"]').first
-    assert chart.evaluate("chart => { chart.scrollLeft = 9999; return chart.scrollLeft }") > 200
+    expect(page.get_by_text("The samples, to be opened")).to_be_visible()
+    chart = page.locator('[data-testid="stVegaLiteChart"]').nth(1)
+    figure = page.locator(".st-key-evolution-figure")
+    for wide in (chart, figure):
+        assert wide.evaluate("wide => { wide.scrollLeft = 9999; return wide.scrollLeft }") > 200

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,9 +11,23 @@ import pytest
 from small_recordings import NAMES, TABLE, made
 
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.training.dynamics.analysis import RecordedRun, grouped, measures, rows_of, together, verdicts
+from xai_core.training.dynamics.analysis import (
+    FATES,
+    RecordedRun,
+    changed,
+    class_means,
+    fates,
+    grouped,
+    measures,
+    rows_of,
+    stable_after,
+    together,
+    verdicts,
+)
 from xai_core.training.dynamics.readers import find_run, offered_runs, read_run
 from xai_core.training.dynamics.recorder import RunRecorder
+
+ROOT, NAN = Path(__file__).parents[2], float("nan")
 
 
 def test_measures_by_hand():
@@ -39,6 +55,68 @@ def test_measures_equal_a_plain_loop():
         assert (row["changes"], row["distinct"], row["epochs"]) == (changes, len(set(seen)), len(seen))
         assert row["frequency"] == pytest.approx(changes / (len(seen) - 1))
         assert row["misclassification"] == pytest.approx(np.mean([one != true for one in seen]))
+
+
+def paths_at_random(seed=0, samples=60, epochs=17, classes=5):
+    """A run at random with a third of its predictions missing, and its paths: name -> (true, [predicted or None])."""
+    draw = np.random.default_rng(seed)
+    names = [f"class {number}" for number in range(classes)]
+    paths = np.where(draw.random((samples, epochs)) < 0.3, -1, draw.integers(0, classes, (samples, epochs)))
+    paths[:, 0] = 0
+    table = {
+        f"s{row}": (names[row % classes], [names[one] if one >= 0 else None for one in path])
+        for row, path in enumerate(paths)
+    }
+    return made(names, table), table
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_changed_predictions_equal_a_plain_loop(seed):
+    run, table = paths_at_random(seed)
+    for column, share in enumerate(changed(run)):
+        pairs = []
+        for _, path in table.values():
+            before = [one for one in path[:column] if one]
+            if path[column] and before:
+                pairs.append(path[column] != before[-1])
+        assert share == pytest.approx(np.mean(pairs)) if pairs else np.isnan(share)
+    assert changed(made()).tolist()[1:] == [pytest.approx(2 / 3), pytest.approx(2 / 3), 0.5, 0.5]
+
+
+STABLE = [
+    ([NAN, 0.5, 0.06, 0.01, 0.05], 3),  # 5% is not more than 5%
+    ([NAN, 0.01, 0.0, 0.02, 0.01], 1),  # it never moved more
+    ([NAN, 0.01, 0.01, 0.01, 0.2], None),
+    ([NAN, 0.5, NAN, 0.01, 0.01], 3),  # nothing is known of the third
+    ([NAN], None),
+]
+
+
+@pytest.mark.parametrize(("shares", "epoch"), STABLE)
+def test_stable_after_the_earliest_epoch_behind_which_nothing_moves(shares, epoch):
+    epochs = np.arange(1, len(shares) + 1)
+    assert stable_after(epochs, np.array(shares)) == epoch
+    if epoch is not None:
+        assert all(share <= 0.05 for share in shares[epoch:]) and not shares[epoch - 1] <= 0.05
+
+
+@pytest.mark.parametrize("epoch", [1, 9, 17])
+def test_class_means_and_fates_equal_plain_loops(epoch):
+    run, table = paths_at_random()
+    means, measured = class_means(run, epoch).set_index("class"), measures(run).set_index("sample")
+    counts = dict.fromkeys(FATES, 0)
+    for name in run.classes:
+        mine = {sample: path for sample, (true, path) in table.items() if true == name}
+        row = means.loc[name]
+        assert row["samples"] == len(mine)
+        for column in ("frequency", "variability", "misclassification"):
+            assert row[column] == pytest.approx(measured.loc[list(mine), column].mean())
+        ends = [[one for one in path[:epoch] if one][-1] == name for path in mine.values()]
+        assert row["recall"] == pytest.approx(np.mean(ends))
+        for end, path in zip(ends, mine.values(), strict=True):
+            right = [one == name for one in path[:epoch] if one]
+            counts[FATES[0 if all(right) else 1 if end else 2 if any(right) else 3]] += 1
+    assert fates(run, epoch) == counts and sum(counts.values()) == len(table)
 
 
 def test_one_epoch_has_no_frequency():
@@ -122,6 +200,57 @@ def test_a_recorder_goes_on_after_a_killed_process(tmp_path, suffix):
     assert run.epochs.tolist() == [1, 2, 3] and [run.classes[index] for index in run.predicted[0]] == ["dog", "dog", "fox"]
     record(RunRecorder(path, NAMES), (2,), "owl")  # what was recorded behind it is gone
     assert read_run(path.read_bytes(), path.name).epochs.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_the_chosen_epoch_is_marked_kept_and_lost_with_its_predictions(tmp_path, suffix):
+    path = tmp_path / f"run{suffix}"
+    recorder = RunRecorder(path, NAMES)
+    with pytest.raises(BadRequest, match="none is recorded yet"):
+        RunRecorder(path, NAMES, chosen=1)
+    for epoch in (1, 2, 4):
+        recorder.record(epoch, ["a", "b"], ["cat", "dog"], ["cat", "cat"], [0.9, 0.4])
+    before = read_run(path.read_bytes(), path.name)
+    assert before.chosen is None and "weights" not in before.in_words()
+    with pytest.raises(BadRequest, match="Epoch 3 cannot be the chosen one .* recorded are 1 to 4"):
+        RunRecorder(path, NAMES, chosen=3)
+    RunRecorder(path, NAMES, chosen=2)
+    run = read_run(path.read_bytes(), path.name)
+    assert run.chosen == 2 and "the weights were kept of epoch 2" in run.in_words()
+    assert np.array_equal(run.predicted, before.predicted)
+    assert run.between(1, 2).chosen == 2 and run.between(4, 4).chosen is None
+    assert together(run, before)[0].chosen == 2
+    RunRecorder(path, NAMES).record(5, ["a", "b"], ["cat", "dog"], ["cat", "cat"], [0.9, 0.4])
+    assert read_run(path.read_bytes(), path.name).chosen == 2, "a later epoch leaves it"
+    RunRecorder(path, NAMES).record(2, ["a", "b"], ["cat", "dog"], ["cat", "cat"], [0.9, 0.4])
+    assert read_run(path.read_bytes(), path.name).chosen is None, "its predictions were recorded again"
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ("true,true,true,true", "marks 2 epochs as chosen (1, 2): one can be"),
+        ("True,False,false,", "marks some rows of epoch 1 as chosen and others not"),
+    ],
+)
+def test_marks_that_name_no_epoch_are_refused(marks, said):
+    rows = zip(("1,a", "1,b", "2,a", "2,b"), marks.split(","), strict=True)
+    text = "epoch,sample,true,predicted,chosen\n" + "".join(f"{row},x,x,{mark}\n" for row, mark in rows)
+    with pytest.raises(BadRequest, match=re.escape(said)):
+        read_run(text.encode(), "log.csv")
+
+
+def test_the_shipped_runs_name_the_epoch_that_their_weights_are_from():
+    """The cards of the weights say which; it is the best on the held-out pictures, or with no labels the last."""
+    found = 0
+    for file in (ROOT / "data" / "runs").glob("*.parquet"):
+        run, card = read_run(file.read_bytes(), file.name), (ROOT / "weights" / f"{file.stem}.md").read_text()
+        assert run.chosen == int(re.search(r"\*\*Chosen:\*\* epoch (\d+)", card)[1])
+        best = run.curves["validation_accuracy"].max()
+        at = run.curves.set_index("epoch")["validation_accuracy"][run.chosen]
+        assert run.chosen == run.epochs[-1] if "barlow" in file.stem else at == best
+        found += 1
+    assert found == 6
 
 
 def test_a_kill_in_the_middle_of_writing_leaves_the_last_epoch(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from limits import limited, one_sentence
 
 from xai_core.core.errors import XaiError
-from xai_core.training.dynamics import analysis, readers
+from xai_core.training.dynamics import analysis, figure, readers
 
 LARGE = 10**9
 TABLE = pd.DataFrame({"epoch": [1, 2, LARGE], "sample": "a", "true": "x", "predicted": ["x", "y", "x"], "confidence": 0.5})
@@ -24,6 +24,8 @@ def looked_at(data, name):
         with limited():
             run = readers.read_run(data, name)
             run.in_words(), analysis.measures(run), analysis.verdicts(run), run.accuracies, run.last
+            epoch = figure.final_epoch(run)
+            analysis.changed(run), analysis.class_means(run, epoch), analysis.fates(run, epoch)
             return run
     except XaiError as error:
         assert one_sentence(error), str(error)

@@ -150,6 +150,73 @@ def of_top_classes(tops: Mapping[str, str]) -> str:
     return f"{len(groups)} different answers of {len(tops)} networks: {'; '.join(parts)}."
 
 
+def of_training(epochs: Sequence[int], right: Sequence[float], final: int, chosen: int | None) -> str:
+    """How many samples were right at the first epoch and at the final one, and when most were. `right`: of each epoch the
+    share of right predictions, NaN where none was recorded; `chosen`: the epoch whose weights were kept, if known."""
+    known = {epoch: share for epoch, share in zip(epochs, right, strict=True) if np.isfinite(share)}
+    if not known:
+        return ""
+    first = min(known)
+    kept = ", whose weights were kept" if final == chosen else ""
+    if final not in known or final == first:
+        return f"{known[first]:.1%} of the samples are right at epoch {first}{kept if final == first else ''}."
+    most = max(known.values())
+    found = f"{known[first]:.1%} of the samples are right at epoch {first}, {known[final]:.1%} at epoch {final}{kept}"
+    if known[final] == most:
+        return f"{found}: the most of all recorded epochs."
+    best = [epoch for epoch, share in known.items() if share == most]
+    where = f"epoch {best[0]}" if len(best) == 1 else f"{len(best)} epochs, the first of them {best[0]}"
+    return f"{found}; the most, {most:.1%}, at {where}."
+
+
+def of_changes(epochs: Sequence[int], changed: Sequence[float], stable: int | None, most: float) -> str:
+    """When the predictions became stable, and which epoch changed most. `changed`: of each epoch the share of predictions
+    that are others than in the recorded epoch before (NaN: nothing to compare with); `stable`: the epoch behind which none
+    changes more than `most`, None where there is none."""
+    known = {epoch: share for epoch, share in zip(epochs, changed, strict=True) if np.isfinite(share)}
+    if not known:
+        return ""
+    largest = max(known, key=lambda epoch: known[epoch])
+    peak = f"the most, {known[largest]:.1%}, change at epoch {largest}"
+    if stable is None:
+        last = max(known)
+        return f"Not stable: epoch {last} still changes {known[last]:.1%} of the predictions, more than {most:.0%}; {peak}."
+    later = sum(epoch > stable for epoch in known)
+    behind = f"the {later} recorded epochs behind it change" if later > 1 else "the one recorded epoch behind it changes"
+    return f"Stable after epoch {stable}: {behind} at most {most:.0%} of the predictions each; {peak}."
+
+
+def of_class_means(table: pd.DataFrame, epoch: int) -> str:
+    """Which class has the lowest recall at `epoch`, and which changes most. Columns: `class`, `recall` and `frequency`, the
+    mean share of steps that change a sample's prediction; NaN where nothing is known."""
+    recalls, steps = (table.set_index("class")[name].dropna() for name in ("recall", "frequency"))
+    if len(recalls) < 2:
+        return ""
+    lowest = [first_name(name) for name in recalls.index[recalls == recalls.min()]]
+    if len(lowest) == len(recalls):
+        sentence = f"All {len(recalls)} classes have the same recall at epoch {epoch}, {recalls.min():.1%}"
+    else:
+        sentence = f"The lowest recall at epoch {epoch} is that of {_and(lowest)} ({recalls.min():.1%})"
+    if not steps.max() > 0:
+        return f"{sentence}; no prediction changed." if len(steps) else f"{sentence}."
+    most = [first_name(name) for name in steps.index[steps == steps.max()]]
+    verb = "changes" if len(most) == 1 else "change"
+    return f"{sentence}; {_and(most)} {verb} most, in {steps.max():.1%} of the steps."
+
+
+def of_fates(fates: Mapping[str, int], epoch: int) -> str:
+    """How many samples were always right, are right or wrong in the end, or were never right. `fates`: the counts in this
+    order, over the recorded epochs up to `epoch`."""
+    always, learned, lost, never = fates.values()
+    total = always + learned + lost + never
+    if not total:
+        return ""
+    return (
+        f"Of {total:,} {'sample' if total == 1 else 'samples'} up to epoch {epoch}: {always:,} always right, {learned:,} "
+        f"right in the end after a wrong prediction, {lost:,} wrong in the end after a right one, {never:,} never right."
+    )
+
+
 def _plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 

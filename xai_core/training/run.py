@@ -41,8 +41,8 @@ def train_plan(
     """Train by the plan, or go on where `state` (a folder) says that an earlier process stopped.
 
     A tenth of the training pictures, drawn class by class, is held out to choose the best epoch; the test pictures are
-    recorded in `run` (.parquet or .csv) and nothing is chosen by them. `more` False takes no further epoch. Returns the
-    network as the last epoch left it, the state, and the rows by their part.
+    recorded in `run` (.parquet or .csv), with the epoch whose weights are kept, and nothing is chosen by them. `more` False
+    takes no further epoch. Returns the network as the last epoch left it, the state, and the rows by their part.
     """
     if train.classes != test.classes:
         raise BadRequest(
@@ -66,5 +66,8 @@ def train_plan(
         module = supervised.module_of(plan, len(pool.classes))
     net = Net(module, plan.family, plan.recipe, where)
     kept_state = TrainingState(state, TrainingProgress(plan.id, seed, epochs or plan.epochs))
-    HOW[plan.how](net, plan, kept_state, parts, RunRecorder(run, pool.classes), say, more)
+    recorder = RunRecorder(run, pool.classes)
+    HOW[plan.how](net, plan, kept_state, parts, recorder, say, more)
+    if kept_state.progress.best in recorder.epochs:  # without labels, the last one reached may not be recorded
+        RunRecorder(run, pool.classes, chosen=kept_state.progress.best)
     return net, kept_state, parts

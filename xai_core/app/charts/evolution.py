@@ -1,23 +1,18 @@
 """Altair charts of a training: every sample's predicted class, epoch by epoch, with measures beside and curves above."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from xai_core.app.charts.common import HIGHLIGHT, LINES, OTHER, QUIET, SVG
-from xai_core.training.dynamics.analysis import MISSING, Groups, RecordedRun
+from xai_core.app.charts.common import HIGHLIGHT, OTHER, QUIET, SVG, text_colour
+from xai_core.training.dynamics.analysis import MISSING, STABLE, Groups, RecordedRun, changed
+from xai_core.training.dynamics.figure import CURVES, NOTHING, PALE, REST, unbroken
 
 ROWS = 160  # groups of samples that one chart shows at most: 50 epochs of them are 8,000 cells
-COLOURS = 10  # classes that have a colour of their own
-# Okabe and Ito's colours and three more, the most common class first: any two also differ for people who lack one kind of
-# cone.
-PALETTE = ["#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#cc79a7", "#57606c", "#a0522d", "#550077"]
-REST, NOTHING = "(other classes)", "not recorded"
-GREY, PALE = "#b8bec5", "#eef0f2"
 VERDICTS = {"right": OTHER, "wrong": HIGHLIGHT, NOTHING: PALE}
 STATES = {
     "both right": "#9fb4c7",
@@ -26,12 +21,15 @@ STATES = {
     "neither": "#5b4a63",
     NOTHING: PALE,
 }
-CURVES = {"training": QUIET, "held out": LINES[0], "the samples": HIGHLIGHT}
-CURVE_TITLES = {
-    "train_loss": ("training", "loss"),
-    "validation_loss": ("held out", "loss"),
-    "train_accuracy": ("training", "accuracy"),
-    "validation_accuracy": ("held out", "accuracy"),
+LOSS_TITLES = {"train_loss": "training loss", "validation_loss": "held-out loss"}
+SAMPLES, CHANGED = "accuracy of the samples", "changed predictions of the samples"  # counted, not recorded
+CURVE_NAMES = {
+    "train_loss": "training",
+    "validation_loss": "held out",
+    "train_accuracy": "training",
+    "validation_accuracy": "held out",
+    SAMPLES: "the samples",
+    CHANGED: "the samples",
 }
 
 
@@ -44,16 +42,6 @@ class Bars(NamedTuple):
     texts: Sequence[str]
     top: float = 1.0
     form: str = "%"
-
-
-def colours_of(run: RecordedRun, most: int = COLOURS) -> dict[str, str]:
-    """A colour for each class, the most often predicted first; where there are more than `most`, the others share a grey."""
-    counts = np.bincount(run.predicted[run.predicted != MISSING], minlength=len(run.classes))
-    order = range(len(run.classes)) if len(run.classes) <= most else np.argsort(-counts, kind="stable")
-    coloured = [run.classes[index] for index in order][: most if len(run.classes) <= most else most - 1]
-    colours = dict(zip(coloured, PALETTE, strict=False))
-    holes = (run.predicted == MISSING).any()
-    return colours | ({REST: GREY} if len(run.classes) > len(coloured) else {}) | ({NOTHING: PALE} if holes else {})
 
 
 def cells_of_classes(run: RecordedRun, groups: Groups, names: Sequence[str], colours: dict[str, str]) -> pd.DataFrame:
@@ -114,7 +102,7 @@ def heatmap(
     cells: pd.DataFrame,
     colours: dict[str, str],
     bars: Sequence[Bars],
-    curves: Sequence[alt.Chart],
+    curves: Sequence[alt.LayerChart],
     *,
     text_title: str,
     width: int,
@@ -195,67 +183,115 @@ def _bars(bars: Bars, down: alt.Y, height: int) -> alt.Chart:
     return chart
 
 
-def losses(runs: Sequence[RecordedRun]) -> list[alt.Chart]:
-    """The losses of each run on axes of its own: those of two runs may be of different kinds."""
-    if len(runs) == 1:
-        return [curves(runs, "loss")]
-    return [curves(runs, "loss", only=run) for run in runs if _recorded(run, "loss")]
+def losses(runs: Sequence[RecordedRun]) -> list[alt.LayerChart]:
+    """Each loss of each run on an axis of its own: they may be of different kinds, as the loss of a training without labels
+    and the cross-entropy of the probe that reads it."""
+    return [
+        curves(runs, title, {name: [run]})
+        for run in runs
+        for name, title in LOSS_TITLES.items()
+        if name in run.curves and run.curves[name].notna().any()
+    ]
 
 
-def _recorded(run: RecordedRun, kind: str) -> list[str]:
-    """The columns of the recorded curves that hold `kind`."""
-    return [name for name, (_, what) in CURVE_TITLES.items() if what == kind and name in run.curves]
+def accuracies(runs: Sequence[RecordedRun]) -> alt.LayerChart:
+    """The recorded accuracies of one run or two, and that of the recorded samples, which is counted from the run itself."""
+    return curves(runs, "accuracy", dict.fromkeys(("train_accuracy", "validation_accuracy", SAMPLES), runs), form=".0%")
 
 
-def curves(runs: Sequence[RecordedRun], kind: str, only: RecordedRun | None = None) -> alt.Chart:
-    """Loss or accuracy (`kind`) of one run or two, or of `only` one of the two, over the epochs of the first; the second
-    run's lines are dashed.
+def changes(run: RecordedRun) -> alt.LayerChart:
+    """The share of changed predictions in each epoch, and a line at the share up to which an epoch counts as stable."""
+    chart = curves([run], "changed predictions", {CHANGED: [run]}, form=".0%", labelled=True)
+    limit = alt.Chart(pd.DataFrame({"share": [STABLE]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(y="share:Q")
+    layered: alt.LayerChart = (chart + limit).properties(height=220)
+    return layered
 
-    The accuracy of the recorded samples is counted from the run itself.
+
+def curves(
+    runs: Sequence[RecordedRun],
+    title: str,
+    of: Mapping[str, Sequence[RecordedRun]],
+    form: str = ".2~f",
+    labelled: bool = False,
+) -> alt.LayerChart:
+    """What is recorded of an epoch, over the epochs of the first run; the second run's lines are dashed.
+
+    `of` maps what is drawn (keys of CURVE_NAMES) to the runs of which it is. A line joins neighbouring epochs only: where
+    epochs are missing between two recorded ones, there are points. A vertical line marks the chosen epoch of the first run.
+    The axis of the epochs has names where `labelled`.
     """
-    parts = []
-    for run in runs if only is None else [only]:
-        for name in _recorded(run, kind):
-            part = run.curves[["epoch", name]].rename(columns={name: "value"})
-            parts.append(part.assign(curve=CURVE_TITLES[name][0], run=run.title))
-        if kind == "accuracy":
-            counted = pd.DataFrame({"epoch": run.epochs, "value": run.accuracies})
-            parts.append(counted.assign(curve="the samples", run=run.title))
-    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["epoch", "value", "curve", "run"])
-    rows = rows.dropna(subset="value").assign(epoch=lambda table: table["epoch"].astype(str))
     order = [str(epoch) for epoch in runs[0].epochs]
+    rows = pd.concat(
+        [_curve(run, name) for name, drawn in of.items() for run in drawn] or [pd.DataFrame(columns=_COLUMNS)],
+        ignore_index=True,
+    )
     rows = rows[rows["epoch"].isin(order)]
     present = [name for name in CURVES if name in set(rows["curve"])]
-    form = ".0%" if kind == "accuracy" else ".2~f"
     dash = alt.StrokeDash(
         "run:N",
         scale=alt.Scale(domain=[run.title for run in runs]),
         legend=alt.Legend(title=None, orient="top", offset=2) if len(runs) > 1 else None,
     )
-    chart: alt.Chart = (
-        alt.Chart(rows)
-        .mark_line(point=len(order) < 4, strokeWidth=1.8)
-        .encode(
-            x=alt.X(
-                "epoch:O", sort=order, scale=alt.Scale(domain=order), title=None, axis=alt.Axis(labels=False, ticks=False)
-            ),
-            y=alt.Y("value:Q", title=kind, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
-            color=alt.Color(
-                "curve:N",
-                title=None,
-                scale=alt.Scale(domain=present, range=[CURVES[name] for name in present]),
-                legend=alt.Legend(orient="top", offset=2),
-            ),
-            strokeDash=dash,
-            tooltip=["run:N", "curve:N", "epoch:O", alt.Tooltip("value:Q", title=kind, format=".3f")],
-        )
+    legend = alt.Legend(orient="top", offset=2) if len(of) > 1 else None
+    alone = rows.groupby(["run", "curve", "part"])["epoch"].transform("size").eq(1)
+    axis = alt.Axis(labelOverlap="parity", labelAngle=0) if labelled else alt.Axis(labels=False, ticks=False)
+    across = _across(runs[0], axis, "epoch" if labelled else None)
+    base = alt.Chart(rows.assign(alone=alone.astype(bool))).encode(
+        x=across,
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
+        color=alt.Color(
+            "curve:N",
+            title=None,
+            scale=alt.Scale(domain=present, range=[CURVES[name] for name in present]),
+            legend=legend,
+        ),
+        tooltip=["run:N", "curve:N", "epoch:O", alt.Tooltip("value:Q", title=title, format=".3f")],
     )
-    return chart
+    lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
+    points = base.mark_point(filled=True, size=36, opacity=1).transform_filter("datum.alone")
+    chart: alt.LayerChart = lines + points
+    return chart if runs[0].chosen is None else chart + _chosen_mark(runs[0], across)
+
+
+_COLUMNS = ["epoch", "value", "curve", "run", "part"]
+
+
+def _curve(run: RecordedRun, name: str) -> pd.DataFrame:
+    """The values of a curve, and the number of the unbroken part that each belongs to."""
+    if name == SAMPLES:
+        values = pd.Series(run.accuracies, run.epochs)
+    elif name == CHANGED:
+        values = pd.Series(changed(run), run.epochs)
+    elif name in run.curves:
+        values = run.curves.set_index("epoch")[name].astype(float)
+    else:
+        return pd.DataFrame(columns=_COLUMNS)
+    parts = [
+        values.iloc[places].rename("value").rename_axis("epoch").reset_index().assign(part=number)
+        for number, places in enumerate(unbroken(values.index.to_numpy(), np.asarray(values, np.float64)))
+    ]
+    rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=_COLUMNS)
+    return rows.assign(epoch=rows["epoch"].astype(str), curve=CURVE_NAMES[name], run=run.title)
+
+
+def _across(run: RecordedRun, axis: alt.Axis, title: str | None) -> alt.X:
+    """The epochs of a run, as columns of equal width."""
+    order = [str(epoch) for epoch in run.epochs]
+    return alt.X("epoch:O", sort=order, scale=alt.Scale(domain=order), title=title, axis=axis)
+
+
+def _chosen_mark(run: RecordedRun, across: alt.X) -> alt.LayerChart:
+    """A vertical line at the chosen epoch of a run, with its name."""
+    base = alt.Chart(pd.DataFrame({"epoch": [str(run.chosen)], "name": [f"chosen: {run.chosen}"]})).encode(x=across)
+    rule = base.mark_rule(color=QUIET, strokeWidth=1.5, strokeDash=[2, 3]).encode(tooltip=["name:N"])
+    text = base.mark_text(align="right", dx=4, y=-6, fontSize=10).encode(text="name:N", fill=text_colour())
+    marked: alt.LayerChart = rule + text.transform_calculate(ink="'muted'")
+    return marked
 
 
 def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerChart:
     """One sample over the epochs: the height is the confidence, the colour the predicted class; right predictions are
-    filled."""
+    filled. Lines join neighbouring epochs only; a vertical one marks the chosen epoch."""
     recorded = run.predicted[index] != MISSING
     full = np.array([*run.classes, NOTHING], dtype=object)[run.predicted[index]]
     rows = pd.DataFrame(
@@ -267,18 +303,22 @@ def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerC
             "right": run.predicted[index] == run.true[index],
         }
     )[recorded]
+    parts = unbroken(run.epochs[recorded], np.zeros(len(rows)))
+    rows["part"] = np.concatenate([np.full(len(places), number) for number, places in enumerate(parts)])
     if rows["confidence"].isna().all():
         rows["confidence"] = 1.0
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
+    across = _across(run, alt.Axis(labelOverlap="parity", labelAngle=0), "epoch")
     base = alt.Chart(rows).encode(
-        x=alt.X("epoch:O", sort=None, axis=alt.Axis(labelOverlap="parity", labelAngle=0)),
+        x=across,
         y=alt.Y("confidence:Q", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=3)),
     )
-    line = base.mark_line(color=QUIET, strokeWidth=1)
+    line = base.mark_line(color=QUIET, strokeWidth=1).encode(detail="part:N")
     points = base.mark_point(size=80, strokeWidth=2).encode(
         stroke=alt.Stroke("colour:N", scale=scale, legend=None),
         fill=alt.condition("datum.right", alt.Fill("colour:N", scale=scale, legend=None), alt.value("transparent")),
         tooltip=["epoch:O", "predicted:N", alt.Tooltip("confidence:Q", format=".1%"), "right:N"],
     )
-    chart: alt.LayerChart = (line + points).properties(height=150)
+    layers = line + points if run.chosen is None else line + points + _chosen_mark(run, across)
+    chart: alt.LayerChart = layers.resolve_scale(fill="independent").properties(height=150)
     return chart

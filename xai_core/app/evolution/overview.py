@@ -8,15 +8,30 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
+from xai_core.analysis import findings
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution import sections
-from xai_core.app.evolution.selection import DIFFER, VERDICT, EvolutionView
-from xai_core.app.shared import session
+from xai_core.app.evolution.selection import DIFFER, MEASURES_HELP, VERDICT, EvolutionView
+from xai_core.app.shared import display, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest
+from xai_core.core.spreadsheet import csv_bytes
 from xai_core.training.dynamics import readers
-from xai_core.training.dynamics.analysis import Groups, RecordedRun, grouped, measures, rows_of, verdicts
+from xai_core.training.dynamics.analysis import (
+    STABLE,
+    Groups,
+    RecordedRun,
+    changed,
+    class_means,
+    fates,
+    grouped,
+    measures,
+    rows_of,
+    stable_after,
+    verdicts,
+)
+from xai_core.training.dynamics.figure import CARD, SOURCE, as_png, class_colours, confusion_evolution
 
 UPLOADED, NONE = "Uploaded file", "None"
 LIVE_SECONDS = 3
@@ -105,17 +120,19 @@ def no_runs() -> None:
     )
     st.code(
         'recorder = RunRecorder("data/runs/mine.parquet", classes=names)\n'
-        "recorder.record(epoch, samples, true, predicted, confidence, train_loss=..., validation_accuracy=...)",
+        "recorder.record(epoch, samples, true, predicted, confidence, train_loss=..., validation_accuracy=...)\n"
+        'RunRecorder("data/runs/mine.parquet", classes=names, chosen=epoch)  # at the end: whose weights were kept',
         language="python",
     )
 
 
 def facts(view: EvolutionView) -> None:
-    """The run in words, and its figures at the end of the chosen epochs."""
+    """The run in words, and its figures at the final epoch."""
     st.caption(f"**{markdown.escape(view.whole.title)}**: {markdown.escape(view.whole.in_words())}")
     counted, columns = measures(view.counted), st.columns(4)
     of = f"Of {len(counted):,} samples, including those that the filter by prediction does not list."
-    right, epoch = view.counted.accuracies[-1], view.counted.epochs[-1]
+    epoch, counted_run = view.epoch, view.counted
+    right = counted_run.accuracies[counted_run.epochs == epoch][0]
     columns[0].metric("Samples shown", f"{len(view.table):,}", help=f"Of {len(view.whole.samples):,} samples in the run.")
     columns[1].metric(
         f"Right at epoch {epoch}", _percent(right), help=f"{of} Only samples that were recorded in this epoch count."
@@ -124,6 +141,74 @@ def facts(view: EvolutionView) -> None:
     columns[2].metric("Changes per sample", changes, help=f"Mean number of changed predictions. {of}")
     never = float((counted["misclassification"] == 1).mean())
     columns[3].metric("Never right", _percent(never), help=f"Wrong in all of the chosen epochs. {of}")
+
+
+def figure(view: EvolutionView) -> None:
+    """Confusion evolution in one figure: each of the listed samples, in their order, with everything that is counted."""
+    run, counted = view.run, view.counted
+    st.markdown(findings.of_training(counted.epochs.tolist(), counted.accuracies.tolist(), view.epoch, run.chosen))
+    svg = confusion_evolution(run, epoch=view.epoch, of=counted)
+    with st.container(key="evolution-figure"):
+        st.image(
+            svg,
+            width="stretch",
+            alt=f"Confusion evolution of {len(run.samples):,} samples over {len(run.epochs)} epochs: predicted classes, "
+            "measures, curves, and the confusion matrix. The charts and tables below hold its numbers.",
+        )
+    if len(view.run.samples) < len(counted.samples):
+        st.caption(
+            f"The rows of the figure are the {len(run.samples):,} samples listed; its curves, confusion matrix and means "
+            f"are of all {len(counted.samples):,}."
+        )
+    name = f"{run.title}_confusion_evolution"
+    display.downloads(
+        {
+            "Figure (SVG)": (f"{name}.svg", "image/svg+xml", svg),
+            "Figure (PNG)": (f"{name}.png", "image/png", lambda: as_png(svg)),
+        }
+    )
+    with st.expander("How to read confusion evolution", icon=":material/menu_book:"):
+        card = "\n\n".join(f"**{question}**: {answer}" for question, answer in CARD.items())
+        st.markdown(f"{card}\n\n**Source**: {SOURCE}.\n\n**Measures**: {MEASURES_HELP}")
+
+
+def changes_and_classes(view: EvolutionView) -> None:
+    """When the predictions became stable, and the means of each class."""
+    run = view.counted
+    left, right = st.columns([2, 3])
+    with left:
+        st.markdown("#### Changed predictions")
+        shares = changed(run)
+        stable = stable_after(run.epochs, shares)
+        said = findings.of_changes(run.epochs.tolist(), shares.tolist(), stable, STABLE)
+        st.markdown(said or "Nothing can have changed: no sample is recorded in two of the chosen epochs.")
+        if said:
+            st.altair_chart(charts.changes(run), alt=f"Share of changed predictions in each epoch. {said}")
+        st.caption(
+            f"Each recorded epoch is compared with the recorded epoch before, over the {len(run.samples):,} samples. A run "
+            f"is stable after the earliest epoch behind which no recorded epoch changes more than {STABLE:.0%} of the "
+            "predictions."
+        )
+    with right:
+        st.markdown("#### Means of each class")
+        table = class_means(run, view.epoch)
+        st.markdown(markdown.escape(findings.of_class_means(table, view.epoch)))
+        final = f"recall at epoch {view.epoch}"
+        columns = table.rename(columns={"misclassification": "wrong", "recall": final})
+        columns.insert(2, final, columns.pop(final))
+        shown = st.column_config.NumberColumn(format="percent")
+        st.dataframe(
+            columns,
+            hide_index=True,
+            key="class means",
+            column_config=dict.fromkeys(("frequency", "variability", "wrong", final), shown),
+            alt="Means of the measures and the final recall of each true class",
+        )
+        display.downloads({"Class means (CSV)": (f"{run.title}_classes.csv", "text/csv", csv_bytes(columns))})
+        st.caption(
+            "Means over the samples of each true class: of the share of steps that change the prediction, of the share of "
+            "the classes that it took, and of the share of epochs in which it was wrong."
+        )
 
 
 def _percent(share: float) -> str:
@@ -136,6 +221,8 @@ def overview(view: EvolutionView) -> tuple[int, int]:
     groups = grouped(run, rows_of(len(run.samples), charts.ROWS, view.groups))
     sizes, opened = np.diff(groups.starts), sections.opened_sample(run)
     names = _names(view, groups)
+    st.markdown("#### The samples, to be opened")
+    st.markdown(findings.of_fates(fates(run, view.epoch), view.epoch))
     _draw(view, groups, names, "overview")
     if sizes.max() == 1:
         return 0, len(run.samples)
@@ -174,7 +261,7 @@ def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> No
         cells,
         colours,
         _bars(view, groups),
-        [charts.curves(both, "accuracy"), *charts.losses(both)],
+        [charts.accuracies(both), *charts.losses(both)],
         text_title="confidence" if single and view.colour != DIFFER else "share of the row",
         width=560,
     )
@@ -196,7 +283,7 @@ def _cells(view: EvolutionView, groups: Groups, names: list[str]) -> tuple[pd.Da
         judged = verdicts(view.run)
         cells = charts.cells_of_classes(judged, grouped(judged, groups.starts), names, charts.VERDICTS)
         return cells, charts.VERDICTS
-    colours = charts.colours_of(view.run)
+    colours = class_colours(view.run)
     return charts.cells_of_classes(view.run, groups, names, colours), colours
 
 
@@ -246,6 +333,7 @@ def detail(view: EvolutionView, low: int, high: int) -> None:
             groups=view.groups[low:high],
             other=view.other.rows(np.arange(low, high)) if view.other is not None else None,
         )
+        st.markdown(findings.of_fates(fates(part.run, view.epoch), view.epoch))
         _draw(part, grouped(part.run, rows_of(high - low, high - low)), names, "detail")
     key = f"{view.run.title}.sample"
     session.keep_among(key, names, names[0])

@@ -1,4 +1,4 @@
-"""The lower part of the training page: one sample, the confusion matrix at the end, the table, the second run."""
+"""The lower part of the training page: one sample, the confusion matrix at the final epoch, the table, the second run."""
 
 import itertools
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from xai_core.analysis import findings
 from xai_core.analysis.confusion import OTHERS, confusion, worst_classes
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts import evolution as charts
@@ -24,6 +25,7 @@ from xai_core.data import datasets
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun, measures, together
+from xai_core.training.dynamics.figure import NOTHING, class_colours
 
 _OPENED = "opened sample"  # in the session
 
@@ -50,26 +52,33 @@ def sample(view: EvolutionView, index: int) -> None:
         if source is not None:
             st.image(source[1], width="stretch", output_format="PNG", alt=f"The picture of sample {name}")
     with right:
-        true, last = run.classes[run.true[index]], run.classes[run.last[index]]
+        true, last = (np.array([*run.classes, NOTHING])[row[column]] for column in ("true", "last"))
+        verdict = "right" if true == last else "wrong"
         st.markdown(
-            f"**{markdown.escape(name)}**: {markdown.escape(true)}, predicted as **{markdown.escape(last)}** at the end "
-            f"({'right' if true == last else 'wrong'}). Over {row['epochs']} epochs the prediction changed {row['changes']} "
+            f"**{markdown.escape(name)}**: {markdown.escape(true)}, "
+            + (
+                f"predicted as **{markdown.escape(last)}** at epoch {view.epoch} ({verdict}). "
+                if last != NOTHING
+                else f"not recorded up to epoch {view.epoch}. "
+            )
+            + f"Over {row['epochs']} epochs the prediction changed {row['changes']} "
             f"times, took {row['distinct']} of the {len(run.classes)} classes, and was wrong in "
             f"{row['misclassification']:.0%} of the epochs."
         )
         words = _path_in_words(run, index)
         st.altair_chart(
-            charts.path_of(run, index, charts.colours_of(run.rows(np.array([index])))),
+            charts.path_of(run, index, class_colours(run.rows(np.array([index])))),
             alt=f"Predicted class of {name} in each epoch: {words}",
         )
         st.caption(f"Filled points are right predictions. {markdown.escape(words[0].upper() + words[1:])}")
-    if source is not None:
-        _why(run, index, *source)
+    if source is not None and row["last"] != MISSING:
+        _why(run, index, int(row["last"]), *source)
 
 
-def _why(run: RecordedRun, index: int, dataset: str, picture: Image.Image) -> None:
-    """Maps of a network that is here, for the class predicted at the end, the true class, and the margin between them."""
-    name, true, last = str(run.samples[index]), run.classes[run.true[index]], run.classes[run.last[index]]
+def _why(run: RecordedRun, index: int, predicted: int, dataset: str, picture: Image.Image) -> None:
+    """Maps of a network that is here, for the class `predicted` at the final epoch, the true class, and the
+    margin between them."""
+    name, true, last = str(run.samples[index]), run.classes[run.true[index]], run.classes[predicted]
     fitting = {
         id: card
         for id, card in cards().items()
@@ -154,23 +163,25 @@ def more(view: EvolutionView) -> None:
         _second(view, view.second)
 
 
-def _predictions(run: RecordedRun) -> pd.DataFrame:
-    """The last predictions, as `confusion` reads them."""
-    recorded = run.last != MISSING
+def _predictions(view: EvolutionView) -> pd.DataFrame:
+    """The predictions at the final epoch, as `confusion` reads them."""
+    run, table = view.run, view.table
+    recorded = (table["last"] != MISSING).to_numpy()
     classes = np.array(run.classes, dtype=object)
-    return pd.DataFrame(
-        {"path": run.samples[recorded], "true": classes[run.true[recorded]], "predicted": classes[run.last[recorded]]}
-    )
+    true, last = (classes[table[column][recorded]] for column in ("true", "last"))
+    confidence = table["confidence"][recorded].clip(lower=0).to_numpy()
+    return pd.DataFrame({"path": run.samples[recorded], "true": true, "predicted": last, "confidence": confidence})
 
 
 def _confusion(view: EvolutionView) -> None:
-    """The confusion matrix of the chosen samples at the last of the chosen epochs."""
-    table = _predictions(view.run)
+    """The confusion matrix of the listed samples at the final epoch."""
+    table, at = _predictions(view), view.run.epochs == view.epoch
     matrix = worst_classes(confusion(table), charts_confusion.MOST_ROWS)
     wrong = int((table["true"] != table["predicted"]).sum())
-    earlier = int((view.run.predicted[:, -1] == MISSING).sum())
+    earlier = int((view.run.predicted[:, at] == MISSING).sum()) - (len(view.table) - len(table))
+    st.markdown(markdown.escape(findings.of_errors(table)) or "None of the predictions listed is wrong.")
     st.caption(
-        f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.run.epochs[-1]}"
+        f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.epoch}"
         + (f" ({earlier:,} of them were last recorded in an earlier epoch, which counts here)" if earlier else "")
         + ". Click a cell to list its samples."
     )
@@ -182,31 +193,32 @@ def _confusion(view: EvolutionView) -> None:
         alt=f"Confusion matrix over {len(matrix.classes)} classes: {wrong:,} of the {len(table):,} samples are wrong.",
     )
     for cell in state["selection"].get("cell") or ():
-        _cell(view.run, table, cell["true"], cell["predicted"], matrix.classes)
+        _cell(view, table, cell["true"], cell["predicted"], matrix.classes)
 
 
-def _cell(run: RecordedRun, table: pd.DataFrame, true: str, predicted: str, classes: Sequence[str]) -> None:
+def _cell(view: EvolutionView, table: pd.DataFrame, true: str, predicted: str, classes: Sequence[str]) -> None:
     """The samples of one cell of the matrix, whose classes are `classes`; each can be opened."""
     for column, name in (("true", true), ("predicted", predicted)):
         table = table[~table[column].isin(classes) if name == OTHERS else table[column] == name]
-    table = table.reset_index(drop=True)
-    words = f"{markdown.escape(true)}, predicted as {markdown.escape(predicted)} at the end"
+    table = table.drop(columns="confidence").reset_index(drop=True)
+    at = f"at epoch {view.epoch}"
+    words = f"{markdown.escape(true)}, predicted as {markdown.escape(predicted)} {at}"
     st.markdown(f"**{len(table):,} {'sample' if len(table) == 1 else 'samples'}**: {words}")
-    rows = table.rename(columns={"path": "sample", "predicted": "at the end"})
+    rows = table.rename(columns={"path": "sample", "predicted": at})
     display.openable_table(
-        rows, "cell samples", lambda row: open_sample(run.title, str(rows["sample"][row])), alt="Samples of the cell"
+        rows, "cell samples", lambda row: open_sample(view.run.title, str(rows["sample"][row])), alt="Samples of the cell"
     )
 
 
 def _table(view: EvolutionView) -> None:
     """Every sample with its measures; a click on a column sorts the table."""
     run, table = view.run, view.table
-    classes = np.array(run.classes, dtype=object)
+    classes = np.array([*run.classes, NOTHING], dtype=object)  # -1 is the last
     columns = pd.DataFrame(
         {
             "sample": table["sample"],
             "true": classes[table["true"]],
-            "at the end": classes[table["last"]],
+            f"at epoch {view.epoch}": classes[table["last"]],
             "frequency": table["frequency"],
             "changes": table["changes"],
             "distinct classes": table["distinct"],
@@ -223,12 +235,14 @@ def _table(view: EvolutionView) -> None:
 
 
 def _second(view: EvolutionView, second: RecordedRun) -> None:
-    """How often each of the two runs is right at the end, and the samples that they then predict differently."""
-    first, second = together(view.counted, second)
+    """How often each of the two runs is right at the last common epoch up to the final one, and the samples that they then
+    predict differently."""
+    first, second = together(view.counted.between(int(view.counted.epochs[0]), view.epoch), second)
     recorded = (first.predicted[:, -1] != MISSING) & (second.predicted[:, -1] != MISSING)
     first, second = first.rows(recorded), second.rows(recorded)
     st.caption(
-        f"{len(first.samples):,} samples and {len(first.epochs)} epochs are in both runs. At epoch {first.epochs[-1]}, "
+        f"{len(first.samples):,} samples and {len(first.epochs)} epochs are in both runs, up to epoch "
+        f"{view.epoch}. At epoch {first.epochs[-1]}, "
         f"{markdown.escape(first.title)} is right on {_right(first)}, {markdown.escape(second.title)} on {_right(second)}; "
         "the filter by prediction chooses only which samples are listed."
     )

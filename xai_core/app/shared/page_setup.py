@@ -27,6 +27,8 @@ schemapi.disable_debug_mode()
 # controls below it are seen without scrolling.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
+.st-key-evolution-figure { overflow-x: auto; align-items: flex-start; }
+.st-key-evolution-figure * { min-width: 50rem; max-width: none; }
 svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-legend-title) text {
     fill: currentColor;
     fill-opacity: 0.75;

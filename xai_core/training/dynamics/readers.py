@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from xai_core.core import settings, tables
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.core.files import parse_json, read_regular
 from xai_core.training.dynamics.analysis import MISSING, RecordedRun
-from xai_core.training.dynamics.recorder import COLUMNS, CURVES, read_csv
+from xai_core.training.dynamics.recorder import COLUMNS, CURVES, is_chosen, read_csv
 
 SUFFIXES = (".parquet", ".csv", ".json")
 MAX_CELLS = 5_000_000  # samples x epochs that are read
@@ -115,7 +116,25 @@ def from_table(title: str, table: pd.DataFrame) -> RecordedRun:
     curves = (
         table.groupby(epoch.astype(np.int64))[[name for name in CURVES if name in table]].first().reset_index(names="epoch")
     )
-    return RecordedRun(title, tuple(classes), epochs, np.asarray(samples, dtype=str), true, predicted, confidence, curves)
+    ids = np.asarray(samples, dtype=str)
+    chosen = _chosen(title, table, column, epochs)
+    return RecordedRun(title, tuple(classes), epochs, ids, true, predicted, confidence, curves, chosen)
+
+
+def _chosen(title: str, table: pd.DataFrame, column: NDArray[np.int64], epochs: NDArray[np.int64]) -> int | None:
+    """The one epoch whose rows are all marked as chosen; None without marks. Raises BadRequest for any other marks."""
+    if "chosen" not in table:
+        return None
+    marked = is_chosen(table["chosen"]).to_numpy()
+    places = np.unique(column[marked])
+    if len(places) > 1:
+        listed = ", ".join(map(str, epochs[places][:5].tolist()))
+        raise BadRequest(
+            f"{title} marks {len(places)} epochs as chosen ({listed}{', ...' if len(places) > 5 else ''}): one can be."
+        )
+    if len(places) and not marked[column == places[0]].all():
+        raise BadRequest(f"{title} marks some rows of epoch {epochs[places[0]]} as chosen and others not: mark all or none.")
+    return int(epochs[places[0]]) if len(places) else None
 
 
 def _long(name: str, table: pd.DataFrame) -> pd.DataFrame:
