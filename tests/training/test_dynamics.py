@@ -212,7 +212,7 @@ def test_the_chosen_epoch_is_marked_kept_and_lost_with_its_predictions(tmp_path,
         recorder.record(epoch, ["a", "b"], ["cat", "dog"], ["cat", "cat"], [0.9, 0.4])
     before = read_run(path.read_bytes(), path.name)
     assert before.chosen is None and "weights" not in before.in_words()
-    with pytest.raises(BadRequest, match="Epoch 3 cannot be the chosen one .* recorded are 1 to 4"):
+    with pytest.raises(BadRequest, match=r"Epoch 3 cannot be the chosen one .* recorded are 1 to 4"):
         RunRecorder(path, NAMES, chosen=3)
     RunRecorder(path, NAMES, chosen=2)
     run = read_run(path.read_bytes(), path.name)
