@@ -37,10 +37,10 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on. A picture of a
-# cancelled run, or one that another has replaced in its place, may be gone when the browser fetches it; what is shown in the
-# end is there (`all_loaded`).
-EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$|/media/\w+\.(png|jpg)$")
+# On a deep link Streamlit looks for its own endpoints below the page first; it expects the 404 and goes on. A picture or map
+# of a cancelled run, or one that another has replaced in its place, may be gone when the browser fetches it; what is shown
+# in the end is there (`all_loaded`).
+EXPECTED_404 = re.compile(r"/_stcore/(health|host-config)$|/media/\w+\.(png|jpg|bin)$")
 SMALL_NETWORK = "Slim ResNet-18, scenes from scratch (scenes_supervised)"  # its runs take seconds
 LOST_PICTURE = "Client Error: Image source error"
 

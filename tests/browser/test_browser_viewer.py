@@ -115,6 +115,13 @@ def test_a_box_and_a_painted_region_reach_the_page(visit):
     expect(page.get_by_text("Nothing is painted")).to_have_count(0)
     page.locator(".st-key-maps").get_by_role("button", name="Clear the drawing").click()
     expect(page.get_by_text(re.compile("Nothing is painted"))).to_be_visible()
+    settled(page)
+    expect(page.get_by_role("button", name="Blur all but the box")).to_have_count(0)
+    page.locator(".st-key-maps").get_by_role("radio", name="Box").click()
+    page.get_by_role("img", name=re.compile("the part that the network saw$")).focus()
+    for key in ("Space", "Shift+ArrowRight", "Shift+ArrowDown", "Space"):
+        page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Blur all but the box")).to_be_visible()
 
 
 def drag(page: Page, over: Locator, start: tuple[float, float], end: tuple[float, float], key: str = "") -> None:

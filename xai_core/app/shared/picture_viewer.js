@@ -23,7 +23,7 @@ const shared = window.pictureViewers ??= { groups: new Map(), files: new Map() }
 
 const base = () => location.origin + location.pathname.replace(/\/+$/, "");
 const between = (low, value, high) => Math.min(high, Math.max(low, value));
-const short = value => String(Number(value.toPrecision(4)));
+const short = (value, digits = 4) => String(Number(value.toPrecision(digits)));
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties); // texts become text, never HTML
@@ -467,7 +467,7 @@ function made(parent) {
       mark(one);
     }
     read();
-    root.dataset.view = [group.view.zoom, group.view.x, group.view.y].map(short).join(" ");
+    root.dataset.view = [group.view.zoom, group.view.x, group.view.y].map(number => short(number)).join(" ");
   }
 
   const values = () => panels.filter(one => one.value && one.panel.kind === "overlay").map(
@@ -509,8 +509,8 @@ function made(parent) {
       one.scale.hidden = one.ends.hidden = one.value.hidden = !map;
       if (map) {
         one.colours = Uint8Array.from(atob(map.colours), letter => letter.charCodeAt(0));
-        one.low.textContent = short(map.low);
-        one.high.textContent = short(map.high);
+        one.low.textContent = short(map.low, 3);
+        one.high.textContent = short(map.high, 3);
         const ends = [map.low, map.high].map(value => position(map, value));
         const stops = Array.from({ length: 17 }, (_, step) => {
           const at = 3 * Math.min(255, Math.floor(256 * (ends[0] + (ends[1] - ends[0]) * step / 16)));
