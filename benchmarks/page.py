@@ -27,11 +27,9 @@ PORT = 8655
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 WATCH = """() => {
   window.clock = {};
-  const overlay = () => document.querySelector(`img[alt^="Overlay: ${window.wanted}"]`);
-  const look = () => { const one = overlay();
-    if (one && one.complete && one.naturalWidth && !window.clock.seen) window.clock.seen = performance.now(); };
+  const drawn = () => document.querySelector(`[aria-label^="Overlay: ${window.wanted}"][aria-busy="false"]`);
+  const look = () => { if (drawn() && !window.clock.seen) window.clock.seen = performance.now(); };
   document.addEventListener("click", () => { window.clock = {click: performance.now()}; }, true);
-  document.addEventListener("load", look, true);
   new MutationObserver(look).observe(document.body, {subtree: true, childList: true, attributes: true});
 }"""
 
@@ -83,7 +81,7 @@ def main() -> None:
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             began = time.perf_counter()
             page.goto(f"http://127.0.0.1:{PORT}/Single_image")
-            page.locator('img[alt^="Overlay"]').first.wait_for(timeout=60_000)
+            page.locator('[aria-label^="Overlay"][aria-busy="false"]').first.wait_for(timeout=60_000)
             first = time.perf_counter() - began
             page.wait_for_timeout(1500)
             page.evaluate(WATCH)
