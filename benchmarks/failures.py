@@ -88,7 +88,8 @@ def main() -> None:
     }
     results = {
         "machine": machine(), "pictures": PICTURES, "features": FEATURES, "classes": CLASSES, "attributes": ATTRIBUTES,
-        **each, "both, s of the processor": float(both["processor"]), "both, s of the clock": float(both["clock"]),
+        "rounds": args.rounds, **each, "both, s of the processor": float(both["processor"]),
+        "both, s of the clock": float(both["clock"]),
         "goal, s": GOAL, **pictures,
     }  # fmt: skip
     args.out.write_text(json.dumps(results, indent=1) + "\n")

@@ -181,7 +181,8 @@ def main() -> None:
                 flush=True,
             )
     result = {
-        "machine": machine(), "pictures": options.pictures, "people": options.people, "rows": rows, "documents": documents
+        "machine": machine(), "pictures": options.pictures, "people": options.people, "rounds": options.rounds, "rows": rows,
+        "documents": documents,
     }  # fmt: skip
     options.out.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {options.out}")

@@ -123,6 +123,23 @@ def test_rounds_stand_beside_medians():
     assert f"(median over a round of {pictures} pictures" in SPEED
 
 
+def rounds_of(name):
+    """Those that a result notes; of results from before they were noted, the default of their benchmark."""
+    source = (ROOT / "benchmarks" / f"{name}.py").read_text()
+    return result(name).get("rounds", int(re.search(r'"--rounds", type=int, default=(\d+)', source)[1]))
+
+
+def test_rounds_that_no_file_notes_are_the_defaults_of_the_benchmarks():
+    every = rounds_of("single_image")
+    occlusion = re.search(r'(\d+) if name == "occlusion" else few', (ROOT / "benchmarks" / "single_image.py").read_text())[1]
+    assert (
+        f"medians of paired ratios: {every} rounds beside a plain forward pass and for Grad-CAM, {every // 6} for" in SPEED
+    )
+    assert f"`single_image.json`, {occlusion} for occlusion" in SPEED
+    assert f"medians of {rounds_of('review')} rounds, the default of `python -m benchmarks.review`" in SPEED
+    assert f"medians of {rounds_of('failures')} rounds, the default of `python -m benchmarks.failures`" in SPEED
+
+
 def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
     review, voting = result("review"), result("voting")["ms"]
     first = max(review["rows"], key=lambda row: row["first"]["median"])
