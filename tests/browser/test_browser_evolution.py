@@ -19,23 +19,25 @@ def value(page, label):
     return box(page, label).input_value()
 
 
+def cells(chart):
+    """The cells of a heatmap, row by row."""
+    return chart.locator("g.mark-rect").first.locator("path")
+
+
 def test_from_the_picture_of_all_samples_to_one(visit):
     began = time.monotonic()
     page = visit("Training_evolution?run=scenes_supervised")
     opening = time.monotonic() - began
     expect(page.get_by_text(re.compile(r"2,700 samples are shown in \d+ rows"))).to_be_visible()
-    pictures = page.locator('[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg')
     assert value(page, "Row").startswith("buildings 1–")
-    pictures.nth(1).scroll_into_view_if_needed()  # the first shows the changed predictions
-    whole = pictures.nth(1).bounding_box()
-    page.mouse.click(whole["x"] + 300, whole["y"] + 500)
+    whole = page.get_by_text("The samples, to be opened").locator("xpath=following::*[@data-testid='stVegaLiteChart'][1]")
+    settled(page)
+    cells(whole).nth(48 * 40 + 20).click()  # 48 epochs a row
     expect(box(page, "Row")).not_to_have_value(re.compile("^buildings 1–"))  # a click on a row chooses it
     settled(page)
     row, sample = value(page, "Row"), value(page, "Sample")
     few = page.get_by_text("samples of this row").locator("xpath=following::*[@data-testid='stVegaLiteChart'][1]")
-    few.scroll_into_view_if_needed()
-    area = few.locator("canvas, svg").first.bounding_box()
-    page.mouse.click(area["x"] + 300, area["y"] + 300)
+    cells(few).nth(48 * 8 + 20).click()
     expect(box(page, "Sample")).not_to_have_value(sample)
     settled(page)
     assert value(page, "Row") == row
@@ -49,7 +51,7 @@ def test_from_the_picture_of_all_samples_to_one(visit):
     settled(page)
     expect(page.get_by_text("samples end in different classes")).to_be_visible()
     sample = value(page, "Sample")
-    table = page.get_by_test_id("stDataFrame")
+    table = page.get_by_test_id("stDataFrame").last  # the first has the means of each class
     table.scroll_into_view_if_needed()
     table.click(position={"x": 42, "y": 35 + 35 * 2 + 17})  # Open, in the third row
     expect(box(page, "Sample")).not_to_have_value(sample)
