@@ -248,7 +248,8 @@ def curves(
         tooltip=["run:N", "curve:N", "epoch:O", alt.Tooltip("value:Q", title=title, format=".3f")],
     )
     lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
-    points = base.mark_point(filled=True, size=36, opacity=1).transform_filter("datum.alone")
+    # Screen readers are told of marks that are there: a group without any would be a picture without a name.
+    points = base.mark_point(filled=True, size=36, opacity=1, aria=bool(alone.any())).transform_filter("datum.alone")
     chart: alt.LayerChart = lines + points
     return chart if runs[0].chosen is None else chart + _chosen_mark(runs[0], across)
 

@@ -18,13 +18,13 @@ from xai_core.core.errors import BadRequest
 schemapi.disable_debug_mode()
 
 # Streamlit cuts off a chart that is wider than the window; with this style it scrolls sideways. Its grey for the names on
-# axes has a contrast of 3.7:1 on a white page, and its white on the tags and main buttons of a dark one 2.3:1. Who goes
-# through a page by keys sees when the page itself has the focus, to be scrolled. The name of a picture in a button or link
-# that opens it, or in a box that selects it, is for screen readers. A script takes no place above the title. On a narrow
-# screen the controls are hidden behind a button that has only an arrow; with this style it has words. The buttons that step
-# through the pictures of a drawer stay at its top, on the drawer's background, and nothing that gets the focus is scrolled
-# below them. Paths in the cells of a table of words break where the cell ends. The list of pages is close, so that the
-# controls below it are seen without scrolling.
+# axes has a contrast of 3.7:1 on a white page, its green of code in a caption 3:1, and its white on the tags and main
+# buttons of a dark one 2.3:1. Who goes through a page by keys sees when the page itself has the focus, to be scrolled. The
+# name of a picture in a button or link that opens it, or in a box that selects it, is for screen readers. A script takes no
+# place above the title. On a narrow screen the controls are hidden behind a button that has only an arrow; with this style
+# it has words. The buttons that step through the pictures of a drawer stay at its top, on the drawer's background, and
+# nothing that gets the focus is scrolled below them. Paths in the cells of a table of words break where the cell ends. The
+# list of pages is close, so that the controls below it are seen without scrolling.
 STYLE = """<style>
 [data-testid="stVegaLiteChart"] { overflow: auto hidden; position: relative; }
 .st-key-evolution-figure { overflow-x: auto; align-items: flex-start; }
@@ -50,6 +50,7 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
 [data-testid="stMain"]:focus-visible { outline: 2px solid #56789a; outline-offset: -2px; }
 .row-names { position: absolute; top: 0; overflow: hidden; pointer-events: none; }
 [data-testid="stElementContainer"]:has(> [data-testid="stHtml"]) { position: absolute; }
+[data-testid="stCaptionContainer"] code { color: inherit; }
 [data-testid="stMarkdownContainer"] td code { white-space: break-spaces; overflow-wrap: anywhere; }
 [data-testid="stDialog"] > div :has(.st-key-drawer-steps) { background-color: inherit; scroll-padding-top: 6rem; }
 [data-testid="stLayoutWrapper"]:has(> .st-key-drawer-steps) {
