@@ -101,6 +101,7 @@ def person(browser):
 
 def opened(context: BrowserContext, address: str) -> Page:
     page = context.new_page()
+    page.set_default_timeout(PATIENCE)
     page.goto(address)
     return settled(page)
 
