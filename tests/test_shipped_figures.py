@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xai_core.app.shared import map_gallery
+from xai_core.app.shared import map_gallery, page_links
 from xai_core.attribution.catalog import METHODS
 from xai_core.data.image_io import FORMATS, MAX_BYTES, MAX_PIXELS
 from xai_core.data.samples import SAMPLES
@@ -138,6 +138,17 @@ def test_rounds_that_no_file_notes_are_the_defaults_of_the_benchmarks():
     assert f"`single_image.json`, {occlusion} for occlusion" in SPEED
     assert f"medians of {rounds_of('review')} rounds, the default of `python -m benchmarks.review`" in SPEED
     assert f"medians of {rounds_of('failures')} rounds, the default of `python -m benchmarks.failures`" in SPEED
+
+
+def test_first_views_take_what_their_benchmark_says_and_show_their_figures():
+    first = result("first_view")
+    rows = [f"| {title} | {one['seconds']:.1f} | {one['cpu']:.1f} |" for title, one in first["pages"].items()]
+    assert f"|---|--:|--:| {' '.join(rows)} The goal" in SPEED and [*first["pages"]] == [*page_links.FILES]
+    assert all(one["figure"] for one in first["pages"].values())
+    asks = {title: one["asks"] for title, one in first["pages"].items() if one["asks"]}
+    assert asks == {page_links.METRICS: ["Self-test"]}  # it is done only where it is wanted
+    assert f"Medians of {first['rounds']} round" in SPEED and f"idle machine is {first['goal, s']:g} s" in SPEED
+    assert "a load of {:.0f} to {:.0f}".format(*sorted(first["load"])) in SPEED
 
 
 def test_waiting_times_of_the_review_are_those_of_the_benchmarks():

@@ -2,10 +2,13 @@
 
 import re
 import time
+from itertools import chain
 
 import pytest
 from browsing import PATIENCE, address_of, check_log, free_port, serving, settled, start_run
 from playwright.sync_api import expect
+
+from xai_core.app.shared import page_links
 
 pytestmark = pytest.mark.browser
 
@@ -38,6 +41,16 @@ def test_a_run_goes_on_without_its_page_is_seen_by_all_and_opens_at_its_end(visi
     expect(page.get_by_text(re.compile("8 pictures of 'samples', 1 model, 4 methods"))).to_be_visible()
 
 
+# Every entry that the list of pages ever had, in their order.
+NOTE_LISTS = """
+window.listed = [];
+new MutationObserver(() => {
+  for (const link of document.querySelectorAll('[data-testid="stSidebarNavLink"]'))
+    if (!window.listed.includes(link.textContent)) window.listed.push(link.textContent);
+}).observe(document, {subtree: true, childList: true});
+"""
+
+
 def test_a_killed_server_lists_its_run_as_interrupted_and_resumes_it_with_one_click(browser, tmp_path):
     port, log = free_port(), tmp_path / "log"
     with serving(port, log, tmp_path) as process:
@@ -52,9 +65,11 @@ def test_a_killed_server_lists_its_run_as_interrupted_and_resumes_it_with_one_cl
     with serving(port, log, tmp_path) as process:
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)
+        page.add_init_script(NOTE_LISTS)
         page.goto(f"{address_of(port)}/Jobs")
         expect(page.get_by_role("link", name="Jobs: 1 interrupted")).to_be_visible()
         settled(page)
+        assert page.evaluate("window.listed") == [*chain(*page_links.SECTIONS.values())]  # no other one, not for a moment
         page.get_by_role("button", name="Resume").click()
         expect(page.get_by_text(re.compile("Run killed: [0-8] of [1-8] pictures"))).to_be_visible(timeout=LONG)
         process.terminate()

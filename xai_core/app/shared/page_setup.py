@@ -197,6 +197,7 @@ def frame() -> None:
 
 def _navigation() -> Page:
     st.session_state[_FRAMED] = True
+    st.set_option("client.showSidebarNavigation", True)  # hidden until now, because Streamlit has a list of its own before
     pages = {title: st.Page(file, title=title, default=title == page_links.HOME) for title, file in page_links.FILES.items()}
     return st.navigation(
         {section: [pages[title] for title in titles] for section, titles in page_links.SECTIONS.items()}, expanded=True
