@@ -1,4 +1,4 @@
-"""A document of plain blocks, written as HTML (one file, nothing external), Markdown or PDF.
+"""A document of plain blocks, written as HTML (one file, nothing external), Markdown or PDF; as LaTeX in `latex.py`.
 
 Every text in a block is plain text: each writer escapes it, so that nothing from outside becomes markup or a link.
 """
@@ -6,7 +6,8 @@ Every text in a block is plain text: each writer escapes it, so that nothing fro
 import base64
 import html
 import io
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from fpdf import FPDF
 
 LONGEST_CELL = 300  # characters of a table's cell in a PDF, where a row must fit on a page
-ACROSS = 4  # pictures side by side in a PDF
+ACROSS = 4  # pictures side by side
+WIDE_HEIGHT = 62  # millimetres: height of a picture that stands alone in its row, at most
+PIXEL = 25.4 / 96 / 2  # millimetres: side of a pixel of such a picture, at most; charts are drawn at twice their size
 HEADING_COLOUR = "#00628f"
 
 
@@ -35,6 +38,14 @@ class Heading:
 @dataclass(frozen=True)
 class Paragraph:
     """Text; with the address (http or https) that it leads to, if any."""
+
+    text: str
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A remark in small print; with the address (http or https) that it leads to, if any."""
 
     text: str
     link: str = ""
@@ -67,12 +78,28 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class FigureRow:
-    """Pictures side by side."""
+    """Pictures side by side, `across` of them in a row. One alone (1) may be as wide as the page."""
 
     figures: Sequence[Figure]
+    across: int = ACROSS
 
 
-Block = Heading | Paragraph | TextTable | TermList | FigureRow
+Block = Heading | Paragraph | Note | TextTable | TermList | FigureRow
+
+
+def figures_of(blocks: Sequence[Block]) -> list[Figure]:
+    """All figures of a document, in their order."""
+    return [figure for block in blocks if isinstance(block, FigureRow) for figure in block.figures]
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A ZIP of files by their names; without times, so that equal files make an equal ZIP. Pictures are packed already."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            packed = zipfile.ZIP_STORED if name.endswith((".png", ".jpg")) else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(name), content, packed)
+    return file.getvalue()
 
 
 # --- HTML ------------------------------------------------------------------------------------------------------------
@@ -90,10 +117,12 @@ th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;
   min-width: 4rem; } tr { break-inside: avoid; }
 dl { margin: .5rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; white-space: pre-line; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 15rem; break-inside: avoid; }
-img { max-width: 100%; height: auto; display: block; } figcaption { font-size: .8rem; color: var(--dim); }
+img { max-width: 100%; height: auto; display: block; } figcaption, .note { font-size: .8rem; color: var(--dim); }
+.wide { display: block; } .wide figure { max-width: 100%; } .wide img { width: auto; max-height: 28rem; }
+.wide figcaption { font-size: .9rem; } .note { margin: .25rem 0 1.25rem; }
 @media print { :root { --ink: #000; --dim: #333; --line: #999; --back: #fff; --head: #004a6d; }
   body { font-size: 10pt; } main { max-width: none; padding: 0; } .table { overflow: visible; }
-  figure { max-width: 23%; } nav { display: none; } }
+  figure { max-width: 23%; } .wide img { max-height: 62mm; } nav { display: none; } }
 """
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -130,8 +159,11 @@ def _html_block(block: Block, place: int) -> str:
         case Heading(level, text):
             return f'<h{level} id="s{place}">{_text(text)}</h{level}>'
         case Paragraph(text, link):
-            words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if _is_address(link) else _text(text)
+            words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if is_address(link) else _text(text)
             return f"<p>{words}</p>"
+        case Note(text, link):
+            words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if is_address(link) else _text(text)
+            return f'<p class="note">{words}</p>'
         case TextTable(what, head, rows):
             names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
             lines = ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
@@ -141,8 +173,9 @@ def _html_block(block: Block, place: int) -> str:
             )
         case TermList(items):
             return "<dl>" + "".join(f"<dt>{_text(term)}</dt><dd>{_text(text)}</dd>" for term, text in items) + "</dl>"
-        case FigureRow(figures):
-            return '<div class="figures">' + "".join(map(_html_figure, figures)) + "</div>"
+        case FigureRow(figures, across):
+            kind = "figures wide" if across == 1 else "figures"
+            return f'<div class="{kind}">' + "".join(map(_html_figure, figures)) + "</div>"
 
 
 def _html_figure(figure: Figure) -> str:
@@ -153,12 +186,12 @@ def _html_figure(figure: Figure) -> str:
         f'<img src="data:image/{kind.lower()};base64,{data}" width="{width}" height="{height}" '
         f'alt="{_text(figure.caption)}">'
     )
-    if _is_address(figure.link):
+    if is_address(figure.link):
         image = f'<a href="{_text(figure.link)}" rel="noreferrer">{image}</a>'
     return f"<figure>{image}<figcaption>{_text(figure.caption)}</figcaption></figure>"
 
 
-def _is_address(link: str) -> bool:
+def is_address(link: str) -> bool:
     """Whether a link leads to a page, and runs nothing."""
     return link.startswith(("http://", "https://"))
 
@@ -173,26 +206,51 @@ def printable(text: str) -> str:
 
 def to_markdown(blocks: Sequence[Block]) -> str:
     """Markdown; pictures are named by their captions."""
-    return "\n\n".join(_markdown_block(block) for block in blocks) + "\n"
+    return "\n\n".join(_markdown_block(block, None) for block in blocks) + "\n"
 
 
-def _markdown_block(block: Block) -> str:
+def to_markdown_zip(blocks: Sequence[Block]) -> bytes:
+    """A ZIP with report.md and the pictures that it shows."""
+    pictures = {f"pictures/{number}.png": png(figure) for number, figure in enumerate(figures_of(blocks), 1)}
+    names = iter(pictures)
+    text = "\n\n".join(_markdown_block(block, names) for block in blocks) + "\n"
+    return zipped({"report.md": text.encode(), **pictures})
+
+
+def png(figure: Figure) -> bytes:
+    """A figure's picture as a PNG, which every program shows."""
+    with Image.open(io.BytesIO(figure.picture)) as picture:
+        if picture.format == "PNG":
+            return figure.picture
+        file = io.BytesIO()
+        picture.convert("RGB").save(file, "PNG")
+        return file.getvalue()
+
+
+def _markdown_block(block: Block, pictures: Iterator[str] | None) -> str:
+    """A block; `pictures` are the files of the pictures that come next, None where pictures are only named."""
     match block:
         case Heading(level, text):
             return f"{'#' * level} {_marked(text)}"
-        case Paragraph(text, link):
-            return f"[{_marked(text)}](<{_address(link)}>)" if _is_address(link) else _marked(text)
+        case Paragraph(text, link) | Note(text, link):
+            return f"[{_marked(text)}](<{address(link)}>)" if is_address(link) else _marked(text)
         case TextTable(_, head, rows):
             lines = [head, *rows]
             cells = ["| " + " | ".join(map(_marked, line)) + " |" for line in lines]
             return "\n".join([cells[0], "|" + "---|" * len(head), *cells[1:]])
         case TermList(items):
             return "\n".join(f"- **{_marked(term)}**: {_marked(text)}" for term, text in items)
+        case FigureRow(figures) if pictures is not None:
+            return "\n\n".join(
+                f"![{_marked(figure.caption)}]({next(pictures)})\n\n"
+                + _markdown_block(Paragraph(figure.caption, figure.link), None)
+                for figure in figures
+            )
         case FigureRow(figures):
-            return "\n".join(f"- {_markdown_block(Paragraph(figure.caption, figure.link))}" for figure in figures)
+            return "\n".join(f"- {_markdown_block(Paragraph(figure.caption, figure.link), None)}" for figure in figures)
 
 
-def _address(link: str) -> str:
+def address(link: str) -> str:
     """An address that cannot end the brackets around it."""
     return quote(printable(link), safe=":/?#[]@!$&'()*+,;=%-._~")
 
@@ -240,9 +298,11 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
         match block:
             case Heading(level, text):  # it stays with what it stands above
                 above_pictures = any(isinstance(after, FigureRow) for after in blocks[place + 1 : place + 2])
-                _pdf_heading(pdf, level, printable(text), pdf.epw / ACROSS + 35 if above_pictures else 30)
+                _pdf_heading(pdf, level, printable(text), max(WIDE_HEIGHT, pdf.epw / ACROSS) + 35 if above_pictures else 30)
             case Paragraph(text, link):
-                _pdf_text(pdf, printable(text), link=link if _is_address(link) else "")
+                _pdf_text(pdf, printable(text), link=link if is_address(link) else "")
+            case Note(text, link):
+                _pdf_text(pdf, printable(text), after=3, link=link if is_address(link) else "", size=7)
             case TextTable(_, head, rows):
                 _pdf_table(pdf, head, rows)
             case TermList(items):
@@ -251,14 +311,14 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
                         pdf.add_page()
                     _pdf_text(pdf, f"{printable(term)}:", "B", 0)
                     _pdf_text(pdf, printable(text))
-            case FigureRow(figures):
-                _pdf_figures(pdf, figures)
+            case FigureRow(figures, across):
+                _pdf_figures(pdf, figures, across)
     return bytes(pdf.output())
 
 
-def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5, link: str = "") -> None:
-    pdf.set_font("dejavu", style, 9)
-    pdf.multi_cell(0, 4.6, text, align="L", new_x="LMARGIN", new_y="NEXT", link=link)
+def _pdf_text(pdf: "FPDF", text: str, style: str = "", after: float = 1.5, link: str = "", size: float = 9) -> None:
+    pdf.set_font("dejavu", style, size)
+    pdf.multi_cell(0, 0.51 * size, text, align="L", new_x="LMARGIN", new_y="NEXT", link=link)
     pdf.ln(after)
 
 
@@ -295,26 +355,36 @@ def _short(text: str) -> str:
     return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]}..."
 
 
-def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure]) -> None:
-    for start in range(0, len(figures), ACROSS):
-        side = pdf.epw / ACROSS - 3
-        if pdf.will_page_break(side + 22):
+def _pdf_figures(pdf: "FPDF", figures: Sequence[Figure], across: int) -> None:
+    wide = across == 1
+    side, letters = (pdf.epw, 8.0) if wide else (pdf.epw / across - 3, 6.0)
+    for start in range(0, len(figures), across):
+        row = [(figure, *size_of(figure, side, wide=wide)) for figure in figures[start : start + across]]
+        if pdf.will_page_break(max(height for *_, height in row) + 22):
             pdf.add_page()
         top, bottom = pdf.get_y(), pdf.get_y()
-        for place, figure in enumerate(figures[start : start + ACROSS]):
+        for place, (figure, width, height) in enumerate(row):
             left = pdf.l_margin + place * (side + 3)
-            with Image.open(io.BytesIO(figure.picture)) as opened:
-                picture = opened.convert("RGB")
-            size = (side, side * picture.height / picture.width)
-            if size[1] > side:
-                size = (side * picture.width / picture.height, side)
-            link = figure.link if _is_address(figure.link) else ""
-            pdf.image(_jpeg(picture), left, top, *size, link=link, alt_text=printable(figure.caption))
-            pdf.set_xy(left, top + size[1] + 1)
-            pdf.set_font("dejavu", size=6)
-            pdf.multi_cell(side, 2.8, _short(figure.caption), align="L", new_x="LMARGIN", new_y="NEXT")
+            link = figure.link if is_address(figure.link) else ""
+            picture: bytes | io.BytesIO = figure.picture
+            if not wide:
+                with Image.open(io.BytesIO(figure.picture)) as opened:
+                    picture = _jpeg(opened.convert("RGB"))
+            pdf.image(picture, left, top, width, height, link=link, alt_text=printable(figure.caption))
+            pdf.set_xy(left, top + height + 1)
+            pdf.set_font("dejavu", size=letters)
+            words = printable(figure.caption) if wide else _short(figure.caption)
+            pdf.multi_cell(side, 0.47 * letters, words, align="L", new_x="LMARGIN", new_y="NEXT")
             bottom = max(bottom, pdf.get_y())
         pdf.set_xy(pdf.l_margin, bottom + 2)
+
+
+def size_of(figure: Figure, side: float, *, wide: bool) -> tuple[float, float]:
+    """Width and height in millimetres of a picture in a square, or alone in its row: as large as fits."""
+    with Image.open(io.BytesIO(figure.picture)) as picture:
+        width, height = picture.size
+    scale = min(side / width, WIDE_HEIGHT / height, PIXEL) if wide else side / max(width, height)
+    return width * scale, height * scale
 
 
 def _jpeg(picture: Image.Image) -> io.BytesIO:

@@ -23,6 +23,7 @@ TEXTS = {"muted": "#56636f", "ink": "#000000", "paper": "#ffffff"}  # beside cha
 COUNTS = ("#dfecfe", "#b6d5fb", "#8cbef4", "#5fa8ea", "#2492dc", "#067bbd", "#0e659b", "#044f7b", "#053a5c", "#022740")
 DIFFERENCES = ("#043c5f", "#05598a", "#137bbc", "#7eb5ee", "#dfe9f7", "#f7e5dc", "#e2a27f", "#b95b1f", "#8e3c02", "#622801")
 STRONG = 5 / 9  # of the way along COUNTS, and from the middle of DIFFERENCES to an end: from here on, text is of paper
+AnyChart = alt.LayerChart | alt.ConcatChart | alt.Chart
 alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
 LOST = "°"  # marks a method or map that does not beat every control
@@ -152,7 +153,7 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     return chart
 
 
-def chart_bytes(chart: alt.LayerChart | alt.ConcatChart | alt.Chart, kind: str) -> bytes:
+def chart_bytes(chart: AnyChart, kind: str) -> bytes:
     """A chart in the colours of a light page as the bytes of a "png" (at twice its resolution) or "svg" file."""
     chart = chart.configure_range(category=[*LINES, *TEXTS.values()], ramp=COUNTS, heatmap=COUNTS, diverging=DIFFERENCES)
     if kind == "png":

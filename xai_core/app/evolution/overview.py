@@ -183,7 +183,7 @@ def changes_and_classes(view: EvolutionView) -> None:
         said = findings.of_changes(run.epochs.tolist(), shares.tolist(), stable, STABLE)
         st.markdown(said or "Nothing can have changed: no sample is recorded in two of the chosen epochs.")
         if said:
-            st.altair_chart(charts.changes(run), alt=f"Share of changed predictions in each epoch. {said}")
+            display.chart(charts.changes(run), f"Share of changed predictions in each epoch. {said}")
         st.caption(
             f"Each recorded epoch is compared with the recorded epoch before, over the {len(run.samples):,} samples. A run "
             f"is stable after the earliest epoch behind which no recorded epoch changes more than {STABLE:.0%} of the "
@@ -192,12 +192,12 @@ def changes_and_classes(view: EvolutionView) -> None:
     with right:
         st.markdown("#### Means of each class")
         table = class_means(run, view.epoch)
-        st.markdown(markdown.escape(findings.of_class_means(table, view.epoch)))
+        display.finding(findings.of_class_means(table, view.epoch))
         final = f"recall at epoch {view.epoch}"
         columns = table.rename(columns={"misclassification": "wrong", "recall": final})
         columns.insert(2, final, columns.pop(final))
         shown = st.column_config.NumberColumn(format="percent")
-        st.dataframe(
+        display.table(
             columns,
             hide_index=True,
             key="class means",
@@ -265,7 +265,7 @@ def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> No
         text_title="confidence" if single and view.colour != DIFFER else "share of the row",
         width=560,
     )
-    st.altair_chart(
+    display.chart(
         chart,
         key=f"{key}_chart",
         on_select=lambda: _take_row(f"{key}_chart", run.title, names, single),

@@ -66,7 +66,7 @@ def sample(view: EvolutionView, index: int) -> None:
             f"{row['misclassification']:.0%} of the epochs."
         )
         words = _path_in_words(run, index)
-        st.altair_chart(
+        display.chart(
             charts.path_of(run, index, class_colours(run.rows(np.array([index])))),
             alt=f"Predicted class of {name} in each epoch: {words}",
         )
@@ -179,13 +179,13 @@ def _confusion(view: EvolutionView) -> None:
     matrix = worst_classes(confusion(table), charts_confusion.MOST_ROWS)
     wrong = int((table["true"] != table["predicted"]).sum())
     earlier = int((view.run.predicted[:, at] == MISSING).sum()) - (len(view.table) - len(table))
-    st.markdown(markdown.escape(findings.of_errors(table)) or "None of the predictions listed is wrong.")
+    display.finding(findings.of_errors(table) or "None of the predictions listed is wrong.")
     st.caption(
         f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.epoch}"
         + (f" ({earlier:,} of them were last recorded in an earlier epoch, which counts here)" if earlier else "")
         + ". Click a cell to list its samples."
     )
-    state = st.altair_chart(
+    state = display.chart(
         charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
         key="final_confusion",
         on_select="rerun",

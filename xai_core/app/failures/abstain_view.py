@@ -6,6 +6,7 @@ import streamlit as st
 from xai_core.analysis.groups import values_of
 from xai_core.app.charts.failures import risk_coverage as chart_of
 from xai_core.app.failures import plan_entries
+from xai_core.app.shared import display
 from xai_core.app.shared.predictions import subject
 from xai_core.app.shared.tested_groups import SEED
 from xai_core.app.shared.widgets import LINK
@@ -43,8 +44,8 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     confidence = rows["confidence"].to_numpy()
     result = abstain(confidence, right, wanted / 100, groups=groups.astype(str).to_list(), seed=SEED)
     curve = risk_coverage(confidence, right)
-    st.markdown(f"**{result.reason}**")
-    st.altair_chart(
+    display.finding(result.reason, bold=True)
+    display.chart(
         chart_of(curve.points, int((~right).sum()), result.threshold, wanted / 100), width=640, key="risk-coverage",
         alt=f"Error rate by share of answered pictures. {result.reason}",
     )  # fmt: skip
@@ -52,8 +53,8 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     first, rest = result.measured.iloc[:1], result.measured.iloc[1:].sort_values("risk without", ascending=False)
     table = pd.concat([first, rest.head(MOST_GROUPS)])
     percent = ("coverage", "risk", "low", "high", "risk without")
-    st.dataframe(
-        table, hide_index=True, key="abstained groups", width="content",
+    display.table(
+        table, "Coverage and risk at the threshold, by group", hide_index=True, key="abstained groups", width="content",
         column_config={name: st.column_config.NumberColumn(format="percent") for name in percent},
     )  # fmt: skip
     if len(rest) > MOST_GROUPS:

@@ -11,7 +11,7 @@ from torch import Tensor
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, drawer, network_outputs
+from xai_core.app.shared import cache, display, drawer, network_outputs
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import alt_text, subject
@@ -110,7 +110,7 @@ def _passes(model: ExplainableModel, method: str, chosen: pd.DataFrame) -> float
 def _result(group: PictureGroup, rows: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: ExplainableModel) -> None:
     test = cause.test
     assert test is not None and cause.regions is not None and cause.mean_map is not None
-    st.markdown(f"**{test.sentence}** {cause.place}")
+    display.finding(f"{test.sentence} {cause.place}")
     tested = rows.iloc[cause.tested]
     wrong = (tested["true"] != tested["predicted"]).to_numpy(bool)
     mended = rows.iloc[cause.mended]
@@ -129,7 +129,7 @@ def _result(group: PictureGroup, rows: pd.DataFrame, cause: GroupCause, dataset:
                 words, key=f"open {name} of the region", icon=":material/photo_library:", disabled=not groups[name].paths,
                 on_click=drawer.open_group, args=(groups[name],),
             )  # fmt: skip
-    st.dataframe(_table(cause), hide_index=True)
+    display.table(_table(cause), "What hiding the region does", hide_index=True)
     hiding = st.segmented_control(
         "Hidden by", HIDINGS, default=HIDINGS[0], format_func=str.capitalize, required=True, key="hidden by", **LINK
     )
@@ -145,7 +145,7 @@ def _result(group: PictureGroup, rows: pd.DataFrame, cause: GroupCause, dataset:
         if point:
             drawer.open_group(groups["tested"], point["path"])
 
-    st.altair_chart(
+    display.chart(
         charts.margins(points[["path", "region margin", "random margin", "mended"]]), key=key, on_select=open_point,
         selection_mode="error",
         alt=f"Fall of the margin of {counted(len(points), 'error')}: the region against random regions.",

@@ -93,7 +93,7 @@ def _training(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: 
         st.info(reason)
     refit = found.refits.get(measure)
     if refit is not None:
-        st.markdown(f"**{refit.sentence}**")
+        display.finding(refit.sentence, bold=True)
     st.caption(
         f"Of the {counted(len(result.errors), 'error')} of the group, the probe gives the network's wrong answer to "
         f"{found.agreement:.0%}: its evidence speaks for the network as far as that."
@@ -114,7 +114,12 @@ def _training(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: 
     if found.refits:
         table = evidence.proofs(result)
         table["measure"] = table["measure"].map(TITLES)
-        st.dataframe(table, hide_index=True, column_config={**dict.fromkeys(LOGITS, NUMBER), "p corrected": SMALL})
+        display.table(
+            table,
+            "Proofs by training anew",
+            hide_index=True,
+            column_config={**dict.fromkeys(LOGITS, NUMBER), "p corrected": SMALL},
+        )
     with st.expander("How evidence is found and tested"):
         checkpoint = "the network's own last layer, as it is at the end of training"
         probe = "the probe: the network has no linear layer that reads these features"
@@ -202,7 +207,7 @@ def _features(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: 
     if not len(result.table):
         st.info(result.sentence)
         return
-    st.markdown(f"**{result.sentence}**")
+    display.finding(result.sentence, bold=True)
     groups = [
         drawer.group_of(f"Feature {feature}: largest first", rows.iloc[most_activating(features, feature, ACTIVATING)])
         for feature in result.table["feature"]
@@ -213,6 +218,7 @@ def _features(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: 
     drawer.table(
         shown, "carrying features", lambda row: (groups[row], None),
         columns=numbers | {"share": st.column_config.NumberColumn(format="percent"), "p corrected": SMALL},
+        alt="Features that carry the errors of the group",
     )  # fmt: skip
     st.caption(FEATURES)
     for one, line in zip(groups, result.table.to_dict("records"), strict=True):
@@ -270,6 +276,7 @@ def _unusual(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: E
             table, "unusual errors", lambda row: (listed, listed.paths[row]),
             columns={"p": st.column_config.NumberColumn(format="%.3f"),
                      "log likelihood": st.column_config.NumberColumn(format="%.1f")},
+            alt="Errors of the group with unusual features",
         )  # fmt: skip
         with st.container(horizontal=True, gap="small"):
             for row in first.head(UNUSUAL_SHOWN).to_dict("records"):

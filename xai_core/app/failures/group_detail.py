@@ -83,7 +83,7 @@ def _map_of_embeddings(
     others = table[~inside]
     if len(others) > DRAWN:
         others = others.sample(DRAWN, random_state=SEED)
-    st.altair_chart(
+    display.chart(
         charts_groups.place_of_group(pd.concat([others, table[inside]])),
         key="place of the group",
         alt=f"The pictures of the group among all pictures: {int((inside & wrong).sum())} wrong and "

@@ -68,7 +68,13 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         for name in ("error rate", "low", "high", "rate expected", "rate outside")
     }
     small = {name: st.column_config.NumberColumn(format="%.2g") for name in ("p corrected", "at stake")}
-    drawer.table(table[SHOWN], "tested groups", lambda row: (offered[row], None), columns=percent | small)
+    drawer.table(
+        table[SHOWN],
+        "tested groups",
+        lambda row: (offered[row], None),
+        columns=percent | small,
+        alt="Tested groups of errors",
+    )
     st.caption("*Open* shows the group's pictures, errors first. *Differs*, at the right: what they have more often.")
     with st.expander("How groups are found and tested"):
         st.markdown(HOW.format(seed=result.seed, candidates=result.candidates, fewest=FEWEST, effect=EFFECT, ranges=STRATA))

@@ -175,7 +175,7 @@ def _ambiguous(listed: _Listed) -> None:
     drawer.offer(groups)
     drawer.table(
         pd.DataFrame({"both may hold": sizes.index, "pictures": sizes.to_numpy()}), "ambiguous pairs",
-        lambda row: (groups[row], None),
+        lambda row: (groups[row], None), alt="Pairs of labels that may both hold",
     )  # fmt: skip
 
     def tile(row: dict[str, Any]) -> None:
@@ -207,7 +207,7 @@ def _duplicates(listed: _Listed) -> None:
     )  # fmt: skip
     drawer.table(
         shown, "duplicates", lambda row: (groups[row], None),
-        columns={"cosine": st.column_config.NumberColumn(format="%.3f")},
+        columns={"cosine": st.column_config.NumberColumn(format="%.3f")}, alt="Near duplicates with different labels",
     )  # fmt: skip
     every = tuple(dict.fromkeys(path for group in groups for path in group.paths))
     rows = listed.every.set_index("path", drop=False).loc[list(every)].assign(label=lambda table: table["true"])
@@ -255,8 +255,9 @@ def _table(rows: pd.DataFrame, group: drawer.Group, columns: dict[str, str]) -> 
         if name in columns
     }
     drawer.table(
-        rows[list(columns)].rename(columns=columns), group.title, lambda row: (group, group.paths[row]), columns=percent
-    )
+        rows[list(columns)].rename(columns=columns), group.title, lambda row: (group, group.paths[row]), columns=percent,
+        alt=group.title,
+    )  # fmt: skip
 
 
 def _gallery(rows: pd.DataFrame, group: drawer.Group, dataset: Dataset, tile: Callable[[dict[str, Any]], None]) -> None:

@@ -84,7 +84,7 @@ def _settings(model: ExplainableModel) -> tuple[str, float, str]:
 
 def _result(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, group: PictureGroup, result: GroupRepair) -> None:
     of = subject(model, dataset)
-    st.markdown(f"**{markdown.escape(result.reason)}**")
+    display.finding(result.reason, bold=True)
     if result.examples:
         with st.container(horizontal=True):
             for number, (whole, hidden) in enumerate(result.examples, 1):
@@ -95,8 +95,9 @@ def _result(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, group
         plan_entries.offer(of, VIEW, [], group.title)
         return
     percent = ("accuracy before", "accuracy after", "change", "low", "high")
-    st.dataframe(
-        repaired.table, hide_index=True, key="repaired classes", width="content",
+    display.table(
+        repaired.table, "Accuracy of each class before and after the edit", hide_index=True,
+        key="repaired classes", width="content",
         column_config={name: st.column_config.NumberColumn(format="percent") for name in percent},
     )  # fmt: skip
     with st.expander("How the edit is chosen and measured"):

@@ -6,7 +6,7 @@ import streamlit as st
 from xai_core.app.charts import causes as charts
 from xai_core.app.failures import group_choice, plan_entries
 from xai_core.app.failures.group_choice import PictureGroup
-from xai_core.app.shared import cache, drawer, network_outputs
+from xai_core.app.shared import cache, display, drawer, network_outputs
 from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.page_work import Part, counted, stored
 from xai_core.app.shared.predictions import subject
@@ -62,7 +62,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
 def _result(group: PictureGroup, rows: pd.DataFrame, result: MendingChanges) -> None:
     table = result.changes
     errors = int(table["errors"].iloc[0])
-    st.markdown(_sentence(result))
+    display.finding(_sentence(result))
     groups = {}
     for change in table["change"]:
         groups[change, "errors mended"] = drawer.group_of(
@@ -80,7 +80,7 @@ def _result(group: PictureGroup, rows: pd.DataFrame, result: MendingChanges) -> 
         if bar:
             drawer.open_group(groups[bar["change"], bar["what"]])
 
-    st.altair_chart(
+    display.chart(
         charts.changes(_bars(table)), key=key, on_select=open_bar, selection_mode="change",
         alt=f"Of {counted(errors, 'held-out error')}, the share that each change mends; of right pictures, that it breaks.",
     )  # fmt: skip
@@ -90,6 +90,7 @@ def _result(group: PictureGroup, rows: pd.DataFrame, result: MendingChanges) -> 
         table[shown], "changes", lambda row: (groups[table["change"][row], "errors mended"], None),
         openable=[bool(groups[change, "errors mended"].paths) for change in table["change"]],
         columns=percent | {"p corrected": st.column_config.NumberColumn(format="%.2g")},
+        alt="What each change mends and breaks on the held-out half",
     )  # fmt: skip
     st.caption("*Open* shows all mended errors of both halves, those of the held-out half first.")
     with st.expander("How changes are chosen and tested"):
@@ -109,8 +110,8 @@ def _sentence(result: MendingChanges) -> str:
     )
     breaks = f" and breaks {row['broken']} of {row['right']} right ones" if row["right"] else ""
     if len(confirmed):
-        return f"**{row['change'].capitalize()}** {counts}{breaks}: more than the other changes do."
-    return f"**No change mends clearly more errors than the others do.** The most, {row['change']}, {counts}{breaks}."
+        return f"{row['change'].capitalize()} {counts}{breaks}: more than the other changes do."
+    return f"No change mends clearly more errors than the others do. The most, {row['change']}, {counts}{breaks}."
 
 
 def _bars(table: pd.DataFrame) -> pd.DataFrame:

@@ -40,13 +40,11 @@ def agreement(maps: Explanations) -> None:
         st.info("There is nothing to compare: at most one of these maps has cells that differ.")
         return
     title = map_agreement.MEASURES[measure][0]
-    st.markdown(markdown.escape(findings.of_agreement([map.title for map in maps.values()], matrix, title)))
+    display.finding(findings.of_agreement([map.title for map in maps.values()], matrix, title))
     chart = common.agreement_matrix(matrix[np.ix_(order, order)], titles, title)
-    st.container(width=chart.width).altair_chart(
-        chart,
-        width="stretch",
-        alt=f"{title} of {len(titles)} maps: {np.min(pairs):.2f} to {np.max(pairs):.2f}, mean {np.mean(pairs):.2f}.",
-    )
+    words = f"{title} of {len(titles)} maps: {np.min(pairs):.2f} to {np.max(pairs):.2f}, mean {np.mean(pairs):.2f}."
+    with st.container(width=chart.width):
+        display.chart(chart, words, width="stretch")
     st.caption(
         f"Maps are compared on {map_agreement.GRID} x {map_agreement.GRID} cells. Methods that agree most are neighbours. "
         "A dash means that all cells of a map are equal."
@@ -78,6 +76,7 @@ def consensus(maps: Explanations, chosen: Chosen) -> None:
                     width=2 * display.TILE,
                     smooth=True,
                     said=name,
+                    caption=f"{alt}. {words}",
                 )
                 st.caption(f"{words} Colours: {scale.low:.2f} to {scale.high:.2f}.")
 

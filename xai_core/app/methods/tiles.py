@@ -131,7 +131,7 @@ def _tile(
     same_sign = [other for other in maps if other.signed == explanation.signed] if view.common_scale else []
     scale = rendering.scale_of(*(same_sign or [explanation]))
     alt = "Overlay of a hidden method" if view.blind else rendering.alt_text(explanation, "Overlay")
-    draw(scale, alt, linked=LINKED, width=display.TILE, smooth=view.smooth)
+    draw(scale, alt, linked=LINKED, width=display.TILE, smooth=view.smooth, caption=None if view.blind else "")
     if view.blind:
         return
     if score is not None:

@@ -53,7 +53,7 @@ def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:
 
 def results(settings: MeasurementSettings, measurements: Measurements, verdicts: Mapping[str, Verdict]) -> None:
     """What the bars show in a sentence, a panel of bars for each metric, then all numbers in a table."""
-    st.markdown(_finding(settings, measurements))
+    display.finding(_finding(settings, measurements))
     st.caption(
         "Dashed lines are the four controls: maps that do not depend on the network. An orange bar is a map that beats all "
         f"of them; a blue bar with {common.LOST} one that does not. A control without a value is left out; where none has a "
@@ -77,7 +77,7 @@ def _finding(settings: MeasurementSettings, measurements: Measurements) -> str:
         for metric in settings.metrics
     }
     beats = {map_title(name): of_map for name, of_map in _beats(settings, measurements).items()}
-    return markdown.escape(findings.of_measurements(values, beats))
+    return findings.of_measurements(values, beats)
 
 
 def _beats(settings: MeasurementSettings, measurements: Measurements) -> dict[str, list[bool | None]]:
@@ -121,7 +121,7 @@ def _panel(metric: str, measurements: Measurements) -> None:
     maps = finite[~finite.control]
     if len(maps):
         alt = f"{METRICS[metric].title}: {_extent(maps, METRICS[metric].direction)}."
-        st.altair_chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
+        display.chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
     notes = scores[~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
         st.caption(f":gray[No value for {', '.join(names)}: {markdown.escape(str(note))}]")
@@ -160,14 +160,14 @@ def _table(settings: MeasurementSettings, measurements: Measurements) -> None:
         for metric in settings.metrics
     }
     alt = f"All measurements. {'; '.join(words)}."
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=alt)
+    display.table(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=alt)
     with st.expander("Definitions and sources of the metrics, and details of each value"):
         for metric in settings.metrics:
             st.markdown(f"**{METRICS[metric].title}**: {METRICS[metric].source}")
             st.code(METRICS[metric].definition, language=None, wrap_lines=True)
             facts = {map_title(name): one.facts for name, one in _of_metric(measurements, metric).items() if one.facts}
             if facts:
-                st.dataframe(pd.DataFrame(facts).T, key=f"facts-{metric}", alt=f"Details of {METRICS[metric].title}")
+                display.table(pd.DataFrame(facts).T, key=f"facts-{metric}", alt=f"Details of {METRICS[metric].title}")
 
 
 @st.fragment
@@ -205,7 +205,7 @@ def curves(settings: MeasurementSettings, maps: Maps, measurements: Measurements
         if tied and has_images(metric):
             st.caption(f"{tied:.0%} of the points depend on the random order of tied pixels.")
     with left:
-        st.altair_chart(
+        display.chart(
             metrics.curves(points, axes, (labels[name], step)),
             key=f"curves-{metric}",
             on_select=lambda: _take_point(f"curves-{metric}", labels, last),

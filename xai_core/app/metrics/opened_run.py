@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import common
+from xai_core.app.shared import report_items
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -299,6 +300,7 @@ def show_chart(
                 kind.upper(), partial(common.chart_bytes, chart, kind), f"{name}.{kind}", mime, type="tertiary",
                 key=f"{name} {kind}", on_click="ignore", icon=":material/download:", help="Save this chart",
             )  # fmt: skip
+        report_items.add_chart(chart, alt_text, key or name)
 
 
 def count_in_words(fewest: int, most: int) -> str:

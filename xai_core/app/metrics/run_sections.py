@@ -83,14 +83,14 @@ def overview(opened: OpenedRun) -> None:
         table = lines.assign(
             model=lines.model.map(opened.models), method=lines.method.map(opened.methods), metric=lines.metric.map(titles)
         )
-        st.dataframe(table.drop(columns=["control", "direction"]), hide_index=True)
+        display.table(table.drop(columns=["control", "direction"]), "Means of all metrics", hide_index=True)
 
 
 def _means(opened: OpenedRun, lines: pd.DataFrame, metrics: list[str], sort: str) -> None:
     chosen = [name for name in metrics if opened.title(name) == sort] or metrics
     mean_ranks = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
     order = sorted(lines.method.unique(), key=lambda name: (is_control(name), mean_ranks.get(name, np.inf)))
-    st.markdown(markdown.escape(findings.of_means(lines, opened.methods)))
+    display.finding(findings.of_means(lines, opened.methods))
     titled = lines.assign(method=lines.method.map(opened.methods), metric=lines.metric.map(opened.title))
     model, rows = lines.model.iloc[0], [opened.methods[name] for name in order]
     show_chart(
@@ -133,7 +133,7 @@ def methods(opened: OpenedRun) -> None:
     st.markdown("\n".join(f"- {markdown.escape(line)}" for line in words))
     st.caption(f"{significance.result_in_words(differences)} {INTERVALS}")
     with st.expander(f"All {len(differences)} pairs"):
-        st.dataframe(pairs_table(differences, opened), hide_index=True)
+        display.table(pairs_table(differences, opened), "Differences of methods on the same pictures", hide_index=True)
 
 
 def _ranks(opened: OpenedRun, ranks: Ranks, differences: Sequence[Difference]) -> None:
@@ -325,7 +325,8 @@ def agreement(opened: OpenedRun) -> None:
     )
     with st.expander("With intervals"):
         lines = [(opened.title(a), opened.title(b), tau.value, tau.low, tau.high, tau.n) for (a, b), tau in taus.items()]
-        st.dataframe(pd.DataFrame(lines, columns=["metric", "other", "tau", "low", "high", "pictures"]), hide_index=True)
+        columns = ["metric", "other", "tau", "low", "high", "pictures"]
+        display.table(pd.DataFrame(lines, columns=columns), "Kendall's tau of metrics", hide_index=True)
 
 
 def stability(opened: OpenedRun) -> None:
@@ -414,7 +415,8 @@ def groups(opened: OpenedRun) -> None:
     st.markdown(f"{heading}: {significance.result_in_words(differences)}")
     with st.expander("Method by method"):
         table = pairs_table(differences, opened).drop(columns="worse").rename(columns={"better": "method"})
-        st.dataframe(table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods)), hide_index=True)
+        named = table.assign(method=table.method.str.removesuffix(f" on {first}").map(opened.methods))
+        display.table(named, f"{first} minus {second.lower()}, method by method", hide_index=True)
 
 
 def comparable(groups: Mapping[str, str]) -> list[str]:

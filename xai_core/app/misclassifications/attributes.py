@@ -50,7 +50,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         if picked:
             drawer.open_group(group(picked["value"]))
 
-    st.altair_chart(
+    display.chart(
         charts_confusion.error_rates(rates.head(MOST_ROWS), overall), key=key, on_select=open_group,
         selection_mode="group", alt=f"Error rates of {min(len(rates), MOST_ROWS)} groups; of all pictures {overall:.1%}.",
     )  # fmt: skip
@@ -61,7 +61,10 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         f"pictures.{more}"
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("error rate", "low", "high")}
-    drawer.table(rates, "group rows", lambda row: (group(rates["value"][row]), None), columns=percent)
+    drawer.table(
+        rates, "group rows", lambda row: (group(rates["value"][row]), None), columns=percent,
+        alt=f"Error rates of {len(rates):,} groups; of all pictures {overall:.1%}",
+    )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
         value: str = st.selectbox("A group to review", rates["value"].tolist(), key="group to review", width=240)
         what = ", ".join(name for name in (first, second) if name != NOTHING)

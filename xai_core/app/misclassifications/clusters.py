@@ -211,4 +211,5 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
                 members[["path", "true", "predicted", "confidence"]], f"members {number}",
                 lambda row: (group, group.paths[row]),
                 columns={"confidence": st.column_config.NumberColumn(format="percent")},
+                alt=f"The pictures of cluster {number + 1}",
             )  # fmt: skip

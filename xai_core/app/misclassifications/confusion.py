@@ -57,10 +57,10 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
         _list_of_errors(listed)
     else:
-        st.markdown(markdown.escape(findings.of_errors(listed)))
+        display.finding(findings.of_errors(listed))
         key = drawer.chart_key("matrix")
         words = f"{len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong."
-        st.altair_chart(
+        display.chart(
             charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
             on_select=lambda: _pick_cell(key, listed), selection_mode="cell", alt=f"Confusion matrix of {words}",
         )  # fmt: skip
@@ -80,7 +80,10 @@ def _list_of_errors(listed: pd.DataFrame) -> None:
     drawer.offer([group])
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("confidence", "margin")}
     columns = ["true", "predicted", "confidence", "margin", "path"]
-    drawer.table(wrong[columns], "errors", lambda row: (group, wrong["path"][row]), columns=percent)
+    drawer.table(
+        wrong[columns], "errors", lambda row: (group, wrong["path"][row]), columns=percent,
+        alt="Errors, the most confident first",
+    )  # fmt: skip
 
 
 def _controls() -> tuple[bool, bool, str]:
@@ -271,8 +274,8 @@ def calibration(rows: FilteredRows, dataset: Dataset) -> None:
         if picked:
             drawer.open_group(groups[bins["low"].tolist().index(picked["low"])])
 
-    st.markdown(markdown.escape(findings.of_calibration(bins, error)))
-    st.altair_chart(
+    display.finding(findings.of_calibration(bins, error))
+    display.chart(
         charts_confusion.calibration(bins), key=key, on_select=open_bin, selection_mode="bin",
         alt=f"Reliability diagram in {len(bins)} bins; expected calibration error {error:.1%}.",
     )  # fmt: skip
@@ -282,7 +285,10 @@ def calibration(rows: FilteredRows, dataset: Dataset) -> None:
         "overconfident: it is right less often than its confidence says. Filters by prediction do not change this chart."
     )
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("low", "high", "confidence", "accuracy")}
-    drawer.table(bins, "bins", lambda row: (groups[row], None), columns=percent)
+    drawer.table(
+        bins, "bins", lambda row: (groups[row], None), columns=percent,
+        alt=f"Calibration in {len(bins)} ranges of confidence; expected calibration error {error:.1%}",
+    )  # fmt: skip
     _calibrations(rows.counted, dataset)
 
 
@@ -298,7 +304,10 @@ def _calibrations(counted: pd.DataFrame, dataset: Dataset) -> None:
     percent = {
         name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "low", "high", "confidence", "ECE")
     }
-    drawer.table(table, "calibrations", lambda row: (groups[table["value"][row]], None), columns=percent)
+    drawer.table(
+        table, "calibrations", lambda row: (groups[table["value"][row]], None), columns=percent,
+        alt=f"Calibration by {column}",
+    )  # fmt: skip
     st.caption(
         "Low and high: the 95% interval (Wilson) of the accuracy. The first group is the one whose mean confidence lies "
         "farthest above its accuracy. The expected calibration error (ECE) of few pictures is large by chance."
@@ -335,15 +344,18 @@ def per_class(rows: FilteredRows) -> None:
         if picked:
             drawer.open_group(_class_group(picked["class"], rows.all_classes))
 
-    st.markdown(markdown.escape(findings.of_classes(scores)))
+    display.finding(findings.of_classes(scores))
     if len(scores) > MOST_ROWS:
         st.caption(f"The chart shows the {MOST_ROWS} of {len(scores)} classes with the lowest recall, the table all.")
-    st.altair_chart(
+    display.chart(
         charts_confusion.per_class(scores.sort_values("recall").head(MOST_ROWS)), key=key, on_select=open_class,
         selection_mode="class", alt="Precision and recall of each class, the lowest recall first.",
     )  # fmt: skip
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
-    drawer.table(scores, "scores", lambda row: (_class_group(scores["class"][row], rows.all_classes), None), columns=percent)
+    drawer.table(
+        scores, "scores", lambda row: (_class_group(scores["class"][row], rows.all_classes), None), columns=percent,
+        alt="Precision, recall and F1 of each class",
+    )  # fmt: skip
     st.caption(
         "Recall: of the pictures of this class, how many are predicted as this class. Precision: of the pictures predicted "
         f"as this class, how many really are. Both are of {len(rows.all_classes):,} pictures; filters only choose which "
@@ -373,7 +385,7 @@ def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
         return
     if len(pairs) < len(every):
         st.caption(f"The {len(pairs)} most frequent of {len(every):,} pairs; the CSV holds all.")
-    st.markdown(markdown.escape(findings.of_errors(rows.listed)))
+    display.finding(findings.of_errors(rows.listed))
     drawer.offer(
         drawer.OfferedGroup(
             predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed)
@@ -386,7 +398,7 @@ def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     drawer.table(
         pairs, "pairs", lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed), None),
-        columns=percent,
+        columns=percent, alt="Pairs of classes that are confused most often",
     )  # fmt: skip
     st.caption(
         "Share: the listed pictures as a percentage of all pictures of the true class. Confidence: the mean confidence of "
@@ -477,7 +489,10 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         for change, rows in listed.groupby("change")
     }
     drawer.offer(groups.values())
-    drawer.table(listed, "changes", lambda row: (groups[listed["change"][row]], listed["path"][row]))
+    drawer.table(
+        listed, "changes", lambda row: (groups[listed["change"][row]], listed["path"][row]),
+        alt=f"Pictures that {model.title} and {other.title} predict differently",
+    )  # fmt: skip
     _csv(listed, "two_models.csv")
 
 
@@ -491,7 +506,10 @@ def _two_by_attribute(mine: pd.DataFrame, theirs: pd.DataFrame, dataset: Dataset
     groups = {value: _errors_first(f"{column} {value}", mine[(values == value).to_numpy()]) for value in table["value"]}
     drawer.offer(groups.values())
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("first", "second")}
-    drawer.table(table, "two by", lambda row: (groups[table["value"][row]], None), columns=percent)
+    drawer.table(
+        table, "two by", lambda row: (groups[table["value"][row]], None), columns=percent,
+        alt=f"Error rates of {titles[0]} and {titles[1]} by {column}",
+    )  # fmt: skip
     st.caption(
         f"First and second: the shares of a group's pictures that {markdown.escape(titles[0])} and "
         f"{markdown.escape(titles[1])} predict wrongly. First comes the group in which the second is worse by most."
@@ -523,4 +541,4 @@ def _matrix(
     with st.container(width="content"):
         st.markdown(f"**{markdown.escape(title)}**")
         chart = charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False, other=other, titles=titles)
-        st.altair_chart(chart, width="content", key=key, alt=alt, on_select=open_cell, selection_mode="cell")
+        display.chart(chart, width="content", key=key, alt=alt, on_select=open_cell, selection_mode="cell")

@@ -225,7 +225,7 @@ def _table(pictures: pd.DataFrame, colour: str) -> None:
     group = drawer.group_of("Pictures of the map's table", pictures)
     drawer.offer([group])
     columns = {"confidence": st.column_config.NumberColumn(format="percent")}
-    drawer.table(shown, "map rows", lambda row: (group, group.paths[row]), columns=columns)
+    drawer.table(shown, "map rows", lambda row: (group, group.paths[row]), columns=columns, alt="Pictures of the map")
 
 
 def _most(names: "pd.Series[str]") -> str:

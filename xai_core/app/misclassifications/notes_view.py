@@ -29,7 +29,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         drawer.offer([group])
         drawer.table(
             pd.DataFrame([_line(path, stored[path]) for path in paths]), "all notes", lambda row: (group, paths[row]),
-            openable=[path in known for path in paths],
+            openable=[path in known for path in paths], alt="All notes and tags of these pictures",
         )  # fmt: skip
         notes = {path: one.note for path, one in stored.items()}
         display.downloads(

@@ -74,7 +74,7 @@ def agreement(answers: Answers) -> None:
             st.info("This needs two networks with a map.")
         else:
             matrix, title = map_agreement.agreement(list(maps.values()), measure), map_agreement.MEASURES[measure][0]
-            st.markdown(markdown.escape(findings.of_agreement(list(maps), matrix, title)))
+            display.finding(findings.of_agreement(list(maps), matrix, title))
             _matrix(matrix, list(maps), title)
             st.caption(
                 f"On {map_agreement.GRID} x {map_agreement.GRID} cells of the part of the picture that all of them saw. "
@@ -89,7 +89,7 @@ def agreement(answers: Answers) -> None:
             st.info("This needs two networks with classes.")
         else:
             tops = {network.title: answer.predictions[0].name for network, answer in answers.items() if answer.predictions}
-            st.markdown(markdown.escape(findings.of_top_classes(tops)))
+            display.finding(findings.of_top_classes(tops))
             _matrix(matrix, [network.title for network in answers], "Same top class")
             st.caption(
                 f"Same top class: 1 where two networks predict the same class for this picture, 0 where they do not; "
@@ -103,7 +103,8 @@ def _matrix(matrix: NDArray[np.floating], names: Sequence[str], measure: str) ->
     pairs = matrix[np.triu_indices(len(matrix), 1)]
     pairs = pairs[np.isfinite(pairs)]
     values = f"{pairs.min():.2f} to {pairs.max():.2f}" if len(pairs) else "nothing to compare"
-    st.container(width=chart.width).altair_chart(chart, width="stretch", alt=f"{measure} of {', '.join(names)}: {values}.")
+    with st.container(width=chart.width):
+        display.chart(chart, f"{measure} of {', '.join(names)}: {values}.", width="stretch")
 
 
 def difference(answers: Answers, chosen: Chosen) -> None:
@@ -130,6 +131,7 @@ def difference(answers: Answers, chosen: Chosen) -> None:
         linked=LINKED,
         width=2 * COLUMN,
         smooth=True,
+        caption=f"{alt} Each map is first divided by its largest magnitude.",
         said="Difference",
     )
     rho = map_agreement.agreement([maps[first], maps[second]])[0, 1]
@@ -170,7 +172,10 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     table = pd.DataFrame(rows)
     columns = {name: _PERCENT for name in map(str, table) if name.endswith("probability")}
     columns |= {"map agreement": _NUMBER, "same top class": _PERCENT}
-    display.openable_table(table, "many pictures", lambda row: _open(choice, str(rows[row]["picture"])), columns=columns)
+    display.openable_table(
+        table, "many pictures", lambda row: _open(choice, str(rows[row]["picture"])), columns=columns,
+        alt=f"Agreement of {len(networks)} networks on {page_work.counted(len(sources), 'picture')}",
+    )  # fmt: skip
     st.caption(
         "Map agreement: mean rank correlation over all pairs of networks. Same top class: the share of pairs of networks "
         "that predict the same class. Click a column heading to sort by it. Open: shows the maps of this picture above."

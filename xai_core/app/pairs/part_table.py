@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xai_core.app.pairs.tiles import PairSettings, Results, title
 from xai_core.app.pairs.views import Views, is_upload
-from xai_core.app.shared import cache, network_outputs, page_links, page_work
+from xai_core.app.shared import cache, display, network_outputs, page_links, page_work
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
@@ -51,7 +51,7 @@ def table(model: ExplainableModel, views: Views, parts: PairParts, settings: Pai
     rows = pd.DataFrame(columns, index=pd.Index(effects.names, name="Part")).sort_values(first, ascending=False)
     st.markdown(_in_words(rows, first, settings.similarity.words, title(method) if maps else ""))
     formats = {name: st.column_config.NumberColumn(format="%.3f" if name in FALLS else "percent") for name in columns}
-    st.dataframe(
+    display.table(
         rows,
         column_config=formats,
         key="parts",

@@ -97,13 +97,13 @@ def matching(model: ExplainableModel, views: Views, settings: PairSettings) -> N
     with st.container(horizontal=True, gap="medium"):
         with st.container(width=SIDE):
             st.markdown("**View 1**: the chosen patch")
-            st.altair_chart(
+            display.chart(
                 pairs.patch_picker(first, (rows, columns), cell, SIDE), width="content", key="patches",
                 on_select=_pick_patch, selection_mode="patch", alt=f"View 1 with patch {row}, {column} outlined",
             )  # fmt: skip
         with st.container(width=SIDE):
             st.markdown("**View 2**: similarity of each patch")
-            st.altair_chart(
+            display.chart(
                 pairs.patch_matches(second, values, truth, SIDE), width="content", key="answers",
                 alt=f"View 2: the best match is row {best_row}, column {best_column}, cosine {values.max():.2f}",
             )  # fmt: skip
@@ -193,7 +193,7 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
     alt = f"{metric.title}: " + ", ".join(
         f"{title} {'undefined' if math.isnan(value) else f'{value:.3f}'}" for title, value in values.items()
     )
-    st.altair_chart(pairs.metric_bars(rows, metric, titles), width="stretch", key="metric_chart", alt=alt)
+    display.chart(pairs.metric_bars(rows, metric, titles), width="stretch", key="metric_chart", alt=alt)
     dots = " Dots: each view." if any(row.metric == id and row.view != BOTH for row in rows) else ""
     st.caption(f"{metric.words}. Grey bars: controls that do not depend on the network.{dots}")
     table = pd.DataFrame([row._asdict() for row in rows])
@@ -201,7 +201,9 @@ def _metric_results(rows: Sequence[Row], metrics: Sequence[str], titles: dict[st
     wide = table[table["view"] == BOTH].pivot(index="map", columns="metric", values="value")
     columns = [id for id in metrics if id in wide]
     help = {arrows[id]: st.column_config.NumberColumn(help=f"{_metric(id).title}: {_metric(id).words}") for id in columns}
-    st.dataframe(wide[columns].rename(columns=arrows).round(4), column_config=help)
+    display.table(
+        wide[columns].rename(columns=arrows).round(4), "Values of all metrics, over both views", column_config=help
+    )
     if AREA in set(table["method"]):
         st.caption(
             "The baselines have values only for metrics that compare a map with the overlap of the views, or with the parts "
@@ -332,7 +334,7 @@ def invariance(model: ExplainableModel, views: Views, settings: PairSettings, sm
     )
     least = min(rows, key=lambda row: float(row["similarity"]))
     alt = f"Similarity of view 1 to itself after each augmentation; lowest after {least['augmentation']}"
-    st.altair_chart(pairs.strength_lines(rows, similarity.words), width="stretch", key="strengths", alt=alt)
+    display.chart(pairs.strength_lines(rows, similarity.words), width="stretch", key="strengths", alt=alt)
     with st.container(horizontal=True):
         augmentations = [reference.CROP, *TRANSFORMS]
         name = st.selectbox("Augmentation", augmentations, format_func=str.capitalize, key="augmentation", **LINK)

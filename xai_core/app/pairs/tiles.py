@@ -113,10 +113,12 @@ def heading(model: ExplainableModel, views: Views, similarity: Similarity, augme
     st.markdown(f"#### {similarity.words[0].upper()}{similarity.words[1:]}: **{value:.3f}**")
     below = pairs.below(value)
     left, right = st.columns([3, 2])
-    left.altair_chart(
-        charts_pairs.among_random_pairs(pairs, value, similarity.words), width="stretch", key="random",
-        alt=f"The {similarity.words} of this pair is {value:.3f}, higher than {below:.0%} of random pairs of two pictures.",
-    )  # fmt: skip
+    with left:
+        display.chart(
+            charts_pairs.among_random_pairs(pairs, value, similarity.words), width="stretch", key="random",
+            alt=f"The {similarity.words} of this pair is {value:.3f}, higher than {below:.0%} of random pairs of two "
+            "pictures.",
+        )  # fmt: skip
     right.caption(
         f"More similar than **{below:.0%}** of {len(pairs.different)} random pairs of views of *two* sample pictures, and "
         f"than **{pairs.below(value, same=True):.0%}** of {len(pairs.same)} random pairs of views of *one* sample picture. "

@@ -167,14 +167,14 @@ def _coefficients(round: Round, figures: RoundAgreement) -> None:
     defined = lines.dropna(subset="value")["coefficient"].unique()
     names = [title for title in COEFFICIENTS.values() if title in defined]
     table = lines.pivot(index="verdict", columns="coefficient", values="text").loc[verdicts, list(COEFFICIENTS.values())]
-    st.dataframe(
+    display.table(
         table.reset_index(), hide_index=True, alt="Coefficients of agreement with intervals, of all verdicts and of each",
         column_config={"verdict": st.column_config.Column(pinned=True)},
     )  # fmt: skip
     for remark in remarks(lines):
         st.caption(markdown.escape(remark))
     if names:
-        st.altair_chart(
+        display.chart(
             charts.coefficients(lines, verdicts, names), width="stretch",
             alt=f"Coefficients of agreement for {len(verdicts)} rows; the table above has the values.",
         )  # fmt: skip
@@ -201,12 +201,12 @@ def _people(pairs: Sequence[PersonPair], names: Mapping[str, str]) -> None:
     measure = st.segmented_control("Measure", [SHARE, KAPPA], default=SHARE, required=True, key="measure of pairs")
     lines = pair_lines(pairs, names, kappa=measure == KAPPA)
     people = [name for name in names.values() if name in {*lines["first"], *lines["second"]}]
-    st.altair_chart(
+    display.chart(
         charts.people(lines, people, measure, signed=measure == KAPPA), width="content",
         alt=f"{measure} for every two of {len(people)} people; the table below has the values.",
     )  # fmt: skip
     with st.expander("As a table"):
-        st.dataframe(
+        display.table(
             pd.DataFrame(
                 {
                     "first": names[pair.first], "second": names[pair.second], "pictures of both": pair.pictures,
@@ -291,7 +291,7 @@ def _consistency(round: Round, consistency: Mapping[str, Statistic], names: Mapp
         st.caption("This round has no hidden repeats.")
         return
     st.caption("The share of hidden repeats on which a person gave the same verdict as the first time (Wilson intervals).")
-    st.dataframe(
+    display.table(
         pd.DataFrame(
             {
                 "name": names[person], "same verdict": in_words(share, ".0%"), "repeats": share.n,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import thumbnails
+from xai_core.app.charts.common import AnyChart
+from xai_core.app.shared import report_items, thumbnails
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import Chosen
 from xai_core.core import markdown
@@ -48,9 +50,12 @@ def map_picture(
     alt: str,
     width: int = TILE,
 ) -> None:
-    """A map over the part of the picture that the network saw, with its colour bar below."""
+    """A map over the part of the picture that the network saw, with its colour bar below, and the button that adds it to the
+    report."""
     image = map_image(explanation, chosen.picture, scale, smooth=smooth)
     st.image(rendering.encoded(image, "PNG"), width=width, output_format="PNG", alt=alt)
+    large = partial(map_image, explanation, chosen.picture, scale, smooth=smooth, width=2 * TILE)
+    report_items.add_map(explanation, large, scale, f"the map by {explanation.title}", f"{alt} {explanation.key}")
 
 
 def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
@@ -73,6 +78,33 @@ def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[
     st.button(f"Open **{name}**", key=key, help=name, on_click=on_click, args=args)
 
 
+def chart(chart: AnyChart, alt: str, *, key: str | None = None, **options: Any) -> Any:
+    """A chart with its text for screen readers, and the button that adds it to the report; that text is its caption there.
+
+    The options and what it returns are those of `st.altair_chart`.
+    """
+    state = st.altair_chart(chart, alt=alt, key=key, **options)
+    report_items.add_chart(chart, alt, key)
+    return state
+
+
+def finding(words: str, *, bold: bool = False) -> None:
+    """A sentence that says what a figure shows, or what follows from it; and the button that adds it to the report."""
+    escaped = markdown.escape(words)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{escaped}**" if bold else escaped, width="content")
+        report_items.add_text(words)
+
+
+def table(rows: pd.DataFrame, alt: str, *, key: str | None = None, **options: Any) -> None:
+    """A table with its text for screen readers, and the button that adds it to the report; that text is its caption there.
+
+    The options are those of `st.dataframe`.
+    """
+    st.dataframe(rows, alt=alt, key=key, **options)
+    report_items.add_table(rows, alt, key, options.get("column_config"))
+
+
 def openable_table(
     rows: pd.DataFrame,
     key: str,
@@ -80,9 +112,10 @@ def openable_table(
     *,
     openable: Sequence[bool] | None = None,
     columns: Mapping[str, Any] | None = None,
-    alt: str | None = None,
+    alt: str,
 ) -> None:
-    """A table with a button in each row (that is `openable`), which calls `on_open` with the number of the row."""
+    """A table with a button in each row (that is `openable`), which calls `on_open` with the number of the row; and the
+    button that adds the table to the report, where `alt` is its caption."""
     clicked = f"row of {key}"
 
     def on_click() -> None:
@@ -92,13 +125,14 @@ def openable_table(
     labels = pd.Series(["Open" if openable is None or openable[row] else None for row in range(len(rows))], rows.index, str)
     shown = rows.assign(open=labels)[["open", *rows.columns]]
     st.dataframe(shown, hide_index=True, key=key, column_config={"open": button, **(columns or {})}, alt=alt)
+    report_items.add_table(rows, alt, key, columns)
 
 
 File = tuple[str, str, Callable[[], bytes | str] | bytes | str]
 
 
-def downloads(files: Mapping[str, File]) -> None:
-    """A row of download buttons.
+def downloads(files: Mapping[str, File], add: Callable[[], None] | None = None) -> None:
+    """A row of download buttons; `add` draws the button beside them that adds what they hold to the report.
 
     `files` maps each button's label to (file name, MIME type, content). The content may be a function, which is called
     when the button is pressed.
@@ -108,3 +142,5 @@ def downloads(files: Mapping[str, File]) -> None:
             st.download_button(
                 label, content, name, mime, key=f"download {name}", on_click="ignore", icon=":material/download:"
             )
+        if add is not None:
+            add()

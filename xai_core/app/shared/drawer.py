@@ -157,10 +157,11 @@ def table(
     *,
     openable: Sequence[bool] | None = None,
     columns: Mapping[str, Any] | None = None,
+    alt: str,
 ) -> None:
     """A table with a button in each row (that is `openable`): it opens the drawer on a group, and at a picture of it, which
-    are `opens(row)`."""
-    display.openable_table(rows, key, lambda row: open_group(*opens(row)), openable=openable, columns=columns)
+    are `opens(row)`. `alt` says what it holds."""
+    display.openable_table(rows, key, lambda row: open_group(*opens(row)), openable=openable, columns=columns, alt=alt)
 
 
 def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:

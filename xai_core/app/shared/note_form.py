@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cachetools
 import streamlit as st
 
-from xai_core.app.shared import identity, jobs, review_store, session
+from xai_core.app.shared import identity, jobs, report_items, review_store, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
@@ -71,6 +71,9 @@ def show(dataset: Dataset, path: str, open_draft: OpenDraft) -> None:
         _conflict(dataset, path, of, stored)
     if stored is not None:
         st.caption(_last_change(stored))
+        if stored.note != Note():
+            tagged = f" Tags: {', '.join(stored.note.tags)}." if stored.note.tags else ""
+            report_items.add_text(f"Note on {path}. {stored.note.text}{tagged}")
     _other_drafts(dataset, path, open_draft)
 
 

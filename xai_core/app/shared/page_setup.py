@@ -8,7 +8,7 @@ import streamlit as st
 from altair.utils import schemapi
 from streamlit.navigation.page import Page
 
-from xai_core.app.shared import identity, job_view, jobs, page_links
+from xai_core.app.shared import identity, job_view, jobs, page_links, report_items
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
@@ -33,7 +33,7 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label, .role-lege
     fill: currentColor;
     fill-opacity: 0.75;
 }
-:is([class*="st-key-open-"], [class*="st-key-neighbour-"]) :is(button, a) strong {
+:is([class*="st-key-open-"], [class*="st-key-neighbour-"], [class*="st-key-to-report-"]) :is(button, a) strong {
     position: absolute;
     width: 1px;
     height: 1px;
@@ -231,6 +231,7 @@ def page(title: str) -> None:
         st.error(error_text(error))
         st.stop()
     job_view.indicator()
+    report_items.indicator()
 
 
 def _spare_libraries() -> None:

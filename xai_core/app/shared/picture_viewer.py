@@ -16,7 +16,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import browser_component
+from xai_core.app.shared import browser_component, report_items
 from xai_core.core.cache_key import array_digest
 from xai_core.data.box import Box
 from xai_core.explanation import rendering
@@ -117,11 +117,23 @@ def show(
 
 def overlay(
     picture: Image.Image, explanation: Explanation, scale: Scale, alt: str, key: str, *,
-    linked: str, width: int, smooth: bool, said: str,
+    linked: str, width: int, smooth: bool, said: str, caption: str | None = "",
 ) -> None:  # fmt: skip
-    """One map over the part of the picture that the network saw, without controls: they are `show(picture, [], ...)`."""
+    """One map over the part of the picture that the network saw, without controls: they are `show(picture, [], ...)`.
+
+    Below it is the button that adds it to the report, there with this caption, or with that of every map where it is empty;
+    None: there is no button.
+    """
     panel = Panel("", alt, "overlay", explanation, scale, said=said)
     show(picture, [panel], key, linked=linked, width=width, smooth=smooth, bar=False)
+
+    def drawn() -> Image.Image:
+        seen, part = rendering.seen_part(explanation, picture, 2 * width)
+        layers = rendering.overlay(seen, part, scale, opacity=opacity(), threshold=threshold(), smooth=smooth)
+        return rendering.with_bar(layers, scale)
+
+    if caption is not None:
+        report_items.add_map(explanation, drawn, scale, f"the map {said}", key, caption)
 
 
 def selection(picture: Image.Image, linked: str) -> Drawing:

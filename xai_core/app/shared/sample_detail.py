@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.shared import display, explanations, note_form, opened_datasets, page_links, page_work, region_view
+from xai_core.app.shared import (
+    display,
+    explanations,
+    note_form,
+    opened_datasets,
+    page_links,
+    page_work,
+    region_view,
+    report_items,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import PageWork
 from xai_core.app.shared.widgets import LINK, MARGIN, Chosen, dataset_picture
@@ -179,6 +189,8 @@ def _request(model: ExplainableModel, prepared: Prepared, target: Target, method
 def _map(result: Explanation, chosen: Chosen, scale: rendering.Scale) -> None:
     image = display.map_image(result, chosen.picture, scale, width=WIDTH)
     st.image(rendering.encoded(image, "PNG"), width=WIDTH, output_format="PNG", alt=rendering.alt_text(result, "Overlay"))
+    large = partial(display.map_image, result, chosen.picture, scale, width=2 * WIDTH)
+    report_items.add_map(result, large, scale, f"The map of {result.target}", f"map {result.key}")
     place = heatmaps.centre_of_mass_words(result.heatmap)
     st.caption(f"{markdown.escape(result.target)} = {result.target_value:.3g}. Most evidence for it: {place}.")
     for problem in result.health:

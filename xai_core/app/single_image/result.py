@@ -8,8 +8,8 @@ import streamlit as st
 from PIL import Image
 
 from xai_core.app.charts import common
-from xai_core.app.shared import box_choice, picture_viewer
-from xai_core.app.shared.display import downloads
+from xai_core.app.shared import box_choice, picture_viewer, report_items
+from xai_core.app.shared.display import downloads, finding
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.method import Method
@@ -54,6 +54,12 @@ def predictions(ranked: list[Prediction], target: Target | None, on_pick: Callab
         selection_mode="pick",
         alt=f"The most probable classes: {words}.",
     )
+    report_items.add_button(
+        lambda: report_items.chart_item(
+            common.prediction_bars(bars, explained, rival), f"The most probable classes: {words}."
+        ),
+        "The most probable classes", "bars",
+    )  # fmt: skip
 
 
 def _role(index: int, explained: int | None, rival: int | None) -> str:
@@ -106,7 +112,7 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
             on_drawn=lambda drawn: box_choice.fill(drawn.box, chosen.picture.size),
             whole_page=True,
         )
-    st.markdown(f"**{markdown.escape(wording.answer(explanation, display.scale.palette))}**")
+    finding(wording.answer(explanation, display.scale.palette), bold=True)
     st.caption(markdown.escape(rendering.caption(explanation, display.scale)))
     _reading(explanation, method)
     _downloads(explanation, overlay, display.scale, chosen.name)
@@ -193,7 +199,10 @@ def _downloads(explanation: Explanation, overlay: Callable[[int], Image.Image], 
             ),
             "Raw map (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_bytes(explanation)),
             "Settings (JSON)": (f"{stem}.json", "application/json", lambda: export.json_text(explanation)),
-        }
+        },
+        lambda: report_items.add_map(
+            explanation, lambda: rendering.with_bar(overlay(FIGURE), scale), scale, f"The map by {explanation.title}", "map"
+        ),
     )  # fmt: skip
 
 

@@ -106,8 +106,8 @@ def _usual_changes(asked: PictureToChange) -> None:
             "Without the change": rows["probability before"],
         }
         percent = st.column_config.NumberColumn(format="percent")
-        st.dataframe(
-            pd.DataFrame(shown), hide_index=True, key="usual changes",
+        display.table(
+            pd.DataFrame(shown), f"What usual changes do to the probability of {name}", hide_index=True, key="usual changes",
             column_config={column: percent for column in list(shown)[2:]},
         )  # fmt: skip
 
