@@ -47,6 +47,8 @@ with top:
             for name, (file, mime, write) in report_document.FORMATS.items()
         }
     )
+if titles:
+    st.markdown("#### Plans")
 for title in titles:
     with st.expander(title):
         st.markdown(planned[title].to_markdown(level=3))

@@ -149,7 +149,8 @@ def test_a_demonstration_shows_notes_and_stores_none(monkeypatch):
     monkeypatch.setenv("XAI_READONLY", "1")
     app = visitor()
     assert app.text_area[0].value == "odd" and app.text_area[0].disabled and app.text_input[0].disabled
-    assert not app.button and "stores none" in said(app)
+    assert [one.label for one in app.button] == ["Add to report **the words Note on cat/1.jpg**"], "nothing that stores"
+    assert "stores none" in said(app)
 
 
 def test_a_database_that_fails_while_a_note_is_written_loses_nothing(monkeypatch, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from xai_core.core import latex
-from xai_core.core.document import Figure, FigureRow, Heading, Note, Paragraph, TermList, TextTable
+from xai_core.core.document import Figure, FigureRow, Heading, Paragraph, SmallPrint, TermList, TextTable
 
 HOSTILE = r"\input{/etc/passwd} 50% of $x_1^2$ & {a} #3 ~ <b> | \end{document} ^^5c [1] -- ``q'' \\ é ß ρ ≥ − 中 😀"
 COMMANDS = re.compile(r"\\(?:[A-Za-z]+|.)", re.DOTALL)
@@ -26,7 +26,7 @@ def picture(kind="PNG", size=(80, 60)):
 BLOCKS = [
     Heading(1, HOSTILE), Heading(2, HOSTILE), Heading(3, "Third"), Heading(6, "Sixth"), Paragraph(HOSTILE),
     Paragraph("linked", "https://a.test/x_y?q=50%25&r={z}#f"), Paragraph("not linked", "javascript:alert(1)"),
-    Note(HOSTILE, "http://a.test/\\input{x}"), TermList([(HOSTILE, "several\nlines")]),
+    SmallPrint(HOSTILE, "http://a.test/\\input{x}"), TermList([(HOSTILE, "several\nlines")]),
     TextTable("What", ("A", HOSTILE), [(HOSTILE, "1"), ("", "[2]")]), TextTable("Empty", ("A",), []),
     FigureRow([Figure(picture(), HOSTILE, "http://a.test/?a=1&b=2")], across=1),
     FigureRow([Figure(picture("JPEG"), f"Small {number}") for number in range(5)]),
@@ -85,8 +85,8 @@ def zip_text(blocks):
 def with_plain_texts():
     """The same blocks with texts that need no escaping."""
     return [
-        Heading(1, "a"), Heading(2, "a"), Heading(3, "a"), Heading(6, "a"), Paragraph("a", "https://a.test"), Note("a"),
-        TermList([("a", "b")]), TextTable("a", ("a", "b"), [("a", "b")]), FigureRow([Figure(picture(), "a")], across=1),
+        Heading(1, "a"), Heading(2, "a"), Heading(3, "a"), Heading(6, "a"), Paragraph("a", "https://a.test"),
+        SmallPrint("a"), TermList([("a", "b")]), TextTable("a", ("a", "b"), [("a", "b")]), FigureRow([Figure(picture(), "a")], across=1),
         FigureRow([Figure(picture(), "a")]),
     ]  # fmt: skip
 

@@ -19,8 +19,8 @@ from xai_core.core.document import (
     Block,
     Figure,
     FigureRow,
-    Note,
     Paragraph,
+    SmallPrint,
     TextTable,
     is_address,
     printable,
@@ -121,14 +121,17 @@ class Report:
             elif item.kind == "table":
                 tables += 1
                 more = f" The first {PRINTED_ROWS} of {len(item.rows)} rows." if len(item.rows) > PRINTED_ROWS else ""
-                blocks.append(Note(f"Table {tables}. {item.caption.rstrip('. ')}.{more}"))
+                blocks.append(SmallPrint(f"Table {tables}. {item.caption.rstrip('. ')}.{more}"))
                 blocks.append(TextTable(item.caption or f"Table {tables}", item.head, item.rows[:PRINTED_ROWS]))
             else:
                 figures += 1
                 blocks.append(FigureRow([Figure(item.picture, f"Figure {figures}. {item.caption}", link)], across=1))
-            if item.settings or link:
-                words = "; ".join(f"{name}: {value}" for name, value in item.settings.items())
-                blocks.append(Note(f"Settings: {words}." if words else SOURCE, link))
+            if item.settings:
+                blocks.append(
+                    SmallPrint(f"Settings: {'; '.join(f'{name}: {value}' for name, value in item.settings.items())}.")
+                )
+            if link:
+                blocks.append(SmallPrint(SOURCE, link))
         return blocks
 
     def to_zip(self) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xai_core.analysis.collected_report import Report
 from xai_core.attribution.method import CARD, Method
 from xai_core.core import document, latex, settings
-from xai_core.core.document import Block, Heading, Note, Paragraph, TermList, TextTable
+from xai_core.core.document import Block, Heading, Paragraph, SmallPrint, TermList, TextTable
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import read_regular
 from xai_core.core.version import __version__
@@ -87,7 +87,7 @@ def blocks(
     """
     if not report.items and (not cards or not methods):
         raise BadRequest("A report needs at least one model and one method, or something that was added to it.")
-    parts: list[Block] = [Heading(1, report.title), Note(f"Written by xai_core {__version__}.")]
+    parts: list[Block] = [Heading(1, report.title), SmallPrint(f"Written by xai_core {__version__}.")]
     if report.items:
         parts += [Heading(2, "Findings"), *report.blocks(app)]
     if plans:
@@ -104,8 +104,8 @@ def appendix(cards: Sequence[Card], methods: Sequence[Method], whole: bool = Tru
     if methods:
         if whole:
             parts += [Heading(2, "How to read a map"), Paragraph(READING)]
-        parts += [Heading(2, "The explanation methods compared"), Note(PASSES), comparison(methods)]
-        parts += [Heading(2, "Each method"), *([Note(HOHMAN)] if whole else [])]
+        parts += [Heading(2, "The explanation methods compared"), SmallPrint(PASSES), comparison(methods)]
+        parts += [Heading(2, "Each method"), *([SmallPrint(HOHMAN)] if whole else [])]
         parts += [block for method in methods for block in method_section(method, whole)]
     return parts
 
@@ -221,9 +221,15 @@ def method_section(method: Method, whole: bool = True) -> list[Block]:
     source = method.source or "a control of this project"
     if not whole:
         words = " ".join(f"{question}: {answer}" for question, answer in answers)
-        return [Note(f"{method.title}. {method.summary} {words} Source: {source}.")]
+        named = "" if method.summary.startswith(method.title) else f"{method.title}. "
+        return [SmallPrint(f"{named}{method.summary} {words} Source: {source}.")]
     family = ("Family", method.family)
-    return [Heading(3, method.title), Paragraph(method.summary), Note(f"Source: {source}"), TermList([family, *answers])]
+    return [
+        Heading(3, method.title),
+        Paragraph(method.summary),
+        SmallPrint(f"Source: {source}"),
+        TermList([family, *answers]),
+    ]
 
 
 FORMATS: Mapping[str, tuple[str, str, Callable[[Sequence[Block]], bytes]]] = {

@@ -44,7 +44,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Note:
+class SmallPrint:
     """A remark in small print; with the address (http or https) that it leads to, if any."""
 
     text: str
@@ -84,7 +84,7 @@ class FigureRow:
     across: int = ACROSS
 
 
-Block = Heading | Paragraph | Note | TextTable | TermList | FigureRow
+Block = Heading | Paragraph | SmallPrint | TextTable | TermList | FigureRow
 
 
 def figures_of(blocks: Sequence[Block]) -> list[Figure]:
@@ -114,7 +114,7 @@ h1, h2, h3, h4 { color: var(--head); line-height: 1.25; break-after: avoid; }
 h3 { margin-top: 2rem; } a { color: var(--head); }
 .table { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0 1rem; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
-  min-width: 4rem; } tr { break-inside: avoid; }
+  min-width: 4rem; } th { overflow-wrap: normal; } tr { break-inside: avoid; }
 dl { margin: .5rem 0; } dt { font-weight: 600; } dd { margin: 0 0 .5rem; white-space: pre-line; }
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 15rem; break-inside: avoid; }
 img { max-width: 100%; height: auto; display: block; } figcaption, .note { font-size: .8rem; color: var(--dim); }
@@ -161,7 +161,7 @@ def _html_block(block: Block, place: int) -> str:
         case Paragraph(text, link):
             words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if is_address(link) else _text(text)
             return f"<p>{words}</p>"
-        case Note(text, link):
+        case SmallPrint(text, link):
             words = f'<a href="{_text(link)}" rel="noreferrer">{_text(text)}</a>' if is_address(link) else _text(text)
             return f'<p class="note">{words}</p>'
         case TextTable(what, head, rows):
@@ -232,7 +232,7 @@ def _markdown_block(block: Block, pictures: Iterator[str] | None) -> str:
     match block:
         case Heading(level, text):
             return f"{'#' * level} {_marked(text)}"
-        case Paragraph(text, link) | Note(text, link):
+        case Paragraph(text, link) | SmallPrint(text, link):
             return f"[{_marked(text)}](<{address(link)}>)" if is_address(link) else _marked(text)
         case TextTable(_, head, rows):
             lines = [head, *rows]
@@ -301,7 +301,7 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
                 _pdf_heading(pdf, level, printable(text), max(WIDE_HEIGHT, pdf.epw / ACROSS) + 35 if above_pictures else 30)
             case Paragraph(text, link):
                 _pdf_text(pdf, printable(text), link=link if is_address(link) else "")
-            case Note(text, link):
+            case SmallPrint(text, link):
                 _pdf_text(pdf, printable(text), after=3, link=link if is_address(link) else "", size=7)
             case TextTable(_, head, rows):
                 _pdf_table(pdf, head, rows)

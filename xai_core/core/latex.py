@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from xai_core.core import document
-from xai_core.core.document import Block, Figure, FigureRow, Heading, Note, Paragraph, TermList, TextTable
+from xai_core.core.document import Block, Figure, FigureRow, Heading, Paragraph, SmallPrint, TermList, TextTable
 
 PREAMBLE = r"""\documentclass[9pt,a4paper]{extarticle}
 \usepackage{iftex}
@@ -97,7 +97,7 @@ def _block(block: Block, pictures: Iterator[str]) -> str:
             return rf"\{HEADINGS.get(level, HEADINGS[4])}*{{{escape(text)}}}"
         case Paragraph(text, link):
             return _linked(text, link) + r"\par"
-        case Note(text, link):
+        case SmallPrint(text, link):
             return rf"{{\footnotesize {_linked(text, link)}\par}}\smallskip"
         case TextTable(_, head, rows):
             return _table(head, rows)

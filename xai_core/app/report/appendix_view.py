@@ -1,6 +1,7 @@
 """The cards of models and methods of the report: which of them, and how they look on the page."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import streamlit as st
@@ -51,34 +52,49 @@ def choose(report: Report) -> Appendix:
 
 
 def show(blocks: Sequence[Block]) -> None:
-    """The cards as they are in the document."""
-    table = next((place for place, block in enumerate(blocks) if _compares(block)), len(blocks))
-    # On a narrow screen a row of the wide table becomes a block, with the name of its column before each cell.
-    heads = "".join(
-        f"td:nth-child({place}):not(:empty)::before {{ content: '{name}: '; font-weight: 600; }}"
-        for place, name in enumerate(report_document.COLUMNS, 1)
+    """The cards as they are in the document. On a narrow screen a row of a table of more than two columns becomes a block,
+    with the name of its column before each cell."""
+    wide = [block for block in blocks if isinstance(block, TextTable) and len(block.head) > 2]
+    names = "".join(
+        f".st-key-{_key(block, number)} td:nth-child({place}):not(:empty)::before {{ content: '{_in_css(name)}: '; }}"
+        for number, block in enumerate(wide)
+        for place, name in enumerate(block.head, 1)
+        if name
     )
     st.html(
         f"""<style>
-        :is(.st-key-report, .st-key-approaches) table {{ width: 100%; }}
-        :is(.st-key-report, .st-key-approaches) td {{ overflow-wrap: anywhere; }}
-        :is(.st-key-report, .st-key-approaches) td:first-child {{ overflow-wrap: normal; }}
+        .st-key-report table {{ width: 100%; }}
+        .st-key-report td {{ overflow-wrap: anywhere; }}
+        .st-key-report td:first-child {{ overflow-wrap: normal; }}
         .st-key-report {{ container-type: inline-size; }}
-        @container (max-width: 800px) {{ .st-key-approaches {{
-            thead {{ display: none; }}
-            :is(tbody, tr, td) {{ display: block; }}
-            td {{ border: none; padding: 0.1rem 0.5rem; }}
-            tr {{ border-bottom: 1px solid; padding: 0.5rem 0; }}
-            {heads}
+        @container (max-width: 800px) {{ .st-key-report {{
+            table:has(th:nth-child(3)) thead {{ display: none; }}
+            table:has(th:nth-child(3)) :is(tbody, tr, td) {{ display: block; }}
+            table:has(th:nth-child(3)) td {{ border: none; padding: 0.1rem 0.5rem; }}
+            table:has(th:nth-child(3)) tr {{ border-bottom: 1px solid; padding: 0.5rem 0; }}
+            td::before {{ font-weight: 600; }}
         }} }}
+        @container (max-width: 800px) {{ {names} }}
         </style>"""
     )
     with st.container(border=True, key="report"):
-        st.markdown(document.to_markdown(blocks[:table]))
-        with st.container(key="approaches"):
-            st.markdown(document.to_markdown(blocks[table : table + 1]))
-        st.markdown(document.to_markdown(blocks[table + 1 :]))
+        number = 0
+        for is_wide, group in groupby(blocks, lambda block: isinstance(block, TextTable) and len(block.head) > 2):
+            if not is_wide:
+                st.markdown(document.to_markdown([*group]))
+                continue
+            for block in group:
+                with st.container(key=_key(block, number)):
+                    st.markdown(document.to_markdown([block]))
+                number += 1
 
 
-def _compares(block: Block) -> bool:
-    return isinstance(block, TextTable) and tuple(block.head) == report_document.COLUMNS
+def _key(block: Block, number: int) -> str:
+    """The key of a wide table's container."""
+    compares = isinstance(block, TextTable) and tuple(block.head) == report_document.COLUMNS
+    return "approaches" if compares else f"wide-table-{number}"
+
+
+def _in_css(name: str) -> str:
+    """A name inside quotes of a style: every sign but letters and digits by its number, so that it can end nothing."""
+    return "".join(sign if sign.isascii() and sign.isalnum() else f"\\{ord(sign):x} " for sign in name)

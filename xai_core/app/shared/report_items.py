@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import cachetools
@@ -63,21 +64,29 @@ def keep(report: Report) -> None:
 
 def indicator() -> None:
     """In the sidebar of every page: how many parts the report has, as a link to it."""
-    count = len(collected().items)
-    if count and page_links.shown() != page_links.REPORT:
-        words = f"Report: {count} {'part' if count == 1 else 'parts'}"
+    parts = len(collected().items)
+    if parts and page_links.shown() != page_links.REPORT:
+        words = f"Report: {parts} {'part' if parts == 1 else 'parts'}"
         st.sidebar.page_link(page_links.FILES[page_links.REPORT], label=words, icon=":material/description:")
 
 
-@st.fragment
 def add_button(item: Callable[[], ReportItem], what: str, key: str) -> None:
     """A button that adds a part to the report; `what` it adds is its name for screen readers.
 
     `item` makes the part without its settings and link, which are those of the page when the button is pressed.
-    Pressing it does not run the page again.
+    Pressing it does not run the page again. A key that is used already gets a number: what is shown while work goes on is
+    drawn again when it has ended.
     """
+    context = get_script_run_ctx()
+    assert context is not None  # a page is running
+    keys = (f"{KEY} {key}{f' {number}' if number else ''}" for number in count())
+    _button(item, what, next(key for key in keys if key not in context.shared.widget_user_keys_this_run))
+
+
+@st.fragment
+def _button(item: Callable[[], ReportItem], what: str, key: str) -> None:
     st.button(
-        f"Add to report **{markdown.escape(what)}**", key=f"{KEY} {key}", type="tertiary", icon=":material/note_add:",
+        f"Add to report **{markdown.escape(what)}**", key=key, type="tertiary", icon=":material/note_add:",
         on_click=_add, args=(item,),
     )  # fmt: skip
     message = st.session_state.pop(_SAID, None)
@@ -101,8 +110,8 @@ def _add(make: Callable[[], ReportItem]) -> None:
         st.session_state[_SAID] = error_text(error), ":material/error:"
         return
     keep(report)
-    count = len(report.items)
-    words = f"Added to the report, which has {count} {'part' if count == 1 else 'parts'} now."
+    parts = len(report.items)
+    words = f"Added to the report, which has {parts} {'part' if parts == 1 else 'parts'} now."
     st.session_state[_SAID] = words, ":material/check:"
 
 
