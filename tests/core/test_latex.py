@@ -86,7 +86,8 @@ def with_plain_texts():
     """The same blocks with texts that need no escaping."""
     return [
         Heading(1, "a"), Heading(2, "a"), Heading(3, "a"), Heading(6, "a"), Paragraph("a", "https://a.test"),
-        SmallPrint("a"), TermList([("a", "b")]), TextTable("a", ("a", "b"), [("a", "b")]), FigureRow([Figure(picture(), "a")], across=1),
+        SmallPrint("a"), TermList([("a", "b")]),
+        TextTable("a", ("a", "b"), [("a", "b")]), FigureRow([Figure(picture(), "a")], across=1),
         FigureRow([Figure(picture(), "a")]),
     ]  # fmt: skip
 

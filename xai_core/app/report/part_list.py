@@ -17,7 +17,7 @@ EMPTY = (
     "Nothing was added yet. Below each chart, table, map and finding of the other pages is the button *Add to report*. "
     "Until then the document holds the cards below."
 )
-OPEN = "Its parts are added below those that are here."
+OPEN = "The file report_parts.zip of this page. Its parts are added below those that are here."
 CHANGED = "The report was changed in another window, so this was not done. Here is the report as it is now."
 _REMOVED, _REVISION = "removed part", "revision of the report"  # in the session
 
@@ -45,12 +45,10 @@ def show() -> Report:
         if report.items:
             display.downloads({"Parts of the report (ZIP)": ("report_parts.zip", "application/zip", report.to_zip)})
             st.button("Remove all", key="remove all parts", icon=":material/delete_sweep:", on_click=_remove_all)
-    with st.expander("Open parts that were exported", icon=":material/upload_file:"):
-        st.caption(OPEN)
-        st.file_uploader(
-            "report_parts.zip of this page", type=["zip"], max_upload_size=LARGEST_REPORT // 2**20, key=_key("parts file"),
-            on_change=_open,
-        )  # fmt: skip
+    st.file_uploader(
+        "Open parts that were exported", type=["zip"], max_upload_size=LARGEST_REPORT // 2**20, key=_key("parts file"),
+        on_change=_open, help=OPEN,
+    )  # fmt: skip
     return report
 
 
