@@ -64,7 +64,7 @@ def test_bars_show_the_predictions_in_order():
     colour = bars["encoding"]["color"]
     assert colour["field"] == "role"
     assert dict(zip(colour["scale"]["domain"], colour["scale"]["range"], strict=True)) == {
-        "explained": HIGHLIGHT, "rival": RIVAL, "": OTHER,
+        "explained": HIGHLIGHT, "rival": RIVAL, "": QUIET,
     }  # fmt: skip
     assert layer(spec, "text")["encoding"]["text"] == {"field": "probability", "format": ".1%", "type": "quantitative"}
 

@@ -34,7 +34,8 @@ def test_a_link_leaves_no_setting_of_an_earlier_visit():
 @pytest.mark.parametrize("place", ["Nowhere?a=b", "../Home", "https://example.org", "Home"])
 def test_the_way_back_leads_to_pages_of_this_app_only(place):
     app = opened(PAGE, **{BACK: place})
-    assert [link.proto.page for link in app.get("page_link")] == (["Start"] if place == "Home" else [])
+    back = [link.proto.page for link in app.get("page_link") if link.proto.label.startswith("Back to")]
+    assert back == (["Start"] if place == "Home" else [])
 
 
 @pytest.mark.parametrize(
