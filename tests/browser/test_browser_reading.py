@@ -66,7 +66,7 @@ def _hex(colour: str) -> str:
 def test_a_wide_chart_keeps_the_names_of_its_rows(visit, scheme):
     """On a telephone it is scrolled sideways; its texts are read on both themes, and no space is lost above the title."""
     page = visit("Training_evolution?run=scenes_supervised", color_scheme=scheme, **TELEPHONE)
-    chart = page.get_by_test_id("stVegaLiteChart").first
+    chart = page.get_by_test_id("stVegaLiteChart").filter(has=page.get_by_text(re.compile("^buildings 1–")))
     name = chart.get_by_text(re.compile("^buildings 1–"))
     expect(name).to_have_count(1)
     colours = chart.evaluate(AXES)
