@@ -47,9 +47,9 @@ def ask_why(model, image, method, **given):
 
 @cache
 def explained(method, name, kind):
-    """Two different pictures, each with its own target, in one call."""
+    """Three different pictures, each with its own target, in one call."""
     found = small(name)
-    return ask_why(found.model, list(pictures(2, found.side)), method, target=targets(found, 2)[kind])
+    return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
 
 
 def ablation_rounding(model, image, target):
@@ -93,13 +93,13 @@ class TestEveryMap:
 
     def test_target_value_is_the_models(self, method, name, kind):
         found = small(name)
-        outputs = found.model.outputs(pictures(2, found.side))
-        expected = targets(found, 2)[kind](outputs)
+        outputs = found.model.outputs(pictures(3, found.side))
+        expected = targets(found, 3)[kind](outputs)
         assert difference([one.target_value for one in explained(method, name, kind)], expected) <= 1e-5
 
     def test_batch_equals_one_by_one(self, method, name, kind):
         found = small(name)
-        asked, image = targets(found, 2)[kind].select([1]), pictures(2, found.side)[1]
+        asked, image = targets(found, 3)[kind].select([1]), pictures(3, found.side)[1]
         together, alone = explained(method, name, kind)[1], ask_why(found.model, image, method, target=asked)
         flipped = name == "resnet" and spearman(together.heatmap, alone.heatmap) >= 0.999
         unit = abs(alone.target_value) if kind == "similarity" else 0.0
@@ -113,7 +113,7 @@ class TestEveryMap:
 @every_fitting_method
 def test_other_pictures_of_the_batch_change_no_bit(method, name):
     found = small(name)
-    asked, images = targets(found, 2)["logit"].select([1, 1]), pictures(2, found.side)[[1, 1]]
+    asked, images = targets(found, 3)["logit"].select([1, 1, 1]), pictures(3, found.side)[[1, 1, 1]]
     again = ask_why(found.model, images, method, target=asked)[1]
     assert np.array_equal(explained(method, name, "logit")[1].heatmap, again.heatmap)
 
