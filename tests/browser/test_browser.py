@@ -11,6 +11,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from xai_core import explain, load_sample
+from xai_core.explanation import rendering
 
 pytestmark = pytest.mark.browser
 UPLOAD = '[data-testid="stFileUploaderDropzoneInput"]'
@@ -140,16 +141,24 @@ def test_a_long_run_shows_progress_and_cancel_stops_it(visit):
 
 
 def test_the_downloads_hold_what_python_computes(visit, lite0):
-    page = visit("Single_image?picture=Rocket&method=XGrad-CAM")
+    page = visit("Single_image?picture=Rocket&method=XGrad-CAM&opacity=0.4")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Raw map (NPZ)").click()
     with np.load(waiting.value.path(), allow_pickle=False) as file:
-        ours = explain(lite0, load_sample("rocket"), "xgrad_cam").heatmap
-        np.testing.assert_allclose(file["heatmap"], ours, rtol=1e-4, atol=1e-5)
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Picture with caption (PNG)").click()
-    with Image.open(waiting.value.path()) as picture:
-        assert picture.width > 400 and "XGrad-CAM" in picture.text["xai_core"]
+        ours = explain(lite0, load_sample("rocket"), "xgrad_cam")
+        np.testing.assert_allclose(file["heatmap"], ours.heatmap, rtol=1e-4, atol=1e-5)
+    for opacity in (0.4, 1.0):  # that of the address, and that which is chosen in the viewer
+        if opacity == 1:
+            page.get_by_role("slider", name="Opacity").press("End")
+            settled(page)
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name="Picture with caption (PNG)").click()
+        scale = rendering.scale_of(ours)
+        layers = rendering.overlay(ours, load_sample("rocket"), scale, opacity=opacity)
+        expected = rendering.figure(ours, layers, scale)
+        with Image.open(waiting.value.path()) as picture:
+            assert picture.size == expected.size and "XGrad-CAM" in picture.text["xai_core"]
+            assert np.abs(np.asarray(picture.convert("RGB"), float) - np.asarray(expected, float)).mean() < 2
 
 
 def test_methods_are_compared_and_a_tile_opens_on_its_own_page(visit):

@@ -94,8 +94,8 @@ def test_the_tags_of_a_choice_are_read_on_a_dark_page(visit):
     assert contrast(_hex(ink), _hex(behind)) >= 4.5, (ink, behind)
 
 
-LONG_PAGE = """<div data-testid="stApp" data-test-script-state="running"><p>above</p><div style="height: 3000px"></div>
-<div class="st-key-below">below</div><div style="height: 3000px"></div></div>"""
+LONG_PAGE = """<div data-testid="stApp" data-test-script-state="running"><div data-testid="stMainBlockContainer"><p>above</p>
+<div style="height: 10px" id="chart"></div><div class="st-key-below">below</div></div></div>"""
 
 
 @pytest.mark.parametrize("action", [None, "Tab", "mouse"])
@@ -110,5 +110,10 @@ def test_a_page_scrolls_by_itself_only_while_the_visitor_does_nothing(browser, a
         page.keyboard.press(action)
     page.evaluate("document.querySelector('[data-testid=stApp]').dataset.testScriptState = 'notRunning'")
     page.wait_for_timeout(500)  # it looks ten times a second
+    page.evaluate("document.querySelector('#chart').style.height = '3000px'")  # a chart that is drawn late
+    page.wait_for_timeout(500)
     assert (page.evaluate("window.scrollY") > 2000) == (action is None)
+    page.evaluate("window.scrollTo(0, 0)")  # what is scrolled by other means stays so
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.scrollY") == 0
     page.close()

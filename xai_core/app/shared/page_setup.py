@@ -142,12 +142,12 @@ REMEMBER = """<script>
   document.cookie = `${name}=${token}; path=/; SameSite=Strict${secure}`;
 })(["%s", "%s"]);
 </script>"""
-# It waits until the page is complete, because only then it is as long as it will be. Once the visitor has done something, it
-# does not scroll: where a page moves between the press and the release of the mouse, the click is lost. The number makes it
-# another script each time: the browser runs none twice.
+# It waits until the page is complete, because only then it is as long as it will be, and scrolls again where what is above
+# has moved the container. Once the visitor has done something, it does not scroll: where a page moves between the press and
+# the release of the mouse, the click is lost. The number makes it another script each time: the browser runs none twice.
 SCROLL_TO = """<script>
 (() => {
-let acted = false;
+let acted = false, last = null;
 for (const action of ["pointerdown", "keydown", "wheel", "touchstart"])
   document.addEventListener(action, () => acted = true, {capture: true, once: true, passive: true});
 (function scroll(attempts) {
@@ -155,11 +155,15 @@ for (const action of ["pointerdown", "keydown", "wheel", "touchstart"])
   const container = document.querySelector(".st-key-%s");
   const complete = document.querySelector('[data-testid="stApp"][data-test-script-state="notRunning"]');
   if (container && complete) {
-    container.style.scrollMarginTop = "4rem";  // below Streamlit's header
-    container.scrollIntoView();
-  } else if (attempts) {
-    setTimeout(scroll, 100, attempts - 1);
+    const content = container.closest('[data-testid="stMainBlockContainer"]');
+    const place = container.getBoundingClientRect().top - content.getBoundingClientRect().top;
+    if (place !== last) {  // a chart above it may be drawn late
+      last = place;
+      container.style.scrollMarginTop = "4rem";  // below Streamlit's header
+      container.scrollIntoView();
+    }
   }
+  if (attempts) setTimeout(scroll, 100, attempts - 1);
 })(300);
 })();  // %d
 </script>"""

@@ -273,7 +273,7 @@ function made(parent) {
   // ---- drawing by the visitor ----
   const changes = () => {
     group.sent = Math.max(Date.now(), group.sent + 1);
-    send({ picture: data.id, number: group.sent, box: group.box, painted: painting(group.painted) });
+    send("drawn", { picture: data.id, number: group.sent, box: group.box, painted: painting(group.painted) });
     drawAll(group, false);
   };
   function boxOf(from, to) {
@@ -403,10 +403,11 @@ function made(parent) {
     part(name).addEventListener("change", () => {
       (group.wrote[name] ??= new Set()).add(group.shares[name]);
       address();
+      send("shares", { ...group.shares });
     });
   }
 
-  // The page's address holds how the maps are shown. The server is not asked: it reads the address when the page is opened.
+  // The page's address holds how the maps are shown. The server is told when a slider is let go: files and reports need it.
   function address() {
     const here = new URL(location.href);
     for (const name of Object.keys(group.wrote)) here.searchParams.set(name, String(group.shares[name]));
@@ -566,6 +567,6 @@ function made(parent) {
 export default function ({ data, parentElement, setStateValue }) {
   if (!viewers.has(parentElement)) viewers.set(parentElement, made(parentElement));
   const viewer = viewers.get(parentElement);
-  viewer.connect(value => setStateValue("drawn", value));
+  viewer.connect(setStateValue);
   viewer.receive(data);
 }

@@ -2,9 +2,9 @@
 
 `show` draws panels. All panels whose `linked` is the same word, also those of other calls, share the part that is seen, the
 opacity, the share of the picture that is bare, and the pointer; they keep it while the page runs again and while another
-method is shown, until there is another picture. All this happens in the browser, so it runs nothing on the server: a panel
-gets the picture, the raw values of its map and its colours once, from addresses, and draws them as `rendering.overlay`
-does. A box or a painted region is sent to the page.
+method is shown, until there is another picture. All this happens in the browser: a panel gets the picture, the raw values
+of its map and its colours once, from addresses, and draws them as `rendering.overlay` does. A box or a painted region is
+sent to the page, and a slider when it is let go.
 """
 
 import base64
@@ -24,6 +24,7 @@ from xai_core.explanation.rendering import Scale
 from xai_core.explanation.result import Explanation
 
 OPACITY = 0.8  # before it is changed
+_MOST = {"opacity": 1.0, "threshold": 0.95}
 LONGEST = 1400  # pixels: longer side of the picture that is sent
 MASK = 256  # longer side of a painted region's grid, in cells
 _draw = browser_component.beside(__file__, "picture_viewer")
@@ -100,6 +101,12 @@ def show(
             if on_drawn is not None:
                 on_drawn(selection(picture, linked))
 
+    def take_shares() -> None:  # into the address as the server knows it, so that no later change of it takes them away
+        sent = st.session_state[key].get("shares")
+        for name, value in sent.items() if isinstance(sent, Mapping) else ():
+            if name in _MOST and type(value) in (int, float) and 0 <= value <= _MOST[name]:
+                st.query_params[name] = f"{value:g}"
+
     known = _known(linked, digest)
     content = {
         "linked": linked, "id": digest, "size": picture.size, "width": width, "smooth": smooth,
@@ -111,7 +118,7 @@ def show(
         "picture": _address(_picture(picture, digest), "image/jpeg", key) if panels else "",
         "panels": [_panel(panel, picture, key) for panel in panels],
     }  # fmt: skip
-    _draw(key=key, data=content, on_drawn_change=take, height="content")
+    _draw(key=key, data=content, on_drawn_change=take, on_shares_change=take_shares, height="content")
     return selection(picture, linked)
 
 
@@ -148,21 +155,21 @@ def selection(picture: Image.Image, linked: str) -> Drawing:
 
 
 def opacity() -> float:
-    """The opacity of overlays that the page's address holds: with this one they begin."""
-    return _share("opacity", OPACITY, 1.0)
+    """The opacity of overlays that the page's address holds. Only while a page runs."""
+    return _share("opacity", OPACITY)
 
 
 def threshold() -> float:
-    """The share of the colour scale below which overlays are hidden, that the page's address holds."""
-    return _share("threshold", 0.0, 0.95)
+    """The share of the colour scale below which overlays are hidden, that the page's address holds. While a page runs."""
+    return _share("threshold", 0.0)
 
 
-def _share(name: str, usual: float, most: float) -> float:
+def _share(name: str, usual: float) -> float:
     try:
         value = float(st.query_params.get(name, usual))
     except ValueError:
         return usual
-    return value if 0 <= value <= most else usual
+    return value if 0 <= value <= _MOST[name] else usual
 
 
 def _known(linked: str, digest: str) -> _Drawn:

@@ -87,11 +87,12 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
         st.warning(problem)
     panels = st.container()
     display = _display_controls(explanation)
+    opacity, threshold = picture_viewer.opacity(), picture_viewer.threshold()  # a file is made while no page runs
 
     def overlay(longest: int) -> Image.Image:
         return rendering.overlay(
             explanation, chosen.picture, display.scale, size=_fitted(chosen.picture.size, longest),
-            opacity=picture_viewer.opacity(), threshold=picture_viewer.threshold(), smooth=display.smooth,
+            opacity=opacity, threshold=threshold, smooth=display.smooth,
         )  # fmt: skip
 
     map_of = partial(picture_viewer.Panel, explanation=explanation, scale=display.scale)
