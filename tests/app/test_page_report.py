@@ -5,10 +5,14 @@ import pandas as pd
 import pytest
 import streamlit as st
 from opened_pages import button, opened, text
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis.collected_report import Report, ReportItem
 from xai_core.app.shared import report_items
+from xai_core.core.errors import BadRequest
+from xai_core.data.image_io import open_picture
+from xai_core.explanation import rendering
 
 PAGE = "pages/10_Report.py"
 
@@ -148,3 +152,24 @@ def test_cells_of_tables_are_words():
     long = report_items.table_item(pd.DataFrame({"n": range(1234)}), "Many", {})
     assert len(long.rows) == 500 and long.caption == "Many. The first 500 of 1,234 rows." and long.head == ("n",)
     assert Report.from_zip(Report("t", (item, long)).to_zip()).items == (item, long)
+
+
+def test_any_picture_becomes_a_figure(monkeypatch):
+    """Drawn or in a file, at once or when it is asked for; what is transparent is white; what is too large says so."""
+    drawn = Image.new("RGBA", (40, 30), (255, 0, 0, 0))
+    drawn.paste((0, 0, 255, 255), (20, 0, 40, 30))
+    for given in (drawn, lambda: drawn, rendering.encoded(drawn, "WEBP"), lambda: rendering.encoded(drawn, "WEBP")):
+        item = report_items.picture_item(given, "Blue on the right")
+        seen = np.asarray(open_picture(item.picture), dtype=int)
+        assert (
+            seen.shape == (30, 40, 3)
+            and np.abs(seen[15, 5] - 255).max() < 9
+            and np.abs(seen[15, 35] - [0, 0, 255]).max() < 9
+        )
+        assert Report.from_zip(Report("t", (item,)).to_zip()).items == (item,) and item.kind == "figure"
+    for kind in ("PNG", "JPEG"):
+        file = rendering.encoded(drawn.convert("RGB"), kind)
+        assert report_items.picture_item(file, "").picture == file, "a file that a document can hold stays as it is"
+    monkeypatch.setattr(report_items, "LARGEST_PICTURE", 100)
+    with pytest.raises(BadRequest, match="larger than"):
+        report_items.picture_item(drawn, "")

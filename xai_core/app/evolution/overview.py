@@ -12,7 +12,7 @@ from xai_core.analysis import findings
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution import sections
 from xai_core.app.evolution.selection import DIFFER, MEASURES_HELP, VERDICT, EvolutionView
-from xai_core.app.shared import display, session
+from xai_core.app.shared import display, report_items, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest
@@ -146,15 +146,15 @@ def facts(view: EvolutionView) -> None:
 def figure(view: EvolutionView) -> None:
     """Confusion evolution in one figure: each of the listed samples, in their order, with everything that is counted."""
     run, counted = view.run, view.counted
-    st.markdown(findings.of_training(counted.epochs.tolist(), counted.accuracies.tolist(), view.epoch, run.chosen))
+    said = findings.of_training(counted.epochs.tolist(), counted.accuracies.tolist(), view.epoch, run.chosen)
+    st.markdown(said)
     svg = confusion_evolution(run, epoch=view.epoch, of=counted)
+    shown = (
+        f"Confusion evolution of {len(run.samples):,} samples over {len(run.epochs)} epochs: predicted classes, measures, "
+        "curves, and the confusion matrix"
+    )
     with st.container(key="evolution-figure"):
-        st.image(
-            svg,
-            width="stretch",
-            alt=f"Confusion evolution of {len(run.samples):,} samples over {len(run.epochs)} epochs: predicted classes, "
-            "measures, curves, and the confusion matrix. The charts and tables below hold its numbers.",
-        )
+        st.image(svg, width="stretch", alt=f"{shown}. The charts and tables below hold its numbers.")
     if len(view.run.samples) < len(counted.samples):
         st.caption(
             f"The rows of the figure are the {len(run.samples):,} samples listed; its curves, confusion matrix and means "
@@ -165,7 +165,8 @@ def figure(view: EvolutionView) -> None:
         {
             "Figure (SVG)": (f"{name}.svg", "image/svg+xml", svg),
             "Figure (PNG)": (f"{name}.png", "image/png", lambda: as_png(svg)),
-        }
+        },
+        lambda: report_items.add_picture(lambda: as_png(svg), f"{shown}. {said}", "confusion evolution", "figure"),
     )
     with st.expander("How to read confusion evolution", icon=":material/menu_book:"):
         card = "\n\n".join(f"**{question}**: {answer}" for question, answer in CARD.items())

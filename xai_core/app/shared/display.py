@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,23 @@ def chart(chart: AnyChart, alt: str, *, key: str | None = None, **options: Any) 
     state = st.altair_chart(chart, alt=alt, key=key, **options)
     report_items.add_chart(chart, alt, key)
     return state
+
+
+def picture(
+    picture: report_items.Picture,
+    alt: str,
+    *,
+    caption: str = "",
+    what: str = "",
+    key: str | None = None,
+    width: int | Literal["stretch", "content"] = "content",
+    large: Callable[[], report_items.Picture] | None = None,
+) -> None:
+    """A picture that is no map, and the button that adds it to the report, there with `caption` (the alt text where that is
+    empty). `what` the button is said to add is by default the beginning of that; `large` makes a better picture for it."""
+    file = picture if isinstance(picture, bytes) else rendering.encoded(picture)
+    st.image(file, width=width, output_format="PNG" if file.startswith(b"\x89PNG") else "JPEG", alt=alt)
+    report_items.add_picture(large or file, caption or alt, what, key)
 
 
 def finding(words: str, *, bold: bool = False) -> None:

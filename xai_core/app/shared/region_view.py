@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import streamlit as st
 import torch
 
-from xai_core.app.shared import cache, network_outputs
+from xai_core.app.shared import cache, display, network_outputs
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import Part
 from xai_core.core import markdown, runtime
@@ -135,16 +135,16 @@ def _region(search: Search, region: DecidingRegion) -> None:
             (2 * WIDTH, 2 * WIDTH)
         ),
     }
+    made = f"{region.passes} passes of the network; hidden parts show: {HIDINGS[region.hiding]}; seed {region.seed}."
     with st.container(horizontal=True, gap="small"):
         for title, picture in pictures.items():
             with st.container(width=WIDTH):
-                st.image(rendering.encoded(picture), width="stretch", output_format="JPEG", alt=f"{title}. {words}")
+                display.picture(
+                    picture, f"{title}. {words}", caption=f"{search.title}. {title}. {words} {made}",
+                    what=f"{search.title}, {title}", key=f"{search.goal} {title}", width="stretch",
+                )  # fmt: skip
                 st.caption(markdown.escape(title))
-    st.caption(
-        markdown.escape(
-            f"{region.passes} passes of the network; hidden parts show: {HIDINGS[region.hiding]}; seed {region.seed}."
-        )
-    )
+    st.caption(markdown.escape(made))
 
 
 HIDINGS = {

@@ -18,11 +18,20 @@ import streamlit as st
 from PIL import Image
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from xai_core.analysis.collected_report import LARGEST_REPORT, LONGEST_NAME, MOST_COLUMNS, MOST_ROWS, Report, ReportItem
+from xai_core.analysis.collected_report import (
+    LARGEST_CHART,
+    LARGEST_PICTURE,
+    LARGEST_REPORT,
+    LONGEST_NAME,
+    MOST_COLUMNS,
+    MOST_ROWS,
+    Report,
+    ReportItem,
+)
 from xai_core.app.shared import jobs, page_links
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
-from xai_core.core.errors import XaiError
+from xai_core.core.errors import BadRequest, XaiError
 
 if TYPE_CHECKING:
     from xai_core.app.charts.common import AnyChart
@@ -33,6 +42,7 @@ MOST_BYTES = 4 * LARGEST_REPORT  # of all visitors' reports; those of visitors w
 LONGEST_LABEL = 60  # letters of what a button is said to add
 _SAID = "said of the report"  # in the session: what came of the last press, for a callback cannot show it
 KEY = "to report"  # how the keys of the buttons begin
+Picture = Image.Image | bytes  # drawn, or the bytes of a PNG, JPEG or WebP file
 
 
 @dataclass
@@ -158,11 +168,12 @@ def _named(values: Mapping[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def chart_item(chart: "AnyChart", caption: str) -> ReportItem:
-    """A chart in the colours of a light page, with its specification."""
+    """A chart in the colours of a light page, with its specification, unless that is longer than a report may hold."""
     from xai_core.app.charts import common
 
     picture = common.chart_bytes(chart, "png")
-    return ReportItem("figure", caption, picture=picture, chart=json.dumps(chart.to_dict(validate=False), default=str))
+    described = json.dumps(chart.to_dict(validate=False), default=str)
+    return ReportItem("figure", caption, picture=picture, chart=described if len(described) <= LARGEST_CHART else "")
 
 
 def table_item(rows: pd.DataFrame, caption: str, columns: Mapping[str, Any]) -> ReportItem:
@@ -193,13 +204,31 @@ def map_item(
     """A map as it is drawn, by default with the caption that says everything that it depends on."""
     from xai_core.explanation import rendering
 
-    drawn = draw().convert("RGBA")
-    picture = Image.new("RGB", drawn.size, "white")  # what is transparent on a page is white in a document
-    picture.paste(drawn, mask=drawn)
-    return ReportItem(
-        "map", caption or rendering.caption(explanation, scale), picture=rendering.encoded(picture),
-        methods=(explanation.method,),
-    )  # fmt: skip
+    words = caption or rendering.caption(explanation, scale)
+    return ReportItem("map", words, picture=_file(draw()), methods=(explanation.method,))
+
+
+def picture_item(picture: Picture | Callable[[], Picture], caption: str) -> ReportItem:
+    """Any picture, drawn or in a file; a function is called for it. Raises BadRequest where its file is too large."""
+    content = _file(picture() if callable(picture) else picture)
+    if len(content) > LARGEST_PICTURE:
+        raise BadRequest(f"This picture is larger than the {LARGEST_PICTURE // 2**20} MB that one of a report may have.")
+    return ReportItem("figure", caption, picture=content)
+
+
+def _file(picture: Picture) -> bytes:
+    """A PNG or JPEG file as it is; anything else as a JPEG. What is transparent on a page is white in a document."""
+    from xai_core.data.image_io import open_picture
+    from xai_core.explanation import rendering
+
+    if isinstance(picture, bytes):
+        if picture.startswith((b"\x89PNG", b"\xff\xd8")):
+            return picture
+        picture = open_picture(picture)
+    drawn = picture.convert("RGBA")
+    whole = Image.new("RGB", drawn.size, "white")
+    whole.paste(drawn, mask=drawn)
+    return rendering.encoded(whole)
 
 
 def short(words: str) -> str:
@@ -228,6 +257,12 @@ def add_map(
 ) -> None:
     """The button that adds a map."""
     add_button(partial(map_item, explanation, draw, scale, caption), short(what), key)
+
+
+def add_picture(picture: Picture | Callable[[], Picture], caption: str, what: str = "", key: str | None = None) -> None:
+    """The button that adds any picture; `what` it is said to add is by default the beginning of its caption. Give a function
+    where the picture of the report is made only when the button is pressed."""
+    add_button(partial(picture_item, picture, caption), short(what or caption), key or f"picture {what} {caption}")
 
 
 def add_text(words: str) -> None:

@@ -2,8 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.shared import cache
-from xai_core.app.shared.display import downloads, errors
+from xai_core.app.shared import cache, display
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.perturbation.superpixel_figure import (
     METHODS,
@@ -38,20 +37,24 @@ def _figure(explanation: Explanation, prepared: Prepared, chosen: Chosen) -> Non
         "Evidence", [side.capitalize() for side in SIDES], default="Both", required=True, key="strongest_side", **LINK
     ).lower()
     fade = third.toggle("Fade the rest", key="strongest_fade", **LINK)
-    with errors():
+    with display.errors():
         key = f"superpixels {explanation.picture} {explanation.options['segmentation']} {explanation.options['segments']}"
         segments = cache.get_or_compute(key, lambda: superpixels(explanation, prepared))
         found = strongest_superpixels(explanation, prepared, number, side, segments=segments)
         with st.container(width=WIDTH):
-            st.image(
+            display.picture(
                 rendering.encoded(found.picture(SCALE, fade=fade), "PNG"),
+                f"{chosen.name}, what the network saw. {found.words}",
+                caption=f"{found.words} {rendering.caption(explanation)}",
+                what="the strongest superpixels",
+                key="superpixels",
                 width="stretch",
-                output_format="PNG",
-                alt=f"{chosen.name}, what the network saw. {found.words}",
             )
         st.caption(markdown.escape(found.words))
         stem = f"{chosen.name}_{explanation.model}_{explanation.method}_superpixels_{side}_{number}"
-        downloads({"Superpixels with caption (PNG)": (f"{stem}.png", "image/png", lambda: exported(found, fade=fade))})
+        display.downloads(
+            {"Superpixels with caption (PNG)": (f"{stem}.png", "image/png", lambda: exported(found, fade=fade))}
+        )
 
 
 def exported(found: StrongestSuperpixels, *, fade: bool) -> bytes:

@@ -1,7 +1,8 @@
 """Changes of one picture by sliders: what the network answers to the changed picture, and its map of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import pandas as pd
@@ -19,6 +20,7 @@ from xai_core.app.shared import (
     page_work,
     picture_viewer,
     progress,
+    report_items,
     widgets,
 )
 from xai_core.app.shared.page_work import Part
@@ -127,27 +129,30 @@ def _sliders(asked: PictureToChange) -> None:
         pixels = changed(prepared.pixels[None], made.changes, masks=made.masks, backgrounds=made.backgrounds)[0]
         after = model.prepare(pixels)
         answers = network_outputs.ranked(model, after)
-        st.markdown(_answer(model, asked.ranked, answers, asked.wanted))
-        st.caption(f"Changes of what the network sees, in this order: {'; '.join(change.title for change in made.changes)}.")
-        _pictures(chosen, after, explained, None if request is None else replace(request, pictures=(after,)))
+        st.markdown(_answer(asked, answers, markdown.escape, "**"))
+        order = f"Changes of what the network sees, in this order: {'; '.join(change.title for change in made.changes)}."
+        st.caption(order)
+        said = f"{chosen.name}, changed. {_answer(asked, answers)} {order}"
+        _pictures(chosen, after, explained, None if request is None else replace(request, pictures=(after,)), said)
 
 
-def _answer(model: ExplainableModel, before: list[Prediction], after: list[Prediction], wanted: int) -> str:
-    """The answer to the changed picture beside that to the picture, in words, as Markdown."""
-    old, new = before[0], after[0]
-    name = markdown.escape(first_name(new.name))
+def _answer(asked: PictureToChange, after: list[Prediction], written: Callable[[str], str] = str, strong: str = "") -> str:
+    """The answer to the changed picture beside that to the picture, in words: names of classes as they are `written`, the
+    answer between two signs that make it `strong`."""
+    old, new = asked.ranked[0], after[0]
+    name = f"{strong}{written(first_name(new.name))}{strong}"
     if new.index == old.index:
-        words = f"The answer stays **{name}**, {new.probability:.1%} (before {old.probability:.1%})."
+        words = f"The answer stays {name}, {new.probability:.1%} (before {old.probability:.1%})."
     else:
-        was = markdown.escape(first_name(old.name))
-        words = f"The answer turns to **{name}**, {new.probability:.1%}. Before it was {was}, {old.probability:.1%}."
-    shares = [next(one.probability for one in ranked if one.index == wanted) for ranked in (before, after)]
-    other = markdown.escape(first_name(model.class_name(wanted)))
+        was = written(first_name(old.name))
+        words = f"The answer turns to {name}, {new.probability:.1%}. Before it was {was}, {old.probability:.1%}."
+    shares = [next(one.probability for one in ranked if one.index == asked.wanted) for ranked in (asked.ranked, after)]
+    other = written(first_name(asked.model.class_name(asked.wanted)))
     return f"{words} Probability of {other}: {shares[0]:.1%} before, {shares[1]:.1%} now."
 
 
-def _pictures(chosen: Chosen, after: Prepared, before: Explanation | None, request: Request | None) -> None:
-    """The changed picture, and the map of the picture and of the changed one, on one scale."""
+def _pictures(chosen: Chosen, after: Prepared, before: Explanation | None, request: Request | None, said: str) -> None:
+    """The changed picture, and the map of the picture and of the changed one, on one scale; `said` of them in a report."""
     result = None
     if request is not None and before is not None:
         result = explanations.find(request)
@@ -168,7 +173,9 @@ def _pictures(chosen: Chosen, after: Prepared, before: Explanation | None, reque
         with st.container(width=WIDTH):
             st.markdown("**The changed picture**")
             large = seen.resize((2 * WIDTH, round(2 * WIDTH * seen.height / seen.width)))
-            st.image(rendering.encoded(large), width="stretch", output_format="JPEG", alt=f"{chosen.name}, changed")
+            display.picture(
+                large, f"{chosen.name}, changed", caption=said, what="the changed picture", key="changed", width="stretch"
+            )
         if before is not None and isinstance(result, Explanation):
             scale = rendering.scale_of(before, result)
             drawn = {"The map of it": (result, seen), "The map before": (before, chosen.picture)}
@@ -180,6 +187,9 @@ def _pictures(chosen: Chosen, after: Prepared, before: Explanation | None, reque
                         width="stretch", output_format="PNG",
                         alt=f"{heading}. {rendering.alt_text(explanation, 'Overlay', scale.palette)}",
                     )  # fmt: skip
+                    larger = partial(display.map_image, explanation, picture, scale, width=2 * WIDTH)
+                    words = f"{heading}. {said} {rendering.caption(explanation, scale)}"
+                    report_items.add_map(explanation, larger, scale, heading, f"{heading} of changes", words)
     if isinstance(result, Explanation) and before is not None:
         st.caption(
             markdown.escape(
