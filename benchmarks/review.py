@@ -31,7 +31,7 @@ from small_rounds import SETTINGS
 
 from benchmarks.paired import machine, spread
 from xai_core.app.review import access, agreement_view, discussion
-from xai_core.review import minutes, rounds, tables, votes
+from xai_core.review import minutes, minutes_document, rounds, tables, votes
 from xai_core.review.database import now, open_database, writing
 from xai_core.review.people import Person, named
 from xai_core.review.rounds import Round
@@ -167,7 +167,7 @@ def main() -> None:
         round = make(engine, options.pictures, options.people)
         account = minutes.minutes(engine, round)
         documents = {}
-        for name, write in {"HTML": minutes.to_html, "Markdown": minutes.to_markdown}.items():
+        for name, write in {"HTML": minutes_document.to_html, "Markdown": minutes_document.to_markdown}.items():
             began = time.perf_counter()
             write(account)
             documents[name] = time.perf_counter() - began

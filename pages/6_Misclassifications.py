@@ -4,12 +4,14 @@ import streamlit as st
 
 from xai_core.app.misclassifications import (
     attributes,
+    class_scores,
     clusters,
     confusion,
     embedding_map_view,
     export,
     notes_view,
     round_buttons,
+    two_models,
 )
 from xai_core.app.shared import display, drawer, page_setup, predictions, round_form, widgets
 
@@ -18,10 +20,10 @@ VIEWS = {
     "Groups": lambda rows, dataset, model: attributes.show(rows, dataset),
     "Map": embedding_map_view.show,
     "Clusters": clusters.show,
-    "Calibration": lambda rows, dataset, model: confusion.calibration(rows, dataset),
-    "Per class": lambda rows, dataset, model: confusion.per_class(rows),
-    "Most confused": lambda rows, dataset, model: confusion.most_confused(rows, dataset),
-    "Two models": confusion.two_models,
+    "Calibration": lambda rows, dataset, model: class_scores.calibration(rows, dataset),
+    "Per class": lambda rows, dataset, model: class_scores.per_class(rows),
+    "Most confused": lambda rows, dataset, model: class_scores.most_confused(rows, dataset),
+    "Two models": two_models.two_models,
     "Notes": lambda rows, dataset, model: notes_view.show(rows, dataset),
 }
 

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.shipped_predictions import FILES
 from xai_core.analysis import predict
 from xai_core.analysis.predict import classify
-from xai_core.app.misclassifications import clusters, confusion
+from xai_core.app.misclassifications import class_scores, clusters
 from xai_core.app.shared import (
     cache,
     jobs,
@@ -261,7 +261,7 @@ def test_shares_of_confused_pairs_are_of_all_pictures_of_the_true_class(query):
 
 
 def test_a_table_of_pairs_says_of_how_many_it_shows_the_most_frequent(monkeypatch):
-    monkeypatch.setattr(confusion, "MOST_PAIRS", 3)
+    monkeypatch.setattr(class_scores, "MOST_PAIRS", 3)
     app = open_filtered("Most confused", {})
     rows = raw_rows()
     pairs = rows[rows["true"] != rows["predicted"]].groupby(["true", "predicted"]).size().sort_values(ascending=False)

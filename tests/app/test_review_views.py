@@ -22,7 +22,7 @@ from xai_core.app.review import agreement_view, closed_votes, minutes_view
 from xai_core.app.shared import cache
 from xai_core.review import agreement, consolidation, minutes, round_files, rounds, tables, votes
 from xai_core.review.database import open_database, reading
-from xai_core.review.minutes import COEFFICIENTS
+from xai_core.review.minutes_document import COEFFICIENTS
 from xai_core.review.people import Person, named
 from xai_core.review.rounds import Round
 from xai_core.review.votes import Vote

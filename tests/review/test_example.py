@@ -12,7 +12,8 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
 from xai_core.data.predictions import settings_of
 from xai_core.review import agreement, consolidation, example, rounds, votes
-from xai_core.review.minutes import minutes, to_html
+from xai_core.review.minutes import minutes
+from xai_core.review.minutes_document import to_html
 
 
 def test_the_example_is_imported_once(engine: Engine) -> None:

@@ -16,7 +16,8 @@ from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
 from xai_core.review import rounds, tables
 from xai_core.review.database import reading
-from xai_core.review.minutes import blocks, minutes, to_html, to_markdown, to_pdf
+from xai_core.review.minutes import minutes
+from xai_core.review.minutes_document import blocks, to_html, to_markdown, to_pdf
 from xai_core.review.people import named
 from xai_core.review.rounds import DISCUSSION, VerdictKind
 
@@ -174,7 +175,8 @@ def test_an_anonymous_round_has_numbers_instead_of_names_beside_votes(engine: En
 def test_more_pictures_than_a_document_holds_are_listed_without_copies(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xai_core.review.minutes.MOST_WITH_PICTURES", 3)
+    for module in ("minutes", "minutes_document"):
+        monkeypatch.setattr(f"xai_core.review.{module}.MOST_WITH_PICTURES", 3)
     result = minutes(engine, settled_team(engine, HOSTILE))
     assert [picture.thumbnail is not None for picture in result.pictures] == [True] * 3 + [False] * 5
     assert "The first 3 are shown with their small copy and maps" in to_markdown(result)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select
 
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import USUAL_WORLD, open_dataset
-from xai_core.review import consolidation, round_files, rounds, tables, votes
+from xai_core.review import consolidation, round_files, round_reader, rounds, tables, votes
 from xai_core.review.database import reading
 from xai_core.review.people import named
 from xai_core.review.rounds import DISCUSSION, DONE
@@ -183,14 +183,14 @@ def test_a_hostile_file_gets_one_sentence_and_leaves_nothing(case: str, exported
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b"[" * 100_000, b"1" * 10_000, b"null", b"{}", b"PK\x03\x04"])
 def test_what_is_no_json_of_a_round_is_refused(data: bytes) -> None:
     with pytest.raises(BadRequest, match=r"This file cannot be imported: .*Nothing was imported\."):
-        round_files.read_file(data)
+        round_reader.read_file(data)
 
 
 def test_a_file_above_the_limit_is_not_even_parsed(monkeypatch: pytest.MonkeyPatch, exported: bytes) -> None:
-    monkeypatch.setattr(round_files, "MOST_BYTES", len(exported) - 1)
-    monkeypatch.setattr(round_files, "parse_json", lambda data: pytest.fail("it was parsed"))
+    monkeypatch.setattr(round_reader, "MOST_BYTES", len(exported) - 1)
+    monkeypatch.setattr(round_reader, "parse_json", lambda data: pytest.fail("it was parsed"))
     with pytest.raises(BadRequest, match="MB are read"):
-        round_files.read_file(exported)
+        round_reader.read_file(exported)
 
 
 def test_a_store_that_fails_midway_has_nothing_of_the_round(

@@ -199,9 +199,10 @@ def _import(args: argparse.Namespace) -> None:
     from xai_core.core.files import read_regular
     from xai_core.review import from_predictions, round_files
     from xai_core.review.database import open_database
+    from xai_core.review.round_reader import MOST_BYTES
 
     try:
-        data = read_regular(args.file, round_files.MOST_BYTES)
+        data = read_regular(args.file, MOST_BYTES)
     except OSError as error:
         raise BadRequest(f"{args.file} cannot be read: {error.strerror or error}.") from None
     round = round_files.import_json(open_database(), data, from_predictions.machine_owner())
@@ -213,7 +214,7 @@ def _agreement(args: argparse.Namespace) -> None:
     import dataclasses
 
     from xai_core.review import agreement, votes
-    from xai_core.review.minutes import COEFFICIENTS, coefficient_in_words
+    from xai_core.review.minutes_document import COEFFICIENTS, coefficient_in_words
 
     store, round = _round(args)
     table = votes.table(store, round)
@@ -241,12 +242,12 @@ def _agreement(args: argparse.Namespace) -> None:
 
 def _minutes(args: argparse.Namespace) -> None:
     from xai_core.core.files import write_atomically
-    from xai_core.review import minutes
+    from xai_core.review import minutes, minutes_document
 
     def markdown(of: minutes.Minutes) -> bytes:
-        return minutes.to_markdown(of).encode()
+        return minutes_document.to_markdown(of).encode()
 
-    writers = {".html": minutes.to_html, ".pdf": minutes.to_pdf, ".md": markdown}
+    writers = {".html": minutes_document.to_html, ".pdf": minutes_document.to_pdf, ".md": markdown}
     if args.out.suffix not in writers:
         raise BadRequest(f"Minutes are a file .html, .pdf or .md, not {args.out.name}.")
     store, round = _round(args)

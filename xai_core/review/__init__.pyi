@@ -1,9 +1,9 @@
 from .agreement import by_verdict as by_verdict
 from .database import open_database as open_database
 from .from_predictions import create as create
-from .minutes import to_html as to_html
-from .minutes import to_markdown as to_markdown
-from .minutes import to_pdf as to_pdf
+from .minutes_document import to_html as to_html
+from .minutes_document import to_markdown as to_markdown
+from .minutes_document import to_pdf as to_pdf
 from .people import Person as Person
 from .people import named as named
 from .round_files import export_json as export_json

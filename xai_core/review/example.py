@@ -24,7 +24,7 @@ from xai_core.core import settings
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.core.files import read_regular, write_atomically
 from xai_core.data.datasets import USUAL_WORLD, Dataset, open_dataset
-from xai_core.review import consolidation, from_predictions, people, round_files, rounds, votes
+from xai_core.review import consolidation, from_predictions, people, round_files, round_reader, rounds, votes
 from xai_core.review.database import open_database
 from xai_core.review.people import Person
 from xai_core.review.rounds import DISCUSSION, NOTHING_WRONG, RANDOM, VERDICTS, Item, Round
@@ -70,9 +70,9 @@ def _owner() -> Person:
     return people.named("Example", f"imported|{ID}|owner")
 
 
-def _file() -> round_files.RoundFile:
+def _file() -> round_reader.RoundFile:
     try:
-        return round_files.read_file(read_regular(FILE, MOST_BYTES))
+        return round_reader.read_file(read_regular(FILE, MOST_BYTES))
     except OSError as error:
         raise BadRequest(f"The example round is not in this installation ({error.strerror or error}).") from None
 

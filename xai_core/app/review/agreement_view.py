@@ -19,7 +19,7 @@ from xai_core.core import markdown
 from xai_core.core.errors import XaiError
 from xai_core.review import agreement, consolidation, rounds, votes
 from xai_core.review.agreement import Agreement, DisputedPicture, MapHelp, PersonPair, Statistic
-from xai_core.review.minutes import COEFFICIENTS
+from xai_core.review.minutes_document import COEFFICIENTS
 from xai_core.review.people import Person
 from xai_core.review.rounds import Round
 

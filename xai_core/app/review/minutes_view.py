@@ -14,7 +14,7 @@ from xai_core.app.shared import display
 from xai_core.app.shared.display import File
 from xai_core.app.shared.error_text import error_text
 from xai_core.core.errors import BadRequest
-from xai_core.review import minutes, round_files, rounds
+from xai_core.review import minutes, minutes_document, round_files, rounds
 from xai_core.review.minutes import Minutes
 from xai_core.review.people import Person
 from xai_core.review.rounds import Round
@@ -56,9 +56,9 @@ def show(engine: Engine, round: Round, person: Person | None, role: str) -> None
 def documents(engine: Engine, round: Round) -> dict[str, File]:
     """The minutes in each format, by the label of its button."""
     formats: dict[str, tuple[str, str, Callable[[Minutes], bytes | str]]] = {
-        "HTML": ("html", "text/html", minutes.to_html),
-        "PDF": ("pdf", "application/pdf", minutes.to_pdf),
-        "Markdown": ("md", "text/markdown", minutes.to_markdown),
+        "HTML": ("html", "text/html", minutes_document.to_html),
+        "PDF": ("pdf", "application/pdf", minutes_document.to_pdf),
+        "Markdown": ("md", "text/markdown", minutes_document.to_markdown),
     }
     return {
         label: (f"review_{round.id}.{suffix}", mime, partial(_document, engine, round, write))
