@@ -1,5 +1,6 @@
 """Pages opened in Streamlit's own test harness, and the words on them."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from streamlit.components.v2 import manifest_scanner
 from streamlit.components.v2.bidi_component.main import _make_trigger_id
 from streamlit.proto.Common_pb2 import StringTriggerValue
 from streamlit.proto.WidgetStates_pb2 import WidgetState
@@ -22,6 +24,8 @@ from xai_core.app.shared import cache, jobs, progress
 from xai_core.app.shared.page_links import FILES
 
 cache.SHIPPED = Path("none")  # tests begin with nothing computed; `test_first_views.py` has the shipped results
+# For each page that it opens, the harness reads the metadata of every installed distribution (a quarter of a second).
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 ROOT = Path(__file__).parents[1]
 

@@ -238,9 +238,9 @@ def noisy_saliency(scalar, images):
     return strongest(sum(saliency.attribute(images + spread * draw, abs=False) for draw in draws) / len(draws))
 
 
-def integrated(scalar, images):
+def integrated(scalar, images, steps=50):
     at_once = runtime.inner_batch(images[0, 0].numel(), images.device, graph=True)
-    chosen = {"n_steps": 50, "method": "gausslegendre", "internal_batch_size": at_once}
+    chosen = {"n_steps": steps, "method": "gausslegendre", "internal_batch_size": at_once}
     return captum.attr.IntegratedGradients(scalar).attribute(images, baselines=0.0, **chosen).sum(1)
 
 
@@ -252,12 +252,13 @@ GRADIENTS = {
 }
 
 
-def gradient(method, network, scalar="margin"):
+def gradient(method, network, scalar="margin", **options):
+    """`options` are those of ours that the oracle takes too."""
     model, plain, images = ours_and_plain(NETWORKS[network], 1 if method == "integrated_gradients" else 2)
     target, read = SCALARS[scalar]
     oracle, given = GRADIENTS[method]
-    expected = oracle(lambda x: read(plain(x)), images.clone().requires_grad_()).detach()
-    return Case(method, CAPTUM, network, ask(model, target), images, expected, given)
+    expected = oracle(lambda x: read(plain(x)), images.clone().requires_grad_(), **options).detach()
+    return Case(method, CAPTUM, network, ask(model, target), images, expected, given | options)
 
 
 def noise_tunnel(method):

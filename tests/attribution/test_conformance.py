@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from small_models import CHEAP, NAMES, TARGETS, ask, difference, pair, pictures, refused, small, spearman, targets
 
 from xai_core.attribution.catalog import EVERYWHERE, METHODS
@@ -33,6 +34,7 @@ ASKED = [
     if (name == "custom" or kind in ("logit", "similarity")) and not refused(method, name, kind)
 ]
 TAIL_AGAIN = ("vit", "xcit", "cait")  # where Ablation-CAM runs the tail again, in float32, for each channel
+pytestmark = pytest.mark.usefixtures("segmented_once")
 every_method = pytest.mark.parametrize("method", METHODS)
 every_fitting_method = pytest.mark.parametrize(("method", "name"), FITTING)
 
@@ -50,6 +52,13 @@ def explained(method, name, kind):
     """Three different pictures, each with its own target, in one call."""
     found = small(name)
     return ask_why(found.model, list(pictures(3, found.side)), method, target=targets(found, 3)[kind])
+
+
+@cache
+def outputs(name):
+    """The network's outputs for these pictures."""
+    found = small(name)
+    return found.model.outputs(pictures(3, found.side))
 
 
 def ablation_rounding(model, image, target):
@@ -92,9 +101,7 @@ class TestEveryMap:
             assert one.signed or one.heatmap.min() >= 0
 
     def test_target_value_is_the_models(self, method, name, kind):
-        found = small(name)
-        outputs = found.model.outputs(pictures(3, found.side))
-        expected = targets(found, 3)[kind](outputs)
+        expected = targets(small(name), 3)[kind](outputs(name))
         assert difference([one.target_value for one in explained(method, name, kind)], expected) <= 1e-5
 
     def test_batch_equals_one_by_one(self, method, name, kind):
@@ -173,7 +180,8 @@ def test_pictures_need_not_be_square(method, name, size):
 @every_method
 def test_every_option_takes_the_ends_of_its_range(method):
     """And each value has a key of its own."""
-    name, side = ("vit", 160) if METHODS[method].family == "attention" else ("custom", 120)
+    side = 120 if method == "occlusion" else 64  # its window has up to 112 pixels
+    name, side = ("vit", 160) if METHODS[method].family == "attention" else ("custom", side)
     model, image = small(name).model, pictures(1, side)[0]
     fitting = {"window": {"stride": 8}, "stride": {"window": 112}}
     for option in options_of(METHODS[method].run):
@@ -219,10 +227,10 @@ def test_fast_is_refused_at_other_cuts_than_the_models_own():
 @pytest.mark.parametrize("method", [name for name, family in FAST if family == "efficientnet"])
 @pytest.mark.parametrize("sample", ["astronaut", "coffee"])
 def test_fast_keeps_the_map_of_a_trained_network(lite0, method, sample):
-    given = {"window": 64, "stride": 40} if method == "occlusion" else CHEAP.get(method, {})
-    exact = explain(lite0, load_sample(sample), method, **given)
+    photograph = F.interpolate(lite0.prepare(load_sample(sample)).pixels[None], (128, 128), mode="area")[0]
+    exact = ask_why(lite0, photograph, method)
     asked = int(exact.target_key.split()[1])
-    fast = explain(lite0, load_sample(sample), method, target=asked, precision="fast", **given)
+    fast = ask_why(lite0, photograph, method, target=asked, precision="fast")
     assert spearman(exact.heatmap, fast.heatmap) >= 0.98
     assert fast.key != exact.key and fast.heatmap.dtype == np.float32
 

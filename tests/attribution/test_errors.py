@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_models import CHEAP as FEW
 from small_models import NAMES, difference, pictures, small, targets
 
 from xai_core.attribution.catalog import METHODS
@@ -16,7 +17,11 @@ from xai_core.core import errors
 from xai_core.core.errors import BadRequest, NoClassifier, OutOfMemory, UnknownName, XaiError
 from xai_core.explanation.targets import ClassLogit, ClassMargin
 
-CHEAP = {"smooth_grad": {"samples": 7}, "integrated_gradients": {"steps": 7}, "occlusion": {"window": 24, "stride": 8}}
+SEVERAL_BATCHES = {
+    "smooth_grad": {"samples": 7}, "integrated_gradients": {"steps": 7}, "occlusion": {"window": 24, "stride": 8},
+}  # fmt: skip
+CHEAP = FEW | SEVERAL_BATCHES
+pytestmark = pytest.mark.usefixtures("segmented_once")
 LONG = ("smooth_grad", "integrated_gradients", "occlusion")
 
 

@@ -29,7 +29,7 @@ class Job(NamedTuple):
     precision: str
 
 
-def jobs_for_eight(name, methods):
+def jobs_for_eight(name, methods, turns=4):
     """Eight lists of jobs; at any moment the threads are busy with different methods and targets."""
     found = small(name)
     images, asked = pictures(THREADS, found.side, seed=7), targets(found, 5)
@@ -42,7 +42,7 @@ def jobs_for_eight(name, methods):
                 target=asked[kind_for(method, name, thread + turn)].select([(thread + turn) % 5]),
                 precision="fast" if found.model.family in METHODS[method].fast and thread % 2 else "exact",
             )
-            for turn in range(4)
+            for turn in range(turns)
         ]
         for thread in range(THREADS)
     ]
@@ -85,7 +85,7 @@ def test_threads_do_not_disturb_each_other(name):
 @pytest.mark.parametrize("method", METHODS)
 def test_one_method_in_eight_threads(method):
     name = "vit" if METHODS[method].family == "attention" else "custom"
-    assert_threads_do_not_disturb_each_other(small(name).model, jobs_for_eight(name, [method]))
+    assert_threads_do_not_disturb_each_other(small(name).model, jobs_for_eight(name, [method], turns=2))
 
 
 def test_this_check_notices_a_method_that_hooks_the_network(monkeypatch):

@@ -1,0 +1,22 @@
+"""What tests that ask about the same pictures again and again may share."""
+
+import pytest
+from skimage import segmentation
+
+
+@pytest.fixture(scope="module")
+def segmented_once():
+    """The segments of a picture for XRAI are found once: at 224 x 224 and six scales this takes longer than all the rest.
+
+    They are looked up by every pixel and option, so that a picture that differs in one bit is segmented anew."""
+    found, segments_of = {}, segmentation.felzenszwalb
+
+    def remembered(pixels, **options):
+        key = (pixels.tobytes(), pixels.shape, *sorted(options.items()))
+        if key not in found:
+            found[key] = segments_of(pixels, **options)
+        return found[key].copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segmentation, "felzenszwalb", remembered)
+        yield
