@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +78,31 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class InnerCut:
+    """A cut inside a stage. Its activations are one tensor for each picture: what is shown at the cut, and behind it what
+    else the rest of the stage needs.
+
+    before   how many stages come before it
+    run      activations behind those -> activations at this cut
+    rest     activations at this cut -> activations behind the stage that it lies in (features, where it lies in `pool`)
+    grid     activations at this cut -> (n, C, h, w), a view
+    """
+
+    before: int
+    run: Step
+    rest: Step
+    grid: Step
+
+
+class Inside(Protocol):
+    """The cuts inside stages by their names, made when they are asked for."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, name: str, /) -> InnerCut: ...
+
+
+@dataclass(frozen=True)
 class StagedNetwork:
     """Stages, then `pool` (activations -> features), then siblings `project` (head) and `classify`, each optional.
 
@@ -93,6 +119,7 @@ class StagedNetwork:
     default_cut: str = ""
     input_size: tuple[int, int] | None = None
     attention: Attention = Attention()
+    inside: Inside | None = None
 
     @property
     def cuts(self) -> tuple[str, ...]:
@@ -102,13 +129,18 @@ class StagedNetwork:
         """The full name of a cut: None is the default, `layer4` the last stage called `layer4.*`. Raises UnknownName."""
         if cut is None:
             return self.default_cut or self.cuts[-1]
-        names = [name for name in self.cuts if name == cut or name.startswith(f"{cut}.")]
+        if cut in self.cuts or (self.inside and cut in self.inside.names):
+            return cut
+        names = [name for name in self.cuts if name.startswith(f"{cut}.")]
         if not names:
             raise UnknownName("cut", cut, self.cuts)
         return names[-1]
 
     def _index(self, cut: str) -> int:
         return self.cuts.index(cut) + 1
+
+    def _inner(self, cut: str) -> InnerCut | None:
+        return None if self.inside is None or cut in self.cuts else self.inside(cut)
 
     def trunk(self, images: Tensor, cut: str) -> Tensor:
         """(n, 3, H, W) in [0, 1] -> activations behind the cut, in the network's own layout."""
@@ -120,15 +152,22 @@ class StagedNetwork:
         activations = images.contiguous(memory_format=MEMORY_FORMAT)
         if self.normalise:
             activations = self.normalise(activations)
-        for stage in self.stages[: self._index(cut)]:
+        inner = self._inner(cut)
+        for stage in self.stages[: inner.before if inner else self._index(cut)]:
             activations = stage.run(activations)
-        return activations
+        return inner.run(activations) if inner else activations
 
     def tail(self, activations: Tensor, cut: str) -> Outputs:
         """The rest of the network. Features are float32 whatever the precision of the stages: the heads are cheap."""
-        for stage in self.stages[self._index(cut) :]:
+        inner, index = self._inner(cut), 0
+        if inner:
+            activations, index = inner.rest(activations), inner.before + 1
+        else:
+            index = self._index(cut)
+        for stage in self.stages[index:]:
             activations = stage.run(activations)
-        return Outputs(self.pool(activations).float(), self.project, self.classify)
+        features = activations if index > len(self.stages) else self.pool(activations)
+        return Outputs(features.float(), self.project, self.classify)
 
     def outputs(self, images: Tensor) -> Outputs:
         """(n, 3, H, W) in [0, 1] -> Outputs."""
@@ -136,7 +175,8 @@ class StagedNetwork:
 
     def grid(self, activations: Tensor, cut: str) -> Tensor:
         """Activations behind the cut as (n, C, h, w)."""
-        return self.stages[self._index(cut) - 1].grid(activations)
+        inner = self._inner(cut)
+        return inner.grid(activations) if inner else self.stages[self._index(cut) - 1].grid(activations)
 
     @cached_property
     def has_linear_head(self) -> bool:
