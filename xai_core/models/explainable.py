@@ -16,6 +16,7 @@ from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.preprocessing import Prepared, prepare, stack
 from xai_core.data.recipe import Recipe
+from xai_core.models import any_network
 from xai_core.models.card import CUSTOM
 from xai_core.models.class_names import ClassNames
 from xai_core.models.outputs import Outputs, top_classes
@@ -106,6 +107,55 @@ class ExplainableModel:
             device=device,
             fingerprint=uuid.uuid4().hex if opaque else _digest([names, parts, mean, std], tensors),
             class_names=tuple(class_names or ()),
+            nbytes=sum(tensor.nbytes for tensor in tensors),
+        )
+
+    @classmethod
+    def from_module(
+        cls,
+        net: nn.Module,
+        class_names: Sequence[str] | None = None,
+        recipe: Recipe | None = None,
+        cuts: Sequence[str] | None = None,
+        embeds: bool = False,
+    ) -> "ExplainableModel":
+        """Wrap any classifier of torch, timm or torchvision as it stands now; it is taken apart by itself.
+
+        net          (n,3,H,W), normalised as `recipe` says, -> logits (n,K)
+        class_names  K names
+        recipe       how pictures are prepared; None: 224 pixels, ImageNet's mean and spread
+        cuts         paths of `net.named_modules()` behind which the network is to be cut, in the order of the forward pass;
+                     None: behind every block and every module outside of blocks where one tensor carries everything
+        embeds       whether the output is an embedding (n,E) instead of logits: such a network is asked about similarity
+
+        The modules' outputs inside blocks are cuts as well (`cut="blocks.11.norm1"`), though not listed in `cuts`. Where a
+        grid cannot be told from the activations, methods that need one say so. A network whose forward pass torch.fx
+        cannot follow is one piece, for methods that need pictures and scores only, unless `cuts` are named; they must then
+        carry everything. The modules are copied once, in eval mode, frozen, and in 32 bits; your network is left as it is.
+        Raises BadRequest with what is wrong, or UnknownName for a cut.
+        """
+        recipe, names = recipe or Recipe(), tuple(class_names or ())
+        copied = any_network.private_copy(net)
+        tensors = [*copied.parameters(), *copied.buffers()]
+        device = tensors[0].device if tensors else runtime.device()
+        network, structure = any_network.staged(copied, recipe.input_size, cuts, embeds)
+        count = any_network.class_count(network, recipe.input_size, device)
+        if names and len(names) != count:
+            raise BadRequest(
+                "A network whose output is an embedding has no classes to name."
+                if embeds
+                else f"The network has {count:,} classes, but {len(names):,} class names are given."
+            )
+        normalise = normalisation(recipe.mean, recipe.std, device)
+        return cls(
+            id=CUSTOM,
+            title="Your network",
+            family=CUSTOM,
+            network=replace(network, normalise=normalise),
+            recipe=recipe,
+            device=device,
+            fingerprint=_digest([structure, recipe.mean, recipe.std], tensors) if structure else uuid.uuid4().hex,
+            class_names=names,
             nbytes=sum(tensor.nbytes for tensor in tensors),
         )
 

@@ -5,7 +5,6 @@ where the cells of its grid are moved most by the ninth in which they lie. Names
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -54,7 +53,9 @@ def moved_pictures(side: int, channels: int = 3) -> Tensor:
 def _squares(side: int) -> Tensor:
     """(9, side, side): 1 in a ninth of the picture, 0 elsewhere."""
     places = torch.arange(side) * THIRDS // side
-    return torch.stack([((places == row)[:, None] & (places == column)[None]).float() for row in range(THIRDS) for column in range(THIRDS)])
+    return torch.stack(
+        [((places == row)[:, None] & (places == column)[None]).float() for row in range(THIRDS) for column in range(THIRDS)]
+    )
 
 
 def told_by_sizes(shape: tuple[int, ...], elsewhere: tuple[int, ...]) -> Layout | None:
@@ -81,7 +82,8 @@ def layout(moved: Tensor, elsewhere: tuple[int, ...] | None) -> Layout:
     best = max(range(len(found)), key=lambda index: scores[index] - BETTER * index)
     if not scores[best] >= BELIEVED:
         return without(
-            f"its tensor is {shape[1:]} for each picture, but no place of it answers to one place of the picture more than to others"
+            f"its tensor is {shape[1:]} for each picture, but its places do not answer to those of the picture in reading "
+            "order"
         )
     kept = found[best]
     return Layout(kept.words, kept.at_this_size if elsewhere is None else kept.at_any_size, kept.size)
@@ -131,7 +133,10 @@ def _maps(shape: tuple[int, ...]) -> list[tuple[Candidate, set[int]]]:
         (_same(lambda maps: maps, "channels first (n, C, h, w)", (two, three)), {2, 3}),
         (_same(lambda maps: maps.permute(0, 3, 1, 2), "channels last (n, h, w, C)", (one, two)), {1, 2}),
         (_same(lambda maps: maps.transpose(2, 3), "channels first, columns before rows (n, C, w, h)", (three, two)), {2, 3}),
-        (_same(lambda maps: maps.permute(0, 3, 2, 1), "channels last, columns before rows (n, w, h, C)", (two, one)), {1, 2}),
+        (
+            _same(lambda maps: maps.permute(0, 3, 2, 1), "channels last, columns before rows (n, w, h, C)", (two, one)),
+            {1, 2},
+        ),
     ]
 
 
@@ -143,7 +148,8 @@ def _blocks(shape: tuple[int, ...]) -> list[Candidate]:
 
     def grid(maps: Tensor) -> Tensor:
         apart = maps.unflatten(2, (cells, cells)).unflatten(1, (blocks, blocks))
-        return apart.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        squares: Tensor = apart.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return squares
 
     return [_same(grid, f"blocks of {cells} x {cells} cells (n, blocks, cells, C)", (blocks * cells, blocks * cells))]
 
@@ -157,7 +163,9 @@ def _tokens(shape: tuple[int, ...], axis: int) -> list[Candidate]:
             continue
         for front in (extra, 0) if extra else (0,):
             lies = "tokens (n, N, C)" if axis == 1 else "tokens (n, C, N)"
-            beside = "" if not extra else f" with {extra} other{'s' if extra > 1 else ''} {'in front' if front else 'behind'}"
+            beside = (
+                "" if not extra else f" with {extra} other{'s' if extra > 1 else ''} {'in front' if front else 'behind'}"
+            )
             found.append(
                 Candidate(
                     f"{lies} of a square grid{beside}",
@@ -190,6 +198,3 @@ def _square_tokens(front: int, extra: int, axis: int) -> Step:
         return _tokens_of(front, (side, side), axis)(tokens)
 
     return grid
-
-
-Show = Callable[[Tensor], None]

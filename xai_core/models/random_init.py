@@ -50,7 +50,7 @@ def _randomised_stages(model: ExplainableModel, seed: int) -> ExplainableModel:
         )
     parts = _randomised(parts, seed)
     stages = tuple(replace(stage, run=run) for stage, run in zip(network.stages, parts, strict=False))
-    network = replace(network, stages=stages, pool=parts[-3], project=parts[-2], classify=parts[-1])
+    network = replace(network, stages=stages, pool=parts[-3], project=parts[-2], classify=parts[-1], inside=None)
     return replace(model, network=network, fingerprint=f"{model.fingerprint} random {seed}")
 
 

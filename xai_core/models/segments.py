@@ -135,11 +135,7 @@ class Anatomy:
     def crossing(self, node: fx.Node) -> list[fx.Node]:
         """The other nodes computed from the pictures until here that are needed behind this node."""
         place = self.place[node]
-        return [
-            one
-            for one in self.nodes[:place]
-            if one in self.dependent and self.last_use[one] > place
-        ]
+        return [one for one in self.nodes[:place] if one in self.dependent and self.last_use[one] > place]
 
     def carriers(self) -> list[fx.Node]:
         """The nodes behind which one tensor carries everything, in order."""

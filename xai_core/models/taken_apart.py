@@ -23,17 +23,18 @@ SPREAD = 0.5  # of a grid's cells must have a gradient, for a default cut
 SAME = 1e-3  # of the largest logit: rounding between batches of different length
 
 
-def taken_apart(net: nn.Module, side: int, cuts: Sequence[str] | None = None) -> StagedNetwork:
+def taken_apart(net: nn.Module, side: int, cuts: Sequence[str] | None = None, embeds: bool = False) -> StagedNetwork:
     """A frozen module (n, 3, H, W) -> logits (n, K), as stages without normalisation.
 
     side   of the pictures that it is made for
     cuts   paths of `named_modules()` to cut behind; None: all outputs of blocks, and of modules outside blocks, where one
            tensor carries everything
+    embeds the output is an embedding instead of logits: the network has features, and no classifier
 
-    Raises Untraceable, BadRequest.
+    Raises Untraceable, BadRequest, UnknownName.
     """
     anatomy = Anatomy(traced(net))
-    pictures = moved_pictures(side).to(_device(net))
+    pictures = moved_pictures(side).to(device_of(net))
     answer = anatomy.probe(pictures[:3])
     check_answer(answer, 3)
     _probe_another_size(anatomy, side, pictures.device)
@@ -46,19 +47,20 @@ def taken_apart(net: nn.Module, side: int, cuts: Sequence[str] | None = None) ->
 
     again = anatomy.probe(pictures[:4] if len(layouts) == len(names) else pictures, note_layout)
     check_repeatable(again[:3], answer)
-    network = _assembled(anatomy, names, layouts)
+    network = _assembled(anatomy, names, layouts, embeds)
     layouts_of = {names[node]: found for node, found in layouts.items()}
     with torch.no_grad():
-        check_repeatable(network.outputs(pictures[:3]).logits, answer)
+        pieced = network.outputs(pictures[:3])
+        check_repeatable(pieced.features if embeds else pieced.logits, answer)
     return replace(
         network,
         input_size=None if anatomy.others and not anatomy.bound else (side, side),
-        default_cut=_default_cut(network, layouts_of, pictures[:1]),
+        default_cut=default_cut(network, layouts_of, pictures[:1]),
         inside=_Inside(anatomy, network, pictures),
     )
 
 
-def _device(net: nn.Module) -> torch.device:
+def device_of(net: nn.Module) -> torch.device:
     return next((one.device for one in net.parameters()), torch.device("cpu"))
 
 
@@ -89,7 +91,7 @@ def _probe_another_size(anatomy: Anatomy, side: int, device: torch.device) -> No
     stride show which sizes follow from others and which only seem to."""
     try:
         anatomy.probe(torch.zeros(2, 3, side + 37, side + 51, device=device), other_size=True)
-    except Exception:  # noqa: BLE001 (whatever the network's code raises)
+    except Exception:  # whatever the network's code raises
         anatomy.others.clear()
 
 
@@ -165,13 +167,14 @@ def _beside(anatomy: Anatomy, path: str) -> str:
     if node not in anatomy.dependent:
         return "it does not depend on the picture, or nothing depends on it"
     others = len(anatomy.crossing(node))
-    return f"{others} other tensor{'s' if others > 1 else ''} computed before it {'are' if others > 1 else 'is'} needed behind it"
+    needed = f"{others} other tensors" if others > 1 else "another tensor"
+    return f"the rest of the network needs {needed} computed before it"
 
 
-def _assembled(anatomy: Anatomy, names: dict[fx.Node, str], layouts: dict[fx.Node, Layout]) -> StagedNetwork:
+def _assembled(anatomy: Anatomy, names: dict[fx.Node, str], layouts: dict[fx.Node, Layout], embeds: bool) -> StagedNetwork:
     """The stages, pool and classifier of the named nodes. A node whose tensor does not give every number that is needed
     behind it is left out."""
-    anatomy.features, classify = _head(anatomy, list(names)[-1])
+    anatomy.features, classify = (anatomy.traced.answer, None) if embeds else _head(anatomy, list(names)[-1])
     cuts = [anatomy.pictures]
     pieces: list[nn.Module] = []
     for node in [*names, anatomy.features]:
@@ -210,7 +213,7 @@ def _head(anatomy: Anatomy, last: fx.Node) -> tuple[fx.Node, nn.Module]:
     return flat[-1], anatomy.piece([flat[-1]], [anatomy.traced.answer])
 
 
-def _default_cut(network: StagedNetwork, layouts: dict[str, Layout], picture: Tensor) -> str:
+def default_cut(network: StagedNetwork, layouts: dict[str, Layout], picture: Tensor) -> str:
     """The last cut with a grid on which the features depend at most places: where only a class token is read, the one before
     the last block. Without any such grid the last cut."""
     with torch.no_grad():
@@ -268,7 +271,7 @@ class _Inside:
             for stage in self.network.stages[:before]:
                 activations = stage.run(activations)
             shown = _parts(pack(activations), shapes)[0]
-        found = layout(shown, None)
+        found = _told_by_sizes(anatomy, node) or layout(shown, _elsewhere(anatomy, node))
         return InnerCut(before, pack, unpack, lambda packed: found.grid(_parts(packed, shapes)[0]))
 
 
@@ -280,10 +283,12 @@ def _packed(path: str, run: nn.Module, shapes: Sequence[tuple[int, ...]]) -> Ste
     def pack(activations: Tensor) -> Tensor:
         found = run(activations)
         parts = found if isinstance(found, tuple) else (found,)
-        if [tuple(part.shape[1:]) for part in parts] != [tuple(shape) for shape in shapes] or len(parts[0]) != len(activations):
+        if [tuple(part.shape[1:]) for part in parts] != [tuple(shape) for shape in shapes] or len(parts[0]) != len(
+            activations
+        ):
             raise BadRequest(
-                f"The cut behind '{path}' lies inside a block: it is offered only where each picture has rows of its own, on "
-                "pictures of the network's usual size."
+                f"The cut behind '{path}' lies inside a block: it is offered on pictures of the network's usual size only, "
+                "and only where each picture has one row (windows of several pictures have not)."
             )
         return torch.cat([part.flatten(1) for part in parts], 1)
 

@@ -21,6 +21,8 @@ torchvision_compat.ensure_importable()
 import timm
 import torchvision.ops
 
+_TIMM: Any = timm.layers  # untyped
+
 
 class Untraceable(BadRequest):
     """A forward pass that torch.fx cannot follow."""
@@ -59,9 +61,10 @@ class _Tracer(fx.Tracer):
     other threads are passed on here as they are."""
 
     def __init__(self) -> None:
-        super().__init__((math, torchvision.ops), tuple(timm.layers.get_notrace_functions()))
+        wrapped: Any = (math, torchvision.ops)  # torch.fx declares one module where it takes any number
+        super().__init__(wrapped, tuple(_TIMM.get_notrace_functions()))
         leaves = [one for _, one in inspect.getmembers(torchvision.ops, inspect.isclass) if issubclass(one, nn.Module)]
-        self.leaves = (*timm.layers.get_notrace_modules(), *leaves)
+        self.leaves = (*_TIMM.get_notrace_modules(), *leaves)
         self.thread = threading.get_ident()
         self.outputs: dict[str, list[Any]] = {}
 
@@ -95,7 +98,7 @@ def traced(net: nn.Module) -> Traced:
         try:
             graph = tracer.trace(whole)
         except Exception as error:  # whatever the network's own code raises when it meets a symbol in place of a tensor
-            raise Untraceable(f"Its forward pass cannot be followed by torch.fx: {error}") from error
+            raise Untraceable(f"torch.fx cannot follow the network's forward pass ({str(error).rstrip('.')})") from error
     [answer] = [node.args[0] for node in graph.nodes if node.op == "output"]
     if not isinstance(answer, fx.Node):
         raise BadRequest(one_tensor(answer))
@@ -113,8 +116,8 @@ def one_tensor(answer: object) -> str:
     """The sentence for a network whose output is no tensor."""
     kind = "a dict" if isinstance(answer, dict) else "several values" if isinstance(answer, list | tuple) else "no tensor"
     return (
-        f"The network's output is {kind} ({type(answer).__name__}); one tensor of logits (n, K) is needed. Wrap it in a module "
-        "whose forward returns that one."
+        f"The network's output is {kind} ({type(answer).__name__}); one tensor of logits (n, K) is needed. Wrap it in "
+        "a module whose forward returns that one."
     )
 
 

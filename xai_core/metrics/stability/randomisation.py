@@ -107,6 +107,7 @@ def cascaded(model: ExplainableModel, twin: ExplainableModel, count: int) -> Exp
         pool=twin.network.pool,
         project=twin.network.project,
         classify=twin.network.classify,
+        inside=None,  # it is made of the trained parts
     )
     return replace(model, network=network, fingerprint=f"{model.fingerprint}, {count} stages of {twin.fingerprint}")
 
