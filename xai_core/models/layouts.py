@@ -32,7 +32,7 @@ class Layout(NamedTuple):
     size: tuple[int, int] | None
 
 
-class Candidate(NamedTuple):
+class PossibleLayout(NamedTuple):
     words: str
     size: tuple[int, int]
     at_any_size: Step
@@ -108,7 +108,7 @@ def _score(grid: Tensor) -> float:
     return float(torch.corrcoef(both)[0, 1].nan_to_num())
 
 
-def _candidates(shape: tuple[int, ...], elsewhere: tuple[int, ...] | None) -> list[Candidate]:
+def _candidates(shape: tuple[int, ...], elsewhere: tuple[int, ...] | None) -> list[PossibleLayout]:
     """Every layout that the shapes allow, the usual ones first."""
     changing = None if elsewhere is None or len(elsewhere) != len(shape) else _changing(shape, elsewhere)
     if len(shape) == 4:
@@ -123,11 +123,11 @@ def _changing(shape: tuple[int, ...], elsewhere: tuple[int, ...]) -> set[int]:
     return {axis for axis in range(1, len(shape)) if shape[axis] != elsewhere[axis]}
 
 
-def _same(step: Step, words: str, size: tuple[int, int]) -> Candidate:
-    return Candidate(words, size, step, step)
+def _same(step: Step, words: str, size: tuple[int, int]) -> PossibleLayout:
+    return PossibleLayout(words, size, step, step)
 
 
-def _maps(shape: tuple[int, ...]) -> list[tuple[Candidate, set[int]]]:
+def _maps(shape: tuple[int, ...]) -> list[tuple[PossibleLayout, set[int]]]:
     _, one, two, three = shape
     return [
         (_same(lambda maps: maps, "channels first (n, C, h, w)", (two, three)), {2, 3}),
@@ -140,7 +140,7 @@ def _maps(shape: tuple[int, ...]) -> list[tuple[Candidate, set[int]]]:
     ]
 
 
-def _blocks(shape: tuple[int, ...]) -> list[Candidate]:
+def _blocks(shape: tuple[int, ...]) -> list[PossibleLayout]:
     """(n, blocks, cells of a block, C), both square: blocks in reading order, and the cells inside each."""
     blocks, cells = math.isqrt(shape[1]), math.isqrt(shape[2])
     if blocks * blocks != shape[1] or cells * cells != shape[2]:
@@ -154,7 +154,7 @@ def _blocks(shape: tuple[int, ...]) -> list[Candidate]:
     return [_same(grid, f"blocks of {cells} x {cells} cells (n, blocks, cells, C)", (blocks * cells, blocks * cells))]
 
 
-def _tokens(shape: tuple[int, ...], axis: int) -> list[Candidate]:
+def _tokens(shape: tuple[int, ...], axis: int) -> list[PossibleLayout]:
     """Tokens of a square grid in reading order along an axis, with other tokens in front of them or behind."""
     found = []
     for extra in range(PREFIX + 1):
@@ -167,7 +167,7 @@ def _tokens(shape: tuple[int, ...], axis: int) -> list[Candidate]:
                 "" if not extra else f" with {extra} other{'s' if extra > 1 else ''} {'in front' if front else 'behind'}"
             )
             found.append(
-                Candidate(
+                PossibleLayout(
                     f"{lies} of a square grid{beside}",
                     (side, side),
                     _square_tokens(front, extra, axis),
