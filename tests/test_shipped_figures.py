@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 README, SPEED, MODELS = (
     " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("README.md", "docs/speed.md", "docs/models.md")
 )
-NUMBERS = dict(enumerate("zero one two three four five six seven eight nine ten eleven twelve".split()))  # noqa: SIM905
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 def result(name):

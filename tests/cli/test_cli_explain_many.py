@@ -65,7 +65,11 @@ def test_run_again_it_computes_only_what_is_missing(pictures, tmp_path, monkeypa
     maps[0].unlink()
     maps[1].write_bytes(b"damaged")
     asked, real = [], map_sheet.answer
-    counting = lambda requests, track: asked.append(len(requests[0].pictures)) or real(requests, track)  # noqa: E731
+
+    def counting(requests, track):
+        asked.append(len(requests[0].pictures))
+        return real(requests, track)
+
     monkeypatch.setattr(map_sheet, "answer", counting)
     pd.testing.assert_frame_equal(explained(pictures, tmp_path), table, rtol=1e-4)
     assert sum(asked) == 2 and "12 maps, 10 of them from an earlier run" in capsys.readouterr().out

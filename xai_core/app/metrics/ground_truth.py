@@ -71,7 +71,7 @@ def _true_means(opened: OpenedRun, lines: pd.DataFrame, truth: str) -> None:
     rows = lines.assign(name=lines.method.map(opened.methods), kind=kinds, value=lines["mean"])
     rows = rows.assign(why=np.where(rows.n > 1, "", significance.ONE_PICTURE))
     best = lines[~lines.control].head(3).method.map(opened.methods)
-    beaten = int((lines.beats == False).sum())  # noqa: E712  (the column has None too)
+    beaten = int(lines.beats.eq(False).sum())  # the column has None too
     st.markdown(f"**Methods by {markdown.escape(opened.title(truth))}**")
     words = f"{opened.title(truth)} of {len(rows)} maps with 95 % intervals; the best methods: {', '.join(best)}."
     show_chart(runs.intervals(rows, opened.title(truth)), "truth", words)
