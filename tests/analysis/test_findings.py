@@ -59,7 +59,7 @@ MEASURED = [
     ),
     (
         {DELETION: {"A": 0.2, "B": 0.2, "C": 0.3}}, {"A": [None], "B": [None], "C": [None]},
-        "Deletion favours A and B (0.200).",
+        "Deletion is the same for all (0.200).",
     ),
     (
         {DELETION: {"A": NAN, "B": 0.2}, INSERTION: {"A": 0.5, "B": NAN}}, {"A": [None, False], "B": [True, None]},

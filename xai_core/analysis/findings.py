@@ -48,7 +48,8 @@ def of_measurements(values: Mapping[Metric, Mapping[str, float]], beats: Mapping
             continue
         best = (max if metric.direction == HIGHER else min)(finite.values())
         names = [name for name, value in finite.items() if value == best]
-        favours.append(f"{metric.title} favours {_and(names)} ({best:.3f})")
+        same = len(names) == len(finite)
+        favours.append(f"{metric.title} {'is the same for all' if same else f'favours {_and(names)}'} ({best:.3f})")
     compared = {name: [beaten for beaten in of_map if beaten is not None] for name, of_map in beats.items()}
     scores = [f"{name} in {sum(of_map)} of {len(of_map)} metrics" for name, of_map in compared.items() if of_map]
     sentences = [f"{'; '.join(favours)}."] if favours else []
