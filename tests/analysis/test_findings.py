@@ -59,6 +59,10 @@ MEASURED = [
     ),
     (
         {DELETION: {"A": 0.2, "B": 0.2, "C": 0.3}}, {"A": [None], "B": [None], "C": [None]},
+        "Deletion favours A and B (0.200).",
+    ),
+    (
+        {DELETION: {"A": 0.2, "B": 0.2}}, {"A": [None], "B": [None]},
         "Deletion is the same for all (0.200).",
     ),
     (
