@@ -33,6 +33,11 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--out", type=Path, required=True, metavar="FILE", help="table.csv; table.md and table.tex are written beside it"
     )
+    command.add_argument(
+        "--run", type=Path, metavar="DIR", dest="folder",
+        help="folder of the measurements, from which a run is resumed (default: beside the table); the page Pairs lists "
+        "those under data/runs/",
+    )  # fmt: skip
     command.set_defaults(run=_benchmark)
 
 
@@ -61,7 +66,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=args.seed, step=args.step,
         normalised=not args.pixel_space, options=study.options_of(model.id) if args.published else {},
     )  # fmt: skip
-    parts = args.out.with_name(f"{args.out.name}.parts")
+    parts = args.folder or args.out.with_name(f"{args.out.name}.parts")
     rows, failures = benchmark.run(model, dataset, names, plan, parts, arguments.bar)
     for line in failures:
         print(f"left out: {line}")

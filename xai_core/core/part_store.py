@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,32 @@ def write_part(table: Path, rows: pa.Table, **options: Any) -> Path:
 def read_manifest(folder: Path) -> Any:
     """The content of the folder's manifest. Raises OSError where there is none, ValueError where it is no JSON."""
     return parse_json(read_regular(folder / MANIFEST, MANIFEST_BYTES))
+
+
+def find_folders(roots: Iterable[Path]) -> list[Path]:
+    """The folders with a manifest and parts under these folders, at most three levels down, sorted."""
+    folders: set[Path] = set()
+    for root in roots:
+        for depth in ("*", "*/*", "*/*/*"):
+            with contextlib.suppress(OSError):  # links in a circle, folders that may not be read
+                folders |= {path.parent for path in root.glob(f"{depth}/{MANIFEST}") if (path.parent / PARTS).is_dir()}
+    return sorted(folders)
+
+
+def holds_plans(folder: Path) -> bool:
+    """Whether a folder's manifest holds plans: then it is of the pairs benchmark, and of no evaluation."""
+    try:
+        return _holds_plans(folder, (folder / MANIFEST).stat().st_mtime_ns)
+    except OSError:
+        return False
+
+
+@functools.lru_cache(VERIFIED)
+def _holds_plans(folder: Path, mtime_ns: int) -> bool:
+    try:
+        return "plans" in read_manifest(folder)
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -196,13 +196,8 @@ def _misshaped(value: Any, shape: Any, name: str = "it") -> str:
 
 
 def find_runs(roots: Iterable[Path]) -> list[Path]:
-    """The folders of runs under these folders, at most three levels down, sorted."""
-    folders: set[Path] = set()
-    for root in roots:
-        for depth in ("*", "*/*", "*/*/*"):
-            with contextlib.suppress(OSError):  # links in a circle, folders that may not be read
-                folders |= {path.parent for path in root.glob(f"{depth}/{MANIFEST}") if (path.parent / PARTS).is_dir()}
-    return sorted(folders)
+    """The folders of runs under these folders, at most three levels down, sorted; none of the pairs benchmark."""
+    return [folder for folder in part_store.find_folders(roots) if not part_store.holds_plans(folder)]
 
 
 def stored_cells(folder: Path, manifest: Mapping[str, Any]) -> dict[tuple[str, str], frozenset[Cell]]:

@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import common
-from xai_core.app.shared import report_items
+from xai_core.app.shared import report_items, run_form
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -143,7 +143,7 @@ def choose() -> OpenedRun | None:
     """The control that chooses a run, and the run, opened; None where none can be shown, and the page says why."""
     # Runs started on the page come last, so that the run shown by default stays the same.
     every = [folder for root in settings.runs_folders() for folder in store.find_runs([root])]
-    folders = {label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
+    folders = {run_form.label(folder): folder for folder in sorted(every, key=lambda folder: folder.parent.name == MADE)}
     if not folders:
         command = settings.without_folders(f"{COMMAND} --out {settings.new_runs_folder() / 'mine'}")
         st.info(f"There is no run in {_folders()} yet. Start one above, or on the command line:\n\n    {command}")
@@ -166,13 +166,6 @@ def choose() -> OpenedRun | None:
         return None
     _status(opened)
     return opened
-
-
-def label(folder: Path) -> str:
-    """A run's name: its path under the folder in which it was found, without `runs/` for runs of the project."""
-    root = next(root for root in settings.runs_folders() if folder.is_relative_to(root))
-    within = folder.relative_to(root).as_posix().removeprefix("runs/")
-    return within if root in settings.own_data_folders() else f"{root.name}/{within}"
 
 
 def _folders() -> str:
