@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.pairs import part_table, sections, synthesis, tiles, views
+from xai_core.app.pairs import benchmark_view, part_table, sections, synthesis, tiles, views
 from xai_core.app.shared import display, page_setup, widgets
 from xai_core.pairs.augment import Augmentation
 
@@ -40,10 +40,11 @@ with display.errors():
         st.info("Choose at least one method on the left.")
         st.stop()
     results = tiles.results(model, pair, settings)
+    tiles.finding(results, pair)
     tiles.tiles(results, pair, smooth)
     if pair.parts is not None:
         part_table.table(model, pair, pair.parts, settings, results)
-    names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Download"]
+    names = ["Matching patches", "Metrics", "Networks", "Invariance", "Synthesis", "Benchmark", "Download"]
     section = st.segmented_control("More", names, default=names[0], required=True, key="more", **widgets.LINK)
     if section == "Matching patches":
         sections.matching(model, pair, settings)
@@ -55,5 +56,7 @@ with display.errors():
         sections.invariance(model, pair, settings, smooth)
     elif section == "Synthesis":
         synthesis.section(model, pair)
+    elif section == "Benchmark":
+        benchmark_view.section()
     else:
         sections.downloads(pair, settings, results)

@@ -273,3 +273,63 @@ FATES = [
 @pytest.mark.parametrize(("counts", "sentence"), FATES)
 def test_fates_of_samples(counts, sentence):
     assert findings.of_fates(dict(zip("abcd", counts, strict=True)), 4) == sentence
+
+
+PART = "The part that both views show is {} of them. {}"
+OVERLAP = [
+    ({"A": 0.71, "B": 0.52}, 0.43, PART.format("43%", "A has most of the positive values there (71%), B has least (52%).")),
+    ({"A": 0.2, "B": NAN, "C": 0.2}, 0.5, PART.format("50%", "A and C have 20% of the positive values there.")),
+    (
+        {"A": 1.0, "B": 0.1, "C": 0.1}, 0.9,
+        PART.format("90%", "A has most of the positive values there (100%), B and C have least (10%)."),
+    ),
+    ({"A": NAN}, 0.5, ""),
+    ({"A": 0.4}, 0.0, ""),  # the views have nothing in common
+    ({"A": 1.0}, 1.0, ""),  # or all
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shares", "area", "sentence"), OVERLAP)
+def test_the_overlap_of_two_views(shares, area, sentence):
+    assert findings.of_overlap(shares, area) == sentence
+
+
+def pair_lines(*rows, up=("SI",)):
+    """Lines of a benchmark from (method, metric, mean, published); methods that begin with "control" are controls."""
+    names = ["method", "metric", "mean", "published"]
+    table = pd.DataFrame(rows, columns=names).assign(pairs="crops")
+    return table.assign(
+        control=table["method"].str.startswith("control"), better=["up" if one in up else "down" for one in table["metric"]],
+        low=table["mean"] - 0.1, high=table["mean"] + 0.1,
+    )  # fmt: skip
+
+
+BENCHMARKS = [
+    (
+        pair_lines(("A", "SI", 0.8, 0.75), ("B", "SI", 0.6, 0.9), ("A", "SD", 0.2, NAN), ("B", "SD", 0.3, NAN),
+                   ("control 1", "SI", 0.7, NAN), ("control 1", "SD", 0.9, NAN)),
+        "Best mean most often, crops: A (2 of 2 metrics). 3 of 4 means are better than those of all controls. "
+        "1 of 2 published figures lies within the 95 % interval here.",
+    ),
+    (
+        pair_lines(("A", "SI", 0.5, NAN), ("B", "SI", 0.5, NAN), ("control 1", "SI", 0.1, NAN),
+                   ("control 2", "SI", 0.5, NAN)),
+        "Best mean most often, crops: A and B (1 of 1 metric). 0 of 2 means are better than those of all controls.",
+    ),
+    (
+        pair_lines(("A", "SD", 0.1, 0.15), ("B", "SD", NAN, 0.3), ("control 1", "SD", 0.3, NAN)),
+        "1 of 1 mean is better than those of all controls. 1 of 1 published figure lies within the 95 % interval here.",
+    ),
+    (pair_lines(("A", "SI", NAN, 0.1)), ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "sentence"), BENCHMARKS)
+def test_the_benchmark_of_pairs(lines, sentence):
+    assert findings.of_pair_benchmark(lines) == sentence
+
+
+def test_controls_of_other_pairs_are_not_compared_with():
+    lines = pair_lines(("A", "SI", 0.5, NAN), ("control 1", "SI", 0.1, NAN))
+    lines.loc[1, "pairs"] = "whole"
+    assert findings.of_pair_benchmark(lines) == ""

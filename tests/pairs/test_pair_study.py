@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from small_models import assembled, difference, pictures, small
 
+from xai_core.analysis import feature_visualisation
 from xai_core.core.errors import BadRequest
 from xai_core.data.samples import SAMPLES
 from xai_core.data.selection import open_images
@@ -16,7 +17,7 @@ from xai_core.models.architectures import simclrv2_resnet50
 from xai_core.models.zoo.catalog import CARDS
 from xai_core.pairs import benchmark, study
 from xai_core.pairs.catalog import PAIR_METHODS
-from xai_core.pairs.explain import explain_pair
+from xai_core.pairs.explain import explain_pair, usual_options
 from xai_core.pairs.metrics import PAIR_METRICS, STEP
 
 SIDE = 64
@@ -157,3 +158,15 @@ def test_the_estimated_passes_of_a_picture_are_those_that_are_made():
     )  # fmt: skip
     benchmark.measure_picture(watched, rendering.to_pil(pictures(1, 48)[0]), 0, plan)
     assert sum(counted) == pytest.approx(benchmark.passes(model, plan), rel=0.05)
+
+
+def test_cards_hold_the_settings_that_the_study_has_for_single_models():
+    """By the readme of its code: SimCLRv2 1,000 views and 1,000 steps, up to its fourth part with L2; the others up to the
+    fifth of theirs (stem in four parts, then the first stage) without."""
+    blocks = (3, 4, 6, 3)  # of a ResNet-50
+    for id in ("simclrv2_r50_1x", "simclrv2_r50_2x", "barlow_twins", "simsiam"):
+        model, simclr = replace(small("custom").model, id=id), id.startswith("simclr")
+        stage = 3 if simclr else 1
+        expected = {"depth": f"layer{stage}.{blocks[stage - 1] - 1}", "regularisation": "l2" if simclr else "blur"}
+        assert feature_visualisation.usual_settings(model) == expected
+        assert usual_options(model, "pixel_invariance") == ({"count": 1000, "epochs": 1000} if simclr else {})

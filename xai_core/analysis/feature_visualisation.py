@@ -76,7 +76,7 @@ def visualise_features(
     The value of a snapshot is that of f minus the penalty, before its step.
     Source: Sammani et al. 2022, arXiv:2206.09753, after DeepDream (Mordvintsev et al. 2015). Raises BadRequest.
     """
-    usual = _usual(model)
+    usual = usual_settings(model)
     regularisation = regularisation or usual.get("regularisation", "blur")
     if regularisation not in REGULARISATIONS:
         raise UnknownName("regularisation", regularisation, REGULARISATIONS)
@@ -144,7 +144,7 @@ def objective(
         return _similarity(model, reference)
     if direction is not None:
         return _direction(model, direction)
-    cut = model.network.cut_name(depth or _usual(model).get("depth"))
+    cut = model.network.cut_name(depth or usual_settings(model).get("depth"))
     return _norm(model, cut) if channel is None else _channel(model, cut, channel)
 
 
@@ -156,7 +156,8 @@ def channels(model: ExplainableModel, depth: str | None = None) -> int:
         return int(model.network.grid(trunk, cut).shape[1])
 
 
-def _usual(model: ExplainableModel) -> Mapping[str, Any]:
+def usual_settings(model: ExplainableModel) -> Mapping[str, Any]:
+    """The depth and the regularisation that a model's card says the study used for it; empty for other models."""
     return CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
 
 

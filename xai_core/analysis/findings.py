@@ -218,6 +218,60 @@ def of_fates(fates: Mapping[str, int], epoch: int) -> str:
     )
 
 
+def of_overlap(shares: Mapping[str, float], area: float) -> str:
+    """Which map lies most, and which least, in the part that two views of a picture have in common: of each map the share
+    of its positive values there (NaN: it has none), and the share of the views that this part is."""
+    finite = {name: share for name, share in shares.items() if np.isfinite(share)}
+    if not finite or not 0 < area < 1:
+        return ""
+    most, least = max(finite.values()), min(finite.values())
+    part = f"The part that both views show is {area:.0%} of them"
+
+    def have(share: float) -> str:
+        names = [name for name, own in finite.items() if own == share]
+        return f"{_and(names)} {'has' if len(names) == 1 else 'have'}"
+
+    if most == least:
+        return f"{part}. {have(most)} {most:.0%} of the positive values there."
+    return f"{part}. {have(most)} most of the positive values there ({most:.0%}), {have(least)} least ({least:.0%})."
+
+
+def of_pair_benchmark(lines: pd.DataFrame) -> str:
+    """Which method has the best mean by most metrics on each kind of pairs, how many means are better than those of all
+    controls on the same pairs, and how many published figures lie within the intervals. Columns: `method`, `pairs`,
+    `metric`, `control`, `better` ("up" or "down"), `mean`, `low`, `high`, `published`; NaN where there is no value."""
+    oriented = lines["mean"].where(lines["better"] == "up", -lines["mean"])
+    means = lines.assign(oriented=oriented).dropna(subset="mean")
+    controls, methods = means[means["control"]], means[~means["control"]]
+    best = []
+    for kind, of_kind in methods.groupby("pairs"):
+        counts = Counter[str]()
+        metrics = [own for _, own in of_kind.groupby("metric") if own["method"].nunique() > 1]
+        for own in metrics:
+            counts.update(own["method"][own["oriented"] == own["oriented"].max()])
+        if counts:
+            most = max(counts.values())
+            names = _and([name for name, count in counts.items() if count == most])
+            best.append(f"{kind}: {names} ({most} of {len(metrics)} {_plural('metric', len(metrics))})")
+    sentences = [f"Best mean most often, {'; '.join(best)}."] if best else []
+    highest = controls.groupby(["pairs", "metric"])["oriented"].max().rename("highest")
+    compared = methods.join(highest, on=["pairs", "metric"]).dropna(subset="highest")
+    if len(compared):
+        beaten = int((compared["oriented"] > compared["highest"]).sum())
+        means_in_all = f"{len(compared)} {_plural('mean', len(compared))}"
+        sentences.append(f"{beaten} of {means_in_all} {_are(beaten)} better than those of all controls.")
+    known = methods.dropna(subset=["published", "low"])
+    if len(known):
+        within = int(known["published"].between(known["low"], known["high"]).sum())
+        figures = f"{len(known)} {_plural('published figure', len(known))}"
+        sentences.append(f"{within} of {figures} {_are(within, 'lies', 'lie')} within the 95 % interval here.")
+    return " ".join(sentences)
+
+
+def _are(count: int, one: str = "is", several: str = "are") -> str:
+    return one if count == 1 else several
+
+
 def _plural(noun: str, count: int) -> str:
     return noun if count == 1 else f"{noun}s"
 

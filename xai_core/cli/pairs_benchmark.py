@@ -52,18 +52,18 @@ def _benchmark(args: argparse.Namespace) -> None:
         raise BadRequest(f"The table is a file .csv, not {args.out.name}.")
     if args.step < 1:
         raise BadRequest(f"A step is at least one pixel, not {args.step}.")
-    methods = list(study.PUBLISHED.values())
+    methods = tuple(study.PUBLISHED.values())
     if args.methods != "all":
-        methods = [find_pair_method(name.strip())[0].id for name in args.methods.split(",")]
+        methods = tuple(find_pair_method(name.strip())[0].id for name in args.methods.split(","))
     metrics = list(PAIR_METRICS) if args.metrics == "all" else find_metrics(args.metrics.split(","))
     dataset = open_images(args.data)
     names = benchmark.chosen_pictures(dataset, args.images, args.seed)
     model = load_model(args.model, args.weights)
-    misfits = {name: find_pair_method(name)[0].misfit(model) for name in methods}
-    for misfit in filter(None, misfits.values()):
+    methods, misfits = benchmark.fitting(model, methods)
+    for misfit in misfits:
         print(f"left out: {misfit}")
     plan = benchmark.BenchmarkPlan(
-        tuple(name for name in methods if misfits[name] is None), metrics=tuple(metrics), seed=args.seed, step=args.step,
+        methods, metrics=tuple(metrics), seed=args.seed, step=args.step,
         normalised=not args.pixel_space, options=study.options_of(model.id) if args.published else {},
     )  # fmt: skip
     parts = args.folder or args.out.with_name(f"{args.out.name}.parts")

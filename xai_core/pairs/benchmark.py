@@ -254,6 +254,18 @@ def _asked(model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan
     }
 
 
+def stored_pictures(folder: Path, digest: str) -> set[int]:
+    """The numbers of the pictures of a plan that are measured already. Raises BadRequest where the folder's latest plan is
+    another one."""
+    try:
+        latest = part_store.read_manifest(folder)["latest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    if latest != digest:
+        raise BadRequest(f"The run {folder.name} has other settings: choose another name.")
+    return {number for number, _ in stored_parts(folder, digest)}
+
+
 def setup_of(model: ExplainableModel, dataset: Dataset, count: int, plan: BenchmarkPlan) -> Setup:
     """Those settings of a run over `count` pictures that the study's are compared with."""
     asked = _asked(model, dataset, [""] * count, plan)
@@ -375,7 +387,7 @@ def note(lines: Sequence[TableLine]) -> str:
     )
 
 
-def _of_deviations(deviations: Sequence[Deviation]) -> pd.DataFrame:
+def of_deviations(deviations: Sequence[Deviation]) -> pd.DataFrame:
     """The deviations as texts, a row for each."""
     return pd.DataFrame(
         {"setting": one.setting, "published": one.published, "here": one.here, "methods": in_words(one.methods)}
@@ -387,7 +399,7 @@ def as_markdown(lines: Sequence[TableLine], title: str, deviations: Sequence[Dev
     """The table of `wide` as Markdown, with the settings that differ from the published ones below it."""
     parts = [title, "", *_markdown(wide(lines)), "", note(lines), ""]
     if deviations:
-        parts += ["Settings that differ from the published ones:", "", *_markdown(_of_deviations(deviations)), ""]
+        parts += ["Settings that differ from the published ones:", "", *_markdown(of_deviations(deviations)), ""]
     return "\n".join(parts)
 
 
@@ -402,7 +414,7 @@ _SYMBOLS = {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "±": r"$\pm$", "–":
 def as_latex(lines: Sequence[TableLine], title: str, deviations: Sequence[Deviation] = ()) -> str:
     """The table of `wide` and the settings that differ, as LaTeX tables; they need the packages booktabs and graphicx."""
     tables = {f"{title} {note(lines)}": wide(lines)}
-    tables |= {"Settings that differ from the published ones.": _of_deviations(deviations)} if deviations else {}
+    tables |= {"Settings that differ from the published ones.": of_deviations(deviations)} if deviations else {}
     parts = []
     for caption, table in tables.items():
         rows = table.rename(columns=_latex).map(_latex).to_latex(index=False, column_format="l" * table.shape[1])
@@ -429,6 +441,12 @@ def _cell(line: TableLine) -> str:
         figure = f"{figure[:-1]}, {line['difference']:+.3f})"
     half = "" if math.isnan(line["high"]) else f" ± {line['high'] - line['mean']:.2g}"
     return f"{line['mean']:.3f}{half}{figure}"
+
+
+def fitting(model: ExplainableModel, methods: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Those of the methods that fit the network, and for each other one why it does not."""
+    misfits = {name: PAIR_METHODS[name].misfit(model) for name in methods}
+    return tuple(name for name in methods if misfits[name] is None), [why for why in misfits.values() if why]
 
 
 def chosen_pictures(dataset: Dataset, count: int, seed: int) -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai_core.app.charts import pairs
-from xai_core.app.pairs.tiles import PairSettings, Results, both_maps, requests, title
+from xai_core.app.pairs.tiles import PairSettings, Results, asked, both_maps, requests, title
 from xai_core.app.pairs.views import TILE, Views, is_upload
 from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, page_links, page_work
 from xai_core.app.shared.error_text import error_text
@@ -141,15 +141,16 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
         sensitivity = st.toggle("With max-sensitivity", False, key="ms", help=SENSITIVITY, **LINK)
     metrics = [metric for metric in PAIR_METRICS if metric != "MS" or sensitivity]
     metrics += list(GEOMETRY_METRICS) if views.geometry else []
-    metrics += views.parts.metrics if views.parts else []
+    parts = None if settings.normalised else views.parts  # scenes are drawn anew in [0, 1]
+    metrics += parts.metrics if parts else []
     name = _metrics_key(model, views, settings, list(maps), metrics, step)
     points = math.ceil(views.first[0].numel() / step) + 1
     passes = (len(maps) + len(CONTROLS)) * 4 * points + (20 * len(maps) if sensitivity else 0)
-    passes += views.parts.passes if views.parts else 0
+    passes += parts.passes if parts else 0
 
     def measure(track: Track) -> None:
         rows = evaluate_pair(
-            model, views.first, views.second, maps, metrics, geometry=views.geometry, parts=views.parts,
+            *asked(model, views, settings), maps, metrics, geometry=views.geometry, parts=parts,
             similarity=settings.similarity, cut=settings.cut, step=step, controls=True, track=track,
         )  # fmt: skip
         cache.put(name, rows)
@@ -163,6 +164,10 @@ def metrics(model: ExplainableModel, views: Views, settings: PairSettings, resul
         )
     )  # fmt: skip
     rows: list[Row] | None = cache.get(name)
+    st.caption(
+        f"Changed and measured on: {'values behind the normalisation' if settings.normalised else 'pixels in [0, 1]'}."
+        + (" Metrics of parts need pixels in [0, 1]." if settings.normalised and views.parts else "")
+    )
     if rows is not None:
         _metric_results(rows, metrics, {method: title(method) for method in maps} | CONTROL_TITLES, views.name)
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from xai_core.analysis import feature_visualisation
-from xai_core.analysis.feature_visualisation import Snapshot
+from xai_core.analysis.feature_visualisation import Snapshot, usual_settings
 from xai_core.app.pairs.views import TILE, Views, is_upload
 from xai_core.app.shared import (
     display,
@@ -183,7 +183,9 @@ def _climb(model: ExplainableModel, views: Views, objective: str) -> Climb:
     climb = Climb({SIMILAR: both[:1], DIRECTION: both}.get(objective, ()))
     way = OCTAVE_BY_OCTAVE
     if objective in (NORM, CHANNEL):
-        depth = st.selectbox("Depth", model.cuts, index=len(model.cuts) // 2, key=f"{model.id}.depth", width=180, **LINK)
+        middle = model.cuts[len(model.cuts) // 2]
+        first = model.cuts.index(usual_settings(model).get("depth", middle))
+        depth = st.selectbox("Depth", model.cuts, index=first, key=f"{model.id}.depth", width=180, **LINK)
         climb = climb._replace(depth=depth)
         if objective == CHANNEL:
             last = feature_visualisation.channels(model, depth) - 1
@@ -205,7 +207,11 @@ def _climb(model: ExplainableModel, views: Views, objective: str) -> Climb:
         return climb._replace(settings=usual | {"iterations": iterations, "weight": weight}, mean=True)
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="grey", width=120, help="Of the noise in the grey start.", **LINK)
     names = list(feature_visualisation.REGULARISATIONS)
-    regularisation = st.selectbox("Regularisation", names, key="regularisation", width=180, **LINK)
+    own = usual_settings(model).get("regularisation")  # such a network has a control of its own, with another default
+    regularisation = st.selectbox(
+        "Regularisation", names, names.index(own) if own else 0, width=180,
+        key=f"{model.id}.regularisation" if own else "regularisation", **LINK,
+    )  # fmt: skip
     octaves = st.slider("Octaves", 1, 10, 10, key="octaves", width=160, help=OCTAVES, **LINK)
     iterations = st.slider("Steps in each", 1, 60, 20, key="iterations", width=160, **LINK)
     settings = {"octaves": octaves, "iterations": iterations, "regularisation": regularisation}

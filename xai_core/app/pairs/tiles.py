@@ -1,12 +1,16 @@
 """The upper part of the page Pairs: how similar two views are, and a tile with two maps for each method."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import streamlit as st
 import torch
 from torch import Tensor
 
+from xai_core.analysis import findings
 from xai_core.app.charts import pairs as charts_pairs
 from xai_core.app.pairs.views import TILE, Views, is_upload, tensor
 from xai_core.app.shared import cache, display, network_outputs, page_links, page_work, widgets
@@ -15,29 +19,64 @@ from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
+from xai_core.core import markdown
 from xai_core.core.errors import XaiError
+from xai_core.core.options import Option
 from xai_core.core.runtime import Track
 from xai_core.data.samples import SAMPLES
-from xai_core.explanation import rendering, similarity
+from xai_core.explanation import agreement, rendering, similarity
+from xai_core.explanation.heatmaps import size_of
 from xai_core.explanation.request import Request, joint_key
+from xai_core.explanation.result import Explanation
 from xai_core.explanation.similarity import Similarity
 from xai_core.models.explainable import ExplainableModel
 from xai_core.pairs import reference
 from xai_core.pairs.augment import Augmentation
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS
-from xai_core.pairs.explain import PairExplanation, PairSimilarity, answer_pair, ask_pair, pair_request
+from xai_core.pairs.evaluate import raw
+from xai_core.pairs.explain import (
+    PairExplanation,
+    PairSimilarity,
+    answer_pair,
+    ask_pair,
+    augmented_views,
+    normalised,
+    pair_request,
+    usual_options,
+)
+from xai_core.pairs.metrics import full_size
 
 DEFAULT = ["grad_cam", "interaction_cam_mean", "input_x_gradient"]
 Results = Mapping[str, PairExplanation | XaiError]  # by the id of the method
 
 
 class PairSettings(NamedTuple):
-    """The methods with their options, by id, and what they share: the similarity, the cut and the seed."""
+    """The methods with their options, by id, and what they share: the similarity, the cut, the seed, and whether maps are
+    made behind the network's normalisation."""
 
     methods: Mapping[str, Mapping[str, Any]]
     similarity: Similarity
     cut: str
     seed: int
+    normalised: bool = False
+
+
+PIXELS, NORMALISED = "Pixels in [0, 1]", "Normalised values"
+
+
+class Asked(NamedTuple):
+    """What maps are asked of: the network and both views, in the space of the settings."""
+
+    model: ExplainableModel
+    first: Tensor
+    second: Tensor
+
+
+def asked(model: ExplainableModel, views: Views, settings: PairSettings) -> Asked:
+    """The network and the views; with `normalised` the network without its normalisation, and normalised views."""
+    if not settings.normalised:
+        return Asked(model, views.first, views.second)
+    return Asked(model.in_normalised_space(), normalised(model, views.first), normalised(model, views.second))
 
 
 COSINE, DOT, INFONCE, BARLOW, CONTRAST = "Cosine", "Dot product", "InfoNCE", "Cross-correlation", "Nearer than"
@@ -81,6 +120,14 @@ def settings(model: ExplainableModel, similarity: Similarity) -> PairSettings:
     methods = st.multiselect("Methods", fitting, DEFAULT, format_func=title, key="pair_methods", help=METHODS_HELP, **LINK)
     cut = model.network.cut_name(None)
     options: dict[str, dict[str, Any]] = {}
+    space = PIXELS
+    if model.network.normalise is None:
+        st.caption("Space of the maps: pixels in [0, 1]. This network has no normalisation, so there is no other one.")
+    else:
+        space = st.segmented_control(
+            "Space of the maps", [PIXELS, NORMALISED], default=PIXELS, required=True, key="space", help=SPACE, **LINK
+        )
+    usual = {id: usual_options(model, id) for id in methods}
     with st.expander("Options"):
         cut = st.selectbox(
             "Target layer (cut)", model.cuts, index=model.cuts.index(cut), key=f"{model.id}.cut", help=widgets.CUT, **LINK
@@ -90,8 +137,25 @@ def settings(model: ExplainableModel, similarity: Similarity) -> PairSettings:
             declared = () if id.startswith(CLASS) else PAIR_METHODS[id].options()
             if declared:
                 st.markdown(f"**{title(id)}**")
-            options[id] = {option.name: widgets.control(f"pair.{id}", option) for option in declared}
-    return PairSettings(options, similarity, cut, seed)
+            options[id] = {option.name: _control(model, id, option, usual[id]) for option in declared}
+            if usual[id]:
+                told = ", ".join(f"{name} {value:,}" for name, value in usual[id].items())
+                st.caption(f"Published for {markdown.escape(model.title)}: {told}. These are its defaults here.")
+    return PairSettings(options, similarity, cut, seed, space == NORMALISED)
+
+
+def _control(model: ExplainableModel, method: str, option: Option, usual: Mapping[str, Any]) -> Any:
+    """The control of an option. Where the model's card has another default than the method, it has a key of its own, so
+    that a value chosen for one network is not taken for the other's default."""
+    if option.name not in usual:
+        return widgets.control(f"pair.{method}", option)
+    return widgets.control(f"{model.id}.pair.{method}", replace(option, default=usual[option.name]))
+
+
+SPACE = (
+    "Whether maps are made of pixels in [0, 1] or of the values behind the network's normalisation, as in the published "
+    "tables: covered or deleted pixels are then the mean colour instead of black. The similarity is the same in both."
+)
 
 
 METHODS_HELP = (
@@ -136,9 +200,10 @@ def _random_pairs(model: ExplainableModel, augmentation: Augmentation, similarit
 
 def requests(model: ExplainableModel, views: Views, settings: PairSettings) -> dict[str, Request]:
     """The request for each method, by its id."""
+    asks = asked(model, views, settings)
     return {
         method: pair_request(
-            model, views.first, views.second, method,
+            *asks, method,
             similarity=settings.similarity, cut=settings.cut, seed=settings.seed, options=options,
         )
         for method, options in settings.methods.items()
@@ -161,9 +226,12 @@ def results(model: ExplainableModel, views: Views, settings: PairSettings) -> di
     def part(request: Request) -> Part:
         def compute(track: Track) -> None:
             result: PairExplanation | XaiError
-            question = ask_pair(model, views.first, views.second, similarity=settings.similarity, cut=settings.cut)
+            question = ask_pair(*asked(model, views, settings), similarity=settings.similarity, cut=settings.cut)
             try:
-                result = answer_pair(request, question, track)
+                passed: dict[str, Tensor] = {}
+                if settings.normalised and request.method == "pixel_invariance":
+                    passed = augmented_views(model, question, views.first, request.options, request.seed, track)
+                result = answer_pair(request, question, track, passed)
             except XaiError as error:
                 result = error
             cache.put(request.key, result)
@@ -181,6 +249,30 @@ def results(model: ExplainableModel, views: Views, settings: PairSettings) -> di
     )
     stored = {method: cache.get(request.key) for method, request in by_method.items()}
     return {method: result for method, result in stored.items() if result is not None}
+
+
+def finding(results: Results, views: Views) -> None:
+    """A sentence above the maps: which lies most in what both views show, and which are most alike in view 1."""
+    maps = {title(method): result for method, result in results.items() if not isinstance(result, XaiError)}
+    sentences, geometry = [], views.geometry
+    if geometry is not None:
+        size = size_of(views.first)
+        seen = [geometry.overlap(view, size) for view in (1, 2)]
+        shares = {
+            name: float(np.mean([_share(own, part) for own, part in zip(both, seen, strict=True) if own is not None]))
+            for name, both in maps.items()
+        }
+        sentences.append(findings.of_overlap(shares, float(torch.stack(seen).float().mean())))
+    if len(maps) > 1:
+        first = [both[0] for both in maps.values()]
+        sentences.append(findings.of_agreement(list(maps), agreement.agreement(first), "Rank correlation in view 1"))
+    st.markdown(markdown.escape(" ".join(filter(None, sentences))))
+
+
+def _share(explanation: Explanation, part: Tensor) -> float:
+    """The share of a map's positive values in a part (H, W) of its view; NaN where it has none."""
+    positive = full_size(raw(explanation), size_of(part)).clamp(min=0)
+    return float((positive * part).sum() / positive.sum()) if positive.any() else math.nan
 
 
 def tiles(results: Results, views: Views, smooth: bool) -> None:

@@ -53,6 +53,7 @@ OWN_COMPUTER = ("localhost", "127.0.0.1", "::1")  # values of Streamlit's `serve
 # of them import torch, and the list of jobs stands on every page.
 KINDS: dict[str, str] = {
     "run": "xai_core.app.metrics.new_run:work",
+    "pairs benchmark": "xai_core.app.pairs.new_benchmark:work",
     "round": "xai_core.app.shared.round_job:work",
 }
 

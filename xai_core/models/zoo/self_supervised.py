@@ -35,6 +35,11 @@ SIMCLR = {
 }
 
 
+# The readme of the study's code: SimCLRv2 up to the fourth part of its network, with L2; the others up to the fifth, without
+# L2. SimCLRv2's first part is the stem, and of the others the stem is four parts.
+EARLY = {"feature_visualisation": {"depth": "layer1.2", "regularisation": "blur"}}
+
+
 def _simclr(width: int, megabytes: int) -> Card:
     return Card(
         id=f"simclrv2_r50_{width}x",
@@ -51,7 +56,10 @@ def _simclr(width: int, megabytes: int) -> Card:
         "TensorFlow and have no direct address. (The classifier in the file belongs to other weights than these averaged "
         "ones: it is checked but not used.)",
         classes=(),
-        pairs={"pixel_invariance": {"count": 1000, "epochs": 1000}},
+        pairs={
+            "pixel_invariance": {"count": 1000, "epochs": 1000},
+            "feature_visualisation": {"depth": "layer3.5", "regularisation": "l2"},
+        },
         checkpoints=(
             Checkpoint(
                 id="ema",
@@ -191,6 +199,7 @@ SELF_SUPERVISED = (
         remark=f"{NO_CLASSES} Similarity is computed from its projection to 8,192 numbers; the statistics of the loss in "
         "the file are checked but not used.",
         classes=(),
+        pairs=EARLY,
         checkpoints=(
             Checkpoint(
                 id="full_1000ep",
@@ -223,6 +232,7 @@ SELF_SUPERVISED = (
         remark=f"{NO_CLASSES} Similarity is computed from its three-layer projection head; the predictor in the file is "
         "checked but not used.",
         classes=(),
+        pairs=EARLY,
         checkpoints=(
             Checkpoint(
                 id="100ep",
