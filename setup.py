@@ -24,6 +24,8 @@ BUNDLED = [
     "data/review/example.json",
     "data/runs/quick/manifest.json",
     "data/runs/quick/parts/*.parquet",
+    "data/runs/pairs_samples/manifest.json",
+    "data/runs/pairs_samples/parts/*.parquet",
     "data/runs/truth/manifest.json",
     "data/runs/truth/parts/*.parquet",
     "data/runs/truth/pictures/*.parquet",

@@ -309,7 +309,7 @@ BENCHMARKS = [
         pair_lines(("A", "SI", 0.8, 0.75), ("B", "SI", 0.6, 0.9), ("A", "SD", 0.2, NAN), ("B", "SD", 0.3, NAN),
                    ("control 1", "SI", 0.7, NAN), ("control 1", "SD", 0.9, NAN)),
         "Best mean most often, crops: A (2 of 2 metrics). 3 of 4 means are better than those of all controls. "
-        "1 of 2 published figures lies within the 95 % interval here.",
+        "1 of 2 published figures lies within the 95% interval here.",
     ),
     (
         pair_lines(("A", "SI", 0.5, NAN), ("B", "SI", 0.5, NAN), ("control 1", "SI", 0.1, NAN),
@@ -318,7 +318,7 @@ BENCHMARKS = [
     ),
     (
         pair_lines(("A", "SD", 0.1, 0.15), ("B", "SD", NAN, 0.3), ("control 1", "SD", 0.3, NAN)),
-        "1 of 1 mean is better than those of all controls. 1 of 1 published figure lies within the 95 % interval here.",
+        "1 of 1 mean is better than those of all controls. 1 of 1 published figure lies within the 95% interval here.",
     ),
     (pair_lines(("A", "SI", NAN, 0.1)), ""),
 ]  # fmt: skip

@@ -80,10 +80,10 @@ def test_the_example_is_shown_at_once_and_its_figures_are_those_of_the_raw_rows(
     said = text(app)
     undefined = int(rows.value.isna().sum())
     assert f"{undefined} values were not defined" in said
-    deviations = table_of(app, "setting")
+    deviations = app.table[0].value
     assert f"published figures of Barlow Twins: {len(deviations)}" in said
-    assert {"Network", "Pictures", "Crops: smallest area"} <= set(deviations.setting)
-    assert not any(setting.startswith("Option") for setting in deviations.setting), "it was made with --published"
+    assert {"Network", "Pictures", "Crops: smallest area"} <= set(deviations.index)
+    assert not any(setting.startswith("Option") for setting in deviations.index), "it was made with --published"
 
     means = rows.groupby(["pairs", "metric", "method"]).value.mean().unstack()
     means[[not PAIR_METRICS[metric].up for _, metric in means.index]] *= -1
@@ -96,7 +96,7 @@ def test_the_example_is_shown_at_once_and_its_figures_are_those_of_the_raw_rows(
     app.segmented_control(key="benchmark-figures").set_value("simclrv2_r50_2x").run()
     other = table_of(app, "method").set_index(["method", "pairs"])
     assert "(0.798, " in other.loc[("Grad-CAM for similarity", benchmark.CROPPED), "SI ↑"]
-    assert "1000" in set(table_of(app, "setting").published), "pixel invariance has 1,000 steps there"
+    assert "1000" in set(app.table[0].value.published), "pixel invariance has 1,000 steps there"
 
 
 @pytest.fixture

@@ -118,6 +118,9 @@ def test_each_setting_that_differs_is_listed_and_no_other():
         "Option guided_scope", "Option samples",
     }  # fmt: skip
     assert found(as_published, "simclrv2_r50_2x")["Option epochs"][:2] == ("1000", "10")
+    assert study.in_words(differs["Crops: blur"][2]) == "methods on random crops"
+    assert study.in_words(differs["Combined transform"][2]) == "methods on a picture and its transform"
+    assert study.in_words(("grad_cam", "pixel_invariance")) == "Grad-CAM for similarity, Pixel invariance"
     few = found(benchmark.BenchmarkPlan(("grad_cam",), options=study.options_of("barlow_twins")))
     assert "Combined transform" not in few and few["Crops: blur"][2] == ("grad_cam",), "only what was measured"
 

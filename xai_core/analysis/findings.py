@@ -264,7 +264,7 @@ def of_pair_benchmark(lines: pd.DataFrame) -> str:
     if len(known):
         within = int(known["published"].between(known["low"], known["high"]).sum())
         figures = f"{len(known)} {_plural('published figure', len(known))}"
-        sentences.append(f"{within} of {figures} {_are(within, 'lies', 'lie')} within the 95 % interval here.")
+        sentences.append(f"{within} of {figures} {_are(within, 'lies', 'lie')} within the 95% interval here.")
     return " ".join(sentences)
 
 

@@ -129,5 +129,9 @@ def deviations(setup: Setup, of: str) -> list[Deviation]:
 
 
 def in_words(methods: Sequence[str]) -> str:
-    """The titles of the methods that a deviation concerns."""
+    """The methods that a deviation concerns: their titles; where they are many, the kind of pairs that they are measured
+    on."""
+    kinds = {PAIR_METHODS[method].cropped for method in methods}
+    if len(methods) > 4 and len(kinds) == 1:
+        return "methods on random crops" if kinds == {True} else "methods on a picture and its transform"
     return ", ".join(PAIR_METHODS[method].title for method in methods) or "all"

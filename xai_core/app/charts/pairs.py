@@ -157,27 +157,22 @@ def metric_bars(rows: Sequence[Row], metric: PairMetric, titles: dict[str, str])
 
 
 def benchmark_intervals(lines: pd.DataFrame, metric: PairMetric) -> alt.LayerChart:
-    """One metric of a benchmark: means with their 95 % intervals and published figures, one panel for each kind of pairs.
+    """One metric of a benchmark on one kind of pairs: means with their 95% intervals, and published figures.
 
-    `lines` has `method` (titles), `pairs`, `control`, `mean`, `low`, `high`, `published`, `difference`, `n`.
+    `lines` has `method` (titles), `control`, `mean`, `low`, `high`, `published`, `difference`, `n`.
     """
-    y = alt.Y("method:N", sort=list(dict.fromkeys(lines["method"])), title=None, axis=alt.Axis(labelLimit=230, ticks=False))
+    y = alt.Y("method:N", sort=list(lines["method"]), title=None, axis=alt.Axis(labelLimit=230, ticks=False, domain=False))
     better = "higher is better" if metric.up else "lower is better"
-    x = alt.X("mean:Q", title=f"{metric.id} ({better})", scale=alt.Scale(zero=False))
-    tooltip = ["method:N", "pairs:N"] + [
-        alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high", "published", "difference")
-    ]
-    base = alt.Chart(lines).encode(y=y, tooltip=[*tooltip, alt.Tooltip("n:Q", title="pictures")])
+    x = alt.X("mean:Q", title=f"{metric.id} ({better})", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=8))
+    values = [alt.Tooltip(f"{name}:Q", format=".4f") for name in ("mean", "low", "high", "published", "difference")]
+    base = alt.Chart(lines).encode(y=y, tooltip=["method:N", *values, alt.Tooltip("n:Q", title="pictures")])
     colour = alt.condition("datum.control", alt.value(QUIET), alt.value(OTHER))
-    intervals = base.mark_rule(strokeWidth=2, aria=False).encode(x=alt.X("low:Q"), x2="high:Q", color=colour)
+    intervals = base.mark_rule(strokeWidth=2, aria=False).encode(x="low:Q", x2="high:Q", color=colour)
     means = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, color=colour)
     figures = base.mark_point(shape="diamond", filled=True, size=70, opacity=1, aria=False).encode(
         x="published:Q", color=alt.value(HIGHLIGHT)
     )
-    layered = (intervals + means + figures).properties(width="container", height=alt.Step(20))
-    chart: alt.LayerChart = layered.facet(
-        row=alt.Row("pairs:N", title=None, header=alt.Header(orient="top", labelAnchor="start"))
-    )
+    chart: alt.LayerChart = (intervals + means + figures).properties(height=24 * len(lines) + 50)
     return chart
 
 

@@ -85,12 +85,13 @@ def _show(run: StoredBenchmark) -> None:
         "Metric", metrics, format_func=lambda id: f"{benchmark.heading(id)}: {PAIR_METRICS[id].title}",
         key="benchmark-metric", width=420, **LINK,
     )  # fmt: skip
-    shown = titled[titled["metric"] == metric]
-    alt = "; ".join(f"{line.method}, {line.pairs}: {line.mean:.3f}" for line in shown.itertuples())
-    st.altair_chart(
-        charts_pairs.benchmark_intervals(shown, PAIR_METRICS[metric]), width="stretch", key="benchmark-chart",
-        alt=f"{PAIR_METRICS[metric].title}: {alt}",
-    )  # fmt: skip
+    for kind, shown in titled[titled["metric"] == metric].groupby("pairs"):
+        alt = "; ".join(f"{line.method}: {line.mean:.3f}" for line in shown.itertuples())
+        st.markdown(f"**On: {kind}**")
+        st.altair_chart(
+            charts_pairs.benchmark_intervals(shown, PAIR_METRICS[metric]), width="stretch", key=f"benchmark {kind}",
+            alt=f"{PAIR_METRICS[metric].title} on pairs of this kind: {kind}. {alt}",
+        )  # fmt: skip
     st.caption(
         f"{PAIR_METRICS[metric].words}. Dots: means over pictures, with their 95% intervals. Grey: controls. Diamonds: the "
         f"published figures of {study.MODELS[of]}."
@@ -105,10 +106,8 @@ def _show(run: StoredBenchmark) -> None:
     st.caption(benchmark.note(lines))
     deviations = study.deviations(run.setup, of)
     st.markdown(f"**Settings that differ from those of the published figures of {study.MODELS[of]}: {len(deviations)}**")
-    st.dataframe(
-        benchmark.of_deviations(deviations), hide_index=True, key="benchmark-deviations",
-        alt="Each setting that differs, its published value and its value in this run",
-    )  # fmt: skip
+    texts = benchmark.of_deviations(deviations).set_index("setting")
+    st.table(texts.map(markdown.escape))  # names of the run's network and pictures come from outside
     _downloads(run, lines, deviations)
 
 
