@@ -216,7 +216,9 @@ def test_the_settings_of_the_metrics_of_a_pair(method):
     """The cut too where the method does not depend on it: CE compares the activations there."""
     options = PAIR_METHODS[method].checked({})
     settings = PAIR_SETTINGS._replace(methods={method: options})
-    others = {"methods": {"class:saliency": {}}, "similarity": DotProduct(), "cut": MODEL.cuts[0], "seed": 1}
+    others = {
+        "methods": {"class:saliency": {}}, "similarity": DotProduct(), "cut": MODEL.cuts[0], "seed": 1, "normalised": True
+    }  # fmt: skip
 
     def key_of(settings):
         return sections._metrics_key(MODEL, VIEWS, settings, list(settings.methods), ["CE"], 224)
