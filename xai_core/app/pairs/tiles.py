@@ -64,7 +64,7 @@ class PairSettings(NamedTuple):
 PIXELS, NORMALISED = "Pixels in [0, 1]", "Normalised values"
 
 
-class Asked(NamedTuple):
+class AskedPair(NamedTuple):
     """What maps are asked of: the network and both views, in the space of the settings."""
 
     model: ExplainableModel
@@ -72,11 +72,11 @@ class Asked(NamedTuple):
     second: Tensor
 
 
-def asked(model: ExplainableModel, views: Views, settings: PairSettings) -> Asked:
+def asked(model: ExplainableModel, views: Views, settings: PairSettings) -> AskedPair:
     """The network and the views; with `normalised` the network without its normalisation, and normalised views."""
     if not settings.normalised:
-        return Asked(model, views.first, views.second)
-    return Asked(model.in_normalised_space(), normalised(model, views.first), normalised(model, views.second))
+        return AskedPair(model, views.first, views.second)
+    return AskedPair(model.in_normalised_space(), normalised(model, views.first), normalised(model, views.second))
 
 
 COSINE, DOT, INFONCE, BARLOW, CONTRAST = "Cosine", "Dot product", "InfoNCE", "Cross-correlation", "Nearer than"
