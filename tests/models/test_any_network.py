@@ -120,6 +120,22 @@ def test_a_grid_is_where_the_picture_changes(name):
     assert row < height / 2 <= column
 
 
+def test_stages_say_how_their_activations_lie():
+    words = {name: {stage.name: stage.layout for stage in made(name)[0].network.stages} for name in NETWORKS}
+    assert words["class token"]["blocks.1"] == "tokens (n, N, C) of a square grid with 1 other in front"
+    assert words["class token and registers"]["blocks.1"] == "tokens (n, N, C) of a square grid with 5 others in front"
+    assert words["two classifiers"]["blocks.1"] == "tokens (n, N, C) of a square grid with 2 others in front"
+    assert words["shifted windows"]["norm"] == "channels last (n, h, w, C)"
+    assert words["layers in a row"]["6"].startswith("No grid: its tensor, (12, 4, 4) for each picture, has no axes")
+
+
+def test_what_fails_in_a_part_is_not_written_to_the_log(capfd):
+    model, *_ = made("class token")
+    with pytest.raises(RuntimeError):
+        model.network.stages[-1].run(torch.zeros(1, 17, 3))
+    assert capfd.readouterr().err == ""
+
+
 class TestLayout:
     """Activations whose layout is known: each is found again, and gives the maps (n, C, h, w) that they were made of."""
 

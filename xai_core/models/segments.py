@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from xai_core.models.tracing import Traced
 
@@ -72,6 +72,21 @@ def _holds_tensor(value: object) -> bool:
     if isinstance(value, list | tuple):
         return any(map(_holds_tensor, value))
     return isinstance(value, Tensor)
+
+
+class Piece(nn.Module):
+    """A part of a network. (Called as such, torch.fx's module writes to the standard error stream when it fails.)"""
+
+    def __init__(self, parts: fx.GraphModule) -> None:
+        super().__init__()
+        self.parts = parts
+
+    @property
+    def code(self) -> str:
+        return self.parts.code
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.parts.forward(*tensors)
 
 
 @dataclass
@@ -154,7 +169,7 @@ class Anatomy:
             node = self.same[node]
         return node
 
-    def piece(self, starts: Sequence[fx.Node], ends: Sequence[fx.Node]) -> fx.GraphModule:
+    def piece(self, starts: Sequence[fx.Node], ends: Sequence[fx.Node]) -> "Piece":
         """The part of the network from the tensors `starts`, the cut first, to `ends`, as a module of so many arguments.
 
         Raises NotACut where it needs more than these tensors.
@@ -182,7 +197,7 @@ class Anatomy:
                 env[node] = graph.node_copy(node, env.__getitem__)
         results = tuple(env[end] for end in ends)
         graph.output(results[0] if len(ends) == 1 else results)
-        return fx.GraphModule(self.traced.module, graph)
+        return Piece(fx.GraphModule(self.traced.module, graph))
 
     def _follows(self, graph: fx.Graph, node: fx.Node, starts: Sequence[fx.Node], env: dict[fx.Node, Any]) -> Any:
         """A number of an earlier tensor (or several), computed from the tensors at the cut."""

@@ -54,11 +54,13 @@ def tokens_grid(prefix: int, size: tuple[int, int]) -> Step:
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the chain; `grid` shows its output as (n, C, h, w)."""
+    """One step of the chain; `grid` shows its output as (n, C, h, w). `layout` says in words how that lies, or why it has no
+    grid, where this was found out by probing."""
 
     name: str
     run: Step
     grid: Step = infer_grid
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class StagedNetwork:
         try:
             with torch.no_grad():
                 grid, pooled = self.stages[-1].grid(activations), self.pool(activations)
-        except (RuntimeError, ValueError, IndexError):  # another layout than this network's
+        except (RuntimeError, ValueError, IndexError, AssertionError):  # another layout than this network's
             return False
         fits = grid.shape == (1, channels, 2, 3) and pooled.shape == (1, channels)
         return fits and torch.allclose(pooled, grid.mean((2, 3)), atol=1e-5)

@@ -189,7 +189,8 @@ def _assembled(anatomy: Anatomy, names: dict[fx.Node, str], layouts: dict[fx.Nod
                 pieces.pop()
         cuts.append(node)
     stages = tuple(
-        Stage(names[node], piece, layouts[node].grid) for node, piece in zip(cuts[1:-1], pieces[:-1], strict=True)
+        Stage(names[node], piece, layouts[node].grid, layouts[node].words)
+        for node, piece in zip(cuts[1:-1], pieces[:-1], strict=True)
     )
     return StagedNetwork(stages=stages, pool=pieces[-1], classify=classify, attention=UNKNOWN_ATTENTION)
 

@@ -128,7 +128,9 @@ def cut_by_hand(net: nn.Module, side: int, cuts: Sequence[str]) -> StagedNetwork
                 raise BadRequest(f"The output of '{cut}' is no tensor, so that the network cannot be cut behind it.")
             layouts.append(layout(activations, None))
     network = StagedNetwork(
-        stages=tuple(Stage(cut, part, found.grid) for cut, part, found in zip(cuts, parts, layouts, strict=False)),
+        stages=tuple(
+            Stage(cut, part, found.grid, found.words) for cut, part, found in zip(cuts, parts, layouts, strict=False)
+        ),
         pool=parts[-1],
         classify=nn.Identity(),
         attention=UNKNOWN_ATTENTION,
