@@ -15,8 +15,8 @@ from lime.lime_image import LimeImageExplainer
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor
 
+from xai_core.models.building import random_module
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.loading import random_module
 from xai_core.models.staged import freeze
 from xai_core.models.zoo.catalog import CARDS
 

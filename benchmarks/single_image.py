@@ -14,7 +14,7 @@ from benchmarks.paired import report, row, timed
 from benchmarks.peers import CLASS, Peers
 from xai_core import METHODS, explain, explain_methods, load_model
 from xai_core.explanation.agreement import rank_correlation
-from xai_core.models.loading import random_module
+from xai_core.models.building import random_module
 from xai_core.models.staged import freeze
 from xai_core.models.zoo.catalog import CARDS
 

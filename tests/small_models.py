@@ -18,10 +18,10 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.data.recipe import Recipe
 from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
+from xai_core.models.building import random_module
 from xai_core.models.card import CUSTOM, FAMILIES
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import staged
-from xai_core.models.loading import random_module
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.zoo.catalog import CARDS
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from xai_core import explain
 from xai_core.core.errors import NoClassifier, WeightsUnavailable
 from xai_core.explanation.targets import SimilarityTo
-from xai_core.models import families, loading
+from xai_core.models import building, families, loading
 from xai_core.models.loading import load_model
 from xai_core.models.weights import checkpoints
 from xai_core.models.zoo.catalog import CARDS
@@ -276,7 +276,7 @@ def test_the_whole_network_has_the_official_names_and_shapes(id, monkeypatch):
     files = card.checkpoints[0].files
     contents = dict(zip([file.name for file in files], case.wrap(state), strict=True))
     monkeypatch.setattr(checkpoints, "_read", lambda path: checkpoints._flat(contents[path]))
-    naming = loading.naming(card, module)
+    naming = building.naming(card, module)
     found = checkpoints.gather(card, files, [file.name for file in files], module, naming)
     expected = {name for name in module.state_dict() if not name.endswith(checkpoints.NOT_READ)}
     assert set(found) == expected
@@ -312,7 +312,7 @@ def test_an_entry_that_is_missing_or_too_many_is_named(place, id):
         for changed, says in ((less, "1 missing, such as "), (more, "1 unexpected, such as ")):
             place(id, lambda _, changed=changed: CASES[id].wrap(changed))
             with pytest.raises(WeightsUnavailable) as caught:
-                loading.filled(CARDS[id], CARDS[id].checkpoints[0], weights_of(id))
+                building.filled(CARDS[id], CARDS[id].checkpoints[0], weights_of(id))
             assert says in str(caught.value) and "\n" not in str(caught.value), caught.value
 
 

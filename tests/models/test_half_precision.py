@@ -7,7 +7,7 @@ from small_models import CPU, pictures
 from xai_core import explain, load_model
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import runtime
-from xai_core.models.loading import random_module
+from xai_core.models.building import random_module
 from xai_core.models.zoo.catalog import CARDS
 
 IDS = ["efficientnet_lite0", "resnet50", "xcit_small_12_p16_224"]

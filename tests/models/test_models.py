@@ -15,7 +15,8 @@ from xai_core.data.image_io import open_picture
 from xai_core.data.preprocessing import stack
 from xai_core.data.recipe import Recipe
 from xai_core.data.samples import SAMPLES, load_sample
-from xai_core.models.loading import load_model, random_module
+from xai_core.models.building import random_module
+from xai_core.models.loading import load_model
 from xai_core.models.zoo.catalog import CARDS
 
 RESNET = CARDS["resnet50"]

@@ -95,11 +95,11 @@ def _verify(args: argparse.Namespace) -> None:
 
 
 def _is_right(card: Card, checkpoint: Checkpoint) -> bool:
-    from xai_core.models import loading
+    from xai_core.models import building
 
     name = f"{card.id:<30}{checkpoint.id:<18}"
     try:
-        loading.filled(card, checkpoint, [path for path, _ in locate.obtain(card, checkpoint)])
+        building.filled(card, checkpoint, [path for path, _ in locate.obtain(card, checkpoint)])
     except XaiError as problem:
         print(f"{name}{problem}", flush=True)
         return False

@@ -8,6 +8,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Annotated
 
 import numpy as np
@@ -22,9 +23,15 @@ from xai_core.core.options import Range, check_options
 from xai_core.data.preprocessing import blurred
 from xai_core.explanation.heatmaps import size_of
 
-torchvision_compat.ensure_importable()
 
-from torchvision.transforms import functional as tv
+def _torchvision() -> ModuleType:
+    """torchvision's functions of pictures. Imported when a picture is changed: torchvision imports torch's compiler, which
+    takes longer than torch itself, and pages list the changes before they make any."""
+    torchvision_compat.ensure_importable()
+
+    from torchvision.transforms import functional
+
+    return functional
 
 
 def brightness(
@@ -40,7 +47,7 @@ def contrast(
     factor: Annotated[float, Range(0.0, 3.0, 0.1), "factor of the distances from the mean grey; 1 changes nothing"] = 0.5,
 ) -> Tensor:
     """Every value's distance from the picture's mean grey, times the factor."""
-    mean = tv.rgb_to_grayscale(pictures).mean((1, 2, 3), keepdim=True)
+    mean = _torchvision().rgb_to_grayscale(pictures).mean((1, 2, 3), keepdim=True)
     return torch.lerp(mean.expand_as(pictures), pictures, factor)
 
 
@@ -50,7 +57,7 @@ def hue(
     turn: Annotated[float, Range(-0.5, 0.5, 0.01), "turn of the colour circle, as a share of it; 0 changes nothing"] = 0.1,
 ) -> Tensor:
     """All colours moved along the colour circle."""
-    turned: Tensor = tv.adjust_hue(pictures, turn) if turn else pictures
+    turned: Tensor = _torchvision().adjust_hue(pictures, turn) if turn else pictures
     return turned
 
 
@@ -58,7 +65,7 @@ def grey(
     pictures: Tensor, *, share: Annotated[float, Range(0.0, 1.0, 0.05), "how much of the colour is removed"] = 1.0
 ) -> Tensor:
     """The picture without its colours, or with a part of them."""
-    return torch.lerp(pictures, tv.rgb_to_grayscale(pictures, 3), share)
+    return torch.lerp(pictures, _torchvision().rgb_to_grayscale(pictures, 3), share)
 
 
 def blur(

@@ -166,7 +166,7 @@ class ExplainableModel:
 
     @property
     def has_classifier(self) -> bool:
-        return self.network.classify is not None
+        return self.network.classifies
 
     def in_normalised_space(self) -> "ExplainableModel":
         """The same model without its normalisation, for tensors that are already normalised (published numbers)."""
@@ -175,7 +175,7 @@ class ExplainableModel:
 
     def prepare(self, image: Picture) -> Prepared:
         """The picture as this network sees it; a float tensor (3, H, W) in [0, 1] is used as it is."""
-        return prepare(image, self.recipe, in_range=self.network.normalise is not None)
+        return prepare(image, self.recipe, in_range=self.network.normalises)
 
     def outputs(self, images: Tensor) -> Outputs:
         """(n, 3, H, W) in [0, 1] -> Outputs, without a graph, in float32."""

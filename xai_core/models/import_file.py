@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, BadRequest, WeightsUnavailable
-from xai_core.models import loading
+from xai_core.models import building
 from xai_core.models.card import Card, Checkpoint, File
 from xai_core.models.weights import checkpoints, locate
 from xai_core.models.zoo import user_cards
@@ -19,8 +19,8 @@ def import_file(card: Card, checkpoint: Checkpoint, path: Path) -> Path:
     exactly, is not the published file, or cannot be written.
     """
     file = _meant(checkpoint, path)
-    module = loading.empty(card)
-    checkpoints.read_share(card, file, checkpoint.files, path, module, loading.naming(card, module))
+    module = building.empty(card)
+    checkpoints.read_share(card, file, checkpoint.files, path, module, building.naming(card, module))
     digest = locate.digest_of(path)
     if not digest.startswith(file.sha256):
         raise WeightsUnavailable(f"{path} fits, but is not the published file, whose SHA-256 starts {file.sha256}.")
@@ -50,7 +50,7 @@ def import_own(card: Path) -> str:
         raise BadRequest(
             f"A file or a model of this name exists already ({', '.join(taken) or own.id}): choose another name."
         )
-    loading.filled(own, checkpoint, [source])
+    building.filled(own, checkpoint, [source])
     for path in (*files, card):  # the card last: with it the model is listed
         _copy(path, settings.weights_folder() / path.name)
     return own.id

@@ -1,32 +1,29 @@
-"""Load a model by its card: build the library's module, fill it with a checkpoint, freeze it, take it apart into stages."""
+"""Load a model by its card: build the library's module, fill it with a checkpoint, freeze it, take it apart into stages.
 
-import contextlib
-import threading
-from collections.abc import Iterator, Sequence
+A network that is known already, by its files' digest, is built when it is first asked something: so results that are at hand
+are shown without importing the libraries that it is made of.
+"""
+
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
+from importlib import resources
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from xai_core.core import runtime, torchvision_compat
+from xai_core.core import runtime
 from xai_core.core.cache_key import bytes_digest, text_digest
-from xai_core.core.errors import BadCard, UnknownName
+from xai_core.core.errors import UnknownName
 from xai_core.data.recipe import Recipe
-from xai_core.models import families
-from xai_core.models.card import IMAGENET, Card, Checkpoint
+from xai_core.models import known_networks
+from xai_core.models.card import Card, Checkpoint
 from xai_core.models.class_names import ClassNames
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.staged import freeze, normalisation
+from xai_core.models.staged import StagedNetwork, freeze, normalisation
 from xai_core.models.weights import checkpoints, locate
 from xai_core.models.weights.locate import Progress
 from xai_core.models.zoo.catalog import CARDS, find_card
-
-torchvision_compat.ensure_importable()
-
-from timm.data.imagenet_info import ImageNetInfo
 
 RANDOM = "random"  # in place of a checkpoint: untrained parameters
 
@@ -53,30 +50,67 @@ def load_model(
     usual = runtime.device()  # also sets up precision and threads, once
     where = torch.device(device) if device else usual
     if weights == RANDOM:
-        module, checkpoint, fingerprint = random_module(card, seed), card.checkpoints[0], f"random {seed}"
-    else:
-        checkpoint = checkpoint_of(card, weights)
-        module, digest = _trained_module(card, checkpoint, progress)
-        fingerprint = digest[:8]
-    fingerprint += _own_parts(card, checkpoint)
-    freeze(module).to(where)
-    if half and runtime.computes_in_16_bits(where):
+        from xai_core.models import building  # not before a network is built: see there
+
+        return _model(card, card.checkpoints[0], building.random_module(card, seed), f"random {seed}", where, half)
+    checkpoint = checkpoint_of(card, weights)
+    files = locate.obtain(card, checkpoint, progress)
+    digests = [digest for _, digest in files]
+    digest = digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
+
+    def build() -> ExplainableModel:
+        from xai_core.models import building
+
+        return _model(
+            card, checkpoint, building.filled(card, checkpoint, [path for path, _ in files]), digest[:8], where, half
+        )
+
+    known = None if half and runtime.computes_in_16_bits(where) else known_networks.find(card, checkpoint, digest)
+    if known is None:
+        return build()
+    return _described(
+        card, checkpoint, known_networks.Unbuilt(known, lambda: build().network), digest[:8], where, known.nbytes
+    )
+
+
+def _model(
+    card: Card, checkpoint: Checkpoint, module: nn.Module, fingerprint: str, device: torch.device, half: bool
+) -> ExplainableModel:
+    """The model of a module that is built; it is frozen, and taken apart into stages."""
+    from xai_core.models import families
+
+    freeze(module).to(device)
+    suffix = ""
+    if half and runtime.computes_in_16_bits(device):
         halve(module)
-        fingerprint += " half"
-    network = families.staged(card.family, module)
+        suffix = " half"
     recipe = checkpoint.recipe
+    network = replace(families.staged(card.family, module), normalise=normalisation(recipe.mean, recipe.std, device))
+    nbytes = sum(one.nbytes for one in (*module.parameters(), *module.buffers()))
+    return _described(card, checkpoint, network, fingerprint, device, nbytes, suffix)
+
+
+def _described(
+    card: Card,
+    checkpoint: Checkpoint,
+    network: StagedNetwork,
+    fingerprint: str,
+    device: torch.device,
+    nbytes: int,
+    suffix: str = "",
+) -> ExplainableModel:
     names, wnids = _class_names(card)
     return ExplainableModel(
         id=card.id,
         title=card.title,
         family=card.family,
-        network=replace(network, normalise=normalisation(recipe.mean, recipe.std, where)),
-        recipe=recipe,
-        device=where,
-        fingerprint=fingerprint,
+        network=network,
+        recipe=checkpoint.recipe,
+        device=device,
+        fingerprint=fingerprint + _own_parts(card, checkpoint) + suffix,
         class_names=names,
         wnids=wnids,
-        nbytes=sum(one.nbytes for one in (*module.parameters(), *module.buffers())),
+        nbytes=nbytes,
     )
 
 
@@ -150,89 +184,6 @@ def checkpoint_of(card: Card, name: str | None) -> Checkpoint:
     return by_id[name] if name else card.checkpoints[0]
 
 
-def random_module(card: Card, seed: int) -> nn.Module:
-    """The architecture with parameters drawn from the seed; BatchNorm statistics are those of eight noise pictures.
-
-    With the initial statistics an untrained deep network maps every picture to nearly the same, and its maps are dead.
-    """
-    with own_draws(seed):
-        module = built(card)
-        side = card.checkpoints[0].recipe.input_size
-        norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)]
-        if norms:
-            for norm in norms:
-                norm.momentum = None  # a plain average instead of a moving one
-            with torch.no_grad():
-                network = families.staged(card.family, module.train())
-                _ = network.outputs(torch.rand(8, 3, side, side) * 2 - 1).embedding  # the projection head, if any, too
-    return module
-
-
-def built(card: Card) -> nn.Module:
-    """The card's module with fresh parameters. Raises BadCard where no library knows it, or another family does."""
-    try:
-        module = families.build(card.family, card.architecture, **card.arguments)
-        network = families.staged(card.family, module)
-    except OSError as error:  # only where XAI_HUB_CARDS lets a card name one
-        raise BadCard(f"{card.title}: '{card.architecture}' could not be fetched from the Hugging Face Hub.") from error
-    except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # as timm and torchvision refuse names
-        raise BadCard(
-            f"{card.title}: '{card.architecture}' is no architecture of the family {card.family} that the installed "
-            "timm or torchvision knows."
-        ) from error
-    side = card.checkpoints[0].recipe.input_size
-    if network.input_size not in (None, (side, side)):
-        raise BadCard(f"{card.title}: {card.architecture} takes pictures of {network.input_size[0]} pixels, not {side}.")
-    return module
-
-
-@contextlib.contextmanager
-def own_draws(seed: int) -> Iterator[None]:
-    """Draws from the CPU's global generator, as the initialisers of layers make them: seeded here, unchanged outside.
-
-    One thread at a time, so that no two models mix their draws; no generator of a GPU is touched.
-    """
-    with _DRAWING, torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-_DRAWING = threading.Lock()
-
-
-def _trained_module(card: Card, checkpoint: Checkpoint, progress: Progress | None) -> tuple[nn.Module, str]:
-    """The module with the checkpoint's parameters, and the SHA-256 of its file or files."""
-    files = locate.obtain(card, checkpoint, progress)
-    module = filled(card, checkpoint, [path for path, _ in files])
-    digests = [digest for _, digest in files]
-    return module, digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
-
-
-def filled(card: Card, checkpoint: Checkpoint, paths: Sequence[Path]) -> nn.Module:
-    """The card's module with the parameters in these files, which must fit exactly. Raises WeightsUnavailable, BadCard."""
-    module = empty(card)
-    state = checkpoints.gather(card, checkpoint.files, paths, module, naming(card, module))
-    own = {name: value for name, value in module.state_dict().items() if name not in state}  # counters, fixed tables
-    module.load_state_dict(own | state)
-    return module
-
-
-def empty(card: Card) -> nn.Module:
-    """The card's module for a checkpoint to fill."""
-    with own_draws(0):
-        return built(card)
-
-
-def naming(card: Card, module: nn.Module) -> checkpoints.Naming:
-    """How the card's library names the module's tensors, and which part is the classifier."""
-    classify = families.staged(card.family, module).classify
-    head = next((name for name, part in module.named_modules() if part is classify), "")
-    return checkpoints.Naming(families.FAMILIES[card.family].rename, head)
-
-
-_SAME_NAME = {134: "crane (bird)", 517: "crane (machine)"}  # the only two classes that nothing else tells apart
-
-
 def classes_of(card: Card) -> ClassNames | None:
     """The classes of a card's model without loading it; None where it has none."""
     return ClassNames(*_class_names(card)) if card.classes else None
@@ -245,10 +196,13 @@ def _class_names(card: Card) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @cache
 def imagenet_classes() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(names, WordNet ids) of the 1,000 ImageNet classes, by index. Some synonyms occur twice (maillot, cardigan)."""
-    info = ImageNetInfo(IMAGENET)
-    names = (_SAME_NAME.get(index, name) for index, name in enumerate(info.label_descriptions()))
-    return tuple(names), tuple(info.label_names())
+    """(names, WordNet ids) of the 1,000 ImageNet classes, by index. Some synonyms occur twice (maillot, cardigan).
+
+    They are timm's, where the two cranes, which nothing else tells apart, are named apart.
+    """
+    lines = (resources.files("xai_core.models") / "imagenet_classes.tsv").read_text("utf-8").splitlines()
+    wnids, names = zip(*(line.split("\t") for line in lines), strict=True)
+    return names, wnids
 
 
 class _Widened(nn.Module):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from xai_core.core.errors import BadRequest, UnknownName
+from xai_core.models.draws import own_draws
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.loading import RANDOM, load_model, own_draws
+from xai_core.models.loading import RANDOM, load_model
 from xai_core.models.staged import freeze
 from xai_core.models.zoo.catalog import find_card
 

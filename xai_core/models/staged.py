@@ -127,6 +127,20 @@ class StagedNetwork:
     def cuts(self) -> tuple[str, ...]:
         return tuple(stage.name for stage in self.stages)
 
+    @property
+    def projects(self) -> bool:
+        """Whether it has a projection head."""
+        return self.project is not None
+
+    @property
+    def classifies(self) -> bool:
+        return self.classify is not None
+
+    @property
+    def normalises(self) -> bool:
+        """Whether pictures are normalised before the first stage."""
+        return self.normalise is not None
+
     def cut_name(self, cut: str | None) -> str:
         """The full name of a cut: None is the default, `layer4` the last stage called `layer4.*`. Raises UnknownName."""
         if cut is None:

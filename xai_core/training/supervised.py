@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from xai_core.models import families
-from xai_core.models.loading import checkpoint_of, filled
+from xai_core.models.building import filled
+from xai_core.models.loading import checkpoint_of
 from xai_core.models.outputs import top_classes
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS

@@ -123,11 +123,11 @@ def _picture(run: str, name: str) -> tuple[str, Image.Image] | None:
     titles, key, place = list(offered), f"{run}.pictures", 0
     if key not in st.session_state:
         titles.sort(key=lambda title: title != run.replace("_", ":"))  # first the world that the run is named after
-        places = [place for place, title in enumerate(titles) if _has(offered[title], title, name)]
-        if not places:
+        first = next((place for place, title in enumerate(titles) if _has(offered[title], title, name)), None)
+        if first is None:
             st.caption(NO_PICTURE)
             return None
-        place = places[0]
+        place = first
     source = st.selectbox("Pictures from", titles, index=place, key=key, **LINK)
     try:
         dataset = open_offered(source)
