@@ -8,8 +8,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from xai_core.data.preprocessing import blurred
 from xai_core.explanation.heatmaps import size_of
 
 
-def _torchvision() -> ModuleType:
+def _torchvision() -> Any:
     """torchvision's functions of pictures. Imported when a picture is changed: torchvision imports torch's compiler, which
     takes longer than torch itself, and pages list the changes before they make any."""
     torchvision_compat.ensure_importable()

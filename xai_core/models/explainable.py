@@ -16,7 +16,6 @@ from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadRequest, NoClassifier
 from xai_core.data.preprocessing import Prepared, prepare, stack
 from xai_core.data.recipe import Recipe
-from xai_core.models import any_network
 from xai_core.models.card import CUSTOM
 from xai_core.models.class_names import ClassNames
 from xai_core.models.outputs import Outputs, top_classes
@@ -134,6 +133,8 @@ class ExplainableModel:
         carry everything. The modules are copied once, in eval mode, frozen, and in 32 bits; your network is left as it is.
         Raises BadRequest with what is wrong, or UnknownName for a cut.
         """
+        from xai_core.models import any_network  # here: it imports timm, which takes longer than torch itself
+
         recipe, names = recipe or Recipe(), tuple(class_names or ())
         copied = any_network.private_copy(net)
         tensors = [*copied.parameters(), *copied.buffers()]

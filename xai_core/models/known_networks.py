@@ -119,8 +119,9 @@ class Unbuilt(StagedNetwork):
 
 
 def record_of(network: StagedNetwork, nbytes: int) -> KnownNetwork | None:
-    """What a built network is recorded as; None for one with attention or a fixed size of its input."""
-    if network.attention != Attention() or network.input_size is not None:
+    """What a built network is recorded as; None for one with attention, a fixed size of its input, or cuts
+    inside its stages."""
+    if network.attention != Attention() or network.input_size is not None or network.inside is not None:
         return None
     return KnownNetwork(
         cuts=network.cuts,
