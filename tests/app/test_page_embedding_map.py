@@ -10,6 +10,8 @@ import pytest
 from opened_pages import ROOT, button, opened, press_row, send_event, text
 
 from xai_core.analysis import embedding_maps as maps
+from xai_core.app.charts import common
+from xai_core.app.charts.groups import map_of_points
 from xai_core.app.misclassifications import embedding_map_view, map_axes, point_map
 from xai_core.app.misclassifications.point_map import COLOURS, OTHERS, OUTSIDE
 from xai_core.app.shared import cache
@@ -282,6 +284,22 @@ def test_numbers_lie_on_a_scale_and_what_is_not_known_has_no_colour():
     assert points["ends"] == ["0.5", "2.5"] and points["value"] == ["0.5", None, "2.5", "1.5"]
     assert points["colour"] == [0, -1, 32, 16] and len(points["colours"]) == 33
     assert content_of([np.nan])["colour"] == [-1]
+
+
+def test_the_map_in_a_document_has_the_points_and_colours_of_the_page():
+    names, numbers = content_of(["b", "a", "b"]), content_of([0.5, np.nan, 1.0])
+    for content in (names, numbers):
+        chart = map_of_points(content).to_dict()
+        rows = next(iter(chart["datasets"].values()))
+        assert [(row["x"], row["y"]) for row in rows] == [*zip(content["x"], content["y"], strict=True)]
+        assert [row["answer"] == "wrong" for row in rows] == [*map(bool, content["wrong"])]
+        encoding = chart["encoding"]
+        assert [encoding[axis]["scale"]["domain"] for axis in "xy"] == [*map(list, content["limits"])]
+        assert common.chart_bytes(map_of_points(content), "png").startswith(b"\x89PNG")
+    colour = map_of_points(names).to_dict()["encoding"]["color"]
+    shown = [row["shown"] for row in next(iter(map_of_points(names).to_dict()["datasets"].values()))]
+    assert shown == names["value"] and colour["scale"] == {"domain": names["texts"], "range": names["colours"]}
+    assert [row["shown"] for row in next(iter(map_of_points(numbers).to_dict()["datasets"].values()))].count(None) == 1
 
 
 def test_the_rarest_of_many_classes_share_a_colour():

@@ -17,9 +17,11 @@ from small_rounds import ANNA, BEN, CHRIS, made_team
 from sqlalchemy import Engine, select
 from streamlit.testing.v1 import AppTest
 
+from xai_core.analysis.collected_report import Report
 from xai_core.app.charts import review as charts
 from xai_core.app.review import agreement_view, closed_votes, minutes_view
-from xai_core.app.shared import cache
+from xai_core.app.shared import cache, page_links, report_items
+from xai_core.data import image_io
 from xai_core.review import agreement, consolidation, minutes, round_files, rounds, tables, votes
 from xai_core.review.database import open_database, reading
 from xai_core.review.minutes_document import COEFFICIENTS
@@ -90,6 +92,7 @@ def labels(app: AppTest) -> list[str]:
     return [button.label for button in app.button]
 
 
+READERS = {"Previous", "Next", "Add to report **picture 3 with its votes**"}  # what changes nothing of the round
 SPLIT = {  # votes of Anna, Ben and Chris by position
     0: ("label_wrong", "label_wrong", "label_wrong"),
     1: ("shortcut", "shortcut", "unusual"),
@@ -162,6 +165,27 @@ def test_a_decision_needs_a_verdict_and_a_reason_and_goes_on_to_the_next_questio
     ]
 
 
+def test_a_picture_goes_to_the_report_with_its_verdict_votes_and_comments(engine: Engine, monkeypatch: Any) -> None:
+    reports = [Report()]
+    monkeypatch.setattr(report_items, "collected", lambda: reports[-1])
+    monkeypatch.setattr(report_items, "keep", reports.append)
+    monkeypatch.setattr(page_links, "shown", lambda: page_links.REVIEW)
+    round = voted(engine)
+    press(enter(opened("discussion", engine, round, BEN), "unusual", "Seen from *above*"), "Save")
+    app = opened("discussion", engine, round, BEN, picture="3")
+    ran(app.button(key="to report verdict 2").click().run())
+    (item,) = reports[-1].items
+    picture = rounds.items(engine, round)[2]
+    assert item.kind == "figure" and item.caption.startswith(f"{picture.name}: label {picture.label}, predicted ")
+    assert "Settled: Unusual picture, by Ben (not verified), 20" in item.caption and "Seen from *above*" in item.caption
+    for verdict, person in (("Shortcut", "Anna"), ("Unusual picture", "Ben"), ("Plain failure", "Chris")):
+        assert f"{verdict}: 1 of 3 votes. {person} (not verified): “{person} on 2”." in item.caption
+    assert image_io.open_picture(item.picture).width > 300 and item.settings["picture"] == "3"
+    app = opened("discussion", engine, voted(engine, anonymous=True), BEN, picture="3")
+    ran(app.button(key="to report verdict 2").click().run())
+    assert "Reviewer 1: “" in reports[-1].items[-1].caption and "(not verified)" not in reports[-1].items[-1].caption
+
+
 def test_what_is_left_open_comes_last_and_what_is_settled_is_opened_again_with_a_reason(engine: Engine) -> None:
     round = voted(engine)
     app = opened("discussion", engine, round, BEN)
@@ -208,7 +232,7 @@ def test_what_is_typed_stays_while_other_pictures_are_looked_at(engine: Engine) 
 def test_a_reader_reads_and_the_owner_ends_the_round(engine: Engine) -> None:
     round = voted(engine)
     app = opened("discussion", engine, round, named("A stranger", "another browser"))
-    assert not app.text_area and set(labels(app)) == {"Previous", "Next"}
+    assert not app.text_area and set(labels(app)) == READERS
     assert "End the round now" not in labels(opened("discussion", engine, round, BEN))
     app = opened("discussion", engine, round, ANNA)
     assert "**5** pictures are not settled" in text(app)
@@ -224,7 +248,7 @@ def test_a_public_demonstration_shows_the_discussion_and_offers_no_change(
     round, voting = voted(engine), made_team(engine)
     monkeypatch.setenv("XAI_READONLY", "1")
     app = opened("discussion", engine, round, ANNA)
-    assert "Question **1** of 3" in text(app) and not app.text_area and set(labels(app)) == {"Previous", "Next"}
+    assert "Question **1** of 3" in text(app) and not app.text_area and set(labels(app)) == READERS
     assert "Close the voting for good" not in labels(opened("discussion", engine, voting, ANNA))
 
 

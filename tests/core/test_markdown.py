@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from xai_core.core.markdown import JOINER, escape, link
+from xai_core.core.markdown import JOINER, escape, link, plain
 
 HOSTILE = [
     "![picture](http://example.org/a.png)",
@@ -26,6 +26,11 @@ HOSTILE = [
     "http://example.org and www.example.org and me@example.org",
     "plain words, with (35%) and 1.5",
 ]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_the_words_of_what_was_escaped(name):
+    assert plain(escape(name)) == name and plain(f"**{escape(name)}**: yes") == f"{name}: yes"
 
 
 @pytest.mark.parametrize("before", ["", "A name: "])

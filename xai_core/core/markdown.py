@@ -20,6 +20,11 @@ def escape(text: str) -> str:
     return _AT_THE_START.sub(r"\\\1" if line[:1] in "-+=" else r"\2\\\3", _SPECIAL.sub(r"\\\1", line))
 
 
+def plain(written: str) -> str:
+    """The words of Markdown whose only signs are two stars around what is bold, and what `escape` writes."""
+    return re.sub(rf"\\(.)|\*\*|{JOINER}", r"\1", written)
+
+
 def link(text: str, address: str) -> str:
     """A link as Markdown where the address is one of the web; otherwise both as text."""
     if not address.startswith(("https://", "http://")):

@@ -1,6 +1,10 @@
-"""The Altair chart of a group of pictures among all."""
+"""The Altair charts of pictures as points: a group among all, and the map of pictures as it stands in documents."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from xai_core.app.charts.common import HIGHLIGHT, QUIET, RIVAL
@@ -32,4 +36,30 @@ def place_of_group(rows: pd.DataFrame) -> alt.LayerChart:
             )
         )  # fmt: skip
     chart: alt.LayerChart = alt.LayerChart(layer=layers).properties(height=300)
+    return chart
+
+
+def map_of_points(drawn: Mapping[str, Any]) -> alt.Chart:
+    """The points as the component on the page draws them: `drawn` is its content (`point_map.content`), read from JSON."""
+    rows = pd.DataFrame({"x": drawn["x"], "y": drawn["y"], "answer": np.where(drawn["wrong"], "wrong", "right")})
+    title, scale = drawn["title"], alt.Scale(range=drawn["colours"])
+    if "texts" in drawn:
+        rows["shown"] = [drawn["texts"][place] for place in drawn["colour"]]
+        scale = alt.Scale(domain=drawn["texts"], range=drawn["colours"])
+        colour: Any = alt.Color("shown:N", scale=scale, title=title, sort=None)
+    else:
+        rows["shown"] = pd.to_numeric(pd.Series(drawn["value"], dtype=object))
+        colour = alt.condition("isValid(datum.shown)", alt.Color("shown:Q", scale=scale, title=title), alt.value(QUIET))
+    axis = alt.Axis(labels=False, ticks=False, title=None, grid=False)
+    across, up = (alt.Scale(domain=list(ends), nice=False) for ends in drawn["limits"])
+    marks = alt.Scale(domain=["right", "wrong"], range=["circle", "triangle-up"])
+    chart: alt.Chart = (
+        alt.Chart(rows)
+        .mark_point(filled=True, size=30, opacity=0.8, invalid=None)
+        .encode(
+            x=alt.X("x:Q", axis=axis, scale=across), y=alt.Y("y:Q", axis=axis, scale=up), color=colour,
+            shape=alt.Shape("answer:N", scale=marks, title="answer"),
+        )
+        .properties(width=560, height=480)
+    )  # fmt: skip
     return chart

@@ -50,7 +50,7 @@ def sample(view: EvolutionView, index: int) -> None:
     with left:
         source = _picture(run.title, name)
         if source is not None:
-            st.image(source[1], width="stretch", output_format="PNG", alt=f"The picture of sample {name}")
+            display.picture(source[1], f"The picture of sample {name}", width="stretch")
     with right:
         true, last = (np.array([*run.classes, NOTHING])[row[column]] for column in ("true", "last"))
         verdict = "right" if true == last else "wrong"

@@ -194,8 +194,9 @@ def _pictures(tested: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: 
         with st.container(width=SIDE // 2):
             mean = torch.nn.functional.interpolate(cause.mean_map[None, None], (SIDE, SIDE), mode="bilinear")[0, 0]
             picture = rendering.encoded(rendering.coloured_map(mean.numpy()), "PNG")
-            st.image(picture, width=SIDE // 2, output_format="PNG", alt="Mean map of the first half")
-            st.caption(f"Mean map of {counted(len(cause.found), 'other error')}")
+            words = f"Mean map of {counted(len(cause.found), 'other error')}"
+            display.picture(picture, "Mean map of the first half", caption=f"{words}, the first half", width=SIDE // 2)
+            st.caption(words)
         for number in order:
             row = tested.iloc[number]
             with st.container(width=SIDE // 2):
@@ -204,11 +205,10 @@ def _pictures(tested: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: 
                 except BadPicture:
                     st.caption("This file can no longer be read.")
                     continue
-                st.image(
-                    rendering.encoded(outlined(pixels, cause.regions[number]), "PNG"), width=SIDE // 2, output_format="PNG",
-                    alt=f"{alt_text(row.to_dict())}, with the region's outline",
-                )  # fmt: skip
                 done = "mended" if number in first else "not mended"
+                alt = f"{alt_text(row.to_dict())}, with the region's outline"
+                file = rendering.encoded(outlined(pixels, cause.regions[number]), "PNG")
+                display.picture(file, alt, caption=f"{alt}. Hiding the region: {done}.", what=alt, width=SIDE // 2)
                 st.caption(f"{markdown.escape(str(row['predicted']))}, true: {markdown.escape(str(row['true']))}; {done}")
 
 

@@ -259,7 +259,7 @@ def _unusual(group: PictureGroup, rows: pd.DataFrame, dataset: Dataset, model: E
         return
     inside = ranked[ranked["picture"].isin(group.members) & ranked["wrong"]]
     strange = inside[inside["p"] <= UNUSUAL]
-    st.markdown(
+    display.verdict(
         f"**{len(strange)} of {counted(len(inside), 'error')} of this group reason unusually**: what the features add to "
         f"their answer is as improbable as in {UNUSUAL:.0%} of the right pictures with the same answer, or fewer. In the "
         f"whole dataset: {result.sentence}"

@@ -34,7 +34,7 @@ def show(
     )  # fmt: skip
     place = names.index(name)
     row, members = result.table.iloc[place], result.members[place]
-    st.markdown(in_words(row))
+    display.verdict(f"{markdown.escape(name)}. {in_words(row)}")
     central = members[wrong[members]][:PROTOTYPES]
     st.caption(f"The {len(central)} most central of its {int(row['errors']):,} errors")
     with st.container(horizontal=True, gap="small"):
@@ -50,7 +50,7 @@ def show(
         mean = result.mean_maps[place]
         if mean is not None:
             with st.container(width=200):
-                st.image(display.grid_image(mean), width=190, output_format="PNG", alt=f"Mean map of the errors of {name}")
+                display.picture(display.grid_image(mean), f"Mean Grad-CAM map of the errors of {name}", width=190)
                 st.caption("Mean Grad-CAM map of its errors, of those that have a map")
 
 

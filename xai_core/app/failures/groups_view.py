@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.failures import group_detail, plan_entries
-from xai_core.app.shared import drawer, round_form
+from xai_core.app.shared import display, drawer, round_form
 from xai_core.app.shared import tested_groups as searched
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.predictions import subject
@@ -57,7 +57,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
         errors = np.unique(np.concatenate(result.members[:confirmed]))
         wrong = (rows["true"] != rows["predicted"]).to_numpy(bool)
         stake = f" Together they hold {int(wrong[errors].sum()):,} of all {int(wrong.sum()):,} errors."
-    st.markdown(f"{words} on the held-out half.{stake} {AGAINST}")
+    display.verdict(f"{words} on the held-out half.{stake} {AGAINST}")
     offered = [
         drawer.group_of(f"{name}: errors first", rows.iloc[members])
         for name, members in zip(table["group"], result.members, strict=True)

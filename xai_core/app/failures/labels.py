@@ -63,7 +63,7 @@ def show(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> None:
     predictions = rows[["path", "predicted", "confidence"]].iloc[ranked["picture"].to_numpy()]
     judged = pd.concat([ranked.reset_index(drop=True), predictions.reset_index(drop=True)], axis=1)
     listed = _Listed(judgement, judged.assign(true=judged["label"]), rows, dataset, of)
-    st.markdown(_sentence(judgement, len(judged)))
+    display.verdict(_sentence(judgement, len(judged)))
     st.caption(
         f"Also: {counted(int(judged['ambiguous'].sum()), 'ambiguous picture')}, "
         f"{counted(len(judgement.duplicates), 'pair')} of near duplicates with different labels, "
@@ -166,7 +166,7 @@ def _ambiguous(listed: _Listed) -> None:
     sizes = sizes.iloc[np.lexsort((sizes.index, -sizes.to_numpy()))]
     some = some.assign(pair=pd.Categorical(pairs, sizes.index)).sort_values("pair", kind="stable", ignore_index=True)
     most = ", ".join(f"{markdown.escape(str(pair))} ({count:,})" for pair, count in sizes.head(MOST_PAIRS).items())
-    st.markdown(
+    display.verdict(
         f"**{len(some):,} of {counted(len(listed.rows), 'picture')}**: both labels may hold, because the label and another "
         f"class have a probability of {BOTH:.0%} or more each. Most frequent: {most}."
     )
@@ -191,7 +191,7 @@ def _duplicates(listed: _Listed) -> None:
     if not len(pairs):
         st.info("There are no near duplicates with different labels.")
         return
-    st.markdown(
+    display.verdict(
         f"**{counted(len(pairs), 'pair')}** of pictures that are nearly the same for the model's features, with different "
         "labels: at least one of the two labels is wrong, or both hold."
     )
@@ -226,7 +226,7 @@ def _outliers(listed: _Listed) -> None:
     if not len(far):
         st.info("There are no outliers: no picture is far from all others.")
         return
-    st.markdown(
+    display.verdict(
         f"**{len(far):,} of {counted(len(listed.rows), 'picture')}** {'is' if len(far) == 1 else 'are'} far from all "
         "others, by the distance from the ten nearest: of another kind, damaged, or rare, so that more like it are needed."
     )

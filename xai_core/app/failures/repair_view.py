@@ -89,7 +89,9 @@ def _result(rows: pd.DataFrame, dataset: Dataset, model: ExplainableModel, group
         with st.container(horizontal=True):
             for number, (whole, hidden) in enumerate(result.examples, 1):
                 for image, words in ((whole, "as it is"), (hidden, "region hidden")):
-                    st.image(_picture(image), width=SIDE, caption=words, alt=f"Error {number} of the group, {words}")
+                    with st.container(width=SIDE):
+                        display.picture(_picture(image), f"Error {number} of the group, {words}", width="stretch")
+                        st.caption(words)
     repaired = result.repair
     if repaired is None or not repaired.helps:
         plan_entries.offer(of, VIEW, [], group.title)

@@ -10,7 +10,16 @@ import streamlit as st
 from xai_core.analysis import findings, sanity_check
 from xai_core.app.charts import common
 from xai_core.app.methods.tiles import LINKED, Explanations
-from xai_core.app.shared import display, explanations, loaded_models, page_links, page_work, picture_viewer, widgets
+from xai_core.app.shared import (
+    display,
+    explanations,
+    loaded_models,
+    page_links,
+    page_work,
+    picture_viewer,
+    report_items,
+    widgets,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
@@ -189,7 +198,11 @@ def downloads(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -
             "Settings (JSON)": (
                 f"{stem}.json", "application/json", lambda: export.manifest(results, _checks(with_map, maps)),
             ),
-        }
+        },
+        lambda: report_items.add_picture(
+            sheet, f"{len(maps)} maps of {chosen.name}, each with its own scale: {first.target}, {first.model}",
+            "all maps in one sheet", "sheet",
+        ),
     )  # fmt: skip
     st.caption(
         "The sheet shows every map with its scale. The JSON file holds every setting, the score of the quick deletion check "

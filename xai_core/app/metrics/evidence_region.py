@@ -8,14 +8,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from xai_core.app.charts.common import HIGHLIGHT
-from xai_core.app.shared import box_choice, cache, network_outputs
+from xai_core.app.shared import box_choice, cache, display, network_outputs
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core import markdown
 from xai_core.data.box import Box
 from xai_core.data.label_matching import first_name
 from xai_core.data.mosaics import mosaic
 from xai_core.data.samples import SAMPLES
-from xai_core.explanation.rendering import encoded
 from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, Target
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import Outputs
@@ -66,12 +65,9 @@ def _mosaic(
     titles = [SAMPLES[name].title for name in others]
     beside = f"{', '.join(titles[:-1])} and {titles[-1]}"
     with st.expander("The mosaic", expanded=True), st.container(horizontal=True, gap="medium"):
-        st.image(
-            encoded(outlined),
-            width=WIDTH,
-            output_format="JPEG",
-            alt=f"A mosaic: the picture in the upper left quarter, which is outlined, beside {beside}.",
-        )
+        with st.container(width=WIDTH):
+            alt = f"A mosaic: the picture in the upper left quarter, which is outlined, beside {beside}."
+            display.picture(outlined, alt, key="mosaic", width="stretch")
         with st.container(width=420):
             st.markdown(
                 f"The picture is in the outlined quarter, beside {beside}. The target is the same as for the picture alone: "

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
+from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import findings
@@ -247,7 +248,8 @@ def _curve_image(settings: MeasurementSettings, maps: Maps, name: str, metric: s
         settings.metrics[metric], settings.seed,
     )  # fmt: skip
     pixels = (image.clamp(0, 1).permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    st.image(pixels, width=300, output_format="PNG", alt=f"The picture at step {step} of {map_title(name)}: {words}")
+    alt = f"The picture at step {step} of {map_title(name)}: {words}"
+    display.picture(rendering.encoded(Image.fromarray(pixels), "PNG"), alt, key=f"step of {metric}", width=300)
     st.markdown(words)
 
 

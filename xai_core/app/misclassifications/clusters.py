@@ -187,17 +187,15 @@ def _cluster(number: int, clusters: Clusters, rows: pd.DataFrame, dataset: Datas
     drawer.offer([group])
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(
-                f"**Cluster {number + 1}**: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong",
-                width="content",
-            )
+            title = f"cluster {number + 1}: {len(members)} pictures: {len(members) - wrong} right, {wrong} wrong"
+            st.markdown(f"**Cluster {number + 1}**{title.removeprefix(f'cluster {number + 1}')}", width="content")
             round_form.offer(RoundPictures(group.paths, f"{group.title} of {what}"), f"cluster {number}")
         if shared:
             st.caption(markdown.escape(shared))
         with st.container(horizontal=True, gap="small"):
             with st.container(width=150):
                 mean = display.grid_image(clusters.means[number])
-                st.image(mean, width=140, output_format="PNG", alt=f"Mean map of cluster {number + 1}")
+                display.picture(mean, f"Mean map of cluster {number + 1}", caption=f"Mean map of {title}", width=140)
                 st.caption("Mean map")
             for row in members.head(MEMBERS).to_dict("records"):
                 with st.container(width=110):

@@ -1,5 +1,7 @@
 """The view of the map: pictures that the model finds alike lie beside each other, or pictures by two columns."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -8,9 +10,10 @@ from numpy.typing import NDArray
 from xai_core.analysis import embedding_maps as maps
 from xai_core.analysis import groups
 from xai_core.analysis.embedding_maps import EmbeddingMap, Projection
+from xai_core.app.charts.groups import map_of_points
 from xai_core.app.misclassifications import map_axes, point_map, selected
 from xai_core.app.misclassifications.point_map import OUTSIDE, Axis
-from xai_core.app.shared import display, drawer, embedding_maps, predictions, round_form
+from xai_core.app.shared import display, drawer, embedding_maps, predictions, report_items, round_form
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.predictions import FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
@@ -141,10 +144,13 @@ def _draw(
     label = f"Map of {len(placed):,} pictures {name}, {wrong:,} of them wrong, coloured by {title}."
     ends = [(float(low), float(high)) for low, high in zip(np.nanmin(points, 0), np.nanmax(points, 0), strict=True)]
     limits = (_wider(*ends[0]), _wider(*ends[1]))
+    drawn = point_map.content(shown, title, limits, label, axes)
     point_map.show(
-        point_map.content(shown, title, limits, label, axes), outlines, dataset, _choose,
-        lambda path: drawer.open_group(group, path) if path in group.paths else None,
-    )  # fmt: skip
+        drawn, outlines, dataset, _choose, lambda path: drawer.open_group(group, path) if path in group.paths else None
+    )
+    report_items.add_button(
+        lambda: report_items.chart_item(map_of_points(json.loads(drawn)), label), "the map of pictures", "map of pictures"
+    )
 
 
 def _wider(low: float, high: float) -> point_map.Range:

@@ -26,6 +26,7 @@ from xai_core.app.shared import (
     page_setup,
     page_work,
     picture_viewer,
+    report_items,
     session,
     widgets,
 )
@@ -305,5 +306,8 @@ def downloads(answers: Answers, chosen: Chosen, question: NetworkQuestion) -> No
             "One sheet (PNG)": (f"{stem}.png", "image/png", sheet),
             "Raw maps (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_of_many(maps)),
             "Predictions and settings (JSON)": (f"{stem}.json", "application/json", settings),
-        }
+        },
+        lambda: report_items.add_picture(
+            sheet, f"Maps of {chosen.name} by {len(maps)} networks: {', '.join(maps)}", "all maps in one sheet", "sheet"
+        ),
     )

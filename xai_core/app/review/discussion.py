@@ -10,13 +10,16 @@ from typing import Any, NamedTuple
 import cachetools
 import pandas as pd
 import streamlit as st
+from PIL import Image
 from sqlalchemy import Engine
 
 from xai_core.app.review import access, closed_votes, progress
-from xai_core.app.shared import display, session
+from xai_core.app.shared import display, report_items, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown, settings
 from xai_core.core.errors import XaiError
+from xai_core.data import image_io
+from xai_core.explanation import rendering
 from xai_core.review import consolidation, rounds, votes
 from xai_core.review.consolidation import Decision
 from xai_core.review.database import StaleEdit
@@ -234,40 +237,77 @@ def _picture(engine: Engine, round: Round, discussion: Discussion, position: int
     label, predicted = markdown.escape(item.label) or "no label", markdown.escape(item.predicted)
     share = "" if item.confidence is None else f" ({item.confidence:.1%})"
     st.markdown(f"Picture {position + 1:,} · label **{label}** · predicted **{predicted}**{share}")
+    files: dict[str, bytes] = {}
     with st.container(horizontal=True):
         with st.container(width=SMALL), display.errors():
+            files[item.name] = rounds.thumbnail(engine, item.sha256)
             st.image(
-                rounds.thumbnail(engine, item.sha256), width="stretch", caption=markdown.escape(item.name),
+                files[item.name], width="stretch", caption=markdown.escape(item.name),
                 alt=f"Picture {position + 1} with the label {item.label or 'none'}",
             )  # fmt: skip
         with display.errors():
             for kind, entry in rounds.maps(engine, round, position).items():
+                title = f"Map of {rounds.MAP_KINDS[kind]}"
+                files[title] = entry.picture
                 with st.container(width=SMALL):
                     st.image(
-                        entry.picture, width="stretch", caption=f"Map of {rounds.MAP_KINDS[kind]}",
-                        alt=f"Map of {rounds.MAP_KINDS[kind]} over picture {position + 1}: {entry.caption}",
+                        entry.picture, width="stretch", caption=title,
+                        alt=f"{title} over picture {position + 1}: {entry.caption}",
                     )  # fmt: skip
     st.caption("Top five: " + " · ".join(f"{markdown.escape(name)} {share:.1%}" for name, share in item.top5))
     decision = discussion.latest.get(position)
     if decision is not None:
         _decision(round, decision)
-    _votes(engine, round, discussion.table[discussion.table["position"] == position])
+    rows, names = discussion.table[discussion.table["position"] == position], votes.names(engine, round)
+    if files:
+        report_items.add_picture(
+            partial(_beside_each_other, files), in_words(round, item, decision, rows, names),
+            f"picture {position + 1:,} with its votes", f"verdict {position}",
+        )  # fmt: skip
+    _votes(round, rows, names)
 
 
-def _decision(round: Round, decision: Decision) -> None:
-    """What was decided last, by whom and why."""
+def _beside_each_other(files: Mapping[str, bytes]) -> Image.Image:
+    return rendering.sheet({title: image_io.open_picture(file) for title, file in files.items()}, len(files))
+
+
+def in_words(round: Round, item: Item, decision: Decision | None, rows: pd.DataFrame, names: Mapping[str, str]) -> str:
+    """A picture's labels, what was decided of it and why, and its votes with their comments, as plain text; `names` are
+    those of the people who voted."""
+    share = "" if item.confidence is None else f" ({item.confidence:.1%})"
+    parts = [f"{item.name}: label {item.label or 'none'}, predicted {item.predicted}{share}."]
+    if decision is not None:
+        parts.append(f"{markdown.plain(_decided(round, decision))}. {_why(decision)}")
+    for verdict, count in rows["verdict"].value_counts().items():
+        parts.append(f"{round.settings.verdict_title(str(verdict))}: {count} of {len(rows)} votes.")
+        for vote in rows[rows["verdict"] == verdict].to_dict("records"):
+            details = f"{names[vote['person']]}{markdown.plain(_details(vote))}"
+            parts.append(f"{details}: “{vote['comment']}”." if vote["comment"] else f"{details}.")
+    return " ".join(parts)
+
+
+def _decided(round: Round, decision: Decision) -> str:
+    """What was decided and by whom, as Markdown."""
     title = round.settings.verdict_title(decision.verdict) if decision.verdict else ""
     words = f"Settled: **{markdown.escape(title)}**" if title else "**Left open**"
     if decision.suggested:
         words += f", label **{markdown.escape(decision.suggested)}**"
+    return f"{words}, by {markdown.escape(decision.person.in_words())}, {decision.at:%Y-%m-%d %H:%M} UTC"
+
+
+def _why(decision: Decision) -> str:
+    return "All votes agreed." if decision.unanimous else decision.reason or "No reason was written."
+
+
+def _decision(round: Round, decision: Decision) -> None:
+    """What was decided last, by whom and why."""
     with st.container(border=True):
-        st.markdown(f"{words}, by {markdown.escape(decision.person.in_words())}, {decision.at:%Y-%m-%d %H:%M} UTC")
-        st.text("All votes agreed." if decision.unanimous else decision.reason or "No reason was written.")
+        st.markdown(_decided(round, decision))
+        st.text(_why(decision))
 
 
-def _votes(engine: Engine, round: Round, rows: pd.DataFrame) -> None:
+def _votes(round: Round, rows: pd.DataFrame, names: Mapping[str, str]) -> None:
     """The votes on one picture, those for each verdict in a box, the most frequent verdict first."""
-    names = votes.names(engine, round)
     counts = rows["verdict"].value_counts()
     with st.container(horizontal=True, key="votes beside each other"):
         for verdict, count in counts.items():

@@ -113,6 +113,13 @@ def finding(words: str, *, bold: bool = False) -> None:
         report_items.add_text(words)
 
 
+def verdict(written: str) -> None:
+    """Sentences in Markdown with bold parts, as `finding` shows them; in the report they are plain words."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(written, width="content")
+        report_items.add_text(markdown.plain(written))
+
+
 def table(rows: pd.DataFrame, alt: str, *, key: str | None = None, **options: Any) -> None:
     """A table with its text for screen readers, and the button that adds it to the report; that text is its caption there.
 

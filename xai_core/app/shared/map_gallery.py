@@ -13,7 +13,17 @@ from streamlit.delta_generator import DeltaGenerator
 
 from xai_core.analysis import map_sheet
 from xai_core.analysis.map_sheet import BATCH, PREDICTED, TRUE, Half, Result
-from xai_core.app.shared import display, explanations, opened_datasets, page_links, page_work, progress, session, turns
+from xai_core.app.shared import (
+    display,
+    explanations,
+    opened_datasets,
+    page_links,
+    page_work,
+    progress,
+    report_items,
+    session,
+    turns,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import PageWork, counted
 from xai_core.app.shared.predictions import alt_text
@@ -211,7 +221,11 @@ def _download(shown: list[Half], asked: Asked, dataset: Dataset, model: Explaina
         return export.png_bytes(page, first)
 
     file = f"{key.replace(' ', '_')}_{first.method}.png"
-    display.downloads({"Sheet (PNG)": (file, "image/png", made)})
+    said = f"{heading}. {_settings(first, model, dataset, len(maps))}"
+    display.downloads(
+        {"Sheet (PNG)": (file, "image/png", made)},
+        lambda: report_items.add_picture(made, said, f"the maps of {heading}", f"sheet {key}"),
+    )
 
 
 def _settings(map: Explanation, model: ExplainableModel, dataset: Dataset, total: int) -> str:

@@ -150,7 +150,7 @@ def _explanations(
     with st.container(horizontal=True, gap="small"):
         with st.container(width=WIDTH):
             st.markdown("**The picture**")
-            st.image(chosen.picture, alt=f"{row['path']}, the whole picture")
+            display.picture(chosen.picture, f"{row['path']}, the whole picture", key="sample", width="stretch")
         for heading, request in requests.items():
             with st.container(width=WIDTH):
                 st.markdown(f"**{markdown.escape(heading)}**")

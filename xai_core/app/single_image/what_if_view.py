@@ -1,6 +1,6 @@
 """Changes of one picture by sliders: what the network answers to the changed picture, and its map of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -129,25 +129,25 @@ def _sliders(asked: PictureToChange) -> None:
         pixels = changed(prepared.pixels[None], made.changes, masks=made.masks, backgrounds=made.backgrounds)[0]
         after = model.prepare(pixels)
         answers = network_outputs.ranked(model, after)
-        st.markdown(_answer(asked, answers, markdown.escape, "**"))
+        answer = _answer(model, asked.ranked, answers, asked.wanted)
+        st.markdown(answer)
         order = f"Changes of what the network sees, in this order: {'; '.join(change.title for change in made.changes)}."
         st.caption(order)
-        said = f"{chosen.name}, changed. {_answer(asked, answers)} {order}"
+        said = f"{chosen.name}, changed. {markdown.plain(answer)} {order}"
         _pictures(chosen, after, explained, None if request is None else replace(request, pictures=(after,)), said)
 
 
-def _answer(asked: PictureToChange, after: list[Prediction], written: Callable[[str], str] = str, strong: str = "") -> str:
-    """The answer to the changed picture beside that to the picture, in words: names of classes as they are `written`, the
-    answer between two signs that make it `strong`."""
-    old, new = asked.ranked[0], after[0]
-    name = f"{strong}{written(first_name(new.name))}{strong}"
+def _answer(model: ExplainableModel, before: list[Prediction], after: list[Prediction], wanted: int) -> str:
+    """The answer to the changed picture beside that to the picture, in words, as Markdown."""
+    old, new = before[0], after[0]
+    name = markdown.escape(first_name(new.name))
     if new.index == old.index:
-        words = f"The answer stays {name}, {new.probability:.1%} (before {old.probability:.1%})."
+        words = f"The answer stays **{name}**, {new.probability:.1%} (before {old.probability:.1%})."
     else:
-        was = written(first_name(old.name))
-        words = f"The answer turns to {name}, {new.probability:.1%}. Before it was {was}, {old.probability:.1%}."
-    shares = [next(one.probability for one in ranked if one.index == asked.wanted) for ranked in (asked.ranked, after)]
-    other = written(first_name(asked.model.class_name(asked.wanted)))
+        was = markdown.escape(first_name(old.name))
+        words = f"The answer turns to **{name}**, {new.probability:.1%}. Before it was {was}, {old.probability:.1%}."
+    shares = [next(one.probability for one in ranked if one.index == wanted) for ranked in (before, after)]
+    other = markdown.escape(first_name(model.class_name(wanted)))
     return f"{words} Probability of {other}: {shares[0]:.1%} before, {shares[1]:.1%} now."
 
 
