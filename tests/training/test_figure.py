@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from readable_colours import contrast, difference
+from readable_colours import APART, contrast, difference
 from small_recordings import NAMES, TABLE, made
 
 from xai_core.attribution.method import CARD
@@ -163,9 +163,10 @@ def test_losses_stand_on_axes_of_their_own():
 
 
 def test_curves_have_the_colour_of_no_class_and_can_be_seen():
-    taken = [*figure.PALETTE, figure.GREY, figure.BAR]
+    taken = [*figure.PALETTE, figure.GREY, figure.PALE, figure.BAR]
+    assert len(set(figure.DASHES.values())) == len(figure.CURVES) == len({*figure.DASHES} | {*figure.CURVES})
     for colour in figure.CURVES.values():
-        assert min(difference(colour, one) for one in taken) > 8, "for people who lack one kind of cone, too"
+        assert min(difference(colour, one) for one in taken) >= APART, "for people who lack one kind of cone, too"
         assert contrast(colour, "#ffffff") >= 3 and contrast(colour, "#0e1117") >= 3
 
 

@@ -38,7 +38,7 @@ PALETTE = ["#0072b2", "#e69f00", "#56b4e9", "#d55e00", "#f0e442", "#009e73", "#c
 REST, NOTHING = "(other classes)", "not recorded"
 GREY, PALE = "#b8bec5", "#eef0f2"
 # Of curves: no colour of a class. Dashes tell them apart in print.
-CURVES = {"training": "#737373", "held out": "#959550", "the samples": "#c73df5"}
+CURVES = {"training": "#807880", "held out": "#806058", "the samples": "#2888f0"}
 DASHES = {"training": "2 2", "held out": "6 3", "the samples": ""}
 INK, MUTED, FAINT, PAPER, BAR = "#1b1f24", "#56636f", "#d5dade", "#ffffff", "#56789a"
 LOSSES = {"train_loss": ("training loss", "training"), "validation_loss": ("held-out loss", "held out")}
