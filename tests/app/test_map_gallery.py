@@ -128,7 +128,7 @@ def test_a_picture_that_fails_says_why_and_the_others_have_maps(no_maps, monkeyp
 
 def test_the_sheet_holds_what_the_page_shows(monkeypatch):
     made = {}
-    monkeypatch.setattr(display, "downloads", lambda files, add: made.update(files))
+    monkeypatch.setattr(display, "downloads", lambda files, add=None: made.update(files))
     app = opened_on_samples(PAGE, maps="true", **ALL)
     assert not app.exception
     name, mime, content = made["Sheet (PNG)"]
