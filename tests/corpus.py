@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -173,6 +174,7 @@ def animated(format: str, **options) -> bytes:
     return saved(RGB, format, save_all=True, append_images=[BLACK, BLACK], duration=50, **options)
 
 
+@cache
 def good() -> list[Good]:
     """All files that open."""
     fine = {"quality": 95, "subsampling": 0}

@@ -22,10 +22,13 @@ from streamlit.testing.v1.element_tree import Button, Node
 
 from xai_core.app.shared import cache, jobs, progress
 from xai_core.app.shared.page_links import FILES
+from xai_core.data import corrupted_samples
 
 cache.SHIPPED = Path("none")  # tests begin with nothing computed; `test_first_views.py` has the shipped results
 # For each page that it opens, the harness reads the metadata of every installed distribution (a quarter of a second).
 manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
+# Many pages show the 80 changed samples, whose pictures take six seconds to make.
+corrupted_samples.changed_picture = functools.cache(corrupted_samples.changed_picture)
 
 ROOT = Path(__file__).parents[1]
 

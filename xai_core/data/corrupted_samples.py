@@ -55,15 +55,19 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
+def changed_picture(name: str, change: str) -> bytes:
+    """A sample photograph after one of the changes, as PNG."""
+    file = io.BytesIO()
+    CHANGES[change](load_sample(name)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
 def changed_samples() -> Dataset:
     """80 pictures in five classes of ImageNet."""
     pictures = {f"{label}/{name}, {change}.png": (name, change) for name, label in LABELS.items() for change in CHANGES}
 
     def read(wanted: str) -> bytes:
-        name, change = pictures[wanted]
-        file = io.BytesIO()
-        CHANGES[change](load_sample(name)).save(file, "PNG", compress_level=1)
-        return file.getvalue()
+        return changed_picture(*pictures[wanted])
 
     samples = tuple(Labelled(name, name.partition("/")[0]) for name in pictures)
     attributes = pd.DataFrame(pictures.values(), index=list(pictures), columns=["photograph", "change"])
