@@ -157,7 +157,13 @@ def channels(model: ExplainableModel, depth: str | None = None) -> int:
 
 
 def usual_settings(model: ExplainableModel) -> Mapping[str, Any]:
-    """The depth and the regularisation that a model's card says the study used for it; empty for other models."""
+    """The depth and the regularisation that a model's card says the study used for it; empty for other models.
+
+    The readme of the study's code sets `up_until = 4` and `reg_l2 = True` for SimCLRv2, and `up_until = 5`, `reg_l2 = False`
+    for the others. Its parts are counted from the input: SimCLRv2's stem is one of them, so the fourth is the third stage
+    (layer3); the stem of the others is four, so the fifth is the first stage (layer1). The code also blurs gradients and
+    penalises total variation for every network; here one regularisation is used at a time, so the others have "blur".
+    """
     return CARDS[model.id].pairs.get("feature_visualisation", {}) if model.id in CARDS else {}
 
 

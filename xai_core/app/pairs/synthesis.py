@@ -22,6 +22,7 @@ from xai_core.app.shared import (
     network_choice,
     network_outputs,
     page_links,
+    report_items,
     server_job,
     session,
 )
@@ -157,6 +158,8 @@ def _features(model: ExplainableModel, views: Views) -> None:
     seconds = passes * network_outputs.pass_seconds(model, 1)
     if climb.mean:
         st.caption(CLASS_MODEL)
+    elif usual_settings(model):
+        st.caption(_of_study(model))
 
     def work(handle: JobHandle) -> Visualisation:
         return _visualise(model, climb, objective, handle)
@@ -165,15 +168,16 @@ def _features(model: ExplainableModel, views: Views) -> None:
     if found is None:
         return
     begun = "the mean colour, without random numbers" if climb.mean else f"grey with noise of seed {climb.seed}"
+    settings = ", ".join(f"{name} {value}" for name, value in climb.settings.items())
+    reached, said = _reached(model, climb, objective, found), f"Start: {begun}. Settings: {settings}."
     with st.container(horizontal=True, gap="small"):
         if climb.views:
-            st.image(views.images()[0], width=TILE, output_format="PNG", caption="view 1", alt="View 1")
-        st.image(found.start, width=TILE, output_format="PNG", caption="start", alt=f"The start: {begun}")
+            _shown(views.images()[0], "View 1", "view 1", TILE)
+        _shown(found.start, f"The start: {begun}", "start", TILE)
         words = f"Synthesised picture: {objective.lower()}"
-        st.image(found.picture, width=TILE + 60, output_format="PNG", caption="synthesised", alt=words)
-    st.markdown(markdown.escape(_reached(model, climb, objective, found)))
-    said = ", ".join(f"{name} {value}" for name, value in climb.settings.items())
-    st.caption(f"Start: {begun}. Settings: {said}.")
+        _shown(found.picture, words, "synthesised", TILE + 60, f"{words}. {reached} {said}")
+    display.finding(reached)
+    st.caption(said)
     _download(found.picture, f"{model.id}_features.png")
 
 
@@ -250,6 +254,19 @@ def _reached(model: ExplainableModel, climb: Climb, objective: str, found: Visua
     )
 
 
+def _of_study(model: ExplainableModel) -> str:
+    """The defaults of a network that the study visualised, in words, and why they are those."""
+    usual = usual_settings(model)
+    return (
+        f"Defaults for {markdown.escape(model.title)}: depth {usual['depth']}, regularisation {usual['regularisation']}. "
+        "The readme of the study's code (Sammani et al. 2022) states them: SimCLRv2 up to the fourth part of the network "
+        "with an L2 penalty, every other network up to the fifth part without it. Parts are counted from the input: of "
+        "SimCLRv2 the stem is one part, of the others four, so its fourth part ends at layer3, their fifth at layer1. The "
+        "study's code also blurs gradients and penalises total variation in both cases; here one regularisation is used at "
+        "a time."
+    )
+
+
 CLASS_HELP = "What is climbed is the logit, before the softmax. Type a name or a number to search."
 CLASS_MODEL = (
     "The class-model picture of Simonyan et al. 2013 (arXiv:1312.6034, section 2): from the colour that the network's "
@@ -291,13 +308,13 @@ def _difference(model: ExplainableModel, views: Views) -> None:
     for title, stages in inversions:
         st.markdown(f"**{title}**")
         with st.container(horizontal=True, gap="small"):
-            st.image(views.images()[0], width=TILE, output_format="PNG", caption="view 1")
+            _shown(views.images()[0], "View 1", "view 1", TILE)
             for cut, stage in stages:
                 if isinstance(stage, XaiError):
                     st.error(error_text(stage))
                 else:
                     words = f"{cut}: relative distance {stage.distance:.3f}"
-                    st.image(stage.picture, width=TILE, output_format="PNG", caption=words)
+                    _shown(stage.picture, f"{title}, {words}", words, TILE)
     st.caption(
         "Relative distance of the activations: 0 is a perfect reconstruction, 1 is as far away as activations of zero. "
         "Stages with the same name are compared; if the networks share no names, stages at the same relative depth."
@@ -328,6 +345,14 @@ def _invert(
             stages.append((cut, finished[request.key]))
         inversions.append((title, stages))
     return inversions
+
+
+def _shown(picture: Image.Image, alt: str, below: str, width: int, caption: str = "") -> None:
+    """A picture with words below it, and the button that adds it to the report, there with `caption` or the alt text."""
+    with st.container(width=width):
+        st.image(picture, width="stretch", output_format="PNG", alt=alt)
+        st.caption(below)
+        report_items.add_picture(picture, caption or alt)
 
 
 def _download(picture: Image.Image, name: str) -> None:

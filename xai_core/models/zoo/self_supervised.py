@@ -36,7 +36,7 @@ SIMCLR = {
 
 
 # The readme of the study's code: SimCLRv2 up to the fourth part of its network, with L2; the others up to the fifth, without
-# L2. SimCLRv2's first part is the stem, and of the others the stem is four parts.
+# L2. SimCLRv2's first part is the stem; the stem of the others is four parts: see `feature_visualisation.usual_settings`.
 EARLY = {"feature_visualisation": {"depth": "layer1.2", "regularisation": "blur"}}
 
 
