@@ -15,7 +15,7 @@ from scipy import stats
 
 from xai_core.app.pairs import new_benchmark, tiles, views
 from xai_core.app.pairs.new_benchmark import NewBenchmark
-from xai_core.app.shared import jobs, run_form, server_job
+from xai_core.app.shared import jobs, report_items, run_form, server_job
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.widgets import Chosen
 from xai_core.core import settings
@@ -92,6 +92,9 @@ def test_the_example_is_shown_at_once_and_its_figures_are_those_of_the_raw_rows(
     better = int(methods.gt(highest, axis=0).sum().sum())
     assert f"{better} of {int(methods.notna().sum().sum())} means are better than those of all controls" in said
     assert len(app.get("download_button")) == 4
+    added = [button.label for button in app.button if button.key.startswith(report_items.KEY)]
+    assert sum("on pairs of this kind" in label for label in added) == 2
+    assert sum("Means of methods by metrics" in label or "Settings that differ" in label for label in added) == 2
 
     app.segmented_control(key="benchmark-figures").set_value("simclrv2_r50_2x").run()
     other = table_of(app, "method").set_index(["method", "pairs"])

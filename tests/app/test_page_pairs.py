@@ -9,13 +9,17 @@ from opened_pages import finished, followed, text
 from streamlit.testing.v1 import AppTest
 
 from xai_core.analysis import feature_visualisation
-from xai_core.app.shared import jobs, widgets
+from xai_core.app.pairs import tiles
+from xai_core.app.pairs.views import Views
+from xai_core.app.shared import jobs, picture_viewer, report_items, widgets
 from xai_core.data.datasets import find_offered, open_dataset
 from xai_core.data.scene_parts import SEEN
 from xai_core.data.world.scene import draw, without
+from xai_core.explanation import rendering
 from xai_core.models.loading import load_model
 from xai_core.pairs.augment import Augmentation, draw_view
 from xai_core.pairs.explain import explain_pair
+from xai_core.pairs.reference import STRENGTHS
 
 PAIRS = "pages/5_Pairs.py"
 
@@ -43,7 +47,12 @@ def test_two_views_are_explained_at_once():
     said = text(app)
     assert "Cosine similarity" in said and "random pairs" in said and "projection head" in said
     assert "Grad-CAM for similarity" in said and "7 x 7 cells" in said and "Best match" in said
-    assert len(app.image) == 3 + 2 * 3 and not app.error
+    assert len(app.image) == 3 and not app.error
+    drawn = opened_pages.panels(app)
+    assert [one["said"] for one in drawn[:2]] == [f"Grad-CAM for similarity, view {number}" for number in (1, 2)]
+    assert len(drawn) == 2 * 3 and all(one["map"] and one["frame"] == [0, 0, 224, 224] for one in drawn)
+    added = [button for button in app.button if button.key.startswith(report_items.KEY)]
+    assert len(added) == 3 + 1 + 1 + 6 + 2, "pictures, the chart, the sentence, maps, patches"
 
 
 def test_the_seed_and_the_recipe_change_the_views():
@@ -56,7 +65,7 @@ def test_the_seed_and_the_recipe_change_the_views():
 def test_two_pictures_can_be_compared():
     app = opened(PAIRS, **{"from": "Two pictures", "second": "Coffee"})
     assert "as the network sees it" in text(app) and "white cross" not in text(app) and not app.error
-    assert len(app.image) == 2 + 2 * 3
+    assert len(app.image) == 2 and len(opened_pages.panels(app)) == 2 * 3
 
 
 @pytest.mark.parametrize("measure", ["InfoNCE", "Nearer than"])
@@ -68,8 +77,10 @@ def test_each_similarity_is_explained(measure):
 
 @pytest.mark.parametrize("section", ["Metrics", "Networks", "Invariance", "Download"])
 def test_each_section_opens(section):
-    app = opened(PAIRS, more=section, step="7168", pair_methods="Grad-CAM for similarity")
+    app = opened(PAIRS, more=section, step="7168", pair_methods="Grad-CAM for similarity", space="Normalised values")
     assert not app.error
+    made_of = "These maps are made of pixels in [0, 1], also while the space on the left is that of normalised values"
+    assert (made_of in text(app)) == (section in ("Networks", "Invariance"))
     if section == "Metrics" and not app.dataframe:
         finished(next(one for one in app.button if one.label == "Measure").click().run())
     if section == "Metrics":
@@ -89,8 +100,22 @@ def test_each_section_opens(section):
         assert "EfficientNet-Lite0, untrained" in text(app)
     if section == "Invariance":
         assert "Strength 0.75" in text(app)
+        drawn = opened_pages.panels(app)[2:]
+        assert [one["said"] for one in drawn] == [f"crop, strength {strength:g}" for strength in STRENGTHS]
     if section == "Download":
         assert len(app.get("download_button")) == 3
+
+
+def test_a_view_that_a_network_saw_smaller_is_shown_as_it_saw_it(monkeypatch):
+    """Its maps lie in that smaller picture; over the larger view they would cover its corner alone."""
+    model = load_model("efficientnet_lite0")
+    first, second = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    small = [torch.nn.functional.interpolate(view[None], (96, 96))[0] for view in (first, second)]
+    seen = []
+    monkeypatch.setattr(picture_viewer, "overlay", lambda picture, one, *_, **__: seen.append((picture, one)))
+    views = Views(first, second, None, ("", ""), rendering.to_pil(first), "")
+    tiles.both_maps(explain_pair(model, *small, "grad_cam"), views, True, "a network")
+    assert [(picture.size, explanation.box) for picture, explanation in seen] == [((96, 96), (0, 0, 96, 96))] * 2
 
 
 def test_the_class_model_picture_says_what_it_reaches():

@@ -1,5 +1,7 @@
 """The published settings: what is guided in SimCLRv2, the options of the study's code, which settings of a run differ."""
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import plain_forward as plain
@@ -9,13 +11,14 @@ import torch.nn.functional as F
 from small_models import assembled, difference, pictures, small
 
 from xai_core.analysis import feature_visualisation
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.data.samples import SAMPLES
 from xai_core.data.selection import open_images
 from xai_core.explanation import rendering
 from xai_core.models.architectures import simclrv2_resnet50
 from xai_core.models.zoo.catalog import CARDS
-from xai_core.pairs import benchmark, study
+from xai_core.pairs import benchmark, benchmark_runs, study
 from xai_core.pairs.catalog import PAIR_METHODS
 from xai_core.pairs.explain import explain_pair, usual_options
 from xai_core.pairs.metrics import PAIR_METRICS, STEP
@@ -144,6 +147,19 @@ def test_the_tables_name_the_deviations_and_the_studys_name_of_a_metric():
     assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 2
     assert latex.count("{") == latex.count("}") and latex.isascii() and r"class:random\_map" in latex
     assert all(one.setting in latex for one in found)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here; the test above checks its structure")
+def test_the_latex_of_the_example_run_compiles(tmp_path):
+    run = benchmark_runs.open_benchmark(settings.RESOURCES / "data" / "runs" / "pairs_samples")
+    found = study.deviations(run.setup, "barlow_twins")
+    table = benchmark.as_latex(benchmark.table(run.pictures, run.model, "barlow_twins"), run.setup.pictures, found)
+    (tmp_path / "table.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}" + f"\n{table}\n" + r"\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, errors="replace")
+    assert done.returncode == 0 and (tmp_path / "table.pdf").exists(), done.stdout[-2000:]
 
 
 def test_the_estimated_passes_of_a_picture_are_those_that_are_made():

@@ -8,7 +8,7 @@ from xai_core.app.charts import pairs as charts_pairs
 from xai_core.app.pairs import new_benchmark
 from xai_core.app.pairs.sections import CONTROL_TITLES
 from xai_core.app.pairs.tiles import title
-from xai_core.app.shared import display, run_form
+from xai_core.app.shared import display, report_items, run_form
 from xai_core.app.shared.page_work import counted
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown, settings
@@ -79,7 +79,7 @@ def _show(run: StoredBenchmark) -> None:
     )  # fmt: skip
     lines = benchmark.table(run.pictures, run.model, of)
     titled = _titled(lines)
-    st.markdown(markdown.escape(findings.of_pair_benchmark(titled)))
+    display.finding(findings.of_pair_benchmark(titled))
     metrics = [metric for metric in PAIR_METRICS if metric in set(titled["metric"])]
     metric = st.selectbox(
         "Metric", metrics, format_func=lambda id: f"{benchmark.heading(id)}: {PAIR_METRICS[id].title}",
@@ -88,7 +88,7 @@ def _show(run: StoredBenchmark) -> None:
     for kind, shown in titled[titled["metric"] == metric].groupby("pairs"):
         alt = "; ".join(f"{line.method}: {line.mean:.3f}" for line in shown.itertuples())
         st.markdown(f"**On: {kind}**")
-        st.altair_chart(
+        display.chart(
             charts_pairs.benchmark_intervals(shown, PAIR_METRICS[metric]), width="stretch", key=f"benchmark {kind}",
             alt=f"{PAIR_METRICS[metric].title} on pairs of this kind: {kind}. {alt}",
         )  # fmt: skip
@@ -102,12 +102,14 @@ def _show(run: StoredBenchmark) -> None:
         benchmark.heading(id): st.column_config.TextColumn(help=f"{PAIR_METRICS[id].title}: {PAIR_METRICS[id].words}")
         for id in metrics
     }
-    st.dataframe(table, hide_index=True, column_config=help, key="benchmark-table", alt="Means of methods by metrics")
+    display.table(table, "Means of methods by metrics", hide_index=True, column_config=help, key="benchmark-table")
     st.caption(benchmark.note(lines))
     deviations = study.deviations(run.setup, of)
-    st.markdown(f"**Settings that differ from those of the published figures of {study.MODELS[of]}: {len(deviations)}**")
+    heading = f"Settings that differ from those of the published figures of {study.MODELS[of]}: {len(deviations)}"
+    st.markdown(f"**{heading}**")
     texts = benchmark.of_deviations(deviations).set_index("setting")
     st.table(texts.map(markdown.escape))  # names of the run's network and pictures come from outside
+    report_items.add_table(texts, heading)
     _downloads(run, lines, deviations)
 
 

@@ -18,7 +18,16 @@ from torch import Tensor
 from xai_core.app.charts import pairs
 from xai_core.app.pairs.tiles import PairSettings, Results, asked, both_maps, requests, title
 from xai_core.app.pairs.views import TILE, Views, is_upload
-from xai_core.app.shared import cache, display, loaded_models, network_choice, network_outputs, page_links, page_work
+from xai_core.app.shared import (
+    cache,
+    display,
+    loaded_models,
+    network_choice,
+    network_outputs,
+    page_links,
+    page_work,
+    picture_viewer,
+)
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.page_work import PageWork, Part
@@ -289,11 +298,19 @@ def networks(views: Views, settings: PairSettings, smooth: bool) -> None:
                     st.error(error_text(result))
                 else:
                     st.markdown(f"**{markdown.escape(network.title)}**: cosine **{result[0].target_value:.3f}**")
-                    both_maps(result, views, smooth)
+                    both_maps(result, views, smooth, network.title)
+    if settings.normalised:
+        st.caption(NETWORKS_SPACE)
     st.caption(
         "Cosines of different networks cannot be compared directly. Compare where each lies among random pairs of its own "
         "network."
     )
+
+
+NETWORKS_SPACE = (
+    "These maps are made of pixels in [0, 1], also while the space on the left is that of normalised values: each network "
+    "has a normalisation of its own, and only pixels are the same for all of them."
+)
 
 
 def _network_key(network: Network, views: Views, method: str, options: Mapping[str, Any], seed: int) -> str:
@@ -352,15 +369,25 @@ def invariance(model: ExplainableModel, views: Views, settings: PairSettings, sm
         for strength, (first, second) in maps.items():
             explanation = second or first
             view = rendering.to_pil(reference.changed(views.first, name, strength, 0))
-            overlay = rendering.overlay(explanation, view, scale, smooth=smooth, size=(2 * TILE, 2 * TILE))
+            said = f"strength {strength:g}"
             with st.container(width=TILE):
-                alt = rendering.alt_text(explanation, f"Strength {strength:g}")
-                st.image(rendering.with_bar(overlay, scale), width="stretch", output_format="PNG", alt=alt)
-                st.caption(f"Strength {strength:g}: {first.target_value:.3f}")
+                st.markdown(f"{said.capitalize()}: **{first.target_value:.3f}**")
+                picture_viewer.overlay(
+                    view, explanation, scale, rendering.alt_text(explanation, said.capitalize()), said, linked=said,
+                    width=TILE, smooth=smooth, said=f"{name}, {said}",
+                )  # fmt: skip
+    if settings.normalised:
+        st.caption(INVARIANCE_SPACE)
     st.caption(
         f"The map of the augmented view at each strength, all on one scale: {scale.words}. At strength 0 both views are the "
         "same picture: they cannot become more similar, so the gradients of the cosine are zero."
     )
+
+
+INVARIANCE_SPACE = (
+    "These maps are made of pixels in [0, 1], also while the space on the left is that of normalised values: the "
+    "augmentations are defined for pixels."
+)
 
 
 def _maps_by_strength(

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from xai_core.analysis import findings
 from xai_core.app.charts import pairs as charts_pairs
-from xai_core.app.pairs.views import TILE, Views, is_upload, tensor
-from xai_core.app.shared import cache, display, network_outputs, page_links, page_work, widgets
+from xai_core.app.pairs.views import LINKED, TILE, Views, is_upload, tensor
+from xai_core.app.shared import cache, display, network_outputs, page_links, page_work, picture_viewer, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.page_work import PageWork, Part
-from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import markdown
@@ -266,7 +266,9 @@ def finding(results: Results, views: Views) -> None:
     if len(maps) > 1:
         first = [both[0] for both in maps.values()]
         sentences.append(findings.of_agreement(list(maps), agreement.agreement(first), "Rank correlation in view 1"))
-    st.markdown(markdown.escape(" ".join(filter(None, sentences))))
+    words = " ".join(filter(None, sentences))
+    if words:
+        display.finding(words)
 
 
 def _share(explanation: Explanation, part: Tensor) -> float:
@@ -276,7 +278,13 @@ def _share(explanation: Explanation, part: Tensor) -> float:
 
 
 def tiles(results: Results, views: Views, smooth: bool) -> None:
-    """A tile for each method: both maps side by side, on one scale."""
+    """A tile for each method: both maps side by side, on one scale; above them what zooms the maps of each view."""
+    if not all(isinstance(result, XaiError) for result in results.values()):
+        with st.container(horizontal=True, gap="medium"):
+            for linked, view in zip(LINKED, views.images(), strict=True):
+                with st.container(width=2 * TILE + 60):
+                    st.markdown(f"**Maps of {linked}**")
+                    picture_viewer.show(view, [], f"controls of {linked}", linked=linked)
     with st.container(horizontal=True, gap="small"):
         for method, result in results.items():
             with st.container(border=True, width=2 * TILE + 60):
@@ -284,17 +292,24 @@ def tiles(results: Results, views: Views, smooth: bool) -> None:
                 if isinstance(result, XaiError):
                     st.error(error_text(result))
                 else:
-                    both_maps(result, views, smooth)
+                    both_maps(result, views, smooth, title(method))
 
 
-def both_maps(explanations: PairExplanation, views: Views, smooth: bool) -> None:
-    """The maps of both views side by side, on one scale; some methods have a single map, of view 1."""
+def both_maps(explanations: PairExplanation, views: Views, smooth: bool, name: str) -> None:
+    """The maps of both views side by side, on one scale; some methods have a single map, of view 1. `name` is that of the
+    method, or of the network where several are asked: what their values are said to be of."""
     maps = [explanation for explanation in explanations if explanation is not None]
     scale = rendering.scale_of(*maps)
     with st.container(horizontal=True, gap="small"):
-        for number, (explanation, view) in enumerate(zip(maps, views.images(), strict=False), start=1):
-            alt = rendering.alt_text(explanation, f"View {number}")
-            display.map_picture(explanation, Chosen(view, f"view {number}", None, ""), scale, smooth, alt, TILE)
+        for linked, explanation, view in zip(LINKED, maps, views.images(), strict=False):
+            alt = rendering.alt_text(explanation, linked.capitalize())
+            # A network that takes one size sees the view at that size.
+            seen = view if view.size == explanation.picture_size else view.resize(explanation.picture_size)
+            with st.container(width=TILE):
+                picture_viewer.overlay(
+                    seen, explanation, scale, alt, f"{name}, {linked}", linked=linked, width=TILE, smooth=smooth,
+                    said=f"{name}, {linked}",
+                )  # fmt: skip
     rows, columns = maps[0].heatmap.shape
     words = f"{scale.words[0].upper()}{scale.words[1:]}"
     only = " This method has one map, of view 1." if len(maps) == 1 else ""

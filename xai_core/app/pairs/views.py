@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
-from xai_core.app.shared import cache, session, widgets
+from xai_core.app.shared import cache, report_items, session, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK, Chosen
 from xai_core.core.cache_key import array_digest, bytes_digest, text_digest
@@ -24,6 +24,7 @@ from xai_core.pairs.parts import PairParts, parts_of_picture, parts_of_views
 
 LONGEST = 640  # pixels: longest side of the picture that views are cut from; more adds nothing to views of 224 pixels
 TILE = 196  # pixels: width of a view
+LINKED = ("view 1", "view 2")  # the words by which the maps of each view are zoomed together
 VIEWS, PICTURES, SECOND_OWN = "Two views", "Two pictures", "Your own second picture"
 UPLOAD2 = "upload2"
 
@@ -154,14 +155,20 @@ def show(views: Views) -> None:
         if views.geometry is not None:
             with st.container(width=TILE + 60):
                 image = _with_boxes(views.source, views.geometry)
-                st.image(image, width="stretch", output_format="PNG", alt="The picture, with both views outlined")
                 height, width = views.first.shape[1:]
                 area = views.geometry.overlap(1, (height, width)).float().mean()
-                st.caption(f"The crops: view 1 orange, view 2 blue. View 2 shows {area:.0%} of view 1.")
+                words = f"The crops: view 1 orange, view 2 blue. View 2 shows {area:.0%} of view 1."
+                _picture(image, "The picture, with both views outlined", words)
         for number, (image, changes) in enumerate(zip(views.images(), views.changes, strict=True), start=1):
             with st.container(width=TILE):
-                st.image(image, width="stretch", output_format="PNG", alt=f"View {number}: {changes}")
-                st.caption(f"**View {number}**: {changes}")
+                _picture(image, f"View {number}: {changes}", f"**View {number}**: {changes}")
+
+
+def _picture(image: Image.Image, alt: str, below: str) -> None:
+    """A picture with words below it, and the button that adds it to the report."""
+    st.image(image, width="stretch", output_format="PNG", alt=alt)
+    st.caption(below)
+    report_items.add_picture(image, below.replace("**", ""), alt)
 
 
 def _with_boxes(source: Image.Image, geometry: Geometry) -> Image.Image:
