@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from browsing import settled
+from browsing import open_form, settled
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser
@@ -37,3 +37,23 @@ def test_a_synthesis_can_be_cancelled(visit):
     settled(page)
     expect(page.get_by_text("Cancelled", exact=False).first).to_be_visible()
     expect(page.get_by_role("button", name="Synthesise")).to_be_visible()
+
+
+def test_a_benchmark_is_planned_started_and_cancelled_beside_the_example(visit):
+    page = visit(f"{ONE_METHOD}&more=Benchmark")
+    expect(page.get_by_text("Settings that differ from those of the published figures").first).to_be_visible()
+    open_form(page)
+    page.get_by_role("spinbutton", name="At most").fill("2")
+    page.get_by_role("spinbutton", name="At most").press("Enter")
+    settled(page)
+    page.get_by_role("button", name="Plan").click()
+    expect(page.get_by_text("2 pictures, 16 methods and 3 controls by 9 metrics.")).to_be_visible()
+    settled(page)
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Cancel").click()  # while the first picture is measured, which takes many seconds
+    expect(page.get_by_text("Pairs benchmark first: cancelled")).to_be_visible()
+    settled(page)
+    expect(page.get_by_text("of 'samples', 16 methods, 9 metrics, behind the normalisation")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Table (LaTeX)").click()
+    assert "toprule" in download.value.path().read_text()
