@@ -5,6 +5,7 @@ import copy
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -320,6 +321,36 @@ def test_chosen_cuts_are_the_only_ones_listed():
     assert model.network.cut_name(None) == "layer3"
     with pytest.raises(BadRequest, match=r"'layer3\.0\.conv1' does not carry everything: the rest .* another tensor"):
         ExplainableModel.from_module(net, recipe=recipe, cuts=["layer3.0.conv1"])
+
+
+class Branches(nn.Module):
+    """Two branches of the picture whose means meet in the classifier: no one tensor carries everything on the way."""
+
+    def __init__(self):
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 4, 4, 4), nn.Conv2d(3, 6, 8, 8)
+        self.head = nn.Linear(10, 5)
+
+    def forward(self, pictures):
+        maps = self.fine(pictures).relu(), self.coarse(pictures).relu()
+        return self.head(torch.cat([one.mean((2, 3)) for one in maps], 1))
+
+
+def test_a_network_of_parallel_branches_is_one_piece_that_can_be_cut_inside():
+    torch.manual_seed(0)
+    net = Branches()
+    model = ExplainableModel.from_module(net, recipe=RECIPE)
+    images = pictures(2, 32)
+    assert model.cuts == ("picture",)
+    for cut in (None, "fine", "coarse"):
+        question = ask(model, ClassLogit((1, 2)), cut)
+        assert difference(question.tail(question.trunk(images)).detach(), net(images)[range(2), [1, 2]].detach(), 1) <= 1e-6
+    maps = net.fine(images[0])  # the gradient of a mean of ReLUs is 1/64 where they let through
+    weights = net.head.weight[1, :4] * (maps > 0).float().mean((1, 2)) / 64
+    ours = explain(model, images[0], "grad_cam", target=1, cut="fine").heatmap
+    np.testing.assert_allclose(ours, (weights[:, None, None] * maps).sum(0).relu().detach(), rtol=1e-4, atol=1e-7)
+    with pytest.raises(BadRequest, match="each module's output can be chosen"):
+        explain(model, images[0], "grad_cam", target=1)
 
 
 def test_your_network_is_left_as_it_was():

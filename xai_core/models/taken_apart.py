@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, fx, nn
 
 from xai_core.core.errors import BadRequest, UnknownName
-from xai_core.models.layouts import Layout, layout, moved_pictures, told_by_sizes
+from xai_core.models.layouts import Layout, layout, moved_pictures, told_by_sizes, without
 from xai_core.models.segments import Anatomy, NotACut, Seen
 from xai_core.models.staged import Attention, InnerCut, Stage, StagedNetwork, Step
 from xai_core.models.tracing import one_tensor, traced
 
 UNKNOWN_ATTENTION = Attention(note="Attention weights are read of the networks of known families only.")
+PICTURE = "picture"  # the only stage of a network that is in one piece
+BRANCHES = "nowhere does one tensor with several places carry everything, but each module's output can be chosen"
 SPREAD = 0.5  # of a grid's cells must have a gradient, for a default cut
 SAME = 1e-3  # of the largest logit: rounding between batches of different length
 
@@ -39,16 +41,17 @@ def taken_apart(net: nn.Module, side: int, cuts: Sequence[str] | None = None, em
     check_answer(answer, 3)
     _probe_another_size(anatomy, side, pictures.device)
     names = _stage_names(anatomy) if cuts is None else _chosen(anatomy, cuts)
-    layouts = {node: told for node in names if (told := _told_by_sizes(anatomy, node))}
+    layouts = {anatomy.pictures: without(BRANCHES)}
+    layouts |= {node: told for node in names if node not in layouts and (told := _told_by_sizes(anatomy, node))}
 
     def note_layout(node: fx.Node, value: Tensor) -> None:
         if node in names and node not in layouts:
             layouts[node] = layout(value, _elsewhere(anatomy, node))
 
-    again = anatomy.probe(pictures[:4] if len(layouts) == len(names) else pictures, note_layout)
+    again = anatomy.probe(pictures[:4] if names.keys() <= layouts.keys() else pictures, note_layout)
     check_repeatable(again[:3], answer)
     network = _assembled(anatomy, names, layouts, embeds)
-    layouts_of = {names[node]: found for node, found in layouts.items()}
+    layouts_of = {name: layouts[node] for node, name in names.items()}
     with torch.no_grad():
         pieced = network.outputs(pictures[:3])
         check_repeatable(pieced.features if embeds else pieced.logits, answer)
@@ -128,9 +131,7 @@ def _stage_names(anatomy: Anatomy) -> dict[fx.Node, str]:
     smallest = {name for name in blocks if not any(other.startswith(f"{name}.") for other in blocks)}
     names = {node: name for node, name in names.items() if not any(name.startswith(f"{one}.") for one in smallest)}
     wide = [index for index, node in enumerate(names) if _places(anatomy.probes[0][node]) > 1]
-    if not wide:
-        raise NotACut("nowhere does one tensor with several places carry everything")
-    return dict(list(names.items())[: wide[-1] + 1])
+    return dict(list(names.items())[: wide[-1] + 1]) if wide else {anatomy.pictures: PICTURE}
 
 
 def _name(paths: list[str], is_block: dict[str, bool], modules: dict[str, nn.Module]) -> str:
@@ -245,8 +246,9 @@ class _Inside:
         self.making = threading.Lock()
         outputs = anatomy.traced.outputs
         self.nodes = {path: node for path, node in outputs.items() if _is_tensor(anatomy, node)}
-        stages = [anatomy.place[outputs[name]] for name in network.cuts]
-        self.before = {path: bisect.bisect_left(stages, anatomy.place[node]) for path, node in self.nodes.items()}
+        self.stages = [anatomy.original(outputs.get(name, anatomy.pictures)) for name in network.cuts]
+        places = [anatomy.place[node] for node in self.stages]
+        self.before = {path: bisect.bisect_left(places, anatomy.place[node]) for path, node in self.nodes.items()}
         self.names = tuple(self.nodes)
 
     def __call__(self, path: str) -> InnerCut:
@@ -258,9 +260,8 @@ class _Inside:
     def _cut(self, path: str) -> InnerCut:
         anatomy, node, before = self.anatomy, self.nodes[path], self.before[path]
         others = anatomy.crossing(node)
-        outputs, names = anatomy.traced.outputs, self.network.cuts
-        start = outputs[names[before - 1]] if before else anatomy.pictures
-        end = outputs[names[before]] if before < len(names) else anatomy.features
+        start = self.stages[before - 1] if before else anatomy.pictures
+        end = self.stages[before] if before < len(self.stages) else anatomy.features
         try:
             run, rest = anatomy.piece([start], [node, *others]), anatomy.piece([node, *others], [end])
         except NotACut as error:

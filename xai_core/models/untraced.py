@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.models.layouts import layout, moved_pictures, without
 from xai_core.models.staged import Stage, StagedNetwork
-from xai_core.models.taken_apart import UNKNOWN_ATTENTION, check_answer, check_repeatable, default_cut, device_of
-
-PICTURE = "picture"  # the only cut of a network that is not cut
+from xai_core.models.taken_apart import PICTURE, UNKNOWN_ATTENTION, check_answer, check_repeatable, default_cut, device_of
 
 
 class _Pass(NamedTuple):
