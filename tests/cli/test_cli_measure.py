@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from xai_core.__main__ import main
+from xai_core.analysis import scored_maps
 from xai_core.attribution.explain import explain
 from xai_core.data.image_io import open_picture
 from xai_core.data.samples import load_sample
@@ -66,6 +67,48 @@ def test_a_folder_gives_one_table_and_a_sheet_for_each_picture(tmp_path, capsys)
     with Image.open(tmp_path / "out" / "some_metrics" / "cup" / "one.png.png") as sheet:
         settings = json.loads(sheet.text["xai_core"])
     assert settings["models"]["world_clean"] == model.fingerprint and settings["methods"] == ["grad_cam", "hires_cam"]
+
+
+def test_a_run_over_a_folder_that_was_interrupted_goes_on_behind_the_last_whole_picture(tmp_path, monkeypatch, capsys):
+    folder, asked, real = tmp_path / "some", [], scored_maps.score_maps
+    folder.mkdir()
+    for name in ("coffee", "rocket", "chelsea"):
+        load_sample(name).resize((80, 64)).save(folder / f"{name}.png")
+
+    def run(out, *more):
+        arguments = [
+            "--models",
+            "world_clean",
+            "--method",
+            "grad_cam",
+            "--metric",
+            "sparseness",
+            "--out",
+            str(tmp_path / out),
+        ]
+        return main(["measure", str(folder), *arguments, *more])
+
+    def interrupted(*args, **options):
+        asked.append(args[0])
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    assert run("whole") == 0
+    monkeypatch.setattr(scored_maps, "score_maps", interrupted)
+    assert run("out") != 0
+    file = tmp_path / "out" / "some_metrics.csv"
+    with file.open("ab") as stream:
+        stream.write(b'coffee.png,"half of a li')  # as a killed process leaves it
+    assert run("out") == 0 and len(asked) == 2 + 2
+    assert "1 of 3 pictures are from an earlier run" in capsys.readouterr().out
+    measured = [pd.read_csv(tmp_path / out / "some_metrics.csv").drop(columns="seconds") for out in ("whole", "out")]
+    pd.testing.assert_frame_equal(*measured)
+    assert run("out") == 0 and len(asked) == 2 + 2
+    assert run("out", "--seed", "1") == 2
+    assert "holds the rows of other settings. Name another folder with --out" in capsys.readouterr().err
+    (tmp_path / "out" / "some_metrics" / "progress.json").write_text("{")
+    assert run("out") == 2 and "progress.json is damaged" in capsys.readouterr().err
 
 
 def test_a_network_that_cannot_be_asked_does_not_take_the_others_with_it(capsys, tmp_path):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -153,7 +153,8 @@ def _one(args: argparse.Namespace, work: Work) -> None:
 
 
 def _many(args: argparse.Namespace, work: Work) -> None:
-    """Measure many pictures: a sheet for each of the first ones, and one CSV that grows picture by picture."""
+    """Measure many pictures: a sheet for each of the first ones, and one CSV that grows picture by picture. The same command
+    again goes on behind the last picture that was finished."""
     from xai_core.analysis import map_sheet, scored_maps
     from xai_core.core.errors import BadPicture
     from xai_core.core.files import write_atomically
@@ -164,53 +165,98 @@ def _many(args: argparse.Namespace, work: Work) -> None:
     samples = list(dataset.samples) if args.count is None else sample_images(dataset, args.count, args.seed)
     name = re.sub(r"[^\w.-]+", "-", Path(args.image).resolve().stem)
     file, folder = args.out / f"{name}_metrics.csv", args.out / f"{name}_metrics"
-    unread = sheets = 0
-    with _growing(file) as append:
-        for place, sample in enumerate(samples, 1):
-            scored: list[ScoredMaps] = []
-            failed: dict[str, str] = {}
+    done, append = _table(file, folder / "progress.json", _key(work, dataset.digest, [sample.name for sample in samples]))
+    if done.pictures:
+        arguments.say(f"{done.pictures:,} of {len(samples):,} pictures are from an earlier run")
+    for place, sample in enumerate(samples[done.pictures :], done.pictures + 1):
+        scored: list[ScoredMaps] = []
+        failed: dict[str, str] = {}
+        try:
+            picture = dataset.open(sample.name)
+        except BadPicture as error:
+            done = append(scored_maps.table(sample.name, [], work.metrics, {"": str(error)}), done, unread=1)
+            arguments.say(f"{place} of {len(samples)}  {sample.name}: {error}")
+            continue
+        scene = dataset.scene(sample.name) if dataset.scene else None
+        for network in work.models:
             try:
-                picture = dataset.open(sample.name)
-            except BadPicture as error:
-                append(scored_maps.table(sample.name, [], work.metrics, {"": str(error)}))
-                arguments.say(f"{place} of {len(samples)}  {sample.name}: {error}")
-                unread += 1
-                continue
-            scene = dataset.scene(sample.name) if dataset.scene else None
-            for network in work.models:
-                try:
-                    *_, found = work.scored(network, picture, scene)
-                except XaiError as error:
-                    failed[network] = str(error)
-                else:
-                    scored.append(found)
-            append(scored_maps.table(sample.name, scored, work.metrics, failed))
-            if scored and sheets < MOST_SHEETS:
-                sheets += 1
-                write_atomically(
-                    folder / f"{map_sheet.file_name(sample.name)}.png", _sheet(work, sample.name, picture, scored)
-                )
-            arguments.say(f"{place} of {len(samples)}  {sample.name}")
-    print(f"{len(samples) - unread:,} of {len(samples):,} pictures read; {sheets:,} sheets, {MOST_SHEETS} at most.")
+                *_, found = work.scored(network, picture, scene)
+            except XaiError as error:
+                failed[network] = str(error)
+            else:
+                scored.append(found)
+        drawn = bool(scored) and done.sheets < MOST_SHEETS
+        if drawn:
+            sheet = folder / f"{map_sheet.file_name(sample.name)}.png"
+            write_atomically(sheet, _sheet(work, sample.name, picture, scored))
+        done = append(scored_maps.table(sample.name, scored, work.metrics, failed), done, sheets=int(drawn))
+        arguments.say(f"{place} of {len(samples)}  {sample.name}")
+    read = len(samples) - done.unread
+    print(f"{read:,} of {len(samples):,} pictures read; {done.sheets:,} sheets, {MOST_SHEETS} at most.")
     print(file, folder, sep="\n")
 
 
-@contextmanager
-def _growing(file: Path) -> Iterator[Callable[[pd.DataFrame], object]]:
-    """A CSV to which tables are added, each written at once. Raises XaiError."""
-    from xai_core.core import spreadsheet
+class Done(NamedTuple):
+    """How far a run over many pictures is: pictures whose rows are in the CSV, those of them that could not be read, sheets,
+    and the length of the CSV in bytes."""
 
+    pictures: int = 0
+    unread: int = 0
+    sheets: int = 0
+    size: int = 0
+
+
+def _key(work: Work, data: str, names: Sequence[str]) -> str:
+    """What decides the rows of a run, as a digest."""
+    from xai_core.core.cache_key import text_digest
+    from xai_core.core.version import __version__
+
+    models = {name: model.fingerprint for name, model in work.models.items()}
+    args = work.args
+    return text_digest(repr(
+        (__version__, models, work.methods, work.metrics, args.target, args.rival, args.precision, args.seed, data, names)
+    ))  # fmt: skip
+
+
+def _table(file: Path, record: Path, key: str) -> tuple[Done, Callable[..., Done]]:
+    """How far the CSV is, and a function that adds a picture's rows and notes that they are there.
+
+    What stands behind the last noted picture is cut off: a run that was killed may have written half of it. Raises
+    BadRequest where the file holds the rows of other settings, XaiError where it cannot be written.
+    """
+    from xai_core.core import spreadsheet
+    from xai_core.core.files import parse_json, write_atomically
+
+    done = Done()
+    if file.exists() and record.exists():
+        try:
+            noted = parse_json(record.read_bytes())
+            known, done = noted["key"], Done(**noted["done"])
+        except (ValueError, KeyError, TypeError):
+            raise BadRequest(f"{record} is damaged. Name another folder with --out, or remove it.") from None
+        if known != key:
+            raise BadRequest(f"{file} holds the rows of other settings. Name another folder with --out, or remove it.")
+        if file.stat().st_size < done.size:  # somebody has changed it
+            done = Done()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as stream:
-
-            def append(table: pd.DataFrame) -> None:
-                stream.write(spreadsheet.csv_bytes(table, header=stream.tell() == 0))
-                stream.flush()
-
-            yield append
+        with file.open("ab") as stream:
+            stream.truncate(done.size)
     except OSError as error:
         raise XaiError(f"Cannot write {file}: {error.strerror or error}.") from None
+
+    def append(table: pd.DataFrame, done: Done, unread: int = 0, sheets: int = 0) -> Done:
+        try:
+            with file.open("ab") as stream:
+                stream.write(spreadsheet.csv_bytes(table, header=not done.size))
+                size = stream.tell()
+        except OSError as error:
+            raise XaiError(f"Cannot write {file}: {error.strerror or error}.") from None
+        now = Done(done.pictures + 1, done.unread + unread, done.sheets + sheets, size)
+        write_atomically(record, json.dumps({"key": key, "done": now._asdict()}).encode())
+        return now
+
+    return done, append
 
 
 def _sheet(work: Work, name: str, picture: Image.Image, scored: Sequence[ScoredMaps]) -> bytes:
