@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from opened_pages import opened, text
 
 from xai_core import load_sample, measure
@@ -13,6 +14,7 @@ from xai_core.attribution.explain import explain
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.result import Explanation
+from xai_core.metrics.catalog import METRICS, PRESETS
 from xai_core.metrics.measure import Measurement
 
 FILE = settings.RESOURCES / "data" / "first_views.npz"
@@ -64,20 +66,26 @@ def test_long_work_begins_with_one_click_and_the_rest_stays(monkeypatch):
     assert len(begun) == 1  # once for each click
 
 
-def test_maps_and_measurements_are_those_of_this_code(lite0):
-    """Each map, and one measurement, are computed again. Another processor rounds otherwise: maps within 1e-3 of their
-    largest value, metrics within 0.01."""
-    results = shipped_results.read(FILE)
+def test_maps_measurements_and_logits_are_those_of_this_code(lite0):
+    """Each map, all measurements of one map, and the logits are computed again. Another processor rounds otherwise: maps and
+    logits within 1e-3 of their largest value, metrics within 1e-3."""
+    results, picture = shipped_results.read(FILE), load_sample("astronaut")
     found = [results.find(key) for key in results.entries]
     maps = [result for result in found if isinstance(result, Explanation)]
     assert {one.method for one in maps} >= {"grad_cam", "saliency"} and {one.model for one in maps} == {"efficientnet_lite0"}
     for one in maps:
-        again = explain(lite0, load_sample("astronaut"), one.method)
+        again = explain(lite0, picture, one.method)
         assert again.version == one.version and again.target == one.target
         assert np.abs(again.heatmap - one.heatmap).max() < 1e-3 * np.abs(again.heatmap).max(), WRITE
-    values = [result.value for result in found if isinstance(result, Measurement)]
-    sparseness = measure(lite0, load_sample("astronaut"), maps[0], "sparseness").value
-    assert np.abs(np.array(values) - sparseness).min() < 0.01 and len(values) == 7 * (len(maps) + 4), WRITE
+    values = np.array([result.value for result in found if isinstance(result, Measurement)])
+    metrics = [name for name in PRESETS["quick"] if "box" not in METRICS[name].needs]
+    assert len(values) == len(metrics) * (len(maps) + 4), WRITE
+    for metric in metrics:
+        assert np.abs(values - measure(lite0, picture, maps[0], metric).value).min() < 1e-3, (metric, WRITE)
+    (logits,) = (result for result in found if isinstance(result, np.ndarray))
+    with torch.no_grad():
+        again = lite0.outputs(lite0.prepare(picture).pixels[None]).logits[0].cpu().numpy()
+    assert np.abs(again - logits).max() < 1e-3 * np.abs(again).max(), WRITE
 
 
 def test_what_is_written_is_read_and_another_file_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Results that ship with the project: maps and measurements of bundled pictures and networks, by the keys of their requests.
+"""Results that ship with the project: maps, measurements and logits of bundled pictures and networks, by their keys.
 
 A key holds the picture's digest, the weights' fingerprint, the method with its version and options, and so on: a result that
 no longer fits has another key, and is not found. The file is an NPZ of arrays with an index as JSON, without pickle.
@@ -20,7 +20,7 @@ from xai_core.core.files import parse_json, write_atomically
 from xai_core.explanation.result import Explanation, Passes
 from xai_core.metrics.measure import Measurement
 
-Result = Explanation | Measurement
+Result = Explanation | Measurement | NDArray[Any]
 TUPLES = ("box", "picture_size", "input_size")  # of an Explanation: JSON has lists
 INDEX = "index"
 
@@ -38,6 +38,8 @@ class ShippedResults:
         entry = self.entries.get(key)
         if entry is None:
             return None
+        if _is_array(entry):
+            return self.arrays[entry["array"]]
         values = entry | {name: self.arrays[place["array"]] for name, place in entry.items() if _is_array(place)}
         if "heatmap" not in values:
             return Measurement(**values)

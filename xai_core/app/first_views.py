@@ -1,13 +1,14 @@
 """The results that come with the app: `python -m xai_core.app.first_views` writes data/first_views.npz.
 
-Each page is opened as its first visitor opens it, with nothing computed, and does all its work at once; the maps and the
-measurements that it has stored then are those that its first view needs.
+Each page is opened as its first visitor opens it, with nothing computed, and does all its work at once; the maps,
+measurements and logits that it has stored then are those that its first view needs.
 """
 
 import platform
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 from streamlit.testing.v1 import AppTest
 
@@ -30,7 +31,7 @@ def computed() -> dict[str, shipped_results.Result]:
         assert not app.exception and not app.error, title
         print(f"{title}: {len(cache.stored())} results so far", flush=True)
     stored = cache.stored().items()
-    return {key: result for key, result in stored if isinstance(result, Explanation | Measurement)}
+    return {key: result for key, result in stored if isinstance(result, Explanation | Measurement | np.ndarray)}
 
 
 def made() -> str:
