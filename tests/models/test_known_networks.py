@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.data.imagenet_info import ImageNetInfo
 
 from xai_core.core import settings
 from xai_core.core.cache_key import bytes_digest
@@ -72,6 +73,15 @@ def test_other_weights_are_not_taken_for_those_on_record(tmp_path, monkeypatch):
     assert known_networks.find(card, card.checkpoints[0], bytes_digest(changed)) is None
     other = replace(card, architecture="slim_resnet18_barlow")
     assert known_networks.find(other, card.checkpoints[0], bytes_digest(state)) is None
+
+
+def test_the_names_of_the_classes_are_those_of_timm():
+    info = ImageNetInfo("imagenet-1k")
+    names, wnids = loading.imagenet_classes()
+    assert wnids == tuple(info.label_names())
+    theirs = info.label_descriptions()
+    differ = {index: names[index] for index in range(1000) if names[index] != theirs[index]}
+    assert differ == {134: "crane (bird)", 517: "crane (machine)"}  # nothing else tells these two apart
 
 
 def test_a_model_is_loaded_without_the_libraries_that_build_it():
