@@ -3,6 +3,8 @@
 import functools
 import json
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -21,6 +23,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, Node
 
 from xai_core.app.shared import cache, jobs, progress
+from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.page_links import FILES
 from xai_core.data import corrupted_samples
 
@@ -114,6 +117,20 @@ def with_state(app: AppTest, state: WidgetState) -> AppTest:
     app._run(states)
     assert not app.exception, app.exception
     return app
+
+
+@contextmanager
+def cancelled_after_the_first() -> Iterator[None]:
+    """Jobs are cancelled when the first piece of their work is done, as by their button."""
+    real = JobHandle.report
+
+    def report(handle: JobHandle, done: int, total: int, words: str) -> None:
+        real(handle, done, total, words)
+        if done == 1:
+            raise CancelledError
+
+    with patch.object(JobHandle, "report", report):
+        yield
 
 
 def finished(app: AppTest) -> AppTest:

@@ -2,7 +2,6 @@
 
 import json
 import os
-from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +9,7 @@ import opened_pages
 import pandas as pd
 import pytest
 import torch
-from opened_pages import finished, opened, text
+from opened_pages import cancelled_after_the_first, finished, opened, text
 from scipy import stats
 
 from xai_core.app.pairs import new_benchmark, tiles, views
@@ -125,15 +124,7 @@ def test_a_run_is_planned_made_cancelled_resumed_and_opened(place, monkeypatch):
     assert "2 pictures, 1 method and 3 controls by 1 metric." in said and "here." in said and not place.exists()
     command = next(one.value for one in app.code if "pairs-benchmark" in one.value)
     assert "--data samples --images 2" in command and "--methods grad_cam --metrics SAD --step 1792" in command
-    real = JobHandle.report
-
-    def cancelled(handle, done, total, words):
-        real(handle, done, total, words)
-        if done == 1:
-            raise CancelledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JobHandle, "report", cancelled)
+    with cancelled_after_the_first():
         finished(opened_pages.button(app, "start").click().run())
     assert any("Pairs benchmark mine: cancelled after 1 of 2 pictures" in one.value for one in app.info)
     assert len(benchmark_runs.open_benchmark(place / "mine").rows) == 1

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-from concurrent.futures import CancelledError
 from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
 import small_runs
-from opened_pages import chart_tables, finished, opened, pick_mark, text
+from opened_pages import cancelled_after_the_first, chart_tables, finished, opened, pick_mark, text
 from scipy import stats
 
 from xai_core.app.metrics import new_run, run_sections, run_tab
@@ -345,15 +344,7 @@ def test_a_visitor_with_too_many_jobs_is_told_so(place, monkeypatch):
 
 def test_a_run_that_ended_early_says_so_and_is_resumed_with_one_click(place, monkeypatch):
     app = planned("early")
-    real = JobHandle.report
-
-    def cancelled(handle, done, total, words):
-        real(handle, done, total, words)
-        if done == 1:
-            raise CancelledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(JobHandle, "report", cancelled)
+    with cancelled_after_the_first():
         finished(app.button(key="start").click().run())
     said = " ".join(info.value for info in app.info)
     assert (

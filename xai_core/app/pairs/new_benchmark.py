@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from xai_core.app.pairs.tiles import NORMALISED, PIXELS
 from xai_core.app.shared import display, jobs, network_outputs, page_links, run_form
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.page_links import PlaceToReturn
@@ -31,7 +32,6 @@ KIND = "pairs benchmark"  # of the jobs
 MADE = "made_pairs"  # the folder of the runs that are started on the page
 MOST_RUNS = 20
 AS_PUBLISHED, USUAL = "As published", "Defaults of this project"
-NORMALISED, PIXELS = "Normalised values", "Pixels in [0, 1]"
 STEPS = [224, 448, 896, 1792, 3584, 7168]
 
 

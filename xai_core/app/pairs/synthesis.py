@@ -13,7 +13,7 @@ from torch import Tensor
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import Snapshot, usual_settings
-from xai_core.app.pairs.views import TILE, Views, is_upload
+from xai_core.app.pairs.views import TILE, Views, is_upload, picture_and_words
 from xai_core.app.shared import (
     display,
     job_view,
@@ -22,7 +22,6 @@ from xai_core.app.shared import (
     network_choice,
     network_outputs,
     page_links,
-    report_items,
     server_job,
     session,
 )
@@ -350,9 +349,7 @@ def _invert(
 def _shown(picture: Image.Image, alt: str, below: str, width: int, caption: str = "") -> None:
     """A picture with words below it, and the button that adds it to the report, there with `caption` or the alt text."""
     with st.container(width=width):
-        st.image(picture, width="stretch", output_format="PNG", alt=alt)
-        st.caption(below)
-        report_items.add_picture(picture, caption or alt)
+        picture_and_words(picture, alt, below, caption or alt)
 
 
 def _download(picture: Image.Image, name: str) -> None:

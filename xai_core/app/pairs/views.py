@@ -149,6 +149,9 @@ def is_upload() -> bool:
     return second or widgets.is_upload()
 
 
+OUTLINED = "The picture, with both views outlined"
+
+
 def show(views: Views) -> None:
     """The source picture with both crops outlined, and both views."""
     with st.container(horizontal=True, gap="small"):
@@ -158,17 +161,19 @@ def show(views: Views) -> None:
                 height, width = views.first.shape[1:]
                 area = views.geometry.overlap(1, (height, width)).float().mean()
                 words = f"The crops: view 1 orange, view 2 blue. View 2 shows {area:.0%} of view 1."
-                _picture(image, "The picture, with both views outlined", words)
+                picture_and_words(image, OUTLINED, words, words, OUTLINED)
         for number, (image, changes) in enumerate(zip(views.images(), views.changes, strict=True), start=1):
             with st.container(width=TILE):
-                _picture(image, f"View {number}: {changes}", f"**View {number}**: {changes}")
+                words = f"View {number}: {changes}"
+                picture_and_words(image, words, f"**View {number}**: {changes}", words)
 
 
-def _picture(image: Image.Image, alt: str, below: str) -> None:
-    """A picture with words below it, and the button that adds it to the report."""
+def picture_and_words(image: Image.Image, alt: str, below: str, caption: str, what: str = "") -> None:
+    """A picture with words below it, and the button that adds it to the report, there with `caption`; `what` it is said to
+    add is by default the beginning of that."""
     st.image(image, width="stretch", output_format="PNG", alt=alt)
     st.caption(below)
-    report_items.add_picture(image, below.replace("**", ""), alt)
+    report_items.add_picture(image, caption, what)
 
 
 def _with_boxes(source: Image.Image, geometry: Geometry) -> Image.Image:
