@@ -1,7 +1,8 @@
 """What every test may use: pictures that may not be redistributed, and the one model that comes with the installation.
 
-The suite runs in as many processes as there are processors, each on one of them: small networks gain nothing from a second
-thread, and two processes with two threads each would spin against each other. (Torch counts processors when it is imported.)
+The suite runs in one process more than there are processors, because a browser test waits for a third of its time. Each
+computes with one thread, and so do the servers that it starts: small networks gain nothing from a second one, and the
+threads of several processes would spin against each other. (Torch reads the number when it is imported.)
 
 The remedy for torchvision stands here, above everything that imports torchvision: timm, grad-cam, captum.
 """
@@ -14,10 +15,8 @@ from pathlib import Path
 import pytest
 from browsing import browser, browser_path, more_data, playwright, server, usual_context, visit  # noqa: F401 (fixtures)
 
-WORKER = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
-if WORKER and hasattr(os, "sched_setaffinity"):
-    processors = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {processors[int(WORKER) % len(processors)]})
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 # The list of jobs, the predictions, the notes and the reviews of this process alone.
 OWN = Path(tempfile.mkdtemp(prefix="xai_core_tests_"))
@@ -29,8 +28,14 @@ from xai_core.core import torchvision_compat
 
 torchvision_compat.ensure_importable()
 
+from xai_core.core.runtime import available_cpus
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return available_cpus() + 1
+
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"  # ImageNet pictures, which may not be redistributed; tests/data/references has the rest
