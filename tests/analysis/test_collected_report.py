@@ -16,7 +16,7 @@ from xai_core.analysis import collected_report
 from xai_core.analysis.collected_report import MOST_ITEMS, Report, ReportItem
 from xai_core.analysis.report import FORMATS, blocks
 from xai_core.attribution.catalog import METHODS
-from xai_core.core.document import to_markdown
+from xai_core.core.document import TextTable, column_widths, pdf_pages, to_markdown
 from xai_core.core.errors import BadRequest
 from xai_core.models.zoo.catalog import CARDS
 
@@ -227,3 +227,17 @@ def test_the_command_writes_the_findings_too(tmp_path):
         main(["report", "--methods", "lime", "--findings", str(tmp_path / "parts.zip"), "--short", "--out", str(out)]) == 0
     )
     assert "# Why it is a helmet" in out.read_text() and "The maps agree on the helmet." in out.read_text()
+
+
+def test_no_word_of_a_table_is_broken_in_the_pdf():
+    """The columns of the cards' tables are as wide as their widest word, and together as wide as the page."""
+    pdf = pdf_pages()
+    pdf.set_font("dejavu", "B", size=7.5)
+    tables = [block for block in document() if isinstance(block, TextTable)]
+    assert len(tables) >= 3
+    for table in tables:
+        columns = list(zip(table.head, *table.rows, strict=True))
+        widths = column_widths(pdf, columns)
+        assert sum(widths) == pytest.approx(pdf.epw)
+        for width, column in zip(widths, columns, strict=True):
+            assert width > max(pdf.get_string_width(word) for cell in column for word in cell.split()) + 2

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+import numpy as np
 from PIL import Image
 
 from xai_core.core import markdown
@@ -295,6 +296,11 @@ def to_pdf(blocks: Sequence[Block]) -> bytes:
     """A PDF with pictures. Cells of more than LONGEST_CELL characters end with dots: a row must fit on a page."""
     pdf = pdf_pages()
     for place, block in enumerate(blocks):
+        is_title = isinstance(block, Paragraph | SmallPrint) and isinstance(
+            blocks[min(place + 1, len(blocks) - 1)], TextTable
+        )
+        if is_title and pdf.will_page_break(30):  # it stays with the first rows of its table
+            pdf.add_page()
         match block:
             case Heading(level, text):  # it stays with what it stands above
                 above_pictures = any(isinstance(after, FigureRow) for after in blocks[place + 1 : place + 2])
@@ -336,11 +342,11 @@ def _pdf_table(pdf: "FPDF", head: Sequence[str], rows: Sequence[Sequence[str]]) 
     from fpdf import FontFace
 
     lines = [[_short(cell) for cell in row] for row in rows]
-    columns = zip(head, *lines, strict=True)
-    widths = [min(max(max(map(len, column)), 11), 48) for column in columns]
+    pdf.set_font("dejavu", "B", size=7.5)  # the head's, which is wider
+    widths = column_widths(pdf, list(zip(head, *lines, strict=True)))
     pdf.set_font("dejavu", size=7.5)
     with pdf.table(
-        col_widths=tuple(widths), text_align="LEFT", line_height=4, borders_layout="HORIZONTAL_LINES", padding=0.6,
+        col_widths=widths, text_align="LEFT", line_height=4, borders_layout="HORIZONTAL_LINES", padding=0.6,
         headings_style=FontFace(emphasis="BOLD"),
     ) as table:  # fmt: skip
         for line in [list(head), *lines]:
@@ -348,6 +354,21 @@ def _pdf_table(pdf: "FPDF", head: Sequence[str], rows: Sequence[Sequence[str]]) 
             for cell in line:
                 row.cell(cell)
     pdf.ln(2)
+
+
+def column_widths(pdf: "FPDF", columns: Sequence[Sequence[str]]) -> tuple[float, ...]:
+    """Widths in millimetres: by the longest text of each column, up to a limit; no word is broken where there is room for all."""
+    wished = np.array([min(max(max(map(len, column)), 11), 48) for column in columns], float)
+    words = [[word for cell in column for word in cell.split()] or [""] for column in columns]
+    needed = np.array([max(map(pdf.get_string_width, column)) + 3 for column in words])  # with the paddings of a cell
+    widths = wished * pdf.epw / wished.sum()
+    if needed.sum() <= pdf.epw:
+        narrow = np.zeros(len(widths), bool)
+        while (widths < needed - 1e-6).any():  # what a narrow column lacks is taken from the others
+            narrow |= widths < needed
+            rest = pdf.epw - needed[narrow].sum()
+            widths = np.where(narrow, needed, wished * rest / wished[~narrow].sum())
+    return tuple(widths)
 
 
 def _short(text: str) -> str:
