@@ -357,7 +357,7 @@ def _pdf_table(pdf: "FPDF", head: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def column_widths(pdf: "FPDF", columns: Sequence[Sequence[str]]) -> tuple[float, ...]:
-    """Widths in millimetres: by the longest text of each column, up to a limit; no word is broken where there is room for all."""
+    """Millimetres: by the longest text of each column, up to a limit, but no word is broken where there is room for all."""
     wished = np.array([min(max(max(map(len, column)), 11), 48) for column in columns], float)
     words = [[word for cell in column for word in cell.split()] or [""] for column in columns]
     needed = np.array([max(map(pdf.get_string_width, column)) + 3 for column in words])  # with the paddings of a cell
