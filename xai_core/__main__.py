@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from xai_core.cli import (
     app,
+    arguments,
     audit,
     classify,
     compare,
@@ -68,6 +69,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(args_more)}")
         args.more = args_more
         settings.check()
+        arguments.name_own_code(args)
         args.run(args)
     except XaiError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)  # one line, whatever was typed

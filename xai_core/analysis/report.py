@@ -137,7 +137,7 @@ def model_section(card: Card) -> list[Block]:
         ("Remark", card.remark),
     ]
     for checkpoint in card.checkpoints:
-        recipe, here = checkpoint.recipe, "here" if locate.find(checkpoint) else "not on this machine"
+        recipe, here = checkpoint.recipe, "here" if locate.find(checkpoint) is not None else "not on this machine"
         files = ", ".join(file.name for file in checkpoint.files)
         words = (
             f"{files} ({checkpoint.megabytes} MB, {here}); {recipe.input_size} pixels, "

@@ -180,7 +180,7 @@ def status() -> None:
         )
         st.markdown(f"**Models in memory**: {loaded or 'none yet'}; at most {loaded_models.budget() / 1e9:g} GB")
         checkpoints = [(card, checkpoint) for card in cards().values() for checkpoint in card.checkpoints]
-        missing = [(card, checkpoint) for card, checkpoint in checkpoints if not locate.find(checkpoint)]
+        missing = [(card, checkpoint) for card, checkpoint in checkpoints if locate.find(checkpoint) is None]
         for card, checkpoint in checkpoints:
             if (card, checkpoint) not in missing:
                 st.markdown(f":material/check_circle: **{_name(card, checkpoint)}**: ready")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
+from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.data import samples
+from xai_core.models.zoo import own_code
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +34,7 @@ class Parser(argparse.ArgumentParser):
         raise BadRequest(f"{message} (see: {self.prog} --help)")
 
 
+MODEL = "id of a model, see: models; or package.module:function of your own"
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # argparse has no public name for it
 
 
@@ -50,7 +53,7 @@ class Query:
 def add_query(command: argparse.ArgumentParser, out_required: bool = True) -> None:
     """Add the arguments that say what is asked of which model, and `--out`."""
     command.add_argument("image", metavar="IMAGE", help=f"a picture, or one of the samples: {', '.join(samples.SAMPLES)}")
-    command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")
+    command.add_argument("--model", default="efficientnet_lite0", help=MODEL)
     add_weights(command)
     command.add_argument("--target", help="a class by name, index or WordNet id (default: the predicted one)")
     command.add_argument("--rival", help="a second class: explain 'target and not rival'")
@@ -64,9 +67,17 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "data", metavar="DATA", help="a labelled folder, a ZIP of one, a CSV or Parquet (path, label), or world:planted"
     )
-    command.add_argument("--model", default="efficientnet_lite0", help="id of a model, see: models")
+    command.add_argument("--model", default="efficientnet_lite0", help=MODEL)
     add_weights(command)
     command.add_argument("--mapping", type=Path, metavar="FILE", help="label,class in each line (CSV), or a JSON object")
+
+
+def name_own_code(args: argparse.Namespace) -> None:
+    """Add each function among the models of a command to those that may be called: who types it runs his own machine."""
+    model, models = getattr(args, "model", None) or [], getattr(args, "models", None) or ""
+    typed = [*([model] if isinstance(model, str) else model), *(name.partition("/")[0] for name in names(models))]
+    functions = [name.partition(own_code.OF_SEVERAL)[0] for name in typed]
+    settings.add_models(name for name in functions if settings.MODEL_FUNCTION.fullmatch(name))
 
 
 def add_weights(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from xai_core.core.errors import BadRequest
 def add_to(commands: Commands) -> None:
     """Add the command `pairs-benchmark`."""
     command = commands.add_parser("pairs-benchmark", help="measure how faithful methods for pairs are, over many pictures")
-    command.add_argument("--model", required=True, help="id of a model, see: models")
+    command.add_argument("--model", required=True, help=arguments.MODEL)
     arguments.add_weights(command)
     command.add_argument("--data", required=True, metavar="DIR", help="a folder of pictures, a ZIP or a table, or samples")
     command.add_argument(

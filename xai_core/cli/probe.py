@@ -14,7 +14,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "folder", metavar="FOLDER", type=Path, help="a folder with one subfolder of pictures for each class"
     )
-    command.add_argument("--model", required=True, help="id of a model, see: models")
+    command.add_argument("--model", required=True, help=arguments.MODEL)
     command.add_argument("--weights", help="one of the model's checkpoints (default: its first)")
     command.add_argument("--name", required=True, help="the id of the new model")
     command.add_argument("--seed", type=int, default=0, help="seed by which the held-out fifth is drawn (default: 0)")

@@ -9,7 +9,7 @@ to the user's data folder. Imports no torch.
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -79,6 +79,16 @@ def _database(text: str) -> str:
     return text
 
 
+MODEL_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")  # package.module:function
+
+
+def _functions(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not all(map(MODEL_FUNCTION.fullmatch, names)):
+        raise ValueError("no function")
+    return names
+
+
 LIST = f"a folder, or several with '{os.pathsep}' between them (a folder need not exist yet; a file is refused)"
 ONE = "a folder (it need not exist yet; a file is refused)"
 FLAG = "0 or 1"
@@ -117,6 +127,10 @@ DEVICE = Setting[str | None](
 MODELS_GB = Setting(
     "XAI_MODELS_GB", "gigabytes of parameters that the app keeps in memory", "0.8", 0.8, _positive, "a number above 0"
 )
+MODELS = Setting[tuple[str, ...]](
+    "XAI_MODELS", "functions that make models of your own, for every page: `package.module:function`", "none", (),
+    _functions, "written package.module:function, several with commas between them",
+)  # fmt: skip
 HALF = Setting("XAI_HALF", "1: the app keeps weights in 16 bits where the device computes in them", "0", False, _flag, FLAG)
 MODEL_UPLOADS = Setting(
     "XAI_MODEL_UPLOADS", "1: visitors may bring models through Home (private deployments)", "0", False, _flag, FLAG
@@ -127,8 +141,8 @@ HUB_CARDS = Setting(
 )  # fmt: skip
 
 SETTINGS: tuple[Setting[Any], ...] = (
-    DATA, RUNS, NOTES, REVIEW_DB, READONLY, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, HALF, MODEL_UPLOADS,
-    HUB_CARDS,
+    DATA, RUNS, NOTES, REVIEW_DB, READONLY, CACHE, WEIGHTS, SHARED_WEIGHTS, DEVICE, MODELS_GB, MODELS, HALF,
+    MODEL_UPLOADS, HUB_CARDS,
 )  # fmt: skip
 
 _PACKAGE = Path(__file__).parents[1]
@@ -148,6 +162,11 @@ def let_openmp_sleep() -> None:
     """
     if not any(variable in os.environ for variable in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def add_models(names: Iterable[str]) -> None:
+    """Add functions that make models to XAI_MODELS, for this process and those that it starts."""
+    os.environ[MODELS.name] = ",".join(dict.fromkeys([*MODELS.value(), *names]))
 
 
 def check() -> None:

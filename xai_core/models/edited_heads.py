@@ -20,6 +20,7 @@ from xai_core.core.files import write_atomically
 from xai_core.models.card import Card
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import freeze
+from xai_core.models.zoo import own_code
 from xai_core.models.zoo.catalog import CARDS, cards, find_card
 
 Floats = NDArray[np.floating]
@@ -62,6 +63,10 @@ def files(
         raise BadRequest("Say in a few words what the head no longer reads: the name of the model is made of it.")
     id, number = _free_id(old, words)
     base = find_card(old.base) if old.base else old
+    if own_code.is_own(base.id):
+        raise BadRequest(
+            f"{old.title} is made by code of your own, which no card can name as its base: edit the head in that code."
+        )
     entries: dict[str, str | list[str]] = {
         "title": f"{old.title} without {words}" + (f" ({number})" if number > 1 else ""),
         "base": base.id,

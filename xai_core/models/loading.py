@@ -23,6 +23,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import StagedNetwork, freeze, normalisation
 from xai_core.models.weights import checkpoints, locate
 from xai_core.models.weights.locate import Progress
+from xai_core.models.zoo import own_code
 from xai_core.models.zoo.catalog import CARDS, find_card
 
 RANDOM = "random"  # in place of a checkpoint: untrained parameters
@@ -41,10 +42,12 @@ def load_model(
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
     from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
     is called while weights are fetched. `half` keeps weights in 16 bits, where the device computes in them (see
-    `halve`). Raises UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on
-    this machine and cannot be fetched.
+    `halve`). A model that code of the user's own makes is made now, and stays on the device where that code puts it. Raises
+    UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on this machine and cannot be fetched.
     """
     card = find_card(id)
+    if own_code.is_own(id):
+        return _of_code(card, weights, seed)
     if card.base:
         return _probed(card, weights, seed, device, progress, half)
     usual = runtime.device()  # also sets up precision and threads, once
@@ -71,6 +74,16 @@ def load_model(
     return _described(
         card, checkpoint, known_networks.Unbuilt(known, lambda: build().network), digest[:8], where, known.nbytes
     )
+
+
+def _of_code(card: Card, weights: str | None, seed: int) -> ExplainableModel:
+    """A model that code of the user's own makes."""
+    from xai_core.models.randomised import randomised_stages
+
+    if weights != RANDOM:
+        checkpoint_of(card, weights)
+    model = own_code.take(card.id)
+    return randomised_stages(model, seed) if weights == RANDOM else model
 
 
 def _model(

@@ -82,7 +82,7 @@ def _why(run: RecordedRun, index: int, predicted: int, dataset: str, picture: Im
     fitting = {
         id: card
         for id, card in cards().items()
-        if isinstance(card.classes, tuple) and {true, last} <= set(card.classes) and locate.find(card.checkpoints[0])
+        if isinstance(card.classes, tuple) and {true, last} <= set(card.classes) and locate.is_here(card)
     }
     if not fitting:
         st.caption("To see maps that explain this, put a network with these classes and its card into weights/.")

@@ -24,6 +24,7 @@ from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.weights import locate
+from xai_core.models.zoo import own_code
 from xai_core.models.zoo.catalog import cards
 
 
@@ -34,7 +35,7 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
         st.info("No other model with classes is on this machine. Home shows how to fetch one.")
         return
     second = st.selectbox("Second model", others, format_func=lambda id: cards()[id].title, key="second", **LINK)
-    checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint))
+    checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint) is not None)
     with st.spinner(f"Loading {markdown.escape(cards()[second].title)}"):
         other = loaded_models.model(second, checkpoint.id)
     theirs = predictions.table(other, dataset, second=True)
@@ -137,5 +138,5 @@ def _matrix(
 def _others(model: ExplainableModel) -> Sequence[str]:
     """Models with classes whose weights are here, without `model`; first those that have the same classes."""
     ready = [card.id for card in cards().values() if locate.is_here(card)]
-    able = [id for id in ready if id != model.id and cards()[id].classes]
+    able = [id for id in ready if id != model.id and (cards()[id].classes or own_code.is_unmade(id))]
     return sorted(able, key=lambda id: cards()[id].classes != cards()[model.id].classes)

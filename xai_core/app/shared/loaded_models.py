@@ -16,6 +16,7 @@ from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
+from xai_core.models.zoo import own_code
 from xai_core.models.zoo.catalog import find_card
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from xai_core.models.explainable import ExplainableModel
 
 RANDOM = "random"  # the "checkpoint" of an untrained twin
+PATIENCE = 60.0  # seconds that a page waits for a function of the owner's that makes a model
 
 
 def budget() -> int:
@@ -47,7 +49,10 @@ def _loaded() -> _Loaded:
 
 def weights_of(id: str, checkpoint: str) -> str:
     """A digest of what a model of the catalogue is made from, without loading it: its card, and the path, size and time of
-    change of its files. It stands for the weights in the keys of results that are looked up before the model is loaded."""
+    change of its files; for a model that code makes, the weights that it had when it was last made. It stands for the
+    weights in the keys of results that are looked up before the model is loaded."""
+    if own_code.is_own(id):
+        return text_digest(repr((id, checkpoint, own_code.state(id))))
     card = find_card(id)
     base = find_card(card.base) if card.base else None
     files: tuple[Path, ...] = ()
@@ -69,7 +74,7 @@ def fetch(card: Card, checkpoint: Checkpoint) -> None:
 
     The download stops when the page is run again; the next one continues with the part that is there.
     """
-    if locate.find(checkpoint):
+    if locate.find(checkpoint) is not None:
         return
     slot = st.empty()
     locate.obtain(
@@ -88,8 +93,14 @@ def model(id: str, checkpoint: str) -> ExplainableModel:
 
     One model is loaded at a time. Memory is freed before loading, so that the budget also holds while loading. A model
     whose file or card has changed since is loaded again, and stored results are removed: the names of its classes are no
-    part of their keys.
+    part of their keys. A model that the owner's code makes is made in a thread of that code's own.
     """
+    if own_code.is_own(id) and loaded(id, checkpoint) is None:
+        own_code.ready(id, PATIENCE)  # without the lock: nobody else waits for it
+    return _from_memory(id, checkpoint)
+
+
+def _from_memory(id: str, checkpoint: str) -> ExplainableModel:
     from xai_core.app.shared import cache
     from xai_core.models.loading import load_model
 

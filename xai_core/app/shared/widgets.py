@@ -222,12 +222,12 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
-        ready = {id for id in checkpoints if locate.find(checkpoints[id])}
+        ready = {id for id in checkpoints if locate.find(checkpoints[id]) is not None}
         checkpoint = checkpoints[_choose_present("Weights", {id: id for id in checkpoints}, ready, f"{card.id}.weights")]
     st.caption(markdown.escape(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}"))
     st.caption(f"Licence of the weights: {markdown.escape(card.licence or 'not stated')}.", help=_licence_help(card))
     name, message = f"{card.id} {checkpoint.id}", None
-    if not locate.find(checkpoint):
+    if not locate.find(checkpoint):  # nor where code makes the model, which may fail
         message = session.failure(name)
     if message is None:
         try:

@@ -26,14 +26,14 @@ def locate(file: File) -> Path | None:
 
 
 def find(checkpoint: Checkpoint) -> tuple[Path, ...] | None:
-    """The checkpoint's files on this machine, or None where one is missing."""
+    """The checkpoint's files on this machine, or None where one is missing; none at all for a model made by code."""
     paths = [path for file in checkpoint.files if (path := locate(file))]
     return tuple(paths) if len(paths) == len(checkpoint.files) else None
 
 
 def is_here(card: Card) -> bool:
     """Whether the files of any of the card's checkpoints are on this machine."""
-    return any(find(checkpoint) for checkpoint in card.checkpoints)
+    return any(find(checkpoint) is not None for checkpoint in card.checkpoints)
 
 
 def obtain(card: Card, checkpoint: Checkpoint, progress: Progress | None = None) -> list[tuple[Path, str]]:

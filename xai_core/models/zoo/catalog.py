@@ -3,7 +3,7 @@
 from xai_core.core.errors import BadCard, UnknownName
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import Card, Checkpoint, File
-from xai_core.models.zoo import user_cards
+from xai_core.models.zoo import own_code, user_cards
 from xai_core.models.zoo.self_supervised import SELF_SUPERVISED
 
 _HALF = (0.5, 0.5, 0.5)
@@ -196,22 +196,27 @@ CARDS = {
 
 
 def cards() -> dict[str, Card]:
-    """All models that can be chosen by their id: the project's, then the user's own."""
-    return CARDS | {id: card for id, card in user_cards.cards(CARDS).items() if isinstance(card, Card)}
+    """All models that can be chosen by their id: those that a script has given, the project's, the user's own cards, and
+    those of the user's own code."""
+    own = {id: card for id, card in user_cards.cards(CARDS).items() if isinstance(card, Card)}
+    return own_code.given() | CARDS | own | own_code.named()
 
 
 def broken_cards() -> dict[str, str]:
-    """The user's own cards that cannot be used, by their file's name, each with what is wrong."""
-    return {f"{id}.toml": str(card) for id, card in user_cards.cards(CARDS).items() if isinstance(card, BadCard)}
+    """The user's own cards and code that cannot be used, by their file's or function's name, each with what is wrong."""
+    broken = {f"{id}.toml": str(card) for id, card in user_cards.cards(CARDS).items() if isinstance(card, BadCard)}
+    return broken | own_code.problems()
 
 
 def find_card(id: str) -> Card:
     """The model of that id. Raises UnknownName, or BadCard where its card is broken."""
     if id in CARDS:
         return CARDS[id]
+    if of_code := own_code.find(id):
+        return of_code
     own = user_cards.cards(CARDS)
     if id not in own:
-        raise UnknownName("model", id, [*CARDS, *own])
+        raise UnknownName("model", id, [*CARDS, *own, *own_code.given(), *own_code.named()])
     card = own[id]
     if isinstance(card, BadCard):
         raise card
