@@ -1,6 +1,8 @@
 """A small network for class activation maps, one method run on it, and the comparison of maps."""
 
 import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from small_models import difference
 from torch import nn
 
@@ -28,3 +30,13 @@ def averaged(head=None, bias=True, channels=6):
     ]
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return ExplainableModel.from_stages(stages, pool, classify=head or nn.Linear(channels, 4, bias=bias))
+
+
+def library_map(net, layer, image, target, reshape=None):
+    """The map (h, w) of the library `grad-cam` on a layer's own grid, before it is scaled for the eye: its positive part."""
+    targets = [ClassifierOutputTarget(target)]
+    with GradCAM(net, [layer], reshape_transform=reshape) as cam:
+        cam(image, targets)
+        seen = cam.activations_and_grads
+        activations, gradients = (one[0].detach().numpy() for one in (seen.activations, seen.gradients))
+        return cam.get_cam_image(image, layer, targets, activations, gradients)[0].clip(0)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
+import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from xai_core.models.building import random_module
 from xai_core.models.card import CUSTOM, FAMILIES
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.families import staged
+from xai_core.models.inside_families import with_cuts_inside
 from xai_core.models.staged import freeze, normalisation
 from xai_core.models.zoo.catalog import CARDS
 
@@ -74,7 +76,7 @@ def pair(family: str, architecture: str | None = None, side: int | None = None) 
 def assembled(family: str, module: nn.Module, side: int) -> Pair:
     """A library's module as our model, beside an untouched copy of it."""
     plain = nn.Sequential(Normalise(), copy.deepcopy(module)).eval()
-    network = staged(family, freeze(module))
+    network = with_cuts_inside(staged(family, freeze(module)), module, side)
     model = ExplainableModel(
         id=family,
         title=f"Small {family}",
@@ -104,9 +106,24 @@ def custom() -> Pair:
     return Pair(model, plain, 48, parts.eval())
 
 
+TRACED = ("resnet10t", "convnext_atto", "test_vit")  # networks of timm that take themselves apart
+
+
+@cache
+def traced(architecture: str) -> Pair:
+    """A network of timm with random weights, as it took itself apart."""
+    torch.manual_seed(0)
+    side = 160 if architecture == "test_vit" else 96
+    module = timm.create_model(architecture, num_classes=10).eval()
+    model = ExplainableModel.from_module(module, recipe=Recipe(side, side, mean=MEAN, std=STD))
+    network = model.network
+    parts = nn.ModuleList([*(stage.run for stage in network.stages), network.pool, network.classify])
+    return Pair(model, nn.Sequential(Normalise(), module).eval(), side, parts)
+
+
 def small(name: str) -> Pair:
-    """The small network of a family, or the custom one."""
-    return custom() if name == "custom" else pair(name)
+    """The small network of a family, the custom one, or one that took itself apart."""
+    return custom() if name == "custom" else traced(name) if name in TRACED else pair(name)
 
 
 NAMES = (*FAMILIES, CUSTOM)

@@ -309,6 +309,17 @@ def test_state_survives_leaving_the_page_and_coming_back():
     assert app.selectbox(key="method").value == "hires_cam"
 
 
+def test_a_layer_inside_a_block_is_chosen_and_its_difference_from_the_default_is_said():
+    inner = "blocks.6.0.bn2"
+    app = opened(SINGLE, picture="Coffee", **{"efficientnet_lite0.inside": "true", "efficientnet_lite0.cut": inner})
+    cut = app.selectbox(key="efficientnet_lite0.cut")
+    assert cut.value == inner and {*load_model("efficientnet_lite0").cuts} < {*cut.options} and not app.error
+    said = "Inside a block. A map here follows only what goes through this layer"
+    assert said in text(app) and f"{inner}" in text(app)
+    app = choose(app, "efficientnet_lite0.cut", "head")
+    assert said not in text(app)
+
+
 def tile_titles(app: AppTest) -> list[str]:
     titles = {method.title for method in METHODS.values()}
     return [one.value.strip("*") for one in app.markdown if one.value.strip("*") in titles]

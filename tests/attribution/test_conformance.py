@@ -15,7 +15,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from small_models import CHEAP, NAMES, TARGETS, ask, difference, pair, pictures, refused, small, spearman, targets
+from small_models import (
+    CHEAP,
+    NAMES,
+    TARGETS,
+    TRACED,
+    ask,
+    difference,
+    pair,
+    pictures,
+    refused,
+    small,
+    spearman,
+    targets,
+)
 
 from xai_core.attribution.catalog import EVERYWHERE, METHODS
 from xai_core.attribution.explain import explain
@@ -145,7 +158,13 @@ def test_only_random_methods_depend_on_the_seed(method, name):
     assert (difference(first.heatmap, other.heatmap) > 1e-3) == METHODS[method].random
 
 
-@every_fitting_method
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        *FITTING,
+        *((method, name) for method in ("grad_cam", "guided_backprop", "lrp", "rise") for name in TRACED),
+    ],
+)
 def test_network_is_left_as_it_was(method, name):
     """No hook, no flag, no gradient, no changed value; and the global random state is untouched."""
     found = small(name)

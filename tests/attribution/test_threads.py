@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import pytest
-from small_models import CHEAP, NAMES, TARGETS, difference, pictures, refused, small, targets
+from small_models import CHEAP, NAMES, TARGETS, TRACED, difference, pictures, refused, small, targets
 
 from xai_core.attribution.catalog import METHODS, one_gradient
 from xai_core.attribution.explain import explain
@@ -77,7 +77,7 @@ def assert_threads_do_not_disturb_each_other(model, lists):
             assert seen.key == expected.key and seen.passes == expected.passes
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *TRACED])
 def test_threads_do_not_disturb_each_other(name):
     assert_threads_do_not_disturb_each_other(small(name).model, jobs_for_eight(name, METHODS))
 

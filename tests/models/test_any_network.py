@@ -10,8 +10,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from small_cams import library_map
 from small_models import ask, difference, pictures, small, spearman
 from torch import nn
 
@@ -191,16 +190,6 @@ def tokens_behind(prefix):
     return lambda tokens: tokens[:, prefix:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
 
 
-def library_map(net, layer, image, target, reshape=None):
-    """The map (h, w) of the library `grad-cam` on a layer's own grid, before it is scaled for the eye: its positive part."""
-    targets = [ClassifierOutputTarget(target)]
-    with GradCAM(net, [layer], reshape_transform=reshape) as cam:
-        cam(image, targets)
-        seen = cam.activations_and_grads
-        activations, gradients = (one[0].detach().numpy() for one in (seen.activations, seen.gradients))
-        return cam.get_cam_image(image, layer, targets, activations, gradients)[0].clip(0)
-
-
 def assert_agree(ours, theirs):
     """Spearman at least 0.999, and max |a - b| at most 1e-4 of the largest value."""
     assert theirs.max() > 0
@@ -351,6 +340,51 @@ def test_a_network_of_parallel_branches_is_one_piece_that_can_be_cut_inside():
     np.testing.assert_allclose(ours, (weights[:, None, None] * maps).sum(0).relu().detach(), rtol=1e-4, atol=1e-7)
     with pytest.raises(BadRequest, match="each module's output can be chosen"):
         explain(model, images[0], "grad_cam", target=1)
+
+
+class Groups(nn.Module):
+    """Channels in three groups, each convolved with what the one before gave (Res2Net), and added to what came in."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 12, 3, padding=1), nn.Linear(12, 5)
+        self.convs = nn.ModuleList([nn.Conv2d(4, 4, 3, padding=1) for _ in range(2)])
+        self.join = nn.Conv2d(12, 12, 1)
+
+    def forward(self, pictures):
+        maps = self.stem(pictures).relu()
+        groups = torch.split(maps, 4, 1)
+        found = [groups[0]]
+        for index, conv in enumerate(self.convs):
+            found.append(conv(found[-1] + groups[index + 1]))
+        return self.head((self.join(torch.cat(found, 1)) + maps).mean((2, 3)))
+
+
+def test_parts_of_a_tensor_that_are_needed_behind_a_cut_are_carried_along():
+    torch.manual_seed(0)
+    net = Groups()
+    model, images = ExplainableModel.from_module(net, recipe=RECIPE), pictures(2, 32)
+    for cut in ("stem", "convs.0", "convs.1", "join"):
+        question = ask(model, ClassLogit((1, 2)), cut)
+        assert difference(question.tail(question.trunk(images)).detach(), net(images)[range(2), [1, 2]].detach(), 1) <= 1e-6
+    theirs = library_map(net, net.convs[0], images[:1], 1)
+    assert_agree(explain(model, images[0], "grad_cam", target=1, cut="convs.0").heatmap, theirs)
+
+
+def test_sums_are_written_over_their_first_term_only_where_nobody_needs_it():
+    """Cut behind the first term, its activations are not changed by what runs behind; gradients are the plain module's."""
+    torch.manual_seed(0)
+    net = Groups()
+    model, images = ExplainableModel.from_module(net, recipe=RECIPE), pictures(2, 32)
+    assert "+=" in model.network.pool.code
+    activations = model.network.trunk(images, "join")
+    before = activations.clone()
+    model.network.tail(activations, "join")
+    assert torch.equal(activations, before)
+    ours, theirs = images.clone().requires_grad_(), images.clone().requires_grad_()
+    model.network.outputs(ours).logits[:, 1].sum().backward()
+    net(theirs)[:, 1].sum().backward()
+    assert difference(ours.grad, theirs.grad) <= 1e-5
 
 
 def test_your_network_is_left_as_it_was():

@@ -5,7 +5,7 @@ Rounding of sums of other sizes is all that may differ: 1e-5 of the largest valu
 
 import pytest
 import torch
-from small_models import ask, difference, pair, pictures, small
+from small_models import ask, difference, pair, pictures, small, traced
 from torch import nn
 
 from xai_core.attribution.perturbation import occlusion as occlusion_module
@@ -28,6 +28,8 @@ def corners_of(height, width, side, stride):
         (pair("resnet", "resnet18", 128), (128, 192), 24, 17, 3),
         (pair("resnet", "resnet50", 224), (224, 224), 64, 53, 8),
         (pair("efficientnet"), (96, 64), 9, 7, 3),
+        (traced("resnet10t"), (128, 96), 24, 17, 3),
+        (traced("convnext_atto"), (128, 128), 24, 24, 1),
     ],
 )
 @torch.no_grad()

@@ -15,7 +15,7 @@ from typing import Any
 
 from xai_core.core.cache_key import text_digest
 from xai_core.models.card import Card, Checkpoint
-from xai_core.models.staged import Attention, Stage, StagedNetwork, Step
+from xai_core.models.staged import Attention, Inside, Stage, StagedNetwork, Step
 
 FILE = resources.files("xai_core.models") / "known_networks.json"
 
@@ -100,6 +100,10 @@ class Unbuilt(StagedNetwork):
     @property
     def normalise(self) -> Step | None:
         return self._built().normalise
+
+    @property
+    def inside(self) -> Inside | None:
+        return self._built().inside
 
     @property
     def cuts(self) -> tuple[str, ...]:

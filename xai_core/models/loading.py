@@ -90,7 +90,7 @@ def _model(
     card: Card, checkpoint: Checkpoint, module: nn.Module, fingerprint: str, device: torch.device, half: bool
 ) -> ExplainableModel:
     """The model of a module that is built; it is frozen, and taken apart into stages."""
-    from xai_core.models import families
+    from xai_core.models import families, inside_families
 
     freeze(module).to(device)
     suffix = ""
@@ -98,7 +98,8 @@ def _model(
         halve(module)
         suffix = " half"
     recipe = checkpoint.recipe
-    network = replace(families.staged(card.family, module), normalise=normalisation(recipe.mean, recipe.std, device))
+    network = inside_families.with_cuts_inside(families.staged(card.family, module), module, recipe.input_size)
+    network = replace(network, normalise=normalisation(recipe.mean, recipe.std, device))
     nbytes = sum(one.nbytes for one in (*module.parameters(), *module.buffers()))
     return _described(card, checkpoint, network, fingerprint, device, nbytes, suffix)
 

@@ -16,6 +16,8 @@ from torch import Tensor, fx, nn
 
 from xai_core.models.tracing import Traced
 
+OVERWRITTEN = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)  # layers whose gradient does not depend on their output
+
 
 class Seen(NamedTuple):
     """What a probe saw of a tensor."""
@@ -148,9 +150,20 @@ class Anatomy:
                         self.last_use[one] = self.place[node]
 
     def crossing(self, node: fx.Node) -> list[fx.Node]:
-        """The other nodes computed from the pictures until here that are needed behind this node."""
+        """The other tensors computed from the pictures until here that are needed behind this node; of several tensors in
+        one value (the parts that `split` gives) those of them. Raises NotACut where they are taken all at once."""
         place = self.place[node]
-        return [one for one in self.nodes[:place] if one in self.dependent and self.last_use[one] > place]
+        before = [one for one in self.nodes[:place] if one in self.dependent and self.last_use[one] > place]
+        found = dict.fromkeys(part for one in before for part in self._tensors_of(one, place))
+        return [one for one in found if one is not node]
+
+    def _tensors_of(self, node: fx.Node, place: int) -> list[fx.Node]:
+        if isinstance(self.probes[0][node], Seen):
+            return [node]
+        needed = [one for one in node.users if one in self.dependent and max(self.place[one], self.last_use[one]) > place]
+        if any(one.target is not operator.getitem for one in needed):
+            raise NotACut(f"all of '{node}' is needed behind it as well")
+        return [part for one in needed for part in self._tensors_of(one, place)]
 
     def carriers(self) -> list[fx.Node]:
         """The nodes behind which one tensor carries everything, in order."""
@@ -195,9 +208,23 @@ class Anatomy:
         for node in self.nodes:
             if node in needed:
                 env[node] = graph.node_copy(node, env.__getitem__)
+                if node.target is operator.add and self._may_overwrite(node, needed.difference(ends)):
+                    env[node].target = operator.iadd
         results = tuple(env[end] for end in ends)
         graph.output(results[0] if len(ends) == 1 else results)
-        return Piece(fx.GraphModule(self.traced.module, graph))
+        return Piece(fx.GraphModule(self.traced.module, graph)).eval()
+
+    def _may_overwrite(self, sum_: fx.Node, inside: set[fx.Node]) -> bool:
+        """Whether the first term of a sum is the output of a layer that nothing else needs, not the gradient either: the sum
+        may then be written over it, as in most networks' own code."""
+        term, user = sum_.args[0], sum_
+        while isinstance(term, fx.Node) and term in inside and list(term.users) == [user]:
+            if self.probes[0][term] != self.probes[0][sum_]:
+                return False
+            if term not in self.same:
+                return term.op == "call_module" and type(self.traced.module.get_submodule(str(term.target))) in OVERWRITTEN
+            term, user = self.same[term], term
+        return False
 
     def _follows(self, graph: fx.Graph, node: fx.Node, starts: Sequence[fx.Node], env: dict[fx.Node, Any]) -> Any:
         """A number of an earlier tensor (or several), computed from the tensors at the cut."""

@@ -84,9 +84,9 @@ class InnerCut:
     """A cut inside a stage. Its activations are one tensor for each picture: what is shown at the cut, and behind it what
     else the rest of the stage needs.
 
-    before   how many stages come before it
+    before   how many stages are run before `run`
     run      activations behind those -> activations at this cut
-    rest     activations at this cut -> activations behind the stage that it lies in (features, where it lies in `pool`)
+    rest     activations at this cut -> activations behind the first `after` stages; features, where there are not so many
     grid     activations at this cut -> (n, C, h, w), a view
     """
 
@@ -94,6 +94,7 @@ class InnerCut:
     run: Step
     rest: Step
     grid: Step
+    after: int
 
 
 class Inside(Protocol):
@@ -177,7 +178,7 @@ class StagedNetwork:
         """The rest of the network. Features are float32 whatever the precision of the stages: the heads are cheap."""
         inner, index = self._inner(cut), 0
         if inner:
-            activations, index = inner.rest(activations), inner.before + 1
+            activations, index = inner.rest(activations), inner.after
         else:
             index = self._index(cut)
         for stage in self.stages[index:]:

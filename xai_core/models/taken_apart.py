@@ -167,8 +167,11 @@ def _beside(anatomy: Anatomy, path: str) -> str:
     node = anatomy.traced.outputs[path]
     if node not in anatomy.dependent:
         return "it does not depend on the picture, or nothing depends on it"
-    others = len(anatomy.crossing(node))
-    needed = f"{others} other tensors" if others > 1 else "another tensor"
+    try:
+        others = len(anatomy.crossing(node))
+    except NotACut:
+        others = 2  # at least
+    needed = "other tensors" if others > 1 else "another tensor"
     return f"the rest of the network needs {needed} computed before it"
 
 
@@ -259,10 +262,10 @@ class _Inside:
 
     def _cut(self, path: str) -> InnerCut:
         anatomy, node, before = self.anatomy, self.nodes[path], self.before[path]
-        others = anatomy.crossing(node)
         start = self.stages[before - 1] if before else anatomy.pictures
         end = self.stages[before] if before < len(self.stages) else anatomy.features
         try:
+            others = anatomy.crossing(node)
             run, rest = anatomy.piece([start], [node, *others]), anatomy.piece([node, *others], [end])
         except NotACut as error:
             raise BadRequest(f"There is no cut behind '{path}': {error}.") from error
@@ -274,7 +277,7 @@ class _Inside:
                 activations = stage.run(activations)
             shown = _parts(pack(activations), shapes)[0]
         found = _told_by_sizes(anatomy, node) or layout(shown, _elsewhere(anatomy, node))
-        return InnerCut(before, pack, unpack, lambda packed: found.grid(_parts(packed, shapes)[0]))
+        return InnerCut(before, pack, unpack, lambda packed: found.grid(_parts(packed, shapes)[0]), before + 1)
 
 
 def _is_tensor(anatomy: Anatomy, node: fx.Node) -> bool:

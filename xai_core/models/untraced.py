@@ -87,10 +87,10 @@ class _Part(nn.Module):
 
 def uncut(net: nn.Module, side: int, why: str) -> StagedNetwork:
     """A frozen module (n, 3, H, W) -> logits as one piece, for the methods that need pictures and scores only."""
-    grid = without(f"{why}, so that it is one piece; name modules to cut behind, as in cuts=['layer4']").grid
+    whole = without(f"{why}, so that it is one piece; name modules to cut behind, as in cuts=['layer4']")
     net = net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # not in torch's overloads
     network = StagedNetwork(
-        stages=(Stage(PICTURE, nn.Identity(), grid),),
+        stages=(Stage(PICTURE, nn.Identity(), whole.grid, whole.words),),
         pool=_Part(net, side),
         classify=nn.Identity(),
         attention=UNKNOWN_ATTENTION,

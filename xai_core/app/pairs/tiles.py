@@ -118,7 +118,6 @@ def settings(model: ExplainableModel, similarity: Similarity) -> PairSettings:
     fitting = [id for id, method in PAIR_METHODS.items() if method.misfit(model) is None]
     fitting += [CLASS + id for id, method in METHODS.items() if method.misfit(model) is None]
     methods = st.multiselect("Methods", fitting, DEFAULT, format_func=title, key="pair_methods", help=METHODS_HELP, **LINK)
-    cut = model.network.cut_name(None)
     options: dict[str, dict[str, Any]] = {}
     space = PIXELS
     if model.network.normalise is None:
@@ -129,9 +128,7 @@ def settings(model: ExplainableModel, similarity: Similarity) -> PairSettings:
         )
     usual = {id: usual_options(model, id) for id in methods}
     with st.expander("Options"):
-        cut = st.selectbox(
-            "Target layer (cut)", model.cuts, index=model.cuts.index(cut), key=f"{model.id}.cut", help=widgets.CUT, **LINK
-        )
+        cut = widgets.target_layer(model)
         seed = st.number_input("Seed of the methods", 0, 2**31 - 1, 0, key="seed", **LINK)
         for id in methods:
             declared = () if id.startswith(CLASS) else PAIR_METHODS[id].options()
