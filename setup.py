@@ -39,7 +39,7 @@ setup(
     package_dir={"xai_core.bundled": "."},
     package_data={
         "xai_core": ["py.typed", "__init__.pyi"],
-        "xai_core.models": ["imagenet_classes.tsv", "known_networks.json"],
+        "xai_core.models": ["imagenet_classes.tsv", "known_networks.json", "library_networks.tsv.gz"],
         "xai_core.pairs": ["published.csv"],
         "xai_core.app.misclassifications": ["point_map.*"],
         "xai_core.app.review": ["voting_form.*"],

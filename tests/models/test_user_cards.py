@@ -148,11 +148,14 @@ WRONG_CARDS = {  # what is changed -> what is said
     "no TOML": ("= = =", "is not TOML"),
     "not text": (b"\xff\xfe", "is not TOML"),
     "file missing": ({"file": None}, "does not state its file"),
-    "all missing": ({"file": None, "family": None, "architecture": None}, "does not state its family, architecture, file"),
+    "all missing": ({"file": None, "family": None, "architecture": None}, "does not state its architecture, file"),
     "unknown key": ({"colour": "red"}, "'colour' is not a key of a card; the keys are title, base, family"),
     "unknown family": ({"family": "transformer"}, "family must be one of resnet, efficientnet, vit, swin, xcit, cait"),
     "family is a list": ({"family": ["resnet"]}, "family must be one of"),
-    "architecture elsewhere": ({"architecture": "hf-hub:somebody/resnet50"}, "architecture must be the library's name"),
+    "architecture elsewhere": (
+        {"architecture": "hf-hub:somebody/resnet50"},
+        "architecture must be the name of a network of timm",
+    ),
     "file outside": ({"file": "../secret.pth"}, "'../secret.pth' lies outside the folder"),
     "no file name": ({"file": "a\x00b"}, "'a\\x00b' is not a file name"),
     "file absolute": ({"file": "/etc/passwd"}, "'/etc/passwd' lies outside the folder"),
@@ -252,6 +255,42 @@ def test_no_card_makes_timm_fetch_or_unpickle(folder, network):
         assert f"'{key}' is not a key of a card" in broken_cards()["wrong.toml"]
 
 
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [("timm/test_convnext", {}), ("test_convnext", {}), ("torchvision/squeezenet1_1", {}), ("shufflenet_v2_x0_5", {})],
+)
+def test_any_architecture_of_timm_or_torchvision_needs_no_family(folder, architecture, arguments):
+    torch.manual_seed(0)
+    name = architecture.rpartition("/")[2]
+    make = timm.create_model if timm.is_model(name) else torchvision.models.get_model
+    net = make(name, num_classes=6).eval()
+    torch.save(net.state_dict(), folder / "scenes.pth")
+    write(folder, family=None, architecture=architecture)
+    model = load_model("scenes")
+    pictures = torch.rand(2, 3, 64, 64)
+    shift, scale = (torch.tensor(CARD[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.no_grad():
+        assert torch.allclose(model.outputs(pictures).logits, net((pictures - shift) / scale), atol=1e-4)
+    assert model.class_names == tuple(SCENES) and len(model.cuts) > 2
+
+
+def test_a_card_without_classes_and_family_answers_about_similarity(folder):
+    torch.manual_seed(0)
+    torch.save(timm.create_model("test_convnext", num_classes=0).state_dict(), folder / "scenes.pth")
+    write(folder, family=None, architecture="test_convnext", classes=None)
+    assert not load_model("scenes").has_classifier
+    write(folder, family=None, architecture="torchvision/squeezenet1_1", classes=None)
+    with pytest.raises(BadCard, match="cannot be built without classes"):
+        load_model("scenes")
+
+
+def test_a_file_of_another_size_names_the_tensors_without_a_family(folder):
+    torch.save(timm.create_model("test_convnext", num_classes=5).state_dict(), folder / "scenes.pth")
+    write(folder, family=None, architecture="test_convnext")
+    with pytest.raises(WeightsUnavailable, match="it has 5 classes, but the model's card has 6"):
+        load_model("scenes")
+
+
 def test_every_family_can_be_named():
     assert set(card.FAMILIES) == set(families.FAMILIES)
 
@@ -296,7 +335,7 @@ def test_errors_have_one_root():
 
 def test_the_fingerprint_sees_the_normalisation_of_a_card(folder, network):
     """It changes the answers of the same weights. The other fields choose pixels, whose digest is in the keys of results."""
-    without = ("input_size", "shorter_side", "interpolation")
+    without = ("input_size", "shorter_side", "interpolation", "squash")
 
     def fingerprint(recipe):
         write(folder, mean=list(recipe.mean), std=list(recipe.std))
@@ -334,11 +373,11 @@ def test_the_fingerprint_sees_each_part_of_a_card_that_changes_its_answers(folde
     elsewhere = {"id", "classes", "arguments", "base", "pairs"}  # in keys by themselves, or in the shapes of tensors
     assert_key_sees_each_field(
         lambda card: loading._own_parts(card, checkpoint), card,
-        {"family": "efficientnet", "architecture": "resnet34"}, {*told, *elsewhere, "checkpoints"},
+        {"family": "efficientnet", "architecture": "resnet34", "library": "timm"}, {*told, *elsewhere, "checkpoints"},
     )  # fmt: skip
     assert_key_sees_each_field(
         lambda file: loading._own_parts(card, replace(checkpoint, files=(file,))), file,
-        {"names": {"module.": ""}}, {"name", "url", "megabytes", "sha256", "package", "ordered", "optional"},
+        {"names": {"module.": ""}}, {"name", "url", "megabytes", "sha256", "package", "ordered", "optional", "hub"},
     )  # fmt: skip
 
 

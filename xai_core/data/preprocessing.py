@@ -46,7 +46,7 @@ def prepare(image: Image.Image | Tensor | str | Path | bytes, recipe: Recipe, in
         return _prepare_tensor(image, in_range)
     image = to_rgb(image) if isinstance(image, Image.Image) else open_picture(image)
     side, shorter, (width, height) = recipe.input_size, recipe.shorter_side, image.size
-    across, down = (int(shorter * length / min(width, height)) for length in (width, height))
+    across, down = (shorter if recipe.squash else int(shorter * length / min(width, height)) for length in (width, height))
     left, top = round((across - side) / 2), round((down - side) / 2)
     inside = (left, top, left + side, top + side)
     scales = zip(inside, image.size * 2, (across, down) * 2, strict=True)

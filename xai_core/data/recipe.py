@@ -1,6 +1,6 @@
 """How pictures are prepared for a network: a plain record, no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -8,7 +8,8 @@ class Recipe:
     """How a network was shown pictures in training: the shorter side is resized, the centre is cut out.
 
     `input_size` is the side of the square in pixels; `shorter_side` the length the picture's shorter side is resized
-    to before that. `mean` and `std` (None: no normalisation) are applied inside the network's chain.
+    to before that; with `squash` both sides are, whatever the picture's shape. `mean` and `std` (None: no normalisation)
+    are applied inside the network's chain.
     """
 
     input_size: int = 224
@@ -16,3 +17,4 @@ class Recipe:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] | None = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] | None = (0.229, 0.224, 0.225)
+    squash: bool = field(default=False, repr=False)  # the names of recorded networks hold the other fields

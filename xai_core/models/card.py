@@ -8,7 +8,8 @@ from xai_core.data.recipe import Recipe
 
 IMAGENET = "imagenet-1k"  # its 1,000 names are read from timm when a model is loaded
 FAMILIES = ("resnet", "efficientnet", "vit", "swin", "xcit", "cait")  # a card names one; `models.families` cuts its networks
-CUSTOM = "custom"  # the family of a network that is given by its stages
+CUSTOM = "custom"  # the family of a network that is given by its stages, or takes itself apart
+LIBRARIES = TIMM, TORCHVISION, HUB = "timm", "torchvision", "hf-hub"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class File:
                 the nests named here (an optimizer's state) is left alone
     ordered     the same entries in the same order, under other names
     optional    what may be missing, because the network makes it itself
+    hub         the repository of the Hugging Face Hub that has the file, whose client then says where it is
     """
 
     name: str
@@ -32,6 +34,7 @@ class File:
     names: Mapping[str, str] = field(default_factory=lambda: {"": ""})
     ordered: bool = False
     optional: tuple[str, ...] = ()
+    hub: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Card:
                 none is stated
     page        the official page of the weights
     arguments   go to the constructor, beside the architecture's name
-    classes     the names of its classes, or IMAGENET; empty where it has no classifier and answers only questions about
-                similarity
+    classes     the names of its classes, or the name of a list of timm's, mostly IMAGENET; empty where it has no classifier
+                and answers only questions about similarity
     base        the model whose features a linear probe reads, the last file of each checkpoint; empty for all others
     pairs       options of methods for pairs, by the method's id, where the paper takes others for this model; those of
                 `feature_visualisation` are depth and regularisation
+    library     one of LIBRARIES where the library's own loader fills the network; empty where it is filled here
     """
 
     id: str
@@ -77,3 +81,4 @@ class Card:
     classes: str | tuple[str, ...] = IMAGENET
     base: str = ""
     pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    library: str = ""

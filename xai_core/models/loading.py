@@ -17,7 +17,7 @@ from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import UnknownName
 from xai_core.data.recipe import Recipe
 from xai_core.models import known_networks
-from xai_core.models.card import Card, Checkpoint
+from xai_core.models.card import CUSTOM, HUB, IMAGENET, Card, Checkpoint
 from xai_core.models.class_names import ClassNames
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.staged import StagedNetwork, freeze, normalisation
@@ -37,7 +37,8 @@ def load_model(
     progress: Progress | None = None,
     half: bool = False,
 ) -> ExplainableModel:
-    """A model of the catalogue or of the user's own, ready to be explained.
+    """A model of the catalogue, of the user's own, or any of timm, torchvision and the Hugging Face Hub by its name
+    (`timm/convnext_tiny.fb_in22k_ft_in1k`, `torchvision/densenet121`, `hf-hub:OWNER/NAME`), ready to be explained.
 
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
     from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
@@ -58,6 +59,9 @@ def load_model(
         return _model(card, card.checkpoints[0], building.random_module(card, seed), f"random {seed}", where, half)
     checkpoint = checkpoint_of(card, weights)
     files = locate.obtain(card, checkpoint, progress)
+    if card.library == HUB:
+        card = find_card(card.id)  # again: what it is stands in one of its files
+        checkpoint = card.checkpoints[0]
     digests = [digest for _, digest in files]
     digest = digests[0] if len(digests) == 1 else bytes_digest("".join(digests).encode())
 
@@ -90,7 +94,7 @@ def _model(
     card: Card, checkpoint: Checkpoint, module: nn.Module, fingerprint: str, device: torch.device, half: bool
 ) -> ExplainableModel:
     """The model of a module that is built; it is frozen, and taken apart into stages."""
-    from xai_core.models import families, inside_families
+    from xai_core.models import families, inside_families, library_modules
 
     freeze(module).to(device)
     suffix = ""
@@ -98,10 +102,16 @@ def _model(
         halve(module)
         suffix = " half"
     recipe = checkpoint.recipe
-    network = inside_families.with_cuts_inside(families.staged(card.family, module), module, recipe.input_size)
+    family = card.family
+    if card.library or family == CUSTOM:
+        network, family = library_modules.take_apart(module, recipe.input_size, embeds=not card.classes)
+    else:
+        network = families.staged(family, module)
+    if family != CUSTOM:
+        network = inside_families.with_cuts_inside(network, module, recipe.input_size)
     network = replace(network, normalise=normalisation(recipe.mean, recipe.std, device))
     nbytes = sum(one.nbytes for one in (*module.parameters(), *module.buffers()))
-    return _described(card, checkpoint, network, fingerprint, device, nbytes, suffix)
+    return _described(replace(card, family=family), checkpoint, network, fingerprint, device, nbytes, suffix)
 
 
 def _described(
@@ -148,7 +158,8 @@ def _own_parts(card: Card, checkpoint: Checkpoint) -> str:
         parts.append(repr((recipe.mean, recipe.std)))
     names = [tuple(file.names.items()) for file in checkpoint.files]
     if (card.family, card.architecture) not in USUAL_NETWORKS or names != [(("", ""),)]:
-        parts.append(repr((card.family, card.architecture, names)))
+        made_by = (card.library,) if card.library else ()
+        parts.append(repr((*made_by, card.family, card.architecture, names)))
     return "".join(f" {text_digest(part)[:8]}" for part in parts)
 
 
@@ -205,7 +216,16 @@ def classes_of(card: Card) -> ClassNames | None:
 
 def _class_names(card: Card) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names, WordNet ids) of the card's classes; without ids where they are not ImageNet's."""
-    return imagenet_classes() if isinstance(card.classes, str) else (card.classes, ())
+    if not isinstance(card.classes, str):
+        return card.classes, ()
+    return imagenet_classes() if card.classes == IMAGENET else _other_imagenet(card.classes)
+
+
+@cache
+def _other_imagenet(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    from xai_core.models import library_modules
+
+    return library_modules.classes(name)
 
 
 @cache

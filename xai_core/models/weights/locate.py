@@ -10,7 +10,7 @@ from pathlib import Path
 from xai_core.core import settings
 from xai_core.core.errors import WeightsUnavailable
 from xai_core.models.card import Card, Checkpoint, File
-from xai_core.models.weights import download
+from xai_core.models.weights import download, hub
 
 Progress = Callable[[str, float, float], object]  # name of the file, megabytes here, megabytes in all
 
@@ -69,7 +69,10 @@ def _fetch(card: Card, checkpoint: Checkpoint, file: File, progress: Progress | 
             progress(file.name, here, total)
 
     try:
-        download.fetch(file.url, target, file.megabytes, file.sha256, report)
+        if file.hub:
+            hub.fetch(file.hub, target.name, target, report)
+        else:
+            download.fetch(file.url, target, file.megabytes, file.sha256, report)
     except download.NotFetched as problem:
         page = f", or see {card.page}" if card.page else ""
         raise WeightsUnavailable(

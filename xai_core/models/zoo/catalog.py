@@ -3,7 +3,7 @@
 from xai_core.core.errors import BadCard, UnknownName
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import Card, Checkpoint, File
-from xai_core.models.zoo import own_code, user_cards
+from xai_core.models.zoo import library, own_code, user_cards
 from xai_core.models.zoo.self_supervised import SELF_SUPERVISED
 
 _HALF = (0.5, 0.5, 0.5)
@@ -196,10 +196,10 @@ CARDS = {
 
 
 def cards() -> dict[str, Card]:
-    """All models that can be chosen by their id: those that a script has given, the project's, the user's own cards, and
-    those of the user's own code."""
+    """All models that can be chosen by their id: those that a script has given, the project's, the user's own cards, those
+    of the user's own code, and those of the libraries that are here."""
     own = {id: card for id, card in user_cards.cards(CARDS).items() if isinstance(card, Card)}
-    return own_code.given() | CARDS | own | own_code.named()
+    return own_code.given() | CARDS | own | own_code.named() | library.here()
 
 
 def broken_cards() -> dict[str, str]:
@@ -209,9 +209,12 @@ def broken_cards() -> dict[str, str]:
 
 
 def find_card(id: str) -> Card:
-    """The model of that id. Raises UnknownName, or BadCard where its card is broken."""
+    """The model of that id, also one of timm, torchvision or the Hugging Face Hub. Raises UnknownName, or BadCard where its
+    card is broken."""
     if id in CARDS:
         return CARDS[id]
+    if library.is_name(id):
+        return library.find(id)
     if of_code := own_code.find(id):
         return of_code
     own = user_cards.cards(CARDS)

@@ -15,7 +15,7 @@ from xai_core.core import settings
 from xai_core.core.errors import BadCard
 from xai_core.core.files import read_regular
 from xai_core.data.recipe import Recipe
-from xai_core.models.card import FAMILIES, Card, Checkpoint, File
+from xai_core.models.card import CUSTOM, FAMILIES, TIMM, TORCHVISION, Card, Checkpoint, File
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -68,7 +68,7 @@ def _card(path: Path, known: Mapping[str, Card], others: Mapping[str, Path]) -> 
     return Card(
         id=path.stem,
         title=f"{given['title']} ({path.stem})" if "title" in given else path.stem,  # none is there twice
-        family=given["family"],
+        family=given.get("family", CUSTOM),
         architecture=given["architecture"],
         supervision=given.get("supervision", "your own"),
         trained_on=given.get("trained_on", f"{len(classes)} classes of your own" if classes else "pictures of your own"),
@@ -128,7 +128,7 @@ def _check(path: Path, given: Mapping[str, Any]) -> None:
     """Raises _Problem where the card lacks something, or says what nobody understands."""
     if not re.fullmatch(NAME, path.stem):
         raise _Problem("its name may only hold letters, digits, '.', '_' and '-'")
-    needed = ("base", "file") if "base" in given else ("family", "architecture", "file")
+    needed = ("base", "file") if "base" in given else ("architecture", "file")
     missing = [key for key in needed if key not in given]
     if missing:
         raise _Problem(f"it does not state its {', '.join(missing)}")
@@ -179,8 +179,9 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
     "base": (_text, "the id of a model whose features the head reads, for a linear probe or an edited head"),
     "family": (lambda value: value in FAMILIES, f"one of {', '.join(FAMILIES)}"),
     "architecture": (
-        lambda value: _text(value) and bool(re.fullmatch(NAME, value) or _hub(value)),
-        f"the library's name of a network, or with {settings.HUB_CARDS.name}=1 also 'hf-hub:OWNER/NAME'",
+        lambda value: _text(value) and bool(re.fullmatch(f"(({TIMM}|{TORCHVISION})/)?{NAME}", value) or _hub(value)),
+        f"the name of a network of timm or torchvision ('resnet50', 'torchvision/densenet121'), or with "
+        f"{settings.HUB_CARDS.name}=1 also 'hf-hub:OWNER/NAME'",
     ),
     "file": (_text, "the name of a file in the folder of the card"),
     "classes": (_class_list, "a list of at least two names, or the name of a text file with one a line"),
