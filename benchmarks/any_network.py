@@ -23,6 +23,7 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.recipe import Recipe
 from xai_core.models.explainable import ExplainableModel
+from xai_core.models.staged import StagedNetwork
 from xai_core.models.tracing import timm, torchvision
 
 ROOT = Path(__file__).parents[1]
@@ -132,6 +133,8 @@ SMALL = {  # timm's module -> the architecture
     "xcit": "xcit_nano_12_p8_224",
 }
 
+SMALLER = {"deepseek_vit_412m": {"depth": 2}}  # arguments, where a module has large architectures only
+
 Row = dict[str, Any]
 
 
@@ -147,7 +150,7 @@ def created(library: str, architecture: str) -> nn.Module:
     """With a classifier of ten classes, also where the library's own has none."""
     create = timm.create_model if library == "timm" else torchvision.models.get_model
     given = {"init_weights": False} if library == "torchvision" and architecture in ("googlenet", "inception_v3") else {}
-    net: nn.Module = create(architecture, num_classes=10, **given)
+    net: nn.Module = create(architecture, num_classes=10, **given, **SMALLER.get(architecture, {}))
     return net
 
 
@@ -205,7 +208,7 @@ def described(model: ExplainableModel, net: nn.Module, side: int) -> Row:
         unit = float(expected.abs().max())
         insides = [name for name in (network.inside.names if network.inside else ()) if name not in model.cuts]
         inner = list(_inner_laws(model, insides[:: max(1, len(insides) // 4)], images, expected, unit))
-        law = max(_difference(network.tail(network.trunk(images, cut), cut).logits, expected, unit) for cut in model.cuts)
+        law = max(_difference(logits, expected, unit) for logits in _logits_behind(network, images))
         default = network.cut_name(None)
         layouts = {stage.name: stage.layout for stage in network.stages}
         none = Counter(words for words in layouts.values() if words.startswith("No grid"))
@@ -228,6 +231,14 @@ def described(model: ExplainableModel, net: nn.Module, side: int) -> Row:
         "fit": sum(not method.misfit(model) and (has_grid or "cut" not in method.needs) for method in METHODS.values()),
         "misfit": {name: why for name, method in METHODS.items() if (why := method.misfit(model))},
     }
+
+
+def _logits_behind(network: StagedNetwork, images: Tensor) -> Iterator[Tensor]:
+    """Of the tail behind each cut, with the activations there (as `trunk` makes them, each from the one before)."""
+    activations = network.trunk(images, network.cuts[0])
+    for stage, cut in zip((*network.stages[1:], None), network.cuts, strict=True):
+        yield network.tail(activations, cut).logits
+        activations = stage.run(activations) if stage else activations
 
 
 def _inner_laws(model: ExplainableModel, names: list[str], images: Tensor, expected: Tensor, unit: float) -> Iterator[float]:
@@ -344,7 +355,8 @@ def reasons_of(row: Row) -> dict[str, list[str]]:
 
 
 def _line(row: Row, reasons: list[str]) -> str:
-    head = f"| {row['module']} | {row['architecture']} "
+    smaller = "".join(f", {name}={value}" for name, value in SMALLER.get(row["architecture"], {}).items())
+    head = f"| {row['module']} | {row['architecture']}{smaller} "
     if "cuts" not in row:
         return f"{head}| | | see below | | | |"
     side = f"{row['side']} px" + ("" if row["sizes"] == "any" else " only")

@@ -104,7 +104,7 @@ def _speed(model: ExplainableModel, net: nn.Module, pairs: int = 25) -> dict[str
     format, run in turns: the least of each, and their ratio. Other work on the machine only adds to a time."""
     images = pictures()[:2].contiguous(memory_format=torch.channels_last)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    runs = {"plain": net, "stages": lambda images: model.network.outputs(images).logits}
+    runs: dict[str, Any] = {"plain": net, "stages": lambda images: model.network.outputs(images).logits}
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     with torch.no_grad():
         for turn in range(pairs):

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from small_models import CHEAP as FEW
-from small_models import NAMES, difference, pictures, small, targets
+from small_models import NAMES, TRACED, difference, pictures, small, targets
 
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain, explain_methods
@@ -147,10 +147,12 @@ def scarce(limit, name="custom"):
     return replace(whole, network=gated), seen
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [*((method, fitting(method)) for method in METHODS), ("grad_cam", TRACED[0]), ("rise", TRACED[0])],
+)
 @pytest.mark.parametrize("asked", ["given", "predicted"])
-def test_out_of_memory_leads_to_smaller_batches(method, asked):
-    name = fitting(method)
+def test_out_of_memory_leads_to_smaller_batches(method, name, asked):
     model, seen = scarce(2, name)
     images = list(pictures(4, small(name).side))
     target = targets(small(name), 4)["margin"] if asked == "given" else None

@@ -1,12 +1,17 @@
 """On a CUDA device every method gives the CPU's map. Runs where there is one."""
 
+import copy
+
 import pytest
+import timm
 import torch
-from small_models import CHEAP, spearman
+from small_models import CHEAP, pictures, spearman
 
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
+from xai_core.data.recipe import Recipe
 from xai_core.data.samples import load_sample
+from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
@@ -56,3 +61,14 @@ def test_guided_integrated_gradients_differ_from_the_cpus_by_no_more_than_roundi
         for model, pixels in ((on_gpu, image), (on_cpu, image), (on_cpu, changed))
     )
     assert spearman(gpu, cpu) >= spearman(rounded, cpu) - 0.05
+
+
+@pytest.mark.parametrize("cut", [None, "layer4.0.conv1"])
+def test_a_network_takes_itself_apart_on_the_device_where_it_is(cut):
+    torch.manual_seed(0)
+    net = timm.create_model("resnet10t", num_classes=10)
+    recipe = Recipe(96, 96, mean=None, std=None)
+    cpu, gpu = (ExplainableModel.from_module(one, recipe=recipe) for one in (net, copy.deepcopy(net).cuda()))
+    assert gpu.device.type == "cuda" and gpu.cuts == cpu.cuts
+    maps = [explain(one, pictures(1, 96)[0], "grad_cam", target=1, cut=cut, relu=False).heatmap for one in (gpu, cpu)]
+    assert spearman(*maps) >= 0.999

@@ -130,7 +130,8 @@ class ExplainableModel:
         The modules' outputs inside blocks are cuts as well (`cut="blocks.11.norm1"`), though not listed in `cuts`. Where a
         grid cannot be told from the activations, methods that need one say so. A network whose forward pass torch.fx
         cannot follow is one piece, for methods that need pictures and scores only, unless `cuts` are named; they must then
-        carry everything. The modules are copied once, in eval mode, frozen, and in 32 bits; your network is left as it is.
+        carry everything, and each part runs the network up to its cut again. The modules are copied once, in eval mode,
+        frozen, and in 32 bits; your network is left as it is.
         Raises BadRequest with what is wrong, or UnknownName for a cut.
         """
         from xai_core.models import any_network  # here: it imports timm, which takes longer than torch itself

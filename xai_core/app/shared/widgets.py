@@ -398,18 +398,19 @@ def target_layer(model: ExplainableModel) -> str:
         layers += [name for name in model.network.inside.names if name not in model.cuts]
     cut: str = st.selectbox("Target layer (cut)", layers, index=layers.index(default), key=key, help=CUT, **LINK)
     if cut not in model.cuts:
-        st.caption(
-            "Inside a block. A map here follows only what goes through this layer, as in the examples of the library "
-            f"grad-cam (`target_layers`); at the default, {markdown.escape(default)}, it also follows what goes past it. "
-            "The two can be far apart: for Grad-CAM at the last `norm1`, ranks correlate 0.98 to 0.99 in two ViTs and -0.28 "
-            "to -0.24 in a Swin, with random weights."
-        )
+        st.caption(INSIDE_A_BLOCK.format(default=markdown.escape(default)))
     return cut
 
 
 INSIDE = (
     "The outputs of the network's parts inside blocks (`blocks.11.norm1`) as further target layers. What else the rest of "
     "the network needs there is left unchanged."
+)
+INSIDE_A_BLOCK = (
+    "Inside a block. A map here follows only what goes through this layer, as in the examples of the library grad-cam "
+    "(`target_layers`); at the default, {default}, it also follows what goes past it. The two can be far apart: "
+    "for Grad-CAM at the last `norm1`, ranks correlate 0.98 to 0.99 in two ViTs and -0.28 to -0.24 in a Swin, with random "
+    "weights."
 )
 CUT = (
     "The layer whose activations the map is made of. Early layers have fine grids and simple features, late layers coarse "
