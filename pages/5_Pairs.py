@@ -35,11 +35,11 @@ with display.errors():
         )
     smooth = resolution == "Smooth"
     views.show(pair)
-    tiles.heading(model, pair, similarity, augmentation)
+    above = tiles.heading(model, pair, similarity, augmentation)
     if not settings.methods:
         st.info("Choose at least one method on the left.")
         st.stop()
-    results = tiles.results(model, pair, settings)
+    results = tiles.results(model, pair, settings, above)
     tiles.finding(results, pair)
     tiles.tiles(results, pair, smooth)
     if pair.parts is not None:

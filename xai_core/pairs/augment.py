@@ -6,7 +6,8 @@ results. The operations are torchvision's. A view depends on (picture, augmentat
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +18,23 @@ from xai_core.core import torchvision_compat
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.explanation.heatmaps import size_of
 
-torchvision_compat.ensure_importable()
-
-from torchvision.transforms import functional as tv
-
 BLUR_KERNEL, BLUR_SIGMA = 11, 5.0
 Box = tuple[float, float, float, float]
+
+
+@cache
+def _torchvision() -> Any:
+    """torchvision's operations, imported when a picture is first changed: the import takes more than a second."""
+    torchvision_compat.ensure_importable()
+    from torchvision.transforms import functional
+
+    return functional
 
 
 def blurred(pictures: Tensor, sigma: float = BLUR_SIGMA) -> Tensor:
     """Pictures (..., H, W) blurred by a Gaussian of 11 pixels (fewer for smaller pictures), with mirrored edges."""
     kernel = min(BLUR_KERNEL, *(2 * side - 1 for side in pictures.shape[-2:]))
-    result: Tensor = tv.gaussian_blur(pictures, [kernel, kernel], [sigma, sigma])
+    result: Tensor = _torchvision().gaussian_blur(pictures, [kernel, kernel], [sigma, sigma])
     return result
 
 
@@ -36,6 +42,7 @@ def _jitter(pictures: Tensor, strength: float, seed: int) -> Tensor:
     """Brightness, contrast and saturation changed by up to 0.8 and hue by up to 0.2, as in SimCLR, times the strength."""
     draw = np.random.default_rng(seed)
     brightness, contrast, saturation = (max(0.0, 1 + 0.8 * strength * draw.uniform(-1, 1)) for _ in range(3))
+    tv = _torchvision()
     pictures = tv.adjust_saturation(tv.adjust_contrast(tv.adjust_brightness(pictures, brightness), contrast), saturation)
     jittered: Tensor = tv.adjust_hue(pictures.clamp(0, 1), 0.2 * strength * draw.uniform(-1, 1))
     return jittered
@@ -46,12 +53,12 @@ def _blur(pictures: Tensor, strength: float, seed: int) -> Tensor:
 
 
 def _grey(pictures: Tensor, strength: float, seed: int) -> Tensor:
-    return torch.lerp(pictures, tv.rgb_to_grayscale(pictures, 3), strength)
+    return torch.lerp(pictures, _torchvision().rgb_to_grayscale(pictures, 3), strength)
 
 
 def _solarise(pictures: Tensor, strength: float, seed: int) -> Tensor:
     """Invert values above a threshold: 1 (no change) at strength 0, falling to 0.5, as in training, at strength 1."""
-    return tv.solarize(pictures, 1 - 0.5 * strength) if strength else pictures
+    return _torchvision().solarize(pictures, 1 - 0.5 * strength) if strength else pictures
 
 
 def _combined(pictures: Tensor, strength: float, seed: int) -> Tensor:

@@ -139,6 +139,7 @@ def answers(chosen: Chosen, networks: Sequence[Network], question: NetworkQuesti
             page_links.MODELS,
             private=widgets.is_upload(),
             button="Compare",
+            results=[answer_key(network, chosen, question) for network in networks],
         )
     )
     return stored_answers(chosen, networks, question)

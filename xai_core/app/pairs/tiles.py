@@ -120,7 +120,7 @@ def settings(model: ExplainableModel, similarity: Similarity) -> PairSettings:
     methods = st.multiselect("Methods", fitting, DEFAULT, format_func=title, key="pair_methods", help=METHODS_HELP, **LINK)
     options: dict[str, dict[str, Any]] = {}
     space = PIXELS
-    if model.network.normalise is None:
+    if not model.network.normalises:
         st.caption("Space of the maps: pixels in [0, 1]. This network has no normalisation, so there is no other one.")
     else:
         space = st.segmented_control(
@@ -161,8 +161,8 @@ METHODS_HELP = (
 )
 
 
-def heading(model: ExplainableModel, views: Views, similarity: Similarity, augmentation: Augmentation) -> None:
-    """How similar the views are, and where that lies among random pairs."""
+def heading(model: ExplainableModel, views: Views, similarity: Similarity, augmentation: Augmentation) -> list[str]:
+    """How similar the views are, and where that lies among random pairs. Returns the keys of both results."""
     request = pair_request(model, views.first, views.second, similarity=similarity).computing("similarity of views")
     value = cache.get_or_compute(
         request.key, lambda: ask_pair(model, views.first, views.second, similarity=similarity).value
@@ -185,8 +185,9 @@ def heading(model: ExplainableModel, views: Views, similarity: Similarity, augme
         f"than **{pairs.below(value, same=True):.0%}** of {len(pairs.same)} random pairs of views of *one* sample picture. "
         "The random views are augmented with the same settings."
     )
-    if model.network.project is None:
+    if not model.network.projects:
         right.caption("This network has no projection head: its pooled features are used as the embedding.")
+    return [request.key, random_pairs.key]
 
 
 def _random_pairs(model: ExplainableModel, augmentation: Augmentation, similarity: Similarity) -> reference.RandomPairs:
@@ -215,8 +216,11 @@ def _estimate(request: Request) -> float:
     return network_outputs.pass_seconds(request.model, passes)
 
 
-def results(model: ExplainableModel, views: Views, settings: PairSettings) -> dict[str, PairExplanation | XaiError]:
-    """The stored results of the methods, after computing the missing ones if that is quick; otherwise a job does."""
+def results(
+    model: ExplainableModel, views: Views, settings: PairSettings, above: Sequence[str]
+) -> dict[str, PairExplanation | XaiError]:
+    """The stored results of the methods, after computing the missing ones if that is quick; otherwise a job does. `above`
+    are the keys of the results in the heading, which are computed anew together with the maps."""
     by_method = requests(model, views, settings)
     missing = [request for request in by_method.values() if cache.get(request.key) is None]
 
@@ -242,6 +246,7 @@ def results(model: ExplainableModel, views: Views, settings: PairSettings) -> di
             f"Explain the pair {views.name} by {page_work.counted(len(by_method), 'method')}",
             page_links.PAIRS,
             private=is_upload(),
+            results=[*above, *(request.key for request in by_method.values())],
         )
     )
     stored = {method: cache.get(request.key) for method, request in by_method.items()}

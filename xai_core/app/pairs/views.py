@@ -101,11 +101,18 @@ def tensor(picture: Image.Image) -> Tensor:
 def two_views(model: ExplainableModel, chosen: Chosen, augmentation: Augmentation, seed: int) -> Views:
     """Two views of one picture, at the model's input size."""
     whole, side = tensor(chosen.picture), model.recipe.input_size
-    first, second = (draw_view(whole, augmentation, seed, number, (side, side)) for number in (0, 1))
+    first, second = (_drawn(whole, augmentation, seed, number, side) for number in (0, 1))
     geometry, changes = Geometry.of(first, second), (_changes(first), _changes(second))
     parts = parts_of_views(chosen.scene, augmentation, seed, (side, side)) if chosen.scene else None
     name = f"{chosen.name}-views-{seed}"
     return Views(first.pixels, second.pixels, geometry, changes, rendering.to_pil(whole), name, parts)
+
+
+def _drawn(picture: Tensor, augmentation: Augmentation, seed: int, number: int, side: int) -> AugmentedView:
+    """A view of a picture; it is stored, as the keys of all that is computed of it hold its pixels, which another processor
+    rounds otherwise."""
+    key = text_digest(f"view {array_digest(picture.numpy())} {augmentation.key} {seed} {number} {side}")
+    return cache.get_or_compute(key, lambda: draw_view(picture, augmentation, seed, number, (side, side)))
 
 
 def _changes(view: AugmentedView) -> str:

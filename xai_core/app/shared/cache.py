@@ -20,7 +20,7 @@ from xai_core.data.samples import load_sample
 from xai_core.explanation.result import Explanation
 
 if TYPE_CHECKING:
-    from xai_core.analysis.shipped_results import ShippedResults
+    from xai_core.app.shared.shipped_results import ShippedResults
 
 SHIPPED = settings.RESOURCES / "data" / "first_views.npz"  # written by xai_core/app/first_views.py
 RESULT_BYTES = 200 * 2**20
@@ -62,7 +62,7 @@ def get(key: str) -> Any:
 
 def _shipped(store: _Store) -> ShippedResults:
     if store.shipped is None:
-        from xai_core.analysis import shipped_results
+        from xai_core.app.shared import shipped_results
 
         store.shipped = shipped_results.read(SHIPPED)
     return store.shipped

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import cachetools
@@ -14,6 +15,7 @@ import streamlit as st
 
 from xai_core.core import markdown, settings
 from xai_core.core.cache_key import text_digest
+from xai_core.core.errors import WeightsUnavailable
 from xai_core.models.card import Card, Checkpoint
 from xai_core.models.weights import locate
 from xai_core.models.zoo import own_code
@@ -48,9 +50,9 @@ def _loaded() -> _Loaded:
 
 
 def weights_of(id: str, checkpoint: str) -> str:
-    """A digest of what a model of the catalogue is made from, without loading it: its card, and the path, size and time of
-    change of its files; for a model that code makes, the weights that it had when it was last made. It stands for the
-    weights in the keys of results that are looked up before the model is loaded."""
+    """A digest of what a model of the catalogue is made from, without loading it: its card, and the content of its files;
+    for a model that code makes, the weights that it had when it was last made. It stands for the weights in the keys of
+    results that are looked up before the model is loaded."""
     if own_code.is_own(id):
         return text_digest(repr((id, checkpoint, own_code.state(id))))
     card = find_card(id)
@@ -58,15 +60,21 @@ def weights_of(id: str, checkpoint: str) -> str:
     files: tuple[Path, ...] = ()
     if checkpoint != RANDOM:
         files = next((locate.find(one) or () for one in card.checkpoints if one.id == checkpoint), ())
-    return text_digest(repr((card, base, checkpoint, settings.HALF.value(), [_state(file) for file in files])))
+    return text_digest(repr((card, base, checkpoint, settings.HALF.value(), [_content(file) for file in files])))
 
 
-def _state(file: Path) -> tuple[str, int, int]:
+def _content(file: Path) -> str:
+    """The digest of a file; "" where it cannot be read. A file is read again when its size or its time of change differs."""
     try:
         state = file.stat()
-    except OSError:  # removed in this moment
-        return str(file), 0, 0
-    return str(file), state.st_size, state.st_mtime_ns
+        return _digest(file, state.st_size, state.st_mtime_ns)
+    except (OSError, WeightsUnavailable):  # removed in this moment
+        return ""
+
+
+@lru_cache(maxsize=256)
+def _digest(file: Path, size: int, changed: int) -> str:
+    return locate.digest_of(file)
 
 
 def fetch(card: Card, checkpoint: Checkpoint) -> None:
