@@ -4,6 +4,8 @@ from .analysis.feature_visualisation import class_model as class_model
 from .analysis.feature_visualisation import invert as invert
 from .analysis.feature_visualisation import visualise_features as visualise_features
 from .analysis.predict import classify as classify
+from .app.own_server import Session as Session
+from .app.own_server import launch as launch
 from .attribution.catalog import METHODS as METHODS
 from .attribution.explain import explain as explain
 from .attribution.explain import explain_methods as explain_methods

@@ -55,7 +55,7 @@ def test_no_other_variable_is_named_anywhere():
         ("XAI_MODELS_GB", "much", "a number above 0"),
         ("XAI_MODELS_GB", "nan", "a number above 0"),
         ("XAI_MODELS_GB", "-1", "a number above 0"),
-        ("XAI_MODELS", "my_models.py", "package.module:function"),
+        ("XAI_MODELS", "my_models.py", "written package.module:function"),
         ("XAI_HALF", "yes", "0 or 1"),
         ("XAI_MODEL_UPLOADS", "true", "0 or 1"),
         ("XAI_HUB_CARDS", "on", "0 or 1"),

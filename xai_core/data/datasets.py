@@ -9,6 +9,7 @@ and test, each is a dataset of its own, called as a file in it would be: `intel.
 """
 
 import io
+import itertools
 import math
 import os
 import re
@@ -42,6 +43,7 @@ MAX_ZIP_RATIO = 100  # how many times its own size an archive may state as its u
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
 WORLD = "world:"  # the beginning of the names of worlds
 USUAL_WORLD = "world:planted"
+GIVEN = "given:"  # the beginning of the sources of datasets that a script has given
 WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 6_000  # the seed of the worlds that are offered, and their pictures
 BLOCK = 8 * 2**10  # bytes; three such blocks of each file are digested, so that a large dataset takes seconds
 
@@ -137,9 +139,39 @@ def _blocks_digest(source: bytes | Path) -> str:
     return bytes_digest(f"{size} ".encode() + b"".join(blocks))
 
 
+_given: dict[str, tuple[str, Dataset]] = {}  # by its name the source and the dataset
+_numbers = itertools.count()
+
+
+def give(name: str, dataset: Dataset) -> None:
+    """Offer a dataset under this name before all others, in this process; one of the same name is replaced."""
+    _given[name] = f"{GIVEN}{next(_numbers)}", dataset
+
+
+def withdraw(name: str) -> None:
+    """Offer a given dataset no longer."""
+    _given.pop(name, None)
+
+
+def given() -> tuple[str, ...]:
+    """The names of the datasets that were given, the last one first."""
+    return tuple(reversed(_given))
+
+
+def _open_given(source: str) -> Dataset:
+    found = next((dataset for known, dataset in list(_given.values()) if known == source), None)
+    if found is None:
+        raise BadRequest(
+            "The dataset was given by a script that has taken it back: open the dashboard from that script again."
+        )
+    return found
+
+
 def open_dataset(source: str | Path) -> Dataset:
     """A labelled folder, a ZIP of one, a table of paths and labels, tables with the pictures inside, a world, or a part of
     one of these (intel.zip/seg_test). Raises BadRequest."""
+    if str(source).startswith(GIVEN):
+        return _open_given(str(source))
     if str(source).startswith(WORLD):
         return open_world(str(source))
     path = Path(source)
@@ -213,7 +245,7 @@ def place_of(source: Path) -> Path:
 def may_have(source: str | Path, name: str) -> bool:
     """Whether a picture of this name may be in the dataset, as far as is known without opening it."""
     if isinstance(source, str):
-        return may_be_drawn(name)
+        return name in _open_given(source).names if source.startswith(GIVEN) else may_be_drawn(name)
     place = place_of(source)
     return not place.is_dir() or _has_tables(place) or (place / name).is_file()
 
@@ -546,9 +578,10 @@ def _checked(
 
 
 def offered() -> dict[str, str | Path]:
-    """What `open_dataset` takes, by unique names: the worlds, then folders with pictures, ZIPs and tables in the data
-    folders; of datasets with parts each part."""
-    sources: dict[str, str | Path] = {name: name for name in world_names()}
+    """What `open_dataset` takes, by unique names: what a script has given, the worlds, then folders with pictures, ZIPs and
+    tables in the data folders; of datasets with parts each part."""
+    sources: dict[str, str | Path] = {name: _given[name][0] for name in given()}
+    sources |= {name: name for name in world_names() if name not in sources}
     for root in settings.data_folders():
         for path in sorted(_listed(root)):
             if path.name.startswith("."):

@@ -6,6 +6,7 @@ Imports no torch before a model is loaded, so that Home can list the loaded mode
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -143,6 +144,14 @@ def checkpoint_of(model: ExplainableModel) -> str:
     with loaded.lock:
         held = (checkpoint for (_, checkpoint, _), other in loaded.models.items() if other is model)
         return next(held, find_card(model.id).checkpoints[0].id)
+
+
+def forget(ids: Iterable[str]) -> None:
+    """Remove models from memory."""
+    loaded, gone = _loaded(), {*ids}
+    with loaded.lock:
+        for key in [key for key in loaded.models if key[0] in gone]:
+            del loaded.models[key]
 
 
 def in_memory() -> list[tuple[str, str, int]]:

@@ -3,6 +3,7 @@
 import gc
 import sys
 import time
+from types import ModuleType
 
 import streamlit as st
 from altair.utils import schemapi
@@ -194,6 +195,16 @@ _FRAMED = "in the frame"  # in the session
 ICON = settings.RESOURCES / "docs" / "icon.png"  # a local file: Streamlit loads named icons from the network
 
 
+_main_module: ModuleType | None = None  # of a script or notebook that serves the app in its own process
+
+
+def keep_main_module() -> None:
+    """Keep the main module of this process. Streamlit puts one of its own in its place when it runs a page, and the script
+    that serves the app could no longer pickle what it has defined, nor start processes of its own."""
+    global _main_module
+    _main_module = sys.modules["__main__"]
+
+
 def frame() -> None:
     """The list of pages in its sections, and the page that is asked for. For the app's script, which is run first."""
     _navigation().run()
@@ -218,6 +229,8 @@ def page(title: str) -> None:
         # `pages`, until it has seen the list of pages.
         _navigation()
         st.rerun()
+    if _main_module is not None:
+        sys.modules["__main__"] = _main_module
     _spare_libraries()
     st.set_page_config(page_title=f"{title} · Why", page_icon=str(ICON), layout="wide")
     page_links.opened(title)

@@ -35,7 +35,7 @@ from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
-from xai_core.data.datasets import USUAL_WORLD, Dataset, offered, open_zip, zip_parts
+from xai_core.data.datasets import USUAL_WORLD, Dataset, given, offered, open_zip, zip_parts
 from xai_core.data.label_matching import first_name
 from xai_core.data.predictions import read_predictions, settings_of
 from xai_core.models.explainable import ExplainableModel
@@ -52,7 +52,7 @@ EVERY = "(all)"  # instead of a class: the pictures of every class
 def dataset(say: DeltaGenerator) -> Dataset | None:
     """The controls that choose a dataset, and the dataset; None where it cannot be opened, and `say` shows the reason."""
     names = [SAMPLES, *offered(), UPLOADED]
-    usual = USUAL_WORLD if usual_network(USUAL_WORLD) else SAMPLES
+    usual = next(iter(given()), USUAL_WORLD if usual_network(USUAL_WORLD) else SAMPLES)
     chosen = st.selectbox(
         "Pictures", names, names.index(usual), key="dataset",
         help="Labelled folders, ZIPs and tables in `data/` are listed here; XAI_DATA can name other folders.", **LINK,

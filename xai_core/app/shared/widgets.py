@@ -61,7 +61,9 @@ def is_upload() -> bool:
 
 def picture(messages: DeltaGenerator, first: tuple[str, str] | None = None) -> Chosen | None:
     """The chosen sample or upload; None, with the reason in `messages`, if there is none. Before a choice it is `first`, a
-    dataset and the name of a picture in it, or without that the first sample."""
+    dataset and the name of a picture in it, or without that the first of a dataset that a script has given, or the first
+    sample."""
+    first = first or next(((name, "") for name in datasets.given()), None)
     titles = {sample.title: name for name, sample in SAMPLES.items()}
     source = _linked_source(first)
     names = [*titles, OWN, OF_DATASET]

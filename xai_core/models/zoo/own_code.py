@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from os import getcwd
@@ -66,16 +66,21 @@ _problems: dict[str, str] = {}
 
 def give(models: Mapping[str, ExplainableModel]) -> None:
     """Put models under these names, for this process; one of the same name is replaced. Raises BadRequest."""
-    for name in models:
+    check_names(models)
+    titled = {name: _titled(model, name) for name, model in models.items()}
+    with _lock:
+        _given.update(titled)
+        _made.update({name: _known(model, ()) for name, model in titled.items()})
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises BadRequest where a model cannot be given under one of these names."""
+    for name in names:
         if not GIVEN_NAME.fullmatch(name):
             raise BadRequest(
                 f"The name '{name[:80]}' of a model must begin with a letter or a digit, and hold only letters, digits, "
                 "blanks and . _ - ( ), up to 80."
             )
-    titled = {name: _titled(model, name) for name, model in models.items()}
-    with _lock:
-        _given.update(titled)
-        _made.update({name: _known(model, ()) for name, model in titled.items()})
 
 
 def withdraw(names: tuple[str, ...]) -> None:
