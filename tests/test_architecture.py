@@ -147,7 +147,9 @@ def test_only_the_app_and_its_pages_import_streamlit():
 
 PUBLIC_IN_SPITE_OF_THE_UNDERSCORE = {"_asdict", "_fields", "_make", "_replace"}  # of named tuples
 PRIVATE_OF_LIBRARIES = {
-    "_pos_embed": "timm adds a ViT's positions and class token in it, and has no public name for that step"
+    "_pos_embed": "timm adds a ViT's positions and class token in it, and has no public name for that step",
+    "_main_script_path": "`streamlit run` puts the app's path there, beside which Streamlit looks for its settings",
+    "_instance": "Streamlit never forgets the server of a process: another one could not be started when it has ended",
 }
 
 
