@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from xai_core.core import runtime
 from xai_core.core.cache_key import bytes_digest, text_digest
-from xai_core.core.errors import UnknownName
+from xai_core.core.errors import BadCard, BadRequest, UnknownName
 from xai_core.data.recipe import Recipe
 from xai_core.models import known_networks
 from xai_core.models.card import CUSTOM, HUB, IMAGENET, Card, Checkpoint
@@ -104,7 +104,10 @@ def _model(
     recipe = checkpoint.recipe
     family = card.family
     if card.library or family == CUSTOM:
-        network, family = library_modules.take_apart(module, recipe.input_size, embeds=not card.classes)
+        try:
+            network, family = library_modules.take_apart(module, recipe.input_size, embeds=not card.classes)
+        except BadRequest as error:
+            raise BadCard(f"{card.title} cannot be used here: {error}") from error
     else:
         network = families.staged(family, module)
     if family != CUSTOM:

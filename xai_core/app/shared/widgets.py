@@ -8,7 +8,7 @@ import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.shared import cache, loaded_models, network_outputs, opened_datasets, session
+from xai_core.app.shared import cache, loaded_models, network_outputs, network_search, opened_datasets, session
 from xai_core.app.shared.error_text import error_text
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.method import Method
@@ -216,11 +216,14 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
     """The chosen model, loaded; before a choice `first`, or with `without_classes` one that learned without them. If it
     cannot be loaded, `messages` says why and the embedded model takes its place."""
     catalog = cards()
+    if found := network_search.linked(catalog, messages, ABSENT):
+        catalog |= {found.id: found}
     ready = {id for id, card in catalog.items() if locate.is_here(card)}
     if without_classes:
         first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
     titles = {id: card.title for id, card in catalog.items()}
     card = catalog[_choose_present("Model", titles, ready, "model", first)]
+    network_search.search()
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
@@ -228,6 +231,9 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
         checkpoint = checkpoints[_choose_present("Weights", {id: id for id in checkpoints}, ready, f"{card.id}.weights")]
     st.caption(markdown.escape(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}"))
     st.caption(f"Licence of the weights: {markdown.escape(card.licence or 'not stated')}.", help=_licence_help(card))
+    embedded = next(iter(CARDS.values()))
+    if card.library and not network_search.downloaded(card, messages, embedded.title):
+        return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
     name, message = f"{card.id} {checkpoint.id}", None
     if not locate.find(checkpoint):  # nor where code makes the model, which may fail
         message = session.failure(name)
@@ -240,7 +246,6 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
         except (WeightsUnavailable, BadCard) as error:
             message = str(error)
             session.remember_failure(name, message)
-    embedded = next(iter(CARDS.values()))
     messages.error(f"{error_text(message)}\n\nThis page uses {embedded.title} instead.")
     messages.button("Try again", on_click=session.forget_failures)
     return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
