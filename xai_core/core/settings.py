@@ -136,7 +136,7 @@ MODEL_UPLOADS = Setting(
     "XAI_MODEL_UPLOADS", "1: visitors may bring models through Home (private deployments)", "0", False, _flag, FLAG
 )
 HUB_CARDS = Setting(
-    "XAI_HUB_CARDS", "1: the architecture in a card may be one of the Hugging Face Hub, whose description is fetched",
+    "XAI_HUB_CARDS", "1: a card may name an architecture of the Hugging Face Hub, and visitors may open its repositories",
     "0", False, _flag, FLAG,
 )  # fmt: skip
 

@@ -17,6 +17,7 @@ from xai_core.core import markdown, settings
 from xai_core.core.errors import BadCard, XaiError
 from xai_core.models.card import HUB, Card
 from xai_core.models.weights import hub, locate
+from xai_core.models.weights.download import NotFetched
 from xai_core.models.zoo import library
 
 MOST_FOUND = 100  # names that the box lists
@@ -166,7 +167,7 @@ def _fetch(card: Card, handle: JobHandle) -> None:
     if card.library == HUB:
         try:
             size = hub.find(card.id.removeprefix(library.HUB_PREFIX), library.SAFETENSORS).size / 1e6
-        except hub.NotFetched:
+        except NotFetched:
             size = 0.0  # said below, with the file's place
         problem = refusal(card, size)
         if problem:

@@ -223,7 +223,6 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
         first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
     titles = {id: card.title for id, card in catalog.items()}
     card = catalog[_choose_present("Model", titles, ready, "model", first)]
-    network_search.search()
     checkpoints = {checkpoint.id: checkpoint for checkpoint in card.checkpoints}
     checkpoint = card.checkpoints[0]
     if len(checkpoints) > 1:
@@ -231,6 +230,7 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
         checkpoint = checkpoints[_choose_present("Weights", {id: id for id in checkpoints}, ready, f"{card.id}.weights")]
     st.caption(markdown.escape(f"{card.supervision.capitalize()}, {card.trained_on}. {card.remark}"))
     st.caption(f"Licence of the weights: {markdown.escape(card.licence or 'not stated')}.", help=_licence_help(card))
+    network_search.search()
     embedded = next(iter(CARDS.values()))
     if card.library and not network_search.downloaded(card, messages, embedded.title):
         return loaded_models.model(embedded.id, embedded.checkpoints[0].id)
@@ -285,8 +285,9 @@ def _licence_help(card: Card) -> str:
     """Where the licence of a model's weights comes from, as Markdown."""
     source = f"The weights come from {markdown.link('their official page', card.page)}. " if card.page else ""
     stated = "" if card.licence else "The card of this model states no licence: ask whoever published the weights. "
-    notice = "The file NOTICE lists the terms of all weights and pictures."
-    return f"{stated}{source}{notice} The paper: {markdown.escape(card.paper)}"
+    notice = "" if card.library else "The file NOTICE lists the terms of all weights and pictures. "
+    paper = f"The paper: {markdown.escape(card.paper)}" if card.paper else ""
+    return f"{stated}{source}{notice}{paper}".strip()
 
 
 ONE, MARGIN, SIMILAR = "One class", "A and not B", "Similarity"
