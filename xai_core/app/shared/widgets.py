@@ -219,6 +219,8 @@ def model(messages: DeltaGenerator, without_classes: bool = False, first: str | 
     if found := network_search.linked(catalog, messages, ABSENT):
         catalog |= {found.id: found}
     ready = {id for id, card in catalog.items() if locate.is_here(card)}
+    if found:  # its label stays when it is downloaded, and with it the address; the page says that it is not here
+        ready.add(found.id)
     if without_classes:
         first = next((id for id, card in catalog.items() if id in ready and "self-supervised" in card.supervision), None)
     titles = {id: card.title for id, card in catalog.items()}
