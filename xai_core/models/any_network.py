@@ -18,6 +18,8 @@ def private_copy(net: nn.Module) -> nn.Module:
     """A frozen copy of the module in 32 bits. Raises BadRequest where it cannot be copied."""
     if not isinstance(net, nn.Module):
         raise BadRequest(f"Give a torch module; this is a {type(net).__name__}.")
+    if isinstance(net, torch.jit.ScriptModule):
+        raise BadRequest("TorchScript cannot be taken apart; load its weights into the module that it was made from.")
     try:
         copied = copy.deepcopy(net)
     except (RuntimeError, TypeError) as error:

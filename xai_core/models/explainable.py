@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
@@ -120,7 +120,8 @@ class ExplainableModel:
     ) -> "ExplainableModel":
         """Wrap any classifier of torch, timm or torchvision as it stands now; it is taken apart by itself.
 
-        net          (n,3,H,W), normalised as `recipe` says, -> logits (n,K)
+        net          (n,3,H,W), normalised as `recipe` says, -> logits (n,K); or an image classifier of transformers
+                     (`from_transformers`)
         class_names  K names
         recipe       how pictures are prepared; None: 224 pixels, ImageNet's mean and spread
         cuts         paths of `net.named_modules()` behind which the network is to be cut, in the order of the forward pass;
@@ -134,8 +135,10 @@ class ExplainableModel:
         frozen, and in 32 bits; your network is left as it is.
         Raises BadRequest with what is wrong, or UnknownName for a cut.
         """
-        from xai_core.models import any_network  # here: it imports timm, which takes longer than torch itself
+        from xai_core.models import any_network, transformers_networks  # here: timm is imported with them, which takes long
 
+        if transformers_networks.is_of_transformers(net) and not embeds:
+            return cls.from_transformers(net, None, class_names, recipe, cuts)
         recipe, names = recipe or Recipe(), tuple(class_names or ())
         copied = any_network.private_copy(net)
         tensors = [*copied.parameters(), *copied.buffers()]
@@ -160,6 +163,37 @@ class ExplainableModel:
             class_names=names,
             nbytes=sum(tensor.nbytes for tensor in tensors),
         )
+
+    @classmethod
+    def from_transformers(
+        cls,
+        net: nn.Module,
+        processor: Any = None,
+        class_names: Sequence[str] | None = None,
+        recipe: Recipe | None = None,
+        cuts: Sequence[str] | None = None,
+    ) -> "ExplainableModel":
+        """Wrap an image classifier of Hugging Face's transformers as it stands now (ViT, Swin, ConvNeXt, DINOv2, ...).
+
+        net          any ...ForImageClassification: pixel_values (n,3,H,W) -> an output with logits (n,K)
+        processor    its image processor: size, crop, interpolation, mean and spread; None: the side in the network's
+                     configuration, ImageNet's mean and spread
+        class_names  None: those in the configuration (id2label)
+        recipe       instead of the processor's
+        cuts         None: behind each layer, and what comes before and after them, where the output carries everything
+
+        The logits equal those of transformers. Raises BadRequest with what is wrong.
+        """
+        from xai_core.models import transformers_networks
+
+        wrapped = transformers_networks.checked(net)
+        names = class_names if class_names is not None else transformers_networks.class_names(net)
+        recipe = recipe or transformers_networks.recipe(net, processor)
+        behind = cuts if cuts is not None else transformers_networks.cuts(wrapped, recipe.input_size)
+        model = cls.from_module(wrapped, names, recipe, [f"{transformers_networks.INSIDE}{path}" for path in behind])
+        network, tensors = transformers_networks.renamed(model.network), [*net.parameters(), *net.buffers()]
+        structure = [type(net).__name__, transformers_networks.settings_of(net), behind, recipe.mean, recipe.std]
+        return replace(model, network=network, fingerprint=_digest(structure, tensors))
 
     @property
     def cuts(self) -> tuple[str, ...]:
