@@ -239,6 +239,9 @@ CLOSED_FORMS = {
         "completeness for every family and target", "attribution/test_propagation.py::TestDeepLift",
     ),
     "layerwise_relevance": ("one convolution by hand; conservation", "attribution/test_propagation.py::TestRelevance"),
+    "attn_lrp": (
+        "one transformer block by hand", "attribution/test_libra.py::test_attn_lrp_on_one_block_is_as_the_paper_writes_it",
+    ),
     "occlusion": ("a linear network in a plain loop", "attribution/test_closed_forms.py::test_linear_network_occlusion"),
     "kernel_shap": (
         "the exhaustive Shapley value",

@@ -204,6 +204,8 @@ def test_every_option_takes_the_ends_of_its_range(method):
     model, image = small(name).model, pictures(1, side)[0]
     fitting = {"window": {"stride": 8}, "stride": {"window": 112}}
     for option in options_of(METHODS[method].run):
+        if option.name == "derivative":  # is refused where it changes nothing
+            model, image = small("vit").model, pictures(1, 160)[0]
         values = {str: lambda o: o.bounds.values, bool: lambda o: (True, False)}.get(
             option.kind, lambda o: (o.kind(o.bounds.low), o.kind(o.bounds.high))
         )(option)
@@ -213,7 +215,7 @@ def test_every_option_takes_the_ends_of_its_range(method):
             ask_why(model, image, method, target=1, **{option.name: value, **fitting.get(option.name, {})})
             for value in values
         ]
-        assert [one.options[option.name] for one in found] == list(values)
+        assert [one.options.get(option.name, option.default) for one in found] == list(values)
         assert all(np.isfinite(one.heatmap).all() for one in found)
         assert len({one.key for one in found}) == len(values)
 

@@ -6,6 +6,7 @@ networks for captum have a module of its own for every activation, because it pu
 
 import inspect
 import threading
+from functools import partial
 
 import captum.attr
 import oracles_of_parts as oracles
@@ -19,7 +20,8 @@ from torch import nn
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import explain
 from xai_core.core.autodiff import deeplift, function_overrides
-from xai_core.core.autodiff.lrp import Relevance
+from xai_core.core.autodiff.libra import Libra
+from xai_core.core.autodiff.lrp import LinearRule, Relevance
 from xai_core.core.errors import BadRequest
 from xai_core.data.preprocessing import baseline_images
 from xai_core.explanation.targets import ClassLogit, ClassMargin
@@ -118,10 +120,18 @@ PLAIN = {
     "pow": lambda x: x.pow(2),
     **{name: lambda x: x * 1 for name in ("dropout", "alpha_dropout", "dropout2d")},
 }
+
+
+def relevance(rule="gamma", gamma=0.25, epsilon=1e-6, **options):
+    """LRP's mode with a rule for convolutions, and the epsilon rule for linear layers."""
+    return Relevance(LinearRule(rule, gamma, epsilon), LinearRule("epsilon", 0.0, epsilon), **options)
+
+
 MODES = {
     "guided": function_overrides.Guided,
     "deconvolving": function_overrides.Deconvolving,
-    "relevance": lambda: Relevance("gamma", 0.25, 1e-6),
+    "relevance": relevance,
+    "libra": Libra,
     "rescaling": deeplift.rescaling,
 }
 
@@ -377,7 +387,7 @@ class TestRelevance:
         whole = ExplainableModel.from_stages([("conv", conv)], pool, classify=lambda f: f.sum(1, keepdim=True))
         images = x.view(1, 3, 1, 1)
         leaf = images.clone().requires_grad_()
-        with Relevance(rule, gamma, 1e-9):
+        with relevance(rule, gamma, 1e-9):
             value = whole.network.outputs(leaf).logits
         (derivative,) = torch.autograd.grad(value.sum(), leaf)
         torch.testing.assert_close((images * derivative).flatten(), expected, rtol=1e-4, atol=1e-5)
@@ -417,7 +427,8 @@ class TestRelevance:
         images, target = pictures(2, found.side), targets(found, 2)["logit"]
         question = ask(found.model, target)
         expected = question.scores(images)
-        for mode in (lambda: Relevance("gamma", 0.25, 1e-6), function_overrides.Guided, function_overrides.Deconvolving):
+        modes = (function_overrides.Guided, function_overrides.Deconvolving, Libra, relevance)
+        for mode in (*modes, partial(relevance, through_attention=True)):
             leaf = images.clone().requires_grad_()
             with mode():
                 value = question(leaf)

@@ -115,7 +115,8 @@ def test_an_explanation_is_estimated_from_its_passes(timed):
     assert len(machine.sizes) <= 1 + BATCHES
 
 
-COUNTED = [id for id in METHODS if id not in ("ablation_cam", "layerwise_relevance")]  # these are counted in other units
+IN_OTHER_UNITS = ("ablation_cam", "layerwise_relevance", "attn_lrp")
+COUNTED = [id for id in METHODS if id not in IN_OTHER_UNITS]
 
 
 class OneSecond(PassTimes):

@@ -149,6 +149,7 @@ METHODS = {
         Method(
             "layerwise_relevance", "LRP", "propagation", propagation.layerwise_relevance, SIGNED, relevance_passes,
         ),
+        Method("attn_lrp", "AttnLRP", "propagation", propagation.attn_lrp, SIGNED, lambda o: (8, 4)),
         Method(
             "attention_rollout", "Attention rollout", "attention", attention.attention_rollout, UNSIGNED, lambda o: (2, 0),
             ATTENTION,

@@ -32,6 +32,14 @@ class Choice:
     values: tuple[str, ...]
 
 
+class AddedLater:
+    """Marks an option that a method got after results of it had been stored: at its default it is left out of the checked
+    options, so that those results keep their keys."""
+
+
+ADDED_LATER = AddedLater()
+
+
 @dataclass(frozen=True)
 class Option:
     """One option: its name, type, default, bounds and one line of help."""
@@ -41,6 +49,7 @@ class Option:
     default: Any
     bounds: Range | Choice | None
     help: str
+    added_later: bool = False
 
     def check(self, given: Any) -> Any:
         """The value in this option's type; text from a command line or a link is converted. Raises BadRequest for a value of
@@ -86,12 +95,13 @@ def options_of(function: Callable[..., Any]) -> tuple[Option, ...]:
         kind, *notes = get_args(hints[name])
         bounds = next((note for note in notes if isinstance(note, Range | Choice)), None)
         help_text = next((note for note in notes if isinstance(note, str)), "")
-        options.append(Option(name, kind, parameter.default, bounds, help_text))
+        added_later = any(note is ADDED_LATER for note in notes)
+        options.append(Option(name, kind, parameter.default, bounds, help_text, added_later))
     return tuple(options)
 
 
 def check_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option of the function with its checked value, defaults filled in.
+    """Every option of the function with its checked value, defaults filled in (but for those of `AddedLater`).
 
     Raises UnknownName for an option that the function does not have, BadRequest for a value it does not take.
     """
@@ -99,4 +109,6 @@ def check_options(function: Callable[..., Any], given: Mapping[str, Any]) -> dic
     for name in given:
         if name not in declared:
             raise UnknownName("option", name, declared or ["(this method has none)"])
-    return {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+    checked = {name: option.check(given.get(name, option.default)) for name, option in declared.items()}
+    unsaid = {name for name, option in declared.items() if option.added_later and checked[name] == option.default}
+    return {name: value for name, value in checked.items() if name not in unsaid}

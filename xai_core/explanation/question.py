@@ -3,8 +3,8 @@
 Tested at every cut of every family:  question(x) == question.tail(question.trunk(x))
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from xai_core.core import runtime
 from xai_core.core.autodiff.capture import ExplicitAttention
 from xai_core.core.autodiff.gradients import value_and_curvature, value_and_gradient
+from xai_core.core.autodiff.libra import Libra
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Result, Track
 from xai_core.explanation.result import Passes
@@ -23,6 +24,9 @@ from xai_core.models.outputs import Outputs
 
 # Of a function of (n, ...) at a point (n, ...): its values (n,) and what else is derived from one or two backward passes.
 Derivative = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, ...]]
+
+
+DERIVATIVES = ("ordinary", "libra")
 
 
 class AtCut(NamedTuple):
@@ -56,22 +60,25 @@ class Question:
     """'Why does this model give this number to these pictures?'
 
     Belongs to one call in one thread; it remembers the last pictures' trunk and gradient at the cut, so that all CAMs
-    of one picture share one pass. Images are (n, 3, H, W) in [0, 1] on the model's device.
+    of one picture share one pass. Images are (n, 3, H, W) in [0, 1] on the model's device. `derivative` says what stands for
+    the network's derivatives: the ordinary ones, or those of LibraGrad (`core/autodiff/libra.py`); values are the same.
     """
 
     model: ExplainableModel
     target: Target
     cut: str
     precision: str = "exact"
+    derivative: str = "ordinary"
     tally: Tally = field(default_factory=Tally, repr=False)
     _memory: dict[str, tuple[Tensor, Any]] = field(default_factory=dict, repr=False)
 
     def __call__(self, images: Tensor, rows: Tensor | None = None) -> Tensor:
         """The target's value of each picture, (n,), differentiable. `rows` says whose target each picture gets."""
-        with self.autocast():
-            outputs = self.model.network.outputs(images)
-        self.tally.forward += len(images)
-        return self.target(outputs, rows)
+        with self._derivatives():
+            with self.autocast():
+                outputs = self.model.network.outputs(images)
+            self.tally.forward += len(images)
+            return self.target(outputs, rows)
 
     def gradient(
         self, images: Tensor, rows: Tensor | None = None, how: Derivative = value_and_gradient
@@ -176,10 +183,11 @@ class Question:
 
     def tail(self, activations: Tensor, rows: Tensor | None = None) -> Tensor:
         """The rest of the network, ending in the target: (n,), differentiable."""
-        with self.autocast():
-            outputs = self.model.network.tail(activations, self.cut)
-        self.tally.tail += len(activations)
-        return self.target(outputs, rows)
+        with self._derivatives():
+            with self.autocast():
+                outputs = self.model.network.tail(activations, self.cut)
+            self.tally.tail += len(activations)
+            return self.target(outputs, rows)
 
     def grid(self, activations: Tensor) -> Tensor:
         """Activations behind the cut as (n, C, h, w)."""
@@ -271,6 +279,28 @@ class Question:
             model=model or self.model,
             _memory=memory,
         )
+
+    def under(self, derivative: str) -> "Question":
+        """The same question, differentiated in another way (DERIVATIVES); what does not depend on that is still
+        remembered."""
+        same = ("trunk", "outputs", "values")
+        memory = {name: remembered for name, remembered in self._memory.items() if name in same}
+        return self if derivative == self.derivative else replace(self, derivative=derivative, _memory=memory)
+
+    @contextmanager
+    def _derivatives(self) -> Iterator[None]:
+        """The context in which the network's derivatives are as this question wants them. Raises BadRequest where none of
+        its functions has another derivative than the ordinary one."""
+        if self.derivative == "ordinary" or not torch.is_grad_enabled():
+            yield
+            return
+        with Libra() as overrides:
+            yield
+        if not overrides.substituted:
+            raise BadRequest(
+                "On the way to the target this network has no function whose derivative LibraGrad changes, so that the map "
+                "would be the ordinary one. Choose the ordinary derivative."
+            )
 
     def _remembered(self, what: str, images: Tensor, compute: Callable[[], Result]) -> Result:
         """What was computed last for these very pictures, or what `compute` returns now."""

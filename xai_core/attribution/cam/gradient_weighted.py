@@ -15,6 +15,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from xai_core.attribution.added_options import by_derivative
 from xai_core.attribution.cam.options import (
     CANCELLED,
     Replicated,
@@ -39,6 +40,7 @@ def plusplus_weights(total: Tensor, g: Tensor, g2: Tensor, g3: Tensor, epsilon: 
     return (alpha * g.relu()).sum((-2, -1), keepdim=True)
 
 
+@by_derivative
 @weighted_sum
 def grad_cam(question: Question, images: Tensor) -> Tensor:
     """Grad-CAM: channels weighted by their mean gradient.
@@ -63,6 +65,7 @@ def grad_cam(question: Question, images: Tensor) -> Tensor:
 Epsilon = Annotated[float, Range(0.0, 1e-3), "small number that keeps the quotient stable; 0 is the paper's formula"]
 
 
+@by_derivative
 @weighted_sum
 def grad_cam_plusplus(question: Question, images: Tensor, *, epsilon: Epsilon = 1e-6) -> Tensor:
     """Grad-CAM++: positive gradients weighted position by position, for several objects of one class.
@@ -87,6 +90,7 @@ def grad_cam_plusplus(question: Question, images: Tensor, *, epsilon: Epsilon = 
     return plusplus_weights(total, g, g**2, g**3, epsilon) * at.activations
 
 
+@by_derivative
 @weighted_sum
 def hires_cam(question: Question, images: Tensor) -> Tensor:
     """HiResCAM: activations times gradients, element by element.
@@ -113,6 +117,7 @@ def hires_cam(question: Question, images: Tensor) -> Tensor:
     return terms.masked_fill(cancelled[:, None, None, None], 0.0)
 
 
+@by_derivative
 @weighted_sum
 def layer_cam(question: Question, images: Tensor) -> Tensor:
     """LayerCAM: activations times their positive gradients; finer than Grad-CAM at shallow cuts.
@@ -133,6 +138,7 @@ def layer_cam(question: Question, images: Tensor) -> Tensor:
     return at.gradient.relu() * at.activations
 
 
+@by_derivative
 @weighted_sum
 def xgrad_cam(question: Question, images: Tensor) -> Tensor:
     """XGrad-CAM: channels weighted by their gradient, averaged where the channel is active.
@@ -179,6 +185,7 @@ def cam(question: Question, images: Tensor) -> Tensor:
     return at.gradient.sum((2, 3), keepdim=True) * at.activations  # behind a mean over positions, g_k is w_k / (h w)
 
 
+@by_derivative
 @weighted_sum
 def elementwise_grad_cam(question: Question, images: Tensor) -> Tensor:
     """Element-wise Grad-CAM: the positive products of activations and gradients, position by position.
@@ -222,6 +229,7 @@ def shapley_cam(question: Question, images: Tensor) -> Tensor:
     return weights * at.activations
 
 
+@by_derivative
 @weighted_sum
 def finer_cam(
     question: Question,
@@ -251,6 +259,7 @@ def finer_cam(
     return at.gradient.mean((2, 3), keepdim=True) * at.activations
 
 
+@by_derivative
 @weighted_sum
 def smooth_grad_cam_plusplus(
     question: Question,
@@ -304,6 +313,7 @@ def smooth_grad_cam_plusplus(
     return channels
 
 
+@by_derivative
 @over_views
 def eigen_grad_cam(question: Question, images: Tensor) -> Tensor:
     """EigenGrad-CAM: the first principal component of activations times gradients.

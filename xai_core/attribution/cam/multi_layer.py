@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xai_core.attribution.added_options import by_derivative
 from xai_core.attribution.cam import gradient_weighted
 from xai_core.attribution.cam.options import Eigen, over_views
 from xai_core.attribution.method import Maps, heatmap_of
@@ -89,6 +90,7 @@ def _cuts(question: Question, images: Tensor) -> list[str]:
     return list(last.values()) if len(last) > 1 else list(sizes)
 
 
+@by_derivative
 @over_views
 def full_grad(question: Question, images: Tensor) -> Maps:
     """FullGrad: the input's and every bias's share in the score, from all layers at once.

@@ -8,14 +8,14 @@ command line read them.
 """
 
 import functools
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from xai_core.attribution.added_options import declare
 from xai_core.attribution.method import Maps, heatmap_of
 from xai_core.attribution.repeated_passes import good_enough
 from xai_core.explanation.question import Question
@@ -78,7 +78,7 @@ def weighted_sum(channels: Callable[..., Tensor | Replicated]) -> Callable[..., 
         counts = torch.tensor([float(len(samples)) for samples in terms.samples])
         return Maps(summed_up(terms.estimate(), relu, eigen), torch.stack(errors), {"samples": counts})
 
-    _declare(maps, channels, first={"relu": (Relu, True)}, last={"eigen": (Eigen, False)})
+    declare(maps, channels, first={"relu": (Relu, True)}, last={"eigen": (Eigen, False)})
     return over_views(maps)
 
 
@@ -102,32 +102,8 @@ def over_views(maps: Callable[..., Tensor | Maps]) -> Callable[..., Tensor | Map
             total = total + (heatmap.flip(2) if mirrored else heatmap)
         return Maps(total / len(VIEWS), facts=facts)  # no standard error: the errors of the views are not independent
 
-    _declare(run, maps, first={}, last={"augment": (Augment, False)})
+    declare(run, maps, first={}, last={"augment": (Augment, False)})
     return run
-
-
-def _declare(
-    run: Callable[..., Any],
-    inner: Callable[..., Any],
-    first: Mapping[str, tuple[Any, Any]],
-    last: Mapping[str, tuple[Any, Any]],
-) -> None:
-    """Give `run` the signature of `inner` with further options {name: (annotation, default)} before and behind its own."""
-    signature = inspect.signature(inner)
-    positional = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
-    keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
-    options = [p for p in keywords if hasattr(p.annotation, "__metadata__")]
-    rest = [p for p in keywords if p not in options]  # seed, noise, track
-    before, behind = (
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in added.items()
-        ]
-        for added in (first, last)
-    )
-    ordered = [*positional, *before, *options, *behind, *rest]
-    run.__annotations__ = {p.name: p.annotation for p in ordered} | {"return": signature.return_annotation}
-    vars(run)["__signature__"] = signature.replace(parameters=ordered)  # what `inspect.signature` reads
 
 
 def without_cancelled(terms: Tensor) -> Tensor:

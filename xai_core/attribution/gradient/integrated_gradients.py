@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from xai_core.attribution.added_options import by_derivative
 from xai_core.attribution.gradient.aggregate import summed
 from xai_core.attribution.method import Maps
 from xai_core.attribution.repeated_passes import one_bar, one_by_one
@@ -27,6 +28,7 @@ def _with_gap(question: Question, images: Tensor, start: Tensor, maps: Tensor) -
     return Maps(maps, facts={"completeness gap": gap})
 
 
+@by_derivative
 def integrated_gradients(
     question: Question,
     images: Tensor,
@@ -81,6 +83,7 @@ def _blurred(images: Tensor, sigmas: Tensor) -> Tensor:
     return down @ images @ across.mT
 
 
+@by_derivative
 def blur_integrated_gradients(
     question: Question,
     images: Tensor,
@@ -124,6 +127,7 @@ def blur_integrated_gradients(
     return _with_gap(question, images, start, maps)
 
 
+@by_derivative
 def guided_integrated_gradients(
     question: Question,
     images: Tensor,

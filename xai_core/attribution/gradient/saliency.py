@@ -6,6 +6,7 @@ adding light would do. (In libraries that differentiate behind the normalisation
 
 from torch import Tensor
 
+from xai_core.attribution.added_options import by_derivative
 from xai_core.explanation.question import Question
 
 
@@ -13,6 +14,7 @@ def _strongest_channel(gradients: Tensor) -> Tensor:
     return gradients.abs().amax(1)
 
 
+@by_derivative
 def saliency(question: Question, images: Tensor) -> Tensor:
     """Saliency (vanilla gradient): how much the target changes with each pixel, whatever the direction.
 
@@ -30,6 +32,7 @@ def saliency(question: Question, images: Tensor) -> Tensor:
     return _strongest_channel(question.gradient(images)[1])
 
 
+@by_derivative
 def input_x_gradient(question: Question, images: Tensor) -> Tensor:
     """Input x gradient: the first-order estimate of what each pixel adds, compared with black.
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
+from xai_core.attribution.added_options import by_derivative
 from xai_core.attribution.gradient.aggregate import Moments, Points, averaged, strongest
 from xai_core.attribution.method import Maps
 from xai_core.attribution.repeated_passes import PrecisionGoal
@@ -50,6 +51,7 @@ def _variance_of_strongest(moments: Moments) -> tuple[Tensor, Tensor]:
     return strongest(moments.variance, moments.error_of_variance)
 
 
+@by_derivative
 def smooth_grad(
     question: Question,
     images: Tensor,
@@ -80,6 +82,7 @@ def smooth_grad(
     return averaged(question, images, points, count, _itself, _mean_of_strongest, precision_goal=precision_goal, track=track)
 
 
+@by_derivative
 def smooth_grad_squared(
     question: Question,
     images: Tensor,
@@ -111,6 +114,7 @@ def smooth_grad_squared(
     )
 
 
+@by_derivative
 def var_grad(
     question: Question,
     images: Tensor,
@@ -144,6 +148,7 @@ def var_grad(
     )  # fmt: skip
 
 
+@by_derivative
 def gradient_shap(
     question: Question,
     images: Tensor,

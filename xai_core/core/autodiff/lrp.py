@@ -9,6 +9,10 @@ through sums, pooling and views by ordinary differentiation, and only these func
     a gate that scales channels        constant: all relevance goes to what is scaled; equal factors share in halves
     LayerNorm, cosine similarity       the length that they divide by is constant
     attention                          the weights are constant: relevance goes to the values
+
+With `through_attention` (AttnLRP) the last line changes: the product of queries and keys and that with the values share in
+halves, and relevance passes a softmax by its ordinary derivative c, which is the rule of AttnLRP. With z its input, s its
+output and R_j = s_j c_j the relevance that arrives, z_i sum_j (ds_j / dz_i) c_j = z_i (R_i - s_i sum_j R_j).
 """
 
 from collections.abc import Callable
@@ -18,17 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xai_core.core.autodiff.capture import attention_weights
 from xai_core.core.autodiff.function_overrides import Call, Substitution, is_rectifier, with_derivative_of
 
 RULES = ("gamma", "z+", "epsilon")
 _FROM_ZERO = frozenset(("tanh", "softsign", "square"))  # functions of single numbers with f(0) = 0, beside the rectifiers
 _SCALED_BY = ("mul", "multiply")
+_DIVIDED_BY = ("div", "divide", "truediv", "true_divide")
 _BY_MATRIX = {"matmul": torch.matmul, "bmm": torch.bmm}
 Layer = Callable[[Tensor, Tensor, Tensor | None], Tensor]  # input, weight, bias -> output
 
 
 class LinearRule(NamedTuple):
-    """A rule for linear layers: one of RULES; `epsilon` stabilises its division, `gamma` is that of the gamma rule."""
+    """A rule for convolutions and linear layers: one of RULES; `epsilon` stabilises its division, `gamma` is that of the
+    gamma rule."""
 
     name: str
     gamma: float
@@ -65,11 +72,12 @@ def linear_rule(layer: Layer, x: Tensor, weight: Tensor, bias: Tensor | None, va
 
 
 class Relevance(Substitution):
-    """Inside a `with`, derivatives follow `rule` in convolutions, the epsilon rule in linear layers, and the table above."""
+    """Inside a `with`, derivatives follow `convolutions` and `linear` in layers of these kinds, and the table above."""
 
-    def __init__(self, rule: str, gamma: float, epsilon: float) -> None:
+    def __init__(self, convolutions: LinearRule, linear: LinearRule, *, through_attention: bool = False) -> None:
         super().__init__()
-        self._rule = LinearRule(rule, gamma, epsilon)
+        self._rule, self._linear_rule = convolutions, linear
+        self._through_attention = through_attention
         self._convolved: tuple[Tensor, Call] | None = None  # the last convolution, which a normalisation may follow
 
     def rule(self, call: Call) -> Tensor | None:
@@ -77,10 +85,15 @@ class Relevance(Substitution):
         if call.name in answers:
             return answers[call.name](call)
         if is_rectifier(call) or call.name in _FROM_ZERO:
-            return self._identity(call)
-        if len(call.inputs()) == 2 and (call.name in _SCALED_BY or call.name in _BY_MATRIX):
-            return _shared(call)
-        return _by_constants(call)
+            return by_share(call)
+        if self._through_attention and call.name == "softmax":
+            return None
+        if self._through_attention and call.name == "scaled_dot_product_attention":
+            with self:  # its parts have rules of their own
+                values: Tensor = call.option(2, "value")
+                return attention_weights(*call.args, **call.options) @ values
+        product = by_product(call)
+        return by_constants(call) if product is None else product
 
     def _convolution(self, call: Call) -> Tensor:
         output = self._convolve(call, call.option(1, "weight"), call.option(2, "bias"), call(call.input.detach()))
@@ -115,17 +128,20 @@ class Relevance(Substitution):
 
     def _linear(self, call: Call) -> Tensor:
         weight, bias = call.option(1, "weight"), call.option(2, "bias")
-        rule = self._rule._replace(name="epsilon")
-        return linear_rule(F.linear, call.input, weight, bias, call(call.input.detach()), rule)
-
-    def _identity(self, call: Call) -> Tensor:
-        x, value = call.input, call(call.input.detach())
-        share = torch.where(x == 0, 0.0, value / torch.where(x == 0, 1.0, x)).detach()
-        return with_derivative_of(x * share, value)
+        return linear_rule(F.linear, call.input, weight, bias, call(call.input.detach()), self._linear_rule)
 
 
-def _shared(call: Call) -> Tensor:
-    """A product of two factors: a smaller one is a gate, and constant; equal ones share in halves."""
+def by_share(call: Call) -> Tensor:
+    """A function of single numbers as x times f(x) / x, the quotient a constant."""
+    x, value = call.input, call(call.input.detach())
+    share = torch.where(x == 0, 0.0, value / torch.where(x == 0, 1.0, x)).detach()
+    return with_derivative_of(x * share, value)
+
+
+def by_product(call: Call) -> Tensor | None:
+    """A product of two factors: a smaller one is a gate, and constant; equal ones share in halves. None for other calls."""
+    if len(call.inputs()) < 2 or (call.name not in _SCALED_BY and call.name not in _BY_MATRIX):
+        return None
     one, other = call.args[:2]
     if call.name in _SCALED_BY and one.numel() != other.numel():
         return call(one.detach(), other) if one.numel() < other.numel() else call(one, other.detach())
@@ -133,7 +149,22 @@ def _shared(call: Call) -> Tensor:
     return with_derivative_of(halves, call(one.detach(), other.detach()))
 
 
-def _by_constants(call: Call) -> Tensor | None:
+def by_constants(call: Call) -> Tensor | None:
+    """The functions that divide by a length, and attention: length and weights are constants. None for other calls."""
+    if call.name in _DIVIDED_BY and len(call.inputs()) == 2:
+        return call(call.args[0], call.args[1].detach())
+    if call.name == "normalize":
+        power, dim, eps = call.option(1, "p", 2.0), call.option(2, "dim", 1), call.option(3, "eps", 1e-12)
+        length: Tensor = call.input.detach().norm(power, dim, keepdim=True)
+        return call.input / length.clamp_min(eps)
+    if call.name == "rms_norm":
+        shape, weight, eps = call.option(1, "normalized_shape"), call.option(2, "weight"), call.option(3, "eps")
+        dims = tuple(range(-len(shape), 0))
+        eps = torch.finfo(call.input.dtype).eps if eps is None else eps
+        normal = call.input * (call.input.detach().square().mean(dims, keepdim=True) + eps).rsqrt()
+        return with_derivative_of(normal if weight is None else normal * weight, call(call.input.detach()))
+    if call.name == "group_norm":
+        return _group_norm(call)
     if call.name == "layer_norm":
         shape, eps = call.option(1, "normalized_shape"), call.option(4, "eps", 1e-5)
         weight, bias = call.option(2, "weight"), call.option(3, "bias")
@@ -153,3 +184,14 @@ def _by_constants(call: Call) -> Tensor | None:
     if call.name == "softmax" and call.input.ndim > 2:
         return call(call.input.detach())
     return None
+
+
+def _group_norm(call: Call) -> Tensor:
+    x, groups, eps = call.input, call.option(1, "num_groups"), call.option(4, "eps", 1e-5)
+    weight, bias = call.option(2, "weight"), call.option(3, "bias")
+    grouped = x.unflatten(1, (groups, -1)).flatten(2)
+    centred = grouped - grouped.mean(2, keepdim=True)
+    normal = (centred * (centred.detach().square().mean(2, keepdim=True) + eps).rsqrt()).reshape(x.shape)
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    normal = normal if weight is None else normal * weight.view(shape)
+    return with_derivative_of(normal if bias is None else normal + bias.view(shape), call(x.detach()))
