@@ -154,6 +154,15 @@ def created(library: str, architecture: str) -> nn.Module:
     return net
 
 
+def size(library: str, architecture: str) -> int:
+    """How many parameters it has."""
+    if library == "torchvision":  # not every network of torchvision can be made without memory
+        weights = next(iter(torchvision.models.get_model_weights(architecture)))
+        return int(weights.meta["num_params"])
+    with torch.device("meta"):
+        return sum(one.numel() for one in created(library, architecture).parameters())
+
+
 def made(library: str, architecture: str) -> nn.Module:
     """The library's module with random weights; parameters that are zero in a fresh network are drawn as well, so that
     nothing is switched off."""
@@ -181,9 +190,7 @@ def side_of(net: nn.Module) -> int:
 
 def measured(library: str, module: str, architecture: str) -> Row:
     row: Row = {"library": library, "module": module, "architecture": architecture}
-    with torch.device("meta"):
-        large = sum(one.numel() for one in created(library, architecture).parameters())
-    row["parameters"] = large
+    row["parameters"] = large = size(library, architecture)
     if large > LARGE:
         return row | {"left out": f"{large / 1e6:,.0f} million parameters"}
     net = made(library, architecture)
@@ -384,6 +391,7 @@ def _cams(rows: list[Row]) -> list[str]:
     exact = sum(min(row["rho at the layer"]) >= 0.999 for row in rows)
     default = sum(min(row["rho of the default"]) >= 0.99 for row in rows)
     ratios = [row["speed"]["ratio"] for row in rows]
+    passes = min(row["speed"]["pairs"] for row in rows)
     near = sum(ratio <= 1.03 for ratio in ratios)
     words = f"""\
 {len(rows)} much used architectures; Grad-CAM's signed map of {PICTURES} pictures. *At the layer*: our map, cut at the
@@ -395,7 +403,7 @@ and the default is not: a map at the norm follows only what goes through the att
 default follows what goes past it, too. Choose the norm as the cut for the README's map.
 
 *Speed*: CPU time of a forward pass through the stages as a share of the plain module's, in turns, one thread, the
-least of {rows[0]["speed"]["pairs"]} passes each. Median {statistics.median(ratios):.3f}; {near} of {len(rows)} take
+least of {passes} passes or more each. Median {statistics.median(ratios):.3f}; {near} of {len(rows)} take
 at most 1.03 times as long.
 """
     return [
@@ -435,6 +443,7 @@ def main() -> None:
             },
             flush=True,
         )
+        rows.sort(key=lambda row: order.index((row["library"], row["module"], row["architecture"])))
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
     TABLE.write_text(table(rows, read(CAMS)))
 

@@ -5,11 +5,13 @@ Each is formatted here from its source and looked for in the document, so that a
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from xai_core.app.shared import map_gallery, page_links
+from xai_core.app.shared import map_gallery, page_links, widgets
 from xai_core.attribution.catalog import METHODS
 from xai_core.data.image_io import FORMATS, MAX_BYTES, MAX_PIXELS
 from xai_core.data.samples import SAMPLES
@@ -230,3 +232,27 @@ def test_the_faults_of_the_planted_network_are_those_of_the_benchmark(fault):
     drop = f"{100 * fault['drop']:.0f} ({100 * fault['low']:.0f} to {100 * fault['high']:.0f})"
     said = f"| {fault['cause']} | {fault['pictures of']} (n = {fault['pictures']}) | {usual} | {acting} | {drop} |"
     assert said in MODELS
+
+
+def test_the_document_on_any_network_is_made_from_its_results():
+    from benchmarks import any_network  # here: it imports timm
+
+    rows, cams = any_network.read(), any_network.read(any_network.CAMS)
+    assert any_network.TABLE.read_text(encoding="utf-8") == any_network.table(rows, cams)
+    assert [(row["library"], row["module"], row["architecture"]) for row in rows] == list(any_network.networks())
+    holding = Counter(row["library"] for row in rows if any_network.holds(row))
+    assert holding["timm"] >= 95 and holding["torchvision"] >= 75
+    assert len(cams) == 20 and all(min(row["rho at the layer"]) >= 0.999 for row in cams)
+    assert np.median([row["speed"]["ratio"] for row in cams]) <= 1.03
+
+
+def test_the_control_of_the_target_layer_says_how_far_apart_the_measured_maps_are():
+    rows = {row["architecture"]: row for row in result("any_network_cams")}
+    apart = {name: row["rho of the default"] for name, row in rows.items() if row["layer"].endswith("norm1")}
+    [swin] = [apart.pop(name) for name in [*apart] if name.startswith("swin")]
+    vits = [value for values in apart.values() for value in values]
+    assert len(apart) == 2
+    said = f"{min(vits):.2f} to {max(vits):.2f} in two ViTs and {min(swin):.2f} to {max(swin):.2f} in a Swin"
+    assert said in widgets.INSIDE_A_BLOCK
+    others = [value for row in rows.values() if not row["layer"].endswith("norm1") for value in row["rho of the default"]]
+    assert min(others) >= 0.99
