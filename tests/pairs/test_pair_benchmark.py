@@ -12,6 +12,7 @@ from small_models import pictures, small
 
 from xai_core.__main__ import main
 from xai_core.attribution.catalog import METHODS
+from xai_core.attribution.estimates import forward_passes
 from xai_core.core import part_store
 from xai_core.core.errors import BadRequest
 from xai_core.data.datasets import open_dataset
@@ -19,6 +20,8 @@ from xai_core.explanation import rendering
 from xai_core.pairs import benchmark
 from xai_core.pairs.benchmark import CROPPED, PUBLISHED, WHOLE, BenchmarkPlan
 from xai_core.pairs.catalog import PAIR_METHODS
+from xai_core.pairs.evaluate import evaluate_pair
+from xai_core.pairs.explain import explain_pair
 from xai_core.pairs.metrics import PAIR_METRICS
 
 PLAN = BenchmarkPlan(("grad_cam", "input_x_gradient"), metrics=("SI", "CAD", "MS"), step=500)
@@ -39,6 +42,33 @@ def files(folder):
     """The dataset, and its pictures in the order of a seed."""
     dataset = open_dataset(folder)
     return dataset, benchmark.chosen_pictures(dataset, 10, 0)
+
+
+def test_variants_are_rows_of_their_own():
+    model, picture = small("custom").model, pictures(1, 48)[0]
+    names = ("grad_cam", f"grad_cam@cut={model.cuts[0]}", "smooth_grad@samples=2", "smooth_grad@samples=3")
+    plan = BenchmarkPlan(names, metrics=("SI", "MS"), step=500, normalised=False)
+    rows = benchmark.measure_picture(model, picture, 0, plan)
+    for name, (method, cut, options) in zip(
+        names,
+        (
+            ("grad_cam", None, {}), ("grad_cam", model.cuts[0], {}), ("smooth_grad", None, {"samples": 2}),
+            ("smooth_grad", None, {"samples": 3}),
+        ),
+        strict=True,
+    ):  # fmt: skip
+        views = benchmark._views(picture, 0, CROPPED if method == "grad_cam" else WHOLE, plan)
+        maps = {method: explain_pair(model, *views, method, cut=cut, **options)}
+        expected = [row.value for row in evaluate_pair(model, *views, maps, ["SI", "MS"], cut=cut, step=500, controls=False)]
+        found = [row["value"] for row in rows if row["method"] == name]
+        assert sorted(found) == pytest.approx(sorted(expected), rel=1e-5)
+    values = {name: [row["value"] for row in rows if row["method"] == name] for name in names}
+    assert len({tuple(found) for found in values.values()}) == len(names)
+    costs = [benchmark.passes(model, replace(plan, methods=(f"smooth_grad@samples={n}",))) for n in (2, 3)]
+    assert costs[1] - costs[0] == pytest.approx(12 * forward_passes((2, 2)))  # the map, and eleven for max-sensitivity
+    table = benchmark.table([rows], model.id)
+    assert [line["method"] for line in table if line["metric"] == "MS"][:4] == list(names)
+    assert plan.key(model) != replace(plan, methods=names[:3]).key(model)
 
 
 def test_a_stopped_run_is_resumed(folder, tmp_path, monkeypatch):

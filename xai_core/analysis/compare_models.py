@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xai_core.attribution.catalog import find_method
+from xai_core.attribution import variants
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -86,7 +86,7 @@ def ask_models(
 ) -> Iterator[Answer]:
     """`ask_model` for each network by its id, loaded by `load` when its turn comes. The answer of a network that cannot be
     loaded holds the reason. Raises UnknownName for a method that does not exist."""
-    find_method(method)
+    variants.parse(method)
     for id in models:
         model = _loaded(id, load)
         if isinstance(model, XaiError):

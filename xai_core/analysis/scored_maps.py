@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from xai_core.analysis import map_sheet
-from xai_core.attribution.catalog import find_method
+from xai_core.attribution import variants
 from xai_core.attribution.explain import TargetLike, attempt_methods, explain, request_for
 from xai_core.core.errors import XaiError
 from xai_core.core.runtime import Track
@@ -137,7 +137,7 @@ def sheet(picture: Image.Image, scored: Sequence[ScoredMaps], metrics: MetricCho
     for one in scored:
         for name, result in one.maps.items():
             random = name == CONTROL
-            words = f"{one.network}: {find_method(name.removeprefix('control:')).title}{' (control)' if random else ''}"
+            words = f"{one.network}: {variants.title_of(name.removeprefix('control:'))}{' (control)' if random else ''}"
             if isinstance(result, XaiError):
                 cells[words], below[words] = Image.new("RGB", (WIDTH, WIDTH), "#eeeeee"), [f"No map: {result}"]
                 continue

@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
 
-from xai_core.attribution.catalog import METHODS, find_method
-from xai_core.attribution.method import Method
+from xai_core.attribution import variants
+from xai_core.attribution.catalog import METHODS
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest, OutOfMemory, XaiError
-from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.data.preprocessing import Prepared
-from xai_core.explanation.question import Tally
+from xai_core.explanation.question import Question, Tally
 from xai_core.explanation.request import PREDICTED_CLASS, ActiveRequest, PredictedClass, Request
 from xai_core.explanation.result import Explanation
 from xai_core.explanation.targets import ClassLogit, ClassMargin, Target, sides
@@ -76,6 +76,7 @@ def explain(
 
     image      a PIL picture or a path (preprocessed by the model's recipe), a float tensor (3,H,W) in [0,1] that is used as
                it is, or what `model.prepare` returned
+    method     an id or title, or a variant of one: "grad_cam@cut=layer3+eigen=true"
     target     a class by index, name or WordNet id; None for the predicted one; a Target; for a list of pictures also a
                list with one class each
     rival      another class: explains the margin 'target and not rival'
@@ -184,24 +185,21 @@ def request_for(
 
 
 def with_method(request: Request, name: str, options: Mapping[str, Any] | None = None) -> Request:
-    """The request answered by one attribution method. Raises UnknownName, or BadRequest where it does not fit."""
-    method = find_method(name)
-    checked = check_options(method.run, options or {})
-    cut = request.model.network.cut_name(request.cut or None)
+    """The request answered by one attribution method, or by a variant of one, whose cut and precision then take the place of
+    the request's. Raises UnknownName, or BadRequest where it does not fit."""
+    variant, network = variants.parse(name, request.precision), request.model.network
+    method, checked = variant.method, variant.merged(options or {})
+    cut = network.cut_name(variant.cut or request.cut or None)
+    if variant.cut and request.cut not in ("", cut, network.cut_name(None)):
+        raise BadRequest(f"{variant.name} has the cut {cut}: it cannot be {request.cut} too.")
+    precision = variant.precision or request.precision
     misfit = method.misfit(request.model)
     if misfit:
         raise BadRequest(misfit)
-    if request.precision == "fast" and not method.offers_fast(request.model, cut):
-        raise BadRequest(_exact_only(method))
-    return request.answered_by(method.id, checked, cut if "cut" in method.needs else "", method.version)
-
-
-def _exact_only(method: Method) -> str:
-    if not method.fast:
-        return f"{method.title} is offered in exact precision only: its map does not survive 16 bits."
-    where = f"on networks of the families {', '.join(sorted(method.fast))}"
-    where += ", at the network's default cut" if "cut" in method.needs else ""
-    return f"{method.title} keeps its map in 16 bits only {where}; elsewhere ask for exact precision."
+    if precision == "fast" and not method.offers_fast(request.model, cut):
+        raise BadRequest(method.exact_only)
+    answered = request.answered_by(method.id, checked, cut if "cut" in method.needs else "", method.version)
+    return replace(answered, precision=precision) if variant.precision else answered
 
 
 def _target(
@@ -228,8 +226,9 @@ def _classes(model: ExplainableModel, wanted: ClassLike, total: int) -> tuple[in
 
 
 def answer(requests: Sequence[Request], track: Track = iter) -> Iterator[tuple[Request, Explanation]]:
-    """Answer requests that differ in their methods only: yields each picture's request, its classes known now, and its
-    explanation, as each is ready. They share the pictures, the question and its trunk pass.
+    """Answer requests that differ in their methods, cuts and precisions only: yields each picture's request, its classes
+    known now, and its explanation, as each is ready. They share the pictures and the target, which is found once; those of
+    one cut and precision share their trunk pass too.
 
     Pictures beyond one inner batch are answered batch by batch. Raises subclasses of XaiError.
     """
@@ -239,8 +238,24 @@ def answer(requests: Sequence[Request], track: Track = iter) -> Iterator[tuple[R
         began = time.perf_counter()
         active = first.rows(range(start, min(start + size, len(first.pictures)))).activate()
         spent = time.perf_counter() - began  # the shared trunk pass is a part of what each method takes
+        others: Others = {}
         for request in requests:
-            yield from answer_active(active, request, track, spent)
+            yield from answer_active(active_for(request, active, others), request, track, spent)
+
+
+Others = dict[tuple[str, str], ActiveRequest]  # by cut and precision
+
+
+def active_for(request: Request, active: ActiveRequest, others: Others) -> ActiveRequest:
+    """`active`, or the same pictures and target at the request's own cut and precision, which `others` keeps."""
+    question = active.question
+    cut, precision = request.cut or question.cut, request.precision
+    if (cut, precision) == (question.cut, question.precision):
+        return active
+    if (cut, precision) not in others:
+        asked = Question(question.model, question.target, cut, precision)
+        others[cut, precision] = ActiveRequest(replace(active.request, cut=cut, precision=precision), asked, active.images)
+    return others[cut, precision]
 
 
 def answer_active(

@@ -96,6 +96,15 @@ class MethodRecord:
         """Whether `fast` precision is offered for this method on this model, at this cut."""
         return model.family in self.fast and ("cut" not in self.needs or cut == model.network.cut_name(None))
 
+    @property
+    def exact_only(self) -> str:
+        """One sentence on where `fast` precision is not offered."""
+        if not self.fast:
+            return f"{self.title} is offered in exact precision only: its map does not survive 16 bits."
+        where = f"on networks of the families {', '.join(sorted(self.fast))}"
+        where += ", at the network's default cut" if "cut" in self.needs else ""
+        return f"{self.title} keeps its map in 16 bits only {where}; elsewhere ask for exact precision."
+
     def passes(self, options: Mapping[str, Any], side: int = USUAL_SIDE) -> tuple[int, int]:
         """Forward and backward passes of one picture, `side` pixels wide and high."""
         return self.cost({**options, "side": side})

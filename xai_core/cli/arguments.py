@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from xai_core.analysis.predict import ClassificationProgress
+    from xai_core.attribution.method import Method
     from xai_core.data.datasets import Dataset
     from xai_core.data.label_matching import Matching
     from xai_core.models.explainable import ExplainableModel
@@ -158,6 +159,19 @@ def options(pairs: Sequence[str]) -> dict[str, str]:
         if not (name and equals):
             raise BadRequest(f"An option is given as NAME=VALUE, not '{name}'.")
     return {name: value for name, _, value in parts}
+
+
+def variant(args: argparse.Namespace) -> tuple[Method, dict[str, Any]]:
+    """The method that `--method` names, and all of its options, also those of `--option`. A variant's cut and precision
+    become those of `args`. Raises BadRequest where the two differ."""
+    from xai_core.attribution import variants
+
+    found = variants.parse(args.method)
+    checked = found.merged(options(args.option))
+    if found.cut and args.cut not in (None, found.cut):
+        raise BadRequest(f"{found.name} names a cut: leave --cut {args.cut} out.")
+    args.cut, args.precision = found.cut or args.cut, found.precision or args.precision
+    return found.method, checked
 
 
 def print_rows(rows: Sequence[Row], as_json: bool, line: Callable[[Row], str]) -> None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def add_to(commands: Commands) -> None:
     """Add the command `compare`."""
     command = commands.add_parser("compare", help="compare methods on one picture: sheet PNG, raw NPZ and JSON")
-    command.add_argument("--methods", default="all", help="comma-separated ids, or all (default)")
+    command.add_argument(
+        "--methods", default="all", help="comma-separated ids or variants (grad_cam@cut=layer3+eigen=true), or all (default)"
+    )
     command.add_argument(
         "--sanity", action="store_true", help="also check whether each map changes with the weights and with the class"
     )
@@ -28,16 +30,22 @@ def add_to(commands: Commands) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
+    from dataclasses import replace
+
     import numpy as np
 
     from xai_core.analysis import sanity_check
-    from xai_core.attribution.catalog import METHODS, find_method
+    from xai_core.attribution import variants
+    from xai_core.attribution.catalog import METHODS
     from xai_core.attribution.explain import attempt_methods, request_for
     from xai_core.explanation import export, rendering
     from xai_core.explanation.result import Explanation
 
-    methods = list(METHODS) if args.methods == "all" else [find_method(name).id for name in args.methods.split(",")]
+    texts = METHODS if args.methods == "all" else arguments.names(args.methods)
+    methods = variants.parse_all(texts, args.precision)
     query = arguments.query(args)
+    variants.check_on([*methods.values()], {query.model.id: query.model})
+    width = max(30, *(len(name) + 2 for name in methods))
     active = request_for(
         query.model, [query.picture], target=query.target, rival=query.rival, precision=query.precision, seed=query.seed
     ).activate()
@@ -49,8 +57,12 @@ def _compare(args: argparse.Namespace) -> None:
     ):  # fmt: skip
         results[name] = result
         cost = f"{result.seconds:8.2f} s  {result.passes}" if isinstance(result, Explanation) else f"failed: {result}"
-        arguments.say(f"{name:<30}{cost}")
-    maps = {name: result for name, result in results.items() if isinstance(result, Explanation)}
+        arguments.say(f"{name:<{width}}{cost}")
+    maps = {
+        name: replace(result, title=methods[name].title)
+        for name, result in results.items()
+        if isinstance(result, Explanation)
+    }
     if not maps:
         raise BadRequest("No map could be computed with any of these methods.")
     scores = sanity_check.quick_deletion(active, list(maps.values()))
@@ -59,7 +71,7 @@ def _compare(args: argparse.Namespace) -> None:
         for name, correlations in _sanity(query, target, maps):
             checks[name]["sanity"] = correlations
     for name in sorted(maps, key=lambda name: -float(np.nan_to_num(checks[name]["quick_deletion"], nan=-np.inf))):
-        print(f"{name:<30}{checks[name]['quick_deletion']:+8.3f}  deletion (quick)")
+        print(f"{name:<{width}}{checks[name]['quick_deletion']:+8.3f}  deletion (quick)")
     stem = f"{Path(args.image).stem}_methods"
     sheet = rendering.sheet_of_methods(list(maps.values()), query.picture)
     files = {

@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,9 @@ def add_to(commands: Commands) -> None:
     command = commands.add_parser("compare-models", help="compare networks on one picture, or on a folder of pictures")
     command.add_argument("image", metavar="IMAGE", help="a picture, a folder of pictures, or one of the samples")
     command.add_argument("--models", required=True, help="comma-separated ids; id/random is an untrained twin")
-    command.add_argument("--method", default="grad_cam", help="id of a method, see: methods")
+    command.add_argument(
+        "--method", default="grad_cam", help="id of a method, see: methods; or a variant: grad_cam@eigen=true"
+    )
     command.add_argument("--target", help="a class, found by its name in each network (default: each one's own top class)")
     command.add_argument("--reference", help="explain the similarity to this picture; needs no classes")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
@@ -69,13 +72,17 @@ def _on_picture(args: argparse.Namespace, models: list[str], reference: Image.Im
         print(f"{name:<34}" + " ".join(f"{value:6.2f}" for value in line) + "   rank correlation")
     overlays = {f"{name}: {map.target}": rendering.overlay(map, picture) for name, map in maps.items()}
     settings = {"agreement": {"networks": list(maps), "spearman": matrix.round(6).tolist()}, "networks": networks}
-    stem = f"{Path(args.image).stem}_networks_{args.method}"
+    stem = f"{Path(args.image).stem}_networks_{_in_a_name(args.method)}"
     files = {
         f"{stem}.png": export.png_bytes(rendering.sheet({"picture": picture} | overlays), next(iter(maps.values()))),
         f"{stem}.npz": export.npz_of_many(maps),
         f"{stem}.json": json.dumps(settings, indent=2).encode(),
     }
     arguments.write(files, args.out)
+
+
+def _in_a_name(method: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", method)
 
 
 def _on_folder(args: argparse.Namespace, models: list[str], reference: Image.Image | None) -> None:
@@ -96,4 +103,4 @@ def _on_folder(args: argparse.Namespace, models: list[str], reference: Image.Ima
     table.writerows(rows)
     for row in rows[:10]:
         print(f"{row['map agreement']:6.2f}  {row['picture']}")
-    arguments.write({f"{folder.name}_networks_{args.method}.csv": text.getvalue().encode()}, args.out)
+    arguments.write({f"{folder.name}_networks_{_in_a_name(args.method)}.csv": text.getvalue().encode()}, args.out)

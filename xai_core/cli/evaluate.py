@@ -35,7 +35,10 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--models", default="efficientnet_lite0", help="comma-separated ids; id/random is an untrained twin"
     )
-    command.add_argument("--methods", default=QUICK, help="comma-separated ids, 'quick' (default) or 'all'")
+    command.add_argument(
+        "--methods", default=QUICK,
+        help="comma-separated ids or variants (grad_cam@cut=layer3+eigen=true), 'quick' (default) or 'all'",
+    )  # fmt: skip
     command.add_argument(
         "--metrics",
         help="comma-separated ids or variants (deletion@blur+steps=32), 'published' (settings of published code) or 'quick' "
@@ -164,11 +167,12 @@ def _summarise(run: EvaluationRun) -> None:
         model, metric = map(str, names)
         title, direction = metrics[metric]["title"], metrics[metric]["direction"]
         arguments.say(f"\n{title}{f' ({direction} is better)' if direction else ''}, {model}")
+        width = max(30, *(len(str(name)) + 2 for name in rows.method))
         for row in rows.sort_values("rank").to_dict("records"):
             why = "" if row["n"] > 1 else significance.ONE_PICTURE if row["n"] else "no value"
             mark = "" if row["beats"] is not False else "   does not beat the controls"
             estimate = significance.Estimate(row["mean"], row["low"], row["high"], row["n"], why)
-            arguments.say(f"  {row['method']:<30}{estimate!s:<22} n = {row['n']}{mark}")
+            arguments.say(f"  {row['method']:<{width}}{estimate!s:<22} n = {row['n']}{mark}")
         methods = [name for name in rows.method if not summary.is_control(name)]
         if direction and len(methods) > 1:
             first, second = rows[~rows.control].sort_values("rank").method[:2]

@@ -10,7 +10,9 @@ from xai_core.cli.arguments import Commands
 def add_to(commands: Commands) -> None:
     """Add the command `explain`."""
     command = commands.add_parser("explain", help="explain one picture, or many: overlay PNG, raw NPZ and JSON")
-    command.add_argument("--method", default="grad_cam", help="id of a method, see: methods")
+    command.add_argument(
+        "--method", default="grad_cam", help="id of a method, see: methods; or a variant: grad_cam@cut=layer3+eigen=true"
+    )
     command.add_argument("--cut", help="layer that CAMs read (default: the model's)")
     command.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
     arguments.add_query(command)
@@ -30,12 +32,12 @@ def _explain_one(args: argparse.Namespace) -> None:
     from xai_core.attribution.explain import explain_methods
     from xai_core.explanation import export, rendering, wording
 
-    options = arguments.options(args.option)
+    method, options = arguments.variant(args)
     query = arguments.query(args)
     _, explanation = next(
         iter(
             explain_methods(
-                query.model, query.picture, {args.method: options}, target=query.target, rival=query.rival, cut=args.cut,
+                query.model, query.picture, {method.id: options}, target=query.target, rival=query.rival, cut=args.cut,
                 precision=query.precision, seed=query.seed, track=arguments.bar,
             )
         )

@@ -71,11 +71,10 @@ class Classified(NamedTuple):
 def run(args: argparse.Namespace) -> None:
     """Explain the chosen pictures of a dataset or of a table of predictions."""
     from xai_core.analysis import map_sheet
-    from xai_core.attribution.catalog import find_method
     from xai_core.explanation import export
     from xai_core.explanation.result import Explanation
 
-    method, options = find_method(args.method), arguments.options(args.option)
+    method, options = arguments.variant(args)
     if args.count is not None and args.count < 1:
         raise BadRequest(f"--count is at least 1, not {args.count}.")
     name = re.sub(r"[^\w.-]+", "-", Path(args.image).resolve().stem)

@@ -35,7 +35,9 @@ def add_to(commands: Commands) -> None:
     )
     arguments.add_query(command, out_required=False)
     command.add_argument("--models", help="several networks, comma-separated; id/random is an untrained twin")
-    command.add_argument("--method", default="grad_cam", help="comma-separated ids, see: methods")
+    command.add_argument(
+        "--method", default="grad_cam", help="comma-separated ids or variants (grad_cam@cut=layer3+eigen=true), see: methods"
+    )
     command.add_argument("--metric", default="quick", help="comma-separated ids, or a preset: quick, published, all")
     command.add_argument(
         "--option", action="append", default=[], metavar="METRIC.NAME=VALUE", help="an option of a metric: deletion.steps=32"
@@ -49,10 +51,11 @@ def add_to(commands: Commands) -> None:
 
 
 def _measure(args: argparse.Namespace) -> None:
-    from xai_core.attribution.catalog import find_method
+    from xai_core.attribution import variants
 
     metrics, box = _metrics(args.metric, args.option), _box(args.box)
-    methods: Metrics = {find_method(name).id: {} for name in arguments.names(args.method)}
+    chosen = variants.parse_all(arguments.names(args.method), args.precision)
+    methods: Metrics = {name: dict(variant.options) for name, variant in chosen.items()}
     if not methods:
         raise BadRequest("Name at least one method, see: methods.")
     many = explain_many.are_many(args.image)
@@ -64,6 +67,7 @@ def _measure(args: argparse.Namespace) -> None:
     if many and not args.out:
         raise BadRequest("Name the folder for the sheets and the CSV of many pictures with --out.")
     models = _models(args)
+    variants.check_on([*chosen.values()], models)
     (_many if many else _one)(args, Work(models, methods, metrics, box, args))
 
 

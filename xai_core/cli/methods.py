@@ -8,7 +8,12 @@ from xai_core.cli.arguments import Commands, Row
 
 def add_to(commands: Commands) -> None:
     """Add the command `methods`."""
-    command = commands.add_parser("methods", help="list the methods")
+    command = commands.add_parser(
+        "methods",
+        help="list the methods",
+        epilog="A method with settings of its own is a variant, written grad_cam@cut=layer3+eigen=true. --method and "
+        "--methods take it, and several variants of one method are several rows. Settings: options, cut, precision.",
+    )
     arguments.add_json(command)
     command.set_defaults(run=_methods)
 

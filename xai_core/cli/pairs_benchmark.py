@@ -18,7 +18,11 @@ def add_to(commands: Commands) -> None:
         "--images", type=int, default=100, metavar="N", help="number of pictures, drawn at random with the seed"
     )
     command.add_argument("--seed", type=int, default=0, help="seed of all random numbers (default: 0)")
-    command.add_argument("--methods", default="all", help="comma-separated ids, or all sixteen of the paper (default)")
+    command.add_argument(
+        "--methods",
+        default="all",
+        help="comma-separated ids or variants (grad_cam@cut=layer3), or all sixteen of the paper (default)",
+    )
     command.add_argument("--metrics", default="all", help="comma-separated, from SI, SD, CI, CD, SAD, SIC, CAD, CIC, MS")
     command.add_argument("--step", type=int, default=224, help="pixels from one point of a curve to the next")
     settings = command.add_mutually_exclusive_group()
@@ -45,7 +49,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     from xai_core.data.selection import open_images
     from xai_core.models.loading import load_model
     from xai_core.pairs import benchmark, study
-    from xai_core.pairs.catalog import find_pair_method
+    from xai_core.pairs.catalog import find_pair_variant
     from xai_core.pairs.metrics import PAIR_METRICS, find_metrics
 
     if args.out.suffix != ".csv":
@@ -54,7 +58,7 @@ def _benchmark(args: argparse.Namespace) -> None:
         raise BadRequest(f"A step is at least one pixel, not {args.step}.")
     methods = tuple(study.PUBLISHED.values())
     if args.methods != "all":
-        methods = tuple(find_pair_method(name.strip())[0].id for name in args.methods.split(","))
+        methods = tuple(dict.fromkeys(find_pair_variant(name).name for name in arguments.names(args.methods)))
     metrics = list(PAIR_METRICS) if args.metrics == "all" else find_metrics(args.metrics.split(","))
     dataset = open_images(args.data)
     names = benchmark.chosen_pictures(dataset, args.images, args.seed)

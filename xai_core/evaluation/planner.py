@@ -5,13 +5,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 
-from xai_core.attribution.catalog import METHODS, find_method
+from xai_core.attribution import variants
+from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
 from xai_core.attribution.explain import request_for
+from xai_core.attribution.variants import Variant
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, check_options, options_of
@@ -59,7 +62,10 @@ def variant(name: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What is measured, and how: all that decides the numbers beside models and pictures. Made by `check_settings`."""
+    """What is measured, and how: all that decides the numbers beside models and pictures. Made by `check_settings`.
+
+    methods  all options of each, by its name; that of a variant is "grad_cam@cut=layer3"
+    """
 
     methods: Mapping[str, Mapping[str, Any]]
     metrics: Mapping[str, Mapping[str, Any]]
@@ -68,8 +74,13 @@ class EvaluationSettings:
     precision: str = "exact"
     boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
 
+    @cached_property
+    def variants(self) -> dict[str, Variant]:
+        """The methods with what their names set."""
+        return {name: variants.parse(name, self.precision) for name in self.methods}
+
     def fitting(self, model: ExplainableModel) -> list[str]:
-        return [name for name in self.methods if METHODS[name].misfit(model) is None]
+        return [name for name, variant in self.variants.items() if variant.misfit(model) is None]
 
     def cells(self, model: ExplainableModel) -> frozenset[Cell]:
         """All (method, metric) pairs of one picture; the controls count as one method, CONTROL."""
@@ -78,7 +89,9 @@ class EvaluationSettings:
     def cost(self, cells: Set[Cell], side: int) -> tuple[int, int]:
         """How many forward and backward passes these (method, metric) pairs of one picture of `side` pixels take: maps and
         metrics."""
-        costs = [METHODS[name].passes(self.methods[name], side) for name in {name for name, _ in cells} - {CONTROL}]
+        costs = [
+            self.variants[name].method.passes(self.methods[name], side) for name in {name for name, _ in cells} - {CONTROL}
+        ]
         for metric in {metric for _, metric in cells}:
             maps = {name: self.methods[name] for name, other in cells if other == metric and name != CONTROL}
             costs.append(total_cost({metric: self.metrics[metric]}, maps, (CONTROL, metric) in cells, side))
@@ -106,10 +119,10 @@ def check_settings(
     if not methods or not metrics:
         raise BadRequest("Name at least one method and one metric.")
     runtime.check_precision(precision)
-    checked = {}
-    for name, options in _with_options(methods):
-        method = find_method(name)
-        checked[method.id] = check_options(method.run, options)
+    given = _with_options(methods)
+    named = [(variants.parse(name, precision), options) for name, options in given]
+    variants.parse_all([name for name, _ in given], precision)  # refuses the same one twice
+    checked = {variant.name: variant.merged(options) for variant, options in named}
     wanted = {}
     for name, options in _with_options(metrics):
         metric = find_metric(name)
@@ -130,17 +143,24 @@ def _with_options(names: Given) -> list[tuple[str, Mapping[str, Any]]]:
 
 class ModelFacts(NamedTuple):
     """What is known of a model before the work: its entry in the manifest, why methods do not fit it, the (method, metric)
-    pairs of a picture, the passes that these take, and the seconds of one forward pass."""
+    pairs of a picture, the passes that these take, the seconds of one forward pass, the variants whose cut it lacks, and
+    those that are one on it."""
 
     described: dict[str, Any]
     misfits: dict[str, str]
     cells: frozenset[Cell]
     passes: int
     pass_seconds: float
+    missing_cuts: dict[str, str]
+    same: dict[frozenset[str], str]
 
 
 def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -> ModelFacts:
     """Raises BadRequest for a model that cannot be measured."""
+    chosen = list(settings.variants.values())
+    missing_cuts = variants.missing_cuts(chosen, model)
+    if missing_cuts:  # nothing else can be told of them; `check_facts` refuses the run
+        return ModelFacts({}, {}, frozenset(), 0, 0.0, missing_cuts, {})
     if not settings.fitting(model):
         raise BadRequest(f"No chosen method fits {model.title}.")
     if not model.has_classifier:
@@ -156,10 +176,17 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
         "input": model.recipe.input_size,
         "preprocessing": str(model.recipe),
     }
-    misfits = {name: why for name in settings.methods if (why := METHODS[name].misfit(model))}
+    misfits = {name: why for name, variant in settings.variants.items() if (why := variant.misfit(model))}
     cells = settings.cells(model)
     passes = sum(settings.cost(cells, model.recipe.input_size))
-    return ModelFacts(described, misfits, cells, passes, PassTimes().seconds(model, passes))
+    seconds = PassTimes().seconds(model, passes)
+    return ModelFacts(described, misfits, cells, passes, seconds, {}, variants.same_on(chosen, model))
+
+
+def check_facts(facts: Mapping[str, ModelFacts]) -> None:
+    """Raises BadRequest where variants cannot be measured on these models: a cut that some lack, or two that are one."""
+    variants.refuse_missing({name: of.missing_cuts for name, of in facts.items()})
+    variants.refuse_same([of.same for of in facts.values()])
 
 
 def group(model: str) -> str:
@@ -255,10 +282,7 @@ def manifest(
         "pictures": count,
         "models": {name: facts.described for name, facts in models.items()},
         "misfits": {name: facts.misfits for name, facts in models.items()},
-        "methods": {
-            name: {"title": METHODS[name].title, "version": METHODS[name].version, "options": dict(options)}
-            for name, options in settings.methods.items()
-        },
+        "methods": {name: _described_method(settings.variants[name], options) for name, options in settings.methods.items()},
         "metrics": {name: _described(name, options) for name, options in settings.metrics.items()},
         "software": {
             "xai_core": __version__,
@@ -267,6 +291,12 @@ def manifest(
             "machine": f"{platform.machine()}, {runtime.device()}",
         },
     }
+
+
+def _described_method(variant: Variant, options: Mapping[str, Any]) -> dict[str, Any]:
+    described = {"title": variant.title, "version": variant.method.version, "options": dict(options)}
+    own = {"method": variant.method.id, "cut": variant.cut, "precision": variant.precision}
+    return described | own if variant.settings else described
 
 
 def _described(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.explain import answer_active, request_for, with_method
+from xai_core.attribution.explain import Others, active_for, answer_active, request_for, with_method
+from xai_core.attribution.variants import Variant
 from xai_core.core.errors import BadPicture, BadRequest, OutOfMemory, XaiError
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
@@ -73,7 +74,8 @@ def evaluate(
     methods or metrics. What is there is not computed again.
 
     models      ids, or id/checkpoint; id/random is an untrained twin
-    methods     ids, or ids with options; those that do not fit a model are left out for it
+    methods     ids or variants ("grad_cam@cut=layer3+eigen=true"), or these with options; those that do not fit a model are
+                left out for it
     metrics     names, or names with options: {"deletion": {}, "deletion@blur": {"substrate": "blur"}}
     images      a folder, ZIP or table of pictures as `datasets` opens them, "samples", or a Dataset
     count       how many pictures, drawn at random from `seed`; None is all
@@ -98,6 +100,7 @@ def evaluate(
         raise BadRequest("Name at least one model.")
     loader = _OneModel(load)  # each in turn, so that a missing one is known of before the work begins
     facts = {name: planner.facts_of(name, loader.model(name), settings) for name in models}
+    planner.check_facts(facts)
     pictures, left_out = selection.unique_images(dataset, selection.sample_images(dataset, count, seed))
     manifest = planner.manifest(settings, dataset, len(pictures), facts)
     if dry:
@@ -221,11 +224,14 @@ class _BlockWork:
 
     def requests(self, names: Sequence[str]) -> Iterator[tuple[str, ActiveRequest, Request]]:
         """For each method the question that answers it, and its own request. What 16 bits would spoil stays exact."""
+        model, others = self.exact.question.model, Others()
         for name in names:
-            options = self.settings.methods[name]
-            fast = METHODS[name].offers_fast(self.exact.question.model, self.exact.question.cut)
-            active = self.active if fast else self.exact
-            yield name, active, with_method(active.request, name, options)
+            variant, options = self.settings.variants[name], self.settings.methods[name]
+            keeps = variant.method.offers_fast(model, variant.cut_on(model))
+            precision = variant.precision or (self.settings.precision if keeps else "exact")
+            active = self.active if precision == self.settings.precision else self.exact
+            request = with_method(replace(active.request, precision=precision), name, options)
+            yield name, active_for(request, active, others), request
 
     def explain(self, names: Sequence[str]) -> tuple[dict[str, Explanation], dict[str, XaiError]]:
         """The maps, which share their trunk pass, and why some methods have none."""
@@ -252,7 +258,9 @@ class _BlockWork:
 
     def row(self, name: str, metric: str, measurement: Measurement) -> dict[str, Any]:
         """One line of the table."""
-        method, settings, question = METHODS[name.removeprefix(CONTROL)], self.settings, self.active.question
+        settings, question = self.settings, self.active.question
+        variant = settings.variants.get(name) or Variant(METHODS[name.removeprefix(CONTROL)])
+        method, of = variant.method, variant.method.id if name in settings.variants else name
         options = settings.methods[name] if name in settings.methods else check_options(method.run, CONTROLS[name])
         record = find_metric(metric)
         measured_by = {
@@ -262,11 +270,8 @@ class _BlockWork:
             "box": settings.boxes.get(self.block.entry.name) if "box" in record.needs else None,
             **({"scene": repr(self.scene)} if self.scene and record.needs & {"box", "scene"} else {}),
         }
-        request = self.active.request.answered_by(
-            f"{name} measured by {record.id}",
-            measured_by,
-            question.cut if "cut" in method.needs else "",
-            method.version,
+        request = replace(self.active.request, precision=variant.precision or self.active.request.precision).answered_by(
+            f"{of} measured by {record.id}", measured_by, variant.cut_on(question.model), method.version
         )
         curve = np.empty((0, 2), np.float32) if measurement.curve is None else measurement.curve.astype(np.float32)
         return {

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.attribution import variants
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import TargetLike, explain, request_for
 from xai_core.attribution.method import USUAL_SIDE
@@ -259,8 +260,9 @@ def total_cost(
 
 
 def _map_cost(method: str, options: OptionValues, side: int = USUAL_SIDE) -> tuple[int, int]:
-    """The forward and backward passes of one map of this method."""
-    return METHODS[method].passes(check_options(METHODS[method].run, options), side)
+    """The forward and backward passes of one map of this method or variant."""
+    variant = variants.parse(method)
+    return variant.method.passes(variant.merged(options), side)
 
 
 def unbeaten_controls(metric: Metric, measurement: Measurement) -> list[str]:

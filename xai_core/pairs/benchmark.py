@@ -24,11 +24,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.attribution import variants
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.estimates import forward_passes
 from xai_core.core import part_store, tables
 from xai_core.core.cache_key import array_digest, bytes_digest
-from xai_core.core.errors import BadPicture, BadRequest
+from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.part_store import PARTS
 from xai_core.core.runtime import Track
 from xai_core.core.version import __version__
@@ -36,7 +37,7 @@ from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
 from xai_core.models.explainable import ExplainableModel, Picture
 from xai_core.pairs.augment import Augmentation, draw_view, transformed
-from xai_core.pairs.catalog import CLASS, PAIR_METHODS, find_pair_method
+from xai_core.pairs.catalog import CLASS, PAIR_METHODS, find_pair_variant, pair_method_of
 from xai_core.pairs.evaluate import CONTROLS, DRAWS, evaluate_pair
 from xai_core.pairs.explain import PairExplanation, ask_pair, augmented_views, explain_pair, normalised, usual_options
 from xai_core.pairs.metrics import BOTH, PAIR_METRICS, STEP, curve_passes
@@ -84,6 +85,7 @@ class BenchmarkPlan:
     """What is measured. Methods that the paper shows on crops get pairs of random crops; gradients get a picture and its
     combined transform. With `normalised`, maps and changes are made behind the normalisation, as in the published tables.
 
+    methods   ids, or variants ("grad_cam@cut=layer3")
     step      pixels from one point of a curve to the next
     options   of methods that have other ones than the model's usual, by the method's id; `study.options_of(model.id)` are
               those of the published tables
@@ -99,11 +101,15 @@ class BenchmarkPlan:
 
     def __post_init__(self) -> None:
         for name in self.methods:
-            find_pair_method(name)
+            find_pair_variant(name)
 
     def options_of(self, model: ExplainableModel) -> dict[str, dict[str, Any]]:
         """All options of each method that can be set, as they are used on this model."""
-        return {name: _free(name, {**usual_options(model, name), **self.options.get(name, {})}) for name in self.methods}
+        return {name: _free(name, {**usual_options(model, _id(name)), **self.given(name)}) for name in self.methods}
+
+    def given(self, name: str) -> dict[str, Any]:
+        """The options of one method or variant that differ from the model's usual ones."""
+        return {**self.options.get(_id(name), {}), **find_pair_variant(name).options}
 
     def settings(self, model: ExplainableModel) -> dict[str, Any]:
         """Everything that the rows of a picture depend on beside the picture and its number."""
@@ -111,7 +117,7 @@ class BenchmarkPlan:
             "plan": asdict(self),
             "versions": {name: _version(name) for name in (*self.methods, *self.controls)},
             "metric versions": {name: PAIR_METRICS[name].version for name in self.metrics},
-            "usual options": {name: usual_options(model, name) for name in self.methods},
+            "usual options": {name: usual_options(model, _id(name)) for name in self.methods},
             "model": model.id,
             "weights": model.fingerprint,
             "recipe": asdict(model.recipe),
@@ -124,12 +130,16 @@ class BenchmarkPlan:
 
 def _free(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """All options of a method, checked, without those that its id fixes."""
-    method = PAIR_METHODS[name]
+    method = pair_method_of(name)
     return {option: value for option, value in method.checked(options).items() if option not in method.fixed}
 
 
+def _id(name: str) -> str:
+    return pair_method_of(name).id
+
+
 def _version(name: str) -> int:
-    return METHODS[name.removeprefix(CLASS)].version if name.startswith(CLASS) else PAIR_METHODS[name].version
+    return METHODS[name.removeprefix(CLASS)].version if name.startswith(CLASS) else pair_method_of(name).version
 
 
 def measure_picture(
@@ -144,18 +154,21 @@ def measure_picture(
     explained = model.in_normalised_space() if inside else model
     rows: list[BenchmarkRow] = []
     for kind in (CROPPED, WHOLE):
-        names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
+        names = [name for name in plan.methods if pair_method_of(name).cropped == (kind == CROPPED)]
         if not names:
             continue
         pictures = _views(whole, number, kind, plan)
         view1, view2 = (normalised(model, view) if inside else view for view in pictures)
         maps: dict[str, PairExplanation] = {}
         for name in names:
-            options = dict(plan.options.get(name, {}))
-            if inside and name == "pixel_invariance":
+            options, variant = plan.given(name), find_pair_variant(name)
+            cut = variant.cut or None
+            if inside and variant.method.id == "pixel_invariance":
                 options |= augmented_views(model, ask_pair(explained, view1, view2), pictures[0], options, plan.seed, track)
             with contextlib.suppress(BadRequest):
-                maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed, track=track, **options)
+                maps[name] = explain_pair(
+                    explained, view1, view2, variant.method.id, cut=cut, seed=plan.seed, track=track, **options
+                )
         for name in plan.controls:
             maps[name] = explain_pair(explained, view1, view2, name, seed=plan.seed + number)
         curves = [metric for metric in plan.metrics if metric != "MS"]
@@ -175,12 +188,12 @@ def passes(model: ExplainableModel, plan: BenchmarkPlan) -> float:
     side, options = model.recipe.input_size, plan.options_of(model)
     pixels, total = side * side, 0.0
     for kind in (CROPPED, WHOLE):
-        names = [name for name in plan.methods if PAIR_METHODS[name].cropped == (kind == CROPPED)]
+        names = [name for name in plan.methods if pair_method_of(name).cropped == (kind == CROPPED)]
         repeats = DRAWS + 1 if "MS" in plan.metrics else 0
         of_control = 2 * (1 + repeats) + curve_passes(2, plan.metrics, pixels, plan.step)  # it embeds both views each time
         total += len(plan.controls) * of_control if names else 0
         for name in names:
-            method = PAIR_METHODS[name]
+            method = pair_method_of(name)
             one = forward_passes(method.passes(method.checked(options[name]), side))
             total += (1 + repeats * _has_sensitivity(name)) * one
             total += curve_passes(1 if method.family == "surrogate" else 2, plan.metrics, pixels, plan.step)
@@ -188,7 +201,7 @@ def passes(model: ExplainableModel, plan: BenchmarkPlan) -> float:
 
 
 def _has_sensitivity(name: str) -> bool:
-    return name in CONTROLS or PAIR_METHODS[name].family not in WITHOUT_MS
+    return name in CONTROLS or pair_method_of(name).family not in WITHOUT_MS
 
 
 def _views(whole: Tensor, number: int, kind: str, plan: BenchmarkPlan) -> tuple[Tensor, Tensor]:
@@ -335,8 +348,9 @@ def table(pictures: Sequence[Sequence[BenchmarkRow]], model: str, figures_of: st
         })  # fmt: skip
     order = [*PUBLISHED.values(), *PAIR_METHODS, *CONTROLS]
 
-    def place(line: TableLine) -> tuple[int, str, int]:
-        return order.index(line["method"]), line["pairs"], list(PAIR_METRICS).index(line["metric"])
+    def place(line: TableLine) -> tuple[int, str, str, int]:
+        id = line["method"].partition(variants.AT)[0]
+        return order.index(id), line["method"], line["pairs"], list(PAIR_METRICS).index(line["metric"])
 
     return sorted(lines, key=place)
 
@@ -444,9 +458,27 @@ def _cell(line: TableLine) -> str:
 
 
 def fitting(model: ExplainableModel, methods: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Those of the methods that fit the network, and for each other one why it does not."""
-    misfits = {name: PAIR_METHODS[name].misfit(model) for name in methods}
+    """Those of the methods and variants that fit the network, and for each other one why it does not. Raises BadRequest for
+    a cut that the network does not have, and for two variants that are one on it."""
+    misfits = {name: pair_method_of(name).misfit(model) for name in methods}
+    first: dict[str, str] = {}
+    for name in methods:
+        if misfits[name] is None:
+            same = first.setdefault(_settled(model, name), name)
+            if same != name:
+                raise BadRequest(f"'{same}' and '{name}' are the same method on {model.title}: leave one out.")
     return tuple(name for name in methods if misfits[name] is None), [why for why in misfits.values() if why]
+
+
+def _settled(model: ExplainableModel, name: str) -> str:
+    """A variant with all of its settings on this model, as one text."""
+    variant = find_pair_variant(name)
+    try:
+        cut = model.network.cut_name(variant.cut or None)
+    except UnknownName as error:
+        raise BadRequest(f"{name}: {error}") from None
+    options = {**usual_options(model, variant.method.id), **variant.options}
+    return f"{variant.method.id} {sorted(variant.method.checked(options).items())} {cut}"
 
 
 def chosen_pictures(dataset: Dataset, count: int, seed: int) -> list[str]:

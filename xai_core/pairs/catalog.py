@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from xai_core.attribution import variants
 from xai_core.core.errors import UnknownName
 from xai_core.pairs.method import PairMethod
 from xai_core.pairs.methods import cam, gradient, occlusion, pixel_invariance
@@ -115,3 +117,46 @@ def find_pair_method(name: str) -> tuple[PairMethod, dict[str, Any]]:
             if fits and stem in (plain(method.id), plain(method.title)):
                 return method, dict(implied)
     raise UnknownName("method for pairs", name, [*PAIR_METHODS, f"{CLASS}NAME"])
+
+
+@dataclass(frozen=True)
+class PairVariant:
+    """A method for pairs with options or a cut of its own; everything that is set, also where it is a default: a model's
+    card may have other ones."""
+
+    method: PairMethod
+    options: Mapping[str, Any] = field(default_factory=dict)
+    cut: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {**self.options, **({variants.CUT: self.cut} if self.cut else {})}
+
+    @property
+    def name(self) -> str:
+        """The one text of this variant, its settings sorted: "grad_cam@cut=layer3"."""
+        return variants.written(self.method.id, self.settings)
+
+    @property
+    def title(self) -> str:
+        """For people: "Grad-CAM for similarity, cut layer3"."""
+        return variants.title_of_settings(self.method.title, {variants.CUT: self.cut, **self.options})
+
+
+def find_pair_variant(text: str) -> PairVariant:
+    """The method and settings that a text names. Raises UnknownName, and BadRequest for a value that an option does not
+    take."""
+    name, told = variants.split(text)
+    method, implied = find_pair_method(name)
+    declared = {option.name: option for option in method.options()}
+    known = [*declared, *([variants.CUT] if "cut" in method.needs else [])]
+    for setting in told:
+        if setting not in known:
+            raise UnknownName(f"setting of {method.title}", setting, known or ["(this method has none)"])
+    options = {**implied, **{setting: declared[setting].check(told[setting]) for setting in told if setting in declared}}
+    return PairVariant(method, options, told.get(variants.CUT, ""))
+
+
+def pair_method_of(name: str) -> PairMethod:
+    """The method of a variant's name. Raises KeyError for what is no name."""
+    return PAIR_METHODS[name.partition(variants.AT)[0]]

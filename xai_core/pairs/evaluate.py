@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xai_core.attribution import variants
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
 from xai_core.explanation.heatmaps import size_of
@@ -134,10 +135,13 @@ def draws(pair: PairQuestion, seed: int, noise: Any = None) -> Tensor:
 def _max_sensitivity(pair: PairQuestion, name: str, first: Map, seed: int, noise: Any, track: Track) -> float:
     """max over draws e of |map(v1 + e, v2 + e) - map(v1, v2)| / |map(v1, v2)| for each view, then the mean of the views.
 
-    Norms are over the native grid. A random method keeps its seed, so that only the views change. Options and seed of the
-    method are those of the explanation `first`, where it is one.
+    Norms are over the native grid. A random method keeps its seed, so that only the views change. Options, cut and seed of
+    the method are those of the explanation `first`, where it is one.
     """
     options = dict(first.options) if isinstance(first, Explanation) else {}
+    if isinstance(first, Explanation) and first.cut:  # a variant may look at another cut
+        pair = PairQuestion(pair.model, pair.views, pair.similarity, first.cut)
+    name = name.partition(variants.AT)[0]
     seed_of_map = first.seed if isinstance(first, Explanation) else seed
     noises = draws(pair, seed, noise)
     try:
