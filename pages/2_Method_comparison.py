@@ -3,7 +3,16 @@
 import streamlit as st
 
 from xai_core.app.methods import sections, tiles
-from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, widgets
+from xai_core.app.shared import (
+    display,
+    explanations,
+    network_outputs,
+    page_links,
+    page_setup,
+    page_work,
+    variant_form,
+    widgets,
+)
 from xai_core.core import markdown
 from xai_core.explanation.request import joint_key
 
@@ -25,7 +34,7 @@ with display.errors():
     ranked = network_outputs.ranked(model, prepared)
     with st.sidebar:
         target = widgets.question(model, ranked, chosen, messages)
-        methods = widgets.methods(model)
+        methods = variant_form.methods(model)
         view = tiles.view()
     if target is None:
         st.stop()

@@ -150,6 +150,13 @@ def check_on(variants: Sequence[Variant], models: Mapping[str, ExplainableModel]
     refuse_same([same_on(variants, model) for model in models.values()])
 
 
+def refuse_misfit(variant: Variant, model: ExplainableModel) -> None:
+    """Raises BadRequest where the variant cannot be used on this model, which has its cut."""
+    why = variant.misfit(model)
+    if why:
+        raise BadRequest(why)
+
+
 def missing_cuts(variants: Iterable[Variant], model: ExplainableModel) -> dict[str, str]:
     """The names of the variants whose cut this model does not have, each with the sentence that says so."""
     missing = {}

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -74,13 +73,12 @@ class EvaluationSettings:
     precision: str = "exact"
     boxes: Mapping[str, Sequence[Box]] = field(default_factory=dict)
 
-    @cached_property
-    def variants(self) -> dict[str, Variant]:
-        """The methods with what their names set."""
-        return {name: variants.parse(name, self.precision) for name in self.methods}
+    def variant(self, name: str) -> Variant:
+        """One of the methods, with what its name sets."""
+        return variants.parse(name, self.precision)
 
     def fitting(self, model: ExplainableModel) -> list[str]:
-        return [name for name, variant in self.variants.items() if variant.misfit(model) is None]
+        return [name for name in self.methods if self.variant(name).misfit(model) is None]
 
     def cells(self, model: ExplainableModel) -> frozenset[Cell]:
         """All (method, metric) pairs of one picture; the controls count as one method, CONTROL."""
@@ -90,7 +88,7 @@ class EvaluationSettings:
         """How many forward and backward passes these (method, metric) pairs of one picture of `side` pixels take: maps and
         metrics."""
         costs = [
-            self.variants[name].method.passes(self.methods[name], side) for name in {name for name, _ in cells} - {CONTROL}
+            self.variant(name).method.passes(self.methods[name], side) for name in {name for name, _ in cells} - {CONTROL}
         ]
         for metric in {metric for _, metric in cells}:
             maps = {name: self.methods[name] for name, other in cells if other == metric and name != CONTROL}
@@ -157,7 +155,7 @@ class ModelFacts(NamedTuple):
 
 def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -> ModelFacts:
     """Raises BadRequest for a model that cannot be measured."""
-    chosen = list(settings.variants.values())
+    chosen = [settings.variant(name) for name in settings.methods]
     missing_cuts = variants.missing_cuts(chosen, model)
     if missing_cuts:  # nothing else can be told of them; `check_facts` refuses the run
         return ModelFacts({}, {}, frozenset(), 0, 0.0, missing_cuts, {})
@@ -176,7 +174,7 @@ def facts_of(name: str, model: ExplainableModel, settings: EvaluationSettings) -
         "input": model.recipe.input_size,
         "preprocessing": str(model.recipe),
     }
-    misfits = {name: why for name, variant in settings.variants.items() if (why := variant.misfit(model))}
+    misfits = {variant.name: why for variant in chosen if (why := variant.misfit(model))}
     cells = settings.cells(model)
     passes = sum(settings.cost(cells, model.recipe.input_size))
     seconds = PassTimes().seconds(model, passes)
@@ -282,7 +280,7 @@ def manifest(
         "pictures": count,
         "models": {name: facts.described for name, facts in models.items()},
         "misfits": {name: facts.misfits for name, facts in models.items()},
-        "methods": {name: _described_method(settings.variants[name], options) for name, options in settings.methods.items()},
+        "methods": {name: _described_method(settings.variant(name), options) for name, options in settings.methods.items()},
         "metrics": {name: _described(name, options) for name, options in settings.metrics.items()},
         "software": {
             "xai_core": __version__,

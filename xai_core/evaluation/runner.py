@@ -226,7 +226,7 @@ class _BlockWork:
         """For each method the question that answers it, and its own request. What 16 bits would spoil stays exact."""
         model, others = self.exact.question.model, Others()
         for name in names:
-            variant, options = self.settings.variants[name], self.settings.methods[name]
+            variant, options = self.settings.variant(name), self.settings.methods[name]
             keeps = variant.method.offers_fast(model, variant.cut_on(model))
             precision = variant.precision or (self.settings.precision if keeps else "exact")
             active = self.active if precision == self.settings.precision else self.exact
@@ -259,9 +259,10 @@ class _BlockWork:
     def row(self, name: str, metric: str, measurement: Measurement) -> dict[str, Any]:
         """One line of the table."""
         settings, question = self.settings, self.active.question
-        variant = settings.variants.get(name) or Variant(METHODS[name.removeprefix(CONTROL)])
-        method, of = variant.method, variant.method.id if name in settings.variants else name
-        options = settings.methods[name] if name in settings.methods else check_options(method.run, CONTROLS[name])
+        own = name in settings.methods
+        variant = settings.variant(name) if own else Variant(METHODS[name.removeprefix(CONTROL)])
+        method, of = variant.method, variant.method.id if own else name
+        options = settings.methods[name] if own else check_options(method.run, CONTROLS[name])
         record = find_metric(metric)
         measured_by = {
             "map": dict(options),

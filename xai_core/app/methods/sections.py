@@ -21,6 +21,7 @@ from xai_core.app.shared import (
     widgets,
 )
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.explanations import name_of
 from xai_core.app.shared.widgets import LINK, Chosen, method_title
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
@@ -97,7 +98,7 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smoo
         "**another class** is explained, shows the picture or the architecture, not what this model learned. "
         "ρ is the rank correlation with the original map: 1 is the same map, 0 an unrelated one."
     )
-    originals = [request for request in requests if request.method in maps]
+    originals = [request for request in requests if name_of(request) in maps]
     changes = _changed(originals)
     changed = [request for _, request in changes]
     name = joint_key("sanity check", changed)
@@ -112,15 +113,15 @@ def sanity(requests: Sequence[Request], maps: Explanations, chosen: Chosen, smoo
         )
     )
     bar = st.empty()
-    rows = {request.method: st.container(horizontal=True, gap="small") for request in originals}
+    rows = {name_of(request): st.container(horizontal=True, gap="small") for request in originals}
     for request in originals:
-        with rows[request.method]:
-            _small_map(maps[request.method], chosen, smooth, f"**{method_title(request.method)}**")
+        with rows[name_of(request)]:
+            _small_map(maps[name_of(request)], chosen, smooth, f"**{explanations.title_of(request)}**")
     words = {request.key: markdown.escape(change.words) for change, request in changes}
     for request, result in explanations.compute_each(changed, name, now, bar):
-        with rows[request.method]:
+        with rows[name_of(request)]:
             if isinstance(result, Explanation):
-                rho = sanity_check.resemblance(maps[request.method], result)
+                rho = sanity_check.resemblance(maps[name_of(request)], result)
                 verdict = " – **hardly changed**" if abs(rho) > sanity_check.HARDLY_CHANGED else ""
                 _small_map(result, chosen, smooth, f"{words[request.key]}: {sanity_check.in_words(rho)}{verdict}")
             elif isinstance(result, XaiError):
@@ -183,8 +184,8 @@ def _small_map(explanation: Explanation, chosen: Chosen, smooth: bool, words: st
 
 def downloads(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -> None:
     """All maps of the page: one sheet, the raw values, and the settings with the results of the checks."""
-    with_map = [request for request in requests if request.method in maps]
-    results = {request.method: result for request in requests if (result := explanations.find(request)) is not None}
+    with_map = [request for request in requests if name_of(request) in maps]
+    results = {name_of(request): result for request in requests if (result := explanations.find(request)) is not None}
     first = next(iter(maps.values()))
     stem = f"{chosen.name}_{first.model}_methods"
 
@@ -212,13 +213,13 @@ def downloads(requests: Sequence[Request], maps: Explanations, chosen: Chosen) -
 
 def _checks(requests: Sequence[Request], maps: Explanations) -> dict[str, dict[str, Any]]:
     """The results of the checks of each map, in the form that the command line writes."""
-    scores = explanations.quick_deletion(requests, [maps[request.method] for request in requests])
+    scores = explanations.quick_deletion(requests, [maps[name_of(request)] for request in requests])
     checks: dict[str, dict[str, Any]] = {
-        request.method: {"quick_deletion": score} for request, score in zip(requests, scores, strict=True)
+        name_of(request): {"quick_deletion": score} for request, score in zip(requests, scores, strict=True)
     }
     for change, request in _changed(requests):
         result = explanations.find(request)
         if result is not None:
-            rho = result if isinstance(result, XaiError) else sanity_check.resemblance(maps[request.method], result)
-            checks[request.method].setdefault("sanity", {})[change.id] = rho
+            rho = result if isinstance(result, XaiError) else sanity_check.resemblance(maps[name_of(request)], result)
+            checks[name_of(request)].setdefault("sanity", {})[change.id] = rho
     return checks

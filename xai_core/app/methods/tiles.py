@@ -7,9 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import streamlit as st
 
-from xai_core.app.shared import display, explanations, jobs, page_links, picture_viewer
+from xai_core.app.shared import display, explanations, jobs, page_links, picture_viewer, variant_form
 from xai_core.app.shared.error_text import error_text
-from xai_core.app.shared.widgets import LINK, Chosen, method_title
+from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.attribution import variants
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
 from xai_core.core.errors import XaiError
@@ -17,7 +18,7 @@ from xai_core.explanation import agreement, rendering
 from xai_core.explanation.request import Request
 from xai_core.explanation.result import Explanation
 
-Explanations = Mapping[str, Explanation]  # by the id of the method
+Explanations = Mapping[str, Explanation]  # by the names of methods and variants
 LINKED = "methods"  # the word by which the page's maps are linked
 
 
@@ -65,10 +66,15 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
     Each tile is filled when its map is ready; the tile of a method that failed shows the error. What is not stored is
     computed if `now`; the work is called `name`.
     """
-    stored = {request.method: explanations.find(request) for request in requests}
-    maps = {method: result for method, result in stored.items() if isinstance(result, Explanation)}
+    names = {request.key: explanations.name_of(request) for request in requests}
+    stored = {names[request.key]: explanations.find(request) for request in requests}
+    maps = {
+        names[request.key]: explanations.titled(request, result)
+        for request in requests
+        if isinstance(result := stored[names[request.key]], Explanation)
+    }
     waiting = now and None in stored.values()
-    scores = {} if waiting else _scores([request for request in requests if request.method in maps], maps, view)
+    scores = {} if waiting else _scores([request for request in requests if names[request.key] in maps], maps, view)
     order = _ordered(requests, scores, view)
     if not view.blind:
         st.caption(f"**{view.order}**: {ORDERS[view.order]} Each tile shows the part of the picture that the network saw.")
@@ -79,9 +85,9 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
     letters = {request.key: chr(ord("A") + place) for place, request in enumerate(order)} if view.blind else {}
     notes = {}
     for request in order:  # all headings first, so that the visitor sees what is still to come
-        places[request.key].markdown(f"**{letters.get(request.key) or method_title(request.method)}**")
+        places[request.key].markdown(f"**{letters.get(request.key) or explanations.title_of(request)}**")
         notes[request.key] = places[request.key].empty()
-        if stored[request.method] is None:
+        if stored[names[request.key]] is None:
             waits = now or jobs.is_unfinished(name)
             notes[request.key].caption("Waiting to be computed..." if waits else "Not computed.")
     results: dict[str, Explanation] = {}
@@ -93,16 +99,17 @@ def tiles(requests: Sequence[Request], chosen: Chosen, view: View, name: str, no
             if isinstance(result, XaiError):
                 st.error(error_text(result))
             else:
-                results[request.method] = result
+                name_here = names[request.key]
+                result = results[name_here] = explanations.titled(request, result)
                 key = f"map {list(places).index(request.key)}"  # in a blind vote it tells nothing
-                said = letters.get(request.key) or method_title(request.method)
+                said = letters.get(request.key) or explanations.title_of(request)
                 drawn = partial(picture_viewer.overlay, chosen.picture, result, key=key, said=said)
-                _tile(result, drawn, view, list(maps.values()) or [result], scores.get(request.method))
+                _tile(request, result, drawn, view, list(maps.values()) or [result], scores.get(name_here))
     if waiting and (view.common_scale or view.order in (AGREEMENT, DELETION)):
         st.rerun()  # the order and the common scale depend on all maps, which are there only now
     if view.blind and results:
         _vote(order, letters)
-    return {request.method: results[request.method] for request in order if request.method in results}
+    return {name: results[name] for name in (names[request.key] for request in order) if name in results}
 
 
 def _scores(requests: Sequence[Request], maps: Explanations, view: View) -> dict[str, float]:
@@ -118,14 +125,19 @@ def _ordered(requests: Sequence[Request], scores: Mapping[str, float], view: Vie
     order = sorted(requests, key=lambda request: list(METHODS).index(request.method))
     if view.order == "Cost":
         order.sort(key=explanations.estimate)
-    order.sort(key=lambda request: -np.nan_to_num(scores.get(request.method, -np.inf), nan=-1e30))
+    order.sort(key=lambda request: -np.nan_to_num(scores.get(explanations.name_of(request), -np.inf), nan=-1e30))
     if view.blind:
         order = [order[int(index)] for index in np.random.default_rng(len(order)).permutation(len(order))]
     return order
 
 
 def _tile(
-    explanation: Explanation, draw: Callable[..., None], view: View, maps: Sequence[Explanation], score: float | None
+    request: Request,
+    explanation: Explanation,
+    draw: Callable[..., None],
+    view: View,
+    maps: Sequence[Explanation],
+    score: float | None,
 ) -> None:
     """One map, which `draw` draws; `maps` are all of them, for the common scale."""
     same_sign = [other for other in maps if other.signed == explanation.signed] if view.common_scale else []
@@ -143,16 +155,22 @@ def _tile(
     st.caption(f"{sign}, {rows} x {columns} cells. {words}. {cost}.")
     for problem in explanation.health:
         st.warning(markdown.escape(problem))
-    _link_to_single_image(explanation)
+    _link_to_single_image(request, explanation)
 
 
-def _link_to_single_image(explanation: Explanation) -> None:
+def _link_to_single_image(request: Request, explanation: Explanation) -> None:
     """A link that opens the same question on the page Single image."""
-    own_settings = {"methods", "order", "scale", "blind", "more", "measure", "sweep", page_links.BACK}
+    variant = variants.of_request(request)
+    own_settings = {"methods", variant_form.KEY, "order", "scale", "blind", "more", "measure", "sweep", page_links.BACK}
     settings = {name: value for name, value in st.query_params.to_dict().items() if name not in own_settings}
-    with st.container(key=f"open {explanation.method}"):
+    settings |= {"method": variant.method.title} | {
+        f"{variant.method.id}.{name}": variants.as_text(value) for name, value in variant.options.items()
+    }
+    settings |= {f"{explanation.model}.cut": variant.cut} if variant.cut else {}
+    settings |= {"precision": variant.precision} if variant.precision else {}
+    with st.container(key=f"open {variant.name}"):
         page_links.link(
-            page_links.SINGLE, f"Open **{explanation.title}**", settings | {"method": explanation.title},
+            page_links.SINGLE, f"Open **{explanation.title}**", settings,
             icon=":material/image_search:", origin=page_links.METHODS, help=f"{explanation.title} on the page Single image",
         )  # fmt: skip
 
@@ -161,7 +179,7 @@ def _vote(order: Sequence[Request], letters: Mapping[str, str]) -> None:
     """Vote for the best tile; afterwards the names are shown."""
     best = st.segmented_control("Which map explains best?", [letters[request.key] for request in order], key="best")
     if best:
-        titles = {letters[request.key]: method_title(request.method) for request in order}
+        titles = {letters[request.key]: explanations.title_of(request) for request in order}
         st.success(
             f"You chose **{titles[best]}**. " + ", ".join(f"{letter}: {title}" for letter, title in sorted(titles.items()))
         )

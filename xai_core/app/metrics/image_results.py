@@ -17,7 +17,7 @@ from xai_core.app.metrics.measurement_settings import MeasurementSettings
 from xai_core.app.shared import display
 from xai_core.app.shared.metric_choice import metric_title, plain_title
 from xai_core.app.shared.widgets import LINK, Chosen
-from xai_core.attribution.catalog import METHODS
+from xai_core.attribution import variants
 from xai_core.core import markdown
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.explanation import export, rendering
@@ -37,7 +37,8 @@ Maps = Mapping[str, Explanation]
 
 def map_title(name: str) -> str:
     """A map's title, with "(control)" for a control."""
-    return f"{METHODS[name.removeprefix('control:')].title} (control)" if name in CONTROLS else METHODS[name].title
+    title = variants.title_of(name.removeprefix("control:"))
+    return f"{title} (control)" if name in CONTROLS else title
 
 
 def tiles(maps: Maps, chosen: Chosen, slot: DeltaGenerator) -> None:

@@ -18,9 +18,11 @@ from xai_core.app.shared import (
     page_work,
     progress,
     session,
+    variant_form,
     widgets,
 )
 from xai_core.app.shared.error_text import error_text
+from xai_core.app.shared.explanations import name_of
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.estimates import forward_passes
@@ -50,7 +52,7 @@ def page() -> None:
     ranked = network_outputs.ranked(model, model.prepare(chosen.picture))
     with st.sidebar:
         target = widgets.question(model, ranked, chosen, messages)
-        names = widgets.methods(model)
+        names = variant_form.methods(model)
         metrics, seed = metric_choice.choose([*DRAWN_METRICS, *DEFAULT_METRICS] if chosen.scene else DEFAULT_METRICS)
         region = evidence_region.choose()
     if target is None:
@@ -70,7 +72,7 @@ def page() -> None:
     for request in requests:
         error = explanations.find(request)
         if isinstance(error, XaiError):
-            st.error(f"{widgets.method_title(request.method)}: {error_text(error)}")
+            st.error(f"{explanations.title_of(request)}: {error_text(error)}")
     maps = _stored_maps(requests)
     if len(maps) > count:
         image_results.tiles(maps, chosen, slot)
@@ -82,9 +84,13 @@ def page() -> None:
 
 
 def _stored_maps(requests: Sequence[Request]) -> dict[str, Explanation]:
-    """The maps that are computed already, by their methods."""
-    results = {request.method: explanations.find(request) for request in requests}
-    return {method: result for method, result in results.items() if isinstance(result, Explanation)}
+    """The maps that are computed already, by the names of their methods and variants."""
+    results = {request.key: explanations.find(request) for request in requests}
+    return {
+        name_of(request): explanations.titled(request, result)
+        for request in requests
+        if isinstance(result := results[request.key], Explanation)
+    }
 
 
 def _show_maps(requests: Sequence[Request], chosen: Chosen, slot: DeltaGenerator) -> int:
@@ -102,7 +108,7 @@ def _show_maps(requests: Sequence[Request], chosen: Chosen, slot: DeltaGenerator
 def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) -> dict[tuple[str, str], Measurement]:
     """The stored measurements, by map and metric, after computing the missing ones if they are quick or asked for."""
     map_requests = {name: settings.request_without_method(name) for name in CONTROLS} | {
-        request.method: request for request in requests if not isinstance(explanations.find(request), XaiError)
+        name_of(request): request for request in requests if not isinstance(explanations.find(request), XaiError)
     }
     wanted = {
         (name, metric): settings.request(map_request, metric)
@@ -112,7 +118,7 @@ def _measurements(settings: MeasurementSettings, requests: Sequence[Request]) ->
     missing = {pair: request for pair, request in wanted.items() if cache.get(request.key) is None}
     metrics = {name: options for name, options in settings.metrics.items() if any(name == metric for _, metric in missing)}
     unmeasured = {name for name, _ in missing}
-    methods = {request.method: request.options for request in requests if request.method in unmeasured}
+    methods = {name: request.options for request in requests if (name := name_of(request)) in unmeasured}
     side = settings.model.recipe.input_size
     cost = total_cost(metrics, methods, not unmeasured.isdisjoint(CONTROLS), side) if missing else (0, 0)
     seconds = network_outputs.pass_seconds(settings.model, forward_passes(cost))

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from xai_core.app.metrics import opened_run
-from xai_core.app.shared import display, jobs, page_links, run_form
+from xai_core.app.shared import display, jobs, page_links, run_form, variant_form
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.metric_choice import plain_title
 from xai_core.app.shared.page_links import PlaceToReturn
@@ -99,6 +99,7 @@ def _form() -> tuple[NewRun | None, float]:
         "Methods", [id for id, method in METHODS.items() if method.family != "control"], USUAL_METHODS, key="new.methods",
         format_func=lambda id: METHODS[id].title, help="The controls are always measured as well.",
     )  # fmt: skip
+    methods += variant_form.choose(beside=methods, key="new.variants", linked=False, without="control")
     lacking = set() if pictures.startswith(datasets.WORLD) else {"box", "scene"}
     fitting = [id for id, metric in METRICS.items() if not metric.needs & lacking]
     usual = [id for id in QUICK if id in fitting and "box" not in METRICS[id].needs][:4]

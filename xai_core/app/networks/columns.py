@@ -15,12 +15,14 @@ from xai_core.app.shared import (
     page_links,
     page_work,
     picture_viewer,
+    variant_form,
     widgets,
 )
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.network_choice import PLANTED, UNTRAINED, Network
 from xai_core.app.shared.page_work import PageWork, Part
-from xai_core.app.shared.widgets import LINK, Chosen, method_title
+from xai_core.app.shared.widgets import LINK, Chosen
+from xai_core.attribution import variants
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, run_key, text_digest
@@ -40,8 +42,9 @@ LOADING_SECONDS = 0.5  # assumed for loading one network
 
 
 class NetworkQuestion(NamedTuple):
-    """What all networks are asked, with a method's default options.
+    """What all networks are asked.
 
+    method     the name of a method, with its default options, or of a variant
     target     the WordNet id or the name of a class; None: each network's own top class
     reference  the sample to which the similarity is explained; None: a class is explained
     words      the question for the heading
@@ -62,8 +65,11 @@ QUESTION = (
 
 def question(networks: Sequence[Network]) -> NetworkQuestion:
     """What the networks are asked, from the controls in the sidebar."""
-    method = st.selectbox("Method", list(METHODS), format_func=method_title, key="method", **LINK)
-    st.caption(METHODS[method].card["Why"])
+    choice = st.container()
+    made = variant_form.choose(added=_use_method)  # first, so that a link's variant is among the methods
+    with choice:
+        method = st.selectbox("Method", [*METHODS, *made], format_func=variants.title_of, key="method", **LINK)
+        st.caption(variants.method_of(method).card["Why"])
     kind = st.segmented_control(
         "Question", [OWN_TOP, ONE_CLASS, SIMILAR], default=OWN_TOP, required=True, key="ask", width="stretch", help=QUESTION,
         **LINK,
@@ -78,6 +84,11 @@ def question(networks: Sequence[Network]) -> NetworkQuestion:
         sample = st.selectbox("Similar to", list(SAMPLES), format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
         return NetworkQuestion(method, None, sample, f"similarity to {SAMPLES[sample].title}")
     return NetworkQuestion(method, None, None, "each network's own top class")
+
+
+def _use_method(name: str) -> None:
+    """Choose a method. For callbacks."""
+    st.session_state["method"] = name
 
 
 def _classes(networks: Sequence[Network]) -> dict[str, tuple[str, str]]:
@@ -106,17 +117,18 @@ def about_mark(chosen: Chosen, networks: Sequence[Network]) -> None:
 
 def answer_key(network: Network, chosen: Chosen, question: NetworkQuestion) -> str:
     """The key of an answer; it is made without loading the network."""
+    variant = variants.parse(question.method)
     return run_key(
         picture=array_digest(np.asarray(chosen.picture)),
         model=network.id,
         weights=loaded_models.weights_of(*network),
-        cut="",
+        cut=variant.cut,
         target=f"answer {question.target} {question.reference}",
-        method=question.method,
-        version=METHODS[question.method].version,
-        options={},
+        method=variant.method.id,
+        version=variant.method.version,
+        options=dict(variant.options),
         seed=0,
-        precision="exact",
+        precision=variant.precision or "exact",
     )
 
 

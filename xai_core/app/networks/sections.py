@@ -35,7 +35,7 @@ from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.opened_datasets import open_offered
 from xai_core.app.shared.page_work import PageWork, Part
 from xai_core.app.shared.widgets import LINK, Chosen
-from xai_core.attribution.catalog import METHODS
+from xai_core.attribution import variants
 from xai_core.core import markdown
 from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadPicture
@@ -150,13 +150,12 @@ def pictures(networks: Sequence[Network], question: NetworkQuestion) -> None:
     choice, sources = _many()
     if not sources:
         return
-    method = METHODS[question.method]
 
     def compute(track: Track) -> None:
         rows = _table(networks, sources, question, track)
         cache.put(_table_key(networks, sources, question), rows)  # after a download the weights are others
 
-    seconds = sum(network_outputs.map_seconds(*network, method.id, len(sources)) for network in networks)
+    seconds = sum(network_outputs.map_seconds(*network, question.method, len(sources)) for network in networks)
     page_work.complete(
         PageWork(
             text_digest(f"table {_digests(sources)} {[*map(tuple, networks)]} {question}"),
@@ -204,7 +203,7 @@ Source = Image.Image | Path
 def _table_key(networks: Sequence[Network], sources: Mapping[str, Source], question: NetworkQuestion) -> str:
     """The key of the table; it is made without loading the networks."""
     weights = [(network, loaded_models.weights_of(*network)) for network in networks]
-    version = METHODS[question.method].version
+    version = variants.method_of(question.method).version
     return text_digest(f"table of networks {_digests(sources)} {weights} {question} {version}")
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from streamlit.delta_generator import DeltaGenerator
 
@@ -9,7 +10,7 @@ from xai_core.analysis import map_sheet, sanity_check
 from xai_core.app.shared import cache, progress, turns
 from xai_core.app.shared.network_outputs import pass_times
 from xai_core.app.shared.page_work import PageWork, Part
-from xai_core.attribution.catalog import METHODS
+from xai_core.attribution import variants
 from xai_core.attribution.estimates import explanation_seconds
 from xai_core.attribution.explain import answer, request_for, with_method
 from xai_core.core.errors import XaiError
@@ -22,9 +23,25 @@ from xai_core.models.explainable import ExplainableModel
 
 
 def requests(model: ExplainableModel, prepared: Prepared, target: Target, methods: Sequence[str]) -> list[Request]:
-    """One request for each method, with its default options, at the model's default cut. Raises BadRequest."""
+    """One request for each method, with its default options, at the model's default cut, or for each variant, with its own.
+    Raises BadRequest."""
     question = request_for(model, [prepared], target=target)
     return [with_method(question, id) for id in methods]
+
+
+def name_of(request: Request) -> str:
+    """The name of the method or variant that answers a request: `grad_cam`, or `grad_cam@cut=layer3`."""
+    return variants.of_request(request).name
+
+
+def title_of(request: Request) -> str:
+    """The title of the method or variant that answers a request."""
+    return variants.of_request(request).title
+
+
+def titled(request: Request, explanation: Explanation) -> Explanation:
+    """The answer to a request with the settings of its variant in the title, for pages where several stand side by side."""
+    return replace(explanation, title=title_of(request))
 
 
 def estimate(request: Request) -> float:
@@ -58,7 +75,7 @@ def explain(request: Request, track: Track) -> Explanation:
 def part(request: Request) -> Part:
     """An explanation as a part of a page's work."""
     return Part(
-        METHODS[request.method].title,
+        title_of(request),
         estimate(request),
         lambda track: find(request) or _stored(request, lambda: explain(request, track)),
     )
@@ -77,7 +94,7 @@ def sweep(request: Request) -> Part:
         for place, result in enumerate(results):
             cache.put(request.rows([place]).key, result)
 
-    return Part(f"{METHODS[request.method].title}, {total} pictures", total * estimate(alone), compute)
+    return Part(f"{title_of(request)}, {total} pictures", total * estimate(alone), compute)
 
 
 def work(
@@ -93,7 +110,7 @@ def compute(request: Request, bar: DeltaGenerator) -> Explanation | XaiError:
 
     A cancelled computation stops within one inner batch and stores nothing; a failed one stores and returns its error.
     """
-    title = METHODS[request.method].title
+    title = title_of(request)
     return _stored(request, lambda: turns.in_turn(lambda track: explain(request, track), bar, title))
 
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from xai_core.app.shared import cache, loaded_models
-from xai_core.attribution.catalog import METHODS
+from xai_core.attribution import variants
 from xai_core.attribution.estimates import method_passes
 from xai_core.core import settings
 from xai_core.core.errors import XaiError
-from xai_core.core.options import check_options
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel, Prediction
@@ -53,10 +52,11 @@ def network_seconds(id: str, checkpoint: str, passes: float) -> float:
 
 
 def map_seconds(id: str, checkpoint: str, method: str, pictures: int = 1) -> float:
-    """Estimated seconds of a network's answers and maps by this method with its usual options, for so many pictures."""
+    """Estimated seconds of a network's answers and maps by this method or variant, for so many pictures."""
     card = find_card(id)
     side = card.checkpoints[0].recipe.input_size
-    passes = 1 + method_passes(method, check_options(METHODS[method].run, {}), side, card.family)
+    variant = variants.parse(method)
+    passes = 1 + method_passes(variant.method.id, variant.merged({}), side, card.family)
     return network_seconds(id, checkpoint, pictures * passes)
 
 

@@ -35,10 +35,11 @@ SOURCE = DATASET, SAMPLE = "picture.dataset", "picture.sample"  # parameters of 
 
 
 class _Link(TypedDict):
-    bind: Literal["query-params"]
+    bind: Literal["query-params"] | None
 
 
 LINK: _Link = {"bind": "query-params"}  # for widgets whose value belongs in the page's address
+UNLINKED: _Link = {"bind": None}
 
 
 class Chosen(NamedTuple):
@@ -453,23 +454,24 @@ def method_title(method: str) -> str:
     return METHODS[method].title
 
 
-def control(owner: str, option: Option, label: str = "") -> Any:
+def control(owner: str, option: Option, label: str = "", linked: bool = True) -> Any:
     """The value of one option, from its widget. `owner`, the id of the method or metric, begins the widget's key; the
-    `label` is the option's name where none is given."""
+    `label` is the option's name where none is given. `linked`: the value is a part of the address."""
+    link = LINK if linked else UNLINKED
     label = label or option.name.replace("_", " ").capitalize()
     key, help = f"{owner}.{option.name}", option.help or None
     if option.kind is bool:
-        return st.toggle(label, option.default, key=key, help=help, **LINK)
+        return st.toggle(label, option.default, key=key, help=help, **link)
     if isinstance(option.bounds, Choice):
         values = option.bounds.values
-        return st.selectbox(label, values, values.index(option.default), key=key, help=help, **LINK)
+        return st.selectbox(label, values, values.index(option.default), key=key, help=help, **link)
     if option.bounds is None:
         raise TypeError(f"The option {key} has no bounds: it cannot have a slider.")
     low, high, step = option.bounds.low, option.bounds.high, option.bounds.step
     if option.kind is int:
-        return st.slider(label, int(low), int(high), int(option.default), int(step or 1), key=key, help=help, **LINK)
+        return st.slider(label, int(low), int(high), int(option.default), int(step or 1), key=key, help=help, **link)
     step, default = float(step or (high - low) / 100), float(option.default)
-    return st.slider(label, float(low), float(high), default, step, format="%.2g", key=key, help=help, **LINK)
+    return st.slider(label, float(low), float(high), default, step, format="%.2g", key=key, help=help, **link)
 
 
 def quick_methods(model: ExplainableModel) -> list[str]:
