@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from xai_core.app.metrics import image_tab, run_tab
+from xai_core.app.metrics import image_tab
 from xai_core.app.shared import display, page_setup, widgets
 
 page_setup.page("Faithfulness metrics")
@@ -17,4 +17,4 @@ if image.open:
         image_tab.page()
 if run.open:
     with run, display.errors():
-        run_tab.show()
+        page_setup.view("metrics.run_tab:show")()

@@ -2,29 +2,19 @@
 
 import streamlit as st
 
-from xai_core.app.misclassifications import (
-    attributes,
-    class_scores,
-    clusters,
-    confusion,
-    embedding_map_view,
-    export,
-    notes_view,
-    round_buttons,
-    two_models,
-)
+from xai_core.app.misclassifications import confusion, export, round_buttons
 from xai_core.app.shared import display, drawer, page_setup, predictions, round_form, widgets
 
 VIEWS = {
     "Confusion": confusion.confusion,
-    "Groups": lambda rows, dataset, model: attributes.show(rows, dataset),
-    "Map": embedding_map_view.show,
-    "Clusters": clusters.show,
-    "Calibration": lambda rows, dataset, model: class_scores.calibration(rows, dataset),
-    "Per class": lambda rows, dataset, model: class_scores.per_class(rows),
-    "Most confused": lambda rows, dataset, model: class_scores.most_confused(rows, dataset),
-    "Two models": two_models.two_models,
-    "Notes": lambda rows, dataset, model: notes_view.show(rows, dataset),
+    "Groups": page_setup.view("misclassifications.attributes:show", takes=2),
+    "Map": page_setup.view("misclassifications.embedding_map_view:show"),
+    "Clusters": page_setup.view("misclassifications.clusters:show"),
+    "Calibration": page_setup.view("misclassifications.class_scores:calibration", takes=2),
+    "Per class": page_setup.view("misclassifications.class_scores:per_class", takes=1),
+    "Most confused": page_setup.view("misclassifications.class_scores:most_confused", takes=2),
+    "Two models": page_setup.view("misclassifications.two_models:two_models"),
+    "Notes": page_setup.view("misclassifications.notes_view:show", takes=2),
 }
 
 page_setup.page("Misclassifications")

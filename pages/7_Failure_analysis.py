@@ -2,30 +2,23 @@
 
 import streamlit as st
 
-from xai_core.app.failures import (
-    abstain_view,
-    causes_view,
-    evidence_view,
-    groups_view,
-    labels,
-    plan_view,
-    repair_view,
-    steps,
-    whatifs_view,
-)
+from xai_core.app.failures import steps
 from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form
 
 # Each step has one view or several; the way to a plan leads through all steps.
 STEPS: steps.Steps = {
-    "Labels": {"Labels": labels.show},
-    "Groups": {"Groups": groups_view.show},
+    "Labels": {"Labels": page_setup.view("failures.labels:show")},
+    "Groups": {"Groups": page_setup.view("failures.groups_view:show")},
     "Causes": {
-        causes_view.VIEW: causes_view.show,
-        whatifs_view.VIEW: whatifs_view.show,
-        evidence_view.VIEW: evidence_view.show,
+        "Hidden region": page_setup.view("failures.causes_view:show"),
+        "What-ifs": page_setup.view("failures.whatifs_view:show"),
+        "Evidence": page_setup.view("failures.evidence_view:show"),
     },
-    "What to do": {"Edit the head": repair_view.show, "Abstain": abstain_view.show},
-    "Plan": {"Plan": plan_view.show},
+    "What to do": {
+        "Edit the head": page_setup.view("failures.repair_view:show"),
+        "Abstain": page_setup.view("failures.abstain_view:show"),
+    },
+    "Plan": {"Plan": page_setup.view("failures.plan_view:show")},
 }
 
 page_setup.page(page_links.FAILURES)

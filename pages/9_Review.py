@@ -2,16 +2,19 @@
 
 import streamlit as st
 
-from xai_core.app.review import access, agreement_view, discussion, minutes_view, progress, round_list, vote
+from xai_core.app.review import access, round_list
 from xai_core.app.shared import display, identity, page_links, page_setup, review_store, session, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.core import markdown
 from xai_core.review import example, rounds
 
 SECTIONS = {
-    "Vote": vote.show, "Progress": progress.show, discussion.TITLE: discussion.show, "Agreement": agreement_view.show,
-    "Minutes": minutes_view.show,
-}  # fmt: skip
+    "Vote": page_setup.view("review.vote:show"),
+    "Progress": page_setup.view("review.progress:show"),
+    access.DISCUSSION: page_setup.view("review.discussion:show"),
+    "Agreement": page_setup.view("review.agreement_view:show"),
+    "Minutes": page_setup.view("review.minutes_view:show"),
+}
 
 page_setup.page(page_links.REVIEW)
 st.title("What do we say of these pictures?")
@@ -46,7 +49,7 @@ with display.errors():
         )
         st.stop()
     st.subheader(markdown.escape(round.title))
-    default = "Vote" if round.state == rounds.VOTING else discussion.TITLE
+    default = "Vote" if round.state == rounds.VOTING else access.DISCUSSION
     section = st.segmented_control(
         "Section", list(SECTIONS), default=default, required=True, key="section", label_visibility="collapsed",
         on_change=st.query_params.pop, args=("picture", None), **widgets.LINK,

@@ -10,5 +10,6 @@ import lazy_loader
 from xai_core.core import settings
 
 settings.let_openmp_sleep()  # before anything here imports torch
+settings.let_openblas_sleep()  # and numpy
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn import metrics
 
 OTHERS = "(other classes)"
 
@@ -60,8 +59,8 @@ def confusion(listed: pd.DataFrame, classes: Sequence[str] | None = None, counte
     pictures = np.array([of.get(name, 0) for name in known], np.int64)
     if not len(listed):
         return Confusion(np.zeros((len(known), len(known)), np.int64), known, pictures)
-    counts = metrics.confusion_matrix(listed["true"], listed["predicted"], labels=list(known))
-    return Confusion(counts, known, pictures)
+    table = pd.crosstab(listed["true"].to_numpy(), listed["predicted"].to_numpy())
+    return Confusion(table.reindex(index=known, columns=known, fill_value=0).to_numpy(), known, pictures)
 
 
 def by_confusion(matrix: Confusion) -> list[int]:
@@ -88,6 +87,8 @@ def worst_classes(matrix: Confusion, most: int) -> Confusion:
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall, F1, each in [0, 1], and pictures of each class that occurs as a label. NaN where a class was never
     predicted (precision)."""
+    from sklearn import metrics
+
     classes = sorted(set(table["true"]))
     precision, recall, f1, support = metrics.precision_recall_fscore_support(
         table["true"], table["predicted"], labels=classes, zero_division=np.nan

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.analysis.confusion import calibration
 
@@ -62,6 +61,8 @@ def error_rates(rows: pd.DataFrame, values: "pd.Series[Any]") -> pd.DataFrame:
     First comes the group whose interval begins highest: few pictures that are all wrong say less than many that mostly are.
     Groups without a picture are left out.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     wrong = rows["true"] != rows["predicted"]
     counts = wrong.groupby(values.to_numpy(), observed=True, sort=False).agg(["size", "sum"])
     low, high = proportion_confint(counts["sum"], counts["size"], alpha=0.05, method="wilson")

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from xai_core.core.errors import BadRequest
 from xai_core.evaluation.significance import LEVEL, ONE_PICTURE, Estimate, Values, bootstrap_means, oriented
@@ -52,6 +51,8 @@ def ranks(values: pd.DataFrame, direction: str) -> Ranks:
     CD = q sqrt(k (k + 1) / (6 n)), q the studentised range at 5 % over sqrt(2). Raises BadRequest below three methods or
     two pictures.
     """
+    from scipy import stats
+
     whole = oriented(values, direction).dropna()
     n, k = whole.shape
     if k < 3 or n < 2:

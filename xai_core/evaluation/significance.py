@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 Values = NDArray[np.float64]
 
@@ -166,6 +165,8 @@ def _interval(columns: Values, seed: int) -> tuple[Values, Values]:
     """Lower and upper ends of the interval of each column's mean: percentiles of bootstrap means, widened so that few
     pictures give as wide an interval as Student's t would (the 'expanded percentile' of Hesterberg 2015, arXiv:1411.5279,
     section 5.2; `scipy.stats.bootstrap` has none of that)."""
+    from scipy import stats
+
     n = len(columns)
     if n < 2:
         return np.full(columns.shape[1], np.nan), np.full(columns.shape[1], np.nan)

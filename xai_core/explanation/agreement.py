@@ -7,10 +7,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
-from scipy.stats import rankdata
-from skimage.metrics import structural_similarity
 
 from xai_core.core.errors import BadRequest
 from xai_core.explanation import heatmaps
@@ -50,6 +46,8 @@ def common_grids(explanations: Sequence[Explanation]) -> list[Floats]:
 
 def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman's rho of two grids, in [-1, 1]; ties share their mean rank. NaN where a map is constant."""
+    from scipy.stats import rankdata
+
     first, second = (rankdata(grid) - (grid.size + 1) / 2 for grid in (a, b))
     length = np.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / length) if length else float("nan")
@@ -69,6 +67,8 @@ def top_overlap(a: Floats, b: Floats) -> float:
 
 def ssim(a: Floats, b: Floats) -> float:
     """SSIM (Wang et al. 2004) of two grids, each divided by its largest magnitude; in [-1, 1]. NaN for a zero map."""
+    from skimage.metrics import structural_similarity
+
     largest = [np.abs(grid).max() for grid in (a, b)]
     if not min(largest) > 0:
         return float("nan")
@@ -105,6 +105,9 @@ def mean_agreement(explanations: Sequence[Explanation]) -> NDArray[np.float64]:
 
 def clustered(matrix: NDArray[np.float64]) -> list[int]:
     """An order that puts maps which agree side by side (average linkage on 1 - agreement; NaN counts as 0)."""
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
     if len(matrix) < 3:
         return list(range(len(matrix)))
     distance = 1 - np.nan_to_num(matrix)
@@ -119,6 +122,8 @@ def consensus(explanations: Sequence[Explanation]) -> tuple[NDArray[np.float32],
     Ranks make maps of different units comparable: 1 is the strongest cell of a map. Constant maps are left out. Raises
     BadRequest where all maps are constant.
     """
+    from scipy.stats import rankdata
+
     grids = [grid for grid in common_grids(explanations) if np.ptp(grid) > 0]
     if not grids:
         raise BadRequest("All these maps are constant, so there is no consensus: choose other methods.")

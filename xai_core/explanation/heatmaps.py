@@ -1,13 +1,15 @@
 """Properties of a map (h, w) alone: other resolutions, ranges of values, health checks, and where its evidence lies."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.floating[Any]]  # maps of any size: float32 as methods give them, or float64
 FLAT = 1e-6  # a map whose values differ by less than this share of the largest magnitude is the same everywhere
@@ -30,6 +32,9 @@ def size_of(pictures: Tensor) -> tuple[int, int]:
 
 def resize(heatmap: Floats, size: tuple[int, int], smooth: bool = True) -> Floats:
     """The map at (height, width) `size`: bilinear between cell centres; without `smooth` every cell is a block."""
+    import torch
+    import torch.nn.functional as F
+
     mode, corners = ("bilinear", False) if smooth else ("nearest-exact", None)
     resized: Floats = F.interpolate(torch.tensor(heatmap)[None, None], size, mode=mode, align_corners=corners)[0, 0].numpy()
     return resized
@@ -37,6 +42,9 @@ def resize(heatmap: Floats, size: tuple[int, int], smooth: bool = True) -> Float
 
 def window(heatmap: Floats, part: tuple[float, float, float, float], size: tuple[int, int], smooth: bool = True) -> Floats:
     """A part of the map, (left, top, right, bottom) as shares of its width and height, at (height, width) `size`."""
+    import torch
+    import torch.nn.functional as F
+
     left, top, right, bottom = part
     down = 2 * (top + (bottom - top) * (torch.arange(size[0]) + 0.5) / size[0]) - 1
     across = 2 * (left + (right - left) * (torch.arange(size[1]) + 0.5) / size[1]) - 1
@@ -49,6 +57,9 @@ def window(heatmap: Floats, part: tuple[float, float, float, float], size: tuple
 
 def block_means(heatmap: Floats, rows: int, columns: int) -> Floats:
     """The map on a coarser grid (rows, columns): each cell is the mean of the area that it covers."""
+    import torch
+    import torch.nn.functional as F
+
     means: Floats = F.adaptive_avg_pool2d(torch.tensor(heatmap)[None], (rows, columns))[0].numpy()
     return means
 

@@ -3,23 +3,26 @@
 Signed maps get a diverging palette whose neutral colour is always zero; unsigned maps a perceptually uniform one.
 """
 
+from __future__ import annotations
+
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
-import matplotlib
 import numpy as np
-from matplotlib.colors import Colormap
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
-from torch import Tensor
 
 from xai_core.data.image_io import open_picture
 from xai_core.explanation import heatmaps, wording
 from xai_core.explanation.heatmaps import Floats
 from xai_core.explanation.result import Explanation
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap
+    from torch import Tensor
 
 PALETTES = {
     "diverging": {"red-blue": "RdBu_r", "brown-teal": "BrBG_r", "warm-cool": "coolwarm"},
@@ -27,7 +30,7 @@ PALETTES = {
 }
 OUTLINE = (213, 94, 0)  # Okabe and Ito's vermilion
 MAX_TALL = 3  # height of a figure's picture at most, in widths: very narrow pictures would become too tall
-Picture = Image.Image | Tensor | str
+Picture: TypeAlias = "Image.Image | Tensor | str"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Scale:
         return colours
 
     def _palette(self) -> Colormap:
+        import matplotlib
+
         return matplotlib.colormaps[PALETTES["diverging" if self.signed else "sequential"][self.palette]]
 
     def hex_colours(self, steps: int = 33) -> list[str]:
@@ -107,10 +112,14 @@ def scale_of(
 
 def to_pil(image: Picture) -> Image.Image:
     """A picture, a path or a tensor (3, H, W) in [0, 1] as an RGB picture."""
+    if isinstance(image, Image.Image):
+        return image.convert("RGB")
+    from torch import Tensor  # here: most pictures of a page's first view are no tensors
+
     if isinstance(image, Tensor):
         pixels = image.detach().float().clamp(0, 1).permute(1, 2, 0).cpu().numpy()
         return Image.fromarray((pixels * 255).round().astype(np.uint8))
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+    return open_picture(image)
 
 
 def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
@@ -169,6 +178,8 @@ def overlay(
 def outlined(image: Picture, region: NDArray[np.bool_], width: int) -> Image.Image:
     """A picture with a region (h, w) of its own pixels outlined, `width` pixels wide: a coloured line inside the region's
     edge, with a white one around it."""
+    from scipy import ndimage
+
     picture = to_pil(image)
     size = width, max(1, round(picture.height * width / picture.width))
     pixels = np.array(picture.resize(size, Image.Resampling.BICUBIC))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.errors import BadRequest
 from xai_core.failures.halves import halves
@@ -128,6 +127,8 @@ def actions(
 
 
 def _measured(group: str, rows: pd.DataFrame) -> dict[str, str | int | float]:
+    from statsmodels.stats.proportion import proportion_confint
+
     answered, wrong = int(rows["answered"].sum()), int((rows["answered"] & rows["error"]).sum())
     low, high = proportion_confint(wrong, answered, alpha=0.05, method="wilson") if answered else (np.nan, np.nan)
     return {

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.analysis.groups import values_of
 from xai_core.explanation.clustering import SIDE, small_map
@@ -134,6 +133,8 @@ def _pairs(
 def lowest_rate(errors: NDArray[np.floating], sizes: NDArray[np.floating]) -> NDArray[np.float64]:
     """The lower limit (Wilson, 95%) of the share of errors: few pictures that are all wrong say less than many that mostly
     are."""
+    from statsmodels.stats.proportion import proportion_confint
+
     return np.asarray(proportion_confint(errors, np.maximum(sizes, 1), alpha=LEVEL, method="wilson")[0])
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from xai_core.core.errors import BadRequest
@@ -199,6 +198,8 @@ def _tested(
 
 
 def _effects(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    from statsmodels.stats.proportion import proportion_confint
+
     rows = []
     for hiding, part in table.groupby("hiding", sort=False):
         wrong, right = part[part["wrong"]], part[~part["wrong"]]

@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from scipy.special import logsumexp
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.errors import BadRequest
 from xai_core.evaluation.significance import holm
@@ -105,6 +102,8 @@ class UnusualReasoning:
     @property
     def sentence(self) -> str:
         """How many errors reason unusually, and how many right pictures do."""
+        from statsmodels.stats.proportion import proportion_confint
+
         judged = self.pictures.dropna(subset=["p"])
         errors, right = (judged.loc[judged["wrong"].to_numpy(bool) == wrong, "p"] <= UNUSUAL for wrong in (True, False))
         if not len(judged):
@@ -150,6 +149,9 @@ def carrying_features(
     `true` and `predicted` are the classes of all n pictures with these `features` (n, d), as rows of the head. Each error is
     compared with the right pictures of its true class, in the same half, by what they add to the margin of its answer.
     """
+    from scipy import stats
+    from statsmodels.stats.proportion import proportion_confint
+
     inputs, labels, answers = checked(head, features), np.asarray(true, np.int64), np.asarray(predicted, np.int64)
     if not len(inputs) == len(labels) == len(answers):
         raise BadRequest(f"There are {len(inputs)} pictures, {len(labels)} true and {len(answers)} predicted classes.")
@@ -222,6 +224,8 @@ def unusual_reasoning(
     The pictures are halved; each is scored by the mixture of the other half, beside the right pictures of its own half, so
     that of right pictures a tenth or less have a p of 0.1 or less.
     """
+    from scipy.special import logsumexp
+
     inputs, labels, answers = checked(head, features), np.asarray(true, np.int64), np.asarray(predicted, np.int64)
     if not len(inputs) == len(labels) == len(answers):
         raise BadRequest(f"There are {len(inputs)} pictures, {len(labels)} true and {len(answers)} predicted classes.")

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.evaluation.significance import holm
 from xai_core.failures.candidate_groups import FEWEST, LEVEL, CandidateGroup, Condition, Flags
@@ -41,6 +40,8 @@ def tested_table(
 ) -> pd.DataFrame:
     """A row for each chosen candidate, with COLUMNS (see `ErrorGroups`). `confidence` (n,) is the probability of the
     predicted class; without it all pictures are one range."""
+    from statsmodels.stats.proportion import proportion_confint
+
     inside = np.stack([one.inside for one in chosen])
     among = np.stack([held_out & mapped if one.among_maps else held_out for one in chosen])
     sizes, errors = inside.sum(1), (inside & wrong).sum(1)

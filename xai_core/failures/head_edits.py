@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg, stats
 from torch import nn
 
 from xai_core.core.errors import BadRequest
@@ -83,6 +82,8 @@ class HeadComparison:
 def class_components(head: Head, features: Floats, class_index: int, count: int = 10) -> ClassComponents:
     """The first `count` components over the `features` (n, d) of pictures of one class. Raises BadRequest for fewer than
     three pictures."""
+    from scipy import linalg
+
     inputs = checked(head, features)
     if not 0 <= class_index < len(head.weight):
         raise BadRequest(f"The head has the classes 0 to {len(head.weight) - 1}; there is no class {class_index}.")
@@ -118,6 +119,8 @@ def without_direction(head: Head, features: Floats, with_cause: Floats, without_
     logits stay as they are. Choose all three without the pictures on which the edit is measured. Raises BadRequest where
     nothing changes.
     """
+    from scipy import linalg
+
     inputs, present, absent = (checked(head, part) for part in (features, with_cause, without_cause))
     if present.shape != absent.shape:
         raise BadRequest(f"There are {len(present)} pictures with the cause and {len(absent)} without; they must be pairs.")
@@ -168,6 +171,8 @@ def _compared(name: str, was: NDArray[np.bool_], now: NDArray[np.bool_]) -> dict
 def paired_interval(mended: int, broken: int, count: int) -> tuple[float, float]:
     """The 95% interval of (mended - broken) / count by Agresti and Min (2005): half a picture is added to each of the four
     cells, so that it has a width where nothing changed."""
+    from scipy import stats
+
     up, down, total = mended + 0.5, broken + 0.5, count + 2
     middle = (up - down) / total
     width = float(stats.norm.ppf(0.975)) * np.sqrt((up + down) / total - middle**2) / np.sqrt(total)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import linalg, optimize, special, stats
-from sklearn.model_selection import StratifiedKFold
 
 from xai_core.core.errors import BadRequest
 from xai_core.failures.halves import halves
@@ -78,6 +76,8 @@ def repair(
 
     Raises BadRequest where these do not fit together, and for fewer than FEWEST pairs.
     """
+    from scipy import linalg, stats
+
     inputs, present, absent = (checked(head, part) for part in (features, with_cause, without_cause))
     numbers = np.asarray(labels, np.int64)
     if len(inputs) < 2 or len(inputs) != len(numbers):
@@ -130,6 +130,8 @@ class _Reading:
 
 
 def _reading(usual: NDArray[np.float64], present: NDArray[np.float64], absent: NDArray[np.float64]) -> _Reading:
+    from scipy import linalg
+
     change, known = (present - absent).mean(0), np.concatenate([usual, absent])
     if not np.abs(change).max() > 0:
         raise BadRequest("The features with and without the cause are the same, so that there is nothing to edit.")
@@ -149,6 +151,8 @@ def _fit(
 ) -> NDArray[np.float64]:
     """(2, k): what is added to each logit for each unit of `along`, and to each logit of every picture, zero but for the
     classes `rows`: the least mean log loss plus penalty / 2 times the sum of their squares."""
+    from scipy import optimize, special
+
     hits, known = np.eye(logits.shape[1])[labels], np.stack([along, np.ones_like(along)], 1)
     added = np.zeros((2, logits.shape[1]))
 
@@ -179,6 +183,8 @@ def _chosen(
 ) -> tuple[float, NDArray[np.int64]]:
     """The penalty with the least log loss in cross-validation, and the answers of the edits with it (n,), each of a picture
     that the edit was not fitted to."""
+    from scipy import special
+
     moved = {penalty: logits.copy() for penalty in PENALTIES}
     for train, test in _folds(labels, seed):
         for penalty in PENALTIES:
@@ -194,6 +200,8 @@ def _chosen(
 
 def _folds(labels: NDArray[np.int64], seed: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """(train, test) places, each class spread evenly; no more folds than pictures."""
+    from sklearn.model_selection import StratifiedKFold
+
     count = min(FOLDS, len(labels))
     if count < 2:
         raise BadRequest("A repair needs at least two pictures in the half on which it is chosen.")

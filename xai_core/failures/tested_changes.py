@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.runtime import Track
 from xai_core.evaluation.significance import holm
@@ -83,6 +82,8 @@ def mending_changes(
     Changes of the background need `masks` and `backgrounds`, as `what_if` takes them. The seed halves the errors and draws
     the noise. Raises BadRequest for what cannot be asked.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     settings: dict[str, str | float] = {"changes": len(changes), "seed": seed}
     rows = what_if(model, pictures, true_classes, changes, masks=masks, backgrounds=backgrounds, seed=seed, track=track)
     wrong = (rows["before"] != rows["true"]).to_numpy(bool)

@@ -22,9 +22,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.sparse.linalg import LinearOperator, cg
-from scipy.special import log_softmax, softmax
 
 from xai_core.core.errors import BadRequest
 from xai_core.core.runtime import Track
@@ -235,6 +232,9 @@ def fit_probe(
     """The probe with the least (1/n) sum of cross-entropies + lambda |W|^2, lambda = 1 / (2 n penalty): one convex problem,
     solved by L-BFGS in double precision. A refit on some of the pictures is `like` the whole fit: it begins there, with the
     same standardisation, and is solved to 1e-6 of the gradient instead of 1e-8, which moves logits by about 0.001."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax, softmax
+
     inputs = np.asarray(features, np.float64)
     mean, scale = (like.mean, like.scale) if like else (inputs.mean(0), inputs.std(0))
     scale = np.where(scale < 1e-12, 1.0, scale)
@@ -281,6 +281,9 @@ def influences(
     """(n,): by how much sum over c of signs_c * logit_c, a mean over the test pictures, falls when the probe is fitted
     without a training picture, to first order: the gradient of its loss, times the inverse Hessian of the whole loss, times
     the gradient of the sum. Arguments as in `representer_shares`; conjugate gradients solve for the product."""
+    from scipy.sparse.linalg import LinearOperator, cg
+    from scipy.special import softmax
+
     given, asked = probe.inputs(features), probe.inputs(tests)
     shares = softmax(given @ probe.weight.T, axis=1)
     apart = shares.copy()
@@ -328,6 +331,8 @@ def _summed(given: Floats, of_given: NDArray[np.floating], asked: Floats, of_ask
 
 def _apart(logits: Floats, codes: Places) -> Floats:
     """(n, k): the gradient of the cross-entropy by the logits."""
+    from scipy.special import softmax
+
     apart: Floats = softmax(logits, axis=1)
     apart[np.arange(len(codes)), codes] -= 1
     return apart

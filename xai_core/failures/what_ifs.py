@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor
 
 from xai_core.core.errors import BadRequest
@@ -142,6 +141,8 @@ def shares_mended(rows: pd.DataFrame) -> pd.DataFrame:
     The change whose interval of the share mended begins highest comes first. A share of no picture is not a number.
     Intervals are not corrected for the number of changes: choose a change by some pictures, and confirm it on others.
     """
+    from statsmodels.stats.proportion import proportion_confint
+
     wrong = rows["before"] != rows["true"]
     groups = rows.assign(wrong=wrong, right=~wrong).groupby("change", sort=False)
     counts = groups[["wrong", "mended", "right", "broken"]].sum().astype(np.int64)

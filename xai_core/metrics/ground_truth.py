@@ -13,7 +13,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from xai_core.core.options import Choice, Range
@@ -179,6 +178,8 @@ def _facts(parts: SceneParts, effects: NDArray[np.float64]) -> dict[str, float]:
 
 def rank_correlation(masses: NDArray[np.float64], effects: NDArray[np.float64]) -> MetricResult:
     """Spearman's rank correlation of what a map gives each part (its mass or its mean) with the parts' effects."""
+    from scipy.stats import rankdata
+
     if len(masses) < 3:
         return MetricResult(float("nan"), note="The network sees fewer than three parts of this picture.")
     if _equal(masses) or _equal(effects):

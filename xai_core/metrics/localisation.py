@@ -7,7 +7,6 @@ picture scores well wherever photographers put their subject there: compare with
 from typing import Annotated
 
 import numpy as np
-from scipy.ndimage import distance_transform_edt
 
 from xai_core.core.options import Range
 from xai_core.metrics.metric import Candidate, Case, MetricResult
@@ -28,6 +27,8 @@ def pointing_game(
     scores the share of the picture that counts as a hit. The paper's tolerance is 15 pixels of the photograph; here they are
     pixels of the network's input. For boxes that touch each other, as in a mosaic, use a tolerance of 0.
     """
+    from scipy.ndimage import distance_transform_edt
+
     inside = case.box_mask()
     if not inside.any():
         return MetricResult(float("nan"), note=OUTSIDE_CROP)

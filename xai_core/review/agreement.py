@@ -17,9 +17,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
-from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
-from statsmodels.stats.proportion import proportion_confint
 
 from xai_core.core.errors import BadRequest
 
@@ -158,6 +155,8 @@ def pairs(votes: pd.DataFrame) -> list[PersonPair]:
 
 def disputed(votes: pd.DataFrame) -> list[DisputedPicture]:
     """Pictures with more than one verdict, the highest entropy of votes first; among equal ones those with more votes."""
+    from scipy import stats
+
     ballots = _ballots(_originals(votes))
     counts = ballots.counts
     several = np.flatnonzero((counts > 0).sum(1) > 1)
@@ -194,6 +193,8 @@ def consistency(votes: pd.DataFrame) -> dict[str, Statistic]:
 
 def share(part: int, whole: int, why: str) -> Statistic:
     """A share of pictures or votes with its Wilson interval; `why` says why there is none of nothing."""
+    from statsmodels.stats.proportion import proportion_confint
+
     if not whole:
         return Statistic(None, why=why)
     low, high = proportion_confint(part, whole, alpha=1 - LEVEL, method="wilson")
@@ -357,6 +358,8 @@ def _percent(counts: Integers, why: str) -> _Sums:
 
 def _cohen(ballots: _Ballots) -> _Sums:
     """Cohen (1960), on the pictures that both people voted on."""
+    from statsmodels.stats.inter_rater import cohens_kappa
+
     rows, people = ballots.matrix.shape
     if people != 2:
         return _undefined(rows, f"Cohen's kappa is for exactly two people, and {people} voted")
@@ -380,6 +383,8 @@ def _cohen(ballots: _Ballots) -> _Sums:
 def _fleiss(counts: Integers, why: str) -> _Sums:
     """Fleiss (1971) needs the same number of votes on each picture: the pictures with the most usual number from two on are
     taken, or with the larger one of equally usual numbers."""
+    from statsmodels.stats.inter_rater import fleiss_kappa
+
     votes = counts.sum(1)
     numbers, frequencies = np.unique(votes[votes >= 2], return_counts=True)
     if not len(numbers):

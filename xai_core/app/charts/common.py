@@ -1,9 +1,11 @@
 """Altair charts used by several pages. Fonts and greys come from the page's theme; the colours of maps do not."""
 
+from __future__ import annotations
+
 import base64
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import altair as alt
 import numpy as np
@@ -13,7 +15,9 @@ from PIL import Image
 
 from xai_core.data.label_matching import first_name
 from xai_core.explanation.rendering import encoded
-from xai_core.models.explainable import Prediction
+
+if TYPE_CHECKING:
+    from xai_core.models.explainable import Prediction
 
 QUIET = "#7b8794"  # of lines and bars: a grey with a contrast of at least 3:1 on light and on dark
 # The theme in .streamlit/config.toml holds these colours for light pages and others for dark ones: charts name them by their

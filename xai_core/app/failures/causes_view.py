@@ -5,7 +5,6 @@ import pandas as pd
 import streamlit as st
 import torch
 from PIL import Image
-from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from xai_core.app.charts import causes as charts
@@ -214,6 +213,8 @@ def _pictures(tested: pd.DataFrame, cause: GroupCause, dataset: Dataset, model: 
 
 def outlined(pixels: Tensor, region: Tensor) -> Image.Image:
     """The picture (3, H, W) with a line around the region (H, W), enlarged."""
+    from scipy.ndimage import binary_dilation
+
     picture = rendering.to_pil(pixels).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     mask = Image.fromarray(region.numpy()).resize((SIDE, SIDE), Image.Resampling.NEAREST)
     colours = np.array(picture)

@@ -199,7 +199,8 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
         "is therefore known, and a metric must rank it above false ones."
     )
     passes, tested = self_test_passes(missing), settings.request_without_method(SELF_TEST)
-    seconds = network_outputs.pass_seconds(settings.model, passes)
+    known = network_outputs.known_seconds(settings.model, passes)
+    seconds = passes * network_outputs.UNMEASURED_SECONDS if known is None else known
 
     def test(track: Track) -> None:
         model, picture = settings.model, settings.chosen.picture
@@ -215,6 +216,7 @@ def _offer_self_test(settings: MeasurementSettings) -> None:
             page_links.METRICS,
             private=widgets.is_upload(),
             button="Self-test",
+            time_is_known=known is not None,
         )
     )
     st.caption(f"At most {passes:,} passes.")

@@ -18,6 +18,7 @@ from xai_core.review.people import Person
 from xai_core.review.rounds import Item, Round
 
 ROUND, INVITE = "round", "invite"  # in the address
+DISCUSSION = "Discussion"  # the title of this section of a round
 READABLE = "rounds read by invitation"  # in the session
 
 

@@ -27,7 +27,7 @@ from xai_core.review.people import Person
 from xai_core.review.rounds import Item, Round
 from xai_core.review.votes import SEVERITIES
 
-SECTION, TITLE = "section", "Discussion"  # the key of the page's control, and this section's name in it
+SECTION = "section"  # the key of the page's control
 PICTURE = "picture"  # in the address: the picture's number in the round, from 1
 MOST_DRAFTS = 200
 FEW = 3  # pictures with a draft that are named
@@ -77,7 +77,7 @@ def load(engine: Engine, round: Round) -> Discussion:
 
 def open_picture(position: int) -> None:
     """Open a picture in this section. For callbacks of other sections."""
-    st.session_state[SECTION] = TITLE
+    st.session_state[SECTION] = access.DISCUSSION
     _go(position)
 
 

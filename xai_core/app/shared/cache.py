@@ -17,7 +17,6 @@ from PIL import Image
 
 from xai_core.core import settings
 from xai_core.data.samples import load_sample
-from xai_core.explanation.result import Explanation
 
 if TYPE_CHECKING:
     from xai_core.app.shared.shipped_results import ShippedResults
@@ -29,6 +28,8 @@ Result = TypeVar("Result")
 
 def _nbytes(result: Any) -> int:
     """Approximate size of a result in bytes: exact for its arrays, a flat amount for the rest."""
+    from xai_core.explanation.result import Explanation
+
     result = getattr(result, "explanation", result)  # a network's answer
     if isinstance(result, Explanation):
         return result.heatmap.nbytes + 2000

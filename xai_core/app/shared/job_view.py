@@ -107,13 +107,13 @@ def _resume(job: ServerJob) -> None:
 
 def offer(
     key: str,
-    seconds: float,
+    seconds: float | None,
     begin: Callable[[], ServerJob],
     *,
     button: str = "Explain",
     kept: str = "",
 ) -> None:
-    """The job of a result that is missing: its progress, or the button that starts it, with the estimate.
+    """The job of a result that is missing: its progress, or the button that starts it, with the estimate (None: not known).
 
     `begin` starts the job, whose key is `key`. `kept` says what a cancelled job leaves. For work above the limit of
     `progress.should_start`; shorter work is done by the page itself. The job starts without the button where the way to
@@ -132,7 +132,12 @@ def offer(
         with st.container(horizontal=True, vertical_alignment="center"):
             pressed = st.button(button, type="primary", key=f"run {button}", icon=":material/play_arrow:")
             words = f"{in_words(job).capitalize()}. {kept} " if early and job is not None else ""
-            st.markdown(f"{words}This takes about {max(1, round(seconds))} s.")
+            takes = (
+                "The time is estimated once it has begun."
+                if seconds is None
+                else f"This takes about {max(1, round(seconds))} s."
+            )
+            st.markdown(f"{words}{takes}")
     if pressed or (session.begins_work() if job is None else session.starts_again(job.key)):
         begin()
         st.rerun()

@@ -17,6 +17,7 @@ from xai_core.core.errors import XaiError
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel, Prediction
+from xai_core.models.known_networks import Unbuilt
 from xai_core.models.loading import load_model
 from xai_core.models.pass_times import PassTimes
 from xai_core.models.zoo import own_code
@@ -35,6 +36,16 @@ def pass_times() -> PassTimes:
 def pass_seconds(model: ExplainableModel, passes: float) -> float:
     """Measured seconds of so many forward passes of one picture each."""
     return passes * pass_times().seconds(model, round(passes)) if passes else 0.0
+
+
+def known_seconds(model: ExplainableModel, passes: float) -> float | None:
+    """`pass_seconds` where the network is in memory or was measured before; None where it would have to be built for that,
+    which takes longer than showing a page."""
+    network = model.network
+    if not isinstance(network, Unbuilt) or network.is_built:
+        return pass_seconds(model, passes)
+    latest = pass_times().latest(model.id)
+    return None if latest is None else latest * passes
 
 
 def network_seconds(id: str, checkpoint: str, passes: float) -> float:

@@ -1,9 +1,12 @@
 """The frame around the pages, and the first call of every page. Imports no torch."""
 
 import gc
+import pkgutil
 import sys
 import time
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import streamlit as st
 from altair.utils import schemapi
@@ -217,6 +220,16 @@ def _navigation() -> Page:
     return st.navigation(
         {section: [pages[title] for title in titles] for section, titles in page_links.SECTIONS.items()}, expanded=True
     )
+
+
+def view(name: str, takes: int | None = None) -> Callable[..., None]:
+    """The function "module:function" of `xai_core.app`, which takes the first `takes` of what it is given, or all of it. Its
+    module is imported when it is called: the first view of a page does not wait for the libraries of its other views."""
+
+    def show(*given: Any) -> None:
+        pkgutil.resolve_name(f"xai_core.app.{name}")(*given[:takes])
+
+    return show
 
 
 def page(title: str) -> None:

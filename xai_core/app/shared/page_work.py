@@ -36,6 +36,7 @@ class PageWork(NamedTuple):
     button   label of the button that starts long work
     results  keys of the results that the page shows when nothing is missing; those of them that ship with the project are
              marked, with a button that computes them anew
+    time_is_known  False where the seconds of the parts are a guess, which is not shown beside the button
     """
 
     key: str
@@ -45,6 +46,7 @@ class PageWork(NamedTuple):
     private: bool
     button: str = "Explain"
     results: Sequence[str] = ()
+    time_is_known: bool = True
 
     @property
     def seconds(self) -> float:
@@ -73,7 +75,8 @@ def start_now(work: PageWork) -> bool:
         if session.asked_anew(work.key) and not left_by_job:
             _start(work)
         kept = "Finished results are kept." if job is not None and job.stored else ""
-        job_view.offer(work.key, work.seconds, lambda: _start(work), button=work.button, kept=kept)
+        seconds = work.seconds if work.time_is_known else None
+        job_view.offer(work.key, seconds, lambda: _start(work), button=work.button, kept=kept)
         return False
 
 

@@ -1,18 +1,18 @@
 """Controls that several pages share. Each is bound to the page's address under its key, so that links hold every choice."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, TypeVar
 
 import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.shared import cache, loaded_models, network_outputs, network_search, opened_datasets, session
+from xai_core.app.shared import cache, loaded_models, network_search, opened_datasets, session
 from xai_core.app.shared.error_text import error_text
-from xai_core.attribution.catalog import METHODS
-from xai_core.attribution.method import Method
-from xai_core.core import markdown, runtime
+from xai_core.core import markdown
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadCard, BadPicture, WeightsUnavailable, XaiError
 from xai_core.core.options import Choice, Option, options_of
@@ -21,11 +21,14 @@ from xai_core.data.image_io import FORMATS, MAX_BYTES, SUFFIXES
 from xai_core.data.label_matching import match_classes
 from xai_core.data.samples import SAMPLES
 from xai_core.data.world.scene import Scene
-from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability, SimilarityTo, Target
 from xai_core.models.card import Card
-from xai_core.models.explainable import ExplainableModel, Prediction
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import CARDS, cards
+
+if TYPE_CHECKING:
+    from xai_core.attribution.method import Method
+    from xai_core.explanation.targets import Target
+    from xai_core.models.explainable import ExplainableModel, Prediction
 
 Value = TypeVar("Value")
 
@@ -302,6 +305,8 @@ def question(model: ExplainableModel, ranked: list[Prediction], chosen: Chosen, 
 
     `ranked` holds all classes, the most probable first.
     """
+    from xai_core.explanation.targets import ClassLogit, ClassMargin, ClassProbability
+
     known = true_class(model, chosen)
     by_index = {prediction.index: prediction.name for prediction in ranked}
     order = list(by_index)
@@ -341,6 +346,9 @@ def true_class(model: ExplainableModel, chosen: Chosen) -> int | None:
 
 
 def _similarity(model: ExplainableModel) -> Target:
+    from xai_core.app.shared import network_outputs
+    from xai_core.explanation.targets import SimilarityTo
+
     other = st.selectbox("Similar to", list(SAMPLES), format_func=lambda id: SAMPLES[id].title, key="reference", **LINK)
     picture = cache.sample(other)
     st.image(picture, width=96, output_format="PNG", alt=f"The reference: {SAMPLES[other].title}")
@@ -380,6 +388,9 @@ class Settings(NamedTuple):
 
 def method(model: ExplainableModel) -> Settings:
     """A method and its options. Methods that do not fit the model come last in the list, and the page says why."""
+    from xai_core.attribution.catalog import METHODS
+    from xai_core.core import runtime
+
     order = sorted(METHODS, key=lambda id: METHODS[id].misfit(model) is not None)
     chosen = METHODS[st.selectbox("Method", order, format_func=lambda id: METHODS[id].title, key="method", **LINK)]
     misfit = chosen.misfit(model)
@@ -438,6 +449,8 @@ DEFAULT_METHODS = ["grad_cam", "layer_cam", "eigen_cam", "saliency", "input_x_gr
 
 def methods(model: ExplainableModel) -> list[str]:
     """The ids of the methods to compare. Methods that do not fit the model are listed with the reason."""
+    from xai_core.attribution.catalog import METHODS
+
     fitting = [id for id, method in METHODS.items() if method.misfit(model) is None]
     chosen = st.multiselect(
         "Methods", fitting, [id for id in DEFAULT_METHODS if id in fitting], format_func=method_title, key="methods", **LINK
@@ -451,6 +464,8 @@ def methods(model: ExplainableModel) -> list[str]:
 
 def method_title(method: str) -> str:
     """A method's title, by its id."""
+    from xai_core.attribution.catalog import METHODS
+
     return METHODS[method].title
 
 
@@ -476,4 +491,6 @@ def control(owner: str, option: Option, label: str = "", linked: bool = True) ->
 
 def quick_methods(model: ExplainableModel) -> list[str]:
     """The methods of few passes that fit the model: for maps of many pictures."""
+    from xai_core.attribution.catalog import METHODS
+
     return [id for id, method in METHODS.items() if method.family in ("cam", "gradient") and method.misfit(model) is None]

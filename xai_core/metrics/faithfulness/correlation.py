@@ -9,7 +9,6 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor
 
 from xai_core.core import runtime
@@ -157,6 +156,8 @@ def _falls(
 
 def correlate(a: NDArray[np.floating], b: NDArray[np.floating], kind: str) -> float:
     """Spearman's or Pearson's correlation; NaN where either is constant, but for rounding."""
+    from scipy.stats import rankdata
+
     first, second = (rankdata(values) if kind == "spearman" else np.asarray(values, dtype=float) for values in (a, b))
     if not all(np.ptp(values) > 1e-9 * np.abs(values).max() for values in (first, second)):
         return float("nan")

@@ -5,17 +5,21 @@ beside it, 1/12 for the diagonal ones, scaled up at the picture's edge. This is 
 system. It is solved directly, with the unknowns in nested dissection order, which causes the least fill-in.
 """
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import splu
 from torch import Tensor
 
 from xai_core.core import runtime
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 _BESIDE, _DIAGONAL = 1 / 6, 1 / 12
 _SMALL = 16  # pixels of a block that is not divided any further
@@ -32,6 +36,8 @@ def imputed(image: Tensor, missing: NDArray[np.bool_]) -> Tensor:
 
 def _solved(flat: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(3, H W): the picture (H W, 3) with its missing pixels (H, W) filled in."""
+    from scipy.sparse.linalg import splu
+
     system, order = _system(missing.shape)
     mask = missing.ravel()
     unknown, known = order[mask[order]], np.flatnonzero(~mask)
@@ -47,6 +53,8 @@ def _solved(flat: NDArray[np.float64], missing: NDArray[np.bool_]) -> NDArray[np
 @lru_cache(maxsize=4)
 def _system(size: tuple[int, int]) -> tuple[csr_array, NDArray[np.int64]]:
     """The equations of all pixels of a picture, and the order in which to solve them."""
+    from scipy.sparse import csr_array
+
     height, width = size
     index = np.arange(height * width).reshape(size)
     pairs = [
