@@ -58,6 +58,9 @@ def test_methods_for_pairs_keep_what_is_set_even_where_it_is_the_default(method)
 
 
 def test_titles_are_for_people():
+    in_any_order = [{"eigen": True, "augment": True}, {"augment": True, "eigen": True}]
+    titles = {variants.Variant(METHODS["grad_cam"], options).title for options in in_any_order}
+    assert titles == {"Grad-CAM, augment, eigen"}
     assert variants.parse("grad_cam@eigen=true+cut=layer3").title == "Grad-CAM, cut layer3, eigen"
     assert variants.parse("smooth_grad@samples=5+precision=fast").title == "SmoothGrad, samples 5, fast precision"
     assert find_pair_variant("grad_cam@cut=layer3").title == "Grad-CAM for similarity, cut layer3"

@@ -40,7 +40,8 @@ def test_compare(model, given, tmp_path, capsys):
     names = ",".join([*[*given][:2], f"Grad-CAM@eigen=on+cut={model.cuts[1]}"])
     assert main(["compare", "coffee", "--model", NETWORK, "--methods", names, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    stored = np.load(tmp_path / "coffee_methods.npz")
+    with np.load(tmp_path / "coffee_methods.npz") as file:  # an open file fails the test in which it is collected
+        stored = dict(file)
     target = explain(model, load_sample("coffee"), "grad_cam").target.removeprefix("logit of ")
     for name, settings in given.items():
         assert name in said

@@ -50,7 +50,8 @@ class Variant:
     @property
     def title(self) -> str:
         """For people: "Grad-CAM, cut layer3, eigen"."""
-        return title_of_settings(self.method.title, {CUT: self.cut, **self.options, PRECISION: self.precision})
+        options = dict(sorted(self.options.items()))
+        return title_of_settings(self.method.title, {CUT: self.cut, **options, PRECISION: self.precision})
 
     def merged(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """All options of the method, from this variant and from `options`. Raises UnknownName, and BadRequest where both set
