@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,12 +111,15 @@ TRACED = ("resnet10t", "convnext_atto", "test_vit")  # networks of timm that tak
 @cache
 def traced(architecture: str) -> Pair:
     """A network of timm with random weights, as it took itself apart."""
+    import timm  # the modules imported above have the remedy for torchvision
+
     torch.manual_seed(0)
     side = 160 if architecture == "test_vit" else 96
     module = timm.create_model(architecture, num_classes=10).eval()
     model = ExplainableModel.from_module(module, recipe=Recipe(side, side, mean=MEAN, std=STD))
     network = model.network
     parts = nn.ModuleList([*(stage.run for stage in network.stages), network.pool, network.classify])
+    parts.training = False  # the list itself; what is in it stays as the network made it
     return Pair(model, nn.Sequential(Normalise(), module).eval(), side, parts)
 
 
