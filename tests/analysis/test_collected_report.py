@@ -241,3 +241,4 @@ def test_no_word_of_a_table_is_broken_in_the_pdf():
         assert sum(widths) == pytest.approx(pdf.epw)
         for width, column in zip(widths, columns, strict=True):
             assert width > max(pdf.get_string_width(word) for cell in column for word in cell.split()) + 2
+    pdf.output()  # closes the files of the fonts

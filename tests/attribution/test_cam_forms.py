@@ -231,7 +231,7 @@ SUMS = [name for name in FAMILY if "eigen" in {option.name for option in options
 @pytest.mark.parametrize("method", FAMILY)
 def test_augment_is_the_mean_over_six_views(method):
     model, images = averaged(), pictures(1, SIDE)
-    assert options_of(METHODS[method].run)[-1].name == "augment"
+    assert "augment" in {option.name for option in options_of(METHODS[method].run)}
     maps = []
     for mirrored in (False, True):
         for brightness in (0.9, 1.0, 1.1):

@@ -258,7 +258,7 @@ def test_decoded_pictures_are_kept_for_each_dataset_and_recipe(pictures, tmp_pat
 
     others = {
         "input_size": 20, "shorter_side": 40, "interpolation": "bicubic",
-        "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+        "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "squash": True,
     }  # fmt: skip
     recipe = Recipe(24, 32)
     assert_key_sees_each_field(lambda recipe: file_of(dataset, recipe), recipe, others)
