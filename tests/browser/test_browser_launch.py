@@ -39,6 +39,11 @@ print("closed", session.models, flush=True)
 """
 
 
+def reset_interrupt() -> None:
+    """A shell's background job, as this suite may be one, passes on that Ctrl+C is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_script_opens_the_dashboard_on_its_own_network_and_pictures(browser, tmp_path):
     script, log = tmp_path / "mine.py", tmp_path / "log"
     script.write_text(SCRIPT)
@@ -51,6 +56,7 @@ def test_a_script_opens_the_dashboard_on_its_own_network_and_pictures(browser, t
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
+            preexec_fn=reset_interrupt,
         )
     try:
         url = next((line.strip() for line in process.stdout if line.startswith("http")), None)

@@ -210,6 +210,7 @@ def _serve(address: str, port: int | None, started: "Future[tuple[asyncio.Abstra
             why = f"port {port} is taken" if isinstance(error, SystemExit) else str(error) or type(error).__name__
             started.set_exception(BadRequest(f"The dashboard cannot be served at {address}: {why}."))
     finally:
+        bootstrap.load_config_options({})  # the address and port were this server's own
         Runtime._instance = None  # Streamlit never forgets it; there is no other one in this process (`_serving`)
 
 
