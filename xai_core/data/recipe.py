@@ -1,6 +1,6 @@
 """How pictures are prepared for a network: a plain record, no torch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
@@ -17,4 +17,9 @@ class Recipe:
     interpolation: str = "bilinear"
     mean: tuple[float, float, float] | None = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] | None = (0.229, 0.224, 0.225)
-    squash: bool = field(default=False, repr=False)  # the names of recorded networks hold the other fields
+    squash: bool = False
+
+    def __repr__(self) -> str:
+        """What depends on a recipe is kept under this text: a field that is newer than kept things is in it where it is set."""
+        shown = (field.name for field in fields(self) if field.name != "squash" or self.squash)
+        return f"Recipe({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"

@@ -76,8 +76,7 @@ def decoded(dataset: Dataset, recipe: Recipe, cache: Path, track: Track = iter) 
     classes = dataset.classes
     names = [sample.name for sample in dataset.samples]
     size = recipe.input_size
-    squashed = ("squashed",) if recipe.squash else ()  # which `repr` of a recipe leaves out
-    key = bytes_digest(repr((dataset.digest, recipe, *squashed)).encode())[:16]
+    key = bytes_digest(repr((dataset.digest, recipe)).encode())[:16]
     file, shape = cache / f"{key}.npy", (len(names), 3, size, size)
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
