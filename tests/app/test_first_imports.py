@@ -24,7 +24,7 @@ HEAVY = {
     "matplotlib",
 }
 TABLES = {"matplotlib", "skimage", "scipy"}  # of the colours of maps; of the bundled pictures
-# What the first view of a page needs. Pages that are not here are not held to anything yet.
+# What the first view of a page needs.
 NEEDED = {
     page_links.HOME: set(),
     page_links.JOBS: set(),
@@ -32,6 +32,12 @@ NEEDED = {
     page_links.REPORT: {"torch"},  # of the methods, whose cards it shows
     page_links.MISSES: {"torch"},
     page_links.METRICS: {"torch"} | TABLES,
+    page_links.SINGLE: {"torch"} | TABLES,
+    page_links.METHODS: {"torch"} | TABLES,
+    page_links.MODELS: {"torch", "matplotlib"},
+    page_links.PAIRS: {"torch"} | TABLES,
+    page_links.FAILURES: {"torch"},
+    page_links.EVOLUTION: {"torch", "matplotlib"},
 }
 OPEN = """
 import json, sys

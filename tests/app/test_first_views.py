@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from opened_pages import opened, text
+from pandas.testing import assert_frame_equal
 
 from xai_core import load_sample, measure
 from xai_core.analysis.compare_models import Answer
@@ -15,6 +17,7 @@ from xai_core.attribution.explain import explain
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest
 from xai_core.explanation.result import Explanation
+from xai_core.failures.label_triage import Triage
 from xai_core.metrics.catalog import METRICS, PRESETS
 from xai_core.metrics.measure import Measurement
 from xai_core.models.explainable import Prediction
@@ -29,6 +32,7 @@ WORK = {  # the first part of each page's work, by its button
     page_links.MODELS: "Compare",
     page_links.PAIRS: "Explain",
     page_links.EVOLUTION: "Explain",
+    page_links.FAILURES: "Judge the labels",
     page_links.METRICS: "Measure",
 }
 WRITE = "Write the file anew: python -m xai_core.app.first_views"
@@ -105,8 +109,8 @@ def test_maps_measurements_and_logits_are_those_of_this_code(lite0):
 
 
 def test_what_other_pages_ship_is_what_they_compute(tmp_path, monkeypatch):
-    """Model comparison, Pairs and Training evolution compute everything but the two views again, within 1e-3 of the largest
-    value of each result."""
+    """Model comparison, Pairs, Failure analysis and Training evolution compute everything but the two views again, within
+    1e-3 of the largest value of each result; the tables are equal in all texts."""
     shipped = shipped_results.read(FILE)
     drawn = {key: view for key in shipped.entries if isinstance(view := shipped.find(key), AugmentedView)}
     assert len(drawn) == 2
@@ -120,14 +124,14 @@ def test_what_other_pages_ship_is_what_they_compute(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "SHIPPED", tmp_path / "views.npz")
     monkeypatch.setattr(progress, "AT_ONCE_SECONDS", 1e6)
     kinds = []
-    for title in (page_links.MODELS, page_links.PAIRS, page_links.EVOLUTION):
+    for title in (page_links.MODELS, page_links.PAIRS, page_links.FAILURES, page_links.EVOLUTION):
         opened(page_links.FILES[title])
     for key, result in cache.stored().items():
         if key in shipped.entries:
             kinds.append(type(result))
             assert_same(shipped.find(key), result)
     assert {kind: kinds.count(kind) for kind in kinds} == {
-        Answer: 2, float: 1, RandomPairs: 1, tuple: 3, np.ndarray: 1, Explanation: 3
+        Answer: 2, float: 1, RandomPairs: 1, tuple: 3, np.ndarray: 1, Explanation: 3, Triage: 1
     }, WRITE  # fmt: skip
 
 
@@ -143,6 +147,11 @@ def assert_same(shipped, computed):
         assert (shipped.key, shipped.target, shipped.passes) == (computed.key, computed.target, computed.passes), WRITE
         assert_same(shipped.target_value, computed.target_value)
         assert_same(shipped.heatmap, computed.heatmap)
+    elif isinstance(computed, Triage):
+        for table in ("pictures", "duplicates"):
+            assert_frame_equal(getattr(shipped, table), getattr(computed, table), rtol=1e-3)
+        assert (shipped.classes, shipped.reasons) == (computed.classes, computed.reasons), WRITE
+        assert (shipped.joint == computed.joint).all(), WRITE
     elif isinstance(computed, tuple):
         assert type(shipped) is type(computed) and len(shipped) == len(computed), WRITE
         for one, other in zip(shipped, computed, strict=True):
@@ -168,6 +177,11 @@ def test_what_is_written_is_read_and_another_file_is_refused(tmp_path):
     found, nothing, listed = shipped_results.read(tmp_path / "file.npz").find("a")
     assert found.predictions == answer.predictions and isinstance(found.predictions[0], Prediction)
     assert found.explanation.note == "flat" and nothing is None and listed == [0.5, "b"]
+    table = pd.DataFrame({"name": ["a", None], "as object": np.array(["a", ""], object), "score": [0.5, np.nan],
+                          "flag": [True, False], "count": [1, 2]})  # fmt: skip
+    shipped_results.write(tmp_path / "file.npz", "today", {"full": table, "empty": table.head(0)})
+    assert_frame_equal(shipped_results.read(tmp_path / "file.npz").find("full"), table)
+    assert_frame_equal(shipped_results.read(tmp_path / "file.npz").find("empty"), table.head(0))
     assert not shipped_results.read(tmp_path / "none.npz").entries
     (tmp_path / "other.npz").write_bytes(b"PK\x03\x04")
     with pytest.raises(BadRequest, match="holds no shipped results"):

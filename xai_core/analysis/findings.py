@@ -5,6 +5,7 @@ Of a class's names the first is used; a page escapes the whole sentence.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from xai_core.analysis.confusion import most_confused
 from xai_core.data.label_matching import first_name
-from xai_core.metrics.metric import HIGHER, Metric
+
+if TYPE_CHECKING:
+    from xai_core.metrics.metric import Metric
 
 
 def of_agreement(names: Sequence[str], matrix: NDArray[np.floating], measure: str) -> str:
@@ -35,12 +38,14 @@ def of_agreement(names: Sequence[str], matrix: NDArray[np.floating], measure: st
     return f"{measure}: {most} ({_decimal(values[first])}); least like the others is {least} ({mean} on average)."
 
 
-def of_measurements(values: Mapping[Metric, Mapping[str, float]], beats: Mapping[str, Sequence[bool | None]]) -> str:
+def of_measurements(values: "Mapping[Metric, Mapping[str, float]]", beats: Mapping[str, Sequence[bool | None]]) -> str:
     """Which map each metric favours, and how often each beats all controls.
 
     `values`: of each metric, the value of each map that is no control (NaN: none). `beats`: of each map, whether it beats
     all controls by each metric; None where there is nothing to compare.
     """
+    from xai_core.metrics.metric import HIGHER  # imports torch, which the other sentences do not wait for
+
     favours = []
     for metric, of_map in values.items():
         finite = {name: value for name, value in of_map.items() if np.isfinite(value)}

@@ -23,6 +23,7 @@ PAGES = [
     page_links.MODELS,
     page_links.METRICS,
     page_links.PAIRS,
+    page_links.FAILURES,
     page_links.EVOLUTION,
 ]
 

@@ -20,6 +20,6 @@ class Recipe:
     squash: bool = False
 
     def __repr__(self) -> str:
-        """What depends on a recipe is kept under this text: a field that is newer than kept things is in it where it is set."""
+        """What is kept of a recipe is kept under this text: a field that came later is in it only where it is set."""
         shown = (field.name for field in fields(self) if field.name != "squash" or self.squash)
         return f"Recipe({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"

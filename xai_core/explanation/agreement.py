@@ -6,6 +6,7 @@ Maps are compared on one grid of 28 x 28 cells, over the part of the picture tha
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
@@ -46,9 +47,8 @@ def common_grids(explanations: Sequence[Explanation]) -> list[Floats]:
 
 def rank_correlation(a: Floats, b: Floats) -> float:
     """Spearman's rho of two grids, in [-1, 1]; ties share their mean rank. NaN where a map is constant."""
-    from scipy.stats import rankdata
-
-    first, second = (rankdata(grid) - (grid.size + 1) / 2 for grid in (a, b))
+    # By pandas, which the pages have imported: importing scipy.stats takes half a second.
+    first, second = (pd.Series(grid.ravel()).rank().to_numpy() - (grid.size + 1) / 2 for grid in (a, b))
     length = np.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / length) if length else float("nan")
 

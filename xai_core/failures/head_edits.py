@@ -13,6 +13,7 @@ Two edits, and the measure of both on pictures that chose nothing:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -171,11 +172,9 @@ def _compared(name: str, was: NDArray[np.bool_], now: NDArray[np.bool_]) -> dict
 def paired_interval(mended: int, broken: int, count: int) -> tuple[float, float]:
     """The 95% interval of (mended - broken) / count by Agresti and Min (2005): half a picture is added to each of the four
     cells, so that it has a width where nothing changed."""
-    from scipy import stats
-
     up, down, total = mended + 0.5, broken + 0.5, count + 2
     middle = (up - down) / total
-    width = float(stats.norm.ppf(0.975)) * np.sqrt((up + down) / total - middle**2) / np.sqrt(total)
+    width = NormalDist().inv_cdf(0.975) * np.sqrt((up + down) / total - middle**2) / np.sqrt(total)
     return max(middle - float(width), -1.0), min(middle + float(width), 1.0)
 
 

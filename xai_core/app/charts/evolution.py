@@ -201,10 +201,9 @@ def accuracies(runs: Sequence[RecordedRun]) -> alt.LayerChart:
 
 def changes(run: RecordedRun) -> alt.LayerChart:
     """The share of changed predictions in each epoch, and a line at the share up to which an epoch counts as stable."""
-    chart = curves([run], "changed predictions", {CHANGED: [run]}, form=".0%", labelled=True)
     limit = alt.Chart(pd.DataFrame({"share": [STABLE]})).mark_rule(color=QUIET, strokeDash=[4, 4]).encode(y="share:Q")
-    layered: alt.LayerChart = (chart + limit).properties(height=220)
-    return layered
+    chart = curves([run], "changed predictions", {CHANGED: [run]}, form=".0%", labelled=True, more=[limit])
+    return chart.properties(height=220)
 
 
 def curves(
@@ -213,8 +212,10 @@ def curves(
     of: Mapping[str, Sequence[RecordedRun]],
     form: str = ".2~f",
     labelled: bool = False,
+    more: Sequence[alt.Chart] = (),
 ) -> alt.LayerChart:
-    """What is recorded of an epoch, over the epochs of the first run; the second run's lines are dashed.
+    """What is recorded of an epoch, over the epochs of the first run; the second run's lines are dashed. `more` layers come
+    last: Altair copies all layers whenever one is added to them.
 
     `of` maps what is drawn (keys of CURVE_NAMES) to the runs of which it is. A line joins neighbouring epochs only: where
     epochs are missing between two recorded ones, there are points. A vertical line marks the chosen epoch of the first run.
@@ -250,8 +251,7 @@ def curves(
     lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
     # Screen readers are told of marks that are there: a group without any would be a picture without a name.
     points = base.mark_point(filled=True, size=36, opacity=1, aria=bool(alone.any())).transform_filter("datum.alone")
-    chart: alt.LayerChart = lines + points
-    return chart if runs[0].chosen is None else chart + _chosen_mark(runs[0], across)
+    return alt.layer(lines, points, *_chosen_mark(runs[0], across), *more)
 
 
 _COLUMNS = ["epoch", "value", "curve", "run", "part"]
@@ -281,13 +281,14 @@ def _across(run: RecordedRun, axis: alt.Axis, title: str | None) -> alt.X:
     return alt.X("epoch:O", sort=order, scale=alt.Scale(domain=order), title=title, axis=axis)
 
 
-def _chosen_mark(run: RecordedRun, across: alt.X) -> alt.LayerChart:
-    """A vertical line at the chosen epoch of a run, with its name."""
+def _chosen_mark(run: RecordedRun, across: alt.X) -> list[alt.Chart]:
+    """A vertical line at the chosen epoch of a run, and its name; nothing where none was chosen."""
+    if run.chosen is None:
+        return []
     base = alt.Chart(pd.DataFrame({"epoch": [str(run.chosen)], "name": [f"chosen: {run.chosen}"]})).encode(x=across)
     rule = base.mark_rule(color=QUIET, strokeWidth=1.5, strokeDash=[2, 3]).encode(tooltip=["name:N"])
     text = base.mark_text(align="right", dx=4, y=-6, fontSize=10).encode(text="name:N", fill=text_colour())
-    marked: alt.LayerChart = rule + text.transform_calculate(ink="'muted'")
-    return marked
+    return [rule, text.transform_calculate(ink="'muted'")]
 
 
 def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerChart:
@@ -320,6 +321,6 @@ def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerC
         fill=alt.condition("datum.right", alt.Fill("colour:N", scale=scale, legend=None), alt.value("transparent")),
         tooltip=["epoch:O", "predicted:N", alt.Tooltip("confidence:Q", format=".1%"), "right:N"],
     )
-    layers = line + points if run.chosen is None else line + points + _chosen_mark(run, across)
+    layers = alt.layer(line, points, *_chosen_mark(run, across))
     chart: alt.LayerChart = layers.resolve_scale(fill="independent").properties(height=150)
     return chart

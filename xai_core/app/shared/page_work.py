@@ -108,7 +108,7 @@ def stored(key: str, parts: Sequence[Part], title: str, button: str, *, private:
     """What the last of these parts keeps in the cache under `key`, where it is there already or when they are done; None
     while they are not. The other arguments are those of a `PageWork` of the page that is shown."""
     missing = [] if cache.get(key) is not None else parts
-    if not complete(PageWork(key, missing, title, page_links.shown(), private, button)):
+    if not complete(PageWork(key, missing, title, page_links.shown(), private, button, results=(key,))):
         return None
     return cache.get(key)
 

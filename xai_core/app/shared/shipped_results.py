@@ -4,6 +4,8 @@ A key holds the picture's digest, the weights' fingerprint, the method with its 
 no longer fits has another key, and is not found. The file is an NPZ of arrays with an index as JSON, without pickle.
 """
 
+from __future__ import annotations
+
 import importlib
 import io
 import json
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
@@ -28,6 +31,7 @@ RECORDS = {
     "Passes": "xai_core.explanation.result",
     "Prediction": "xai_core.models.explainable",
     "RandomPairs": "xai_core.pairs.reference",
+    "Triage": "xai_core.failures.label_triage",
 }
 INDEX = "index"
 
@@ -46,8 +50,8 @@ class ShippedResults:
 
 
 def write(file: Path, made: str, results: Mapping[str, Any]) -> None:
-    """Write results by their keys: arrays, numbers, texts, RECORDS, and tuples, lists and mappings of such. `made` says in
-    words where and when they were computed. Raises TypeError for anything else."""
+    """Write results by their keys: arrays, numbers, texts, tables of such, RECORDS, and tuples, lists and mappings of such.
+    `made` says in words where and when they were computed. Raises TypeError for anything else."""
     arrays: dict[str, NDArray[Any]] = {}
     index = {"made": made, "results": {key: _entry(result, arrays) for key, result in results.items()}}
     buffer = io.BytesIO()
@@ -78,6 +82,8 @@ def _entry(result: Any, arrays: dict[str, NDArray[Any]]) -> Any:
         name = f"{len(arrays)}"
         arrays[name] = np.asarray(result)
         return {"tensor" if kind == "Tensor" else "array": name}
+    if isinstance(result, pd.DataFrame):
+        return {"table": [[name, str(of.dtype), _entry(_column(of), arrays)] for name, of in result.items()]}
     if isinstance(result, np.generic):
         return result.item()
     if isinstance(result, list):
@@ -89,6 +95,11 @@ def _entry(result: Any, arrays: dict[str, NDArray[Any]]) -> Any:
     if result is None or isinstance(result, bool | int | float | str):
         return result
     raise TypeError(f"A shipped result cannot hold a {kind}.")
+
+
+def _column(values: pd.Series[Any]) -> Any:
+    """The values of a table's column: an array of numbers, or a list of texts."""
+    return values.tolist() if values.dtype == object or pd.api.types.is_string_dtype(values) else values.to_numpy()
 
 
 def _result(entry: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
@@ -104,6 +115,8 @@ def _result(entry: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         import torch
 
         return torch.from_numpy(arrays[held])
+    if kind == "table":
+        return pd.DataFrame({name: pd.Series(_result(values, arrays), dtype=dtype) for name, dtype, values in held})
     if kind == "tuple":
         return tuple(_result(part, arrays) for part in held)
     parts = {name: _result(part, arrays) for name, part in held.items()}
