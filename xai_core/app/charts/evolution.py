@@ -251,7 +251,8 @@ def curves(
     lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
     # Screen readers are told of marks that are there: a group without any would be a picture without a name.
     points = base.mark_point(filled=True, size=36, opacity=1, aria=bool(alone.any())).transform_filter("datum.alone")
-    return alt.layer(lines, points, *_chosen_mark(runs[0], across), *more)
+    chart: alt.LayerChart = alt.layer(lines, points, *_chosen_mark(runs[0], across), *more)
+    return chart
 
 
 _COLUMNS = ["epoch", "value", "curve", "run", "part"]
