@@ -251,8 +251,7 @@ def curves(
     lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
     # Screen readers are told of marks that are there: a group without any would be a picture without a name.
     points = base.mark_point(filled=True, size=36, opacity=1, aria=bool(alone.any())).transform_filter("datum.alone")
-    chart: alt.LayerChart = alt.layer(lines, points, *_chosen_mark(runs[0], across), *more)
-    return chart
+    return alt.LayerChart(layer=[lines, points, *_chosen_mark(runs[0], across), *more])
 
 
 _COLUMNS = ["epoch", "value", "curve", "run", "part"]
@@ -322,6 +321,6 @@ def path_of(run: RecordedRun, index: int, colours: dict[str, str]) -> alt.LayerC
         fill=alt.condition("datum.right", alt.Fill("colour:N", scale=scale, legend=None), alt.value("transparent")),
         tooltip=["epoch:O", "predicted:N", alt.Tooltip("confidence:Q", format=".1%"), "right:N"],
     )
-    layers = alt.layer(line, points, *_chosen_mark(run, across))
+    layers = alt.LayerChart(layer=[line, points, *_chosen_mark(run, across)])
     chart: alt.LayerChart = layers.resolve_scale(fill="independent").properties(height=150)
     return chart
