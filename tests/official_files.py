@@ -155,6 +155,74 @@ def swin(dim: int = 128, depths=(2, 2, 18, 2), heads=(4, 8, 16, 32), side: int =
     return found | pair("norm", dim) | pair("head", 1000, dim)
 
 
+def dinov2(dim: int = 768, depth: int = 12, patches: int = 37 * 37) -> Shapes:
+    """A backbone with registers: one position for the class token and one for each patch, none for the registers."""
+    found = {"cls_token": (1, 1, dim), "pos_embed": (1, patches + 1, dim), "register_tokens": (1, 4, dim)}
+    found |= {"mask_token": (1, dim)} | pair("patch_embed.proj", dim, 3, 14, 14)
+    for index in range(depth):
+        name = f"blocks.{index}"
+        found |= _block(name, dim, 4 * dim) | _attention(f"{name}.attn", dim)
+        found |= {f"{name}.ls{one}.gamma": (dim,) for one in (1, 2)}
+    return found | pair("norm", dim)
+
+
+def dinov3(dim: int = 768, depth: int = 12, heads: int = 12) -> Shapes:
+    """Its positions are rotations, whose periods are in the file too; a mask takes the bias of the keys away."""
+    found = {"cls_token": (1, 1, dim), "storage_tokens": (1, 4, dim), "mask_token": (1, dim)}
+    found |= pair("patch_embed.proj", dim, 3, 16, 16) | {"rope_embed.periods": (dim // heads // 4,)}
+    for index in range(depth):
+        name = f"blocks.{index}"
+        found |= _block(name, dim, 4 * dim) | _attention(f"{name}.attn", dim)
+        found |= {f"{name}.attn.qkv.bias_mask": (3 * dim,)} | {f"{name}.ls{one}.gamma": (dim,) for one in (1, 2)}
+    return found | pair("norm", dim)
+
+
+def eva02(dim: int = 384, depth: int = 12, heads: int = 6, patches: int = 24 * 24) -> Shapes:
+    """Small and tiny EVA-02: one linear layer makes both inputs of SwiGLU; each block has its table of rotations."""
+    hidden, table = int(dim * 8 / 3), (patches, dim // heads)
+    found = {"cls_token": (1, 1, dim), "pos_embed": (1, patches + 1, dim)} | pair("patch_embed.proj", dim, 3, 14, 14)
+    found |= {"rope.freqs_cos": table, "rope.freqs_sin": table}
+    for index in range(depth):
+        name = f"blocks.{index}"
+        found |= pair(f"{name}.norm1", dim) | pair(f"{name}.norm2", dim)
+        found |= {f"{name}.attn.q_bias": (dim,), f"{name}.attn.v_bias": (dim,)}
+        found |= pair(f"{name}.attn.qkv", 3 * dim, dim, bias=False) | pair(f"{name}.attn.proj", dim, dim)
+        found |= {f"{name}.attn.rope.freqs_cos": table, f"{name}.attn.rope.freqs_sin": table}
+        found |= pair(f"{name}.mlp.w12", 2 * hidden, dim) | pair(f"{name}.mlp.w3", dim, hidden)
+    return found | pair("fc_norm", dim) | pair("head", 1000, dim)
+
+
+def convnext(sizes=(96, 192, 384, 768), depths=(3, 3, 9, 3)) -> Shapes:
+    found = pair("downsample_layers.0.0", sizes[0], 3, 4, 4) | pair("downsample_layers.0.1", sizes[0])
+    for stage in (1, 2, 3):
+        found |= pair(f"downsample_layers.{stage}.0", sizes[stage - 1])
+        found |= pair(f"downsample_layers.{stage}.1", sizes[stage], sizes[stage - 1], 2, 2)
+    for stage, (dim, blocks) in enumerate(zip(sizes, depths, strict=True)):
+        for index in range(blocks):
+            name = f"stages.{stage}.{index}"
+            found |= {f"{name}.gamma": (dim,)} | pair(f"{name}.dwconv", dim, 1, 7, 7) | pair(f"{name}.norm", dim)
+            found |= pair(f"{name}.pwconv1", 4 * dim, dim) | pair(f"{name}.pwconv2", dim, 4 * dim)
+    return found | pair("norm", sizes[-1]) | pair("head", 1000, sizes[-1])
+
+
+def siglip(dim: int = 768, depth: int = 12, patches: int = 196) -> Shapes:
+    """Both towers in one file; of the one for texts only some entries, because it is left alone."""
+    found = {"logit_scale": (1,), "logit_bias": (1,)} | pair("text_model.head", dim, dim)
+    found |= pair("vision_model.embeddings.patch_embedding", dim, 3, 16, 16)
+    found |= {"vision_model.embeddings.position_embedding.weight": (patches, dim)}
+    for index in range(depth):
+        name = f"vision_model.encoder.layers.{index}"
+        found |= pair(f"{name}.layer_norm1", dim) | pair(f"{name}.layer_norm2", dim)
+        for one in ("k_proj", "v_proj", "q_proj", "out_proj"):
+            found |= pair(f"{name}.self_attn.{one}", dim, dim)
+        found |= pair(f"{name}.mlp.fc1", 4 * dim, dim) | pair(f"{name}.mlp.fc2", dim, 4 * dim)
+    found |= pair("vision_model.post_layernorm", dim)
+    head = {"probe": (1, 1, dim), "attention.in_proj_weight": (3 * dim, dim), "attention.in_proj_bias": (3 * dim,)}
+    head |= pair("attention.out_proj", dim, dim) | pair("layernorm", dim)
+    head |= pair("mlp.fc1", 4 * dim, dim) | pair("mlp.fc2", dim, 4 * dim)
+    return found | prefixed("vision_model.head.", head)
+
+
 def filled(shapes: Shapes, seed: int = 0) -> dict[str, Tensor]:
     """Random numbers of a size at which every parameter matters and nothing explodes."""
     draw = torch.Generator().manual_seed(seed)

@@ -216,3 +216,113 @@ def _windows(b: State, x: Tensor, heads: int, shift: int) -> Tensor:
     found = linear(b, "attn.proj", (weights @ v).transpose(1, 2).flatten(2))
     found = found.view(n, side // 7, side // 7, 7, 7, -1).transpose(2, 3).reshape(n, side, side, -1)
     return found.roll((shift, shift), (1, 2))
+
+
+def dinov2(p: State, x: Tensor, heads: int) -> Tensor:
+    """-> the normed class token and the mean of the normed patches, side by side (n, 2 D)."""
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], stride=14)
+    grid = p["pos_embed"][:, 1:].mT.unflatten(2, (math.isqrt(p["pos_embed"].shape[1] - 1), -1))
+    x = (x + F.interpolate(grid, x.shape[2:], mode="bicubic", antialias=True)).flatten(2).mT
+    first = p["cls_token"] + p["pos_embed"][:, :1]
+    x = torch.cat((first.expand(len(x), -1, -1), p["register_tokens"].expand(len(x), -1, -1), x), 1)
+    for b in (part(p, f"blocks.{index}.") for index in range(sum(name.endswith("ls1.gamma") for name in p))):
+        q, k, v = (_heads(one, heads) for one in linear(b, "attn.qkv", layer_norm(b, "norm1", x)).chunk(3, -1))
+        x = x + b["ls1.gamma"] * linear(b, "attn.proj", _attend(q, k, v))
+        x = x + b["ls2.gamma"] * _mlp(b, "mlp", layer_norm(b, "norm2", x))
+    x = layer_norm(p, "norm", x)
+    return torch.cat((x[:, 0], x[:, 5:].mean(1)), 1)
+
+
+def dinov3(p: State, x: Tensor, heads: int) -> Tensor:
+    """-> the normed class token. Queries and keys of patches are turned by their place, from -1 to 1 along each side."""
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], stride=16)
+    rows, columns = (2 * (torch.arange(n) + 0.5) / n - 1 for n in x.shape[2:])
+    size = x.shape[1] // heads
+    periods = 100.0 ** (2 * torch.arange(size // 4) / (size // 2))
+    angles = 2 * math.pi * torch.cartesian_prod(rows, columns)[:, :, None] / periods
+    angles = angles.flatten(1).tile(2)
+
+    def turn(tokens: Tensor) -> Tensor:
+        first, second = tokens[:, :, 5:].chunk(2, -1)
+        turned = tokens[:, :, 5:] * angles.cos() + torch.cat((-second, first), -1) * angles.sin()
+        return torch.cat((tokens[:, :, :5], turned), 2)
+
+    x = x.flatten(2).mT
+    x = torch.cat((p["cls_token"].expand(len(x), -1, -1), p["storage_tokens"].expand(len(x), -1, -1), x), 1)
+    for b in (part(p, f"blocks.{index}.") for index in range(sum(name.endswith("ls1.gamma") for name in p))):
+        masked = torch.cat((torch.ones(x.shape[2]), torch.zeros(x.shape[2]), torch.ones(x.shape[2])))
+        qkv = F.linear(layer_norm(b, "norm1", x, 1e-5), b["attn.qkv.weight"], b["attn.qkv.bias"] * masked)
+        q, k, v = (_heads(one, heads) for one in qkv.chunk(3, -1))
+        x = x + b["ls1.gamma"] * linear(b, "attn.proj", _attend(turn(q), turn(k), v))
+        x = x + b["ls2.gamma"] * _mlp(b, "mlp", layer_norm(b, "norm2", x, 1e-5))
+    return layer_norm(p, "norm", x, 1e-5)[:, 0]
+
+
+def eva02(p: State, x: Tensor, heads: int) -> Tensor:
+    """-> the normed mean of the patches. Queries and keys of patches are turned by their place on a grid of 16 x 16."""
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], stride=14)
+    rows, columns = (torch.arange(n) / n * 16 for n in x.shape[2:])
+    half = x.shape[1] // heads // 2
+    rates = 10000.0 ** -(torch.arange(0, half, 2) / half)
+    angles = (torch.cartesian_prod(rows, columns)[:, :, None] * rates).flatten(1).repeat_interleave(2, 1)
+
+    def turn(tokens: Tensor) -> Tensor:
+        even, odd = tokens[:, :, 1:, 0::2], tokens[:, :, 1:, 1::2]
+        across = torch.stack((-odd, even), -1).flatten(3)
+        return torch.cat((tokens[:, :, :1], tokens[:, :, 1:] * angles.cos() + across * angles.sin()), 2)
+
+    x = x.flatten(2).mT
+    x = torch.cat((p["cls_token"].expand(len(x), -1, -1), x), 1) + p["pos_embed"]
+    for b in (part(p, f"blocks.{index}.") for index in range(sum(name.endswith("attn.q_bias") for name in p))):
+        bias = torch.cat((b["attn.q_bias"], torch.zeros(x.shape[2]), b["attn.v_bias"]))
+        qkv = F.linear(layer_norm(b, "norm1", x), b["attn.qkv.weight"], bias)
+        q, k, v = (_heads(one, heads) for one in qkv.chunk(3, -1))
+        x = x + linear(b, "attn.proj", _attend(turn(q), turn(k), v))
+        gate, value = linear(b, "mlp.w12", layer_norm(b, "norm2", x)).chunk(2, -1)
+        x = x + linear(b, "mlp.w3", F.silu(gate) * value)
+    return layer_norm(p, "fc_norm", x[:, 1:].mean(1))
+
+
+def convnext(p: State, x: Tensor) -> Tensor:
+    """-> the normed mean of the positions."""
+
+    def norm(name: str, maps: Tensor) -> Tensor:
+        return layer_norm(p, name, maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    for stage in range(4):
+        weight = p[f"downsample_layers.{stage}.{int(stage > 0)}.weight"]
+        bias = p[f"downsample_layers.{stage}.{int(stage > 0)}.bias"]
+        x = norm(f"downsample_layers.{stage}.0", x) if stage else x
+        x = F.conv2d(x, weight, bias, stride=weight.shape[-1])
+        x = x if stage else norm("downsample_layers.0.1", x)
+        index = 0
+        while f"stages.{stage}.{index}.gamma" in p:
+            b = part(p, f"stages.{stage}.{index}.")
+            y = F.conv2d(x, b["dwconv.weight"], b["dwconv.bias"], padding=3, groups=x.shape[1])
+            y = layer_norm(b, "norm", y.permute(0, 2, 3, 1))
+            y = b["gamma"] * linear(b, "pwconv2", F.gelu(linear(b, "pwconv1", y)))
+            x, index = x + y.permute(0, 3, 1, 2), index + 1
+    return layer_norm(p, "norm", x.mean((2, 3)))
+
+
+def siglip(p: State, x: Tensor, heads: int) -> Tensor:
+    """Both towers' entries -> the embedding of pictures: what one learned query draws from the normed patches."""
+    p = part(p, "vision_model.")
+
+    def mlp(b: State, tokens: Tensor) -> Tensor:
+        return linear(b, "mlp.fc2", F.gelu(linear(b, "mlp.fc1", tokens), approximate="tanh"))
+
+    name = "embeddings.patch_embedding"
+    x = F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], stride=16).flatten(2).mT
+    x = x + p["embeddings.position_embedding.weight"]
+    for b in (part(p, f"encoder.layers.{index}.") for index in range(sum(name.endswith("q_proj.bias") for name in p))):
+        normed = layer_norm(b, "layer_norm1", x)
+        q, k, v = (_heads(linear(b, f"self_attn.{one}_proj", normed), heads) for one in "qkv")
+        x = x + linear(b, "self_attn.out_proj", _attend(q, k, v))
+        x = x + mlp(b, layer_norm(b, "layer_norm2", x))
+    x, head = layer_norm(p, "post_layernorm", x), part(p, "head.")
+    weights, biases = head["attention.in_proj_weight"].chunk(3), head["attention.in_proj_bias"].chunk(3)
+    queries = head["probe"].expand(len(x), -1, -1)
+    q, k, v = (_heads(F.linear(*one), heads) for one in zip((queries, x, x), weights, biases, strict=True))
+    x = linear(head, "attention.out_proj", _attend(q, k, v))
+    return (x + mlp(head, layer_norm(head, "layernorm", x)))[:, 0]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from torchvision.models import ResNet50_Weights
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.data.preprocessing import BASELINES, Prepared, baseline_images, prepare, stack
@@ -43,7 +43,7 @@ def photograph(size) -> Image.Image:
 
 BICUBIC = {"interpolation": InterpolationMode.BICUBIC}
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-EVALUATED = {  # how the authors of self-supervised models tested them: sides 256 and 224, and this
+EVALUATED = {  # how the authors of self-supervised models, and of ConvNeXt, tested them: sides 256 and 224, and this
     "dino_resnet50": BICUBIC,
     "dino_xcit_small_12_p16": BICUBIC,
     "mocov3_resnet50": {},
@@ -52,6 +52,9 @@ EVALUATED = {  # how the authors of self-supervised models tested them: sides 25
     "simclrv2_r50_2x": PLAIN,
     "barlow_twins": {},
     "simsiam": {},
+    "dinov2_vitb14_reg": BICUBIC,
+    "dinov3_vitb16": BICUBIC,
+    "convnext_tiny_224": BICUBIC,
 }
 
 
@@ -60,7 +63,10 @@ def published_transform(model: str, checkpoint: str):
         return ResNet50_Weights.IMAGENET1K_V1.transforms(**EVALUATED[model])
     if model == "resnet50":
         return ResNet50_Weights[checkpoint].transforms()
-    architecture = CARDS[model].architecture
+    if model == "siglip_base_patch16_224":  # as the settings of its processor say: squashed
+        half = Normalize((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        return Compose([Resize((224, 224), InterpolationMode.BICUBIC), ToTensor(), half])
+    architecture = CARDS[model].architecture.removeprefix("timm/")
     config = timm.data.resolve_data_config({}, pretrained_cfg=timm.get_pretrained_cfg(architecture).to_dict())
     return timm.data.create_transform(**config, is_training=False)
 

@@ -370,7 +370,14 @@ def test_the_fingerprint_sees_each_part_of_a_card_that_changes_its_answers(folde
     (checkpoint,) = card.checkpoints
     (file,) = checkpoint.files
     told = {"title", "supervision", "trained_on", "paper", "licence", "page", "remark"}  # what visitors are told
-    elsewhere = {"id", "classes", "arguments", "base", "pairs"}  # in keys by themselves, or in the shapes of tensors
+    elsewhere = {
+        "id",
+        "classes",
+        "arguments",
+        "base",
+        "pairs",
+        "renaming",
+    }  # in keys by themselves, or in the shapes of tensors
     assert_key_sees_each_field(
         lambda card: loading._own_parts(card, checkpoint), card,
         {"family": "efficientnet", "architecture": "resnet34", "library": "timm"}, {*told, *elsewhere, "checkpoints"},

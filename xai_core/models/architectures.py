@@ -1,4 +1,5 @@
-"""Architectures that neither timm nor torchvision has: ResNets with projection heads, wide or slim; ViTs of fixed positions.
+"""Architectures that neither timm nor torchvision has: ResNets with projection heads, wide or slim; ViTs of fixed positions,
+and one whose classifier reads the class token and the patches.
 
 A projection head is the module's `project`. Parameters of a checkpoint that nothing here uses stand under `unused`, so that
 they are read and checked like all others.
@@ -141,10 +142,27 @@ def fixed_positions(rows: int, columns: int, dim: int) -> Tensor:
     return torch.cat([wave(place[:, None] * frequencies) for place in places.T for wave in (torch.sin, torch.cos)], dim=1)
 
 
+class DINOv2(timm.models.VisionTransformer):
+    """timm's ViT-B/14 with four registers, whose features are what DINOv2's published linear probe reads: the normed class
+    token and the mean of the normed patches side by side (1,536 numbers)."""
+
+    def __init__(self, num_classes: int = 1000, **arguments: Any) -> None:
+        published = {"patch_size": 14, "embed_dim": 768, "depth": 12, "num_heads": 12, "reg_tokens": 4}
+        super().__init__(num_classes=0, no_embed_class=True, **(published | arguments))
+        self.head = nn.Linear(2 * self.embed_dim, num_classes) if num_classes else nn.Identity()
+
+    def pool(self, x: Tensor, pool_type: str | None = None) -> Tensor:
+        return torch.cat((x[:, 0], x[:, self.num_prefix_tokens :].mean(1)), 1)
+
+
+def dinov2_vit_base_reg(**arguments: Any) -> nn.Module:
+    return DINOv2(**arguments)
+
+
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     make.__name__: make
     for make in (
         simclrv2_resnet50, barlow_twins_resnet50, simsiam_resnet50, slim_resnet18, slim_resnet18_barlow,
-        slim_resnet18_barlow192, mocov3_vit,
+        slim_resnet18_barlow192, mocov3_vit, dinov2_vit_base_reg,
     )
 }  # fmt: skip

@@ -14,6 +14,7 @@ from xai_core.models import families, library_modules
 from xai_core.models.card import CUSTOM, Card, Checkpoint
 from xai_core.models.draws import own_draws
 from xai_core.models.weights import checkpoints
+from xai_core.models.weights.renaming import RENAMINGS
 
 
 def random_module(card: Card, seed: int) -> nn.Module:
@@ -94,7 +95,7 @@ def naming(card: Card, module: nn.Module) -> checkpoints.Naming:
     """How the card's library names the module's tensors, and which part is the classifier."""
     if _by_library(card):
         linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
-        return checkpoints.Naming(head=linear[-1] if linear else "")
+        return checkpoints.Naming(RENAMINGS.get(card.renaming), linear[-1] if linear else "")
     classify = families.staged(card.family, module).classify
     head = next((name for name, part in module.named_modules() if part is classify), "")
-    return checkpoints.Naming(families.FAMILIES[card.family].rename, head)
+    return checkpoints.Naming(RENAMINGS.get(card.renaming, families.FAMILIES[card.family].rename), head)

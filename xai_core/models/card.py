@@ -64,6 +64,7 @@ class Card:
     pairs       options of methods for pairs, by the method's id, where the paper takes others for this model; those of
                 `feature_visualisation` are depth and regularisation
     library     one of LIBRARIES where the library's own loader fills the network; empty where it is filled here
+    renaming    one of `weights.renaming.RENAMINGS`, for files whose names a table of prefixes cannot turn into the network's
     """
 
     id: str
@@ -82,3 +83,4 @@ class Card:
     base: str = ""
     pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     library: str = ""
+    renaming: str = ""

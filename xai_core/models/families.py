@@ -20,6 +20,9 @@ torchvision_compat.ensure_importable()
 import timm
 import torchvision
 
+NO_CLASS_TOKEN = "It has no class token: features are {}."
+POOLED = "drawn from the patches by an attention of the pooling's own"
+
 LibraryModule = Any  # a module of timm or torchvision: torch types its attributes as `Tensor | Module`, whatever they are
 
 
@@ -85,7 +88,7 @@ def vit(net: LibraryModule) -> StagedNetwork:
             blocks=tuple(block.name for block in blocks),
             readout=first_token if by_token else lambda rows: rows[:, net.num_prefix_tokens :].mean(1),
             token=by_token,
-            note="" if by_token else "It has no class token: features are a mean over patches.",
+            note="" if by_token else NO_CLASS_TOKEN.format("a mean over patches" if net.attn_pool is None else POOLED),
         ),
     )
 
@@ -227,7 +230,7 @@ FAMILIES = {
         create=architectures.resnet,
     ),
     "efficientnet": Family(efficientnet, (timm.models.EfficientNet,)),
-    "vit": Family(vit, (timm.models.VisionTransformer,)),
+    "vit": Family(vit, (timm.models.VisionTransformer, architectures.DINOv2)),
     "swin": Family(swin, (timm.models.SwinTransformer,)),
     # timm's function splits the query, key and value of class attention
     "xcit": Family(xcit, (timm.models.Xcit,), rename=timm.models.xcit.checkpoint_filter_fn),

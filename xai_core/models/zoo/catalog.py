@@ -2,13 +2,11 @@
 
 from xai_core.core.errors import BadCard, UnknownName
 from xai_core.data.recipe import Recipe
-from xai_core.models.card import Card, Checkpoint, File
+from xai_core.models.card import CUSTOM, Card, Checkpoint, File
 from xai_core.models.zoo import library, own_code, user_cards
-from xai_core.models.zoo.self_supervised import SELF_SUPERVISED
+from xai_core.models.zoo.self_supervised import HALF, LIVE, SELF_SUPERVISED
 
-_HALF = (0.5, 0.5, 0.5)
-LIVE = {"init_values": 1.0}  # untrained blocks with the published 1e-5 would hardly see the picture; weights overwrite it
-
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 MODEL = {"model/": ""}
 MODEL_MODULE = {"model/module.": ""}
 SWIN = {  # the authors merge patches at the end of a stage, timm at the beginning of the next
@@ -43,7 +41,7 @@ CARDS = {
                             ordered=True,
                         ),
                     ),
-                    recipe=Recipe(224, 256, "bicubic", mean=_HALF, std=_HALF),
+                    recipe=Recipe(224, 256, "bicubic", mean=HALF, std=HALF),
                 ),
             ),
         ),
@@ -187,6 +185,61 @@ CARDS = {
                         ),
                     ),
                     recipe=Recipe(224, 224, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="convnext_tiny_224",
+            title="ConvNeXt-T",
+            family=CUSTOM,
+            architecture="timm/convnext_tiny",
+            supervision="supervised",
+            trained_on="ImageNet-1k, 1,000 classes",
+            paper="Liu et al. 2022, arXiv:2201.03545",
+            licence="MIT",
+            page="https://github.com/facebookresearch/ConvNeXt",
+            arguments={"ls_init_value": 1.0},  # as LIVE; published: 1e-6
+            renaming="timm",
+            checkpoints=(
+                Checkpoint(
+                    id="fb_in1k",
+                    files=(
+                        File(
+                            "convnext_tiny_1k_224_ema.pth",
+                            url="https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224_ema.pth",
+                            megabytes=114,
+                            names=MODEL,
+                        ),
+                    ),
+                    recipe=Recipe(224, 256, "bicubic"),
+                ),
+            ),
+        ),
+        Card(
+            id="eva02_small_patch14_336",
+            title="EVA-02-S/14",
+            family=CUSTOM,
+            architecture="timm/eva02_small_patch14_336",
+            supervision="masked pictures (EVA-CLIP's features as targets), then supervised",
+            trained_on="ImageNet-22k without labels, then ImageNet-1k, 1,000 classes",
+            paper="Fang et al. 2023, arXiv:2303.11331",
+            licence="MIT",
+            page="https://github.com/baaivision/EVA/tree/master/EVA-02/asuka",
+            remark="It takes pictures of 336 pixels: 24 x 24 patches.",
+            renaming="timm",
+            checkpoints=(
+                Checkpoint(
+                    id="mim_in22k_ft_in1k",
+                    files=(
+                        File(
+                            "eva02_S_pt_in21k_ft_in1k_p14.pt",
+                            url="https://huggingface.co/Yuxin-CV/EVA-02/resolve/main/eva02/cls/in1k/"
+                            "eva02_S_pt_in21k_ft_in1k_p14.pt",
+                            megabytes=88,
+                            names={"module/": "", "model/": ""},  # the authors' own evaluation looks for both
+                        ),
+                    ),
+                    recipe=Recipe(336, 336, "bicubic", mean=CLIP_MEAN, std=CLIP_STD),
                 ),
             ),
         ),

@@ -5,10 +5,13 @@ similarity is asked of, because the training brought two views of a picture toge
 """
 
 from xai_core.data.recipe import Recipe
-from xai_core.models.card import Card, Checkpoint, File
+from xai_core.models.card import CUSTOM, Card, Checkpoint, File
 
 DINO = "https://dl.fbaipublicfiles.com/dino"
+DINOV2 = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14"
+HALF = (0.5, 0.5, 0.5)
 MOCO = "https://dl.fbaipublicfiles.com/moco-v3"
+LIVE = {"init_values": 1.0}  # untrained blocks with the published 1e-5 would hardly see the picture; weights overwrite it
 NO_CLASSES = "It has no classifier, but it can explain what makes two pictures similar."
 
 _UNIT = {  # one residual block of the converted SimCLRv2 -> of torchvision
@@ -249,6 +252,89 @@ SELF_SUPERVISED = (
                     ),
                 ),
                 recipe=Recipe(224, 256),
+            ),
+        ),
+    ),
+    Card(
+        id="dinov2_vitb14_reg",
+        title="DINOv2 ViT-B/14 with registers",
+        family="vit",
+        architecture="dinov2_vit_base_reg",
+        supervision="self-supervised (DINOv2) + linear probe",
+        trained_on="142 million pictures without labels (LVD-142M); the probe with the 1,000 classes of ImageNet-1k",
+        paper="Oquab et al. 2023, arXiv:2304.07193; registers: Darcet et al. 2023, arXiv:2309.16588",
+        licence="Apache-2.0",
+        page="https://github.com/facebookresearch/dinov2",
+        remark="Four registers stand between the class token and the 16 x 16 patches, and are no cells of maps. The probe "
+        "reads the class token and the mean of the patches; similarity is computed from these. The published positions "
+        "(37 x 37) are brought to 16 x 16.",
+        arguments=LIVE,
+        renaming="timm",
+        checkpoints=(
+            Checkpoint(
+                id="probe",
+                files=(
+                    File("dinov2_vitb14_reg4_pretrain.pth", f"{DINOV2}/dinov2_vitb14_reg4_pretrain.pth", 346),
+                    File(
+                        "dinov2_vitb14_reg4_linear_head.pth",
+                        f"{DINOV2}/dinov2_vitb14_reg4_linear_head.pth",
+                        6,
+                        names={"": "head."},
+                    ),
+                ),
+                recipe=Recipe(224, 256, "bicubic"),
+            ),
+        ),
+    ),
+    Card(
+        id="dinov3_vitb16",
+        title="DINOv3 ViT-B/16",
+        family=CUSTOM,
+        architecture="timm/vit_base_patch16_dinov3_qkvb",
+        supervision="self-supervised (DINOv3)",
+        trained_on="1,689 million pictures without labels (LVD-1689M)",
+        paper="Siméoni et al. 2025, arXiv:2508.10104",
+        licence="DINOv3 License",
+        page="https://github.com/facebookresearch/dinov3",
+        remark=f"{NO_CLASSES} Gated: Meta gives the file to those who accept its licence on the page, so that it has no "
+        "direct address here. Four registers stand between the class token and the patches, and are no cells of maps.",
+        arguments=LIVE | {"global_pool": "token"},
+        classes=(),
+        renaming="timm",
+        checkpoints=(
+            Checkpoint(
+                id="lvd1689m",
+                files=(File("dinov3_vitb16_pretrain_lvd1689m-73cec8be.pth", url="", megabytes=343, sha256="73cec8be"),),
+                recipe=Recipe(224, 256, "bicubic"),
+            ),
+        ),
+    ),
+    Card(
+        id="siglip_base_patch16_224",
+        title="SigLIP ViT-B/16, image tower",
+        family="vit",
+        architecture="vit_base_patch16_siglip_224",
+        supervision="pictures with their texts (SigLIP)",
+        trained_on="pictures of the web with English texts (WebLI)",
+        paper="Zhai et al. 2023, arXiv:2303.15343",
+        licence="Apache-2.0",
+        page="https://huggingface.co/google/siglip-base-patch16-224",
+        remark=f"{NO_CLASSES} Similarity is computed from the embedding that SigLIP compares with those of texts; the tower "
+        "for texts in the file is left alone. Pictures are squashed to a square, as in the training.",
+        arguments={"num_classes": 0, "act_layer": "gelu_tanh"},
+        classes=(),
+        renaming="siglip",
+        checkpoints=(
+            Checkpoint(
+                id="webli",
+                files=(
+                    File(
+                        "siglip-base-patch16-224.safetensors",
+                        "https://huggingface.co/google/siglip-base-patch16-224/resolve/main/model.safetensors",
+                        813,
+                    ),
+                ),
+                recipe=Recipe(224, 224, "bicubic", mean=HALF, std=HALF, squash=True),
             ),
         ),
     ),
