@@ -151,7 +151,7 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path):
 def test_a_complete_file_is_not_computed_again(model, folder, tmp_path, monkeypatch):
     dataset, out = open_dataset(folder), tmp_path / "p.parquet"
     list(classify(model, dataset, out))
-    monkeypatch.setattr(predict, "_rows", None)  # would fail
+    monkeypatch.setattr(predict, "rows_of", None)  # would fail
     steps = list(classify(model, dataset, out))
     assert len(steps) == 1 and steps[0].done == 30 and len(steps[0].unreadable) == 2
 
@@ -176,7 +176,7 @@ def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
         alive[0] += 1
         return prepared(*asked)
 
-    rows = predict._rows
+    rows = predict.rows_of
 
     def consumed(model, read, *more):
         most.append(alive[0])
@@ -184,7 +184,7 @@ def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
         return rows(model, read, *more)
 
     monkeypatch.setattr(prefetch, "_prepared", counted)
-    monkeypatch.setattr(predict, "_rows", consumed)
+    monkeypatch.setattr(predict, "rows_of", consumed)
     monkeypatch.setattr(predict.runtime, "inner_batch", lambda *_: 16)
     list(classify(model, many, tmp_path / "p.parquet"))
     assert len(most) >= 18 and max(most) <= 3 * 16 + 1
@@ -227,7 +227,7 @@ def test_the_time_that_is_left_follows_the_latest_batches(model, folder, tmp_pat
     monkeypatch.setattr(predict.time, "monotonic", lambda: now)
     monkeypatch.setattr(predict, "RECENT", 3)
     monkeypatch.setattr(predict.runtime, "inner_batch", lambda *_: 2)
-    rows = predict._rows
+    rows = predict.rows_of
     speed = 0.1
 
     def timed_rows(*arguments):
@@ -235,7 +235,7 @@ def test_the_time_that_is_left_follows_the_latest_batches(model, folder, tmp_pat
         now += 2 * speed
         return rows(*arguments)
 
-    monkeypatch.setattr(predict, "_rows", timed_rows)
+    monkeypatch.setattr(predict, "rows_of", timed_rows)
     left = []
     for step in classify(model, open_dataset(folder), tmp_path / "p.parquet"):
         left.append((step.done, step.left))

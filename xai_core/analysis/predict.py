@@ -12,6 +12,11 @@ Predictions are one Parquet file, a row for each picture that could be read, in 
     top5, top5_probability       lists of the five most probable classes (fewer where the model has fewer)
     embedding           list of float32, if asked for: the projection head's output, or the pooled features
 
+A shard's file has two more columns, from which `merged_predictions` makes the file of all pictures:
+
+    place               the picture's place in the whole dataset
+    content             what the dataset's digest knows of its content
+
 The file's metadata (`settings_of`) name the model, its weights and classes, which labels matched, and each file that could
 not be read. Until the file is complete, its rows are in a folder of parts beside it: see `xai_core.core.part_store`.
 """
@@ -22,8 +27,8 @@ import json
 import statistics
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +43,13 @@ from xai_core.core import part_store, runtime, tables
 from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
 from xai_core.core.part_store import PARTS
 from xai_core.core.settings import RESOURCES
+from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset, Labelled, digest_of
 from xai_core.data.label_matching import Matching, match_classes
 from xai_core.data.predictions import ENTRY, settings_of
 from xai_core.data.preprocessing import Prepared, stack
+from xai_core.data.selection import shard_images
 from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
@@ -84,8 +91,10 @@ def classify(
     matching: Matching | None = None,
     embeddings: bool = False,
     precision: str = "exact",
+    shard: Shard | None = None,
 ) -> Generator[ClassificationProgress, None, None]:
     """Write the predictions of a model for a dataset to `out` (.parquet, or .csv without the lists' types and settings).
+    With a `shard`, only those of its pictures, to its own file .parquet: see `merged_predictions`.
 
     Yields the progress after every inner batch; stop iterating to cancel. What was done until then is kept in parts beside
     `out`, and the same call resumes from them. If `out` holds this very result already, nothing is computed. Pictures are
@@ -97,35 +106,92 @@ def classify(
     if out.suffix not in (".parquet", ".csv"):
         raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
     matching = matching or match_classes(dataset.classes, model)
-    settings = _settings(model, dataset, matching, embeddings, precision)
-    total, folder = len(dataset.samples), out.parent / f".{out.name}.parts"
-    busy = f"Another process is writing {out}: wait for it, or give another file."
+    share = _share(dataset, shard) if shard else None
+    dataset = share.dataset if share else dataset
+    settings = _settings(model, dataset, matching, embeddings, precision, share)
+    total, folder = len(dataset.samples), parts_folder(out)
     unreadable = _unreadable_if_complete(out, settings)
     if unreadable is not None:
         if folder.exists():  # the process that wrote `out` was killed just then
-            with contextlib.suppress(BadRequest), part_store.locked(folder, busy):
+            with contextlib.suppress(BadRequest), written_alone(out):
                 part_store.clear(folder)
         yield ClassificationProgress(total, total, unreadable)
         return
-    with part_store.locked(folder, busy):
+    with written_alone(out):
         _prepare(folder, settings)
         yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
-        _join(_stored(folder, total), out, settings, embeddings)
+        stored = _stored(folder, total)
+        rows = (
+            tables.read_parquet(part, schema_of(embeddings).names, schema=schema_of(embeddings))
+            for part, _ in stored.values()
+        )
+        unreadable = tuple(file for _, failures in stored.values() for file in failures)
+        if share:
+            rows = map(share.placed, rows)
+            settings["shard"] |= {"unreadable": [share.known[name] for name, _ in unreadable]}
+        join(rows, out, settings, unreadable, schema_of(embeddings, share is not None))
         part_store.clear(folder)
 
 
+def parts_folder(out: Path) -> Path:
+    """The folder in which the parts of a file of predictions are until it is complete."""
+    return out.parent / f".{out.name}.parts"
+
+
+def written_alone(out: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the right to write a file of predictions. Raises BeingWritten where another process has it."""
+    busy = f"Another process is writing {out}: wait for it, or give another file."
+    return part_store.locked(parts_folder(out), busy)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """A shard's pictures, and of each by its name what the whole dataset's order and digest are made of: (place, name,
+    label, content). `told` is what the file says of the shard."""
+
+    dataset: Dataset
+    known: Mapping[str, tuple[int, str, str, str]]
+    told: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return digest_of([(name, label, content) for _, name, label, content in self.known.values()])
+
+    def placed(self, rows: pa.Table) -> pa.Table:
+        """Rows with the columns `place` and `content`."""
+        known = [self.known[name] for name in rows["path"].to_pylist()]
+        places, contents = [one[0] for one in known], [one[3] for one in known]
+        return rows.append_column("place", pa.array(places, pa.int64())).append_column(
+            "content", pa.array(contents, pa.string())
+        )
+
+
+def _share(dataset: Dataset, shard: Shard) -> _Share:
+    own = replace(dataset, samples=shard_images(dataset.samples, shard))
+    places = {sample.name: place for place, sample in enumerate(dataset.samples) if sample.name in own.names}
+    known = {name: (places[name], name, label, content) for name, label, content in own.known()}
+    names = digest_of([(sample.name, sample.label, "") for sample in dataset.samples])
+    told = {"number": shard.number, "count": shard.count, "pictures": len(dataset.samples), "names": names}
+    return _Share(own, known, told)
+
+
 def _settings(
-    model: ExplainableModel, dataset: Dataset, matching: Matching, embeddings: bool, precision: str
+    model: ExplainableModel,
+    dataset: Dataset,
+    matching: Matching,
+    embeddings: bool,
+    precision: str,
+    share: _Share | None = None,
 ) -> dict[str, Any]:
     """What predictions depend on, and what they are of in words."""
-    return {
+    settings = {
         "model": model.id,
         "title": model.title,
         "weights": model.fingerprint,
         "recipe": repr(model.recipe),
         "classes": list(model.class_names),
         "dataset": dataset.title,
-        "dataset_digest": dataset.digest,
+        "dataset_digest": share.digest if share else dataset.digest,
         "pictures": len(dataset.samples),
         "matched": dict(matching.index),
         "matched_by": dict(matching.how),
@@ -134,6 +200,7 @@ def _settings(
         "precision": precision,
         "version": __version__,
     }
+    return settings | ({"shard": dict(share.told)} if share else {})
 
 
 # Settings that no prediction depends on: titles, and the version of this package.
@@ -194,12 +261,11 @@ def _classify_missing(
             failures: list[Unreadable] = []
             for start in range(chunk.start, chunk.stop, size):
                 batch = decoder.take(min(size, chunk.stop - start))
-                read = [(sample, picture) for sample, picture in batch if isinstance(picture, Prepared)]
-                rows += _rows(model, read, matching, embeddings, precision)
+                rows += rows_of(model, batch, matching, embeddings, precision)
                 failures += decoder.unreadable()
                 done += len(batch)
                 if start + size >= chunk.stop:
-                    _write_part(folder, chunk, rows, failures, embeddings)
+                    write_part(folder, chunk, rows, failures, embeddings)
                 now = time.monotonic()
                 recent.append(max(now - latest, 1e-9) / len(batch))
                 rate = 1 / statistics.median(recent)
@@ -208,14 +274,15 @@ def _classify_missing(
             unreadable += failures
 
 
-def _rows(
+def rows_of(
     model: ExplainableModel,
-    read: Sequence[tuple[Labelled, Prepared]],
+    batch: Sequence[tuple[Labelled, Prepared | BadPicture]],
     matching: Matching,
     embeddings: bool,
     precision: str,
 ) -> list[dict[str, Any]]:
-    """The table's rows of pictures that were read."""
+    """The table's rows of a batch of prepared pictures, without those that could not be read."""
+    read = [(sample, picture) for sample, picture in batch if isinstance(picture, Prepared)]
 
     def run(rows: range) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         images = stack([read[row][1] for row in rows], model.device)
@@ -250,7 +317,8 @@ def _rows(
     return rows
 
 
-def _schema(embeddings: bool) -> pa.Schema:
+def schema_of(embeddings: bool, placed: bool = False) -> pa.Schema:
+    """The types of the file's columns; with `place` and `content`, those of a shard's."""
     text, number = pa.string(), pa.float32()
     fields = {
         "path": text,
@@ -265,7 +333,8 @@ def _schema(embeddings: bool) -> pa.Schema:
         "top5": pa.list_(text),
         "top5_probability": pa.list_(number),
     }
-    return pa.schema(fields | ({"embedding": pa.list_(number)} if embeddings else {}))
+    fields |= {"embedding": pa.list_(number)} if embeddings else {}
+    return pa.schema(fields | ({"place": pa.int64(), "content": text} if placed else {}))
 
 
 def _chunks(total: int) -> list[range]:
@@ -273,11 +342,12 @@ def _chunks(total: int) -> list[range]:
     return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
 
 
-def _write_part(
+def write_part(
     folder: Path, chunk: range, rows: list[dict[str, Any]], unreadable: list[Unreadable], embeddings: bool
 ) -> None:
+    """Store the rows of the pictures at the places `chunk` of a dataset, in a folder that the caller has locked."""
     entry = {"start": chunk.start, "stop": chunk.stop, "unreadable": unreadable}
-    schema = _schema(embeddings).with_metadata({ENTRY: json.dumps(entry)})
+    schema = schema_of(embeddings).with_metadata({ENTRY: json.dumps(entry)})
     part_store.write_part(folder / PARTS, pa.Table.from_pylist(rows, schema))
 
 
@@ -303,25 +373,24 @@ def _stored(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable
     return {chunk: stored[chunk] for chunk in _chunks(total) if chunk in stored}
 
 
-def _join(stored: dict[range, tuple[Path, list[Unreadable]]], out: Path, settings: dict[str, Any], embeddings: bool) -> None:
-    """Write the parts as one file, with one part at a time in memory. The file appears when it is complete."""
+def join(
+    rows: Iterable[pa.Table], out: Path, settings: Mapping[str, Any], unreadable: Sequence[Unreadable], schema: pa.Schema
+) -> None:
+    """Write tables as one file, one at a time in memory. The file appears when it is complete. Raises XaiError."""
     unfinished = out.with_name(f".{out.name}.unfinished")
-    parts, schema = [part for part, _ in stored.values()], _schema(embeddings)
     try:
         if out.suffix == ".csv":
-            for number, part in enumerate(parts):
-                table = tables.read_parquet(part, schema.names, schema=schema).to_pandas()
+            for number, part in enumerate(rows):
+                table = part.to_pandas()
                 for name in table.columns.intersection(["top5", "top5_probability", "embedding"]):
                     table[name] = [json.dumps(np.asarray(values).tolist()) for values in table[name]]
                 table.to_csv(unfinished, mode="a" if number else "w", header=not number, index=False)
         else:
-            unreadable = [file for _, failures in stored.values() for file in failures]
             entry = json.dumps({**settings, "unreadable": unreadable})
             described = schema.with_metadata({ENTRY: entry})
             with pq.ParquetWriter(unfinished, described, compression="zstd") as writer:
-                for part in parts:
-                    rows = tables.read_parquet(part, schema.names, schema=schema)
-                    writer.write_table(rows.replace_schema_metadata(described.metadata))
+                for part in rows:
+                    writer.write_table(part.replace_schema_metadata(described.metadata))
         unfinished.replace(out)
     except OSError as error:
         raise XaiError(f"Cannot write {out}: {error.strerror or error}.") from None
@@ -335,7 +404,8 @@ def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unread
         stored = settings_of(out) if out.suffix == ".parquet" else {}
     except BadRequest:
         return None
-    same = {name: stored.get(name) for name in settings} == settings
+    stored_shard = {name: value for name, value in stored.get("shard", {}).items() if name != "unreadable"}
+    same = {name: stored.get(name) for name in settings} | {"shard": stored_shard} == {"shard": {}, **settings}
     return tuple((name, reason) for name, reason in stored["unreadable"]) if same else None
 
 

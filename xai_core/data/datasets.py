@@ -16,7 +16,7 @@ import re
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -46,6 +46,9 @@ USUAL_WORLD = "world:planted"
 GIVEN = "given:"  # the beginning of the sources of datasets that a script has given
 WORLD_SEED, WORLD_TEST, WORLD_TRAIN = 0, 1_000, 6_000  # the seed of the worlds that are offered, and their pictures
 BLOCK = 8 * 2**10  # bytes; three such blocks of each file are digested, so that a large dataset takes seconds
+
+
+Known = tuple[str, str, str]  # name, label, content
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,11 @@ class Dataset:
         picture that keeps the size and lies between these blocks is not noticed. Computed on first use, 20,000 to 50,000
         files a second.
         """
-        return bytes_digest(repr([(one.name, one.label, self.content(one.name)) for one in self.samples]).encode())
+        return digest_of(self.known())
+
+    def known(self) -> list[Known]:
+        """What `digest` is made of: name, label and content of every picture, in order. Reads them each time."""
+        return [(one.name, one.label, self.content(one.name)) for one in self.samples]
 
     def content(self, name: str) -> str:
         """What `digest` knows of one picture's content; "unreadable" where its file cannot be read."""
@@ -125,6 +132,11 @@ class Dataset:
         bare = sum(not sample.label for sample in self.samples)
         said = f"{self.title}: {len(self.samples):,} pictures of {of}"
         return f"{said}; {bare:,} without a label." if bare else f"{said}."
+
+
+def digest_of(known: Sequence[Known]) -> str:
+    """The digest of a dataset of these pictures, in this order."""
+    return bytes_digest(repr(list(known)).encode())
 
 
 def _blocks_digest(source: bytes | Path) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path, PurePosixPath
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.core.files import read_regular
+from xai_core.core.shards import Shard
 from xai_core.data.datasets import Dataset, Labelled, open_dataset
 from xai_core.data.image_io import MAX_BYTES
 from xai_core.data.label_matching import WNID
 from xai_core.data.samples import SAMPLES, load_sample
 
 SAMPLE_SET = "samples"
+COPY_OF = "the same file as "  # the beginning of the reason why a copy is left out
 
 
 def open_images(source: str | Path | Dataset) -> Dataset:
@@ -41,6 +43,11 @@ def sample_images(dataset: Dataset, count: int | None, seed: int) -> tuple[Label
     return tuple(sorted(dataset.samples, key=lambda sample: bytes_digest(f"{seed} {sample.name}".encode()))[:count])
 
 
+def shard_images(samples: Sequence[Labelled], shard: Shard | None) -> tuple[Labelled, ...]:
+    """Those of the images that belong to a shard, in the same order; None: all of them."""
+    return tuple(samples) if shard is None else tuple(sample for sample in samples if shard.holds(sample.name))
+
+
 def unique_images(dataset: Dataset, samples: Sequence[Labelled]) -> tuple[dict[str, Labelled], dict[str, str]]:
     """(the samples by the SHA-256 of their files, the reasons by the name of each sample that is left out).
 
@@ -59,7 +66,7 @@ def unique_images(dataset: Dataset, samples: Sequence[Labelled]) -> tuple[dict[s
             left_out[sample.name] = f"Cannot read it: {error.strerror or error}."
             continue
         if digest in unique:
-            left_out[sample.name] = f"the same file as {unique[digest].name}"
+            left_out[sample.name] = f"{COPY_OF}{unique[digest].name}"
         else:
             unique[digest] = sample
     return unique, left_out
