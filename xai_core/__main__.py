@@ -14,6 +14,7 @@ from xai_core.cli import (
     evaluate,
     explain,
     measure,
+    merge,
     methods,
     metrics,
     models,
@@ -32,7 +33,8 @@ from xai_core.core.errors import XaiError
 from xai_core.core.version import __version__
 
 COMMANDS = (
-    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, report,
+    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, merge,
+    report,
     review, methods, metrics, models, weights, probe, train, world,
 )  # fmt: skip
 MISTAKE = 2

@@ -103,8 +103,7 @@ def classify(
     """
     if not model.has_classifier:
         raise NoClassifier(f"{model.title} has no classifier: it cannot predict classes.")
-    if out.suffix not in (".parquet", ".csv"):
-        raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
+    check_suffix(out)
     matching = matching or match_classes(dataset.classes, model)
     share = _share(dataset, shard) if shard else None
     dataset = share.dataset if share else dataset
@@ -120,8 +119,8 @@ def classify(
     with written_alone(out):
         _prepare(folder, settings)
         yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
-        stored = _stored(folder, total)
-        rows = (
+        stored = stored_parts(folder, total)
+        rows: Iterable[pa.Table] = (
             tables.read_parquet(part, schema_of(embeddings).names, schema=schema_of(embeddings))
             for part, _ in stored.values()
         )
@@ -131,6 +130,12 @@ def classify(
             settings["shard"] |= {"unreadable": [share.known[name] for name, _ in unreadable]}
         join(rows, out, settings, unreadable, schema_of(embeddings, share is not None))
         part_store.clear(folder)
+
+
+def check_suffix(out: Path) -> None:
+    """Raises BadRequest where a file of this name is none of predictions."""
+    if out.suffix not in (".parquet", ".csv"):
+        raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
 
 
 def parts_folder(out: Path) -> Path:
@@ -245,7 +250,7 @@ def _classify_missing(
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none."""
     total = len(dataset.samples)
-    stored = _stored(folder, total)
+    stored = stored_parts(folder, total)
     missing = [chunk for chunk in _chunks(total) if chunk not in stored]
     unreadable = [file for _, failures in stored.values() for file in failures]
     done = total - sum(map(len, missing))
@@ -363,7 +368,7 @@ def _prepare(folder: Path, settings: dict[str, Any]) -> None:
     part_store.repair(folder)
 
 
-def _stored(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable]]]:
+def stored_parts(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable]]]:
     """The part of each stored chunk, and its files that could not be read, in the dataset's order."""
     stored = {}
     for part in part_store.intact_parts(folder / PARTS):

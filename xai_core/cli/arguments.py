@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
-from xai_core.core import settings
+from xai_core.core import settings, shards
 from xai_core.core.errors import BadRequest
+from xai_core.core.shards import Shard
 from xai_core.data import samples
 from xai_core.models.zoo import own_code
 
@@ -91,6 +92,26 @@ def add_precision(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", default="exact", help="exact: 32 bits (default); fast: 16 bits")
 
 
+def add_shard(command: argparse.ArgumentParser) -> None:
+    """Add `--shard`: `args.shard` is a Shard or None."""
+    command.add_argument(
+        "--shard", type=_shard, metavar="I/N",
+        help="only share I (from 1) of N of the pictures, written into OUT.shards; when all are done: merge OUT",
+    )  # fmt: skip
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return shards.parse(text)
+    except BadRequest as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def say_shard(shard: Shard, out: Path) -> None:
+    """Print where a shard was written, and what comes next."""
+    print(f"Shard {shard} is in {shards.folder_of(out)}; when all are done: {settings.PROGRAM} merge {out}")
+
+
 def add_json(command: argparse.ArgumentParser) -> None:
     """Add `--json`, for commands that list something with `print_rows`."""
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -128,15 +149,19 @@ def classify(
     *,
     embeddings: bool = False,
     precision: str = "exact",
+    shard: Shard | None = None,
 ) -> ClassificationProgress:
     """Write the predictions to `file` with a progress bar; returns how it ended. Raises XaiError."""
     from tqdm import tqdm
 
     from xai_core.analysis import predict
 
-    steps = predict.classify(model, dataset, file, matching=matching, embeddings=embeddings, precision=precision)
-    with tqdm(total=len(dataset.samples), leave=False, disable=None, unit="picture") as shown:
+    steps = predict.classify(
+        model, dataset, file, matching=matching, embeddings=embeddings, precision=precision, shard=shard
+    )
+    with tqdm(leave=False, disable=None, unit="picture") as shown:
         for progress in steps:
+            shown.total = progress.total
             shown.update(progress.done - shown.n)
     return progress
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from xai_core.failures.audited import TrainingPredictions
     from xai_core.models.explainable import ExplainableModel
 
@@ -41,27 +43,83 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--address", default="http://localhost:8501", help="of the dashboard to which the report's pictures lead"
     )
+    arguments.add_shard(command)
     command.set_defaults(run=_audit)
 
 
 def _audit(args: argparse.Namespace) -> None:
+    if args.shard:
+        _audit_shard(args)
+    else:
+        write_audit(args)
+
+
+# Arguments that decide what an audit finds or writes: those of a shard are kept, and `merge` goes on with them.
+KEPT = (
+    "data", "model", "weights", "mapping", "method", "groups", "pictures", "no_maps", "training", "seed", "address",
+)  # fmt: skip
+FILES = ("data", "mapping", "training")
+
+
+def _audit_shard(args: argparse.Namespace) -> None:
+    """What an audit needs of each picture of a shard; the steps of all pictures are taken by `merge`."""
+    from tqdm import tqdm
+
+    from xai_core.failures import merged_audit
+
+    check_folder(args.out)
+    dataset, model, matching = arguments.opened(args)
+    _training(args.training, model, None)
+    kept = {name: _kept(getattr(args, name), name in FILES) for name in KEPT}
+    steps = merged_audit.measure_shard(model, dataset, args.shard.place(args.out), matching, args.shard, kept)
+    with tqdm(leave=False, disable=None, unit="picture") as shown:
+        for progress in steps:
+            shown.total = progress.total
+            shown.update(progress.done - shown.n)
+    arguments.say_unreadable(progress)
+    print(progress.in_words())
+    arguments.say_shard(args.shard, args.out)
+
+
+def _kept(value: Any, is_file: bool) -> Any:
+    """An argument as JSON takes it; a file's path is whole, so that another folder does not matter."""
+    if value is None or not is_file:
+        return value
+    return str(Path(value).resolve()) if Path(value).exists() else str(value)
+
+
+def write_audit(args: argparse.Namespace, measured: pd.DataFrame | None = None) -> None:
+    """The whole audit; `measured` are the statistics of its pictures, where shards have measured them. Raises XaiError."""
     from xai_core.analysis import predict
+    from xai_core.core.errors import BadRequest
     from xai_core.core.files import write_atomically
     from xai_core.data.datasets import offered
-    from xai_core.data.predictions import read_predictions
+    from xai_core.data.predictions import read_predictions, settings_of
     from xai_core.failures import audit, audit_document
     from xai_core.failures.audited import AuditedPredictions
 
-    _check_folder(args.out)
+    check_folder(args.out)
     dataset, model, matching = arguments.opened(args)
     name = next((name for name, source in offered().items() if _same(source, args.data)), None)
     training = _training(args.training, model, name)
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / PREDICTIONS
-    arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True))
+    if measured is None:
+        arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True))
+    elif settings_of(file).get("weights") != model.fingerprint:
+        raise BadRequest(f"The shards have predictions of other weights than {model.title} has now; classify again.")
     rows = predict.judged(read_predictions(file)).reset_index(drop=True)
     audited = AuditedPredictions(
-        model, dataset, rows, args.groups, args.pictures, args.seed, not args.no_maps, training, arguments.bar
+        model,
+        dataset,
+        rows,
+        args.groups,
+        args.pictures,
+        args.seed,
+        not args.no_maps,
+        training,
+        arguments.bar,
+        measured,
     )
     sections = []
     for section in audit.audit(audited):
@@ -105,7 +163,7 @@ def _training(file: Path | None, model: ExplainableModel, dataset: str | None) -
 PREDICTIONS = "predictions.parquet"
 
 
-def _check_folder(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Raises BadRequest where writing an audit would mix it with something else."""
     from xai_core.core.errors import BadRequest
 

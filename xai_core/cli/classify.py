@@ -16,20 +16,35 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .csv")
     command.add_argument("--embeddings", action="store_true", help="also store each picture's embedding")
     arguments.add_precision(command)
+    arguments.add_shard(command)
     command.set_defaults(run=_classify)
 
 
 def _classify(args: argparse.Namespace) -> None:
     from xai_core.analysis import predict
-    from xai_core.data.predictions import read_predictions
 
     dataset, model, matching = arguments.opened(args)
-    progress = arguments.classify(model, dataset, args.out, matching, embeddings=args.embeddings, precision=args.precision)
+    file = args.shard.place(args.out, ".parquet") if args.shard else args.out
+    predict.check_suffix(args.out)
+    progress = arguments.classify(
+        model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard
+    )
     arguments.say_unreadable(progress)
     print(progress.in_words())
-    if args.out.suffix == ".parquet":
-        table = predict.judged(read_predictions(args.out, ["true", "true_index", "predicted"]))
+    if args.shard:
+        arguments.say_shard(args.shard, args.out)
+    else:
+        say_right(args.out)
+        print(args.out)
+
+
+def say_right(file: Path) -> None:
+    """Print how many predictions of a file .parquet are right."""
+    from xai_core.analysis import predict
+    from xai_core.data.predictions import read_predictions
+
+    if file.suffix == ".parquet":
+        table = predict.judged(read_predictions(file, ["true", "true_index", "predicted"]))
         if len(table):
             right = int((table["true"] == table["predicted"]).sum())
             print(f"{right:,} of {len(table):,} are right ({right / len(table):.1%}).")
-    print(args.out)

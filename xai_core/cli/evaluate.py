@@ -63,6 +63,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument(
         "--out", type=Path, required=True, metavar="RUN", help="a new folder, or the folder of a run to resume"
     )
+    arguments.add_shard(command)
     command.set_defaults(run=_evaluate)
 
 
@@ -78,16 +79,20 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         images, boxes = _mosaics(args)
         target, metrics = LABEL, {name: {} for name in _localisation()} | _metrics(args.metrics or "", True)
+    out = args.shard.place(args.out) if args.shard else args.out
     try:
         result = evaluate(
-            arguments.names(args.models), _methods(args.methods), metrics, images, args.out, target=target,
+            arguments.names(args.models), _methods(args.methods), metrics, images, out, target=target,
             count=args.images, boxes=boxes, thumbnails=not args.no_thumbnails, dry=args.dry_run, say=arguments.say,
             track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
+            shard=args.shard,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise BadRequest("Stopped. The measurements so far are stored; run the same command again to continue.") from None
-    if isinstance(result, EvaluationRun):
-        _summarise(result)
+    if isinstance(result, EvaluationRun) and args.shard:
+        arguments.say_shard(args.shard, args.out)
+    elif isinstance(result, EvaluationRun):
+        summarise(result)
     else:
         arguments.say(str(result))
 
@@ -154,7 +159,7 @@ def _boxes(path: Path) -> dict[str, list[Box]]:
     return boxes
 
 
-def _summarise(run: EvaluationRun) -> None:
+def summarise(run: EvaluationRun) -> None:
     """Print means with intervals, best method first; a method that does not beat the controls is marked."""
     from xai_core.evaluation import significance, summary
 

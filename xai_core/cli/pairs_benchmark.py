@@ -1,11 +1,18 @@
 """`xai-core pairs-benchmark`: the table of the pairs paper (arXiv:2206.09753) for any model and any pictures."""
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
 from xai_core.core.errors import BadRequest
+
+if TYPE_CHECKING:
+    from xai_core.pairs.benchmark import BenchmarkPlan, BenchmarkRow
 
 
 def add_to(commands: Commands) -> None:
@@ -42,6 +49,7 @@ def add_to(commands: Commands) -> None:
         help="folder of the measurements, from which a run is resumed (default: beside the table); the page Pairs lists "
         "those under data/runs/",
     )  # fmt: skip
+    arguments.add_shard(command)
     command.set_defaults(run=_benchmark)
 
 
@@ -52,8 +60,7 @@ def _benchmark(args: argparse.Namespace) -> None:
     from xai_core.pairs.catalog import find_pair_variant
     from xai_core.pairs.metrics import PAIR_METRICS, find_metrics
 
-    if args.out.suffix != ".csv":
-        raise BadRequest(f"The table is a file .csv, not {args.out.name}.")
+    check_table(args.out)
     if args.step < 1:
         raise BadRequest(f"A step is at least one pixel, not {args.step}.")
     methods = tuple(study.PUBLISHED.values())
@@ -70,24 +77,56 @@ def _benchmark(args: argparse.Namespace) -> None:
         methods, metrics=tuple(metrics), seed=args.seed, step=args.step,
         normalised=not args.pixel_space, options=study.options_of(model.id) if args.published else {},
     )  # fmt: skip
-    parts = args.folder or args.out.with_name(f"{args.out.name}.parts")
-    rows, failures = benchmark.run(model, dataset, names, plan, parts, arguments.bar)
+    if args.shard:
+        folder = args.shard.place(args.out)
+        rows, failures = benchmark.run(model, dataset, names, plan, folder, arguments.bar, shard=args.shard)
+        for line in failures:
+            print(f"left out: {line}")
+        print(f"{len(rows):,} pictures are measured.")
+        arguments.say_shard(args.shard, args.out)
+        return
+    rows, failures = benchmark.run(model, dataset, names, plan, folder_of(args.out, args.folder), arguments.bar)
+    write_table(rows, failures, plan, model.id, benchmark.asked_of(model, dataset, names, plan), args.out)
+
+
+def folder_of(out: Path, given: Path | None) -> Path:
+    """The folder of the measurements: the one that was given, or the one beside the table."""
+    return given or out.with_name(f"{out.name}.parts")
+
+
+def check_table(out: Path) -> None:
+    """Raises BadRequest where the table would be no CSV file."""
+    if out.suffix != ".csv":
+        raise BadRequest(f"The table is a file .csv, not {out.name}.")
+
+
+def write_table(
+    rows: Sequence[Sequence[BenchmarkRow]],
+    failures: Sequence[str],
+    plan: BenchmarkPlan,
+    model: str,
+    asked: Mapping[str, Any],
+    out: Path,
+) -> None:
+    """Write the table of these pictures as CSV, Markdown and LaTeX, and say what was left out. Raises BadRequest where there
+    are no pictures."""
+    from xai_core.pairs import benchmark, study
+
     for line in failures:
         print(f"left out: {line}")
     if not rows:
         raise BadRequest("No picture could be measured.")
-    table = benchmark.table(rows, model.id)
+    table = benchmark.table(rows, model)
     for name in sorted(set(plan.methods) - {line["method"] for line in table}):
         print(f"left out: {name} does not fit this network on any picture")
-    space = "behind the normalisation" if plan.normalised and model.network.normalise else "in pixel space"
-    title = f"{model.title}, {len(rows)} pictures of {dataset.title}, seed {args.seed}, {space}."
+    title = f"{asked['title']}, {len(rows)} pictures of {asked['data']}, seed {plan.seed}, {asked['space']}."
     deviations = []
-    if model.id in study.MODELS:
-        deviations = study.deviations(benchmark.setup_of(model, dataset, len(rows), plan), model.id)
+    if model in study.MODELS:
+        deviations = study.deviations(benchmark.setup_as_told(model, asked, plan, len(rows)), model)
     markdown = benchmark.as_markdown(table, title, deviations)
     print(markdown)
     files = {
-        args.out.name: benchmark.as_csv(table), args.out.with_suffix(".md").name: markdown,
-        args.out.with_suffix(".tex").name: benchmark.as_latex(table, title, deviations),
+        out.name: benchmark.as_csv(table), out.with_suffix(".md").name: markdown,
+        out.with_suffix(".tex").name: benchmark.as_latex(table, title, deviations),
     }  # fmt: skip
-    arguments.write({name: text.encode() for name, text in files.items()}, args.out.parent)
+    arguments.write({name: text.encode() for name, text in files.items()}, out.parent)

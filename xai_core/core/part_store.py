@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import BaseFileLock, FileLock, Timeout, lock_descriptor, unlock_descriptor
 
-from xai_core.core import tables
+from xai_core.core import shards, tables
 from xai_core.core.errors import BadRequest, BeingWritten
 from xai_core.core.files import open_regular, parse_json, read_regular, write_atomically
 
@@ -99,7 +99,19 @@ def write_part(table: Path, rows: pa.Table, **options: Any) -> Path:
     `pyarrow.parquet.write_table`. Raises XaiError."""
     sink = pa.BufferOutputStream()
     pq.write_table(rows, sink, compression="zstd", **options)
-    data, parts = sink.getvalue().to_pybytes(), find_parts(table)
+    return _write_next(table, sink.getvalue().to_pybytes())
+
+
+def copy_part(table: Path, part: Path) -> Path:
+    """Write a part of another folder, as it is, as the next part of a table. Raises XaiError."""
+    try:
+        return _write_next(table, read_regular(part, MANIFEST_BYTES))
+    except OSError as error:
+        raise BadRequest(f"Cannot read {part}: {error.strerror or error}.") from None
+
+
+def _write_next(table: Path, data: bytes) -> Path:
+    parts = find_parts(table)
     number = int(parts[-1].name.partition("-")[0]) + 1 if parts else 1
     part = table / f"{number:06d}-{hashlib.sha256(data).hexdigest()[:CHECKSUM_DIGITS]}.parquet"
     write_atomically(part, data)
@@ -112,12 +124,13 @@ def read_manifest(folder: Path) -> Any:
 
 
 def find_folders(roots: Iterable[Path]) -> list[Path]:
-    """The folders with a manifest and parts under these folders, at most three levels down, sorted."""
+    """The folders with a manifest and parts under these folders, at most three levels down, sorted; without shards."""
     folders: set[Path] = set()
     for root in roots:
         for depth in ("*", "*/*", "*/*/*"):
             with contextlib.suppress(OSError):  # links in a circle, folders that may not be read
                 folders |= {path.parent for path in root.glob(f"{depth}/{MANIFEST}") if (path.parent / PARTS).is_dir()}
+    folders = {folder for folder in folders if not folder.parent.name.endswith(shards.ENDING)}
     return sorted(folders)
 
 

@@ -8,13 +8,13 @@ are added or removed move no other. Its content would be as good a key, but each
 pictures to find its own.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest
 
 MOST = 10_000  # shards of one work
@@ -58,7 +58,7 @@ def parse(text: str) -> Shard:
 
 def bucket(name: str, count: int) -> int:
     """Which of `count` buckets, from 0, a name falls into: jump consistent hash of the first 64 bits of its SHA-256."""
-    key, found, after = int(text_digest(name)[:16], 16), 0, 0
+    key, found, after = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big"), 0, 0
     while after < count:
         found = after
         key = (key * 2862933555777941757 + 1) % 2**64
@@ -77,7 +77,7 @@ def find(out: Path) -> list[Path]:
     for path in folder.iterdir() if folder.is_dir() else ():
         unfinished = _UNFINISHED.fullmatch(path.name)
         told = _NAME.fullmatch(unfinished[1] if unfinished else path.name)
-        if told:
+        if told and (path.is_file() or _is_begun(path)):
             found[int(told[2]), int(told[1]), bool(unfinished)] = path
     if not found:
         raise BadRequest(
@@ -85,6 +85,11 @@ def find(out: Path) -> list[Path]:
         )
     done = {(count, number) for count, number, unfinished in found if not unfinished}
     return [found[key] for key in sorted(found) if not (key[2] and key[:2] in done)]
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether a shard's folder holds more than its writer had made before it was killed at once."""
+    return any(path.name != "lock" and not path.name.startswith(".manifest.json.") for path in folder.iterdir())
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Select a run's images: a seeded sample of a dataset, without duplicates (found by hash)."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from xai_core.core.cache_key import bytes_digest
@@ -40,7 +40,12 @@ def sample_images(dataset: Dataset, count: int | None, seed: int) -> tuple[Label
     """
     if count is not None and count < 1:
         raise BadRequest(f"At least one picture is needed, not {count}.")
-    return tuple(sorted(dataset.samples, key=lambda sample: bytes_digest(f"{seed} {sample.name}".encode()))[:count])
+    return tuple(in_drawn_order(dataset.samples, seed)[:count])
+
+
+def in_drawn_order(samples: Iterable[Labelled], seed: int) -> list[Labelled]:
+    """The images in the random order of `sample_images`."""
+    return sorted(samples, key=lambda sample: bytes_digest(f"{seed} {sample.name}".encode()))
 
 
 def shard_images(samples: Sequence[Labelled], shard: Shard | None) -> tuple[Labelled, ...]:

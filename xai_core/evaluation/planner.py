@@ -18,6 +18,7 @@ from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.options import Choice, check_options, options_of
 from xai_core.core.settings import PROGRAM
+from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.evaluation.store import Cell
@@ -271,12 +272,16 @@ def blocks(
 
 
 def manifest(
-    settings: EvaluationSettings, pictures: Dataset, count: int, models: Mapping[str, ModelFacts]
+    settings: EvaluationSettings,
+    pictures: Dataset,
+    count: int,
+    models: Mapping[str, ModelFacts],
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
     """What the run measures, on which models, and with which software: for `store.open_for_writing`."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "asked": settings.as_json() | {"data": pictures.title},
+        "asked": settings.as_json() | {"data": pictures.title} | ({"shard": str(shard)} if shard else {}),
         "pictures": count,
         "models": {name: facts.described for name, facts in models.items()},
         "misfits": {name: facts.misfits for name, facts in models.items()},

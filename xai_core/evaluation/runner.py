@@ -21,6 +21,7 @@ from xai_core.attribution.variants import Variant
 from xai_core.core.errors import BadPicture, BadRequest, OutOfMemory, XaiError
 from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
+from xai_core.core.shards import Shard
 from xai_core.data import selection
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.label_matching import match_classes
@@ -62,6 +63,7 @@ def evaluate(
     boxes: Mapping[str, Sequence[Box]] | None = None,
     budget: float | None = None,
     thumbnails: bool = True,
+    shard: Shard | None = None,
     dry: bool = False,
     load: Load = load_named,
     say: Callable[[str], object] = lambda words: None,
@@ -84,6 +86,7 @@ def evaluate(
     boxes       by a picture's name, in its pixels: for the metrics that need one; pictures of a world have what they show
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
+    shard       only the pictures of this share: see `merged_runs`
     dry         only plan: returns the EvaluationPlan of what is left to do, and writes nothing
     say         is told the plan, and what happened on the way
     track       wraps the list of blocks, as tqdm does: progress, rate and remaining time; what it raises stops the run, and
@@ -101,8 +104,9 @@ def evaluate(
     loader = _OneModel(load)  # each in turn, so that a missing one is known of before the work begins
     facts = {name: planner.facts_of(name, loader.model(name), settings) for name in models}
     planner.check_facts(facts)
-    pictures, left_out = selection.unique_images(dataset, selection.sample_images(dataset, count, seed))
-    manifest = planner.manifest(settings, dataset, len(pictures), facts)
+    chosen = selection.shard_images(selection.sample_images(dataset, count, seed), shard)
+    pictures, left_out = selection.unique_images(dataset, chosen)
+    manifest = planner.manifest(settings, dataset, len(pictures), facts, shard)
     if dry:
         blocks = list(planner.blocks(pictures, facts, store.stored_cells(Path(out), manifest)))
         return planner.plan(settings, pictures, facts, blocks)

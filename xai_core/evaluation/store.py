@@ -79,7 +79,7 @@ class EvaluationRun:
             names = ["picture", "model", "method", "metric"]
             frame = tables.read_parquet(part, names, schema=ROWS).to_pandas()
             for (picture, model), rows in frame.groupby(["picture", "model"], sort=False):
-                pairs = {(_without_control(name), metric) for name, metric in zip(rows.method, rows.metric, strict=True)}
+                pairs = {(without_control(name), metric) for name, metric in zip(rows.method, rows.metric, strict=True)}
                 all_pairs = cells.get((picture, model), frozenset()) | pairs
                 cells[picture, model] = shared.setdefault(all_pairs, all_pairs)
         return cells
@@ -227,6 +227,10 @@ class RunWriter:
         if picture is not None:
             self._pictures[picture["picture"]] = dict(picture)
 
+    def write(self, table: str, rows: pa.Table) -> None:
+        """Write rows that come from the parts of another run as a part of a table, PARTS or THUMBNAILS. Raises XaiError."""
+        _write(self.folder / table, rows)
+
     def flush(self) -> None:
         """Write the waiting rows as one part. Rows that cannot be written go on waiting. Raises XaiError."""
         if self._pictures:
@@ -287,12 +291,12 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any], measured: Callable[[]
     names what differs.
     """
     before, now = old["asked"], new["asked"]
-    names = [name for name in now if before.get(name) != now[name]]
+    names = [name for name in dict.fromkeys([*now, "shard"]) if before.get(name) != now.get(name)]
     if "boxes" in names and isinstance(before.get("boxes"), dict) and {**now["boxes"], **before["boxes"]} == now["boxes"]:
         more = now["boxes"].keys() - before["boxes"].keys()
         names = [name for name in names if name != "boxes" or more & {*measured()}]
     if names:
-        what = ", ".join(f"{name} {_setting(before.get(name))}, not {_setting(now[name])}" for name in names)
+        what = ", ".join(f"{name} {_setting(before.get(name))}, not {_setting(now.get(name))}" for name in names)
         raise BadRequest(f"This run has other settings ({what}); give another folder, or the same settings.")
     manifest = dict(old) | {name: value for name, value in new.items() if name not in ("models", "methods", "metrics")}
     manifest["created"] = old.get("created")
@@ -320,7 +324,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {old[name]!r} there, {new[name]!r} now" for name in names)
 
 
-def _without_control(method: str) -> str:
+def without_control(method: str) -> str:
+    """A method's id; the control maps count as one method, CONTROL."""
     return CONTROL if method.startswith(CONTROL) else method
 
 

@@ -100,6 +100,7 @@ class AuditedPredictions:
     by_maps    whether groups are also searched by maps of the errors and of as many right pictures
     training   for the evidence; None where there are no such predictions
     track      wraps the pictures or batches of what takes long
+    measured   of `picture_statistics`, for all of the predictions, where shards have measured them
     """
 
     model: ExplainableModel
@@ -111,6 +112,7 @@ class AuditedPredictions:
     by_maps: bool = True
     training: TrainingPredictions | None = None
     track: Track = iter
+    measured: pd.DataFrame | None = None
 
     @cached_property
     def wrong(self) -> NDArray[np.bool_]:
@@ -125,6 +127,8 @@ class AuditedPredictions:
         """A row for each prediction, by its name; None where there are no groups to search for."""
         if not self.wrong.any() or self.wrong.all():
             return None
+        if self.measured is not None:
+            return self.measured.loc[self.rows["path"].to_list()]
         return picture_statistics(self.dataset, self.rows["path"].to_list(), track=self.track)
 
     @cached_property

@@ -32,6 +32,7 @@ from xai_core.core.cache_key import array_digest, bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.part_store import PARTS
 from xai_core.core.runtime import Track
+from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
@@ -222,20 +223,24 @@ def run(
     *,
     within: Track = iter,
     budget: float = math.inf,
+    shard: Shard | None = None,
 ) -> tuple[list[list[BenchmarkRow]], list[str]]:
     """Measure pictures of a dataset by their names: the rows of each picture, and a line for each that cannot be read.
 
     The rows of a picture are stored in `folder` as soon as they are there, and read from there when the same plan is run
     again. `track` wraps the pictures, `within` the inner batches of each. After `budget` seconds no further picture is
-    started. Raises BadRequest where another process is writing to the folder.
+    started. With a `shard` only its pictures are measured, each with its number among all names, and the manifest tells how
+    it ended: see `merged_benchmark`. Raises BadRequest where another process is writing to the folder.
     """
     digest, began = plan.key(model), time.monotonic()
     measured, failures = [], []
+    numbered = [(number, name) for number, name in enumerate(names) if shard is None or shard.holds(name)]
+    told = {"shard": {"number": shard.number, "count": shard.count, "pictures": len(numbered)}} if shard else {}
     busy = f"Another benchmark is writing to {folder}: wait for it, or give another file."
     with part_store.locked(folder, busy):
-        _prepare(folder, digest, plan.settings(model), _asked(model, dataset, names, plan))
+        manifest = prepare_folder(folder, digest, plan.settings(model), {**asked_of(model, dataset, names, plan), **told})
         stored = stored_parts(folder, digest)
-        for number, name in enumerate(track(list(names))):
+        for number, name in track(numbered):
             try:
                 picture = dataset.open(name)
             except BadPicture as error:
@@ -251,16 +256,20 @@ def run(
                 table = pa.Table.from_pylist(columns, ROWS.with_metadata({ENTRY: json.dumps(entry)}))
                 part_store.write_part(folder / PARTS, table)
             measured.append(rows)
+        if shard:
+            manifest["asked"]["shard"] |= {"left_out": failures, "finished": len(measured) + len(failures) == len(numbered)}
+            part_store.write_manifest(folder, manifest)
     return measured, failures
 
 
-def _asked(model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan) -> dict[str, Any]:
+def asked_of(model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan) -> dict[str, Any]:
     """What is told of a run that its plan does not hold: of what, when, by what, and which options were used."""
     return {
         "title": model.title,
         "data": dataset.title,
         "names": list(names),
         "normalised": plan.normalised or model.network.normalise is None,
+        "space": "behind the normalisation" if plan.normalised and model.network.normalise else "in pixel space",
         "options": plan.options_of(model),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "software": {"xai_core": __version__, "torch": torch.__version__},
@@ -281,7 +290,7 @@ def stored_pictures(folder: Path, digest: str) -> set[int]:
 
 def setup_of(model: ExplainableModel, dataset: Dataset, count: int, plan: BenchmarkPlan) -> Setup:
     """Those settings of a run over `count` pictures that the study's are compared with."""
-    asked = _asked(model, dataset, [""] * count, plan)
+    asked = asked_of(model, dataset, [""] * count, plan)
     return setup_as_told(model.id, asked, plan, count)
 
 
@@ -291,9 +300,9 @@ def setup_as_told(model: str, asked: Mapping[str, Any], plan: BenchmarkPlan, cou
     return Setup(model, asked["title"], pictures, bool(asked["normalised"]), plan.step, asked["options"])
 
 
-def _prepare(folder: Path, digest: str, settings: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """Add the plan to the folder's manifest, which may hold others, as its latest. A manifest that cannot be read is
-    written anew: the parts themselves name their plans."""
+def prepare_folder(folder: Path, digest: str, settings: Mapping[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """Add the plan to the folder's manifest, which may hold others, as its latest, and return it. A manifest that cannot be
+    read is written anew: the parts themselves name their plans."""
     try:
         plans = part_store.read_manifest(folder)["plans"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -301,6 +310,7 @@ def _prepare(folder: Path, digest: str, settings: Mapping[str, Any], asked: Mapp
     manifest = {"format": FORMAT, "latest": digest, "asked": asked, "plans": {**plans, digest: settings}}
     part_store.write_manifest(folder, manifest)
     part_store.repair(folder)
+    return manifest
 
 
 def stored_parts(folder: Path, digest: str) -> dict[tuple[int, str], Path]:
