@@ -28,7 +28,7 @@ from xai_core.core import torchvision_compat
 
 torchvision_compat.ensure_importable()
 
-from xai_core.core.runtime import available_cpus
+from xai_core.core.machine import available_cpus
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 

@@ -11,7 +11,7 @@ import torch
 
 import xai_core
 from xai_core import failures, review
-from xai_core.core import runtime, torchvision_compat
+from xai_core.core import machine, torchvision_compat
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,7 +71,7 @@ def test_libgomp_itself_sees_the_policy():
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_users_number_of_threads_is_kept(threads):
     code = "from xai_core.core import runtime; import torch; runtime.device(); print(torch.get_num_threads())"
-    assert int(answer(code, {THREADS: str(threads)})) == min(threads, runtime.available_cpus())
+    assert int(answer(code, {THREADS: str(threads)})) == min(threads, machine.available_cpus())
 
 
 def test_torch_would_be_seen():

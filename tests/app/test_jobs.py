@@ -3,11 +3,13 @@
 import json
 import threading
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 from streamlit.runtime.context import StreamlitCookies
 
 from xai_core.app.shared import job_records, job_view, jobs, server_job, turns
+from xai_core.core import runtime
 from xai_core.core.errors import BadRequest, BeingWritten
 
 PLACE = jobs.PlaceToReturn("Home", "view=all")
@@ -184,6 +186,38 @@ def test_turns_are_taken_in_the_order_in_which_they_were_wanted():
         order.append("first again")
     thread.join()
     assert order == ["other", "first again"]
+
+
+def test_a_larger_machine_does_several_runs_at_once_each_with_its_share_of_the_threads(monkeypatch):
+    """Of two places the third run gets the first that is free; the last to leave had all threads since its next batch."""
+    queue, shares, inside, order = turns._Queue(2), [], threading.Barrier(3), []
+    monkeypatch.setattr(turns, "_queue", lambda: queue)
+    monkeypatch.setattr(runtime, "share_threads", shares.append)
+    ended = threading.Event()
+
+    def run(name):
+        with turns.turn(lambda: None):
+            order.append(name)
+            inside.wait(PATIENCE)
+            assert ended.wait(PATIENCE)
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    inside.wait(PATIENCE)  # both compute
+    assert sorted(shares) in ([1, 2], [2, 2])
+
+    def impatient():
+        raise CancelledError
+
+    with pytest.raises(CancelledError), turns.turn(impatient):
+        pytest.fail("there are two places")
+    ended.set()
+    for thread in threads:
+        thread.join()
+    bar = SimpleNamespace(progress=lambda *_, **__: None)
+    turns.in_turn(lambda track: order.append(list(track([1, 2]))), bar, "Third")
+    assert sorted(order[:2]) == ["first", "second"] and order[2] == [1, 2] and shares[2:] == [1, 1, 1]
 
 
 def test_whoever_gives_up_waiting_leaves_the_queue():

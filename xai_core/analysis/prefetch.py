@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
-from xai_core.core import runtime
 from xai_core.core.errors import BadPicture
+from xai_core.core.machine import available_cpus
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.preprocessing import Prepared
 from xai_core.models.explainable import ExplainableModel
@@ -19,7 +19,7 @@ class Decoder:
 
     def __init__(self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int):
         self.prepare, self.samples, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
-        self.pool = ThreadPoolExecutor(min(4, runtime.available_cpus()), thread_name_prefix="decoding")
+        self.pool = ThreadPoolExecutor(min(4, available_cpus()), thread_name_prefix="decoding")
         self.waiting: deque[tuple[Labelled, Future[Prepared | BadPicture]]] = deque()
         self.failed: list[Unreadable] = []
 

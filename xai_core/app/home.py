@@ -178,7 +178,8 @@ def status() -> None:
             markdown.escape(f"{id} ({checkpoint}, {size / 1e6:.0f} MB)")
             for id, checkpoint, size in loaded_models.in_memory()
         )
-        st.markdown(f"**Models in memory**: {loaded or 'none yet'}; at most {loaded_models.budget() / 1e9:g} GB")
+        most = f"; at most {loaded_models.budget() / 1e9:.3g} GB" if torch is not None else ""
+        st.markdown(f"**Models in memory**: {loaded or 'none yet'}{most}")
         checkpoints = [(card, checkpoint) for card in cards().values() for checkpoint in card.checkpoints]
         missing = [(card, checkpoint) for card, checkpoint in checkpoints if locate.find(checkpoint) is None]
         for card, checkpoint in checkpoints:

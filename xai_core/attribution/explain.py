@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast, overload
 
-import torch
 from torch import Tensor
 
 from xai_core.attribution import variants
@@ -271,7 +270,9 @@ def answer_active(
     began = time.perf_counter()
     try:
         maps = method(question, images, **request.options, seed=request.seed, track=track)
-    except torch.OutOfMemoryError as error:  # beyond what inner batches in halves could mend
+    except RuntimeError as error:  # beyond what inner batches in halves could mend
+        if not runtime.is_out_of_memory(error):
+            raise
         raise OutOfMemory(runtime.TOO_LARGE) from error
     values = question.values(images).tolist()
     heatmaps = maps.heatmap.float().cpu().numpy()

@@ -1,17 +1,17 @@
 """Device, precision, batches that fit into memory, and random draws by seed."""
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import psutil
 import torch
 from torch import nn
 
 from xai_core.core import settings
 from xai_core.core.errors import BadRequest, OutOfMemory
+from xai_core.core.machine import Machine, available_cpus, threads_of_run
 
 PRECISIONS = ("exact", "fast")
 # Faster than the default for convolutions, in both precisions, on CPU and GPU. And on the CPU torch (2.13) differentiates a
@@ -24,12 +24,11 @@ Result = TypeVar("Result")
 Track = Callable[[Iterable[Any]], Iterable[Any]]  # as tqdm: yields what it is given, and may report or stop in between
 
 
-def available_cpus() -> int:
-    """Processors this process may use, also inside a container with a quota."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota_file = Path("/sys/fs/cgroup/cpu.max")
-    quota = quota_file.read_text().split() if quota_file.exists() else ["max"]
-    return cpus if quota[0] == "max" else max(1, min(cpus, round(int(quota[0]) / int(quota[1]))))
+# Asked, one after the other, for memory where not even one row fits. Each lets something go that can be had again (the app:
+# the least recently used model) and returns whether it did.
+RELEASES: list[Callable[[], bool]] = []
+# Of the allocators' own messages: on Linux, on Windows, and where cuBLAS finds no room for what it works with.
+FULL = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @cache
@@ -38,7 +37,7 @@ def device() -> torch.device:
 
     Raises BadRequest where XAI_DEVICE is not a device of this machine.
     """
-    torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))  # torch counts by OMP_NUM_THREADS, not by quotas
+    torch.set_num_threads(_all_threads())
     torch.backends.cuda.matmul.allow_tf32 = False  # `exact` means float32
     torch.backends.cudnn.allow_tf32 = False
     best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -47,6 +46,39 @@ def device() -> torch.device:
     if (chosen.index or 0) >= present:
         raise BadRequest(f"This machine has no device '{chosen}': set XAI_DEVICE to another one, or leave it empty.")
     return chosen
+
+
+@cache
+def _all_threads() -> int:
+    return min(torch.get_num_threads(), available_cpus())  # torch counts by OMP_NUM_THREADS, not by quotas
+
+
+def share_threads(running: int) -> None:
+    """Let this thread compute with its share of the threads while so many runs compute; OpenMP counts for each thread."""
+    threads = threads_of_run(_all_threads(), running)
+    if torch.get_num_threads() != threads:  # asked first: a thread's first question would undo what was set before it
+        torch.set_num_threads(threads)
+
+
+class Memory(NamedTuple):
+    """Bytes of a device: what is free for this process, and all it has."""
+
+    free: int
+    total: int
+
+
+def gpu_memory(where: torch.device) -> Memory | None:
+    """The memory of a CUDA device; None elsewhere. What torch holds back for its next tensors is free."""
+    if where.type != "cuda":
+        return None
+    free, total = torch.cuda.mem_get_info(where)
+    return Memory(free + torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where), total)
+
+
+def this_machine() -> Machine:
+    """What decides how many runs are done at once here."""
+    where, memory = device(), gpu_memory(device())
+    return Machine(available_cpus(), psutil.virtual_memory().available, where.type, memory.free if memory else 0)
 
 
 @cache
@@ -78,20 +110,33 @@ def inner_batch(pixels: int, where: torch.device, graph: bool = False) -> int:
     On a CPU at most 16 and half a gigabyte: more is no faster, and one inner batch is what a cancelled run still finishes.
     """
     each = pixels * (BYTES_PER_PIXEL if graph else BYTES_PER_PIXEL // 4)
-    if where.type == "cuda":
-        return int(min(256, max(1, torch.cuda.mem_get_info(where)[0] // 2 // each)))
+    memory = gpu_memory(where)
+    if memory:
+        return int(min(256, max(1, memory.free // 2 // each)))
     return int(min(16, max(1, 2**29 // each)))
 
 
 def each_batch(run: Callable[[range], Result], total: int, size: int, track: Track = iter) -> list[Result]:
     """`run(rows)` for consecutive ranges of at most `size` rows out of `total`; on out-of-memory, in halves.
 
-    `track` wraps the list of ranges. Raises OutOfMemory where a single row does not fit.
+    `track` wraps the list of ranges. Where a single row does not fit, RELEASES are asked for memory; raises OutOfMemory
+    where they have none left.
     """
     results = []
     for start in track(range(0, total, size)):
         results += _run_or_halve(run, range(start, min(start + size, total)))
     return results
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch, on any device, found no room for a tensor; the CPU's allocator raises a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in FULL)
+
+
+def empty_cache() -> None:
+    """Give back what torch holds of a GPU's memory without using it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def channels_last(module: nn.Module) -> nn.Module:
@@ -107,13 +152,14 @@ def joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
 def _run_or_halve(run: Callable[[range], Result], rows: range) -> list[Result]:
     try:
         return [run(rows)]
-    except (torch.OutOfMemoryError, RuntimeError) as error:  # the CPU allocator raises a plain RuntimeError
-        if not isinstance(error, torch.OutOfMemoryError) and "not enough memory" not in str(error):
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
             raise
-        if len(rows) == 1:
+        if len(rows) == 1 and not any(release() for release in RELEASES):
             raise OutOfMemory(TOO_LARGE) from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    empty_cache()  # not before the error is gone: it holds on to the tensors of its frames
+    if len(rows) == 1:
+        return _run_or_halve(run, rows)
     middle = len(rows) // 2
     return [*_run_or_halve(run, rows[:middle]), *_run_or_halve(run, rows[middle:])]
 

@@ -124,9 +124,11 @@ DEVICE = Setting[str | None](
     "XAI_DEVICE", "where networks compute", "CUDA, else MPS, else the CPU", None, _device, "cpu, mps, cuda or cuda:N"
 )
 # Beside 0.8 GB the largest model, its activations and the app itself fit into Streamlit Cloud's 2.7 GB.
-MODELS_GB = Setting(
-    "XAI_MODELS_GB", "gigabytes of parameters that the app keeps in memory", "0.8", 0.8, _positive, "a number above 0"
-)
+USUAL_MODELS_GB = 0.8
+MODELS_GB = Setting[float | None](
+    "XAI_MODELS_GB", "gigabytes of parameters that the app keeps in memory", "0.8; on a CUDA device half of its memory",
+    None, _positive, "a number above 0",
+)  # fmt: skip
 MODELS = Setting[tuple[str, ...]](
     "XAI_MODELS", "functions that make models of your own, for every page: `package.module:function`", "none", (),
     _functions, "written package.module:function, several with commas between them",

@@ -201,7 +201,9 @@ def answer_pair(
     try:
         maps = method(question, **options, **passed, seed=request.seed, track=track)
         value = question.value
-    except torch.OutOfMemoryError as error:  # beyond what inner batches in halves could mend
+    except RuntimeError as error:  # beyond what inner batches in halves could mend
+        if not runtime.is_out_of_memory(error):
+            raise
         raise OutOfMemory(runtime.TOO_LARGE) from error
     heatmaps = maps.heatmap.float().cpu().numpy()
     seconds = (time.perf_counter() - began) / len(heatmaps)

@@ -12,6 +12,7 @@ from torch import Tensor
 from xai_core.core import runtime
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import write_atomically
+from xai_core.core.machine import available_cpus
 from xai_core.data.datasets import Dataset
 from xai_core.explanation.rendering import duration
 from xai_core.training.contrastive import STRENGTHS
@@ -106,7 +107,7 @@ def _report(
     figures: dict[str, Any],
 ) -> str:
     progress, classes, tested = state.progress, train.classes, figures["test"]
-    machine = f"{runtime.device()}, {runtime.available_cpus()} processor(s)"
+    machine = f"{runtime.device()}, {available_cpus()} processor(s)"
     sides = " then ".join(f"{phase.share:.0%} of the epochs at {phase.side} px" for phase in plan.phases)
     head = [
         f"# {plan.title}",

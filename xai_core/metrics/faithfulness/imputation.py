@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from xai_core.core import runtime
+from xai_core.core.machine import available_cpus
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -29,7 +29,7 @@ def imputed(image: Tensor, missing: NDArray[np.bool_]) -> Tensor:
     """Pictures (n, 3, H, W) like `image` (1, 3, H, W), with the missing (n, H, W) pixels estimated. At least one pixel must
     be known."""
     flat = image[0].cpu().double().flatten(1).T.numpy()
-    with ThreadPoolExecutor(runtime.available_cpus()) as pool:
+    with ThreadPoolExecutor(available_cpus()) as pool:
         solved = list(pool.map(lambda mask: _solved(flat, mask), missing))
     return torch.from_numpy(np.stack(solved)).view(len(missing), *image.shape[1:]).to(image)
 
