@@ -6,6 +6,7 @@ classify  a small network classifies pictures; what a killed process had written
 evaluate  two methods and two metrics on a few pictures
 train     a small network is trained for some epochs, and the training recorded
 download  a file that a server sends in small pieces
+classify-shards, evaluate-shards, audit-shards, pairs-shards    each shard of such a work, and joining them
 note      notes are stored one after the other in a database of SQLite; each one that was acknowledged must be there
 
 A child is forked, killed after a time that is drawn (of the time of the whole work), and what it left is read. Work that is
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from PIL import Image
@@ -38,14 +40,20 @@ from sqlalchemy import Engine
 
 from benchmarks.paired import machine
 from xai_core import load_model
-from xai_core.analysis import predict
-from xai_core.core import runtime
-from xai_core.core.files import UNFINISHED
+from xai_core.analysis import merged_predictions, predict
+from xai_core.core import part_store, runtime, shards
+from xai_core.core.files import UNFINISHED, write_atomically
+from xai_core.core.shards import Shard
 from xai_core.data.datasets import open_dataset
+from xai_core.data.label_matching import match_classes
 from xai_core.data.predictions import read_predictions
 from xai_core.data.recipe import Recipe
-from xai_core.evaluation import runner, store
+from xai_core.evaluation import merged_runs, runner, store
+from xai_core.failures import merged_audit
 from xai_core.models.weights import download
+from xai_core.pairs import benchmark, merged_benchmark
+from xai_core.pairs.benchmark import BenchmarkPlan
+from xai_core.pairs.benchmark_runs import open_benchmark
 from xai_core.review import picture_notes
 from xai_core.review.database import open_database
 from xai_core.review.people import named
@@ -59,6 +67,7 @@ logging.disable(logging.WARNING)
 MODEL = "scenes_supervised"
 CLASSES = ("sea", "street")
 PICTURES, NOTES = 12, 40
+SHARDS = 3
 FILE = np.random.default_rng(0).bytes(3 * 2**20)
 PLAN = replace(
     PLANS[MODEL], id="small", epochs=4, learning_rate=0.02, phases=(Phase(1.0, 32),), recipe=Recipe(32, 32), batch=8
@@ -83,7 +92,10 @@ def _classify(folder: Path) -> None:
 
 
 def _predictions(folder: Path) -> Any:
-    file = folder / "predictions.parquet"
+    return _rows_of_file(folder / "predictions.parquet")
+
+
+def _rows_of_file(file: Path) -> list[Any]:
     if not file.exists():
         return []
     table = read_predictions(file, ["path", "true", "predicted", "confidence"])
@@ -95,9 +107,13 @@ def _evaluate(folder: Path) -> None:
 
 
 def _measurements(folder: Path) -> Any:
-    if not (folder / "run" / "manifest.json").exists():
+    return _rows_of_run(folder / "run")
+
+
+def _rows_of_run(folder: Path) -> list[Any]:
+    if not (folder / "manifest.json").exists():
         return []
-    run = store.open_run(folder / "run")
+    run = store.open_run(folder)
     if run.damaged:
         raise AssertionError(f"damaged: {run.damaged}")
     table = run.table()
@@ -178,9 +194,106 @@ def _tags(folder: Path) -> Any:
     return tags
 
 
+def _shards() -> list[Shard]:
+    return [Shard(number, SHARDS) for number in range(1, SHARDS + 1)]
+
+
+def _classify_shards(folder: Path) -> None:
+    out = folder / "predictions.parquet"
+    for shard in _shards():
+        for _ in predict.classify(load_model(MODEL), open_dataset(_pictures()), shard.place(out, ".parquet"), shard=shard):
+            pass
+    merged_predictions.merge(shards.find(out), out)
+
+
+def _once(rows: list[Any], key: Callable[[Any], Any]) -> list[Any]:
+    """The rows, each of which must be there once."""
+    if len({key(row) for row in rows}) != len(rows):
+        raise AssertionError("a picture is there twice")
+    return rows
+
+
+def _shards_or_whole(folder: Path, read: Callable[[Path], list[Any]], key: Callable[[Any], Any]) -> list[Any]:
+    """What is there in all shards, until all of it is there in the whole."""
+    whole = _once(read(folder), key)
+    there = [row for shard in _shards() for row in read(shard.place(folder))]
+    return whole if len(whole) >= len(there) else _once(there, key)
+
+
+def _predictions_of_shards(folder: Path) -> Any:
+    out = folder / "predictions.parquet"
+
+    def read(place: Path) -> list[Any]:
+        file = place if place == out else place.with_name(f"{place.name}.parquet")
+        return _rows_of_file(file)
+
+    return _shards_or_whole(out, read, lambda row: row[0])
+
+
+def _evaluate_shards(folder: Path) -> None:
+    out = folder / "run"
+    for shard in _shards():
+        runner.evaluate([MODEL], ("grad_cam",), ("sparseness",), _pictures(), shard.place(out), count=6, shard=shard)
+    merged_runs.merge(shards.find(out), out)
+
+
+def _measurements_of_shards(folder: Path) -> Any:
+    return sorted(_shards_or_whole(folder / "run", _rows_of_run, lambda row: row[:4]))
+
+
+PAIRS = BenchmarkPlan(("input_x_gradient",), metrics=("SI",), step=25_000)
+
+
+def _pairs_shards(folder: Path) -> None:
+    out, dataset = folder / "table", open_dataset(_pictures())
+    names = benchmark.chosen_pictures(dataset, 4, 0)
+    for shard in _shards():
+        benchmark.run(load_model(MODEL), dataset, names, PAIRS, shard.place(out), shard=shard)
+    merged_benchmark.merge(shards.find(out), out)
+
+
+def _pairs_of_shards(folder: Path) -> Any:
+    def read(place: Path) -> list[Any]:
+        if not (place / "manifest.json").exists():
+            return []
+        return [(number, str(rows)) for number, rows in sorted(open_benchmark(place).rows.items())]
+
+    return sorted(_shards_or_whole(folder / "table", read, lambda row: row[0]))
+
+
+def _audit_shards(folder: Path) -> None:
+    out, dataset, model = folder / "audit", open_dataset(_pictures()), load_model(MODEL)
+    for shard in _shards():
+        matching = match_classes(dataset.classes, model)
+        for _ in merged_audit.measure_shard(model, dataset, shard.place(out), matching, shard, {"seed": 0}):
+            pass
+    _, measured = merged_audit.merge(shards.find(out), out / merged_audit.PREDICTIONS)
+    write_atomically(out / "statistics.csv", measured.to_csv().encode())
+
+
+def _audited(folder: Path) -> Any:
+    """The predictions and, as rows of their own, the statistics."""
+    out = folder / "audit"
+
+    def read(place: Path) -> list[Any]:
+        rows = _rows_of_file(place / merged_audit.PREDICTIONS)
+        if place == out:
+            file = out / "statistics.csv"
+            tables = [pd.read_csv(file)] if file.exists() else []
+        else:
+            tables = [pd.read_parquet(part) for part in part_store.intact_parts(place / "parts")]
+        return rows + [("statistics", *row) for table in tables for row in table.round(6).itertuples(index=False)]
+
+    return sorted(_shards_or_whole(out, read, lambda row: row[:2]), key=str)
+
+
 WORKS = {
     "classify": KilledWork(_classify, _predictions, len),
     "evaluate": KilledWork(_evaluate, _measurements, len),
+    "classify-shards": KilledWork(_classify_shards, _predictions_of_shards, len),
+    "evaluate-shards": KilledWork(_evaluate_shards, _measurements_of_shards, len),
+    "pairs-shards": KilledWork(_pairs_shards, _pairs_of_shards, len),
+    "audit-shards": KilledWork(_audit_shards, _audited, len),
     "train": KilledWork(_train, _training, len),
     "download": KilledWork(_download, _downloaded, len),
     "note": KilledWork(_note, _tags, len),
@@ -283,7 +396,7 @@ def killed(name: str, kills: int, root: Path, address: str) -> dict[str, Any]:
             problems.append("it could not go on")
         elif work.read(folder) != expected:
             problems.append("the end differs from that of undisturbed work")
-        elif len(files) > len(left) and name != "evaluate":  # the parts of a run are as many as its writers
+        elif len(files) > len(left) and not name.startswith("evaluate"):  # the parts of a run are as many as its writers
             problems.append(f"left behind: {files}")
     return {"kills": died, "rounds": rounds, "whole_seconds": min(seconds), "that_wrote": with_more, "problems": problems}
 
@@ -294,7 +407,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="of each (default: 50)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kills.json")
     given = parser.parse_args()
-    runner.FLUSH_SECONDS, predict.PART = 0.0, 3  # a part for each picture, and for three
+    runner.FLUSH_SECONDS, predict.PART, merged_audit.PART = 0.0, 3, 2  # pictures in a part: one, three, two
+    merged_runs.PART_ROWS = 10
     runtime.device()  # sets the number of threads, once per process
     torch.set_num_threads(1)  # threads of an OpenMP pool do not survive a fork
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slowly)
@@ -312,7 +426,7 @@ def main() -> None:
                     f"{len(one['problems'])} problems {one['problems'][:3]}" if one["problems"] else "nothing lost or double"
                 )
                 print(
-                    f"{name:<9} {one['kills']} killed in {one['rounds']} rounds of {one['whole_seconds']:.2f} s, "
+                    f"{name:<15} {one['kills']} killed in {one['rounds']} rounds of {one['whole_seconds']:.2f} s, "
                     f"{one['that_wrote']} children wrote something: {found}",
                     flush=True,
                 )

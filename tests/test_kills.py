@@ -12,7 +12,10 @@ import pytest
 from xai_core.core.files import ABANDONED_SECONDS, UNFINISHED, write_atomically
 
 ROOT = Path(__file__).parents[1]
-WORKS = ("classify", "evaluate", "train", "download", "note")
+WORKS = (
+    "classify", "evaluate", "classify-shards", "evaluate-shards", "pairs-shards", "audit-shards", "train", "download",
+    "note",
+)  # fmt: skip
 KILLS = 3
 
 
