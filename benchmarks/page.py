@@ -34,8 +34,9 @@ WATCH = """() => {
 }"""
 
 
-def served(*options: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-    """A server of the app, with further options of Streamlit and variables of its environment, as soon as it is healthy."""
+def served(*options: str, environment: Mapping[str, str] | None = None, log: Path = Path(os.devnull)) -> subprocess.Popen:
+    """A server of the app, with further options of Streamlit and variables of its environment, as soon as it is healthy.
+    What it says goes to the file `log`."""
     command = [
         sys.executable,
         "-m",
@@ -47,7 +48,8 @@ def served(*options: str, environment: Mapping[str, str] | None = None) -> subpr
         *options,
     ]
     variables = os.environ | dict(environment or {})
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=variables)
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=variables)
     while True:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{PORT}/_stcore/health", timeout=1).close()
