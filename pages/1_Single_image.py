@@ -3,7 +3,7 @@
 import streamlit as st
 
 from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, progress, widgets
-from xai_core.app.single_image import change_of_mind, result, superpixel_view, synthesis_link
+from xai_core.app.single_image import change_of_mind, result, superpixel_view, synthesis_link, text_controls_view
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.core import markdown
 
@@ -48,5 +48,6 @@ with display.errors():
                 explanation = explanations.compute(request, bar)
         result.show(explanation, chosen, method)
         superpixel_view.section(explanation, prepared, chosen)
+        text_controls_view.section(model, prepared, request, chosen)
     change_of_mind.section(model, chosen, prepared, ranked, request)
     synthesis_link.show(model, target)

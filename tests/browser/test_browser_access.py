@@ -59,7 +59,7 @@ CONTROLS = """() => {
     window.focused = null;
 }"""
 # What shows the focus: the style of the control and of what is drawn for it, around it and beside it. A table draws its own
-# cells.
+# cells; those that screen readers are told of lie unseen inside its canvas.
 STEP = """most => {
     const looks = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor", "borderStyle", "backgroundColor", "color",
         "textDecorationLine", "opacity", "visibility"];
@@ -69,7 +69,7 @@ STEP = """most => {
     let now = document.activeElement;
     while (now && now.shadowRoot && now.shadowRoot.activeElement) now = now.shadowRoot.activeElement;
     const last = window.focused && window.focused.parts[0];
-    if (last && last !== now && last.isConnected && last.tagName !== "CANVAS"
+    if (last && last !== now && last.isConnected && !last.closest("canvas")
         && look(window.focused.parts) === window.focused.look) unseen = name(last);
     if (!now || now === document.body) { window.focused = null; return [true, unseen]; }
     if (last === now) {

@@ -221,6 +221,25 @@ class SimilarityTo:
 
 
 @dataclass(frozen=True, eq=False)
+class SimilarityToText(SimilarityTo):
+    """The cosine of a picture's embedding with the vectors (n, E) or (1, E) of `texts`, in [-1, 1]: 'what is like these
+    words?', for the image tower of a network that was trained with texts."""
+
+    texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.texts) != len(self.reference):
+            raise BadRequest(f"{len(self.reference)} vectors have {len(self.texts)} texts; each needs one.")
+
+    def select(self, rows: Sequence[int]) -> "SimilarityToText":
+        return SimilarityToText(self.reference[list(rows)], self.similarity, tuple(self.texts[row] for row in rows))
+
+    def label(self, row: int, class_name: ClassName) -> str:
+        return f"similarity to the words '{self.texts[row]}'"
+
+
+@dataclass(frozen=True, eq=False)
 class SimilarityMargin:
     """Cosine similarity to a reference embedding minus that to a rival's, in [-2, 2], each (n, E) or (1, E): 'why nearer to
     this one than to that one'. Positive where the reference is nearer."""

@@ -63,6 +63,7 @@ class Card:
     base        the model whose features a linear probe reads, the last file of each checkpoint; empty for all others
     pairs       options of methods for pairs, by the method's id, where the paper takes others for this model; those of
                 `feature_visualisation` are depth and regularisation
+    prompts     whether that last file holds texts in place of a probe (`models.prompts`)
     library     one of LIBRARIES where the library's own loader fills the network; empty where it is filled here
     renaming    one of `weights.renaming.RENAMINGS`, for files whose names a table of prefixes cannot turn into the network's
     """
@@ -81,6 +82,7 @@ class Card:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     classes: str | tuple[str, ...] = IMAGENET
     base: str = ""
+    prompts: bool = False
     pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     library: str = ""
     renaming: str = ""

@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,14 @@ def _by_hand(family: str, module: nn.Module, side: int, embeds: bool) -> StagedN
     try:
         with torch.no_grad():
             network, answer = families.staged(family, module), module(pictures)
+            if embeds:  # a last layer is then the projection into the space that pictures share with texts (CLIP)
+                network = replace(network, project=network.project or network.classify, classify=None)
             outputs = network.outputs(pictures)
-            pieced = outputs.features if embeds else outputs.logits
+            pieced = outputs.embedding if embeds else outputs.logits
     except Exception:  # a chain that was not written for this variant of the class
         return None
     fits = pieced.shape == answer.shape and torch.allclose(pieced, answer, atol=SAME * float(answer.abs().max()))
-    return network if fits and (network.classify is None) == embeds else None
+    return network if fits else None
 
 
 def _folder(card: Card) -> Path:

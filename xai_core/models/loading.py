@@ -174,8 +174,15 @@ def _probed(
     progress: Progress | None,
     half: bool,
 ) -> ExplainableModel:
-    """The model that the card is based on, with the card's probe for its classifier. Untrained, the probe is zero."""
+    """The model that the card is based on, with the card's probe or texts for its classifier. Untrained, the probe is zero,
+    and the texts are what they are."""
     base = load_model(card.base, name, seed, device, progress, half)
+    if card.prompts:
+        from xai_core.models import prompts
+
+        checkpoint = checkpoint_of(card, None if name == RANDOM else name)
+        path, _ = locate.obtain(card, replace(checkpoint, files=checkpoint.files[-1:]))[0]
+        return replace(prompts.with_texts(base, path), id=card.id, title=card.title)
     classify = nn.Linear(_feature_count(base), len(_class_names(card)[0]))
     if name == RANDOM:
         for parameter in classify.parameters():

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from xai_core.core import settings
-from xai_core.core.errors import BadCard
+from xai_core.core.errors import BadCard, BadRequest, XaiError
 from xai_core.core.files import read_regular
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import CUSTOM, FAMILIES, TIMM, TORCHVISION, Card, Checkpoint, File
+from xai_core.models.prompt_list import described
+from xai_core.models.zoo import library
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 
@@ -50,7 +52,7 @@ def _card(path: Path, known: Mapping[str, Card], others: Mapping[str, Path]) -> 
     except RecursionError as error:
         raise _Problem("it is nested too deeply") from error
     _check(path, given)
-    weights_file = _inside(path.parent, given["file"])
+    weights_file = _inside(path.parent, given["prompts"] if "prompts" in given else given["file"])
     megabytes = round(weights_file.stat().st_size / 1e6) if weights_file.is_file() else 0
     if "base" in given:
         return _probe(path, given, _base(given["base"], known, others), megabytes)
@@ -85,6 +87,11 @@ def _base(id: str, known: Mapping[str, Card], others: Mapping[str, Path]) -> Car
     """The model whose features a card's head reads."""
     if id in known:
         return known[id]
+    if library.is_name(id):
+        try:
+            return library.find(id)
+        except XaiError as error:
+            raise _Problem(f"its base '{id}' cannot be used ({str(error).rstrip('.')})") from error
     if id not in others:
         raise _Problem(
             f"its base '{id}' is not a model of this project ({', '.join(known)}) or a card in the weights folders"
@@ -99,36 +106,60 @@ def _probe(path: Path, given: Mapping[str, Any], base: Card, megabytes: int) -> 
     """A model with a linear head of one's own in place of its classifier: a probe, or its own head after an edit."""
     if base.base:
         raise _Problem(f"its base '{base.id}' is itself a head on the features of '{base.base}': state that one")
-    classes = _classes(path.parent, given["classes"]) if "classes" in given else base.classes
+    texts = "prompts" in given
+    if texts:
+        if base.classes:
+            raise _Problem(f"its base '{base.id}' has classes already, and is no image tower that shares a space with texts")
+        classes: str | tuple[str, ...] = _names_of(_inside(path.parent, given["prompts"]))
+    else:
+        classes = _classes(path.parent, given["classes"]) if "classes" in given else base.classes
     if not classes:
         raise _Problem("it does not state its classes")
     checkpoints = [one for one in base.checkpoints if one.id == given.get("weights", one.id)]
     if not checkpoints:
         named = ", ".join(one.id for one in base.checkpoints)
         raise _Problem(f"its base has no weights '{given['weights']}'; it has {named}")
-    head = File(given["file"], url="", megabytes=megabytes)
+    head = File(given["prompts"] if texts else given["file"], url="", megabytes=megabytes)
     count = "1,000" if isinstance(classes, str) else f"{len(classes):,}"
     return replace(
         base,
         id=path.stem,
         title=given.get("title", f"{base.title}, {path.stem}"),
         supervision=given.get(
-            "supervision", f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own"
+            "supervision",
+            f"{base.supervision}, zero-shot"
+            if texts
+            else f"{base.supervision.removesuffix(' + linear probe')} + linear probe of your own",
         ),
-        trained_on=given.get("trained_on", f"{base.trained_on}; the probe with {count} classes of your own"),
+        trained_on=given.get(
+            "trained_on",
+            f"{base.trained_on}; {count} classes in words"
+            if texts
+            else f"{base.trained_on}; the probe with {count} classes of your own",
+        ),
         remark=given.get("remark", ""),
         licence=given.get("licence", base.licence),
         classes=classes,
         base=base.id,
+        prompts=texts,
         checkpoints=tuple(replace(one, files=(*one.files, head)) for one in checkpoints),
     )
+
+
+def _names_of(path: Path) -> tuple[str, ...]:
+    try:
+        return described(path).names
+    except BadRequest as error:
+        raise _Problem(str(error).rstrip(".")) from error
 
 
 def _check(path: Path, given: Mapping[str, Any]) -> None:
     """Raises _Problem where the card lacks something, or says what nobody understands."""
     if not re.fullmatch(NAME, path.stem):
         raise _Problem("its name may only hold letters, digits, '.', '_' and '-'")
-    needed = ("base", "file") if "base" in given else ("architecture", "file")
+    needed = ("base", "prompts" if "prompts" in given else "file") if "base" in given else ("architecture", "file")
+    if {"prompts", "file"} <= given.keys() or {"prompts", "classes"} <= given.keys():
+        raise _Problem("its prompts are its classes: state no file and no classes beside them")
     missing = [key for key in needed if key not in given]
     if missing:
         raise _Problem(f"it does not state its {', '.join(missing)}")
@@ -184,6 +215,7 @@ KEYS: dict[str, tuple[Callable[[Any], bool], str]] = {  # key -> (whether a valu
         f"{settings.HUB_CARDS.name}=1 also 'hf-hub:OWNER/NAME'",
     ),
     "file": (_text, "the name of a file in the folder of the card"),
+    "prompts": (_text, "the name of a file of texts in the folder of the card, as the command `prompts` writes it"),
     "classes": (_class_list, "a list of at least two names, or the name of a text file with one a line"),
     "input_size": (_side, "a number of pixels from 8 to 2048"),
     "shorter_side": (_side, "a number of pixels from 8 to 2048"),
