@@ -106,6 +106,35 @@ def test_le_grad(vit, seen, layers):
     assert difference(explained(vit, images, "le_grad", layers=layers), row) <= 1e-4
 
 
+@pytest.mark.parametrize("similarity", [True, False])
+def test_grad_eclip(vit, similarity):
+    """By hooks: the output layer's input is what the last block's attention gives; queries, keys and values are `qkv`'s."""
+    if not vit.model.network.attention.token:
+        with pytest.raises(BadRequest, match="needs a class token"):
+            explained(vit, pictures(2, 96), "grad_eclip")
+        return
+    images, network, kept = pictures(2, 96), vit.plain[1], {}
+    attention = network.blocks[-1].attn
+    hooks = [
+        attention.qkv.register_forward_hook(lambda _, __, out: kept.update(qkv=out)),
+        attention.proj.register_forward_hook(lambda _, given, __: kept.update(read=given[0])),
+    ]
+    logits = vit.plain(images.clone().requires_grad_())
+    for hook in hooks:
+        hook.remove()
+    (gradient,) = torch.autograd.grad(logits[torch.arange(2), torch.tensor([3, 7])].sum(), kept["read"])
+    query, key, value = kept["qkv"].detach().chunk(3, -1)  # heads side by side
+    patches = slice(network.num_prefix_tokens, None)
+    expected = torch.einsum("nc,npc->np", gradient[:, 0], value[:, patches])
+    if similarity:
+        unit = torch.nn.functional.normalize
+        cosines = torch.einsum("nc,npc->np", unit(query[:, 0], dim=-1), unit(key[:, patches], dim=-1))
+        low, high = cosines.min(1, keepdim=True).values, cosines.max(1, keepdim=True).values
+        expected = expected * (cosines - low) / (high - low)
+    expected = expected.clamp(min=0).unflatten(1, (6, 6))
+    assert difference(explained(vit, images, "grad_eclip", similarity=similarity), expected) <= 1e-4
+
+
 @pytest.mark.parametrize("head", [0, 1, 2])
 def test_class_token_attention_of_each_head(vit, seen, head):
     if not vit.model.network.attention.token:

@@ -160,6 +160,10 @@ METHODS = {
         ),
         Method("le_grad", "LeGrad", "attention", attention.le_grad, UNSIGNED, lambda o: (2, 1), ATTENTION),
         Method(
+            "grad_eclip", "Grad-ECLIP", "attention", attention.grad_eclip, UNSIGNED, lambda o: (2, 1),
+            ATTENTION | {"class token"},
+        ),
+        Method(
             "cls_attention", "Class-token attention", "attention", attention.cls_attention, UNSIGNED, lambda o: (2, 0),
             frozenset({"class token"}),
         ),

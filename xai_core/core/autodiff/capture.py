@@ -143,6 +143,37 @@ class AttentionRecording(TorchFunctionMode):
         return self.layers
 
 
+class LastAttention(TorchFunctionMode):
+    """Keeps what the last fused attention inside a `with` takes and gives: queries, keys, values and output, each (n, heads,
+    tokens, d), the output still in the graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.passed: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        output = function(*args, **(kwargs or {}))
+        if function is F.scaled_dot_product_attention:
+            query, key, value = (args[place] if place < len(args) else (kwargs or {})[name] for place, name in _TAKEN)
+            self.passed = query, key, value, output
+        return output
+
+    def recorded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, keys, values and output. Raises BadRequest where no fused attention ran."""
+        if self.passed is None:
+            raise BadRequest("This network ran no fused attention, which this method needs.")
+        return self.passed
+
+
+_TAKEN = tuple(enumerate(("query", "key", "value")))
+
+
 def _values(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
     return value
 
