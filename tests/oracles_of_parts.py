@@ -259,6 +259,7 @@ CLOSED_FORMS = {
     "attention_rollout": ("hooks on a copy, multiplied out", "attribution/test_attention.py::test_attention_rollout"),
     "gradient_rollout": ("hooks on a copy, multiplied out", "attribution/test_attention.py::test_gradient_rollout"),
     "le_grad": ("hooks on a copy, written out", "attribution/test_attention.py::test_le_grad"),
+    "grad_eclip": ("hooks on a copy, written out", "attribution/test_attention.py::test_grad_eclip"),
     "cls_attention": ("hooks on a copy", "attribution/test_attention.py::test_class_token_attention_of_each_head"),
 }  # fmt: skip
 

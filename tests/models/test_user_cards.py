@@ -375,6 +375,7 @@ def test_the_fingerprint_sees_each_part_of_a_card_that_changes_its_answers(folde
         "classes",
         "arguments",
         "base",
+        "prompts",
         "pairs",
         "renaming",
     }  # in keys by themselves, or in the shapes of tensors

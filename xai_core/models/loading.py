@@ -182,7 +182,9 @@ def _probed(
 
         checkpoint = checkpoint_of(card, None if name == RANDOM else name)
         path, _ = locate.obtain(card, replace(checkpoint, files=checkpoint.files[-1:]))[0]
-        return replace(prompts.with_texts(base, path), id=card.id, title=card.title)
+        model = prompts.with_texts(base, path)
+        untrained = f" {text_digest(card.base)[:8]}" if name == RANDOM else ""
+        return replace(model, id=card.id, title=card.title, fingerprint=model.fingerprint + untrained)
     classify = nn.Linear(_feature_count(base), len(_class_names(card)[0]))
     if name == RANDOM:
         for parameter in classify.parameters():
