@@ -34,8 +34,8 @@ from xai_core.core.errors import XaiError
 from xai_core.core.version import __version__
 
 COMMANDS = (
-    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, merge, report, review,
-    methods, metrics, models, weights, probe, prompts, train, world,
+    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, merge, report,
+    review, methods, metrics, models, weights, probe, prompts, train, world,
 )  # fmt: skip
 MISTAKE = 2
 INTERRUPTED, CLOSED_PIPE = 130, 141  # what shells report of programs that SIGINT and SIGPIPE ended: 128 + the signal

@@ -162,7 +162,7 @@ def grad_eclip(
     *,
     similarity: Annotated[bool, "weigh each patch by how like its key is to the class token's query"] = True,
 ) -> Tensor:
-    """Grad-ECLIP: the values that the class token reads in the last block, weighted by the target's gradient to what it reads.
+    """Grad-ECLIP: the values that the class token reads in the last block, weighted by the target's gradient to them.
 
     map_i = ReLU(w_i sum_c g_c v_ic), g = d target / d o, o the class token's row of the last block's attention before its
     output layer, heads side by side, v_i the value of patch i; w_i = cos(q, k_i), q the class token's query and k_i the
