@@ -19,6 +19,7 @@ from xai_core.app.charts.common import (
     QUIET,
     RIVAL,
     SVG,
+    Drawn,
     agreement_matrix,
     prediction_bars,
 )
@@ -177,3 +178,22 @@ def test_a_chart_with_many_marks_is_an_svg_or_as_wide_as_its_page(name):
     assert sum(map(len, spec["datasets"].values())) * len(spec["layer"]) > STREAMLIT_CANVAS
     if spec.get("usermeta") != SVG:
         assert "width" not in spec and "labelColor" in spec["config"]["axis"]
+
+
+def test_a_chart_that_is_drawn_once_has_the_specification_and_rows_of_the_chart_itself():
+    """Streamlit changes what it gets, so that each call returns another specification."""
+    chart = agreement_matrix(np.eye(3), ["one", "two", "three"], "tau")
+    drawn, plain = Drawn(chart), chart.to_dict()
+    first = drawn.to_dict()
+    tables = {name: table.to_dict("records") for name, table in first.pop("datasets").items()}
+    assert sorted(map(repr, tables.values())) == sorted(map(repr, plain.pop("datasets").values()))
+    data = lambda spec: [one for one in texts(spec, "data")]  # noqa: E731
+    assert {one["name"] for one in data(first)} == {*tables} and len(data(first)) == len(data(plain))
+    for spec in (first, plain):
+        for one in data(spec):
+            one.clear()
+    assert {**first, "params": 0} == {**plain, "params": 0}
+    assert data(drawn.to_dict()) != data(first), "the second specification is another one"
+    assert [*drawn.to_dict()["datasets"]] == [*Drawn(agreement_matrix(np.eye(3), ["one", "two", "three"], "tau")).to_dict()[
+        "datasets"
+    ]], "the same rows have the same name, so that the browser keeps the chart"  # fmt: skip

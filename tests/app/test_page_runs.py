@@ -15,7 +15,7 @@ from xai_core.app.metrics import new_run, run_sections, run_tab
 from xai_core.app.shared import jobs, server_job
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import settings
+from xai_core.core import part_store, settings
 from xai_core.core.errors import XaiError
 from xai_core.data.samples import SAMPLES
 from xai_core.evaluation import runner, store
@@ -87,6 +87,24 @@ def test_a_point_of_the_spread_shows_its_picture_with_a_link(root):
     settings = parse_qs(parse_qs(link.proto.query_string)["open"][0])
     assert settings["method"] == ["Grad-CAM"] and settings["picture"] == [SAMPLES[row["name"]].title]
     assert SAMPLES[row["name"]].title in text(app)
+
+
+def test_what_did_not_change_is_not_drawn_or_hashed_again(root, monkeypatch):
+    drawn, hashed, real_means, real_digest = [], [], run_sections.runs.means, part_store.hashlib.file_digest
+    monkeypatch.setattr(run_sections.runs, "means", lambda *args: drawn.append(args) or real_means(*args))
+    monkeypatch.setattr(part_store.hashlib, "file_digest", lambda *args: hashed.append(args) or real_digest(*args))
+    app = a_run(run=SMALL)
+    charts = [element.proto.spec for element in app.get("vega_lite_chart")]
+    drawn.clear(), hashed.clear()
+    app.run()
+    assert not drawn and not hashed
+    assert [element.proto.spec for element in app.get("vega_lite_chart")] == charts
+    app.toggle(key="run-controls").set_value(False).run()
+    assert len(drawn) == len(charts) and not hashed, "another choice of rows is another chart"
+    drawn.clear()
+    os.utime(next((root / "small" / "parts").iterdir()))
+    app.run()
+    assert drawn and hashed, "a part of another time of change is read again"
 
 
 def quick_values(metric, model="efficientnet_lite0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai_core.core.cache_key import bytes_digest
 from xai_core.data.label_matching import first_name
 from xai_core.explanation.rendering import encoded
 
@@ -46,6 +48,33 @@ def spec(chart: alt.LayerChart) -> dict[str, Any]:
     """
     specification: dict[str, Any] = chart.to_dict(validate=False)
     return specification
+
+
+class Drawn:
+    """A chart whose specification is made once: `st.altair_chart` takes it as it takes the chart.
+
+    Making and checking a specification costs Altair up to a tenth of a second in every rerun. Nothing may change the chart.
+    """
+
+    def __init__(self, chart: AnyChart) -> None:
+        self.chart = chart
+        self._tables: dict[str, pd.DataFrame] = {}
+        self._specification: dict[str, Any] = {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The specification with its tables, for Streamlit: it calls this under its lock on Altair's settings, which belong
+        to all threads, and changes what it gets."""
+        if not self._specification:
+            alt.data_transformers.register("drawn", self._named)
+            with alt.data_transformers.enable("drawn"):
+                self._specification = self.chart.to_dict(validate=False)
+        return copy.deepcopy(self._specification) | {"datasets": dict(self._tables)}
+
+    def _named(self, table: pd.DataFrame) -> dict[str, str]:
+        """What the specification calls a table: the same for the same content, so that the browser keeps the chart."""
+        name = bytes_digest(table.to_json(orient="split").encode())[:32]
+        self._tables[name] = table
+        return {"name": name}
 
 
 def text_colour() -> alt.Fill:

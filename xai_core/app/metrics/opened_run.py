@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import altair as alt
 import pandas as pd
@@ -16,13 +16,14 @@ from xai_core.app.shared import report_items, run_form
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import markdown, settings
+from xai_core.core import markdown, part_store, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
 from xai_core.evaluation.store import EvaluationRun
 from xai_core.evaluation.summary import CONTROL
 
+Result = TypeVar("Result")
 FOLLOW_SECONDS = 5
 MADE = "made"  # the folder of the runs that are started on the page
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
@@ -30,12 +31,13 @@ TOO_FEW = "There are too few pictures to compare methods with the controls: at l
 COMMAND = f"{settings.PROGRAM} evaluate DATA --models A,B --methods x,y,z --metrics quick --images 200"
 
 
-Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of change in nanoseconds of every part
+Parts = tuple[tuple[str, int, int], ...]  # name, size in bytes and time of change in nanoseconds of every file
 
 
-def _parts(run: EvaluationRun) -> Parts:
-    """The state of a run's files: what tables made from them are cached by."""
-    return tuple((part.name, *_state(part)) for part in run.parts)
+def _parts(folder: Path) -> Parts:
+    """The state of a run's files, the manifest first: what is made from them is kept by it."""
+    files = (folder / part_store.MANIFEST, *part_store.find_parts(folder / part_store.PARTS))
+    return tuple((file.name, *_state(file)) for file in files)
 
 
 def _state(part: Path) -> tuple[int, int]:
@@ -63,11 +65,21 @@ def _summary_of(folder: str, parts: Parts, model: str, metric: str, metrics: str
     return run_summary.summary(rows, json.loads(metrics))
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _drawn(folder: str, parts: Parts, what: str, _draw: Callable[[], common.AnyChart]) -> common.Drawn:
+    return common.Drawn(_draw())
+
+
+@st.cache_resource(max_entries=64, show_spinner="Computing")
+def _computed(folder: str, parts: Parts, what: str, _compute: Callable[[], Any]) -> Any:
+    return _compute()
+
+
 @dataclass(frozen=True)
 class OpenedRun:
     """A run as the page shows it: its rows and summary, and the titles of everything in it.
 
-    It is opened once in a rerun of the page and handed to all sections; `parts` is the state of its files at that time.
+    It is opened once in a rerun of the page and handed to all sections; `parts` is the state of its files before that.
     """
 
     run: EvaluationRun
@@ -84,6 +96,15 @@ class OpenedRun:
     def summary_of(self, model: str, metric: str) -> pd.DataFrame:
         """The lines of `summary` of one model and metric, without computing the others."""
         return _summary_of(str(self.run.folder), self.parts, model, metric, json.dumps(self.metrics), self.table)
+
+    def drawn(self, draw: Callable[[], common.AnyChart], *what: object) -> common.Drawn:
+        """A chart of this run, drawn once while its files stay the same; `what` tells it from all others of the run."""
+        return _drawn(str(self.run.folder), self.parts, repr(what), draw)
+
+    def computed(self, compute: Callable[[], Result], *what: object) -> Result:
+        """A result of this run, computed once as `drawn` does. All sessions share it: do not write to it."""
+        result: Result = _computed(str(self.run.folder), self.parts, repr(what), compute)
+        return result
 
     @property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
@@ -152,8 +173,9 @@ def choose() -> OpenedRun | None:
         name = st.selectbox("Run", list(folders), key="run", width=380, help=f"Runs in {_folders()}.", **LINK)
         st.button("Refresh", icon=":material/refresh:", key="refresh", help="Look for new runs and new measurements")
     try:
-        run = store.open_run(folders[name])
-        opened = OpenedRun(run, _parts(run))
+        parts = _parts(folders[name])
+        opened = OpenedRun(store.open_run(folders[name]), parts)
+        run = opened.run
         if not len(opened.table):
             if run.being_written:
                 st.info("Nothing is measured in this run yet. Its measurements appear here as they are stored.")
@@ -216,7 +238,7 @@ def _status(opened: OpenedRun) -> None:
 @st.fragment(run_every=FOLLOW_SECONDS)
 def _follow(opened: OpenedRun) -> None:
     """Run the page again when the run's files have changed or it is complete."""
-    if _parts(opened.run) != opened.parts or not opened.run.being_written:
+    if _parts(opened.run.folder) != opened.parts or not opened.run.being_written:
         st.rerun()
 
 
@@ -271,7 +293,7 @@ def without_controls(opened: OpenedRun) -> list[str]:
 
 
 def show_chart(
-    chart: alt.LayerChart,
+    drawn: common.AnyChart | common.Drawn,
     name: str,
     alt_text: str,
     *,
@@ -282,11 +304,12 @@ def show_chart(
 
     `on_cell` is called after a click that selects a cell or a point; the selection `cell` is in the session under `key`.
     """
+    chart = drawn.chart if isinstance(drawn, common.Drawn) else drawn
     width: Literal["stretch", "content"] = "stretch" if chart.width is alt.Undefined else "content"
     if on_cell is None:
-        st.altair_chart(chart, width=width, alt=alt_text, key=key)
+        st.altair_chart(drawn, width=width, alt=alt_text, key=key)
     else:
-        st.altair_chart(chart, width=width, alt=alt_text, key=key, on_select=on_cell, selection_mode="cell")
+        st.altair_chart(drawn, width=width, alt=alt_text, key=key, on_select=on_cell, selection_mode="cell")
     with st.container(horizontal=True, gap="small"):
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(

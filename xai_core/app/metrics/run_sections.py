@@ -5,6 +5,7 @@ import io
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -87,14 +88,22 @@ def overview(opened: OpenedRun) -> None:
 
 
 def _means(opened: OpenedRun, lines: pd.DataFrame, metrics: list[str], sort: str) -> None:
-    chosen = [name for name in metrics if opened.title(name) == sort] or metrics
-    mean_ranks = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
-    order = sorted(lines.method.unique(), key=lambda name: (is_control(name), mean_ranks.get(name, np.inf)))
-    display.finding(findings.of_means(lines, opened.methods))
-    titled = lines.assign(method=lines.method.map(opened.methods), metric=lines.metric.map(opened.title))
-    model, rows = lines.model.iloc[0], [opened.methods[name] for name in order]
+    model, chosen = lines.model.iloc[0], [name for name in metrics if opened.title(name) == sort] or metrics
+
+    def order_of_rows() -> tuple[list[str], str]:
+        mean_ranks = lines[lines.metric.isin(chosen)].groupby("method")["rank"].mean()
+        order = sorted(lines.method.unique(), key=lambda name: (is_control(name), mean_ranks.get(name, np.inf)))
+        return [opened.methods[name] for name in order], findings.of_means(lines, opened.methods)
+
+    def draw() -> alt.LayerChart:
+        titled = lines.assign(method=lines.method.map(opened.methods), metric=lines.metric.map(opened.title))
+        return runs.means(titled, rows, [opened.title(name) for name in metrics])
+
+    shown = (model, tuple(metrics), tuple(chosen), tuple(lines.method.unique()))
+    rows, finding = opened.computed(order_of_rows, "order of rows", *shown)
+    display.finding(finding)
     show_chart(
-        runs.means(titled, rows, [opened.title(name) for name in metrics]),
+        opened.drawn(draw, "means", *shown),
         f"means_{model.replace('/', '_')}",
         f"Means of {len(rows)} methods by {len(metrics)} metrics on {opened.models[model]}; first in this order: {rows[0]}.",
         key=f"means {model}",
@@ -122,12 +131,17 @@ def methods(opened: OpenedRun) -> None:
     """Which method is better than which: ranks, and every pair in words."""
     model, metric = select_model_and_metric(opened)
     direction, names = ranking_direction(opened, metric), without_controls(opened)
-    table = opened.values(model, metric, names)
-    differences = significance.differences(table, direction)
+
+    def compared() -> tuple[list[Difference], Ranks | None]:
+        table = opened.values(model, metric, names)
+        enough = table.shape[1] >= 3 and len(table.dropna()) >= 2
+        return significance.differences(table, direction), ranking.ranks(table, direction) if enough else None
+
+    differences, ranks = opened.computed(compared, "differences and ranks", model, metric)
     if not differences:
         raise BadRequest("A comparison needs two methods; this run has one.")
-    if table.shape[1] >= 3 and len(table.dropna()) >= 2:
-        _ranks(opened, ranking.ranks(table, direction), differences)
+    if ranks is not None:
+        _ranks(opened, ranks, differences)
     st.markdown("**Differences on the same pictures**")
     words = [significance.in_words(pair, lambda name: opened.methods[name]) for pair in differences[:8]]
     st.markdown("\n".join(f"- {markdown.escape(line)}" for line in words))
@@ -311,13 +325,16 @@ def agreement(opened: OpenedRun) -> None:
     names = [name for name in opened.of_model(model) if opened.direction(name)]
     if len(names) < 2 or len(methods) < 3:
         raise BadRequest("This needs three methods and two metrics that rank them (↑ or ↓); the run has fewer.")
-    taus = summary.between_metrics(opened.table, opened.metrics, model, methods, names)
+    taus = opened.computed(
+        lambda: summary.between_metrics(opened.table, opened.metrics, model, methods, names), "agreement", model
+    )
     matrix = ranking.matrix(taus, names)
     titles = [opened.title(name) for name in names]
     pairs = matrix[np.triu_indices(len(names), 1)]
     extent = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
     words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {extent}."
-    show_chart(charts.agreement_matrix(matrix, titles, "Kendall's tau"), "metric_agreement", words)
+    chart = opened.drawn(lambda: charts.agreement_matrix(matrix, titles, "Kendall's tau"), "agreement", model)
+    show_chart(chart, "metric_agreement", words)
     st.caption(
         "Each metric orders the methods, from best to worst, by their means over pictures. Kendall's tau compares two such "
         "orders: 1 is the same order, 0 unrelated, -1 the reverse. Metrics that disagree measure different things: do "
@@ -334,17 +351,24 @@ def stability(opened: OpenedRun) -> None:
     model, metric = select_model_and_metric(opened)
     methods, base = without_controls(opened), metric.partition("@")[0]
     variants = [name for name in opened.of_model(model) if name.partition("@")[0] == base]
-    rows = []
-    for (a, b), tau in summary.between_metrics(opened.table, opened.metrics, model, methods, variants).items():
-        rows.append(_tau("another variant of the metric", f"{_variant(opened, a)} | {_variant(opened, b)}", tau))
     direction = ranking_direction(opened, metric)
-    for (a, b), tau in summary.between_models(opened.table, metric, direction, list(opened.models), methods).items():
-        rows.append(_tau("another model", f"{opened.models[a]} | {opened.models[b]}", tau))
-    try:
-        halves = ranking.split_halves(opened.values(model, metric, methods))
-        rows.append(_tau("other pictures", "two random halves of the pictures", halves))
-    except BadRequest as error:
-        st.caption(error_text(error))
+
+    def orders() -> tuple[list[dict[str, Any]], str]:
+        """A row for each two orders that are compared, and why two halves of the pictures cannot be."""
+        rows = []
+        for (a, b), tau in summary.between_metrics(opened.table, opened.metrics, model, methods, variants).items():
+            rows.append(_tau("another variant of the metric", f"{_variant(opened, a)} | {_variant(opened, b)}", tau))
+        for (a, b), tau in summary.between_models(opened.table, metric, direction, list(opened.models), methods).items():
+            rows.append(_tau("another model", f"{opened.models[a]} | {opened.models[b]}", tau))
+        try:
+            halves = ranking.split_halves(opened.values(model, metric, methods))
+        except BadRequest as error:
+            return rows, str(error)
+        return [*rows, _tau("other pictures", "two random halves of the pictures", halves)], ""
+
+    rows, missing = opened.computed(orders, "stability", model, metric)
+    if missing:
+        st.caption(error_text(missing))
     rows = [row for row in rows if np.isfinite(row["value"])]
     if not rows:
         raise BadRequest(
@@ -352,7 +376,8 @@ def stability(opened: OpenedRun) -> None:
             "pictures to split."
         )
     words = "; ".join(f"{row['name']} {row['value']:.2f}" for row in rows[:12])
-    chart = runs.taus(pd.DataFrame(rows), "Kendall's tau between two orders of methods")
+    title = "Kendall's tau between two orders of methods"
+    chart = opened.drawn(lambda: runs.taus(pd.DataFrame(rows), title), "stability", model, metric)
     show_chart(chart, "rank_stability", f"Rank stability: {words}.")
     st.caption(
         "Kendall's tau of 1: the same order of methods; 0: an unrelated one. Bars: the 95 % bootstrap interval over "

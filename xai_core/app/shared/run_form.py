@@ -15,6 +15,7 @@ from xai_core.core import markdown, settings
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadRequest
 from xai_core.data import datasets, selection
+from xai_core.models.card import Card
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.zoo.catalog import cards, find_card
 
@@ -73,12 +74,13 @@ def is_allowed(name: str, count: int, minutes: float) -> bool:
 
 def networks_here() -> dict[str, str]:
     """Names of the networks whose weights are on this machine, as commands take them, by their titles."""
-    return {network.title: _name(network) for network in network_choice.choices() if network.ready}
+    known = cards()  # read once: the user's own cards are files
+    return {network.title: _name(network, known[network.id]) for network in network_choice.choices() if network.ready}
 
 
-def _name(network: network_choice.Network) -> str:
+def _name(network: network_choice.Network, card: Card) -> str:
     """A network's name for commands; it includes the checkpoint unless that is the model's first."""
-    first = network.checkpoint == cards()[network.id].checkpoints[0].id
+    first = network.checkpoint == card.checkpoints[0].id
     return network.id if first else f"{network.id}/{network.checkpoint}"
 
 

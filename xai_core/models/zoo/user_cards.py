@@ -4,6 +4,7 @@ Nothing here imports torch. What can be told without it is checked here: a broke
 is wrong with it, and the others are listed all the same.
 """
 
+import functools
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -44,7 +45,8 @@ class _Problem(Exception):
 
 def _card(path: Path, known: Mapping[str, Card], others: Mapping[str, Path]) -> Card:
     try:
-        given = tomllib.loads(read_regular(path, CARD_BYTES).decode("utf-8"))
+        state = path.stat()
+        given = _read(path, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise _Problem(f"it cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # tomllib.TOMLDecodeError and UnicodeDecodeError
@@ -81,6 +83,12 @@ def _card(path: Path, known: Mapping[str, Card], others: Mapping[str, Path]) -> 
         classes=classes,
         checkpoints=(Checkpoint("own", (file,), recipe),),
     )
+
+
+@functools.lru_cache(256)
+def _read(path: Path, size: int, mtime_ns: int) -> dict[str, Any]:
+    """The content of a card's file, parsed once for each size and time of change: a page asks for cards dozens of times."""
+    return tomllib.loads(read_regular(path, CARD_BYTES).decode("utf-8"))
 
 
 def _base(id: str, known: Mapping[str, Card], others: Mapping[str, Path]) -> Card:
