@@ -24,11 +24,11 @@ say = st.container()
 dataset, model = predictions.dataset_and_model(say)
 
 with display.errors():
-    table = predictions.table(model, dataset)
-    if table is None:
+    held = predictions.held(model, dataset)
+    if held is None:
         st.stop()
     with st.sidebar:
-        rows = predictions.filtered(table, dataset)
+        rows = predictions.filtered(held, dataset)
     view = st.segmented_control(
         "View", list(VIEWS), default="Confusion", required=True, key="view", label_visibility="collapsed", **widgets.LINK
     )
@@ -39,5 +39,5 @@ with display.errors():
     VIEWS[view](rows, dataset, model)
     round_buttons.show(rows, dataset)
     export.section(rows, dataset, model)
-    if not making_round and not round_form.show(rows.every, dataset, model):
+    if not making_round and not round_form.show(held, dataset, model):
         drawer.show(rows, dataset, model)

@@ -4,6 +4,7 @@ import streamlit as st
 
 from xai_core.app.failures import steps
 from xai_core.app.shared import display, drawer, page_links, page_setup, predictions, round_form
+from xai_core.data.held_predictions import hold_frame
 
 # Each step has one view or several; the way to a plan leads through all steps.
 STEPS: steps.Steps = {
@@ -33,6 +34,7 @@ with display.errors():
         st.stop()
     drawer.begin()
     steps.show(STEPS, table, dataset, model)
-    rows = predictions.FilteredRows(table, table, table, table, {})
-    if not making_round and not round_form.show(table, dataset, model):
+    held = hold_frame(table, dataset.metadata)
+    rows = predictions.unfiltered(held)
+    if not making_round and not round_form.show(held, dataset, model):
         drawer.show(rows, dataset, model)

@@ -9,6 +9,7 @@ the pictures `counted`: the table before it was filtered by what the model answe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,16 +52,119 @@ class Confusion:
         return Confusion(self.counts[np.ix_(order, order)], classes, self.pictures[list(order)])
 
 
+@dataclass(frozen=True)
+class PairCounts:
+    """counts[i] pictures of class `classes[true[i]]` were predicted as `classes[predicted[i]]`; pairs without a picture are
+    left out, so that any number of classes takes little memory. `pictures` is of each class how many its shares are of."""
+
+    classes: tuple[str, ...]
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    pictures: NDArray[np.int64]
+
+    @property
+    def total(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def wrong(self) -> int:
+        return int(self.counts[self.true != self.predicted].sum())
+
+    @property
+    def errors(self) -> NDArray[np.int64]:
+        """Of each class, how many errors it has as the true or as the predicted class."""
+        wrong, size = self.true != self.predicted, len(self.classes)
+        sides = [np.bincount(side[wrong], self.counts[wrong], size) for side in (self.true, self.predicted)]
+        return (sides[0] + sides[1]).astype(np.int64)
+
+    @property
+    def most_frequent_error(self) -> int:
+        """How many pictures the most frequent error has; 0 without one."""
+        return int(self.counts[self.true != self.predicted].max(initial=0))
+
+    def occurring(self) -> NDArray[np.intp]:
+        """The classes that occur as a label or a prediction."""
+        return np.union1d(self.true, self.predicted)
+
+    def over(self, groups: NDArray[np.integer[Any]], names: Sequence[str]) -> Confusion:
+        """The matrix of groups of classes: `groups` is of each class the number of its group, which `names` names; pictures
+        of classes with a negative number are left out."""
+        size = len(names)
+        true, predicted = groups[self.true], groups[self.predicted]
+        kept = (true >= 0) & (predicted >= 0)
+        cells = np.bincount(true[kept].astype(np.int64) * size + predicted[kept], self.counts[kept], size * size)
+        pictures = np.bincount(groups[groups >= 0], self.pictures[groups >= 0], size)
+        return Confusion(cells.astype(np.int64).reshape(size, size), tuple(names), pictures.astype(np.int64))
+
+    def of(self, classes: Sequence[int] | NDArray[np.integer[Any]]) -> Confusion:
+        """The matrix of some classes, in their order."""
+        groups = np.full(len(self.classes), -1)
+        groups[list(classes)] = np.arange(len(classes))
+        return self.over(groups, [self.classes[place] for place in classes])
+
+    def worst(self, most: int) -> Confusion:
+        """At most `most` rows and columns, in alphabetical order: all classes that occur, or those with the most errors, the
+        rest summed up as OTHERS."""
+        known = self.occurring()
+        if len(known) <= most:
+            return self.of(known)
+        order = known[np.argsort(-self.errors[known], kind="stable")]
+        groups = np.full(len(self.classes), -1)
+        groups[order[: most - 1]], groups[order[most - 1 :]] = np.arange(most - 1), most - 1
+        return self.over(groups, [*(self.classes[place] for place in order[: most - 1]), OTHERS])
+
+
+def pair_counts(listed: pd.DataFrame, counted: pd.DataFrame | None = None) -> PairCounts:
+    """How often each true class of the pictures `listed` was predicted as each class. Shares are of the pictures `counted`;
+    by default of those listed."""
+    classes, (true, predicted) = _numbered(listed, ("true", "predicted"))
+    size = len(classes)
+    keys = true.astype(np.int64) * size + predicted
+    if size * size <= 2 * len(keys) + DENSE:
+        every = np.bincount(keys, minlength=size * size)
+        found = np.flatnonzero(every)
+        counts = every[found]
+    else:
+        found, counts = np.unique(keys, return_counts=True)
+    own = true if counted is None else _codes(counted["true"], classes)
+    pictures = np.bincount(own[own >= 0], minlength=size)
+    return PairCounts(tuple(classes), found // max(size, 1), found % max(size, 1), counts, pictures)
+
+
+def _codes(names: "pd.Series[Any]", classes: Sequence[str]) -> NDArray[np.integer[Any]]:
+    """The number of each name among the classes; -1 where it is none of them."""
+    known = pd.Index(list(classes), dtype="str")
+    if isinstance(names.dtype, pd.CategoricalDtype):
+        places = known.get_indexer(names.cat.categories.astype("str"))
+        return np.append(places, -1)[names.cat.codes]
+    return known.get_indexer(pd.Index(names.astype("str")))
+
+
+DENSE = 4_000_000  # cells of a matrix up to which counting in it is quicker than sorting
+
+
+def _numbered(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[str], list[NDArray[np.integer[Any]]]]:
+    """The names in some columns in alphabetical order, and each column as numbers of them. Columns that are categories over
+    one list are numbered by it."""
+    first, *others = (table[name].dtype for name in columns)
+    if isinstance(first, pd.CategoricalDtype) and all(kind == first for kind in others):
+        classes = [str(name) for name in first.categories]
+        if classes == sorted(classes):
+            return classes, [table[name].cat.codes.to_numpy() for name in columns]
+    classes = sorted({str(name) for column in columns for name in table[column].unique()})
+    return classes, [_codes(table[name], classes) for name in columns]
+
+
 def confusion(listed: pd.DataFrame, classes: Sequence[str] | None = None, counted: pd.DataFrame | None = None) -> Confusion:
     """The confusion matrix of the pictures `listed` over `classes`; by default all classes that occur as a label or a
     prediction, in alphabetical order. Its rates are of the pictures `counted`; by default of those listed."""
-    known = tuple(classes or sorted(set(listed["true"]) | set(listed["predicted"])))
-    of = (listed if counted is None else counted)["true"].value_counts()
+    pairs, of = pair_counts(listed, counted), (listed if counted is None else counted)["true"].value_counts()
+    known = tuple(classes or (pairs.classes[place] for place in pairs.occurring()))
+    place_of = {name: place for place, name in enumerate(known)}
+    groups = np.array([place_of.get(name, -1) for name in pairs.classes], np.int64)
     pictures = np.array([of.get(name, 0) for name in known], np.int64)
-    if not len(listed):
-        return Confusion(np.zeros((len(known), len(known)), np.int64), known, pictures)
-    table = pd.crosstab(listed["true"].to_numpy(), listed["predicted"].to_numpy())
-    return Confusion(table.reindex(index=known, columns=known, fill_value=0).to_numpy(), known, pictures)
+    return Confusion(pairs.over(groups, known).counts, known, pictures)
 
 
 def by_confusion(matrix: Confusion) -> list[int]:
@@ -87,13 +191,20 @@ def worst_classes(matrix: Confusion, most: int) -> Confusion:
 def per_class(table: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall, F1, each in [0, 1], and pictures of each class that occurs as a label. NaN where a class was never
     predicted (precision)."""
-    from sklearn import metrics
-
-    classes = sorted(set(table["true"]))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(
-        table["true"], table["predicted"], labels=classes, zero_division=np.nan
+    pairs = pair_counts(table)
+    size, same = len(pairs.classes), pairs.true == pairs.predicted
+    right, predicted = (
+        np.bincount(pairs.predicted[some], pairs.counts[some], size) for some in (same, np.ones(len(same), bool))
     )
-    return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "F1": f1, "pictures": support})
+    known = np.flatnonzero(pairs.pictures)
+    right, predicted, pictures = right[known], predicted[known], pairs.pictures[known]
+    precision = np.divide(right, predicted, out=np.full(len(known), np.nan), where=predicted > 0)
+    return pd.DataFrame(
+        {
+            "class": [pairs.classes[place] for place in known], "precision": precision, "recall": right / pictures,
+            "F1": 2 * right / (pictures + predicted), "pictures": pictures,
+        }
+    )  # fmt: skip
 
 
 PAIR_COLUMNS = ["true", "predicted", "pictures", "of", "share", "confidence"]
@@ -106,10 +217,12 @@ def most_confused(listed: pd.DataFrame, most: int = 20, counted: pd.DataFrame | 
     wrong = listed[listed["true"] != listed["predicted"]]
     if not len(wrong):
         return pd.DataFrame(columns=PAIR_COLUMNS)
-    pairs = wrong.groupby(["true", "predicted"], as_index=False).agg(
-        pictures=("path", "size"), confidence=("confidence", "mean")
+    pairs = wrong.groupby(["true", "predicted"], as_index=False, observed=True).agg(
+        pictures=("confidence", "size"), confidence=("confidence", "mean")
     )
-    pairs["of"] = pairs["true"].map((listed if counted is None else counted)["true"].value_counts())
+    pairs = pairs.astype({"true": "str", "predicted": "str"})
+    of = (listed if counted is None else counted)["true"].value_counts()
+    pairs["of"] = pairs["true"].map(of.set_axis(of.index.astype("str")))
     pairs["share"] = pairs["pictures"] / pairs["of"]
     pairs = pairs.sort_values(["pictures", "confidence"], ascending=False, kind="stable").head(most)
     return pairs[PAIR_COLUMNS].reset_index(drop=True)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from xai_core.analysis.confusion import calibration
 
@@ -29,20 +30,23 @@ def values_of(column: "pd.Series[Any]") -> "pd.Series[Any]":
     More than FEW distinct numbers are cut at their quartiles; ranges hold their upper bound. Pictures of which nothing is
     known are in the group UNKNOWN, the last one.
     """
-    filled = column.notna() & (column != "")
+    filled = (column.notna() & (column != "")).to_numpy()
     if has_many_numbers(column):
         edges = np.unique(np.quantile(column[filled], np.linspace(0, 1, RANGES + 1)))
-        names = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
+        every = [f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(edges)]
         places = np.clip(
-            np.searchsorted(edges, column.fillna(edges[0])) - 1, 0, len(names) - 1
+            np.searchsorted(edges, column.fillna(edges[0])) - 1, 0, len(every) - 1
         )  # a bound is of the range below
-        texts = pd.Series([names[place] for place in places], column.index)
     else:
         distinct = sorted(column[filled].unique())
-        names = [in_words(value) for value in distinct]
-        texts = column.map(in_words)
-    order = [*dict.fromkeys(names), *([] if filled.all() else [UNKNOWN])]
-    return pd.Series(pd.Categorical(texts.where(filled, UNKNOWN), order, ordered=True), column.index)
+        every = [in_words(value) for value in distinct]
+        places = pd.Index(distinct, dtype=None if distinct else object).get_indexer(column)
+    names = [*dict.fromkeys(every)]  # two values may be one in words
+    order = [*names, *([] if filled.all() else [UNKNOWN])]
+    codes: NDArray[np.int64] = np.array([*map(names.index, every), len(names)], np.int64)[
+        np.where(filled, places, len(every))
+    ]
+    return pd.Series(pd.Categorical.from_codes(codes, pd.Index(order, dtype="str"), ordered=True), column.index)
 
 
 def in_words(value: Any) -> str:
@@ -63,15 +67,19 @@ def error_rates(rows: pd.DataFrame, values: "pd.Series[Any]") -> pd.DataFrame:
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    wrong = rows["true"] != rows["predicted"]
-    counts = wrong.groupby(values.to_numpy(), observed=True, sort=False).agg(["size", "sum"])
-    low, high = proportion_confint(counts["sum"], counts["size"], alpha=0.05, method="wilson")
+    wrong, groups = (rows["true"] != rows["predicted"]).to_numpy(), pd.Categorical(values)
+    known = groups.codes >= 0
+    of = groups.codes[known]
+    size, errors = (np.bincount(of, some, len(groups.categories)).astype(int) for some in (None, wrong[known]))
+    present = pd.unique(of)  # in the order in which they occur
+    size, errors = size[present], errors[present]
+    low, high = proportion_confint(errors, size, alpha=0.05, method="wilson")
     table = pd.DataFrame(
         {
-            "value": counts.index.astype(str),
-            "pictures": counts["size"].to_numpy(),
-            "errors": counts["sum"].to_numpy(),
-            "error rate": (counts["sum"] / counts["size"]).to_numpy(),
+            "value": groups.categories[present].astype(str),
+            "pictures": size,
+            "errors": errors,
+            "error rate": errors / size,
             "low": np.asarray(low),
             "high": np.asarray(high),
         }

@@ -27,7 +27,7 @@ import json
 import statistics
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ from xai_core.models.pass_times import PassTimes
 
 SHIPPED = RESOURCES / "data" / "predictions"
 PART = 512  # pictures in one part: what a killed run loses at most
+GROUP = 8 * 2**20  # bytes of a row group of the file: what is read for one of its rows
 TOP = 5
 DECODED = 5  # pictures that are opened for an estimate
 RECENT = 8  # batches whose median speed tells the time that is left
@@ -212,16 +213,20 @@ def _settings(
 NAMES = ("model", "title", "dataset", "matched_by", "version")
 
 
-def is_of(path: Path, model: ExplainableModel, dataset: Dataset) -> bool:
-    """Whether `classify` wrote this file for these weights and pictures, with embeddings and labels matched as usual.
+def is_of(path: Path, model: ExplainableModel, dataset: Dataset, *, embeddings: bool | None = True) -> bool:
+    """Whether `classify` wrote this file for these weights and pictures, with labels matched as usual, and with or without
+    `embeddings` (None: either).
 
     Titles, and the version of this package, may be others. False where the file is none of predictions.
     """
-    expected = _settings(model, dataset, match_classes(dataset.classes, model), embeddings=True, precision="exact")
     try:
         stored = settings_of(path)
     except BadRequest:
         return False
+    if "shard" in stored or stored.get("weights") != model.fingerprint or stored.get("dataset_digest") != dataset.digest:
+        return False
+    wanted = bool(stored.get("embeddings")) if embeddings is None else embeddings
+    expected = _settings(model, dataset, match_classes(dataset.classes, model), wanted, precision="exact")
     return all(stored.get(name) == value for name, value in expected.items() if name not in NAMES)
 
 
@@ -394,13 +399,25 @@ def join(
             entry = json.dumps({**settings, "unreadable": unreadable})
             described = schema.with_metadata({ENTRY: entry})
             with pq.ParquetWriter(unfinished, described, compression="zstd") as writer:
-                for part in rows:
-                    writer.write_table(part.replace_schema_metadata(described.metadata))
+                for group in _row_groups(rows):
+                    writer.write_table(group.replace_schema_metadata(described.metadata))
         unfinished.replace(out)
     except OSError as error:
         raise XaiError(f"Cannot write {out}: {error.strerror or error}.") from None
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The parts joined to row groups of about GROUP bytes: a file of thousands of small ones takes seconds to open."""
+    waiting: list[pa.Table] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(one.nbytes for one in waiting) >= GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unreadable, ...] | None:

@@ -3,12 +3,14 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
 from xai_core.core.files import open_regular
@@ -48,6 +50,46 @@ def read_parquet(
             table = table.cast(pa.schema([_field(schema.field(column), dictionary) for column in table.column_names]))
         table.validate(full=True)  # texts are texts, and numbers of dictionaries lead to entries
         return table.replace_schema_metadata(None)  # pandas would follow what the file says about itself
+    except BadRequest:
+        raise
+    except MemoryError:
+        raise BadRequest(f"{name} does not fit into memory.") from None
+    except Exception as error:  # pyarrow raises whatever it stumbles over in a damaged file
+        raise BadRequest(f"{name} cannot be read as a table ({_one_line(error)}).") from None
+
+
+def read_places(source: Path | bytes, places: NDArray[np.integer[Any]], columns: Sequence[str] | None = None) -> pa.Table:
+    """Rows of a Parquet file by their places in it, in the order of `places`; by default with all columns.
+
+    Only the row groups that hold them are read, one after the other. Raises BadRequest as `read_parquet` does.
+    """
+    name = _name(source)
+    order = np.argsort(places, kind="stable")
+    wanted, found = np.asarray(places)[order], []
+    try:
+        with _opened(source) as file:
+            most = max(MAX_UNPACKED, MAX_RATIO * file.seek(0, io.SEEK_END))
+            opened = pq.ParquetFile(file)
+            kept = opened.schema_arrow.names if columns is None else list(columns)
+            missing = [column for column in kept if column not in opened.schema_arrow.names]
+            if missing:
+                raise BadRequest(f"{name} lacks the columns {', '.join(missing)}.")
+            start = 0
+            for number in range(opened.metadata.num_row_groups):
+                group = opened.metadata.row_group(number)
+                first, last = np.searchsorted(wanted, [start, start + group.num_rows])
+                if first < last:
+                    _check_size(name, group.total_byte_size, most)
+                    table = opened.read_row_group(number, kept)
+                    table.validate(full=True)
+                    found.append(table.take(pa.array(wanted[first:last] - start)))
+                start += group.num_rows
+            rows = pa.concat_tables(found) if found else opened.schema_arrow.empty_table().select(kept)
+            if len(rows) < len(wanted):
+                raise BadRequest(f"{name} has fewer rows than are asked for.")
+            back = np.empty(len(order), np.int64)
+            back[order] = np.arange(len(order))
+            return rows.take(pa.array(back)).replace_schema_metadata(None)
     except BadRequest:
         raise
     except MemoryError:

@@ -8,6 +8,7 @@ A dataset may lie as it was downloaded (layouts.py, imagenet_labels.py, picture_
 and test, each is a dataset of its own, called as a file in it would be: `intel.zip/seg_test`, `cifar10/train`.
 """
 
+import hashlib
 import io
 import itertools
 import math
@@ -16,7 +17,7 @@ import re
 import threading
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -38,7 +39,7 @@ from xai_core.data.world.scene import Scene, draw
 
 TABLES = (".csv", ".parquet")
 LONGEST_NAME = 4096  # characters of a path in a table
-MAX_PICTURES = 1_000_000
+MAX_PICTURES = 5_000_000  # as many as the rows of a table that is read
 MAX_ZIP_RATIO = 100  # how many times its own size an archive may state as its unpacked size; photographs hardly shrink
 FREE_ZIP_BYTES = 100 * 2**20  # archives that unpack to less are opened whatever their ratio
 WORLD = "world:"  # the beginning of the names of worlds
@@ -51,7 +52,7 @@ BLOCK = 8 * 2**10  # bytes; three such blocks of each file are digested, so that
 Known = tuple[str, str, str]  # name, label, content
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Labelled:
     """One picture: its name in the dataset (class/file.jpg), unique there; its class, "" where none is given."""
 
@@ -78,7 +79,7 @@ class Dataset:
     scene: Callable[[str], Scene] | None = None
     truth: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         return tuple(sorted({sample.label for sample in self.samples} - {""}))
 
@@ -97,11 +98,16 @@ class Dataset:
         picture that keeps the size and lies between these blocks is not noticed. Computed on first use, 20,000 to 50,000
         files a second.
         """
-        return digest_of(self.known())
+        return digest_of((one.name, one.label, self.content(one.name)) for one in self.samples)
 
     def known(self) -> list[Known]:
         """What `digest` is made of: name, label and content of every picture, in order. Reads them each time."""
         return [(one.name, one.label, self.content(one.name)) for one in self.samples]
+
+    @cached_property
+    def unlabelled(self) -> int:
+        """How many pictures have no label."""
+        return sum(not sample.label for sample in self.samples)
 
     def content(self, name: str) -> str:
         """What `digest` knows of one picture's content; "unreadable" where its file cannot be read."""
@@ -129,14 +135,18 @@ class Dataset:
         if not self.classes:
             return f"{self.title}: {len(self.samples):,} pictures without labels. Nothing can be right or wrong."
         of = "one class" if len(self.classes) == 1 else f"{len(self.classes)} classes"
-        bare = sum(not sample.label for sample in self.samples)
+        bare = self.unlabelled
         said = f"{self.title}: {len(self.samples):,} pictures of {of}"
         return f"{said}; {bare:,} without a label." if bare else f"{said}."
 
 
-def digest_of(known: Sequence[Known]) -> str:
-    """The digest of a dataset of these pictures, in this order."""
-    return bytes_digest(repr(list(known)).encode())
+def digest_of(known: Iterable[Known]) -> str:
+    """The digest of a dataset of these pictures, in this order: of the `repr` of their list, which is never in memory."""
+    found = hashlib.sha256(b"[")
+    for number, one in enumerate(known):
+        found.update(f"{', ' if number else ''}{one!r}".encode())
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def _blocks_digest(source: bytes | Path) -> str:

@@ -28,7 +28,7 @@ from xai_core.data.image_io import MAX_BYTES
 SHARD = re.compile(r"(?P<part>[\w.-]+?)-\d{5}-of-(?P<all>\d{5})(-[0-9a-f]+)?\.parquet", re.ASCII)
 PARTS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"  # what save_to_disk writes beside its files
 USUAL_PICTURE, USUAL_LABEL = ("image", "img", "picture"), ("label", "labels")
-MOST_ROWS = 1_000_000
+MOST_ROWS = 5_000_000
 MOST_JSON = 64 * 2**20
 MOST_GROUP = 2**30  # bytes of the pictures of a row group, unpacked
 LONGEST_NAME = 255

@@ -70,7 +70,7 @@ class Drawn:
                 self._specification = self.chart.to_dict(validate=False)
         return copy.deepcopy(self._specification) | {"datasets": dict(self._tables)}
 
-    def _named(self, table: pd.DataFrame) -> dict[str, str]:
+    def _named(self, table: Any) -> dict[str, str]:
         """What the specification calls a table: the same for the same content, so that the browser keeps the chart."""
         name = bytes_digest(table.to_json(orient="split").encode())[:32]
         self._tables[name] = table

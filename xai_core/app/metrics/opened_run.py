@@ -305,11 +305,12 @@ def show_chart(
     `on_cell` is called after a click that selects a cell or a point; the selection `cell` is in the session under `key`.
     """
     chart = drawn.chart if isinstance(drawn, common.Drawn) else drawn
+    shown: Any = drawn  # Streamlit asks it for its specification
     width: Literal["stretch", "content"] = "stretch" if chart.width is alt.Undefined else "content"
     if on_cell is None:
-        st.altair_chart(drawn, width=width, alt=alt_text, key=key)
+        st.altair_chart(shown, width=width, alt=alt_text, key=key)
     else:
-        st.altair_chart(drawn, width=width, alt=alt_text, key=key, on_select=on_cell, selection_mode="cell")
+        st.altair_chart(shown, width=width, alt=alt_text, key=key, on_select=on_cell, selection_mode="cell")
     with st.container(horizontal=True, gap="small"):
         for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
             st.download_button(

@@ -1,5 +1,7 @@
 """The error rate of each value of what a dataset says of its pictures."""
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -24,16 +26,19 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         st.info(NONE)
         return
     counted = rows.counted
-    known = dataset.metadata.loc[counted["path"]].set_axis(counted.index).assign(**{LABEL: counted["true"]})
+
+    def known(name: str) -> "pd.Series[Any]":
+        return counted["true"].astype("str") if name == LABEL else rows.held.attribute(counted, name)
+
     names = [*columns, LABEL]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.selectbox("Group by", names, key="group by", width=240, **LINK)
         second = st.selectbox(
             "and by", [NOTHING, *(name for name in names if name != first)], key="and by", width=240, **LINK,
         )  # fmt: skip
-    values = groups.values_of(known[first])
+    values = groups.values_of(known(first))
     if second != NOTHING:
-        pairs = values.astype(str) + ", " + groups.values_of(known[second]).astype(str)
+        pairs = values.astype(str) + ", " + groups.values_of(known(second)).astype(str)
         values = groups.values_of(pairs)
     rates = groups.error_rates(counted, values)
     overall = float((counted["true"] != counted["predicted"]).mean())
@@ -41,7 +46,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     def group(value: str) -> drawer.Group:
         members = counted[(values == value).to_numpy()]
         wrong = members["true"] != members["predicted"]
-        return drawer.group_of(f"{value}: errors first", pd.concat([members[wrong], members[~wrong]]))
+        return drawer.group_of(f"{value}: errors first", pd.concat([members[wrong], members[~wrong]]), rows.held)
 
     key = drawer.chart_key("groups")
 

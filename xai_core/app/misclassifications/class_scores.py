@@ -19,6 +19,7 @@ from xai_core.app.shared import (
 from xai_core.app.shared.predictions import FilteredRows
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
+from xai_core.data.held_predictions import HeldPredictions
 from xai_core.data.label_matching import first_name
 
 MOST_PAIRS = 20  # of confused classes, in a table
@@ -27,7 +28,7 @@ MOST_PAIRS = 20  # of confused classes, in a table
 def calibration(rows: FilteredRows, dataset: Dataset) -> None:
     """The reliability diagram and the expected calibration error, also for each value of an attribute."""
     bins, error = confusions.calibration(rows.counted)
-    groups = [_bin_group(low, high, rows.counted) for low, high in zip(bins["low"], bins["high"], strict=True)]
+    groups = [_bin_group(low, high, rows) for low, high in zip(bins["low"], bins["high"], strict=True)]
     drawer.offer(groups)
     key = drawer.chart_key("calibration")
 
@@ -51,17 +52,21 @@ def calibration(rows: FilteredRows, dataset: Dataset) -> None:
         bins, "bins", lambda row: (groups[row], None), columns=percent,
         alt=f"Calibration in {len(bins)} ranges of confidence; expected calibration error {error:.1%}",
     )  # fmt: skip
-    _calibrations(rows.counted, dataset)
+    _calibrations(rows, dataset)
 
 
-def _calibrations(counted: pd.DataFrame, dataset: Dataset) -> None:
+def _calibrations(rows: FilteredRows, dataset: Dataset) -> None:
     """How well the model knows when it is right, for each value of an attribute."""
     column = attribute_filters.choose(dataset, "Calibration by", "calibration by", CALIBRATION_BY)
     if column is None:
         return
-    values = attribute_filters.values(dataset, counted["path"], column)
+    counted = rows.counted
+    values = attribute_filters.values(rows.held, counted, column)
     table = attribute_groups.calibrations(counted, values)
-    groups = {value: errors_first(f"{column} {value}", counted[(values == value).to_numpy()]) for value in table["value"]}
+    groups = {
+        value: errors_first(f"{column} {value}", counted[(values == value).to_numpy()], rows.held)
+        for value in table["value"]
+    }
     drawer.offer(groups.values())
     percent = {
         name: st.column_config.NumberColumn(format="percent") for name in ("accuracy", "low", "high", "confidence", "ECE")
@@ -80,32 +85,31 @@ def _calibrations(counted: pd.DataFrame, dataset: Dataset) -> None:
 CALIBRATION_BY = "Adds a table: accuracy, mean confidence and calibration error for each value of an attribute."
 
 
-def errors_first(title: str, rows: pd.DataFrame) -> drawer.Group:
+def errors_first(title: str, rows: pd.DataFrame, held: HeldPredictions | None = None) -> drawer.Group:
     """The pictures of some rows, wrong predictions first."""
     wrong = rows["true"] != rows["predicted"]
-    return drawer.group_of(f"{title}: errors first", pd.concat([rows[wrong], rows[~wrong]]))
+    return drawer.group_of(f"{title}: errors first", pd.concat([rows[wrong], rows[~wrong]]), held)
 
 
-def _bin_group(low: float, high: float, rows: pd.DataFrame) -> drawer.Group:
+def _bin_group(low: float, high: float, rows: FilteredRows) -> drawer.Group:
     """The pictures of one bin of the calibration, wrong predictions first."""
-    among = rows[(rows["confidence"] > low) & (rows["confidence"] <= high)]
+    counted = rows.counted
+    among = counted[(counted["confidence"] > low) & (counted["confidence"] <= high)]
     wrong = among["true"] != among["predicted"]
-    return drawer.group_of(f"Confidence {low:.0%} to {high:.0%}", pd.concat([among[wrong], among[~wrong]]))
+    return drawer.group_of(f"Confidence {low:.0%} to {high:.0%}", pd.concat([among[wrong], among[~wrong]]), rows.held)
 
 
 def per_class(rows: FilteredRows) -> None:
     """Precision and recall of each class of which pictures are listed."""
     scores = confusions.per_class(rows.all_classes)
-    scores = scores[scores["class"].isin(rows.listed["true"])].reset_index(drop=True)
-    drawer.offer(
-        drawer.OfferedGroup(_class_title(name), partial(_class_group, name, rows.all_classes)) for name in scores["class"]
-    )
+    scores = scores[scores["class"].isin(rows.listed["true"].unique())].reset_index(drop=True)
+    drawer.offer(drawer.OfferedGroup(_class_title(name), partial(_class_group, name, rows)) for name in scores["class"])
     key = drawer.chart_key("per class")
 
     def open_class() -> None:
         picked = drawer.picked(key, "class")
         if picked:
-            drawer.open_group(_class_group(picked["class"], rows.all_classes))
+            drawer.open_group(_class_group(picked["class"], rows))
 
     display.finding(findings.of_classes(scores))
     if len(scores) > MOST_ROWS:
@@ -116,7 +120,7 @@ def per_class(rows: FilteredRows) -> None:
     )  # fmt: skip
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("precision", "recall", "F1")}
     drawer.table(
-        scores, "scores", lambda row: (_class_group(scores["class"][row], rows.all_classes), None), columns=percent,
+        scores, "scores", lambda row: (_class_group(scores["class"][row], rows), None), columns=percent,
         alt="Precision, recall and F1 of each class",
     )  # fmt: skip
     st.caption(
@@ -127,12 +131,13 @@ def per_class(rows: FilteredRows) -> None:
     display.downloads({"CSV": ("per_class.csv", "text/csv", csv_bytes(scores))})
 
 
-def _class_group(name: str, rows: pd.DataFrame) -> drawer.Group:
+def _class_group(name: str, filtered: FilteredRows) -> drawer.Group:
     """The pictures that belong to a class or were predicted as it: first its own that are wrong, then others that were
     predicted as it, then those that are right."""
+    rows = filtered.all_classes
     true, predicted = rows["true"] == name, rows["predicted"] == name
     parts = [rows[true & ~predicted], rows[predicted & ~true], rows[true & predicted]]
-    return drawer.group_of(_class_title(name), pd.concat(parts))
+    return drawer.group_of(_class_title(name), pd.concat(parts), filtered.held)
 
 
 def _class_title(name: str) -> str:
@@ -151,16 +156,17 @@ def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
     display.finding(findings.of_errors(rows.listed))
     drawer.offer(
         drawer.OfferedGroup(
-            predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed)
+            predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed, rows.held)
         )
         for true, predicted in zip(pairs["true"], pairs["predicted"], strict=True)
     )
     column = attribute_filters.choose(dataset, "What they share", "pairs by", SHARED)
     if column is not None:
-        pairs = pairs.assign(**{f"typical {column}": _typical(pairs, column, rows, dataset)})
+        pairs = pairs.assign(**{f"typical {column}": _typical(pairs, column, rows)})
     percent = {name: st.column_config.NumberColumn(format="percent") for name in ("share", "confidence")}
     drawer.table(
-        pairs, "pairs", lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed), None),
+        pairs, "pairs",
+        lambda row: (drawer.pair_group(pairs["true"][row], pairs["predicted"][row], rows.listed, rows.held), None),
         columns=percent, alt="Pairs of classes that are confused most often",
     )  # fmt: skip
     st.caption(
@@ -176,14 +182,14 @@ SHARED = (
 )
 
 
-def _typical(pairs: pd.DataFrame, column: str, rows: FilteredRows, dataset: Dataset) -> list[str]:
+def _typical(pairs: pd.DataFrame, column: str, rows: FilteredRows) -> list[str]:
     """For each pair, the value of an attribute that is typical of it, in words."""
     listed, counted = rows.listed, rows.counted
-    values = attribute_filters.values(dataset, counted["path"], column).astype(str).set_axis(counted["path"])
+    values = attribute_filters.values(rows.held, counted, column).astype(str).set_axis(counted["place"])
     words = []
     for true, predicted in zip(pairs["true"], pairs["predicted"], strict=True):
-        pair = listed.loc[(listed["true"] == true) & (listed["predicted"] == predicted), "path"]
-        every = counted.loc[counted["true"] == true, "path"]
+        pair = listed.loc[(listed["true"] == true) & (listed["predicted"] == predicted), "place"]
+        every = counted.loc[counted["true"] == true, "place"]
         found = attribute_groups.typical(values.loc[pair], values.loc[every])
         words.append(attribute_filters.typical_words(column, found, f"all {first_name(true)}"))
     return words

@@ -61,6 +61,7 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
             f"{len(rows)} pictures are too few for clusters: {FEWEST} are needed. Choose another class, or remove filters."
         )
         return
+    rows = selection.whole(rows)
     key = key_of(model, dataset, rows["path"].tolist(), method, column)
     stored: Maps | None = cache.get(key)
     if stored is None:
@@ -94,7 +95,8 @@ def show(selection: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     attribute = attribute_filters.choose(dataset, "What they share", "clusters share", SHARED)
     shared = [""] * len(clusters.members)
     if attribute is not None:
-        values = attribute_filters.values(dataset, rows["path"], attribute)
+        members_of = selection.held.of_names(rows["path"].tolist()).set_axis(rows.index)
+        values = attribute_filters.values(selection.held, members_of, attribute)
         shared = [
             attribute_filters.typical_words(attribute, groups.typical(values.iloc[members], values), "all clusters")
             for members in clusters.members

@@ -36,35 +36,34 @@ ON_A_PAGE = 24  # pictures
 def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The matrix, and the pictures of the chosen cell."""
     listed = rows.listed
-    whole = confusions.confusion(listed, counted=rows.counted)
+    whole = confusions.pair_counts(listed, rows.counted)
+    classes, wrong = len(whole.occurring()), whole.wrong
     rates, dim, order = _controls()
-    matrix = confusions.worst_classes(whole, MOST_ROWS)
+    matrix = whole.worst(MOST_ROWS)
     if order == "By confusion":
         matrix = matrix.ordered(confusions.by_confusion(matrix))
-    if len(matrix.classes) < len(whole.classes):
+    if len(matrix.classes) < classes:
         st.caption(
-            f"{len(whole.classes)} classes: the {MOST_ROWS - 1} with the most errors are shown, the others in one row "
-            "and one column."
+            f"{classes} classes: the {MOST_ROWS - 1} with the most errors are shown, the others in one row and one column."
         )
-    wrong = int(whole.counts.sum() - whole.counts.trace())
-    if wrong and len(whole.classes) > FEW_CLASSES and confusions.most_confused(listed, 1)["pictures"][0] == 1:
-        _list_of_errors(listed)
+    if wrong and classes > FEW_CLASSES and whole.most_frequent_error == 1:
+        _list_of_errors(rows)
     else:
         display.finding(findings.of_errors(listed))
         key = drawer.chart_key("matrix")
         words = f"{len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong."
         display.chart(
             charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
-            on_select=lambda: _pick_cell(key, listed), selection_mode="cell", alt=f"Confusion matrix of {words}",
+            on_select=lambda: _pick_cell(key, rows), selection_mode="cell", alt=f"Confusion matrix of {words}",
         )  # fmt: skip
     with st.container(key=GALLERY):
         _gallery(rows, dataset, model, _most_confused_pair(listed), object())
 
 
-def _list_of_errors(listed: pd.DataFrame) -> None:
+def _list_of_errors(rows: FilteredRows) -> None:
     """What stands instead of a matrix in which every error would be a cell of its own."""
-    wrong = listed[listed["true"] != listed["predicted"]].sort_values("confidence", ascending=False, kind="stable")
-    wrong = wrong.reset_index(drop=True)
+    wrong = rows.named(rows.listed[rows.listed["true"] != rows.listed["predicted"]])
+    wrong = wrong.sort_values("confidence", ascending=False, kind="stable").reset_index(drop=True)
     st.caption(
         f"No two of these {len(wrong):,} errors have the same true and predicted class, so they are listed here "
         "instead of a matrix."
@@ -92,14 +91,14 @@ def _controls() -> tuple[bool, bool, str]:
     return unit != "Pictures", dim, order
 
 
-def _pick_cell(key: str, listed: pd.DataFrame) -> None:
+def _pick_cell(key: str, rows: FilteredRows) -> None:
     """After a click on a cell, choose its classes and open its first picture; the two select boxes choose classes too."""
     cell = drawer.picked(key, "cell")
     for name in ("true", "predicted"):
         value = cell[name] if cell else EVERY
         st.session_state[name] = EVERY if value == confusions.OTHERS else value
     if cell and confusions.OTHERS not in cell.values():
-        drawer.open_group(drawer.pair_group(cell["true"], cell["predicted"], listed))
+        drawer.open_group(drawer.pair_group(cell["true"], cell["predicted"], rows.listed, rows.held))
 
 
 def _most_confused_pair(listed: pd.DataFrame) -> tuple[str, str]:
@@ -170,15 +169,15 @@ def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, star
         page = st.pagination(pages, key="page", on_change=_turn, **LINK) if pages > 1 and not maps else 1
         st.markdown(f"**{len(cell):,} {'picture' if len(cell) == 1 else 'pictures'}**")
     column, ascending = sorts[sort]
-    by = cell[column] if sort in SORTS else dataset.metadata.loc[cell["path"], column].set_axis(cell.index)
-    cell = cell.loc[by.sort_values(ascending=ascending, kind="stable").index]
-    group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell)
+    by = cell[column] if sort in SORTS else rows.held.attribute(cell, column)
+    cell = cell.iloc[by.reset_index(drop=True).sort_values(ascending=ascending, kind="stable").index]
+    group = drawer.group_of(_cell_words(st.session_state["true"], st.session_state["predicted"]), cell, rows.held)
     drawer.offer([group])
     round_form.offer(RoundPictures(group.paths, predictions.with_filters(group.title, dataset)), "cell")
     if maps:
         _maps(cell, rows, dataset, model, group)
         return
-    on_page = cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+    on_page = rows.named(cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE])
     selected.bar(rows, dataset, model, on_page["path"].tolist())
     with st.container(horizontal=True, gap="small"):
         for row in on_page.to_dict("records"):
@@ -195,7 +194,7 @@ def _maps(cell: pd.DataFrame, rows: FilteredRows, dataset: Dataset, model: Expla
     """The maps of a cell's pictures beside those of others of the same true class."""
     halves = map_sheet.halves(cell, rows.counted)
     both = pd.concat([half.rows for half in halves])
-    with_others = drawer.group_of(f"{group.title}, wrong and right", both) if len(both) > len(cell) else group
+    with_others = drawer.group_of(f"{group.title}, wrong and right", both, rows.held) if len(both) > len(cell) else group
     drawer.offer([with_others])
     bar = st.container()
 
@@ -203,7 +202,7 @@ def _maps(cell: pd.DataFrame, rows: FilteredRows, dataset: Dataset, model: Expla
         selected.box(dataset, row["path"])
         display.open_button(row["path"], f"open {row['path']}", drawer.open_group, (with_others, row["path"]))
 
-    shown = map_gallery.show(halves, dataset, model, group.title, "maps", below)
+    shown = map_gallery.show(halves, dataset, model, group.title, "maps", below, rows.whole)
     with bar:
         selected.bar(rows, dataset, model, shown)
 

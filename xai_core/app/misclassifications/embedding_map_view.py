@@ -27,6 +27,7 @@ from xai_core.models.explainable import ExplainableModel
 PROJECTIONS: dict[str, Projection] = {"PCA": "pca", "t-SNE": "tsne"}
 COLUMNS = "Two columns"  # instead of a projection
 CLASS, PREDICTED, ANSWER, GROUP = "(class)", "(predicted class)", "(right or wrong)", "(confirmed group of errors)"
+MOST = 100_000  # pictures of a map
 DRAWN = 10_000  # points: more are slow to draw in a browser
 FIRST = 12  # chosen pictures that are shown below the map
 OUTLINES = "chosen"  # in the address: the outlines on the map
@@ -44,7 +45,10 @@ NEIGHBOURS = (
 
 def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The map of the pictures listed, and those that the visitor chooses on it."""
-    about = st.empty()
+    if len(rows.every) > MOST:
+        st.info(f"The map takes at most {MOST:,} pictures, and there are {len(rows.every):,}. Choose another view.")
+        return
+    every, about = rows.whole(rows.every), st.empty()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         name = st.segmented_control(
             "Place by", [*PROJECTIONS, COLUMNS], default="PCA", required=True, key="projection", on_change=_clear, **LINK
@@ -52,26 +56,29 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
         usual = [ANSWER, CLASS, PREDICTED, GROUP]
         colour = st.selectbox("Colour by", [*usual, *map(str, dataset.metadata)], key="map colour", width=280, **LINK)
         if name == COLUMNS:
-            columns = map_axes.choose(rows.every, dataset, _clear)
+            columns = map_axes.choose(every, dataset, _clear)
     about.markdown(ABOUT_COLUMNS if name == COLUMNS else ABOUT)
     points: NDArray[np.floating]
     if name == COLUMNS:
-        places = map_axes.places(rows.every, dataset, columns)
+        places = map_axes.places(every, dataset, columns)
         points, axes, words = places.points, places.axes, places.words
     else:
-        projection, count = PROJECTIONS[name], len(rows.every)
+        projection, count = PROJECTIONS[name], len(every)
         if projection == "tsne" and not maps.FEWEST <= count <= maps.MOST:
             st.info(f"t-SNE takes {maps.FEWEST} to {maps.MOST:,} pictures, and there are {count:,}. Choose PCA.")
             return
-        found = embedding_maps.find(rows.every, dataset, model, projection)
+        if "embedding" not in every:
+            st.info("These predictions have no embeddings: `classify --embeddings` stores them. Or place by two columns.")
+            return
+        found = embedding_maps.find(every, dataset, model, projection)
         if found is None:
             return
         points, axes, words = found.points, (Axis(), Axis()), _in_words(projection, found, count)
-    placed = _placed(rows, points)
+    placed = _placed(rows, every, points)
     if not len(placed):
         st.info("None of the pictures listed has a value in both columns. Choose other columns, or remove filters.")
         return
-    coloured = placed.assign(colour=_colours(colour, placed, rows.every, dataset, model))
+    coloured = placed.assign(colour=_colours(colour, placed, every, dataset, model))
     outlines = st.query_params.get(OUTLINES, "")
     _draw(coloured, colour, f"by {name}", points, axes, outlines, dataset)
     chosen = _chosen(placed, outlines)
@@ -84,10 +91,10 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
 TABLE_HELP = "The pictures on the map, or those chosen, in the order of their places from left to right; each can be opened."
 
 
-def _placed(rows: FilteredRows, points: NDArray[np.floating]) -> pd.DataFrame:
+def _placed(rows: FilteredRows, every: pd.DataFrame, points: NDArray[np.floating]) -> pd.DataFrame:
     """The pictures listed that have a place, with the columns `x`, `y` and `answer`."""
-    places = pd.DataFrame(points, rows.every["path"].to_numpy(), ["x", "y"])
-    listed = rows.listed.drop(columns="embedding", errors="ignore").join(places, on="path").dropna(subset=["x", "y"])
+    found = every.drop(columns="embedding", errors="ignore").assign(x=points[:, 0], y=points[:, 1])
+    listed = found[rows.every["place"].isin(rows.listed["place"])].reset_index(drop=True).dropna(subset=["x", "y"])
     return listed.assign(answer=np.where(listed["true"] == listed["predicted"], "right", "wrong"))
 
 

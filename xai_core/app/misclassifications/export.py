@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -21,7 +22,7 @@ from xai_core.app.shared.opened_datasets import is_upload
 from xai_core.app.shared.predictions import FilteredRows, list_reasons
 from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
-from xai_core.core.cache_key import text_digest
+from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import XaiError
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.datasets import Dataset
@@ -30,6 +31,7 @@ from xai_core.explanation.result import Explanation
 from xai_core.models.explainable import ExplainableModel
 
 NO_MAPS = "(no maps)"
+CHUNK = 20_000  # rows of the table that are in memory with all their columns
 MOST_FILES = 8  # ZIPs that the server keeps
 ENDS = ("predicted", "true", "margin")  # of the names of the maps' files, in the order of the headings of a sample
 
@@ -39,32 +41,43 @@ def section(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> No
     listed = rows.listed
     count = f"{len(listed):,} {'picture' if len(listed) == 1 else 'pictures'}"
     with st.expander(f"Export the {count} listed", icon=":material/download:", key="export"):
-        display.downloads({"CSV": ("pictures.csv", "text/csv", lambda: csv_bytes(picture_list.table(listed, rows.tags)))})
+        display.downloads({"CSV": ("pictures.csv", "text/csv", lambda: _csv(rows))})
         st.caption(
             "Path, true and predicted class, their probabilities, the margin, the five most probable classes, and tags, of "
             "every picture that passes the filters on the left."
         )
-        _zip(listed, rows.tags, dataset, model)
+        _zip(rows, dataset, model)
 
 
-def _zip(listed: pd.DataFrame, tags: Mapping[str, Sequence[str]], dataset: Dataset, model: ExplainableModel) -> None:
+def _csv(rows: FilteredRows) -> bytes:
+    """The table of all pictures listed, read and written CHUNK rows at a time. No page runs while it is made."""
+    written = io.BytesIO()
+    for start in range(0, len(rows.listed), CHUNK):
+        some = rows.whole(rows.listed.iloc[start : start + CHUNK])
+        lines = csv_bytes(picture_list.table(some, rows.tags))
+        written.write(lines if not start else lines.partition(b"\n")[2])
+    return written.getvalue()
+
+
+def _zip(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The controls of the ZIP, the progress of the job that makes it, and its download."""
     fitting = [id for id, method in METHODS.items() if method.misfit(model) is None and method.family != "control"]
+    tags = rows.tags
     with st.container(horizontal=True, vertical_alignment="bottom"):
         method = st.selectbox(
             "Maps in the ZIP", [NO_MAPS, *fitting], 1 + fitting.index("hires_cam") if "hires_cam" in fitting else 0,
             format_func=lambda id: id if id == NO_MAPS else METHODS[id].title, key="export.method", width=260, help=MAPS,
         )  # fmt: skip
-        key = text_digest(f"zip {model.fingerprint} {dataset.digest} {method} {tags} {listed['path'].tolist()}")
+        key = text_digest(f"zip {model.fingerprint} {dataset.digest} {method} {tags} {_digest(rows)}")
         file, job = _folder() / f"{key}.zip", jobs.find(key)
         if job is not None and session.starts_again(job.key):
-            _start(key, file, listed, tags, dataset, model, method)
+            _start(key, file, rows, dataset, model, method)
             job = jobs.find(key)
         ready = job is not None and job.state == server_job.DONE and file.exists()
         if not ready and not (job is not None and job.unfinished):
             st.button(
                 "Make the ZIP", key="make zip", icon=":material/folder_zip:",
-                on_click=_start, args=(key, file, listed, tags, dataset, model, method),
+                on_click=_start, args=(key, file, rows, dataset, model, method),
             )  # fmt: skip
     if job is not None and job.unfinished:
         job_view.show(job)
@@ -84,6 +97,11 @@ MAPS = (
 )
 
 
+def _digest(rows: FilteredRows) -> str:
+    """A text that tells the pictures listed from others of the dataset."""
+    return bytes_digest(rows.listed["place"].to_numpy().tobytes())
+
+
 def _folder() -> Path:
     """Where the server keeps the ZIPs that were made last."""
     return settings.cache_folder() / "exports"
@@ -100,27 +118,32 @@ def _ready(file: Path, contents: ZipContents) -> None:
 def _start(
     key: str,
     file: Path,
-    listed: pd.DataFrame,
-    tags: Mapping[str, Sequence[str]],
+    rows: FilteredRows,
     dataset: Dataset,
     model: ExplainableModel,
     method: str,
 ) -> None:
     """Start the job that makes the ZIP. For callbacks."""
-    by_path = {row["path"]: row for _, row in listed.iterrows()}
 
     def work(handle: JobHandle) -> ZipContents:
+        listed = rows.whole(rows.listed)
+        by_path = {row["path"]: row for _, row in listed.iterrows()}
+
         def maps(path: str) -> Iterator[Map]:
             return iter(()) if method == NO_MAPS else _maps(by_path[path], dataset, model, method, handle)
 
         with _written_as_a_whole(file) as opened:
             return picture_list.write_zip(
-                opened, picture_list.table(listed, tags), dataset.read, maps, handle.pieces("pictures")
+                opened, picture_list.table(listed, rows.tags), dataset.read, maps, handle.pieces("pictures")
             )
 
     try:
         jobs.start(
-            key, f"ZIP of {len(listed):,} pictures", work, page_links.here(page_links.MISSES), private=is_upload(dataset)
+            key,
+            f"ZIP of {len(rows.listed):,} pictures",
+            work,
+            page_links.here(page_links.MISSES),
+            private=is_upload(dataset),
         )
     except XaiError as error:
         session.complain(str(error))

@@ -24,7 +24,7 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
         st.warning(error_text(problem))
     if stored:
         paths = sorted(stored)
-        known = set(rows.every["path"])
+        known = rows.held.places(paths)
         group = drawer.Group("Pictures with notes", tuple(path for path in paths if path in known))
         drawer.offer([group])
         drawer.table(

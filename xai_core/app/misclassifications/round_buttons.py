@@ -14,10 +14,10 @@ def show(rows: FilteredRows, dataset: Dataset) -> None:
     listed, wrong = rows.listed, rows.every[rows.every["true"] != rows.every["predicted"]]
     with st.container(horizontal=True):
         round_form.offer(
-            RoundPictures(tuple(listed["path"]), predictions.with_filters("Pictures listed", dataset)), "listed",
+            RoundPictures(rows.names(listed), predictions.with_filters("Pictures listed", dataset)), "listed",
             f"Review the {counted(len(listed), 'picture')} listed",
         )  # fmt: skip
         if len(wrong) > 1:
             most = min(USUAL, len(wrong))
-            errors = RoundPictures(tuple(wrong["path"]), "All errors", CONFIDENT)
+            errors = RoundPictures(rows.names(wrong), "All errors", CONFIDENT)
             round_form.offer(errors, "confident errors", f"Review the {most} most confident errors")

@@ -95,8 +95,9 @@ def bar(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, shown: li
     complaint = session.complaint()
     if complaint:
         st.error(error_text(complaint))
-    known = set(rows.every["path"])
-    paths = tuple(path for path in of(dataset) if path in known)
+    chosen = of(dataset)
+    known = rows.held.places(chosen) if chosen else {}
+    paths = tuple(path for path in chosen if path in known)
     with st.container(horizontal=True, vertical_alignment="center"):
         if not set(shown) <= set(paths):
             st.button(

@@ -38,11 +38,12 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     checkpoint = next(checkpoint for checkpoint in cards()[second].checkpoints if locate.find(checkpoint) is not None)
     with st.spinner(f"Loading {markdown.escape(cards()[second].title)}"):
         other = loaded_models.model(second, checkpoint.id)
-    theirs = predictions.table(other, dataset, second=True)
-    if theirs is None:
+    second_held = predictions.held(other, dataset, second=True)
+    if second_held is None:
         return
-    theirs = theirs[theirs["path"].isin(rows.counted["path"])]
-    mine = rows.counted[rows.counted["path"].isin(theirs["path"])]
+    theirs, mine = _with_texts(second_held.named(second_held.rows)), _with_texts(rows.named(rows.counted))
+    theirs = theirs[theirs["path"].isin(mine["path"])]
+    mine = mine[mine["path"].isin(theirs["path"])]
     theirs = confusions.with_names_of(mine, theirs)
     if not len(mine):
         st.info("The two models have no class of these pictures in common. Choose another second model.")
@@ -70,8 +71,8 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     st.caption(
         "A click on a cell opens its pictures; in the third matrix, those that only one of the two models puts there."
     )
-    _two_by_attribute(mine, theirs, dataset, (model.title, other.title))
-    listed = changed[changed["path"].isin(rows.listed["path"])]
+    _two_by_attribute(rows, mine, theirs, dataset, (model.title, other.title))
+    listed = changed[changed["path"].isin(rows.named(rows.listed)["path"])]
     if len(listed) < len(changed):
         st.caption(f"{len(listed):,} of the {len(changed):,} pictures with different predictions pass the filters.")
     listed = listed.reset_index(drop=True)
@@ -87,12 +88,19 @@ def two_models(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) ->
     display.downloads({"CSV": ("two_models.csv", "text/csv", csv_bytes(listed))})
 
 
-def _two_by_attribute(mine: pd.DataFrame, theirs: pd.DataFrame, dataset: Dataset, titles: tuple[str, str]) -> None:
+def _with_texts(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with classes as texts: two models may have other ones."""
+    return rows.astype({"true": "str", "predicted": "str"})
+
+
+def _two_by_attribute(
+    rows: FilteredRows, mine: pd.DataFrame, theirs: pd.DataFrame, dataset: Dataset, titles: tuple[str, str]
+) -> None:
     """The error rates of both models for each value of an attribute."""
     column = attribute_filters.choose(dataset, "Error rates by", "models by", TWO_BY)
     if column is None:
         return
-    values = attribute_filters.values(dataset, mine["path"], column)
+    values = attribute_filters.values(rows.held, mine, column)
     table = attribute_groups.error_rates_of_two(mine, theirs, values)
     groups = {value: errors_first(f"{column} {value}", mine[(values == value).to_numpy()]) for value in table["value"]}
     drawer.offer(groups.values())

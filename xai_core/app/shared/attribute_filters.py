@@ -10,18 +10,18 @@ from xai_core.app.shared import session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
+from xai_core.data.held_predictions import HeldPredictions
 
 
-def filters(rows: pd.DataFrame, dataset: Dataset) -> "pd.Series[bool]":
-    """The controls of the filters by attributes, and which rows pass them."""
-    passes = pd.Series(True, rows.index)
+def filters(held: HeldPredictions, dataset: Dataset) -> "pd.Series[bool]":
+    """The controls of the filters by attributes, and which of the predictions pass them."""
+    passes = pd.Series(True, held.rows.index)
     columns = [str(name) for name in dataset.metadata]
     if not columns:
         return passes
     chosen = st.multiselect("Attributes", columns, key="attributes", help=HELP, **LINK)
-    known = dataset.metadata.loc[rows["path"], chosen].set_axis(rows.index)
     for column in chosen:
-        passes &= _filter(column, known[column])
+        passes &= _filter(column, held.attribute(held.rows, column))
     return passes
 
 
@@ -69,9 +69,9 @@ def choose(dataset: Dataset, label: str, key: str, help: str | None = None) -> s
     return None if chosen == NOTHING else chosen
 
 
-def values(dataset: Dataset, paths: "pd.Series[str]", column: str) -> "pd.Series[Any]":
-    """The group of each picture by an attribute, aligned with `paths`."""
-    return groups.values_of(dataset.metadata[column].loc[paths].set_axis(paths.index))
+def values(held: HeldPredictions, rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
+    """The group of each picture by an attribute, aligned with `rows`."""
+    return groups.values_of(held.attribute(rows, column))
 
 
 def typical_words(column: str, typical: groups.Typical | None, of: str) -> str:

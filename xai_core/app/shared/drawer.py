@@ -17,6 +17,7 @@ from xai_core.app.shared.predictions import FilteredRows, pair_words
 from xai_core.app.shared.round_form import RoundPictures
 from xai_core.core import markdown
 from xai_core.data.datasets import Dataset
+from xai_core.data.held_predictions import HeldPredictions
 from xai_core.models.explainable import ExplainableModel
 
 SAMPLE, LIST = "sample", "list"  # in the address: the open picture, and the title of the group that it was opened from
@@ -69,18 +70,18 @@ class Group(NamedTuple):
     """Pictures through which the drawer steps, by their names in the dataset."""
 
     title: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
 
 
-def group_of(title: str, rows: pd.DataFrame) -> Group:
-    """The pictures of some rows, in their order."""
-    return Group(title, tuple(rows["path"]))
+def group_of(title: str, rows: pd.DataFrame, held: HeldPredictions | None = None) -> Group:
+    """The pictures of some rows, in their order; rows without the column `path` are those of `held`."""
+    return Group(title, tuple(rows["path"]) if held is None else held.names(rows))
 
 
-def pair_group(true: str, predicted: str, rows: pd.DataFrame) -> Group:
+def pair_group(true: str, predicted: str, rows: pd.DataFrame, held: HeldPredictions) -> Group:
     """The pictures of class `true` that were predicted as `predicted`, the most confident prediction first."""
     same = rows[(rows["true"] == true) & (rows["predicted"] == predicted)]
-    return group_of(pair_words(true, predicted), same.sort_values("confidence", ascending=False, kind="stable"))
+    return group_of(pair_words(true, predicted), same.sort_values("confidence", ascending=False, kind="stable"), held)
 
 
 def pair_groups(title: str, rows: pd.DataFrame) -> dict[tuple[str, str], Group]:
@@ -169,7 +170,7 @@ def show(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     path = st.query_params.get(SAMPLE)
     if path is None:
         return
-    if path not in set(rows.every["path"]) or _is_stale(path):  # of another dataset, or closed
+    if path not in rows.names(rows.every) or _is_stale(path):  # of another dataset, or closed
         _forget_address()
         return
     st.session_state[_GROUP] = _group_with(path, rows)
@@ -186,7 +187,8 @@ def _group_with(path: str, rows: FilteredRows) -> Group:
     if opened is not None and title in (opened.title, None) and path in opened.paths:
         return opened
     offered: list[Group | OfferedGroup] = [
-        *st.session_state[_OFFERED], group_of("Pictures listed", rows.listed), group_of("All pictures", rows.every)
+        *st.session_state[_OFFERED], Group("Pictures listed", rows.names(rows.listed)),
+        Group("All pictures", rows.names(rows.every)),
     ]  # fmt: skip
     if title is not None and title.endswith(NEAREST):
         offered.append(_nearest_group(title.removesuffix(NEAREST), rows))
@@ -197,9 +199,10 @@ def _group_with(path: str, rows: FilteredRows) -> Group:
 
 def _nearest_group(path: str, rows: FilteredRows) -> Group:
     """A picture and those that are shown as its nearest ones; empty where the dataset has no such picture."""
-    same = rows.every[rows.every["path"] == path]
-    paths = sample_detail.nearest_right(rows.every, same.iloc[0])["path"] if len(same) else ()
-    return Group(f"{path}{NEAREST}", (*same["path"], *paths))
+    if path not in rows.names(rows.every):
+        return Group(f"{path}{NEAREST}", ())
+    near = sample_detail.nearest_right(rows.held, path)
+    return Group(f"{path}{NEAREST}", (path, *near["path"]))
 
 
 def _contents(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
@@ -223,13 +226,12 @@ def _turn() -> None:
 def _maps(group: Group, rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> None:
     """The maps of the group's pictures, wrong and right side by side; a button below each opens the picture."""
     st.markdown(f"{markdown.escape(group.title)}: **{len(group.paths):,}**")
-    listed = rows.every.set_index("path", drop=False).loc[list(group.paths)].reset_index(drop=True)
-    halves = map_sheet.halves(listed, rows.every)
+    halves = map_sheet.halves(rows.held.of_names(group.paths).reset_index(drop=True), rows.every)
 
     def below(row: Mapping[Hashable, Any]) -> None:
         display.open_button(row["path"], f"open map {row['path']}", _open_picture, (group, row["path"]))
 
-    map_gallery.show(halves, dataset, model, group.title, "list maps", below)
+    map_gallery.show(halves, dataset, model, group.title, "list maps", below, rows.whole)
 
 
 def _open_picture(group: Group, path: str) -> None:
@@ -256,9 +258,8 @@ def _picture(group: Group, rows: FilteredRows, dataset: Dataset, model: Explaina
         close()
         round_form.begin(RoundPictures(group.paths, group.title))
         st.rerun()
-    row = rows.every[rows.every["path"] == path].iloc[0]
     sample_detail.show(
-        rows.every, row, dataset, model,
+        rows.held, path, dataset, model,
         open_neighbour=lambda other: open_group(_nearest_group(path, rows), other),
         open_draft=lambda paths, other: open_group(Group("Notes not saved yet", paths), other),
     )  # fmt: skip

@@ -7,6 +7,7 @@ drawer and other pages find them there.
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 
+import pandas as pd
 import streamlit as st
 from PIL import Image
 from streamlit.delta_generator import DeltaGenerator
@@ -44,6 +45,7 @@ from xai_core.models.explainable import ExplainableModel
 PICTURES = 24  # at once
 WIDTH = 132  # pixels of a map
 Row = Mapping[Hashable, Any]
+Whole = Callable[[pd.DataFrame], pd.DataFrame]
 BelowTile = Callable[[Row], None]  # draws what a page has below each picture: a button that opens it, a box that selects it
 
 
@@ -62,17 +64,20 @@ class Asked(NamedTuple):
         return {path: self.request.rows([place]).key for place, path in enumerate(self.paths)}
 
 
-def show(halves: list[Half], dataset: Dataset, model: ExplainableModel, title: str, key: str, below: BelowTile) -> list[str]:
+def show(
+    halves: list[Half], dataset: Dataset, model: ExplainableModel, title: str, key: str, below: BelowTile, whole: Whole
+) -> list[str]:
     """The controls, the maps of one page of the halves, their scale, and the sheet to download; returns the names of the
     pictures shown.
 
-    `title` names the list in words, `key` begins the keys of the controls. Raises subclasses of XaiError.
+    `title` names the list in words, `key` begins the keys of the controls; `whole` gives rows with all their columns.
+    Raises subclasses of XaiError.
     """
     method, target = _controls(model, key)
     pages = map_sheet.pages(halves, PICTURES)
     session.keep_among(f"{key}.page", range(1, pages + 1), 1)
     page = st.pagination(pages, key=f"{key}.page", **LINK) if pages > 1 else 1
-    shown = map_sheet.page_of(halves, page - 1, PICTURES)
+    shown = [half._replace(rows=whole(half.rows)) for half in map_sheet.page_of(halves, page - 1, PICTURES)]
     asked = _asked(shown, dataset, model, method, target)
     work = _work(asked, method, title, private=opened_datasets.is_upload(dataset))
     now, bar = page_work.start_now(work), st.empty()

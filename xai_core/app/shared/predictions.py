@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from xai_core.analysis.predict import classify, estimated_seconds, judged, shipped
+from xai_core.analysis.predict import classify, estimated_seconds, is_of, shipped
 from xai_core.app.shared import (
     attribute_filters,
     job_view,
@@ -32,12 +32,13 @@ from xai_core.app.shared.jobs import JobHandle
 from xai_core.app.shared.opened_datasets import SAMPLES, UPLOADED, is_upload, open_named
 from xai_core.app.shared.server_job import ServerJob
 from xai_core.app.shared.widgets import LINK
-from xai_core.core import markdown
+from xai_core.core import markdown, settings
 from xai_core.core.cache_key import bytes_digest, text_digest
 from xai_core.core.errors import BadRequest, BeingWritten, XaiError
 from xai_core.data.datasets import USUAL_WORLD, Dataset, given, offered, open_zip, zip_parts
+from xai_core.data.held_predictions import HeldPredictions, Names, hold_file
 from xai_core.data.label_matching import first_name
-from xai_core.data.predictions import read_predictions, settings_of
+from xai_core.data.predictions import settings_of
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.weights import locate
 from xai_core.models.zoo.catalog import cards
@@ -131,9 +132,9 @@ def file_of(model: ExplainableModel, dataset: Dataset) -> Path:
     return folder() / f"{subject(model, dataset)}.parquet"
 
 
-def table(
+def held(
     model: ExplainableModel, dataset: Dataset, *, second: bool = False, lists_errors: bool = True
-) -> pd.DataFrame | None:
+) -> HeldPredictions | None:
     """The predictions for all pictures whose label is a class of the model; None while they are not computed, or if there
     are none. `second` is for a model beside the one that the page is about; `lists_errors` offers to list all errors, on a
     page that has filters. Raises BadRequest where it has no classes."""
@@ -141,20 +142,58 @@ def table(
         raise BadRequest(f"{model.title} predicts no classes. Choose another model, or train a probe.")
     if not label_check.passed(dataset, model, offer=not second):
         return None
-    ready = shipped(model, dataset)
-    file = ready or file_of(model, dataset)
+    stored = shipped(model, dataset)
+    file = stored or written(model, dataset) or file_of(model, dataset)
     if not file.exists() and not _classified(model, dataset, file):
         return None
-    rows = judged(_read(str(file), file.stat().st_mtime_ns))
-    _report(dataset, settings_of(file), rows, lists_errors and not second)
-    if ready and not second:
+    every = _held(str(file), file.stat().st_mtime_ns, subject(model, dataset), dataset.metadata)
+    _report(dataset, settings_of(file), every.rows, lists_errors and not second)
+    if not second and stored:
         st.caption(COMES_WITH_THE_APP)
-    return rows if len(rows) else None
+    elif not second and file.parent != folder():
+        st.caption(f"These predictions were written by `classify`: {markdown.escape(file.name)}.")
+    return every if len(every.rows) else None
+
+
+def table(
+    model: ExplainableModel, dataset: Dataset, *, second: bool = False, lists_errors: bool = True
+) -> pd.DataFrame | None:
+    """What `held` holds with all columns of the file, in memory as a whole: for pages that work on everything at once."""
+    every = held(model, dataset, second=second, lists_errors=lists_errors)
+    return None if every is None else _whole(subject(model, dataset), every)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Reading the predictions")
+def _held(path: str, changed: int, subject: str, _metadata: pd.DataFrame) -> HeldPredictions:
+    return hold_file(Path(path), _metadata)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
-def _read(path: str, changed: int) -> pd.DataFrame:
-    return read_predictions(Path(path))
+def _whole(subject: str, _every: HeldPredictions) -> pd.DataFrame:
+    return _every.whole(_every.rows)
+
+
+def written(model: ExplainableModel, dataset: Dataset) -> Path | None:
+    """The file in the folders of runs that `classify` wrote for these weights and pictures; the newest of several."""
+    files = [file for root in settings.runs_folders() for file in (*root.glob("*.parquet"), *root.glob("*/*.parquet"))]
+    return max((file for file in files if _is_of(file, model, dataset)), key=_changed, default=None)
+
+
+def _is_of(file: Path, model: ExplainableModel, dataset: Dataset) -> bool:
+    """Whether it holds these predictions; read once for each time of change."""
+    return _fits(str(file), _changed(file), subject(model, dataset), model, dataset)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _fits(file: str, changed: int, subject: str, _model: ExplainableModel, _dataset: Dataset) -> bool:
+    return is_of(Path(file), _model, _dataset, embeddings=None)
+
+
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:  # a link that leads nowhere
+        return 0
 
 
 def _classified(model: ExplainableModel, dataset: Dataset, file: Path) -> bool:
@@ -198,7 +237,7 @@ def _write(model: ExplainableModel, dataset: Dataset, file: Path, report: Callab
             report(0, 0, "Another process is computing these predictions: waiting until it has finished")
 
 
-def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, lists_errors: bool) -> None:
+def _report(dataset: Dataset, made_with: Mapping[str, Any], rows: pd.DataFrame, lists_errors: bool) -> None:
     """The size of the dataset, the accuracy, and what was left out."""
     right = (rows["true"] == rows["predicted"]).to_numpy()
     of = f" of the {len(rows):,} that could be read and have a known label" if len(rows) < len(dataset.samples) else ""
@@ -214,13 +253,13 @@ def _report(dataset: Dataset, settings: Mapping[str, Any], rows: pd.DataFrame, l
                 page_links.FAILURES, "Why are these wrong?", same, icon=":material/troubleshoot:",
                 origin=page_links.shown(), help=WHY,
             )  # fmt: skip
-    if settings["unmatched"]:
-        with st.expander(f"{len(settings['unmatched'])} labels are not known to this model", icon=":material/rule:"):
-            list_reasons(settings["unmatched"].items())
+    if made_with["unmatched"]:
+        with st.expander(f"{len(made_with['unmatched'])} labels are not known to this model", icon=":material/rule:"):
+            list_reasons(made_with["unmatched"].items())
             st.caption("On the command line, `classify --mapping FILE` assigns labels to classes.")
-    if settings["unreadable"]:
-        with st.expander(f"{len(settings['unreadable'])} files could not be read", icon=":material/broken_image:"):
-            list_reasons(settings["unreadable"])
+    if made_with["unreadable"]:
+        with st.expander(f"{len(made_with['unreadable'])} files could not be read", icon=":material/broken_image:"):
+            list_reasons(made_with["unreadable"])
     if not len(rows):
         st.info("None of the pictures with a label that this model knows could be read.")
 
@@ -256,7 +295,8 @@ def _list_errors() -> None:
 class FilteredRows(NamedTuple):
     """The predictions that the page shows, and those that its figures are about.
 
-    every        of all pictures
+    held         the predictions in the file; `names`, `named` and `whole` give what the rows below leave out
+    every        of all pictures: place in the file, true and predicted class, confidence and margin, as the others
     all_classes  of the pictures with the chosen attributes and tags
     counted      of those of them that belong to the chosen true classes: every share on the page is of these, as no filter
                  by what the model answered may change a denominator
@@ -264,16 +304,34 @@ class FilteredRows(NamedTuple):
     tags         of the pictures that have some, by path
     """
 
+    held: HeldPredictions
     every: pd.DataFrame
     all_classes: pd.DataFrame
     counted: pd.DataFrame
     listed: pd.DataFrame
     tags: Mapping[str, tuple[str, ...]]
 
+    def names(self, rows: pd.DataFrame) -> Names:
+        """The names of the pictures of some rows."""
+        return self.held.names(rows)
 
-def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
+    def named(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some rows with the column `path`."""
+        return self.held.named(rows)
+
+    def whole(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some rows with all columns of the file."""
+        return self.held.whole(rows)
+
+
+def unfiltered(held: HeldPredictions) -> FilteredRows:
+    """All rows, for a page without filters."""
+    return FilteredRows(held, held.rows, held.rows, held.rows, held.rows, {})
+
+
+def filtered(held: HeldPredictions, dataset: Dataset) -> FilteredRows:
     """The rows that pass the filters in the sidebar; all filters are in the address."""
-    tags_of = _tags(dataset)
+    every, tags_of = held.rows, _tags(dataset)
     which = st.segmented_control(
         "Predictions", ["All", "Wrong", "Right"], default="All", required=True, key="which", width="stretch", **LINK
     )
@@ -283,21 +341,26 @@ def filtered(every: pd.DataFrame, dataset: Dataset) -> FilteredRows:
         st.caption(OUTCOMES)
         classes = st.multiselect("True classes", sorted(every["true"].unique()), key="classes", **LINK)
         tags = st.multiselect("Tags", sorted({tag for own in tags_of.values() for tag in own}), key="tags", **LINK)
-        fitting = attribute_filters.filters(every, dataset)
+        fitting = attribute_filters.filters(held, dataset)
         st.caption(PICTURES)
-    all_classes = counted = every[fitting].reset_index(drop=True)
     if tags:
-        tagged = counted["path"].map(lambda path: bool({*tags} & {*tags_of.get(path, ())})).astype(bool)
-        all_classes = counted = counted[tagged].reset_index(drop=True)
+        tagged = held.places(path for path, own in tags_of.items() if {*tags} & {*own})
+        fitting = fitting & every["place"].isin([*tagged.values()])
+    all_classes = counted = _those(every, fitting)
     if classes:
-        counted = all_classes[all_classes["true"].isin(classes)].reset_index(drop=True)
+        counted = _those(all_classes, all_classes["true"].isin(classes))
     passes = counted["confidence"].between(low, high) & counted["margin"].between(least, most)
     if which != "All":
         passes &= (counted["true"] == counted["predicted"]) == (which == "Right")
-    listed = counted[passes].reset_index(drop=True)
+    listed = _those(counted, passes)
     if len(listed) < len(every):
         st.caption(f"{len(listed):,} of {len(every):,} pictures pass the filters.")
-    return FilteredRows(every, all_classes, counted, listed, tags_of)
+    return FilteredRows(held, every, all_classes, counted, listed, tags_of)
+
+
+def _those(rows: pd.DataFrame, fitting: "pd.Series[bool]") -> pd.DataFrame:
+    """The fitting rows, numbered anew; where all fit, the rows themselves."""
+    return rows if fitting.all() else rows[fitting].reset_index(drop=True)
 
 
 def _tags(dataset: Dataset) -> dict[str, tuple[str, ...]]:

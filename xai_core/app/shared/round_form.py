@@ -4,7 +4,7 @@
 that makes the round, with a link to the voting as soon as that can begin.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -33,6 +33,8 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.datasets import Dataset
+from xai_core.data.held_predictions import HeldPredictions
+from xai_core.data.predictions import COLUMNS
 from xai_core.explanation.rendering import duration
 from xai_core.explanation.request import Request
 from xai_core.models.explainable import ExplainableModel
@@ -56,7 +58,7 @@ class RoundPictures(NamedTuple):
     """The pictures that a round is offered of, by their names in the dataset; `what` says which they are, and `first` how
     many of them the form takes at first."""
 
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     what: str
     first: str = EVERY
 
@@ -65,8 +67,8 @@ def offer(pictures: RoundPictures, key: str, label: str = "") -> None:
     """A button that opens the form for these pictures."""
     label = label or f"Review {'this picture' if len(pictures.paths) == 1 else f'these {len(pictures.paths):,} pictures'}"
     st.button(
-        label, key=f"round of {key}", icon=":material/how_to_vote:", disabled=not pictures.paths, help=HELP, on_click=begin,
-        args=(pictures,),
+        label, key=f"round of {key}", icon=":material/how_to_vote:", disabled=not len(pictures.paths), help=HELP,
+        on_click=begin, args=(pictures,),
     )  # fmt: skip
 
 
@@ -94,15 +96,15 @@ def show_progress() -> bool:
     return True
 
 
-def show(every: pd.DataFrame, dataset: Dataset, model: ExplainableModel) -> bool:
-    """The form over the page where one is open; returns whether it is. `every` are all predictions of the dataset."""
+def show(held: HeldPredictions, dataset: Dataset, model: ExplainableModel) -> bool:
+    """The form over the page where one is open; returns whether it is. `held` are all predictions of the dataset."""
     pictures: RoundPictures | None = st.session_state.get(_WANTED)
     if pictures is None:
         return False
-    if not set(pictures.paths) <= set(every["path"]):  # of another dataset, which was chosen before
+    if len(held.of_names(pictures.paths)) < len(pictures.paths):  # of another dataset, which was chosen before
         _close()
         return False
-    _over_the_page(lambda: _ask(pictures, every, dataset, model))
+    _over_the_page(lambda: _ask(pictures, held.whole(held.rows, COLUMNS), dataset, model))
     return True
 
 

@@ -31,6 +31,7 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.core import markdown
 from xai_core.core.errors import BadPicture, XaiError
 from xai_core.data.datasets import Dataset
+from xai_core.data.held_predictions import HeldPredictions
 from xai_core.data.label_matching import first_name
 from xai_core.data.preprocessing import Prepared
 from xai_core.explanation import heatmaps, rendering
@@ -42,22 +43,24 @@ from xai_core.models.zoo.catalog import cards
 
 NEAREST = 5
 WIDTH = 240  # pixels: width of a map
+SEARCHED = 16 * 2**20  # numbers of all embeddings, up to which all pictures are searched for the nearest
 Embeddings = NDArray[np.floating]
 OpenNeighbour = Callable[[str], None]
 
 
 def show(
-    rows: pd.DataFrame,
-    row: pd.Series[Any],
+    held: HeldPredictions,
+    path: str,
     dataset: Dataset,
     model: ExplainableModel,
     open_neighbour: OpenNeighbour,
     open_draft: note_form.OpenDraft,
 ) -> None:
-    """Everything about the sample `row`; `rows` are the samples among which its neighbours are found.
+    """Everything about the sample `path`; among the samples in `held` its neighbours are found.
 
     `open_neighbour` is called with the path of the neighbour to open, `open_draft` as by the form of notes.
     """
+    row = held.whole(held.of_names([path])).iloc[0]
     try:
         chosen = Chosen(dataset.open(row["path"]), Path(row["path"]).stem, int(row["true_index"]), "")
     except BadPicture as error:
@@ -77,7 +80,7 @@ def show(
     predicted = markdown.escape(first_name(row["predicted"]))
     st.markdown(f"Predicted **{predicted}** ({row['confidence']:.1%}), {verdict}. Top five: {top_five}.")
     explained(row, chosen, model, origin=page_links.shown(), source=st.session_state["dataset"])
-    _nearest(rows, row, dataset, open_neighbour)
+    _nearest(held, row, dataset, open_neighbour)
     note_form.show(dataset, row["path"], open_draft)
 
 
@@ -210,13 +213,18 @@ def _settings(row: pd.Series[Any], right: bool, model: ExplainableModel) -> dict
     return settings
 
 
-def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, open_neighbour: OpenNeighbour) -> None:
+def _nearest(held: HeldPredictions, row: pd.Series[Any], dataset: Dataset, open_neighbour: OpenNeighbour) -> None:
     """The correctly classified pictures whose embeddings are most similar to this one's."""
     st.markdown("**Nearest correctly classified pictures**")
-    near = nearest_right(rows, row)
+    near = nearest_right(held, row["path"])
+    if "embedding" not in row:
+        st.caption("These predictions were written without embeddings: `classify --embeddings` stores them.")
+        return
     if not len(near):
         st.caption("No other picture of this dataset is classified correctly.")
         return
+    if len(held.rows) * len(row["embedding"]) > SEARCHED:
+        st.caption(f"Among the pictures of both classes, as there are {len(held.rows):,} in all.")
     own = np.asarray(row["embedding"])
     with st.container(horizontal=True, gap="small"):
         for _, other in near.iterrows():
@@ -227,12 +235,25 @@ def _nearest(rows: pd.DataFrame, row: pd.Series[Any], dataset: Dataset, open_nei
                 display.open_button(other["path"], f"neighbour {other['path']}", open_neighbour, (other["path"],))
 
 
-def nearest_right(rows: pd.DataFrame, row: pd.Series[Any]) -> pd.DataFrame:
-    """The correctly classified ones of `rows` whose embeddings are most similar to that of `row`, the nearest first."""
-    right: pd.DataFrame = rows[(rows["true"] == rows["predicted"]) & (rows["path"] != row["path"])]
-    if "embedding" not in rows or not len(right):
-        return right.head(0)
-    return right.iloc[nearest(np.asarray(row["embedding"]), np.stack(right["embedding"].to_list()))[:NEAREST]]
+def nearest_right(held: HeldPredictions, path: str) -> pd.DataFrame:
+    """The correctly classified pictures whose embeddings are most similar to that of a picture, the nearest first, with all
+    columns of the file; none where it has no embeddings.
+
+    Where the embeddings of all would be more than SEARCHED numbers, those of its true and its predicted class are searched.
+    """
+    (place,) = held.places([path]).values()
+    own = held.rows[held.rows["place"] == place]
+    found = held.whole(own)
+    right = held.rows[(held.rows["true"] == held.rows["predicted"]) & (held.rows["place"] != place)]
+    if "embedding" not in found or not len(right):
+        return found.head(0)
+    embedding = np.asarray(found["embedding"].iloc[0])
+    if len(held.rows) * len(embedding) > SEARCHED:
+        right = right[right["true"].isin([own["true"].iloc[0], own["predicted"].iloc[0]])]
+        if not len(right):
+            return found.head(0)
+    others = np.stack(held.whole(right, ["embedding"])["embedding"].to_list())
+    return held.whole(right.iloc[nearest(embedding, others)[:NEAREST]])
 
 
 def nearest(own: Embeddings, others: Embeddings) -> NDArray[np.intp]:

@@ -1,0 +1,181 @@
+"""Misclassifications on a run as large as ImageNet's training set: seconds and memory of what a visitor waits for.
+
+    python -m benchmarks.large_run make FOLDER [--pictures N]     a dataset and its predictions, made by draws of a seed
+    python -m benchmarks.large_run measure FOLDER [--out FILE]    in a process of its own
+
+The dataset is a Parquet table with the pictures inside, as one of the Hugging Face Hub, with three columns of metadata; its
+pictures are a few bytes each. The predictions have the 1,000 classes of EfficientNet-Lite0, 76% right, and most errors
+within groups of 20 classes; they are written by the functions that `classify` writes its file with. Measured are the
+functions behind the views, without the page around them: processor seconds, the median of some repetitions; `hold` is the
+first reading of the file. Memory is that of the process, beyond what it had with the metadata in memory, at its most.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from benchmarks.paired import machine
+from xai_core.analysis import confusion, groups, predict
+from xai_core.data.datasets import Dataset, open_dataset
+from xai_core.data.held_predictions import hold_file
+from xai_core.data.label_matching import match_classes
+from xai_core.models.explainable import ExplainableModel
+from xai_core.models.loading import load_model
+
+NETWORK, SEED = "efficientnet_lite0", 0
+PICTURES = 1_281_167
+GROUP = 20  # classes that are confused with each other
+RIGHT, INSIDE = 0.76, 0.7  # the share that is right; of the errors, those inside a group
+LIGHT, CAMERA = ("day", "dusk", "night", ""), ("a", "b", "c")
+TABLE, FILE = "large.parquet", "predictions.parquet"
+ON_A_PAGE, REPEATED = 24, 7
+BLOCK = 65_536
+
+
+def make(folder: Path, pictures: int) -> None:
+    """Write the dataset and the predictions for it."""
+    model, draws = load_model(NETWORK), np.random.default_rng(SEED)
+    classes = len(model.class_names)
+    true = np.sort(draws.integers(0, classes, pictures))
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_dataset(folder / TABLE, model, true, draws)
+    dataset = open_dataset(folder / TABLE)
+    write_predictions(folder / FILE, model, dataset, true, draws)
+
+
+def _write_dataset(file: Path, model: ExplainableModel, true: np.ndarray, draws: np.random.Generator) -> None:
+    coloured = []
+    for shade in range(8):
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (32 * shade, 128, 255 - 32 * shade)).save(buffer, "PNG")
+        coloured.append(buffer.getvalue())
+    names = {"names": list(model.class_names)}
+    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", **names}}
+    picture = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    fields = {"image": picture, "label": pa.int64(), "light": pa.string(), "camera": pa.string(), "size": pa.float64()}
+    schema = pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for start in range(0, len(true), BLOCK):
+            some = true[start : start + BLOCK]
+            count = range(start, start + len(some))
+            images = [{"bytes": coloured[number % 8], "path": f"{number:07}.png"} for number in count]
+            light, camera = (np.array(names)[draws.integers(0, len(names), len(some))] for names in (LIGHT, CAMERA))
+            size = draws.normal(200, 50, len(some))
+            columns = [pa.array(images, picture), *map(pa.array, (some, light, camera, size))]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def write_predictions(
+    out: Path, model: ExplainableModel, dataset: Dataset, true: np.ndarray, draws: np.random.Generator
+) -> None:
+    """Predictions with planted groups of classes, through the parts of `classify`."""
+    names, total = np.array(model.class_names), len(true)
+    matching = match_classes(dataset.classes, model)
+    settings = predict._settings(model, dataset, matching, False, "exact")
+    inside = (true // GROUP) * GROUP + draws.integers(0, GROUP, total)
+    wrong = np.where(draws.random(total) < INSIDE, inside, draws.integers(0, len(names), total)) % len(names)
+    predicted = np.where(draws.random(total) < RIGHT, true, wrong)
+    confidence = draws.beta(5, 2, total).astype(np.float32)
+    margin = (confidence * draws.random(total)).astype(np.float32)
+    schema = predict.schema_of(False)
+
+    def parts() -> Iterator[pa.Table]:
+        for chunk in predict._chunks(total):
+            at = slice(chunk.start, chunk.stop)
+            samples, top = dataset.samples[at], names[(predicted[at, None] + np.arange(predict.TOP)) % len(names)]
+            columns = {
+                "path": [one.name for one in samples], "label": [one.label for one in samples], "true": names[true[at]],
+                "true_index": true[at].astype(np.int32), "predicted": names[predicted[at]],
+                "predicted_index": predicted[at].astype(np.int32), "confidence": confidence[at], "margin": margin[at],
+                "true_probability": confidence[at], "top5": top.tolist(),
+                "top5_probability": np.repeat(confidence[at, None] / predict.TOP, predict.TOP, 1).tolist(),
+            }  # fmt: skip
+            yield pa.table(columns, schema=schema)
+
+    predict.join(parts(), out, settings, [], schema)
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Processor seconds of each step, and the memory in MB."""
+    columns = pq.ParquetFile(folder / TABLE).read(columns=["light", "size"]).to_pandas()
+    names = pq.ParquetFile(folder / FILE).read(columns=["path"])["path"].to_pandas()
+    metadata, before = columns.set_axis(names.to_numpy()), _memory()
+    began = _seconds()
+    held = hold_file(folder / FILE, metadata)
+    found = {"hold": _seconds() - began}
+    pairs = confusion.most_confused(held.rows, 1)
+    true, predicted = pairs["true"][0], pairs["predicted"][0]
+
+    def cell() -> None:
+        rows = held.rows[(held.rows["true"] == true) & (held.rows["predicted"] == predicted)]
+        held.named(rows.sort_values("confidence", ascending=False, kind="stable").head(ON_A_PAGE))
+
+    def by_metadata() -> None:
+        values = groups.values_of(held.attribute(held.rows, "light"))
+        confusion.pair_counts(held.rows[values.isin(["day"])].reset_index(drop=True))
+
+    steps = {
+        "confusion": lambda: confusion.pair_counts(held.rows).worst(40),
+        "most confused": lambda: confusion.most_confused(held.rows, 20),
+        "cell": cell,
+        "filter by metadata": by_metadata,
+        "per class": lambda: confusion.per_class(held.rows),
+        "calibration": lambda: confusion.calibration(held.rows),
+        "all columns of 24 rows": lambda: held.whole(
+            held.rows.iloc[np.linspace(0, len(held.rows) - 1, ON_A_PAGE, dtype=int)]
+        ),
+    }
+    found |= {name: _median(step) for name, step in steps.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = {"held MB": _memory() - before, "most MB": peak - before}
+    return {"machine": machine(), "pictures": len(held.rows), "seconds": found, "memory": memory}
+
+
+def _median(step: Callable[[], object]) -> float:
+    spent = []
+    for _ in range(REPEATED):
+        began = _seconds()
+        step()
+        spent.append(_seconds() - began)
+    return float(np.median(spent))
+
+
+def _seconds() -> float:
+    used = os.times()
+    return used.user + used.system
+
+
+def _memory() -> float:
+    """MB of this process (Linux)."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["make", "measure"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    if args.what == "make":
+        make(args.folder, args.pictures)
+        return
+    text = json.dumps(measure(args.folder), indent=1) + "\n"
+    if args.out:
+        args.out.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    main()
