@@ -20,7 +20,7 @@ from xai_core.__main__ import main
 from xai_core.analysis import text_controls
 from xai_core.app.shared import page_links
 from xai_core.core import settings
-from xai_core.core.errors import BadRequest
+from xai_core.core.errors import BadRequest, WeightsUnavailable
 from xai_core.data.recipe import Recipe
 from xai_core.explanation.targets import SimilarityToText
 from xai_core.models import prompt_writer, prompts
@@ -240,6 +240,22 @@ def test_a_card_that_is_wrong_says_so(folder, changes, words):
     (folder / "wrong.toml").write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in given.items()))
     (problem,) = map(str, broken_cards().values())
     assert words in problem
+
+
+def test_texts_may_stand_in_a_file(folder, tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("tiger\n\n  old dog \n")
+    assert main([*COMMAND, "--name", "animals", "red fox", "--file", str(tmp_path / "words.txt"), "--template", "{}"]) == 0
+    assert cards()["animals"].classes == ("red fox", "tiger", "old dog") and "'{}'" in cards()["animals"].remark
+    assert main([*COMMAND, "--name", "others", "--file", str(tmp_path / "none.txt")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
+
+
+def test_a_text_tower_that_cannot_be_had_is_named(tmp_path):
+    with pytest.raises(BadRequest, match=r"open_clip has no model 'ViT-B-99'; it has .*ViT-B-16"):
+        prompt_writer.text_tower("ViT-B-99", "openai")
+    for weights in ("no_such_tag", str(tmp_path / "missing.pt")):
+        with pytest.raises(WeightsUnavailable, match=r"cannot be had: .*Its weights: openai, .*or give a file"):
+            prompt_writer.text_tower("ViT-B-32", weights)
 
 
 def test_texts_of_another_tower_do_not_fit(folder, tmp_path, capsys, monkeypatch):

@@ -57,8 +57,12 @@ def save(
         "base": base,
         "prompts": file.name,
         **({"weights": weights} if weights else {}),
-        "remark": f"Zero-shot: texts by {about.tower}; templates: {'; '.join(about.templates[:3])}"
-        f"{' and more' if len(about.templates) > 3 else ''}.",
+        "remark": f"Texts by {about.tower}, in the sentences {_in_words(about.templates)}.",
     }
     write_atomically(card, tomli_w.dumps(entries).encode())
     return card
+
+
+def _in_words(templates: tuple[str, ...]) -> str:
+    shown = ", ".join(f"'{template}'" for template in templates[:3])
+    return f"{shown} and {len(templates) - 3} more" if len(templates) > 3 else shown
