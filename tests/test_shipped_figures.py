@@ -256,3 +256,71 @@ def test_the_control_of_the_target_layer_says_how_far_apart_the_measured_maps_ar
     assert said in widgets.INSIDE_A_BLOCK
     others = [value for row in rows.values() if not row["layer"].endswith("norm1") for value in row["rho of the default"]]
     assert min(others) >= 0.99
+
+
+NETWORKS = {"resnet50": "ResNet-50", "efficientnet_lite0": "EfficientNet-Lite0"}
+METHOD_WORDS = {"integrated_gradients": "integrated gradients", "smooth_grad": "SmoothGrad", "lime": "LIME", "rise": "RISE"}
+
+
+def arithmetic(part):
+    return result("arithmetic")["parts"][part]
+
+
+def work(key):
+    network, words = key.split(", ")
+    return f"| {NETWORKS[network]}, {words} |"
+
+
+def of_kind(operators, *words):
+    return sum(share for name, share in operators.items() if any(word in name for word in words))
+
+
+def test_shares_of_a_matrix_product_are_those_that_were_measured():
+    product = arithmetic("methods")["product"]["gflops"]
+    assert f"reaches {product:.0f} GFLOP/s per processor here" in SPEED
+    for method, found in arithmetic("methods").items():
+        assert found["share"] == pytest.approx(found["gflops"] / product)
+        if method != "product":
+            row = f"| {METHOD_WORDS.get(method, method)} | {found['gflops']:.0f} | {found['share']:.0%} |"
+            assert row in SPEED
+
+
+def test_where_the_time_goes_is_what_was_profiled():
+    for method, words in (
+        ("integrated_gradients", "Of the time of integrated gradients {} is spent in"),
+        ("rise", "of RISE's {},"),
+    ):
+        operators = arithmetic("profile")[method]
+        assert words.format(f"{of_kind(operators, 'conv'):.0%}") in SPEED
+        assert f"{of_kind(operators, 'batch_norm'):.0%}" in SPEED
+        assert f"{of_kind(operators, 'clamp_min', 'threshold_backward'):.0%}" in SPEED
+
+
+def test_what_folding_saves_and_moves_is_what_was_measured():
+    found = arithmetic("folding")
+    for key, row in found.items():
+        if key != "maps":
+            saved = 1 - row["folded"] / row["plain"]
+            assert f"{work(key)} {row['plain']:.1f} | {row['folded']:.1f} | {saved:.0%} |" in SPEED
+    moved = found["maps"]
+    assert f"of the {moved['pictures']} photographs move by at most {moved['logits']:.0e}" in SPEED
+    gradients = ("saliency", "integrated_gradients", "smooth_grad")
+    times = [moved[method]["difference"] / moved[f"{method}, one thread"]["difference"] for method in gradients]
+    assert f"{min(times):.0f} to {max(times):.0f} times as far as the number of threads" in SPEED
+    for method in ("saliency", *METHOD_WORDS):
+        row, other = moved[method], moved[f"{method}, one thread"]
+        name = METHOD_WORDS.get(method, method)
+        said = f"| {name} | {row['rank correlation']:.5f} | {row['difference']:.1e} | {other['difference']:.1e} |"
+        assert said in SPEED
+
+
+def test_batches_formats_and_compiling_are_those_that_were_measured():
+    for key, row in arithmetic("batches").items():
+        assert " ".join([work(key), *(f"{row[count]:.1f} |" for count in ("1", "2", "5", "8", "16"))]) in SPEED
+    rows = (arithmetic("batches")[f"{network}, gradient"] for network in NETWORKS)
+    saved = [f"{1 - row['8'] / row['5']:.0%}" for row in rows]
+    assert f"would save {saved[0]} (ResNet-50) and {saved[1]} (EfficientNet-Lite0)" in SPEED
+    for key, row in arithmetic("formats").items():
+        assert f"{work(key)} {row['contiguous']:.1f} | {row['channels last']:.1f} |" in SPEED
+    for key, row in arithmetic("compile").items():
+        assert f"{work(key)} {row['plain']:.1f} | {row['compiled']:.1f} | {row['first']:.0f} s |" in SPEED

@@ -17,6 +17,7 @@ from torch import nn
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import BadRequest, UnknownName
 from xai_core.data.recipe import Recipe
+from xai_core.explanation.question import Question
 from xai_core.explanation.targets import ClassLogit, SimilarityTo
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.layouts import layout, moved_pictures
@@ -502,3 +503,21 @@ def test_mode_and_precision_of_the_weights_do_not_matter(change):
     changed = ExplainableModel.from_module(change(net), recipe=RECIPE).outputs(pictures(1, 32)).logits
     assert changed.dtype == torch.float32
     assert difference(changed, exact) <= 0.02
+
+
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("architecture", ["resnet10t", "mobilenetv3_small_050"])
+def test_the_exact_gradient_is_that_of_the_module_in_64_bits(architecture, format):
+    """However the pictures lie in memory. Statistics are other than 0 and 1, so that the norms matter."""
+    torch.manual_seed(0)
+    net = timm.create_model(architecture, **CNN).eval()
+    for norm in net.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_(0, 0.2)
+            norm.running_var.uniform_(0.5, 2.0)
+    model = ExplainableModel.from_module(net, recipe=Recipe(64, 64, mean=None, std=None))
+    images = pictures(3, 64).contiguous(memory_format=format)
+    found = Question(model, ClassLogit((1,)), model.cuts[-1]).gradient(images)[1]
+    leaf = images.double().requires_grad_()
+    expected = torch.autograd.grad(net.double()(leaf)[:, 1].sum(), leaf)[0]
+    assert float((found - expected).norm() / expected.norm()) <= 1e-3  # few units are near enough to zero to change sides
