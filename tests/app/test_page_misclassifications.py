@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.shipped_predictions import FILES
 from xai_core.analysis import predict
 from xai_core.analysis.predict import classify
-from xai_core.app.misclassifications import class_scores, clusters
+from xai_core.app.misclassifications import class_blocks, class_scores, clusters, confusion
 from xai_core.app.shared import (
     cache,
     jobs,
@@ -752,3 +752,25 @@ def test_lists_of_what_was_left_out_say_how_many_more_there_are():
     lines = [element.value for element in app.markdown]
     assert len(lines) == 51 and lines[-1] == "And 3 more."
     assert "*0*" not in lines[0] and "a.png" in lines[0] and "srv" not in lines[0]
+
+
+def test_many_classes_are_shown_as_blocks_of_similar_ones(monkeypatch):
+    """Every matrix says how many classes and pictures it is of; a block opens by its box, and by the search of a class."""
+    for module in (confusion, class_blocks):
+        monkeypatch.setattr(module, "MOST_ROWS", 4)
+    rows = raw_rows()
+    names = sorted({*rows["true"], *rows["predicted"]})
+    app = opened_on_samples(PAGE, order="Similar together")
+    cells = chart_rows(app, {"true", "predicted", "pictures"})
+    assert cells["true"].nunique() <= 4 and cells["pictures"].sum() == len(rows)
+    assert (
+        f"4 blocks of similar classes, {len(names)} of {len(names)} classes: {len(rows)} of the {len(rows)} pictures"
+        in text(app)
+    )
+    wanted = rows["true"].iloc[0]
+    app.selectbox(key="find class").set_value(wanted).run()
+    cells = chart_rows(app, {"true", "predicted", "pictures"})
+    shown = {*cells["true"], *cells["predicted"]}
+    assert not app.exception and wanted in shown and shown <= {*names} and len(shown) <= 4
+    inside = rows["true"].isin(shown) & rows["predicted"].isin(shown)
+    assert cells["pictures"].sum() == inside.sum() and f"{inside.sum()} of the {len(rows)} pictures listed" in text(app)

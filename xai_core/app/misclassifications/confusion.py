@@ -11,7 +11,7 @@ from xai_core.analysis import findings, map_sheet
 from xai_core.analysis import groups as attribute_groups
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
-from xai_core.app.misclassifications import selected
+from xai_core.app.misclassifications import class_blocks, selected
 from xai_core.app.shared import (
     attribute_filters,
     display,
@@ -30,6 +30,7 @@ from xai_core.data.label_matching import first_name
 from xai_core.models.explainable import ExplainableModel
 
 FEW_CLASSES = 12  # up to which a matrix is easy to read even if every error is a cell of its own
+SIMILAR = "Similar together"
 ON_A_PAGE = 24  # pictures
 
 
@@ -38,11 +39,11 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     listed = rows.listed
     whole = confusions.pair_counts(listed, rows.counted)
     classes, wrong = len(whole.occurring()), whole.wrong
-    rates, dim, order = _controls()
-    matrix = whole.worst(MOST_ROWS)
+    rates, dim, order = _controls(classes)
+    matrix = class_blocks.choose(whole, rows, dataset, model) if order == SIMILAR else whole.worst(MOST_ROWS)
     if order == "By confusion":
         matrix = matrix.ordered(confusions.by_confusion(matrix))
-    if len(matrix.classes) < classes:
+    if order != SIMILAR and len(matrix.classes) < classes:
         st.caption(
             f"{classes} classes: the {MOST_ROWS - 1} with the most errors are shown, the others in one row and one column."
         )
@@ -51,7 +52,8 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     else:
         display.finding(findings.of_errors(listed))
         key = drawer.chart_key("matrix")
-        words = f"{len(matrix.classes)} classes: {wrong} of the {len(listed)} predictions listed are wrong."
+        kind = "rows" if order == SIMILAR else "classes"
+        words = f"{len(matrix.classes)} {kind}: {wrong} of the {len(listed)} predictions listed are wrong."
         display.chart(
             charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
             on_select=lambda: _pick_cell(key, rows), selection_mode="cell", alt=f"Confusion matrix of {words}",
@@ -78,21 +80,24 @@ def _list_of_errors(rows: FilteredRows) -> None:
     )  # fmt: skip
 
 
-def _controls() -> tuple[bool, bool, str]:
-    """Whether colours are shares of the row, whether the diagonal is dimmed, and the order of the classes."""
+def _controls(classes: int) -> tuple[bool, bool, str]:
+    """Whether colours are shares of the row, whether the diagonal is dimmed, and the order of the classes, of which there
+    are blocks where they are many."""
+    orders = ["By confusion", "By name", *([SIMILAR] if classes > MOST_ROWS else [])]
+    session.keep_among("order", orders, orders[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = st.segmented_control(
             "Colour", ["Pictures", "Share of the row"], default="Pictures", required=True, key="colour", **LINK
         )
-        order = st.segmented_control(
-            "Order", ["By confusion", "By name"], default="By confusion", required=True, key="order", **LINK
-        )
+        order = st.segmented_control("Order", orders, default=orders[0], required=True, key="order", **LINK)
         dim = st.toggle("Dim the diagonal", True, key="dim", help="Makes the errors stand out.", **LINK)
     return unit != "Pictures", dim, order
 
 
 def _pick_cell(key: str, rows: FilteredRows) -> None:
     """After a click on a cell, choose its classes and open its first picture; the two select boxes choose classes too."""
+    if st.session_state["order"] == SIMILAR and class_blocks.open_block(key):
+        return
     cell = drawer.picked(key, "cell")
     for name in ("true", "predicted"):
         value = cell[name] if cell else EVERY
