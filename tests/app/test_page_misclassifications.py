@@ -1,13 +1,16 @@
 """The misclassification page in Streamlit's own test harness: from the matrix to the reason, on pictures that are there."""
 
 import io
+import json
 import re
+import shutil
 import zipfile
 from concurrent.futures import CancelledError
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from noted import add_notes, put_note, saved
 from opened_pages import chart_rows, finished, followed, opened, pick_mark, press_row, text
@@ -35,6 +38,7 @@ from xai_core.core.errors import BeingWritten
 from xai_core.data import datasets
 from xai_core.data.corrupted_samples import CHANGES, LABELS, changed_samples
 from xai_core.data.datasets import open_dataset, open_zip
+from xai_core.data.predictions import ENTRY
 from xai_core.data.samples import SAMPLES
 from xai_core.models.loading import load_model
 from xai_core.models.zoo.catalog import cards
@@ -774,3 +778,24 @@ def test_many_classes_are_shown_as_blocks_of_similar_ones(monkeypatch):
     assert not app.exception and wanted in shown and shown <= {*names} and len(shown) <= 4
     inside = rows["true"].isin(shown) & rows["predicted"].isin(shown)
     assert cells["pictures"].sum() == inside.sum() and f"{inside.sum()} of the {len(rows)} pictures listed" in text(app)
+
+
+def test_a_file_that_classify_wrote_into_a_folder_of_runs_is_shown(tmp_path, monkeypatch):
+    """Nothing is classified again; a file of a shard, or of other pictures, is not taken for it."""
+    model, dataset, runs = load_model("efficientnet_lite0"), changed_samples(), tmp_path / "runs"
+    runs.mkdir()
+    raw = raw_rows()
+    whole = predictions.file_of(model, dataset)
+    shutil.copy(whole, runs / "mine.parquet")
+    monkeypatch.setenv("XAI_RUNS", str(runs))
+    monkeypatch.setattr(predictions, "folder", lambda: tmp_path / "none")
+    monkeypatch.setattr(predictions, "classify", None)  # would fail
+    app = opened_on_samples(PAGE)
+    assert not app.exception and "written by `classify`: mine.parquet" in text(app).replace("\\", "")
+    wrong = int((raw["true"] != raw["predicted"]).sum())
+    assert f"{1 - wrong / len(raw):.1%}** right, {wrong} wrong" in text(app)
+    described = predictions.settings_of(whole)
+    rows = pq.read_table(whole)
+    for change in ({"shard": {"number": 1, "count": 2}}, {"dataset_digest": "0" * 64}, {"weights": "another"}):
+        pq.write_table(rows.replace_schema_metadata({ENTRY: json.dumps(described | change)}), runs / "mine.parquet")
+        assert predictions.written(model, dataset) is None, change
