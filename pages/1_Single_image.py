@@ -3,7 +3,14 @@
 import streamlit as st
 
 from xai_core.app.shared import display, explanations, network_outputs, page_links, page_setup, page_work, progress, widgets
-from xai_core.app.single_image import change_of_mind, result, superpixel_view, synthesis_link, text_controls_view
+from xai_core.app.single_image import (
+    change_of_mind,
+    outlying_view,
+    result,
+    superpixel_view,
+    synthesis_link,
+    text_controls_view,
+)
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.core import markdown
 
@@ -46,7 +53,9 @@ with display.errors():
         if page_work.start_now(work) and explanation is None:
             with progress.bar(request.key) as bar:
                 explanation = explanations.compute(request, bar)
-        result.show(explanation, chosen, method)
+        outlying = outlying_view.find(model, prepared, explanation)
+        result.show(explanation, chosen, method, outlying_view.for_export(outlying))
+        outlying_view.section(outlying, chosen)
         superpixel_view.section(explanation, prepared, chosen)
         text_controls_view.section(model, prepared, request, chosen)
     change_of_mind.section(model, chosen, prepared, ranked, request)

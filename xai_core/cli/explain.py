@@ -30,6 +30,7 @@ def _explain(args: argparse.Namespace) -> None:
 
 def _explain_one(args: argparse.Namespace) -> None:
     from xai_core.attribution.explain import explain_methods
+    from xai_core.attribution.outlying_patches import outlying_patches
     from xai_core.explanation import export, rendering, wording
 
     method, options = arguments.variant(args)
@@ -42,12 +43,14 @@ def _explain_one(args: argparse.Namespace) -> None:
             )
         )
     )  # fmt: skip
+    found = outlying_patches(query.model, explanation, query.model.prepare(query.picture))
     stem = f"{Path(args.image).stem}_{explanation.method}"
     files = {
         f"{stem}_overlay.png": export.png_bytes(rendering.overlay(explanation, query.picture), explanation),
         f"{stem}.npz": export.npz_bytes(explanation),
-        f"{stem}.json": export.json_text(explanation).encode(),
+        f"{stem}.json": export.json_text(explanation, {"outlying_patches": found.settings()} if found else None).encode(),
     }
     cautions = [f"Caution: {problem}" for problem in explanation.health]
     caption = rendering.caption(explanation, rendering.scale_of(explanation))
-    arguments.write(files, args.out, wording.answer(explanation), caption, *cautions)
+    flagged = [found.words] if found and found.count else []
+    arguments.write(files, args.out, wording.answer(explanation), caption, *flagged, *cautions)

@@ -18,9 +18,10 @@ from xai_core.core.files import write_atomically as write_atomically
 from xai_core.explanation.result import Explanation, Passes
 
 
-def json_text(explanation: Explanation) -> str:
-    """All settings and facts of an explanation without its map, as JSON. NaN and infinity become null."""
-    return strict_json(explanation.settings())
+def json_text(explanation: Explanation, beside: Mapping[str, Any] | None = None) -> str:
+    """All settings and facts of an explanation without its map, as JSON, and what was found beside it by its name. NaN and
+    infinity become null."""
+    return strict_json({**explanation.settings(), **(beside or {})})
 
 
 def strict_json(value: Any) -> str:

@@ -1,6 +1,6 @@
 """The network's predictions for a picture, and one explanation: its maps, display controls, caption and downloads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -72,16 +72,18 @@ def _bars(predictions: tuple[Prediction, ...], explained: int | None, rival: int
     return common.spec(common.prediction_bars(predictions, explained, rival))
 
 
-def show(result: Explanation | XaiError | None, chosen: Chosen, method: Method) -> None:
-    """An explanation, or the error that it ended with; nothing if it was not computed."""
+def show(
+    result: Explanation | XaiError | None, chosen: Chosen, method: Method, beside: Mapping[str, Any] | None = None
+) -> None:
+    """An explanation, or the error that it ended with; nothing if it was not computed. `beside` goes into its JSON."""
     if isinstance(result, XaiError):
         st.error(error_text(result))
     elif result is not None:
-        _explanation(result, chosen, method)
+        _explanation(result, chosen, method, beside)
 
 
 @st.fragment
-def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> None:
+def _explanation(explanation: Explanation, chosen: Chosen, method: Method, beside: Mapping[str, Any] | None) -> None:
     """Input, map and overlay with their display controls. Changing these draws the map again but does not recompute it."""
     for problem in explanation.health:
         st.warning(problem)
@@ -116,7 +118,7 @@ def _explanation(explanation: Explanation, chosen: Chosen, method: Method) -> No
     finding(wording.answer(explanation, display.scale.palette), bold=True)
     st.caption(markdown.escape(rendering.caption(explanation, display.scale)))
     _reading(explanation, method)
-    _downloads(explanation, overlay, display.scale, chosen.name)
+    _downloads(explanation, overlay, display.scale, chosen.name, beside)
 
 
 class Display(NamedTuple):
@@ -189,7 +191,13 @@ def _reading(explanation: Explanation, method: Method) -> None:
         st.code(method.definition, language=None, wrap_lines=True)
 
 
-def _downloads(explanation: Explanation, overlay: Callable[[int], Image.Image], scale: rendering.Scale, name: str) -> None:
+def _downloads(
+    explanation: Explanation,
+    overlay: Callable[[int], Image.Image],
+    scale: rendering.Scale,
+    name: str,
+    beside: Mapping[str, Any] | None,
+) -> None:
     stem = f"{name}_{explanation.model}_{explanation.method}"
     st.caption("To share this view, copy the address of this page. To keep it, download:")
     downloads(
@@ -199,7 +207,7 @@ def _downloads(explanation: Explanation, overlay: Callable[[int], Image.Image], 
                 lambda: export.png_bytes(rendering.figure(explanation, overlay(FIGURE), scale), explanation),
             ),
             "Raw map (NPZ)": (f"{stem}.npz", "application/octet-stream", lambda: export.npz_bytes(explanation)),
-            "Settings (JSON)": (f"{stem}.json", "application/json", lambda: export.json_text(explanation)),
+            "Settings (JSON)": (f"{stem}.json", "application/json", lambda: export.json_text(explanation, beside)),
         },
         lambda: report_items.add_map(
             explanation, lambda: rendering.with_bar(overlay(FIGURE), scale), scale, f"The map by {explanation.title}", "map"
