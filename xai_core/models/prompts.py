@@ -93,5 +93,7 @@ def with_texts(model: ExplainableModel, path: Path | str) -> ExplainableModel:
 
 def texts_of(model: ExplainableModel) -> TextClassifier | None:
     """The texts that are the classes of a model; None where its classes are no texts."""
+    if not model.network.is_built:  # it is known from a record, and has a classifier of its own
+        return None
     classify = model.network.classify
     return classify if isinstance(classify, TextClassifier) else None
