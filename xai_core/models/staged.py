@@ -125,6 +125,11 @@ class StagedNetwork:
     inside: Inside | None = None
 
     @property
+    def is_built(self) -> bool:
+        """Whether its parts are there; `known_networks` has networks that are built when a part is first used."""
+        return True
+
+    @property
     def cuts(self) -> tuple[str, ...]:
         return tuple(stage.name for stage in self.stages)
 
