@@ -28,7 +28,6 @@ from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import request_for, with_method
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.world.planted import clean, picture
-from xai_core.evaluation.store import EvaluationRun
 from xai_core.explanation import rendering
 from xai_core.explanation.similarity import COSINE, DotProduct
 from xai_core.explanation.targets import ClassLogit
@@ -351,9 +350,8 @@ def test_the_parts_of_a_run(change, tmp_path):
     part = tmp_path / "parts" / "0-abc.parquet"
     part.parent.mkdir()
     part.write_bytes(b"rows")
-    run = EvaluationRun(tmp_path, {})
-    before, state = opened_run._parts(run), part.stat()
-    assert opened_run._parts(run) == before
+    before, state = opened_run._parts(tmp_path), part.stat()
+    assert opened_run._parts(tmp_path) == before
     if change == "number":
         part.with_name("1-def.parquet").write_bytes(b"rows")
     elif change == "name":
@@ -361,4 +359,4 @@ def test_the_parts_of_a_run(change, tmp_path):
     else:
         part.write_bytes(b"more rows" if change == "size" else b"sowr")
         os.utime(part, ns=(state.st_atime_ns, state.st_mtime_ns + (change == "time")))
-    assert opened_run._parts(run) != before
+    assert opened_run._parts(tmp_path) != before

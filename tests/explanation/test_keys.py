@@ -23,6 +23,7 @@ from xai_core.explanation.targets import (
     PairProbability,
     SimilarityMargin,
     SimilarityTo,
+    SimilarityToText,
 )
 from xai_core.pairs.augment import Augmentation
 from xai_core.pairs.explain import PairSimilarity
@@ -87,6 +88,10 @@ TARGETS = {
     PairProbability: (((1,), (2,)), {"classes": (3,), "rivals": (3,)}),
     ClassContrast: (((1,), ((2, 3),), 0.5), {"classes": (4,), "similar": ((2, 4),), "strength": 0.5 + 1e-9}),
     SimilarityTo: ((BANK[:1],), {"reference": BANK[1:], "similarity": DotProduct()}),
+    SimilarityToText: (
+        (BANK[:1], similarity.COSINE, ("a",)),
+        {"reference": BANK[1:], "similarity": DotProduct(), "texts": ("b",)},
+    ),
     SimilarityMargin: ((BANK[:1], BANK[1:]), {"reference": CHANGED_BANK[:1], "rival": CHANGED_BANK[:1]}),
     PairSimilarity: ((), {"similarity": DotProduct()}),
 }

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from xai_core.core.cache_key import array_digest
+from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadRequest
 from xai_core.data.label_matching import first_name
 from xai_core.explanation.similarity import COSINE, Similarity
@@ -237,6 +237,9 @@ class SimilarityToText(SimilarityTo):
 
     def label(self, row: int, class_name: ClassName) -> str:
         return f"similarity to the words '{self.texts[row]}'"
+
+    def key(self, row: int) -> str:
+        return f"{super().key(row)} {text_digest(self.texts[row])[:16]}"
 
 
 @dataclass(frozen=True, eq=False)
