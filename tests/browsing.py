@@ -190,6 +190,7 @@ def all_loaded(pictures: Locator) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
+    settled(page)  # a run of the page would close the list of options
     box = page.get_by_role("combobox", name=label, exact=True)
     box.scroll_into_view_if_needed()
     page.wait_for_timeout(300)  # an expander opens with a movement
