@@ -36,9 +36,10 @@ def add_to(commands: Commands) -> None:
 def _prompts(args: argparse.Namespace) -> None:
     from xai_core.models import prompt_card, prompt_writer
     from xai_core.models.loading import load_model
+    from xai_core.models.zoo.catalog import check_new_name
 
     texts = [*args.texts, *(prompt_card.lines_of(args.file) if args.file else [])]
-    prompt_card.check_name(args.name, settings.weights_folder())
+    check_new_name(args.name, settings.weights_folder(), prompt_card.WHOSE)
     tower = load_model(args.model, args.weights)
     model, tokenize, which = prompt_writer.text_tower(args.text_model, args.text_weights)
     made = prompt_writer.encoded(

@@ -1,6 +1,5 @@
 """The card of an image tower whose classes are texts: `weights/NAME.toml` beside the vectors, `NAME.safetensors`."""
 
-import re
 from pathlib import Path
 
 import tomli_w
@@ -11,9 +10,10 @@ from xai_core.core.files import read_regular, write_atomically
 from xai_core.models import prompts
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.prompt_list import PromptList
-from xai_core.models.zoo.catalog import cards
+from xai_core.models.zoo.catalog import check_new_name
 
 LIST_BYTES = 2**22
+WHOSE = "the model's"
 
 
 def lines_of(file: Path) -> list[str]:
@@ -23,14 +23,6 @@ def lines_of(file: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise BadRequest(f"The list of texts {file} cannot be read.") from error
     return [line.strip() for line in lines if line.strip()]
-
-
-def check_name(name: str, folder: Path) -> None:
-    """Raises BadRequest where the name is taken, or no name for a file."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in cards():
-        raise BadRequest(f"'{name}' cannot be the model's name: take letters, digits, '.', '_' and '-', and a new one.")
-    if (folder / f"{name}.toml").exists() or (folder / f"{name}.safetensors").exists():
-        raise BadRequest(f"{name}.toml or {name}.safetensors is already in {folder}; take another name, or remove them.")
 
 
 def save(
@@ -45,7 +37,7 @@ def save(
 ) -> Path:
     """Write the texts and their card into a folder of weights; `load_model(name)` then loads the classifier. Returns the
     card. `base` is the id of the image `tower`. Raises BadRequest where they do not fit each other, or the name is taken."""
-    check_name(name, folder)
+    check_new_name(name, folder, WHOSE)
     file, card = folder / f"{name}.safetensors", folder / f"{name}.toml"
     prompts.write(file, about, vectors, controls)
     try:

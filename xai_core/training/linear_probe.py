@@ -3,7 +3,6 @@
 So a self-supervised network, or one trained on other classes, can be asked "why this class?".
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from xai_core.core.runtime import Track
 from xai_core.data.datasets import Dataset, open_dataset, with_classes
 from xai_core.data.preprocessing import stack
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.zoo.catalog import cards
+from xai_core.models.zoo.catalog import check_new_name
 
 STRENGTHS = tuple(10.0**power for power in range(-4, 3))  # of the penalty's inverse, tried by cross-validation
 
@@ -116,11 +115,8 @@ def save_probe(probe: Probe, base: str, name: str, folder: Path) -> Path:
 
     Raises BadRequest where the name is taken, or no name for a file.
     """
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in cards():
-        raise BadRequest(f"'{name}' cannot be the probe's name: take letters, digits, '.', '_' and '-', and a new one.")
+    check_new_name(name, folder, "the probe's")
     card, file = folder / f"{name}.toml", folder / f"{name}.safetensors"
-    if card.exists() or file.exists():
-        raise BadRequest(f"{card.name} or {file.name} is already in {folder}; take another name, or remove them.")
     tensors = {"weight": torch.from_numpy(probe.weight).contiguous(), "bias": torch.from_numpy(probe.bias)}
     entries = {
         "base": base,

@@ -108,7 +108,7 @@ class ExplicitAttention(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         if function is F.scaled_dot_product_attention:
-            return attention_weights(*args, **(kwargs or {})) @ _values(*args, **(kwargs or {}))
+            return attention_weights(*args, **(kwargs or {})) @ _taken(*args, **(kwargs or {}))[2]
         return function(*args, **(kwargs or {}))
 
 
@@ -130,7 +130,7 @@ class AttentionRecording(TorchFunctionMode):
         if function is F.scaled_dot_product_attention:
             weights = attention_weights(*args, **(kwargs or {}))
             self.layers.append(weights)
-            return weights @ _values(*args, **(kwargs or {}))
+            return weights @ _taken(*args, **(kwargs or {}))[2]
         output = function(*args, **(kwargs or {}))
         if getattr(function, "__name__", "") == "softmax" and output.ndim == 4:
             self.layers.append(output)
@@ -160,8 +160,7 @@ class LastAttention(TorchFunctionMode):
     ) -> Any:
         output = function(*args, **(kwargs or {}))
         if function is F.scaled_dot_product_attention:
-            query, key, value = (args[place] if place < len(args) else (kwargs or {})[name] for place, name in _TAKEN)
-            self.passed = query, key, value, output
+            self.passed = *_taken(*args, **(kwargs or {})), output
         return output
 
     def recorded(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -171,11 +170,8 @@ class LastAttention(TorchFunctionMode):
         return self.passed
 
 
-_TAKEN = tuple(enumerate(("query", "key", "value")))
-
-
-def _values(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
-    return value
+def _taken(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return query, key, value
 
 
 def attention_weights(

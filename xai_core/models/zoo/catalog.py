@@ -1,6 +1,9 @@
 """The models of this project, and those of the user's own. To add one of a known family, add a card here."""
 
-from xai_core.core.errors import BadCard, UnknownName
+import re
+from pathlib import Path
+
+from xai_core.core.errors import BadCard, BadRequest, UnknownName
 from xai_core.data.recipe import Recipe
 from xai_core.models.card import CUSTOM, Card, Checkpoint, File
 from xai_core.models.zoo import library, own_code, user_cards
@@ -253,6 +256,16 @@ def cards() -> dict[str, Card]:
     of the user's own code, and those of the libraries that are here."""
     own = {id: card for id, card in user_cards.cards(CARDS).items() if isinstance(card, Card)}
     return own_code.given() | CARDS | own | own_code.named() | library.here()
+
+
+def check_new_name(name: str, folder: Path, whose: str) -> None:
+    """Raises BadRequest where `name` is no id for a new model whose card and file go into this folder. `whose` says of the
+    name what it is, as in "the probe's"."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name) or name in cards():
+        raise BadRequest(f"'{name}' cannot be {whose} name: take letters, digits, '.', '_' and '-', and a new one.")
+    card, file = folder / f"{name}.toml", folder / f"{name}.safetensors"
+    if card.exists() or file.exists():
+        raise BadRequest(f"{card.name} or {file.name} is already in {folder}; take another name, or remove them.")
 
 
 def broken_cards() -> dict[str, str]:
