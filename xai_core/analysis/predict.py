@@ -29,6 +29,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.outputs import top_classes
 from xai_core.models.pass_times import PassTimes
+from xai_core.models.ray_workers import RayWorkers, Work
 
 SHIPPED = RESOURCES / "data" / "predictions"
 PART = 512  # pictures in one part: what a killed run loses at most
@@ -93,14 +95,17 @@ def classify(
     embeddings: bool = False,
     precision: str = "exact",
     shard: Shard | None = None,
+    workers: RayWorkers | None = None,
 ) -> Generator[ClassificationProgress, None, None]:
     """Write the predictions of a model for a dataset to `out` (.parquet, or .csv without the lists' types and settings).
-    With a `shard`, only those of its pictures, to its own file .parquet: see `merged_predictions`.
+    With a `shard`, only those of its pictures, to its own file .parquet: see `merged_predictions`. With `workers`, these
+    compute the rows.
 
-    Yields the progress after every inner batch; stop iterating to cancel. What was done until then is kept in parts beside
-    `out`, and the same call resumes from them. If `out` holds this very result already, nothing is computed. Pictures are
-    decoded beside inference; at most three inner batches are in memory. Raises NoClassifier, OutOfMemory, and BadRequest for
-    another suffix and where another process is writing the same file; files that cannot be read are listed and skipped.
+    Yields the progress after every inner batch, or task of a worker; stop iterating to cancel. What was done until then is
+    kept in parts beside `out`, and the same call resumes from them. If `out` holds this very result already, nothing is
+    computed. Pictures are decoded beside inference; at most three inner batches are in memory. Raises NoClassifier,
+    OutOfMemory, and BadRequest for another suffix and where another process is writing the same file; files that cannot be
+    read are listed and skipped.
     """
     if not model.has_classifier:
         raise NoClassifier(f"{model.title} has no classifier: it cannot predict classes.")
@@ -119,7 +124,10 @@ def classify(
         return
     with written_alone(out):
         _prepare(folder, settings)
-        yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
+        if workers:
+            yield from _classify_by_workers(workers, model, dataset, folder, matching, embeddings, precision)
+        else:
+            yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
         stored = stored_parts(folder, total)
         rows: Iterable[pa.Table] = (
             tables.read_parquet(part, schema_of(embeddings).names, schema=schema_of(embeddings))
@@ -282,6 +290,58 @@ def _classify_missing(
                 yield ClassificationProgress(done, total, (*unreadable, *failures), rate, (total - done) / rate)
                 latest = time.monotonic()
             unreadable += failures
+
+
+def _classify_by_workers(
+    workers: RayWorkers,
+    model: ExplainableModel,
+    dataset: Dataset,
+    folder: Path,
+    matching: Matching,
+    embeddings: bool,
+    precision: str,
+) -> Generator[ClassificationProgress, None, None]:
+    """Write a part for each chunk of pictures that has none as soon as workers have brought all of its rows."""
+    total = len(dataset.samples)
+    stored = stored_parts(folder, total)
+    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
+    unreadable = [file for _, failures in stored.values() for file in failures]
+    places = [(chunk, piece) for chunk in missing for piece in workers.tasks(chunk)]
+    tasks = [dataset.samples[piece.start : piece.stop] for _, piece in places]
+    done = already = total - sum(map(len, missing))
+    brought: dict[range, dict[int, tuple[list[dict[str, Any]], list[Unreadable]]]] = {}  # of each chunk, by the first place
+    began = time.monotonic()
+    yield ClassificationProgress(done, total, tuple(unreadable))
+    prepare = partial(_prepare_worker, workers, model.id, model.fingerprint, matching, embeddings, precision)
+    for number, (rows, failures) in workers.results(prepare, tasks):
+        chunk, piece = places[number]
+        pieces = brought.setdefault(chunk, {})
+        pieces[piece.start] = rows, failures
+        if len(pieces) == len(workers.tasks(chunk)):
+            ordered = [brought[chunk][start] for start in sorted(pieces)]
+            of_chunk = [file for _, files in ordered for file in files]
+            write_part(folder, chunk, [row for some, _ in ordered for row in some], of_chunk, embeddings)
+            del brought[chunk]
+        unreadable += failures
+        done += len(piece)
+        rate = (done - already) / max(time.monotonic() - began, 1e-9)
+        yield ClassificationProgress(done, total, tuple(unreadable), rate, (total - done) / rate)
+
+
+def _prepare_worker(
+    workers: RayWorkers, id: str, fingerprint: str, matching: Matching, embeddings: bool, precision: str
+) -> Work[Sequence[Labelled], tuple[list[dict[str, Any]], list[Unreadable]]]:
+    """In a worker: what turns some pictures into rows, and those that cannot be read into reasons."""
+    model, dataset = workers.model(id, fingerprint), workers.open()
+    size = runtime.inner_batch(model.recipe.input_size**2, model.device)
+
+    def rows_of_task(samples: Sequence[Labelled]) -> tuple[list[dict[str, Any]], list[Unreadable]]:
+        with Decoder(model, dataset, samples, ahead=2 * size) as decoder:
+            batches = (decoder.take(min(size, len(samples) - start)) for start in range(0, len(samples), size))
+            rows = [row for batch in batches for row in rows_of(model, batch, matching, embeddings, precision)]
+            return rows, decoder.unreadable()
+
+    return rows_of_task
 
 
 def rows_of(

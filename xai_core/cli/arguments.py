@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from xai_core.data.datasets import Dataset
     from xai_core.data.label_matching import Matching
     from xai_core.models.explainable import ExplainableModel
+    from xai_core.models.ray_workers import RayWorkers
 
 Item = TypeVar("Item")
 Row = Mapping[str, Any]  # one entry of a catalogue, as JSON takes it
@@ -112,6 +113,48 @@ def say_shard(shard: Shard, out: Path) -> None:
     print(f"Shard {shard} is in {shards.folder_of(out)}; when all are done: {settings.PROGRAM} merge {out}")
 
 
+RAY = "ray"
+
+
+def add_engine(command: argparse.ArgumentParser, pictures: int, address: str = "--address") -> None:
+    """Add `--engine` and the settings of its workers, for `workers`. `pictures` are in a task unless another number is
+    given; `address` names the option for a cluster's address."""
+    group = command.add_argument_group("Ray", "Needs the extra xai-core[ray].")
+    group.add_argument("--engine", choices=(RAY,), help="share the pictures among workers of Ray")
+    group.add_argument(
+        address, dest="ray_address", metavar="HOST:PORT",
+        help="of a Ray cluster that runs (default: a Ray of this command's own, on this machine)",
+    )  # fmt: skip
+    group.add_argument("--workers", type=int, metavar="N", help="number of workers (default: as many as Ray has room for)")
+    group.add_argument("--worker-cpus", type=int, default=1, metavar="N", help="CPUs of a worker (default: 1)")
+    group.add_argument(
+        "--worker-gpus",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="GPUs of a worker: 0.5 lets two share one (default: 0)",
+    )
+    group.add_argument(
+        "--per-task", type=int, default=pictures, metavar="N",
+        help=f"pictures in a task, which a lost worker loses (default: {pictures})",
+    )  # fmt: skip
+
+
+def workers(
+    args: argparse.Namespace, dataset: Dataset, reopen: Callable[[], Dataset], load: Callable[[str], ExplainableModel]
+) -> RayWorkers | None:
+    """The workers of `add_engine`, which open the dataset and load models by these functions; None without an engine. Raises
+    BadRequest."""
+    from xai_core.models import ray_workers
+
+    if args.engine is None:
+        return None
+    return ray_workers.RayWorkers(
+        ray_workers.opener(dataset, reopen), load, args.workers, args.worker_cpus, args.worker_gpus, args.per_task,
+        args.ray_address,
+    )  # fmt: skip
+
+
 def add_json(command: argparse.ArgumentParser) -> None:
     """Add `--json`, for commands that list something with `print_rows`."""
     command.add_argument("--json", action="store_true", help="print JSON")
@@ -150,6 +193,7 @@ def classify(
     embeddings: bool = False,
     precision: str = "exact",
     shard: Shard | None = None,
+    workers: RayWorkers | None = None,
 ) -> ClassificationProgress:
     """Write the predictions to `file` with a progress bar; returns how it ended. Raises XaiError."""
     from tqdm import tqdm
@@ -157,13 +201,23 @@ def classify(
     from xai_core.analysis import predict
 
     steps = predict.classify(
-        model, dataset, file, matching=matching, embeddings=embeddings, precision=precision, shard=shard
+        model, dataset, file, matching=matching, embeddings=embeddings, precision=precision, shard=shard, workers=workers
     )
     with tqdm(leave=False, disable=None, unit="picture") as shown:
         for progress in steps:
             shown.total = progress.total
             shown.update(progress.done - shown.n)
     return progress
+
+
+def opened_by_workers(args: argparse.Namespace, dataset: Dataset) -> RayWorkers | None:
+    """The workers of `add_engine` for what the arguments of `add_dataset` name. Raises BadRequest."""
+    from functools import partial
+
+    from xai_core.data.datasets import open_dataset
+    from xai_core.models.loading import load_model
+
+    return workers(args, dataset, partial(open_dataset, args.data), partial(load_model, weights=args.weights))
 
 
 def say_unreadable(progress: ClassificationProgress) -> None:

@@ -44,6 +44,7 @@ def add_to(commands: Commands) -> None:
         "--address", default="http://localhost:8501", help="of the dashboard to which the report's pictures lead"
     )
     arguments.add_shard(command)
+    arguments.add_engine(command, pictures=32, address="--ray-address")
     command.set_defaults(run=_audit)
 
 
@@ -65,8 +66,11 @@ def _audit_shard(args: argparse.Namespace) -> None:
     """What an audit needs of each picture of a shard; the steps of all pictures are taken by `merge`."""
     from tqdm import tqdm
 
+    from xai_core.core.errors import BadRequest
     from xai_core.failures import merged_audit
 
+    if args.engine:
+        raise BadRequest("A shard of an audit is one process: leave --engine or --shard out.")
     check_folder(args.out)
     dataset, model, matching = arguments.opened(args)
     _training(args.training, model, None)
@@ -105,7 +109,8 @@ def write_audit(args: argparse.Namespace, measured: pd.DataFrame | None = None) 
     args.out.mkdir(parents=True, exist_ok=True)
     file = args.out / PREDICTIONS
     if measured is None:
-        arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True))
+        workers = arguments.opened_by_workers(args, dataset)
+        arguments.say_unreadable(arguments.classify(model, dataset, file, matching, embeddings=True, workers=workers))
     elif settings_of(file).get("weights") != model.fingerprint:
         raise BadRequest(f"The shards have predictions of other weights than {model.title} has now; classify again.")
     rows = predict.judged(read_predictions(file)).reset_index(drop=True)

@@ -17,6 +17,7 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--embeddings", action="store_true", help="also store each picture's embedding")
     arguments.add_precision(command)
     arguments.add_shard(command)
+    arguments.add_engine(command, pictures=32)
     command.set_defaults(run=_classify)
 
 
@@ -27,8 +28,9 @@ def _classify(args: argparse.Namespace) -> None:
     file = args.shard.place(args.out, ".parquet") if args.shard else args.out
     predict.check_suffix(args.out)
     progress = arguments.classify(
-        model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard
-    )
+        model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard,
+        workers=arguments.opened_by_workers(args, dataset),
+    )  # fmt: skip
     arguments.say_unreadable(progress)
     print(progress.in_words())
     if args.shard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,28 +65,31 @@ def add_to(commands: Commands) -> None:
         "--out", type=Path, required=True, metavar="RUN", help="a new folder, or the folder of a run to resume"
     )
     arguments.add_shard(command)
+    arguments.add_engine(command, pictures=1)
     command.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from xai_core.data.selection import open_images
     from xai_core.evaluation.planner import LABEL, PREDICTED
-    from xai_core.evaluation.runner import evaluate
+    from xai_core.evaluation.runner import evaluate, load_named
     from xai_core.evaluation.store import EvaluationRun
 
-    images: str | Dataset
     if args.mosaics is None:
         boxes = _boxes(args.boxes) if args.boxes else None
-        images, target, metrics = args.data, args.target or PREDICTED, _metrics(args.metrics or QUICK, bool(boxes))
+        images, reopen = open_images(args.data), partial(open_images, args.data)
+        target, metrics = args.target or PREDICTED, _metrics(args.metrics or QUICK, bool(boxes))
     else:
-        images, boxes = _mosaics(args)
+        (images, boxes), reopen = _mosaics(args), partial(_mosaic_pictures, args.data, args.mosaics, args.seed)
         target, metrics = LABEL, {name: {} for name in _localisation()} | _metrics(args.metrics or "", True)
     out = args.shard.place(args.out) if args.shard else args.out
+    workers = None if args.dry_run else arguments.workers(args, images, reopen, load_named)
     try:
         result = evaluate(
             arguments.names(args.models), _methods(args.methods), metrics, images, out, target=target,
             count=args.images, boxes=boxes, thumbnails=not args.no_thumbnails, dry=args.dry_run, say=arguments.say,
             track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
-            shard=args.shard,
+            shard=args.shard, workers=workers,
         )  # fmt: skip
     except KeyboardInterrupt:
         raise BadRequest("Stopped. The measurements so far are stored; run the same command again to continue.") from None
@@ -140,6 +144,12 @@ def _mosaics(args: argparse.Namespace) -> tuple[Dataset, dict[str, list[Box]]]:
     if args.target not in (None, LABEL):
         raise BadRequest(f"A mosaic is asked about its label, the class of the part in its box, not '{args.target}'.")
     return mosaic_set(args.data, args.mosaics, args.seed)
+
+
+def _mosaic_pictures(data: str, count: int, seed: int) -> Dataset:
+    from xai_core.data.mosaics import mosaic_set
+
+    return mosaic_set(data, count, seed)[0]
 
 
 def _boxes(path: Path) -> dict[str, list[Box]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,7 @@ def add_to(commands: Commands) -> None:
         "those under data/runs/",
     )  # fmt: skip
     arguments.add_shard(command)
+    arguments.add_engine(command, pictures=1)
     command.set_defaults(run=_benchmark)
 
 
@@ -77,15 +79,17 @@ def _benchmark(args: argparse.Namespace) -> None:
         methods, metrics=tuple(metrics), seed=args.seed, step=args.step,
         normalised=not args.pixel_space, options=study.options_of(model.id) if args.published else {},
     )  # fmt: skip
+    workers = arguments.workers(args, dataset, partial(open_images, args.data), partial(load_model, weights=args.weights))
     if args.shard:
         folder = args.shard.place(args.out)
-        rows, failures = benchmark.run(model, dataset, names, plan, folder, arguments.bar, shard=args.shard)
+        rows, failures = benchmark.run(model, dataset, names, plan, folder, arguments.bar, shard=args.shard, workers=workers)
         for line in failures:
             print(f"left out: {line}")
         print(f"{len(rows):,} pictures are measured.")
         arguments.say_shard(args.shard, args.out)
         return
-    rows, failures = benchmark.run(model, dataset, names, plan, folder_of(args.out, args.folder), arguments.bar)
+    folder = folder_of(args.out, args.folder)
+    rows, failures = benchmark.run(model, dataset, names, plan, folder, arguments.bar, workers=workers)
     write_table(rows, failures, plan, model.id, benchmark.asked_of(model, dataset, names, plan), args.out)
 
 

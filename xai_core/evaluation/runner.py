@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,10 @@ from xai_core.metrics.measure import CONTROLS, Measurement, TwinFactory, measure
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.models.random_init import twins
+from xai_core.models.ray_workers import RayWorkers, Work
 
 FLUSH_SECONDS, FLUSH_ROWS = 20.0, 2000  # what a killed run loses at most, and what waits in memory
+WAITING = 64  # tasks of workers that wait for an earlier one
 THUMBNAIL = 160  # pixels of the longer side of the small copies that a run carries
 Load = Callable[[str], ExplainableModel]
 
@@ -64,6 +67,7 @@ def evaluate(
     budget: float | None = None,
     thumbnails: bool = True,
     shard: Shard | None = None,
+    workers: RayWorkers | None = None,
     dry: bool = False,
     load: Load = load_named,
     say: Callable[[str], object] = lambda words: None,
@@ -87,6 +91,8 @@ def evaluate(
     budget      seconds after which no further picture is begun
     thumbnails  whether the run carries small copies of the pictures (the samples need none)
     shard       only the pictures of this share: see `merged_runs`
+    workers     measure the blocks: `track` wraps their tasks then, and `within` has no effect; what they measure when the
+                budget ends is lost
     dry         only plan: returns the EvaluationPlan of what is left to do, and writes nothing
     say         is told the plan, and what happened on the way
     track       wraps the list of blocks, as tqdm does: progress, rate and remaining time; what it raises stops the run, and
@@ -119,7 +125,10 @@ def evaluate(
         writer.describe(state="running", rows=writer.stored + plan.rows, left_out=left_out)
         small_copies = thumbnails and dataset.title != selection.SAMPLE_SET
         work = _Work(dataset, settings, loader, writer, left_out, small_copies, within)
-        ended = work.measure(track(blocks), budget)
+        if workers:
+            ended = work.measure_by_workers(workers, facts, blocks, budget, track)
+        else:
+            ended = work.measure(track(blocks), budget)
         writer.flush()
         writer.describe(state="finished" if ended else "stopped", left_out=left_out)
     for name, why in left_out.items():
@@ -175,19 +184,87 @@ class _Work:
         return True
 
     def _measure_block(self, block: Block) -> None:
-        name, writer = block.entry.name, self.writer
+        model, twin = self.loader.model(block.model), self.loader.twin(block.model)
+        result = _block(self.dataset, model, twin, block, self.settings, self.thumbnails, self.within)
+        self._keep([block], [result])
+
+    def measure_by_workers(
+        self,
+        workers: RayWorkers,
+        facts: Mapping[str, planner.ModelFacts],
+        blocks: Sequence[Block],
+        budget: float | None,
+        track: Track,
+    ) -> bool:
+        """The same with workers. Rows are kept in the order of the blocks, so that they are those of one process; those
+        that are ready before an earlier block are kept without it once many wait, and at the end, whatever ends the run."""
+        began, following, done = time.monotonic(), 0, 0
+        ready: dict[int, list[_BlockResult]] = {}
+        tasks = [blocks[places.start : places.stop] for places in workers.tasks(range(len(blocks)))]
+        weights = {name: str(of.described["weights"]) for name, of in facts.items()}
+        prepare = partial(_prepare_worker, workers, weights, self.settings, self.thumbnails)
         try:
-            picture = self.dataset.open(name)
-            model, twin = self.loader.model(block.model), self.loader.twin(block.model)
-            scene = self.dataset.scene(name) if self.dataset.scene else None
-            rows = measured(model, block, picture, self.settings, twin, self.within, scene)
-        except BadPicture as error:
-            self.left_out[name] = str(error)
-            return
-        small_copy = {"picture": block.picture, "name": name, "thumbnail": _small(picture)} if self.thumbnails else None
-        writer.add(rows, small_copy)
+            for number, results in workers.results(prepare, tasks, track):
+                ready[number] = results
+                while ready and (min(ready) <= following or len(ready) > WAITING):
+                    first = min(ready)
+                    self._keep(tasks[first], ready.pop(first))
+                    following = max(following, first + 1)
+                done += 1
+                if budget is not None and time.monotonic() - began > budget and done < len(tasks):
+                    return False
+        finally:
+            for number in sorted(ready):
+                self._keep(tasks[number], ready[number])
+        return True
+
+    def _keep(self, blocks: Sequence[Block], results: Sequence["_BlockResult"]) -> None:
+        """Give the rows of blocks to the writer, or note why there are none."""
+        writer = self.writer
+        for block, result in zip(blocks, results, strict=True):
+            name = block.entry.name
+            if isinstance(result, str):
+                self.left_out.setdefault(name, result)
+            elif name not in self.left_out:  # by another model before this one
+                rows, small = result
+                writer.add(rows, {"picture": block.picture, "name": name, "thumbnail": small} if small else None)
         if time.monotonic() - writer.flushed > FLUSH_SECONDS or writer.waiting > FLUSH_ROWS:
             writer.flush()
+
+
+_BlockResult = tuple[list[dict[str, Any]], bytes | None] | str  # rows and the small copy, or why the picture is left out
+
+
+def _block(
+    dataset: Dataset,
+    model: ExplainableModel,
+    twin: TwinFactory,
+    block: Block,
+    settings: EvaluationSettings,
+    thumbnails: bool,
+    within: Track = iter,
+) -> _BlockResult:
+    name = block.entry.name
+    try:
+        picture = dataset.open(name)
+        scene = dataset.scene(name) if dataset.scene else None
+        return measured(model, block, picture, settings, twin, within, scene), _small(picture) if thumbnails else None
+    except BadPicture as error:
+        return str(error)
+
+
+def _prepare_worker(
+    workers: RayWorkers, weights: Mapping[str, str], settings: EvaluationSettings, thumbnails: bool
+) -> Work[Sequence[Block], list[_BlockResult]]:
+    """In a worker: what measures the blocks of a task. It holds every model that it has met."""
+    dataset = workers.open()
+
+    @cache
+    def held(name: str) -> tuple[ExplainableModel, TwinFactory]:
+        model = workers.model(name, weights[name])
+        return model, twins(model)
+
+    return lambda blocks: [_block(dataset, *held(block.model), block, settings, thumbnails) for block in blocks]
 
 
 def _small(picture: Image.Image) -> bytes:

@@ -11,11 +11,12 @@ import json
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,7 @@ from xai_core.core.version import __version__
 from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import prepare
 from xai_core.models.explainable import ExplainableModel, Picture
+from xai_core.models.ray_workers import RayWorkers, Work
 from xai_core.pairs.augment import Augmentation, draw_view, transformed
 from xai_core.pairs.catalog import CLASS, PAIR_METHODS, find_pair_variant, pair_method_of
 from xai_core.pairs.evaluate import CONTROLS, DRAWS, evaluate_pair
@@ -224,42 +226,111 @@ def run(
     within: Track = iter,
     budget: float = math.inf,
     shard: Shard | None = None,
+    workers: RayWorkers | None = None,
 ) -> tuple[list[list[BenchmarkRow]], list[str]]:
     """Measure pictures of a dataset by their names: the rows of each picture, and a line for each that cannot be read.
 
     The rows of a picture are stored in `folder` as soon as they are there, and read from there when the same plan is run
     again. `track` wraps the pictures, `within` the inner batches of each. After `budget` seconds no further picture is
     started. With a `shard` only its pictures are measured, each with its number among all names, and the manifest tells how
-    it ended: see `merged_benchmark`. Raises BadRequest where another process is writing to the folder.
+    it ended: see `merged_benchmark`. With `workers`, these measure the pictures: `track` wraps their tasks, and `within` and
+    `budget` have no effect. Raises BadRequest where another process is writing to the folder.
     """
-    digest, began = plan.key(model), time.monotonic()
-    measured, failures = [], []
+    digest = plan.key(model)
     numbered = [(number, name) for number, name in enumerate(names) if shard is None or shard.holds(name)]
     told = {"shard": {"number": shard.number, "count": shard.count, "pictures": len(numbered)}} if shard else {}
     busy = f"Another benchmark is writing to {folder}: wait for it, or give another file."
+    measured: dict[int, list[BenchmarkRow]] = {}
+    problems: dict[int, str] = {}
     with part_store.locked(folder, busy):
         manifest = prepare_folder(folder, digest, plan.settings(model), {**asked_of(model, dataset, names, plan), **told})
         stored = stored_parts(folder, digest)
-        for number, name in track(numbered):
-            try:
-                picture = dataset.open(name)
-            except BadPicture as error:
-                failures.append(f"{name}: {error}")
-                continue
-            key = (number, array_digest(np.asarray(picture))[:16])
-            if key not in stored and time.monotonic() - began > budget:
-                continue
-            rows = read_part(stored[key]) if key in stored else measure_picture(model, picture, number, plan, within)
-            if key not in stored:
-                entry = {"plan": digest, "number": number, "picture": key[1]}
-                columns = [{**row, "view": str(row["view"])} for row in rows]
+        known: dict[int, list[str]] = {}
+        for number, picture in stored:
+            known.setdefault(number, []).append(picture)
+        asked = [_Asked(number, name, tuple(known.get(number, ()))) for number, name in numbered]
+        if workers:
+            found = _by_workers(workers, model, plan, asked, track)
+        else:
+            found = _one_by_one(model, dataset, plan, asked, track, within, budget)
+        for one in found:
+            if one.problem:
+                problems[one.number] = one.problem
+            elif (key := (one.number, one.picture)) in stored:
+                measured[one.number] = read_part(stored[key])
+            elif one.rows is not None:
+                entry = {"plan": digest, "number": one.number, "picture": one.picture}
+                columns = [{**row, "view": str(row["view"])} for row in one.rows]
                 table = pa.Table.from_pylist(columns, ROWS.with_metadata({ENTRY: json.dumps(entry)}))
                 part_store.write_part(folder / PARTS, table)
-            measured.append(rows)
+                measured[one.number] = one.rows
+        failures = [problems[number] for number in sorted(problems)]
         if shard:
             manifest["asked"]["shard"] |= {"left_out": failures, "finished": len(measured) + len(failures) == len(numbered)}
             part_store.write_manifest(folder, manifest)
-    return measured, failures
+    return [measured[number] for number in sorted(measured)], failures
+
+
+class _Asked(NamedTuple):
+    """A picture that is to be measured: its number and name, and of which contents (digests) its rows are stored."""
+
+    number: int
+    name: str
+    stored: tuple[str, ...]
+
+
+class _Found(NamedTuple):
+    """What was found of a picture: the digest of its content, its rows unless they are stored, or why it cannot be read."""
+
+    number: int
+    picture: str = ""
+    rows: list[BenchmarkRow] | None = None
+    problem: str = ""
+
+
+def _find(
+    model: ExplainableModel, dataset: Dataset, plan: BenchmarkPlan, asked: _Asked, within: Track = iter, measure: bool = True
+) -> _Found:
+    """One picture, which is measured if its rows are not stored."""
+    try:
+        picture = dataset.open(asked.name)
+    except BadPicture as error:
+        return _Found(asked.number, problem=f"{asked.name}: {error}")
+    digest = array_digest(np.asarray(picture))[:16]
+    if digest in asked.stored or not measure:
+        return _Found(asked.number, digest)
+    return _Found(asked.number, digest, measure_picture(model, picture, asked.number, plan, within))
+
+
+def _one_by_one(
+    model: ExplainableModel,
+    dataset: Dataset,
+    plan: BenchmarkPlan,
+    asked: Sequence[_Asked],
+    track: Track,
+    within: Track,
+    budget: float,
+) -> Iterator[_Found]:
+    began = time.monotonic()
+    for one in track(asked):
+        yield _find(model, dataset, plan, one, within, time.monotonic() - began <= budget)
+
+
+def _by_workers(
+    workers: RayWorkers, model: ExplainableModel, plan: BenchmarkPlan, asked: Sequence[_Asked], track: Track
+) -> Iterator[_Found]:
+    tasks = [asked[places.start : places.stop] for places in workers.tasks(range(len(asked)))]
+    prepare = partial(_prepare_worker, workers, model.id, model.fingerprint, plan)
+    for _, found in workers.results(prepare, tasks, track):
+        yield from found
+
+
+def _prepare_worker(
+    workers: RayWorkers, id: str, fingerprint: str, plan: BenchmarkPlan
+) -> Work[Sequence[_Asked], list[_Found]]:
+    """In a worker: what measures the pictures of a task."""
+    model, dataset = workers.model(id, fingerprint), workers.open()
+    return lambda asked: [_find(model, dataset, plan, one) for one in asked]
 
 
 def asked_of(model: ExplainableModel, dataset: Dataset, names: Sequence[str], plan: BenchmarkPlan) -> dict[str, Any]:
