@@ -1,0 +1,44 @@
+"""What a new server does before its first visitor comes: it imports what the pages need. Imports no torch itself.
+
+A browser loads Streamlit's own files for about a second before it asks for a page. Meanwhile the server would be idle, and
+only then begin with the second or two that torch and the libraries of charts and tables take.
+"""
+
+import ast
+import contextlib
+import logging
+import pkgutil
+import threading
+from collections.abc import AsyncIterator
+from typing import Any
+
+from xai_core.app.shared import page_links
+from xai_core.core import settings
+
+PACKAGE = "xai_core.app"
+_log = logging.getLogger(__name__)
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app: Any) -> AsyncIterator[None]:
+    """Import the pages' modules in a thread as soon as the server starts. For `streamlit.starlette.App`."""
+    threading.Thread(target=_import_modules, name="warm start", daemon=True).start()
+    yield
+
+
+def imported() -> list[str]:
+    """What the files of the pages import from this app: modules, and few functions, by whole names in the order of the pages."""
+    names = []
+    for file in page_links.FILES.values():
+        for node in ast.parse((settings.RESOURCES / file).read_text()).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+                names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return list(dict.fromkeys(names))
+
+
+def _import_modules() -> None:
+    for name in imported():
+        try:
+            pkgutil.resolve_name(name)
+        except Exception:  # the page that needs it says what is wrong
+            _log.debug("%s cannot be imported before a page is opened", name, exc_info=True)
