@@ -16,6 +16,8 @@ from xai_core.app.shared import page_links
 from xai_core.core import settings
 
 PACKAGE = "xai_core.app"
+# What most pages import while they are shown: colours of maps, bundled pictures, tables on disk, notes.
+LATER = ("matplotlib", "skimage.data", "pyarrow.parquet", "alembic.script")
 _log = logging.getLogger(__name__)
 
 
@@ -27,7 +29,7 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
 
 
 def imported() -> list[str]:
-    """What the files of the pages import from this app: modules, and few functions, by whole names in the order of the pages."""
+    """What the files of the pages import of the app, by whole names: modules, and a few functions."""
     names = []
     for file in page_links.FILES.values():
         for node in ast.parse((settings.RESOURCES / file).read_text()).body:
@@ -37,7 +39,7 @@ def imported() -> list[str]:
 
 
 def _import_modules() -> None:
-    for name in imported():
+    for name in (*imported(), *LATER):
         try:
             pkgutil.resolve_name(name)
         except Exception:  # the page that needs it says what is wrong

@@ -1,0 +1,51 @@
+"""What a new server imports before its first visitor comes."""
+
+import asyncio
+import logging
+import runpy
+import sys
+import threading
+from pathlib import Path
+
+from streamlit.starlette import App
+from streamlit.web.server.app_discovery import discover_asgi_app
+
+from xai_core.app.shared import warm_start
+
+HOME = Path(__file__).parents[2] / "Home.py"
+
+
+def start() -> None:
+    """What a server does when it starts, until all is imported."""
+
+    async def run() -> None:
+        async with warm_start.lifespan(None):
+            for thread in threading.enumerate():
+                if thread.name == "warm start":
+                    await asyncio.to_thread(thread.join)
+
+    asyncio.run(run())
+
+
+def test_streamlit_serves_the_app_with_the_warm_start():
+    assert discover_asgi_app(HOME).import_string == "Home:app"
+    app = runpy.run_path(str(HOME), run_name="Home")["app"]
+    assert isinstance(app, App) and app.script_path == HOME
+    assert app._user_lifespan is warm_start.lifespan
+
+
+def test_the_modules_of_the_pages_are_imported(monkeypatch):
+    monkeypatch.delitem(sys.modules, "xai_core.app.jobs.job_list", raising=False)
+    start()
+    for title in ("single_image.result", "metrics.image_tab", "failures.steps", "jobs.job_list"):
+        assert f"xai_core.app.{title}" in sys.modules
+    assert {"torch", "altair", *warm_start.LATER} <= sys.modules.keys()
+
+
+def test_what_cannot_be_imported_hinders_nothing(monkeypatch, caplog):
+    monkeypatch.setattr(warm_start, "imported", lambda: ["xai_core.app.no_such_module", "xai_core.app.jobs.job_list"])
+    monkeypatch.delitem(sys.modules, "xai_core.app.jobs.job_list", raising=False)
+    with caplog.at_level(logging.DEBUG):
+        start()
+    assert "xai_core.app.jobs.job_list" in sys.modules
+    assert "no_such_module cannot be imported" in caplog.text
