@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import runpy
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -24,7 +25,12 @@ def start() -> None:
                 if thread.name == "warm start":
                     await asyncio.to_thread(thread.join)
 
-    asyncio.run(run())
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        asyncio.run(run())
+        assert {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def test_streamlit_serves_the_app_with_the_warm_start():

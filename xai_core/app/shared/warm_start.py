@@ -8,6 +8,7 @@ import ast
 import contextlib
 import logging
 import pkgutil
+import signal
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -26,6 +27,10 @@ async def lifespan(_app: Any) -> AsyncIterator[None]:
     """Import the pages' modules in a thread as soon as the server starts. For `streamlit.starlette.App`."""
     threading.Thread(target=_import_modules, name="warm start", daemon=True).start()
     yield
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        # The server raises the signal that stopped it once more at its end. That would end the process at once; its jobs
+        # still have to write what they have, and temporary folders to be removed.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
 
 
 def imported() -> list[str]:
