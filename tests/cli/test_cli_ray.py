@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,11 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from browsing import free_port
 
 from xai_core.__main__ import main
 from xai_core.analysis import predict
-from xai_core.core.errors import XaiError
+from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import settings_of
 from xai_core.evaluation import store
@@ -217,6 +219,17 @@ def test_what_is_wrong_is_said_before_any_work(cluster, pictures, tmp_path, caps
         assert said in capsys.readouterr().err
     assert main(["audit", str(pictures), "--model", MODEL, "--out", str(tmp_path), "--shard", "1/2", "--engine", "ray"]) == 2
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_an_address_at_which_nobody_answers_is_told_at_once(workers):
+    port = free_port()
+    for address, said in [
+        (f"127.0.0.1:{port}", f"No Ray cluster answers at 127.0.0.1:{port}: Connection refused."),
+        ("127.0.0.1:99999", "No Ray cluster answers at 127.0.0.1:99999: "),
+        ("cluster", "The address of a Ray cluster is HOST:PORT, such as 10.0.0.1:6379, not 'cluster'."),
+    ]:
+        with pytest.raises(BadRequest, match=re.escape(said)):
+            list(replace(workers, address=address).results(end_every_worker, ["a task"]))
 
 
 def test_without_ray_a_sentence_says_how_to_install_it(pictures, tmp_path, monkeypatch, capsys):

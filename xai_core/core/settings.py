@@ -181,6 +181,11 @@ def let_openblas_sleep() -> None:
     os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
+def compute_on_cpu() -> None:
+    """Let networks of this process compute on the CPU, unless the user chose where."""
+    os.environ.setdefault(DEVICE.name, "cpu")
+
+
 def keep_ray_silent() -> None:
     """Let Ray send nothing about its use to its makers, unless the user chose. Called before it is imported."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

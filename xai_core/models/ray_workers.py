@@ -15,6 +15,7 @@ import logging
 import os
 import pickle
 import platform
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ Work = Callable[[Task], Result]
 TRIES = 5  # how often a task is tried again whose worker died: a picture that ends every worker would go round for ever
 STORE = 256 * 2**20  # bytes that a Ray of this process's own holds in memory; what is more goes to the disk
 SENT = 2**20  # bytes of a dataset that each worker is sent; what is larger, each opens for itself
+ANSWER_SECONDS = 10.0  # in which a cluster must answer
 LOCAL = "local"
 
 
@@ -105,7 +107,7 @@ class RayWorkers:
                 with ray.data.DataContext.current(context):
                     done = ray.data.from_items(named, override_num_blocks=len(named)).map(
                         _Worker,
-                        fn_constructor_args=(prepare, self.cpus, settings.MODELS.value(), os.getcwd()),
+                        fn_constructor_args=(prepare, self.cpus, self.gpus, settings.MODELS.value(), os.getcwd()),
                         compute=ray.data.ActorPoolStrategy(size=count),
                         num_cpus=self.cpus,
                         num_gpus=self.gpus or None,
@@ -120,7 +122,7 @@ class RayWorkers:
                         raise XaiError(row["problem"])
                     yield row["number"], pickle.loads(row["result"])
             except ray.exceptions.RayError as error:
-                raise XaiError(f"Ray gave up: {_first_line(error)}") from error
+                raise XaiError(f"Ray gave up: {_in_a_line(error)}") from error
             finally:
                 rows.close()  # ends the workers
 
@@ -141,8 +143,8 @@ class RayWorkers:
 class _Worker:
     """A worker: prepares itself at its first task, so that what goes wrong then is told like what goes wrong in a task."""
 
-    def __init__(self, prepare: Callable[[], Work[Any, Any]], cpus: int, functions: Sequence[str], folder: str):
-        self.prepare, self.cpus, self.functions, self.folder = prepare, cpus, functions, folder
+    def __init__(self, prepare: Callable[[], Work[Any, Any]], cpus: int, gpus: float, functions: Sequence[str], folder: str):
+        self.prepare, self.cpus, self.gpus, self.functions, self.folder = prepare, cpus, gpus, functions, folder
         self.work: Work[Any, Any] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +153,8 @@ class _Worker:
                 with contextlib.suppress(OSError):  # paths begin where the command was typed, if that folder is here
                     os.chdir(self.folder)
                 settings.add_models(self.functions)
+                if not self.gpus:
+                    settings.compute_on_cpu()
                 torch.set_num_threads(self.cpus)
                 self.work = self.prepare()
             result, problem = self.work(pickle.loads(row["task"])), ""
@@ -185,6 +189,8 @@ def _imported() -> Any:
 @contextlib.contextmanager
 def _connected(ray: Any, address: str | None) -> Iterator[None]:
     """A connection to Ray, which is ended at the end unless it was there before. Raises BadRequest."""
+    if address:
+        _check_answers(address)
     if ray.is_initialized():
         yield
         return
@@ -192,12 +198,25 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     try:
         ray.init(address or LOCAL, log_to_driver=False, logging_level="ERROR", **({} if address else own))
     except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
-        raise BadRequest(f"Ray cannot be reached at {address or 'this machine'}: {_first_line(error)}") from None
+        raise BadRequest(f"Ray cannot be reached at {address or 'this machine'}: {_in_a_line(error)}") from None
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _check_answers(address: str) -> None:
+    """Raises BadRequest where nobody answers: Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise BadRequest(f"The address of a Ray cluster is HOST:PORT, such as 10.0.0.1:6379, not '{address[:80]}'.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BadRequest(f"No Ray cluster answers at {address}: {getattr(error, 'strerror', None) or error}.") from None
+
+
+def _in_a_line(error: Exception) -> str:
+    """The cause of what was raised in a worker; else the first line of Ray's own text."""
+    cause = getattr(error, "cause", None) or error
+    return f"{type(cause).__name__}: {next(iter(str(cause).strip().splitlines()), '')}"
