@@ -324,3 +324,36 @@ def test_batches_formats_and_compiling_are_those_that_were_measured():
         assert f"{work(key)} {row['contiguous']:.1f} | {row['channels last']:.1f} |" in SPEED
     for key, row in arithmetic("compile").items():
         assert f"{work(key)} {row['plain']:.1f} | {row['compiled']:.1f} | {row['first']:.0f} s |" in SPEED
+
+
+DEPLOYMENT = " ".join((ROOT / "docs" / "deployment.md").read_text(encoding="utf-8").split())
+ENGINE = result("engine")["parts"]
+WORKS = {"classify": "predictions", "grad_cam": "Grad-CAM", "occlusion": "Occlusion, 441 positions"}
+CPU_HOUR, MANY = 0.05, 64  # dollars; workers
+
+
+def test_what_two_workers_of_ray_gain_is_what_was_measured():
+    workers, processes = ENGINE["workers"], ENGINE["processes"]
+    for part in (workers, processes):
+        for name in ("seconds", "each"):
+            assert part["efficiency"][name] == pytest.approx(part["one"][name] / (2 * part["two"][name]))
+    start = workers["one"]["seconds"] - workers["pictures"] * workers["one"]["each"]
+    gain, whole = workers["efficiency"]["each"], workers["efficiency"]["seconds"]
+    assert f"did {gain:.2f} of twice what one did" in DEPLOYMENT and f"on {workers['pictures']} pictures" in DEPLOYMENT
+    assert f"{whole:.2f} with the start of Ray and of the workers, which took {start:.0f} s" in DEPLOYMENT
+    assert f"{processes['efficiency']['each']:.2f} ({processes['pictures']} pictures)" in DEPLOYMENT
+    assert f"had a task in {workers['two']['at work']:.0%} of the time" in DEPLOYMENT
+
+
+def test_time_and_cost_of_many_pictures_follow_from_the_measured_seconds():
+    count, gain, of = result("engine")["imagenet"], ENGINE["workers"]["efficiency"]["each"], ENGINE["picture"]
+    for network, title in (("efficientnet_lite0", "EfficientNet-Lite0"), ("resnet50", "ResNet-50")):
+        for work, words in WORKS.items():
+            opening = of[f"{network}, open"]["median"] if work == "classify" else 0  # maps were made of files
+            seconds = of[f"{network}, {work}"]["median"] + opening
+            hours = count * seconds / 3600
+            told = f"{seconds:.3f} | {hours:,.0f} | {hours / MANY / gain:,.1f} | {hours * CPU_HOUR / gain:,.0f} |"
+            assert f"| {title}, {words} | {told}" in DEPLOYMENT
+    opening = of["efficientnet_lite0, open"]["median"]
+    assert f"takes {opening * 1000:.1f} ms of a CPU a picture (of {of['bytes'] / 1000:.0f} kB)" in DEPLOYMENT
+    assert f"1,000 pictures a second needs {1000 * opening:.0f} CPUs" in DEPLOYMENT
