@@ -46,7 +46,7 @@ logging.disable(logging.WARNING)
 MODEL, METHOD, METRICS = "efficientnet_lite0", "occlusion@stride=56", ("sparseness",)
 GOAL = 0.9  # of the speed that two workers would have if they did not disturb each other
 IMAGENET = 1_281_167  # pictures to which the figures are extrapolated
-SIDES, QUALITY = (500, 375), 90  # of a usual photograph of ImageNet; at this quality such cuts have its 110 kB
+SIDES, QUALITY = (500, 375), 90  # the sides of a usual photograph of ImageNet; cuts of few photographs make smaller files
 ROUNDS = 5
 
 
