@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import pickle
 import platform
@@ -68,7 +69,7 @@ class RayWorkers:
         for name, value in (("workers", self.count), ("CPUs", self.cpus), ("pictures in a task", self.pictures)):
             if value is not None and value < 1:
                 raise BadRequest(f"The number of {name} is at least 1, not {value}.")
-        if self.gpus < 0 or (self.gpus > 1 and self.gpus != int(self.gpus)):
+        if not 0 <= self.gpus < math.inf or (self.gpus > 1 and self.gpus != int(self.gpus)):
             raise BadRequest(f"A worker has a share of one GPU, such as 0.5, or whole GPUs, not {self.gpus:g}.")
 
     def tasks(self, places: range) -> list[range]:
