@@ -13,6 +13,7 @@ from xai_core.cli import (
     compare_models,
     evaluate,
     explain,
+    fetch,
     measure,
     merge,
     methods,
@@ -34,8 +35,8 @@ from xai_core.core.errors import XaiError
 from xai_core.core.version import __version__
 
 COMMANDS = (
-    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, merge, report,
-    review, methods, metrics, models, weights, probe, prompts, train, world,
+    app, explain, compare, measure, compare_models, classify, audit, regions, evaluate, pairs_benchmark, merge, fetch,
+    report, review, methods, metrics, models, weights, probe, prompts, train, world,
 )  # fmt: skip
 MISTAKE = 2
 INTERRUPTED, CLOSED_PIPE = 130, 141  # what shells report of programs that SIGINT and SIGPIPE ended: 128 + the signal
@@ -71,6 +72,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(args_more)}")
         args.more = args_more
         settings.check()
+        arguments.refuse_addresses(args)
         arguments.name_own_code(args)
         args.run(args)
     except XaiError as error:

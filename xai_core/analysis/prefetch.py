@@ -12,6 +12,7 @@ from xai_core.data.preprocessing import Prepared
 from xai_core.models.explainable import ExplainableModel
 
 Unreadable = tuple[str, str]  # name, reason
+READERS = 16  # pictures of a server that are read at once; they wait, and one at a time is decoded
 
 
 class Decoder:
@@ -19,7 +20,8 @@ class Decoder:
 
     def __init__(self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int):
         self.prepare, self.samples, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
-        self.pool = ThreadPoolExecutor(min(4, available_cpus()), thread_name_prefix="decoding")
+        threads = READERS if dataset.is_remote else min(4, available_cpus())
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decoding")
         self.waiting: deque[tuple[Labelled, Future[Prepared | BadPicture]]] = deque()
         self.failed: list[Unreadable] = []
 

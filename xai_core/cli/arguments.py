@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
-from xai_core.core import settings, shards
+from xai_core.core import remote, settings, shards
 from xai_core.core.errors import BadRequest
 from xai_core.core.shards import Shard
 from xai_core.data import samples
@@ -68,8 +69,10 @@ def add_query(command: argparse.ArgumentParser, out_required: bool = True) -> No
 def add_dataset(command: argparse.ArgumentParser) -> None:
     """Add the arguments that name a dataset, a model, and how the labels are its classes: for `opened`."""
     command.add_argument(
-        "data", metavar="DATA", help="a labelled folder, a ZIP of one, a CSV or Parquet (path, label), or world:planted"
-    )
+        "data", metavar="DATA",
+        help="a labelled folder, a ZIP of one, a CSV or Parquet (path, label), or world:planted; or the address of a "
+        "folder, ZIP or CSV (s3://bucket/folder)",
+    )  # fmt: skip
     command.add_argument("--model", default="efficientnet_lite0", help=MODEL)
     add_weights(command)
     command.add_argument("--mapping", type=Path, metavar="FILE", help="label,class in each line (CSV), or a JSON object")
@@ -153,6 +156,31 @@ def workers(
         ray_workers.opener(dataset, reopen), load, args.workers, args.worker_cpus, args.worker_gpus, args.per_task,
         args.ray_address,
     )  # fmt: skip
+
+
+def out_place(text: str) -> str | Path:
+    """The value of an `--out` that may be an address: then the text as it is."""
+    return text if remote.is_address(text) else Path(text)
+
+
+def place(args: argparse.Namespace, suffix: str = "") -> str | Path:
+    """Where a command with `--shard` writes: `--out`, or the place of its shard beside. Raises BadRequest for a shard and an
+    address."""
+    if args.shard is None:
+        return args.out  # type: ignore[no-any-return]
+    if isinstance(args.out, str):
+        raise BadRequest("A shard is written on this machine: give --out a path, and copy what `merge` makes of them.")
+    return args.shard.place(args.out, suffix)  # type: ignore[no-any-return]
+
+
+def refuse_addresses(args: argparse.Namespace) -> None:
+    """Raises BadRequest where an address was given for what must be a path: as a path it would become a folder "s3:"."""
+    for name, value in vars(args).items():
+        if isinstance(value, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", value.as_posix()):
+            raise BadRequest(
+                f"{name} is a path of this machine, not an address. DATA may be an address, and so may --out of classify "
+                "and evaluate."
+            )
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
@@ -264,9 +292,12 @@ def say(text: str) -> None:
 
 
 def picture(name: str) -> Image.Image:
-    """Open a picture by its path, or a sample by its name; a file of that name is preferred. Raises BadPicture."""
-    from xai_core.data.image_io import open_picture
+    """Open a picture by its path or address, or a sample by its name; a file of that name is preferred. Raises BadPicture,
+    or BadRequest for an address where there is none."""
+    from xai_core.data.image_io import MAX_BYTES, open_picture
 
+    if remote.is_address(name):
+        return open_picture(remote.read_whole(remote.place_of(name), MAX_BYTES))
     is_sample = name in samples.SAMPLES and not Path(name).exists()
     return samples.load_sample(name) if is_sample else open_picture(name)
 

@@ -13,7 +13,9 @@ def add_to(commands: Commands) -> None:
         "classify", help="write a model's predictions for a whole dataset; run it again to continue where it stopped"
     )
     arguments.add_dataset(command)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help=".parquet or .csv")
+    command.add_argument(
+        "--out", type=arguments.out_place, required=True, metavar="FILE", help=".parquet or .csv; also at s3://..."
+    )
     command.add_argument("--embeddings", action="store_true", help="also store each picture's embedding")
     arguments.add_precision(command)
     arguments.add_shard(command)
@@ -23,20 +25,23 @@ def add_to(commands: Commands) -> None:
 
 def _classify(args: argparse.Namespace) -> None:
     from xai_core.analysis import predict
+    from xai_core.core import remote_runs
 
+    out = arguments.place(args, ".parquet")
+    predict.check_suffix(Path(args.out))
     dataset, model, matching = arguments.opened(args)
-    file = args.shard.place(args.out, ".parquet") if args.shard else args.out
-    predict.check_suffix(args.out)
-    progress = arguments.classify(
-        model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard,
-        workers=arguments.opened_by_workers(args, dataset),
-    )  # fmt: skip
-    arguments.say_unreadable(progress)
-    print(progress.in_words())
+    with remote_runs.written(out) as file:
+        progress = arguments.classify(
+            model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard,
+            workers=arguments.opened_by_workers(args, dataset),
+        )  # fmt: skip
+        arguments.say_unreadable(progress)
+        print(progress.in_words())
+        if not args.shard:
+            say_right(file)
     if args.shard:
         arguments.say_shard(args.shard, args.out)
     else:
-        say_right(args.out)
         print(args.out)
 
 

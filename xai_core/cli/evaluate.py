@@ -62,14 +62,16 @@ def add_to(commands: Commands) -> None:
     command.add_argument("--no-thumbnails", action="store_true", help="store no small copies of the pictures")
     command.add_argument("--dry-run", action="store_true", help="only print the number of passes and the estimated time")
     command.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="a new folder, or the folder of a run to resume"
-    )
+        "--out", type=arguments.out_place, required=True, metavar="RUN",
+        help="a new folder, or the folder of a run to resume; also at s3://...",
+    )  # fmt: skip
     arguments.add_shard(command)
     arguments.add_engine(command, pictures=1)
     command.set_defaults(run=_evaluate)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from xai_core.core import remote_runs
     from xai_core.data.selection import open_images
     from xai_core.evaluation.planner import LABEL, PREDICTED
     from xai_core.evaluation.runner import evaluate, load_named
@@ -82,23 +84,27 @@ def _evaluate(args: argparse.Namespace) -> None:
     else:
         (images, boxes), reopen = _mosaics(args), partial(_mosaic_pictures, args.data, args.mosaics, args.seed)
         target, metrics = LABEL, {name: {} for name in _localisation()} | _metrics(args.metrics or "", True)
-    out = args.shard.place(args.out) if args.shard else args.out
+    out = arguments.place(args)
     workers = None if args.dry_run else arguments.workers(args, images, reopen, load_named)
-    try:
-        result = evaluate(
-            arguments.names(args.models), _methods(args.methods), metrics, images, out, target=target,
-            count=args.images, boxes=boxes, thumbnails=not args.no_thumbnails, dry=args.dry_run, say=arguments.say,
-            track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
-            shard=args.shard, workers=workers,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        raise BadRequest("Stopped. The measurements so far are stored; run the same command again to continue.") from None
-    if isinstance(result, EvaluationRun) and args.shard:
-        arguments.say_shard(args.shard, args.out)
-    elif isinstance(result, EvaluationRun):
-        summarise(result)
-    else:
-        arguments.say(str(result))
+    with remote_runs.written(out) as folder:
+        try:
+            result = evaluate(
+                arguments.names(args.models), _methods(args.methods), metrics, images, folder, target=target,
+                count=args.images, boxes=boxes, thumbnails=not args.no_thumbnails, dry=args.dry_run, say=arguments.say,
+                track=arguments.bar, seed=args.seed, precision=args.precision, budget=args.budget,
+                shard=args.shard, workers=workers,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            raise BadRequest(
+                "Stopped. The measurements so far are stored; run the same command again to continue."
+            ) from None
+        if not isinstance(result, EvaluationRun):
+            arguments.say(str(result))
+        elif args.shard:
+            arguments.say_shard(args.shard, args.out)
+        else:
+            summarise(result)
+            arguments.say(f"\n{args.out}")
 
 
 def _methods(text: str) -> list[str]:
@@ -193,4 +199,3 @@ def summarise(run: EvaluationRun) -> None:
             first, second = rows[~rows.control].sort_values("rank").method[:2]
             (difference,) = significance.differences(summary.values(table, model, metric), direction, [(first, second)])
             arguments.say(f"  {significance.in_words(difference)}")
-    arguments.say(f"\n{run.folder}")

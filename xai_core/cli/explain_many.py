@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xai_core.cli import arguments
+from xai_core.core import remote
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data import samples
 
@@ -46,8 +47,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def are_many(source: str) -> bool:
     """Whether the argument IMAGE names more than one picture."""
     from xai_core.data.datasets import TABLES, WORLD
+    from xai_core.data.image_io import SUFFIXES
 
     path = Path(source)
+    if remote.is_address(source):
+        return path.suffix.lower() not in SUFFIXES
     if source in samples.SAMPLES and not path.exists():
         return False
     return source.startswith(WORLD) or path.is_dir() or (path.suffix.lower() in (".zip", *TABLES) and path.is_file())

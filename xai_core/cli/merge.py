@@ -68,6 +68,7 @@ def _join_runs(paths: Sequence[Path], args: argparse.Namespace) -> None:
     from xai_core.evaluation import merged_runs
 
     evaluate.summarise(merged_runs.merge(paths, args.out))
+    arguments.say(f"\n{args.out}")
 
 
 def _join_benchmarks(paths: Sequence[Path], args: argparse.Namespace) -> None:

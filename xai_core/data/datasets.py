@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 import pandas as pd
 from PIL import Image
 
-from xai_core.core import settings, tables
+from xai_core.core import remote, settings, tables
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.core.files import open_regular, read_regular
@@ -68,7 +68,8 @@ class Dataset:
     picture's content; it is given where that is known without reading the picture. Without it, `digest` reads the files.
     `metadata` has a row for each picture (see data/metadata.py). `truth` names those of its columns that tell what nobody
     could know of a photograph, such as which labels are wrong: they are shown, and nothing is searched by them. `scene`
-    returns what a picture of a world is drawn from.
+    returns what a picture of a world is drawn from. `is_remote` says that reading a picture waits for a server, so that
+    many are read at once.
     """
 
     title: str
@@ -78,6 +79,7 @@ class Dataset:
     metadata: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     scene: Callable[[str], Scene] | None = None
     truth: frozenset[str] = frozenset()
+    is_remote: bool = False
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -191,11 +193,15 @@ def _open_given(source: str) -> Dataset:
 
 def open_dataset(source: str | Path) -> Dataset:
     """A labelled folder, a ZIP of one, a table of paths and labels, tables with the pictures inside, a world, or a part of
-    one of these (intel.zip/seg_test). Raises BadRequest."""
+    one of these (intel.zip/seg_test); also at an address (s3://bucket/folder). Raises BadRequest."""
     if str(source).startswith(GIVEN):
         return _open_given(str(source))
     if str(source).startswith(WORLD):
         return open_world(str(source))
+    if remote.is_address(source):
+        from xai_core.data.remote_datasets import open_address
+
+        return open_address(str(source))
     path = Path(source)
     if path.is_dir():
         return open_folder(path)
@@ -285,11 +291,12 @@ def open_folder(folder: Path) -> Dataset:
     files = picture_tables.parts_of(folder)
     if "" in files:
         return _picture_table(title, files[""])
-    _check_no_parts(folder.name, files or layouts.parts_of(layouts.of_folder(folder)))
+    check_no_parts(folder.name, files or layouts.parts_of(layouts.of_folder(folder)))
     return _classes_of_folder(folder, folder, title)
 
 
-def _check_no_parts(title: str, parts: Iterable[str]) -> None:
+def check_no_parts(title: str, parts: Iterable[str]) -> None:
+    """Raises BadRequest where a dataset has parts: one of them must be chosen."""
     if names := sorted(parts):
         listed = _short(", ".join(names))
         raise BadRequest(f"{title} has parts: {listed}. Choose one of them, such as {title}/{_short(names[0])}.")
@@ -315,10 +322,10 @@ def _classes_of_folder(folder: Path, whole: Path, title: str) -> Dataset:
 
     file = base / metadata.FILE
     known = tables.read_csv(file, texts=True) if file.is_file() else None
-    return _checked(title, _labelled(names, find), lambda name: base / name, known=known)
+    return checked(title, labelled(names, find), lambda name: base / name, known=known)
 
 
-def _labelled(names: Iterable[str], find: imagenet_labels.Find) -> list[Labelled]:
+def labelled(names: Iterable[str], find: imagenet_labels.Find) -> list[Labelled]:
     """Pictures with the classes of their folders. Without a folder the file's name may say it, as in ImageNet; so it does
     where all pictures lie in one folder. `find` reads a file with labels beside them. Raises BadRequest."""
     folders = {name: PurePosixPath(name).parent.name for name in names}
@@ -345,7 +352,7 @@ def _picture_table(title: str, files: list[Path]) -> Dataset:
             raise BadPicture(f"{title} has no picture {_short(name)}.")
         return table.read(places[name])
 
-    return _checked(title, samples, read, lambda name: f"{content} {places[name]}", table.known)
+    return checked(title, samples, read, lambda name: f"{content} {places[name]}", table.known)
 
 
 def _pictures_in(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
@@ -375,7 +382,7 @@ def open_zip(file: Path | BinaryIO, title: str, part: str = "") -> Dataset:
     tree = layouts.of_names(members)
     parts = layouts.parts_of(tree)
     if not part:
-        _check_no_parts(title, parts)
+        check_no_parts(title, parts)
     elif part not in parts:
         raise BadRequest(f"{title} has no part {_short(part)}.")
     base = layouts.unwrapped(tree, parts.get(part, layouts.TOP))
@@ -399,7 +406,7 @@ def open_zip(file: Path | BinaryIO, title: str, part: str = "") -> Dataset:
         return _whole_member(archive, member, imagenet_labels.MOST_BYTES)
 
     known = _zipped_metadata(archive, inside.get(base / metadata.FILE))
-    return _checked(title, _labelled(sorted(names), find), read, checksum, known)
+    return checked(title, labelled(sorted(names), find), read, checksum, known)
 
 
 def zip_parts(file: Path | BinaryIO, title: str) -> tuple[str, ...]:
@@ -439,15 +446,7 @@ def open_table(path: Path) -> Dataset:
     if parquet and picture_tables.is_picture_table(path):
         return _picture_table(path.stem, [path])
     table = tables.read_parquet(path).to_pandas() if parquet else tables.read_csv(path, texts=True)
-    if "path" not in table:
-        columns = _short(", ".join(map(str, table.columns)))
-        raise BadRequest(f"{path.name} needs the columns path and label; it has {columns}.")
-    labels = table["label"].map(_text) if "label" in table else [""] * len(table)
-    samples = [
-        Labelled(PurePosixPath(name.replace("\\", "/")).as_posix(), label.strip())
-        for name, label in zip(table["path"].map(_text), labels, strict=True)
-        if name
-    ]
+    samples, known = of_paths(path.name, table)
     folder = path.parent.resolve()
     outside = [sample.name for sample in samples if not _is_inside(folder, sample.name)]
     if outside:
@@ -455,8 +454,22 @@ def open_table(path: Path) -> Dataset:
             f"{path.name} names {len(outside):,} pictures outside its folder, such as {_short(outside[0])}: put the table "
             "beside them."
         )
+    return checked(path.stem, samples, lambda name: folder / name, known=known)
+
+
+def of_paths(title: str, table: pd.DataFrame) -> tuple[list[Labelled], pd.DataFrame]:
+    """The pictures and the metadata of a table with a column `path`, and `label` if there are labels. Raises BadRequest."""
+    if "path" not in table:
+        columns = _short(", ".join(map(str, table.columns)))
+        raise BadRequest(f"{title} needs the columns path and label; it has {columns}.")
+    labels = table["label"].map(_text) if "label" in table else [""] * len(table)
+    samples = [
+        Labelled(PurePosixPath(name.replace("\\", "/")).as_posix(), label.strip())
+        for name, label in zip(table["path"].map(_text), labels, strict=True)
+        if name
+    ]
     known = table[[name for name in table if name == "path" or _is_plain(table[name])]].map(_text)
-    return _checked(path.stem, samples, lambda name: folder / name, known=known[known["path"] != ""])
+    return samples, known[known["path"] != ""]
 
 
 def labels_csv(labels: Iterable[tuple[str, str]]) -> bytes:
@@ -577,13 +590,15 @@ def with_classes(dataset: Dataset) -> Dataset:
     return replace(dataset, samples=tuple(one for one in dataset.samples if one.label))
 
 
-def _checked(
+def checked(
     title: str,
     samples: list[Labelled],
     read: Callable[[str], bytes | Path],
     checksum: Callable[[str], str] | None = None,
     known: pd.DataFrame | None = None,
 ) -> Dataset:
+    """A dataset of these pictures, with the table `known` of their metadata. Raises BadRequest where there are none, too
+    many, or two of one name."""
     if not samples:
         raise BadRequest(
             f"{title} holds no pictures ({', '.join(FORMATS)}); they are looked for in it and in its subfolders, one for "
