@@ -123,9 +123,12 @@ def within(seconds: float, ask: Callable[[], Found]) -> Found:
 def why(error: BaseException) -> str:
     """The reason of an error of fsspec as the end of a sentence, without what a server says of its request: such texts may
     hold signatures."""
-    if isinstance(error, FileNotFoundError):
+    status = getattr(
+        getattr(error, "response", None), "status_code", None
+    )  # of errors of HTTP, as the hub's client has them
+    if isinstance(error, FileNotFoundError) or status == 404:
         return "it is not there"
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) or status in (401, 403):
         return "it may not be opened with the credentials of this machine"
     if isinstance(error, TimeoutError):
         return f"there was no answer within {SECONDS:.3g} seconds" if not str(error).startswith("there was") else str(error)
