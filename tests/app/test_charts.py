@@ -135,6 +135,20 @@ def test_bars_of_maps_that_do_not_beat_the_controls_are_marked_in_the_colour_tha
     assert {row["name"]: row["text"] for row in rows(spec, "text")} == {"a": "0.500", "b": f"0.250{LOST}", "d": "0.400"}
 
 
+def test_the_settings_of_a_variant_are_in_a_second_line_beside_its_bar():
+    names = ["Grad-CAM, cut blocks.11.norm1, eigen", "Grad-CAM"]
+    scores = pd.DataFrame({"name": [*names, "a control"], "value": 0.5, "beats": None, "control": [False, False, True]})
+    scores = scores.assign(note="")
+    spec = score_bars(scores).to_dict()
+    assert {row["name"]: row["label"].split("\n") for row in rows(spec, "label")} == {
+        names[0]: ["Grad-CAM, cut", "blocks.11.norm1, eigen"],
+        names[1]: [names[1]],
+    }
+    axis = layer(spec, "bar")["encoding"]["y"]["axis"]
+    assert axis["labelExpr"] == r"split(datum.label, '\n')", "Vega draws a list of texts as lines"
+    assert spec["height"] > score_bars(scores[1:]).to_dict()["height"] * 1.5
+
+
 def hue(colour: str) -> float:
     """The hue of #rrggbb in degrees."""
     red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))

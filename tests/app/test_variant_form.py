@@ -95,11 +95,15 @@ def test_networks_are_asked_with_a_variant():
     assert not app.exception and not app.error and len(panels(app)) >= 2
     method = app.selectbox(key="method")
     assert method.value == NAMES[1] and method.options[-2:] == TITLES[1:]
-    app.text_input(key="variants.cut").set_value("head").run()
+    cut = app.selectbox(key="variants.cut")
+    assert "head (2 of 2 networks)" in cut.options and cut.value is None, "the cuts of the networks in memory are listed"
+    cut.set_value("head").run()
     app.button(key="variants.add").click().run()
     assert app.selectbox(key="method").value == "grad_cam@cut=head", "a new variant is chosen at once"
-    app.text_input(key="variants.cut").set_value("nowhere").run()
-    app.button(key="variants.add").click().run()
+    app = opened(  # a cut that was typed
+        MODELS_PAGE, picture="Coffee", networks=["EfficientNet-Lite0", "EfficientNet-Lite0, untrained"],
+        variants=["grad_cam@cut=nowhere"], method="Grad-CAM, cut nowhere",
+    )  # fmt: skip
     assert len(app.error) == 2 and all("There is no cut" in one.value for one in app.error), "each network says so"
 
 

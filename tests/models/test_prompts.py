@@ -184,6 +184,10 @@ def test_the_command_makes_a_model_that_pages_and_commands_use(folder, tmp_path,
     assert card.classes == ANIMALS and card.base == "tower" and card.prompts and "zero-shot" in card.supervision
     model = load_model("animals")
     assert model.id == "animals" and model.class_names == ANIMALS
+    without_card = load_model("tower", prompts=folder / "animals.safetensors")
+    assert without_card.class_names == ANIMALS and without_card.fingerprint == model.fingerprint
+    with pytest.raises(BadRequest, match="cannot be read"):
+        load_model("tower", prompts=folder / "other.safetensors")
     picture = Image.effect_mandelbrot((200, 180), (-2, -1, 1, 1), 40).convert("RGB")
     result = explain(model, picture, "grad_cam", target="red fox")
     assert result.target == "logit of red fox" and result.heatmap.shape == (10, 10)

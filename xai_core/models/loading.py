@@ -7,6 +7,7 @@ are shown without importing the libraries that it is made of.
 from dataclasses import replace
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ def load_model(
     device: str | torch.device | None = None,
     progress: Progress | None = None,
     half: bool = False,
+    prompts: Path | str | None = None,
 ) -> ExplainableModel:
     """A model of the catalogue, of the user's own, or any of timm, torchvision and the Hugging Face Hub by its name
     (`timm/convnext_tiny.fb_in22k_ft_in1k`, `torchvision/densenet121`, `hf-hub:OWNER/NAME`), ready to be explained.
@@ -43,9 +45,15 @@ def load_model(
     `weights` is the id of one of its checkpoints (None: the default one), or "random": untrained parameters drawn
     from `seed`, with the BatchNorm statistics of noise, for tests. `progress(file, megabytes here, megabytes in all)`
     is called while weights are fetched. `half` keeps weights in 16 bits, where the device computes in them (see
-    `halve`). A model that code of the user's own makes is made now, and stays on the device where that code puts it. Raises
-    UnknownName, BadCard, or WeightsUnavailable where the checkpoint is not on this machine and cannot be fetched.
+    `halve`). A model that code of the user's own makes is made now, and stays on the device where that code puts it.
+    `prompts` is a file that the command `prompts` wrote: its texts are the classes of an image tower (see
+    `prompts.with_texts`). Raises UnknownName, BadCard, BadRequest where the texts do not fit, or WeightsUnavailable where
+    the checkpoint is not on this machine and cannot be fetched.
     """
+    if prompts is not None:
+        from xai_core.models.prompts import with_texts
+
+        return with_texts(load_model(id, weights, seed, device, progress, half), prompts)
     card = find_card(id)
     if own_code.is_own(id):
         return _of_code(card, weights, seed)

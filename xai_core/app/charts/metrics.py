@@ -1,5 +1,6 @@
 """Altair charts of one image's measurements: bars beside controls, curves, and a picture on which a box can be drawn."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import altair as alt
@@ -10,6 +11,7 @@ from xai_core.app.charts.common import HIGHLIGHT, LINES, LOST, OTHER, QUIET, SVG
 
 DASHES = ((1, 0), (8, 3), (8, 3, 2, 3))  # more lines than colours repeat these dashed
 CONTROL_DASH = (3, 3)
+LETTERS = 26  # of a map's name in one line beside its bar: the settings of a variant stand at the end of its name
 
 
 def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
@@ -23,15 +25,18 @@ def score_bars(scores: pd.DataFrame) -> alt.LayerChart:
         text=[f"{value:.3f}{LOST * (beats is False)}" for value, beats in zip(maps.value, maps.beats, strict=True)],
         colour=[{True: HIGHLIGHT, False: OTHER}.get(beats, QUIET) for beats in maps.beats],
         ink="muted",
+        label=[textwrap.fill(name, LETTERS) for name in maps.name],
     )
-    y = alt.Y("name:N", sort=None, title=None, axis=alt.Axis(labelLimit=150, labelOverlap=False, ticks=False, domain=False))
+    axis = alt.Axis(labelLimit=150, labelOverlap=False, labelExpr="split(datum.label, '\\n')", ticks=False, domain=False)
+    y = alt.Y("label:N", sort=None, title=None, axis=axis)
     x = alt.X("value:Q", title=None, axis=alt.Axis(tickCount=4, format="~g"))
     tooltip = [alt.Tooltip("name:N"), alt.Tooltip("value:Q", format=".4g"), alt.Tooltip("note:N")]
     base = alt.Chart(maps).encode(y=y, x=x, tooltip=tooltip)
     bars = base.mark_bar(height={"band": 0.65}).encode(color=alt.Color("colour:N", scale=None, legend=None))
     numbers = base.mark_text(align="left", dx=4).encode(text="text:N", fill=text_colour())
     rules = alt.Chart(controls).mark_rule(strokeDash=list(CONTROL_DASH), color=QUIET, size=1.5).encode(x=x, tooltip=tooltip)
-    chart: alt.LayerChart = (bars + rules + numbers).properties(height=26 * max(1, len(maps)) + 36)
+    lines = maps["label"].str.count("\n").max() + 1 if len(maps) else 1
+    chart: alt.LayerChart = (bars + rules + numbers).properties(height=(12 * lines + 14) * max(1, len(maps)) + 36)
     return chart
 
 

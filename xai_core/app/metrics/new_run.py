@@ -99,7 +99,10 @@ def _form() -> tuple[NewRun | None, float]:
         "Methods", [id for id, method in METHODS.items() if method.family != "control"], USUAL_METHODS, key="new.methods",
         format_func=lambda id: METHODS[id].title, help="The controls are always measured as well.",
     )  # fmt: skip
-    methods += variant_form.choose(beside=methods, key="new.variants", linked=False, without="control")
+    methods += variant_form.choose(
+        beside=methods, key="new.variants", linked=False, without="control",
+        networks=[run_form.id_and_checkpoint(networks[title]) for title in chosen],
+    )  # fmt: skip
     lacking = set() if pictures.startswith(datasets.WORLD) else {"box", "scene"}
     fitting = [id for id, metric in METRICS.items() if not metric.needs & lacking]
     usual = [id for id in QUICK if id in fitting and "box" not in METRICS[id].needs][:4]

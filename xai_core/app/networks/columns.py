@@ -66,7 +66,7 @@ QUESTION = (
 def question(networks: Sequence[Network]) -> NetworkQuestion:
     """What the networks are asked, from the controls in the sidebar."""
     choice = st.container()
-    made = variant_form.choose(added=_use_method)  # first, so that a link's variant is among the methods
+    made = variant_form.choose(added=_use_method, networks=networks)  # first, so that a link's variant is among the methods
     with choice:
         method = st.selectbox("Method", [*METHODS, *made], format_func=variants.title_of, key="method", **LINK)
         st.caption(variants.method_of(method).card["Why"])

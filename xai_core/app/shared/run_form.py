@@ -84,10 +84,15 @@ def _name(network: network_choice.Network, card: Card) -> str:
     return network.id if first else f"{network.id}/{network.checkpoint}"
 
 
+def id_and_checkpoint(name: str) -> tuple[str, str]:
+    """What a network's name for commands stands for."""
+    id, _, checkpoint = name.partition("/")
+    return id, checkpoint or find_card(id).checkpoints[0].id
+
+
 def load(name: str) -> ExplainableModel:
     """The network of a name, from the app's memory where it is there."""
-    id, _, checkpoint = name.partition("/")
-    return loaded_models.model(id, checkpoint or find_card(id).checkpoints[0].id)
+    return loaded_models.model(*id_and_checkpoint(name))
 
 
 def check_room(folder: Path, out: Path, most: int) -> None:

@@ -1,11 +1,12 @@
 """Variants on the pages: the list of those that are chosen, and the form that makes one. The list stands in the address."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
-from xai_core.app.shared import widgets
+from xai_core.app.shared import loaded_models, widgets
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution import variants
@@ -39,11 +40,13 @@ def choose(
     linked: bool = True,
     added: Callable[[str], None] = lambda name: None,
     without: str = "",
+    networks: Sequence[tuple[str, str]] = (),
 ) -> list[str]:
     """The names of the variants in the list, and below it the form that adds one.
 
     The page says what is wrong with an entry, and leaves it out. On a `model` each must fit, and be another map than those
-    `beside` it; without one, the cut is typed, and each network answers for itself. `added` is told the name of a new
+    `beside` it; without one each network answers for itself, and the form lists the cuts of those of `networks` (id and
+    checkpoint) that are in memory, beside which any name can be typed. `added` is told the name of a new
     variant. Methods of the family `without` are not offered. `linked`: the list is a part of the address.
     """
     texts = st.multiselect(
@@ -66,11 +69,17 @@ def choose(
         else:
             names.append(variant.name)
     with st.expander("Make a variant", icon=":material/tune:"):
-        _form(model, key, added, without)
+        _form(model, key, added, without, networks)
     return names
 
 
-def _form(model: ExplainableModel | None, key: str, added: Callable[[str], None], without: str) -> None:
+def _form(
+    model: ExplainableModel | None,
+    key: str,
+    added: Callable[[str], None],
+    without: str,
+    networks: Sequence[tuple[str, str]],
+) -> None:
     fitting = [
         id for id, method in METHODS.items() if method.family != without and (model is None or method.misfit(model) is None)
     ]
@@ -79,7 +88,7 @@ def _form(model: ExplainableModel | None, key: str, added: Callable[[str], None]
     options = {option.name: widgets.control(owner, option, linked=False) for option in options_of(method.run)}
     cut = ""
     if "cut" in method.needs:
-        cut = _cut(model, key)
+        cut = _cut(model, key) if model else _cut_of_any(networks, key)
     precision = st.selectbox("Precision", [AS_USUAL, *runtime.PRECISIONS], key=f"{key}.precision", help=widgets.PRECISION)
     given: dict[str, Any] = {name: variants.as_text(value) for name, value in options.items()}
     given |= {CUT: cut} if cut else {}
@@ -96,10 +105,8 @@ def _form(model: ExplainableModel | None, key: str, added: Callable[[str], None]
     st.button("Add variant", on_click=_add, args=(variant, key, added), disabled=not variant.settings, key=f"{key}.add")
 
 
-def _cut(model: ExplainableModel | None, key: str) -> str:
-    """The target layer; "" where it is the model's default, or each network's."""
-    if model is None:
-        return st.text_input("Target layer (cut)", key=f"{key}.cut", placeholder="the default", help=ANY_CUT).strip()
+def _cut(model: ExplainableModel, key: str) -> str:
+    """The target layer; "" where it is the model's default."""
     usual = model.network.cut_name(None)
     cut = st.selectbox(
         "Target layer (cut)", model.cuts, model.cuts.index(usual), key=f"{key}.{model.id}.cut", help=widgets.CUT
@@ -107,9 +114,21 @@ def _cut(model: ExplainableModel | None, key: str) -> str:
     return "" if cut == usual else cut
 
 
+def _cut_of_any(networks: Sequence[tuple[str, str]], key: str) -> str:
+    """A target layer by its name, listed or typed; "" where it is each network's default."""
+    models = [model for network in networks if (model := loaded_models.loaded(*network)) is not None]
+    counts = Counter(cut for model in models for cut in model.cuts)
+    cut: str | None = st.selectbox(
+        "Target layer (cut)", [*counts], None, key=f"{key}.cut", accept_new_options=True, help=ANY_CUT,
+        placeholder="Each network's default",
+        format_func=lambda cut: f"{cut} ({counts[cut]} of {len(networks)} networks)" if cut in counts else cut,
+    )  # fmt: skip
+    return (cut or "").strip()
+
+
 ANY_CUT = (
-    "The name of a layer, such as layer3, that every network has; the page Single image lists those of a network. A network "
-    "without it says so. Empty: each network's default."
+    "The name of a layer, such as layer3, that every network has: the layers of the networks in memory are listed, and any "
+    "name can be typed. A network without it says so. Empty: each network's default."
 )
 
 
