@@ -28,6 +28,7 @@ from xai_core.__main__ import main
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable
 from xai_core.data.preprocessing import prepare
+from xai_core.evaluation.store import open_run
 from xai_core.models import library_records
 from xai_core.models.loading import load_model
 from xai_core.models.zoo import catalog, library
@@ -317,7 +318,40 @@ def test_the_command_line_explains_with_such_a_network(at, tmp_path, capsys):
         at(served.url)
         asked = ["explain", "coffee", "--model", TINY, "--method", "saliency", "--out", str(tmp_path / "out")]
         assert main(asked) == 0, capsys.readouterr().err
-    assert len([*(tmp_path / "out").iterdir()]) == 3
+        assert len([*(tmp_path / "out").iterdir()]) == 3
+        two = f"{TINY},{TINY}/random"
+        for number, command in enumerate((
+            ["compare", "coffee", "--model", TINY, "--methods", "grad_cam,saliency"],
+            ["compare-models", "coffee", "--models", two, "--method", "grad_cam"],
+            ["measure", "coffee", "--models", two, "--method", "grad_cam", "--metric", "deletion"],
+            ["evaluate", str(folder_of(tmp_path)), "--models", two, "--methods", "grad_cam", "--metrics", "sparseness"],
+        )):  # fmt: skip
+            assert main([*command, "--out", str(tmp_path / f"{number}")]) == 0, capsys.readouterr().err
+            assert any((tmp_path / f"{number}").iterdir())
+    run = open_run(tmp_path / "3").table()
+    assert {*run["model"]} == {*two.split(",")} and run["value"].notna().all()
+
+
+def folder_of(parent):
+    """A labelled folder of two pictures whose classes ImageNet has."""
+    for name in ("espresso", "tabby"):
+        (parent / "data" / name).mkdir(parents=True)
+        Image.effect_mandelbrot((80, 60), (-2, -1, 1, 1), len(name)).save(parent / "data" / name / "a.png")
+    return parent / "data"
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("resnet50", ("resnet50", "")),
+        ("swin_t/random", ("swin_t", "random")),
+        (f"{TINY}/random", (TINY, "random")),
+        ("torchvision/densenet121", ("torchvision/densenet121", "")),
+        ("hf-hub:a/b/random", ("hf-hub:a/b", "random")),
+    ],
+)
+def test_a_name_says_the_network_and_the_checkpoint(name, parts):
+    assert catalog.id_and_checkpoint(name) == parts
 
 
 def test_models_are_searched_on_the_command_line(capsys):

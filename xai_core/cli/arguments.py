@@ -16,6 +16,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.core.shards import Shard
 from xai_core.data import samples
 from xai_core.models.zoo import own_code
+from xai_core.models.zoo.catalog import id_and_checkpoint
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -81,7 +82,7 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
 def name_own_code(args: argparse.Namespace) -> None:
     """Add each function among the models of a command to those that may be called: who types it runs his own machine."""
     model, models = getattr(args, "model", None) or [], getattr(args, "models", None) or ""
-    typed = [*([model] if isinstance(model, str) else model), *(name.partition("/")[0] for name in names(models))]
+    typed = [*([model] if isinstance(model, str) else model), *(id_and_checkpoint(name)[0] for name in names(models))]
     functions = [name.partition(own_code.OF_SEVERAL)[0] for name in typed]
     settings.add_models(name for name in functions if settings.MODEL_FUNCTION.fullmatch(name))
 

@@ -28,7 +28,7 @@ from xai_core.metrics.measure import CONTROLS, total_cost
 from xai_core.metrics.metric import NEEDS
 from xai_core.models.explainable import ExplainableModel
 from xai_core.models.pass_times import PassTimes
-from xai_core.models.zoo.catalog import find_card
+from xai_core.models.zoo.catalog import find_card, id_and_checkpoint
 
 PREDICTED, LABEL = "predicted", "label"
 TURN = 32  # pictures before the next model's turn, so that a run that ends early has all models on the same pictures
@@ -190,7 +190,7 @@ def check_facts(facts: Mapping[str, ModelFacts]) -> None:
 
 def group(model: str) -> str:
     """ "Supervised", "Self-supervised" or "Untrained"; "Other" for a model that is in no catalogue."""
-    id, _, checkpoint = model.partition("/")
+    id, checkpoint = id_and_checkpoint(model)
     if checkpoint == "random":
         return "Untrained"
     try:

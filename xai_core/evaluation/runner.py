@@ -39,6 +39,7 @@ from xai_core.models.explainable import ExplainableModel
 from xai_core.models.loading import load_model
 from xai_core.models.random_init import twins
 from xai_core.models.ray_workers import RayWorkers, Work
+from xai_core.models.zoo.catalog import id_and_checkpoint
 
 FLUSH_SECONDS, FLUSH_ROWS = 20.0, 2000  # what a killed run loses at most, and what waits in memory
 WAITING = 64  # tasks of workers that wait for an earlier one
@@ -48,7 +49,7 @@ Load = Callable[[str], ExplainableModel]
 
 def load_named(name: str) -> ExplainableModel:
     """A model of the catalogue by its id, or by id/checkpoint; id/random is its untrained twin."""
-    id, _, checkpoint = name.partition("/")
+    id, checkpoint = id_and_checkpoint(name)
     return load_model(id, checkpoint or None)
 
 

@@ -101,7 +101,7 @@ def _form() -> tuple[NewRun | None, float]:
     )  # fmt: skip
     methods += variant_form.choose(
         beside=methods, key="new.variants", linked=False, without="control",
-        networks=[run_form.id_and_checkpoint(networks[title]) for title in chosen],
+        networks=[run_form.network_of(networks[title]) for title in chosen],
     )  # fmt: skip
     lacking = set() if pictures.startswith(datasets.WORLD) else {"box", "scene"}
     fitting = [id for id, metric in METRICS.items() if not metric.needs & lacking]

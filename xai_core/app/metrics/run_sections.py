@@ -40,7 +40,7 @@ from xai_core.evaluation.ranking import Ranks
 from xai_core.evaluation.significance import Difference, Estimate
 from xai_core.evaluation.summary import is_control
 from xai_core.metrics.catalog import find_metric
-from xai_core.models.zoo.catalog import cards, find_card
+from xai_core.models.zoo.catalog import cards, find_card, id_and_checkpoint
 
 THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
@@ -283,7 +283,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, str] | None:
 
     `row` is a row of the run's table. A picture that is no sample is named by its SHA-256; the page asks for the file.
     """
-    id, _, checkpoint = row["model"].partition("/")
+    id, checkpoint = id_and_checkpoint(row["model"])
     if checkpoint == "random":
         return None
     card = cards().get(id)
@@ -452,7 +452,7 @@ def comparable(groups: Mapping[str, str]) -> list[str]:
 
     def classes(name: str) -> str | tuple[str, ...] | None:
         try:
-            return find_card(name.partition("/")[0]).classes
+            return find_card(id_and_checkpoint(name)[0]).classes
         except XaiError:
             return None
 

@@ -22,7 +22,7 @@ from xai_core.data import selection
 from xai_core.data.datasets import Dataset
 from xai_core.evaluation.planner import in_time
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.zoo.catalog import find_card
+from xai_core.models.zoo.catalog import find_card, id_and_checkpoint
 from xai_core.pairs import benchmark, study
 from xai_core.pairs.benchmark import BenchmarkPlan
 from xai_core.pairs.catalog import PAIR_METHODS
@@ -56,7 +56,7 @@ class NewBenchmark:
 
     def command(self) -> str:
         """The command line that makes the same run."""
-        id, _, weights = self.network.partition("/")
+        id, weights = id_and_checkpoint(self.network)
         options = {"model": id} | ({"weights": weights} if weights else {})
         options |= {
             "data": str(run_form.source(self.pictures)), "images": str(self.count), "seed": str(self.seed),
@@ -108,7 +108,7 @@ def _form() -> tuple[NewBenchmark | None, float]:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         pictures, count = run_form.choose_pictures("pairs-run", 8)
         seed = run_form.choose_seed("pairs-run")
-        learned = [find_card(name.partition("/")[0]).supervision for name in networks.values()]
+        learned = [find_card(id_and_checkpoint(name)[0]).supervision for name in networks.values()]
         first = next((place for place, words in enumerate(learned) if "self-supervised" in words), 0)
         network = st.selectbox("Network", list(networks), first, key="pairs-run.network", width=320)
     kind = st.segmented_control(

@@ -17,7 +17,7 @@ from xai_core.core.errors import BadRequest
 from xai_core.data import datasets, selection
 from xai_core.models.card import Card
 from xai_core.models.explainable import ExplainableModel
-from xai_core.models.zoo.catalog import cards, find_card
+from xai_core.models.zoo.catalog import cards, find_card, id_and_checkpoint
 
 MOST_PICTURES = 500  # of a run started on a page; the command line has no such limits
 MOST_MINUTES = 240
@@ -84,15 +84,15 @@ def _name(network: network_choice.Network, card: Card) -> str:
     return network.id if first else f"{network.id}/{network.checkpoint}"
 
 
-def id_and_checkpoint(name: str) -> tuple[str, str]:
-    """What a network's name for commands stands for."""
-    id, _, checkpoint = name.partition("/")
+def network_of(name: str) -> tuple[str, str]:
+    """The id and the checkpoint that a network's name for commands stands for."""
+    id, checkpoint = id_and_checkpoint(name)
     return id, checkpoint or find_card(id).checkpoints[0].id
 
 
 def load(name: str) -> ExplainableModel:
     """The network of a name, from the app's memory where it is there."""
-    return loaded_models.model(*id_and_checkpoint(name))
+    return loaded_models.model(*network_of(name))
 
 
 def check_room(folder: Path, out: Path, most: int) -> None:

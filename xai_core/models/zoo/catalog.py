@@ -5,7 +5,7 @@ from pathlib import Path
 
 from xai_core.core.errors import BadCard, BadRequest, UnknownName
 from xai_core.data.recipe import Recipe
-from xai_core.models.card import CUSTOM, Card, Checkpoint, File
+from xai_core.models.card import CUSTOM, HUB, TIMM, TORCHVISION, Card, Checkpoint, File
 from xai_core.models.zoo import library, own_code, user_cards
 from xai_core.models.zoo.self_supervised import HALF, LIVE, SELF_SUPERVISED
 
@@ -272,6 +272,14 @@ def broken_cards() -> dict[str, str]:
     """The user's own cards and code that cannot be used, by their file's or function's name, each with what is wrong."""
     broken = {f"{id}.toml": str(card) for id, card in user_cards.cards(CARDS).items() if isinstance(card, BadCard)}
     return broken | own_code.problems()
+
+
+def id_and_checkpoint(name: str) -> tuple[str, str]:
+    """The name of a network in commands and runs, `id` or `id/checkpoint`, taken apart; "" where no checkpoint is named.
+    The ids of networks of libraries have a "/" of their own."""
+    parts = name.split("/")
+    own = 2 if parts[0] in (TIMM, TORCHVISION) or name.startswith(f"{HUB}:") else 1
+    return "/".join(parts[:own]), "/".join(parts[own:])
 
 
 def find_card(id: str) -> Card:
