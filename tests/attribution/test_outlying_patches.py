@@ -16,7 +16,7 @@ from xai_core.__main__ import main
 from xai_core.app.single_image import outlying_view
 from xai_core.attribution.explain import explain
 from xai_core.attribution.outlying_patches import OutlyingPatches, TokenNorms, outlying, outlying_patches, token_norms
-from xai_core.data.samples import SAMPLES
+from xai_core.data.samples import SAMPLES, load_sample
 
 PLANTED = ((0, 3), (7, 7))  # cells of 10 x 10
 SIDE, COUNT = 160, 100
@@ -145,6 +145,13 @@ def test_the_command_line_and_the_page_say_the_same(own_card, tmp_path, capsys):
     told = json.loads((out / "coffee_grad_cam.json").read_text())["outlying_patches"]
     assert sorted(map(tuple, told["cells"])) == sorted(PLANTED) and told["count"] == 2 and told["patches"] == COUNT
     said = capsys.readouterr().out
+    (tmp_path / "many").mkdir()
+    load_sample("coffee").save(tmp_path / "many" / "coffee.png")
+    assert main(["explain", str(tmp_path / "many"), "--model", "planted", "--target", "a", "--out", str(out)]) == 0
+    (file,) = (out / "many_grad_cam_maps").glob("*.json")
+    among = json.loads(file.read_text())["outlying_patches"]
+    assert among["share_of_map"] == pytest.approx(told["share_of_map"], rel=1e-3)
+    assert among | {"share_of_map": 0} == told | {"share_of_map": 0}
     words = next(line for line in said.splitlines() if line.startswith("Patches with an outlying norm"))
     assert f"2 of 100 (2.0%); {told['share_of_map']:.1%} of the map's total" in words
     page = opened("pages/1_Single_image.py", picture=SAMPLES["coffee"].title, model=own_card, method="Grad-CAM", target="a")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xai_core.cli import arguments
 from xai_core.core import remote
-from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.errors import BadPicture, BadRequest, XaiError
 from xai_core.data import samples
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def run(args: argparse.Namespace) -> None:
         results[path] = result
         if isinstance(result, Explanation) and path not in kept:
             name = map_sheet.file_name(path)
-            export.write_atomically(folder / f"{name}.json", export.json_text(result).encode())
+            text = export.json_text(result, _patches(model, dataset, path, result))
+            export.write_atomically(folder / f"{name}.json", text.encode())
             export.write_atomically(folder / f"{name}.npz", export.npz_bytes(result))
     maps = [result for result in results.values() if isinstance(result, Explanation)]
     if not maps:
@@ -213,6 +214,21 @@ def _classify(args: argparse.Namespace, model: ExplainableModel, dataset: Datase
     arguments.say(dataset.in_words())
     progress = arguments.classify(model, dataset, file, matching)
     return Classified(read_table(file), list(progress.unreadable))
+
+
+def _patches(model: ExplainableModel, dataset: Dataset, path: str, map: Explanation) -> dict[str, Any] | None:
+    """The patches of outlying norm, as the JSON of one picture has them; None for a network without attention."""
+    from xai_core.attribution.outlying_patches import outlying_patches
+    from xai_core.models.staged import Attention
+
+    if model.network.attention == Attention():  # the picture is not opened again
+        return None
+    try:
+        prepared = model.prepare(dataset.open(path))
+    except BadPicture:  # it has gone since it was explained
+        return None
+    found = outlying_patches(model, map, prepared)
+    return {"outlying_patches": found.settings()} if found else None
 
 
 def _class(model: ExplainableModel, name: str | None) -> int | None:
