@@ -153,6 +153,12 @@ def test_first_views_take_what_their_benchmark_says_and_show_their_figures():
     assert "a load of {:.0f} to {:.0f}".format(*sorted(first["load"])) in SPEED
 
 
+def test_a_rerun_costs_what_its_benchmark_says():
+    rerun = result("rerun")
+    words = f"costs the server {1000 * rerun['median']:.0f} ms of the processor (median of {rerun['rounds']}"
+    assert words in SPEED and rerun["median"] < rerun["goal"]
+
+
 def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
     review, voting = result("review"), result("voting")["ms"]
     first = max(review["rows"], key=lambda row: row["first"]["median"])

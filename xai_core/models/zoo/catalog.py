@@ -291,10 +291,10 @@ def find_card(id: str) -> Card:
         return library.find(id)
     if of_code := own_code.find(id):
         return of_code
-    own = user_cards.cards(CARDS)
+    own = user_cards.files()
     if id not in own:
         raise UnknownName("model", id, [*CARDS, *own, *own_code.given(), *own_code.named()])
-    card = own[id]
+    card = user_cards.card_at(own[id], CARDS, own)
     if isinstance(card, BadCard):
         raise card
     return card

@@ -25,8 +25,13 @@ INTERPOLATIONS = ("bilinear", "bicubic")
 
 def cards(known: Mapping[str, Card]) -> dict[str, Card | BadCard]:
     """The user's cards by their id, the name of their file, which must not be `known`; the first folder counts most."""
-    files = {path.stem: path for folder in reversed(settings.weights_folders()) for path in sorted(folder.glob("*.toml"))}
-    return {id: card_at(path, known, files) for id, path in files.items()}
+    paths = files()
+    return {id: card_at(path, known, paths) for id, path in paths.items()}
+
+
+def files() -> dict[str, Path]:
+    """The files of the user's cards by the cards' ids."""
+    return {path.stem: path for folder in reversed(settings.weights_folders()) for path in sorted(folder.glob("*.toml"))}
 
 
 def card_at(path: Path, known: Mapping[str, Card], others: Mapping[str, Path] | None = None) -> Card | BadCard:
