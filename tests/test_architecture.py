@@ -135,7 +135,8 @@ def imports_of(code):
             yield node.module.split(".")[0]
 
 
-VISITORS = Path("benchmarks/visitors.py")  # speaks Streamlit's protocol to a server, as a browser does
+# Benchmarks of the app itself: one speaks Streamlit's protocol to a server, as a browser does; one times a page's script.
+OF_THE_APP = {Path("benchmarks/visitors.py"), Path("benchmarks/rerun.py")}
 
 
 def test_only_the_app_and_its_pages_import_streamlit():
@@ -143,7 +144,7 @@ def test_only_the_app_and_its_pages_import_streamlit():
     files = [*SOURCES, *(ROOT / "benchmarks").glob("*.py")]
     with_streamlit = {file.relative_to(ROOT) for file in files if "streamlit" in imports_of(file.read_text())}
     assert Path("pages/0_Start.py") in with_streamlit and Path("xai_core/app/shared/widgets.py") in with_streamlit
-    outside = {file for file in with_streamlit if file.parts[0] not in ("Home.py", "pages")} - {VISITORS}
+    outside = {file for file in with_streamlit if file.parts[0] not in ("Home.py", "pages")} - OF_THE_APP
     assert not {file for file in outside if file.parts[:2] != ("xai_core", "app")}
     assert "streamlit" in imports_of("def f():\n    from streamlit.testing.v1 import AppTest")
 
