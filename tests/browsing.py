@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = os.environ.get("CHROMIUM") or next(
@@ -26,6 +27,7 @@ NO_BROWSER = (
     f"No browser. Install one: {sys.executable} -m playwright install --with-deps chromium (or set CHROMIUM to its path)"
 )
 PATIENCE = 120_000  # ms: what is expected comes in a moment, but on a busy machine a moment is long
+LISTED = 30_000  # ms for which an option is looked for before its list is opened again
 USUAL = {"viewport": {"width": 1400, "height": 1000}}
 FLAGS = [
     "--no-sandbox",
@@ -190,15 +192,24 @@ def all_loaded(pictures: Locator) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    settled(page)  # a run of the page would close the list of options
-    box = page.get_by_role("combobox", name=label, exact=True)
-    box.scroll_into_view_if_needed()
-    page.wait_for_timeout(300)  # an expander opens with a movement
-    box.click()
-    page.keyboard.type(option)
-    expect(page.get_by_role("option", name=option, exact=True)).to_be_visible()
-    page.wait_for_timeout(200)  # the list filters as one types
-    page.get_by_role("option", name=option, exact=True).click()
+    """Choose in a list. A run of the page that begins meanwhile may close it: then it is opened again, as a person would."""
+    listed = page.get_by_role("option", name=option, exact=True)
+    for last in (False, False, True):
+        settled(page)
+        box = page.get_by_role("combobox", name=label, exact=True)
+        box.scroll_into_view_if_needed()
+        page.wait_for_timeout(300)  # an expander opens with a movement
+        box.click()
+        page.keyboard.type(option)
+        try:
+            listed.wait_for(timeout=LISTED)
+            page.wait_for_timeout(200)  # the list filters as one types
+            listed.click(timeout=LISTED)
+            break
+        except PlaywrightTimeout:
+            if last:
+                raise
+            page.keyboard.press("Escape")
     settled(page)
 
 

@@ -270,7 +270,11 @@ def test_ctrl_c_stops_the_command_and_its_own_ray(pictures, tmp_path):
         str(out),
     ]
     words = [sys.executable, "-m", "xai_core", *command, "--engine", "ray"]
-    with subprocess.Popen(words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        words, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        # The signal is ignored in a shell's background jobs, and so in the tests that run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         deadline = time.monotonic() + 120
         while not [one for one in psutil.Process(process.pid).children(recursive=True) if one.name() == "raylet"]:
             assert time.monotonic() < deadline and process.poll() is None

@@ -80,7 +80,7 @@ def place_of(address: str) -> Place:
     if "@" in host or (":" in host and not (kind.startswith("http") and re.fullmatch(r"[^:]+:\d{1,5}", host))):
         raise BadRequest(
             f"This {kind}:// address holds a user or a password, which would be written into runs and logs: leave it out; "
-            "credentials are found in the environment."
+            "credentials come from variables of the environment and files of its client."
         )
     if "?" in address or (kind.startswith("http") and "#" in address):
         raise BadRequest(f"This {kind}:// address has something after '?' or '#', which may be a secret: leave it out.")
