@@ -1,6 +1,7 @@
 """The misclassification page on the real server: a click on the matrix, a picture, its reasons, and the way on."""
 
 import re
+from urllib.parse import quote_plus
 
 import numpy as np
 import pytest
@@ -56,7 +57,9 @@ def click_mark(page: Page, label: str, place: int = 0) -> None:
 
 
 def show_view(page: Page, name: str) -> None:
+    """Until the address names the view, what is drawn may be the one before."""
     page.get_by_role("radio", name=name, exact=True).click()
+    expect(page).to_have_url(re.compile(f"[?&]view={quote_plus(name)}(&|$)"))
     settled(page)
 
 
