@@ -19,12 +19,13 @@ from xai_core.core import part_store, shards, tables
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest
 from xai_core.core.shards import Shard, StoredShard
+from xai_core.data import thumbnail_file
 from xai_core.data.datasets import Known, digest_of
 from xai_core.data.predictions import settings_of
 
 TOLERANCE = 1e-5  # of probabilities, and of embeddings as a share of their largest value
 # What each shard has of its own: the digest and the number of its own pictures, and what could not be read.
-OWN = ("dataset_digest", "pictures", "shard", "unreadable")
+OWN = ("dataset_digest", "pictures", "shard", "unreadable", "thumbnails")
 
 
 def stored_shard(path: Path) -> StoredShard:
@@ -63,7 +64,8 @@ def _content_digest(path: Path) -> str:
 
 def merge(paths: Sequence[Path], out: Path) -> tuple[int, list[tuple[str, str]]]:
     """Join shards to the file `out` (.parquet or .csv). Returns the number of pictures, and each that could not be read with
-    the reason. Raises BadRequest with what is wrong with the shards: see `shards.joined`."""
+    the reason. Their thumbnails are joined where all have some: see `without_thumbnails`. Raises BadRequest with what is
+    wrong with the shards: see `shards.joined`."""
     found = shards.joined(stored_shard(path) for path in paths)
     files = [one.path for one in found]
     every = [settings_of(file) for file in files]
@@ -80,8 +82,30 @@ def merge(paths: Sequence[Path], out: Path) -> tuple[int, list[tuple[str, str]]]
     settings |= {"dataset_digest": digest_of(known), "pictures": total}
     unreadable = [(name, reason) for _, name, _, _, reason in told]
     with predict.written_alone(out):
-        predict.join(_in_order(files, total, embeddings), out, settings, unreadable, predict.schema_of(embeddings))
+        if not without_thumbnails(files):
+            told_of = thumbnail_file.settings_for(settings)
+            small = [thumbnail_file.file_beside(file) for file in files]
+            rows = (some.drop_columns("place") for some in _in_order(small, total, thumbnail_file.PLACED))
+            thumbnail_file.write(rows, thumbnail_file.file_beside(out), told_of)
+        ordered = (
+            some.drop_columns(["place", "content"])
+            for some in _in_order(files, total, predict.schema_of(embeddings, placed=True))
+        )
+        predict.join(ordered, out, settings, unreadable, predict.schema_of(embeddings))
     return total, unreadable
+
+
+def without_thumbnails(paths: Sequence[Path]) -> list[Path]:
+    """The finished shards that have no thumbnails of their own pictures beside them."""
+    return [path for path in paths if not _has_thumbnails(path)]
+
+
+def _has_thumbnails(shard: Path) -> bool:
+    try:
+        told = thumbnail_file.settings_of(thumbnail_file.file_beside(shard))
+        return told == thumbnail_file.settings_for(settings_of(shard))
+    except BadRequest:
+        return False
 
 
 def _known(files: Sequence[Path], unreadable: Sequence[tuple[int, str, str, str, str]], total: int) -> list[Known]:
@@ -98,13 +122,11 @@ def _known(files: Sequence[Path], unreadable: Sequence[tuple[int, str, str, str,
     return [known[place] for place in range(total)]
 
 
-def _in_order(files: Sequence[Path], total: int, embeddings: bool) -> Iterator[pa.Table]:
+def _in_order(files: Sequence[Path], total: int, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of all pictures in the dataset's order, in tables as large as the parts of a single run."""
-    schema = predict.schema_of(embeddings, placed=True)
     readers = [_Reader(file, schema) for file in files]
     for start in range(0, total, predict.PART):
-        rows = pa.concat_tables([reader.until(start + predict.PART) for reader in readers]).sort_by("place")
-        yield rows.drop_columns(["place", "content"])
+        yield pa.concat_tables([reader.until(start + predict.PART) for reader in readers]).sort_by("place")
 
 
 class _Reader:

@@ -17,6 +17,8 @@ A shard's file has two more columns, from which `merged_predictions` makes the f
     place               the picture's place in the whole dataset
     content             what the dataset's digest knows of its content
 
+With thumbnails, these are in a second file beside it: see `xai_core.data.thumbnail_file`.
+
 The file's metadata (`settings_of`) name the model, its weights and classes, which labels matched, and each file that could
 not be read. Until the file is complete, its rows are in a folder of parts beside it: see `xai_core.core.part_store`.
 """
@@ -46,6 +48,7 @@ from xai_core.core.part_store import PARTS
 from xai_core.core.settings import RESOURCES
 from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
+from xai_core.data import thumbnail_file
 from xai_core.data.datasets import Dataset, Labelled, digest_of
 from xai_core.data.label_matching import Matching, match_classes
 from xai_core.data.predictions import ENTRY, settings_of
@@ -96,16 +99,17 @@ def classify(
     precision: str = "exact",
     shard: Shard | None = None,
     workers: RayWorkers | None = None,
+    thumbnails: bool = False,
 ) -> Generator[ClassificationProgress, None, None]:
     """Write the predictions of a model for a dataset to `out` (.parquet, or .csv without the lists' types and settings).
     With a `shard`, only those of its pictures, to its own file .parquet: see `merged_predictions`. With `workers`, these
-    compute the rows.
+    compute the rows. With `thumbnails`, each picture's is made when it is opened, and they are written beside `out`.
 
     Yields the progress after every inner batch, or task of a worker; stop iterating to cancel. What was done until then is
-    kept in parts beside `out`, and the same call resumes from them. If `out` holds this very result already, nothing is
-    computed. Pictures are decoded beside inference; at most three inner batches are in memory. Raises NoClassifier,
-    OutOfMemory, and BadRequest for another suffix and where another process is writing the same file; files that cannot be
-    read are listed and skipped.
+    kept in parts beside `out`, and the same call resumes from them. If `out` holds this very result already (and the file
+    beside it the thumbnails, if they are wanted), nothing is computed. Pictures are decoded beside inference; at most three
+    inner batches are in memory. Raises NoClassifier, OutOfMemory, and BadRequest for another suffix and where another
+    process is writing the same file; files that cannot be read are listed and skipped.
     """
     if not model.has_classifier:
         raise NoClassifier(f"{model.title} has no classifier: it cannot predict classes.")
@@ -116,19 +120,21 @@ def classify(
     settings = _settings(model, dataset, matching, embeddings, precision, share)
     total, folder = len(dataset.samples), parts_folder(out)
     unreadable = _unreadable_if_complete(out, settings)
-    if unreadable is not None:
+    if unreadable is not None and (not thumbnails or _has_thumbnails(out, settings)):
         if folder.exists():  # the process that wrote `out` was killed just then
             with contextlib.suppress(BadRequest), written_alone(out):
                 part_store.clear(folder)
         yield ClassificationProgress(total, total, unreadable)
         return
     with written_alone(out):
-        _prepare(folder, settings)
+        _prepare(folder, settings | ({"thumbnails": True} if thumbnails else {}))
         if workers:
-            yield from _classify_by_workers(workers, model, dataset, folder, matching, embeddings, precision)
+            yield from _classify_by_workers(workers, model, dataset, folder, matching, embeddings, precision, thumbnails)
         else:
-            yield from _classify_missing(model, dataset, folder, matching, embeddings, precision)
+            yield from _classify_missing(model, dataset, folder, matching, embeddings, precision, thumbnails)
         stored = stored_parts(folder, total)
+        if thumbnails:  # before the predictions: a file of these without the other is not complete
+            _join_thumbnails([part for part, _ in stored.values()], out, settings, share)
         rows: Iterable[pa.Table] = (
             tables.read_parquet(part, schema_of(embeddings).names, schema=schema_of(embeddings))
             for part, _ in stored.values()
@@ -173,11 +179,13 @@ class _Share:
 
     def placed(self, rows: pa.Table) -> pa.Table:
         """Rows with the columns `place` and `content`."""
-        known = [self.known[name] for name in rows["path"].to_pylist()]
-        places, contents = [one[0] for one in known], [one[3] for one in known]
-        return rows.append_column("place", pa.array(places, pa.int64())).append_column(
-            "content", pa.array(contents, pa.string())
-        )
+        contents = [self.known[name][3] for name in rows["path"].to_pylist()]
+        return self.with_places(rows).append_column("content", pa.array(contents, pa.string()))
+
+    def with_places(self, rows: pa.Table) -> pa.Table:
+        """Rows with the column `place`."""
+        places = [self.known[name][0] for name in rows["path"].to_pylist()]
+        return rows.append_column("place", pa.array(places, pa.int64()))
 
 
 def _share(dataset: Dataset, shard: Shard) -> _Share:
@@ -259,7 +267,13 @@ def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTime
 
 
 def _classify_missing(
-    model: ExplainableModel, dataset: Dataset, folder: Path, matching: Matching, embeddings: bool, precision: str
+    model: ExplainableModel,
+    dataset: Dataset,
+    folder: Path,
+    matching: Matching,
+    embeddings: bool,
+    precision: str,
+    thumbnails: bool,
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none."""
     total = len(dataset.samples)
@@ -273,17 +287,17 @@ def _classify_missing(
     side = model.recipe.input_size
     size = runtime.inner_batch(side * side, model.device)
     samples = [dataset.samples[place] for chunk in missing for place in chunk]
-    with Decoder(model, dataset, samples, ahead=2 * size) as decoder:
+    with Decoder(model, dataset, samples, ahead=2 * size, small=thumbnails) as decoder:
         for chunk in missing:
             rows: list[dict[str, Any]] = []
             failures: list[Unreadable] = []
             for start in range(chunk.start, chunk.stop, size):
                 batch = decoder.take(min(size, chunk.stop - start))
-                rows += rows_of(model, batch, matching, embeddings, precision)
+                rows += _with_thumbnails(rows_of(model, batch, matching, embeddings, precision), decoder)
                 failures += decoder.unreadable()
                 done += len(batch)
                 if start + size >= chunk.stop:
-                    write_part(folder, chunk, rows, failures, embeddings)
+                    write_part(folder, chunk, rows, failures, embeddings, thumbnails)
                 now = time.monotonic()
                 recent.append(max(now - latest, 1e-9) / len(batch))
                 rate = 1 / statistics.median(recent)
@@ -300,6 +314,7 @@ def _classify_by_workers(
     matching: Matching,
     embeddings: bool,
     precision: str,
+    thumbnails: bool,
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none as soon as workers have brought all of its rows."""
     total = len(dataset.samples)
@@ -312,7 +327,7 @@ def _classify_by_workers(
     brought: dict[range, dict[int, tuple[list[dict[str, Any]], list[Unreadable]]]] = {}  # of each chunk, by the first place
     began = time.monotonic()
     yield ClassificationProgress(done, total, tuple(unreadable))
-    prepare = partial(_prepare_worker, workers, model.id, model.fingerprint, matching, embeddings, precision)
+    prepare = partial(_prepare_worker, workers, model.id, model.fingerprint, matching, embeddings, precision, thumbnails)
     for number, (rows, failures) in workers.results(prepare, tasks):
         chunk, piece = places[number]
         pieces = brought.setdefault(chunk, {})
@@ -320,7 +335,7 @@ def _classify_by_workers(
         if len(pieces) == len(workers.tasks(chunk)):
             ordered = [brought[chunk][start] for start in sorted(pieces)]
             of_chunk = [file for _, files in ordered for file in files]
-            write_part(folder, chunk, [row for some, _ in ordered for row in some], of_chunk, embeddings)
+            write_part(folder, chunk, [row for some, _ in ordered for row in some], of_chunk, embeddings, thumbnails)
             del brought[chunk]
         unreadable += failures
         done += len(piece)
@@ -329,19 +344,31 @@ def _classify_by_workers(
 
 
 def _prepare_worker(
-    workers: RayWorkers, id: str, fingerprint: str, matching: Matching, embeddings: bool, precision: str
+    workers: RayWorkers,
+    id: str,
+    fingerprint: str,
+    matching: Matching,
+    embeddings: bool,
+    precision: str,
+    thumbnails: bool,
 ) -> Work[Sequence[Labelled], tuple[list[dict[str, Any]], list[Unreadable]]]:
     """In a worker: what turns some pictures into rows, and those that cannot be read into reasons."""
     model, dataset = workers.model(id, fingerprint), workers.open()
     size = runtime.inner_batch(model.recipe.input_size**2, model.device)
 
     def rows_of_task(samples: Sequence[Labelled]) -> tuple[list[dict[str, Any]], list[Unreadable]]:
-        with Decoder(model, dataset, samples, ahead=2 * size) as decoder:
+        with Decoder(model, dataset, samples, ahead=2 * size, small=thumbnails) as decoder:
             batches = (decoder.take(min(size, len(samples) - start)) for start in range(0, len(samples), size))
             rows = [row for batch in batches for row in rows_of(model, batch, matching, embeddings, precision)]
-            return rows, decoder.unreadable()
+            return _with_thumbnails(rows, decoder), decoder.unreadable()
 
     return rows_of_task
+
+
+def _with_thumbnails(rows: list[dict[str, Any]], decoder: Decoder) -> list[dict[str, Any]]:
+    """Rows with the thumbnails that were made of their pictures, if any were."""
+    small = decoder.thumbnails()
+    return [row | {"thumbnail": small[row["path"]]} for row in rows] if small else rows
 
 
 def rows_of(
@@ -413,11 +440,19 @@ def _chunks(total: int) -> list[range]:
 
 
 def write_part(
-    folder: Path, chunk: range, rows: list[dict[str, Any]], unreadable: list[Unreadable], embeddings: bool
+    folder: Path,
+    chunk: range,
+    rows: list[dict[str, Any]],
+    unreadable: list[Unreadable],
+    embeddings: bool,
+    thumbnails: bool = False,
 ) -> None:
-    """Store the rows of the pictures at the places `chunk` of a dataset, in a folder that the caller has locked."""
+    """Store the rows of the pictures at the places `chunk` of a dataset, in a folder that the caller has locked; with
+    `thumbnails`, their column `thumbnail` too."""
     entry = {"start": chunk.start, "stop": chunk.stop, "unreadable": unreadable}
-    schema = schema_of(embeddings).with_metadata({ENTRY: json.dumps(entry)})
+    schema = schema_of(embeddings)
+    schema = schema.append(thumbnail_file.SCHEMA.field("thumbnail")) if thumbnails else schema
+    schema = schema.with_metadata({ENTRY: json.dumps(entry)})
     part_store.write_part(folder / PARTS, pa.Table.from_pylist(rows, schema))
 
 
@@ -478,6 +513,23 @@ def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def _join_thumbnails(parts: Sequence[Path], out: Path, settings: Mapping[str, Any], share: _Share | None) -> None:
+    """Write the thumbnails in parts beside the predictions `out`. Raises XaiError."""
+    plain = thumbnail_file.SCHEMA
+    rows: Iterable[pa.Table] = (tables.read_parquet(part, plain.names, schema=plain) for part in parts)
+    schema = thumbnail_file.PLACED if share else plain
+    rows = map(share.with_places, rows) if share else rows
+    thumbnail_file.write(rows, thumbnail_file.file_beside(out), thumbnail_file.settings_for(settings), schema)
+
+
+def _has_thumbnails(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether the file of thumbnails beside `out` is of the dataset of these settings."""
+    try:
+        return thumbnail_file.settings_of(thumbnail_file.file_beside(out)) == thumbnail_file.settings_for(settings)
+    except BadRequest:
+        return False
 
 
 def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unreadable, ...] | None:

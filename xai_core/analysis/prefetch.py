@@ -7,6 +7,7 @@ from functools import partial
 
 from xai_core.core.errors import BadPicture
 from xai_core.core.machine import available_cpus
+from xai_core.data import thumbnail_file
 from xai_core.data.datasets import Dataset, Labelled
 from xai_core.data.preprocessing import Prepared
 from xai_core.models.explainable import ExplainableModel
@@ -16,14 +17,18 @@ READERS = 16  # pictures of a server that are read at once; they wait, and one a
 
 
 class Decoder:
-    """Prepares pictures in threads, in order, at most `ahead` pictures before they are taken. Use it in a `with` block."""
+    """Prepares pictures in threads, in order, at most `ahead` pictures before they are taken. With `small`, it makes their
+    thumbnails too. Use it in a `with` block."""
 
-    def __init__(self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int):
-        self.prepare, self.samples, self.ahead = partial(_prepared, model, dataset), iter(samples), ahead
+    def __init__(
+        self, model: ExplainableModel, dataset: Dataset, samples: Sequence[Labelled], ahead: int, small: bool = False
+    ):
+        self.prepare, self.samples, self.ahead = partial(_prepared, model, dataset, small), iter(samples), ahead
         threads = READERS if dataset.is_remote else min(4, available_cpus())
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="decoding")
-        self.waiting: deque[tuple[Labelled, Future[Prepared | BadPicture]]] = deque()
+        self.waiting: deque[tuple[Labelled, Future[tuple[Prepared | BadPicture, bytes | None]]]] = deque()
         self.failed: list[Unreadable] = []
+        self.small: dict[str, bytes] = {}
 
     def __enter__(self) -> "Decoder":
         return self
@@ -37,7 +42,10 @@ class Decoder:
         batch = []
         for _ in range(count):
             sample, future = self.waiting.popleft()
-            batch.append((sample, future.result()))
+            picture, small = future.result()
+            batch.append((sample, picture))
+            if small is not None:
+                self.small[sample.name] = small
             self._fill()
         self.failed += [(sample.name, str(picture)) for sample, picture in batch if isinstance(picture, BadPicture)]
         return batch
@@ -47,13 +55,22 @@ class Decoder:
         failed, self.failed = self.failed, []
         return failed
 
+    def thumbnails(self) -> dict[str, bytes]:
+        """The thumbnails of the pictures taken since the last call, by name."""
+        small, self.small = self.small, {}
+        return small
+
     def _fill(self) -> None:
         while len(self.waiting) < self.ahead and (sample := next(self.samples, None)) is not None:
             self.waiting.append((sample, self.pool.submit(self.prepare, sample.name)))
 
 
-def _prepared(model: ExplainableModel, dataset: Dataset, name: str) -> Prepared | BadPicture:
+def _prepared(
+    model: ExplainableModel, dataset: Dataset, small: bool, name: str
+) -> tuple[Prepared | BadPicture, bytes | None]:
+    """A picture, opened once, as the model takes it, and its thumbnail if that is wanted."""
     try:
-        return model.prepare(dataset.open(name))
+        picture = dataset.open(name)
+        return model.prepare(picture), thumbnail_file.encoded(picture) if small else None
     except BadPicture as error:
-        return error
+        return error, None

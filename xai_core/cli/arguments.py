@@ -223,6 +223,7 @@ def classify(
     precision: str = "exact",
     shard: Shard | None = None,
     workers: RayWorkers | None = None,
+    thumbnails: bool = False,
 ) -> ClassificationProgress:
     """Write the predictions to `file` with a progress bar; returns how it ended. Raises XaiError."""
     from tqdm import tqdm
@@ -230,8 +231,9 @@ def classify(
     from xai_core.analysis import predict
 
     steps = predict.classify(
-        model, dataset, file, matching=matching, embeddings=embeddings, precision=precision, shard=shard, workers=workers
-    )
+        model, dataset, file, matching=matching, embeddings=embeddings, precision=precision, shard=shard, workers=workers,
+        thumbnails=thumbnails,
+    )  # fmt: skip
     with tqdm(leave=False, disable=None, unit="picture") as shown:
         for progress in steps:
             shown.total = progress.total

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from xai_core.cli import arguments
 from xai_core.cli.arguments import Commands
+from xai_core.core.errors import BadRequest
 
 
 def add_to(commands: Commands) -> None:
@@ -17,6 +18,11 @@ def add_to(commands: Commands) -> None:
         "--out", type=arguments.out_place, required=True, metavar="FILE", help=".parquet or .csv; also at s3://..."
     )
     command.add_argument("--embeddings", action="store_true", help="also store each picture's embedding")
+    command.add_argument(
+        "--thumbnails", action="store_true",
+        help="also store a small copy of each picture, in FILE.thumbnails.parquet without FILE's own ending, from which "
+        "Misclassifications shows the pictures without opening them; predictions that were made without are computed again",
+    )  # fmt: skip
     arguments.add_precision(command)
     arguments.add_shard(command)
     arguments.add_engine(command, pictures=32)
@@ -29,11 +35,13 @@ def _classify(args: argparse.Namespace) -> None:
 
     out = arguments.place(args, ".parquet")
     predict.check_suffix(Path(args.out))
+    if args.thumbnails and isinstance(out, str):
+        raise BadRequest("Thumbnails are written on this machine: give --out a path, or leave out --thumbnails.")
     dataset, model, matching = arguments.opened(args)
     with remote_runs.written(out) as file:
         progress = arguments.classify(
             model, dataset, file, matching, embeddings=args.embeddings, precision=args.precision, shard=args.shard,
-            workers=arguments.opened_by_workers(args, dataset),
+            workers=arguments.opened_by_workers(args, dataset), thumbnails=args.thumbnails,
         )  # fmt: skip
         arguments.say_unreadable(progress)
         print(progress.in_words())

@@ -27,7 +27,10 @@ def add_to(commands: Commands) -> None:
 
 
 def _merge(args: argparse.Namespace) -> None:
-    paths = args.shards or shards.find(args.out)
+    from xai_core.data import thumbnail_file
+
+    named = [path for path in args.shards if not thumbnail_file.is_thumbnails(path)]  # of OUT.shards/*.parquet
+    paths = named or shards.find(args.out)
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise BadRequest(f"There is no shard {missing[0]}.")
@@ -57,6 +60,12 @@ def _join_predictions(paths: Sequence[Path], args: argparse.Namespace) -> None:
 
     predict.check_suffix(args.out)
     total, unreadable = merged_predictions.merge(paths, args.out)
+    lacking = merged_predictions.without_thumbnails(paths)
+    if 0 < len(lacking) < len(paths):
+        arguments.say(
+            f"{lacking[0]} has no thumbnails of its pictures beside it, so that they were not joined: run its command with "
+            "--thumbnails."
+        )
     progress = predict.ClassificationProgress(total, total, tuple(unreadable))
     arguments.say_unreadable(progress)
     print(progress.in_words())

@@ -69,10 +69,13 @@ class HeldPredictions:
 
     rows    a line for each: `place` in the file, `true` and `predicted` (categories, in alphabetical order), `confidence`
             and `margin`. All sessions share it: do not write to it.
+    file    where they are; None for those that are in memory
     """
 
-    def __init__(self, rows: pd.DataFrame, names: pa.Array, read: ReadRows, metadata: pd.DataFrame) -> None:
-        self.rows = rows
+    def __init__(
+        self, rows: pd.DataFrame, names: pa.Array, read: ReadRows, metadata: pd.DataFrame, file: Path | None = None
+    ) -> None:
+        self.rows, self.file = rows, file
         self._names, self._read, self._metadata = names, read, metadata
         self._in_metadata = _places_in(metadata.index, names) if len(metadata.columns) else None
         self._attributes: dict[str, pd.Series[Any]] = {}
@@ -129,7 +132,7 @@ def hold_file(file: Path, metadata: pd.DataFrame) -> HeldPredictions:
         found: pd.DataFrame = tables.read_places(file, places, columns).to_pandas()
         return found
 
-    return HeldPredictions(rows, names, read, metadata)
+    return HeldPredictions(rows, names, read, metadata, file)
 
 
 def hold_frame(frame: pd.DataFrame, metadata: pd.DataFrame) -> HeldPredictions:

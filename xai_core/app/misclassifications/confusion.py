@@ -20,6 +20,7 @@ from xai_core.app.shared import (
     predictions,
     round_form,
     session,
+    thumbnails,
 )
 from xai_core.app.shared.predictions import EVERY, GALLERY, FilteredRows, alt_text
 from xai_core.app.shared.round_form import RoundPictures
@@ -184,9 +185,10 @@ def _gallery(rows: FilteredRows, dataset: Dataset, model: ExplainableModel, star
         return
     on_page = rows.named(cell.iloc[(page - 1) * ON_A_PAGE : page * ON_A_PAGE])
     selected.bar(rows, dataset, model, on_page["path"].tolist())
+    small = thumbnails.stored(dataset, rows.held.file, on_page)
     with st.container(horizontal=True, gap="small"):
         for row in on_page.to_dict("records"):
-            _tile(row, dataset, rows.tags.get(row["path"], ()), group, attribute)
+            _tile(row, dataset, rows.tags.get(row["path"], ()), group, attribute, small.get(row["path"]))
 
 
 MAPS = (
@@ -235,13 +237,19 @@ ON_TILES = "The value of an attribute is shown with each picture."
 
 
 def _tile(
-    row: Mapping[Hashable, Any], dataset: Dataset, tags: Sequence[str], group: drawer.Group, attribute: str | None
+    row: Mapping[Hashable, Any],
+    dataset: Dataset,
+    tags: Sequence[str],
+    group: drawer.Group,
+    attribute: str | None,
+    small: bytes | None,
 ) -> None:
-    """One picture of the gallery: right or wrong, its classes, an attribute, its tags, and a button that opens it."""
+    """One picture of the gallery (`small` where that is stored): right or wrong, its classes, an attribute, its tags, and a
+    button that opens it."""
     path = row["path"]
     right = row["true"] == row["predicted"]
     with st.container(border=True, width=display.THUMBNAIL + 34, key=f"tile {path}"):
-        display.thumbnail(dataset, path, alt_text(row))
+        display.thumbnail(dataset, path, alt_text(row), small)
         verdict = "✓ Right" if right else "✗ Wrong"
         true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))
         known = "" if attribute is None else f"  \n{_known(attribute, dataset.metadata.at[path, attribute])}"

@@ -58,10 +58,10 @@ def map_picture(
     report_items.add_map(explanation, large, scale, f"the map by {explanation.title}", f"{alt} {explanation.key}")
 
 
-def thumbnail(dataset: Dataset, path: str, alt: str) -> None:
-    """Show a small version of a dataset's picture; a short text if it cannot be read any more."""
+def thumbnail(dataset: Dataset, path: str, alt: str, small: bytes | None = None) -> None:
+    """Show a small version of a dataset's picture (`small` where it is known); a short text if it cannot be read."""
     try:
-        st.image(thumbnails.file(dataset, path), output_format="JPEG", alt=alt)
+        st.image(small or thumbnails.file(dataset, path), output_format="JPEG", alt=alt)
     except BadPicture:
         st.caption("This file can no longer be read.")
 
