@@ -24,6 +24,7 @@ from xai_core.analysis import predict
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.data.datasets import open_dataset
 from xai_core.data.predictions import settings_of
+from xai_core.data.thumbnail_file import file_beside
 from xai_core.evaluation import store
 from xai_core.evaluation.runner import evaluate, load_named
 from xai_core.models import ray_workers
@@ -78,10 +79,11 @@ def as_text(table: pd.DataFrame) -> list[list[str]]:
 
 
 def test_classify_in_tasks_of_a_batch_writes_the_very_same_rows(cluster, pictures, tmp_path, capsys):
-    command = ["classify", str(pictures), "--model", MODEL, "--embeddings"]
+    command = ["classify", str(pictures), "--model", MODEL, "--embeddings", "--thumbnails"]
     one, other = in_both(command, tmp_path, "predictions.parquet", "--per-task", "16")
     assert settings_of(one) == settings_of(other) and len(settings_of(one)["unreadable"]) == 2
     assert as_text(pd.read_parquet(one)) == as_text(pd.read_parquet(other))
+    assert file_beside(one).read_bytes() == file_beside(other).read_bytes()
     said = capsys.readouterr()
     assert said.err.count("left out:") == 2 * 2 and f"{PICTURES + 2} of {PICTURES + 2} pictures" in said.out
 

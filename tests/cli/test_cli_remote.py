@@ -193,7 +193,8 @@ def test_what_is_no_run_is_not_touched(pictures, memory, capsys):
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["--out", "s3://key:SECRET@bucket/p.parquet"], "leave it out"), (["--out", "memory://bucket.parquet"], "a whole bucket"),
+    [(["--out", "s3://key:SECRET@bucket/p.parquet"], "leave it out"),
+     (["--out", "memory://bucket.parquet"], "a whole bucket"),
      (["--out", "memory://bucket/p.parquet", "--shard", "1/2"], "written on this machine"),
      (["--out", "p.parquet", "--mapping", "s3://bucket/m.csv"], "mapping is a path of this machine")],
 )  # fmt: skip
