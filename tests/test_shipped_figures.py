@@ -363,3 +363,15 @@ def test_time_and_cost_of_many_pictures_follow_from_the_measured_seconds():
     opening = of["efficientnet_lite0, open"]["median"]
     assert f"takes {opening * 1000:.1f} ms of a CPU a picture (of {of['bytes'] / 1000:.0f} kB)" in DEPLOYMENT
     assert f"1,000 pictures a second needs {1000 * opening:.0f} CPUs" in DEPLOYMENT
+
+
+def test_a_large_metrics_run_takes_what_its_benchmark_took():
+    run = result("large_metrics_run")
+    firsts = [f"{seconds['first']:.1f} |" for seconds in run["seconds"].values()]
+    table = SPEED.partition(f"a made run of {run['rows']:,} measurements")[2].partition("Shown again")[0]
+    assert [row.rpartition("| ")[2] + "|" for row in re.findall(r"\|[^|]+\| \d+\.\d (?=\|)", table)] == firsts
+    again = max(seconds["again"] for seconds in run["seconds"].values())
+    assert f"Shown again, each takes at most {again:.2f} s" in SPEED and again < 0.2
+    assert (
+        f"The run adds {run['memory']['held MB']:.0f} MB to the server, {run['memory']['most MB']:.0f} MB at most" in SPEED
+    )

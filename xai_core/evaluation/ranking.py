@@ -9,7 +9,15 @@ import numpy as np
 import pandas as pd
 
 from xai_core.core.errors import BadRequest
-from xai_core.evaluation.significance import LEVEL, ONE_PICTURE, Estimate, Values, bootstrap_means, oriented
+from xai_core.evaluation.significance import (
+    LEVEL,
+    ONE_PICTURE,
+    Estimate,
+    Values,
+    bootstrap_means,
+    bootstrap_means_of,
+    oriented,
+)
 
 ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 ROUNDING = 1e-6  # of the largest value: maps are computed in single precision
@@ -81,6 +89,17 @@ def agreement(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[tuple[s
             cache[key] = pd.DataFrame(values).mean().to_numpy(), _signs(bootstrap_means(values, seed + draw))
         return cache[key]
 
+    frames = list(tables.values())
+    if (
+        frames
+        and len(frames[0]) >= 2
+        and all(one.index.equals(frames[0].index) for one in frames)
+        and all(one.columns.equals(frames[0].columns) for one in frames)
+    ):  # the usual case: all draws are the same, and are made once
+        own, pictures = list(frames[0].columns), frames[0].index
+        values = [one.loc[pictures, own].to_numpy(float) for one in frames]
+        for name, columns, draws in zip(tables, values, bootstrap_means_of(values, seed), strict=True):
+            cache[name, tuple(own), tuple(pictures), 0] = pd.DataFrame(columns).mean().to_numpy(), _signs(draws)
     for (a, first), (b, second) in itertools.combinations(tables.items(), 2):
         methods = [name for name in first.columns if name in second.columns]
         common = first.index.intersection(second.index)

@@ -22,6 +22,7 @@ FLIPS_EACH = 100  # random ones for each comparison: so that p can be as small a
 EXACT = 12  # pictures up to which all 2^n flips are taken
 LEAST = 6  # pictures from which on the test can reach 5 % at all: with five, p is at least 2 / 2^5
 AT_ONCE = 2_000_000  # cells of a matrix of draws that are held at once
+MOST_CELLS = 4_000_000  # of the tables that share draws: 100 MB with what is made of them
 
 ONE_PICTURE = "one picture: no interval, because a single picture does not show how much pictures differ"
 
@@ -77,8 +78,19 @@ def oriented(values: pd.DataFrame, direction: str) -> pd.DataFrame:
 
 def estimates(values: pd.DataFrame, seed: int = 0) -> dict[str, Estimate]:
     """The mean of each column with its bootstrap interval at LEVEL, all from the same draws of pictures."""
-    columns = values.to_numpy(float)
-    lows, highs = _interval(columns, seed)
+    return estimates_of([values], seed)[0]
+
+
+def estimates_of(tables: Sequence[pd.DataFrame], seed: int = 0) -> list[dict[str, Estimate]]:
+    """`estimates` of each table. To the last bit what it gives for a table alone, but tables of as many pictures share the
+    making of their draws, which takes most of the time where pictures are many."""
+    columns = [table.to_numpy(float) for table in tables]
+    draws = bootstrap_means_of([own if len(own) >= 2 else own[:0] for own in columns], seed)
+    return [_estimates(*each) for each in zip(tables, columns, draws, strict=True)]
+
+
+def _estimates(values: pd.DataFrame, columns: Values, draws: Values) -> dict[str, Estimate]:
+    lows, highs = _interval(columns, draws)
     counts = np.isfinite(columns).sum(0)
     means = {}
     for place, name in enumerate(values.columns):
@@ -99,19 +111,44 @@ def differences(
     by random flips, the observed one counted in); p values are corrected together after Holm (1979), intervals are not. Of
     each pair the better method comes first, unless `pairs` says otherwise.
     """
-    better = oriented(values, direction)
-    compared = list(itertools.combinations(better.columns, 2) if pairs is None else pairs)
-    if not compared:
-        return []
-    apart = np.stack([better[a].to_numpy(float) - better[b].to_numpy(float) for a, b in compared], 1)
-    means = list(estimates(pd.DataFrame(apart, columns=pd.RangeIndex(len(compared)).astype(str)), seed).values())
-    p_values = sign_flip(apart, seed)
+    return differences_of([values], direction, [pairs], seed)[0]
+
+
+def differences_of(
+    tables: Sequence[pd.DataFrame],
+    direction: str | Sequence[str],
+    pairs: Sequence[Sequence[tuple[str, str]] | None],
+    seed: int = 0,
+) -> list[list[Difference]]:
+    """`differences` of each table, as `estimates_of` is to `estimates`; a direction and pairs for each table."""
+    directions = [direction] * len(tables) if isinstance(direction, str) else direction
+    better = [oriented(table, own) for table, own in zip(tables, directions, strict=True)]
+    compared = [
+        list(itertools.combinations(table.columns, 2) if own is None else own)
+        for table, own in zip(better, pairs, strict=True)
+    ]
+    apart = [
+        np.stack([table[a].to_numpy(float) - table[b].to_numpy(float) for a, b in own], 1) if own else np.zeros((0, 0))
+        for table, own in zip(better, compared, strict=True)
+    ]
+    del better
+    frames = [pd.DataFrame(columns, columns=pd.RangeIndex(columns.shape[1]).astype(str)) for columns in apart]
+    means, p_values = estimates_of(frames, seed), _sign_flips_of(apart, seed)
+    return [
+        _differences(own, [*mean.values()], p, is_sorted=given is None)
+        for own, mean, p, given in zip(compared, means, p_values, pairs, strict=True)
+    ]
+
+
+def _differences(
+    compared: Sequence[tuple[str, str]], means: Sequence[Estimate], p_values: Values, *, is_sorted: bool
+) -> list[Difference]:
     rows = []
     for (a, b), mean, p, adjusted in zip(compared, means, p_values, holm(p_values), strict=True):
-        if pairs is None and mean.value < 0:
+        if is_sorted and mean.value < 0:
             a, b, mean = b, a, mean._replace(value=-mean.value, low=-mean.high, high=-mean.low)
         rows.append(Difference(a, b, mean, float(p), float(adjusted), len(compared)))
-    return rows if pairs is not None else sorted(rows, key=lambda row: (np.nan_to_num(row.adjusted, nan=2), -row.mean.value))
+    return rows if not is_sorted else sorted(rows, key=lambda row: (np.nan_to_num(row.adjusted, nan=2), -row.mean.value))
 
 
 def in_words(difference: Difference, title: Callable[[str], str | None] = str) -> str:
@@ -161,7 +198,7 @@ def pictures_needed(compared: int) -> int:
     return next(n for n in itertools.count(1) if least_p(n) * compared < 1 - LEVEL)
 
 
-def _interval(columns: Values, seed: int) -> tuple[Values, Values]:
+def _interval(columns: Values, draws: Values) -> tuple[Values, Values]:
     """Lower and upper ends of the interval of each column's mean: percentiles of bootstrap means, widened so that few
     pictures give as wide an interval as Student's t would (the 'expanded percentile' of Hesterberg 2015, arXiv:1411.5279,
     section 5.2; `scipy.stats.bootstrap` has none of that)."""
@@ -170,7 +207,7 @@ def _interval(columns: Values, seed: int) -> tuple[Values, Values]:
     n = len(columns)
     if n < 2:
         return np.full(columns.shape[1], np.nan), np.full(columns.shape[1], np.nan)
-    means = np.where(np.isfinite(columns).any(0), bootstrap_means(columns, seed), 0.0)
+    means = np.where(np.isfinite(columns).any(0), draws, 0.0)
     tail = (1 - LEVEL) / 2
     counts = np.maximum(np.isfinite(columns).sum(0), 2)
     share = stats.norm.cdf(np.sqrt(counts / (counts - 1)) * stats.t.ppf(tail, counts - 1))
@@ -180,13 +217,35 @@ def _interval(columns: Values, seed: int) -> tuple[Values, Values]:
 
 def bootstrap_means(columns: Values, seed: int) -> Values:
     """(DRAWS, k): means of the columns over pictures drawn with replacement, the same draws for all columns."""
-    is_there = np.isfinite(columns)
-    filled, weights = np.where(is_there, columns, 0.0), is_there.astype(float)
-    means = []
-    for counts in _resamples(len(columns), seed):
-        with np.errstate(invalid="ignore"):
-            means.append((counts @ filled) / (counts @ weights))
-    return np.concatenate(means)
+    return bootstrap_means_of([columns], seed)[0]
+
+
+def bootstrap_means_of(tables: Sequence[Values], seed: int) -> list[Values]:
+    """`bootstrap_means` of each table; those of as many pictures from the same draws, which are made once for MOST_CELLS. A
+    table without pictures has (0, k)."""
+    means: list[list[Values]] = [[np.zeros((0, columns.shape[1]))] for columns in tables]
+    for places in _alike([columns.shape[:1] for columns in tables], tables):
+        filled = [np.nan_to_num(tables[place], nan=0.0, posinf=0.0, neginf=0.0) for place in places]
+        weights = [np.isfinite(tables[place]).astype(float) for place in places]
+        for counts in _resamples(len(filled[0]), seed):
+            for place, values, weight in zip(places, filled, weights, strict=True):
+                with np.errstate(invalid="ignore"):
+                    means[place].append((counts @ values) / (counts @ weight))
+    return [np.concatenate(draws) for draws in means]
+
+
+def _alike(kinds: Sequence[tuple[int, ...]], tables: Sequence[Values]) -> Iterator[list[int]]:
+    """The places of tables of one kind, at most MOST_CELLS at once (or a single table); without those of no pictures."""
+    for kind in dict.fromkeys(kinds):
+        some: list[int] = []
+        for place, table in enumerate(tables):
+            if kinds[place] == kind and len(table):
+                if some and sum(tables[other].size for other in some) + table.size > MOST_CELLS:
+                    yield some
+                    some = []
+                some.append(place)
+        if some:
+            yield some
 
 
 def _resamples(n: int, seed: int) -> Iterator[Values]:
@@ -204,15 +263,27 @@ def sign_flip(apart: Values, seed: int = 0) -> Values:
     The same flips serve all columns, in one matrix product: `scipy.stats.permutation_test` draws for each column apart,
     which takes about 30 times as long, and does not leave out NaN.
     """
-    filled = np.nan_to_num(apart)
-    observed, slack = np.abs(filled.sum(0)), 1e-12 * np.abs(filled).sum(0)
-    exact = len(filled) <= EXACT
-    # The observed signs are one of the flips that are possible: among random ones they are counted in.
-    reached, total = np.full(filled.shape[1], 0.0 if exact else 1.0), 0 if exact else 1
-    for signs in _all_flips(len(filled)) if exact else _random_flips(len(filled), filled.shape[1], seed):
-        reached += (np.abs(signs @ filled) >= observed - slack).sum(0)
-        total += len(signs)
-    return np.where(np.isfinite(apart).any(0), reached / total, np.nan)
+    return _sign_flips_of([apart], seed)[0]
+
+
+def _sign_flips_of(tables: Sequence[Values], seed: int) -> list[Values]:
+    """`sign_flip` of each table; those of one shape from the same flips, which are made once for MOST_CELLS."""
+    p_values = [np.full(apart.shape[1], np.nan) for apart in tables]
+    for places in _alike([apart.shape for apart in tables], tables):
+        filled = [np.nan_to_num(tables[place]) for place in places]
+        n, k = filled[0].shape
+        observed = [np.abs(columns.sum(0)) for columns in filled]
+        slack = [1e-12 * np.abs(columns).sum(0) for columns in filled]
+        exact = n <= EXACT
+        # The observed signs are one of the flips that are possible: among random ones they are counted in.
+        reached, total = [np.full(k, 0.0 if exact else 1.0) for _ in filled], 0 if exact else 1
+        for signs in _all_flips(n) if exact else _random_flips(n, k, seed):
+            for place, columns in enumerate(filled):
+                reached[place] += (np.abs(signs @ columns) >= observed[place] - slack[place]).sum(0)
+            total += len(signs)
+        for place, count in zip(places, reached, strict=True):
+            p_values[place] = np.where(np.isfinite(tables[place]).any(0), count / total, np.nan)
+    return p_values
 
 
 def _all_flips(n: int) -> Iterator[Values]:
@@ -249,9 +320,23 @@ def beats_all(values: pd.DataFrame, controls: Sequence[str], direction: str) -> 
     The p values are not adjusted: a method that has to pass all tests does not profit from their number (an
     intersection-union test, Berger 1982).
     """
-    methods = [name for name in values.columns if name not in controls]
-    compared = [name for name in controls if values[name].notna().any()]
-    rows = differences(values, direction, [(method, control) for method in methods for control in compared])
+    return beats_all_of([values], [controls], [direction])[0]
+
+
+def beats_all_of(
+    tables: Sequence[pd.DataFrame], controls: Sequence[Sequence[str]], directions: Sequence[str]
+) -> list[dict[str, bool | None]]:
+    """`beats_all` of each table, as `estimates_of` is to `estimates`."""
+    methods = [[name for name in table.columns if name not in own] for table, own in zip(tables, controls, strict=True)]
+    pairs = [
+        [(method, control) for method in names for control in own if table[control].notna().any()]
+        for table, names, own in zip(tables, methods, controls, strict=True)
+    ]
+    every = differences_of(tables, directions, pairs)
+    return [_beats(names, rows) for names, rows in zip(methods, every, strict=True)]
+
+
+def _beats(methods: Sequence[str], rows: Sequence[Difference]) -> dict[str, bool | None]:
     beats: dict[str, bool | None] = {}
     for method in methods:
         against = [row for row in rows if row.a == method]

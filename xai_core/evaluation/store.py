@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from xai_core.core import part_store, tables
 from xai_core.core.errors import BadRequest
@@ -45,6 +47,7 @@ ROWS = pa.schema(
 PICTURES = pa.schema([("picture", pa.string()), ("name", pa.string()), ("thumbnail", pa.binary())])
 CURVES = ("curve_x", "curve_y")
 CELL = ("model", "method", "metric")
+HELD = ("picture", "name", *CELL, "note", "value")  # what summaries are made of
 WORDS = ("title", "sentence")  # of an entry of the manifest: they may be rewritten between two parts of a run
 Cell = tuple[str, str]  # method, metric
 
@@ -96,6 +99,45 @@ class EvaluationRun:
             self._check(frame)
         return frame
 
+    def held(self) -> pd.DataFrame:
+        """The columns HELD of all rows, in the order of `table`: 20 bytes a row, and never all texts of all rows at once.
+        The other columns are read of the rows that are shown: see `whole`. Raises BadRequest as `table` does."""
+        names = [name for name in HELD if name in _NAMES]
+        known: dict[str, dict[str, int]] = {name: {} for name in names}
+        codes: dict[str, list[NDArray[np.integer[Any]]]] = {name: [] for name in names}
+        values, count = [np.zeros(0)], 0
+        for part in part_store.intact_parts(self.folder / PARTS):
+            rows = tables.read_parquet(part, HELD, schema=ROWS, dictionary=names, rows_before=count)
+            count += len(rows)
+            values.append(rows["value"].to_numpy().copy())  # not a view that keeps the part in memory
+            for name in names:
+                codes[name] += [_codes(chunk, known[name]) for chunk in rows[name].chunks]
+        columns: dict[str, Any] = {}
+        for name in names:
+            every = np.concatenate([np.zeros(0, np.int8), *codes.pop(name)])
+            columns[name] = pd.Categorical.from_codes(every, categories=pd.Index([*known[name]], dtype="str"))
+        frame = pd.DataFrame(columns | {"value": np.concatenate(values)}, columns=list(HELD), copy=False)
+        pa.default_memory_pool().release_unused()
+        self._check(frame)
+        return frame
+
+    def whole(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some rows of `held` with all columns of `table`, in their order. Raises BadRequest where files have changed."""
+        columns = [name for name in ROWS.names if name not in CURVES]
+        places, found, start = rows.index.to_numpy(np.int64), [], 0
+        for part in part_store.intact_parts(self.folder / PARTS):
+            count = pq.read_metadata(part).num_rows
+            inside = np.flatnonzero((start <= places) & (places < start + count))
+            if len(inside):
+                read = tables.read_places(part, places[inside] - start, columns).cast(pa.schema([*map(ROWS.field, columns)]))
+                found.append(read.to_pandas().set_axis(places[inside]))
+            start += count
+        frame = pd.concat(found).loc[places] if found else self.table(columns).head(0)
+        keys = ["picture", *CELL]
+        if len(frame) != len(rows) or not (frame[keys].astype(str).to_numpy() == rows[keys].astype(str).to_numpy()).all():
+            raise BadRequest(f"The run {self.folder.name} has changed while it is shown: open it again.")
+        return frame
+
     def _check(self, rows: pd.DataFrame) -> None:
         """Raises BadRequest where a row is incomplete, names what the manifest does not have, or is there twice."""
         if rows[["picture", "name", *CELL]].isna().any(axis=None):
@@ -108,7 +150,7 @@ class EvaluationRun:
                     f"The run {self.folder.name} has measurements of the {kind} {unknown[0][:80]!r}, which its {MANIFEST} "
                     "does not describe."
                 )
-        if rows.duplicated(["picture", *CELL]).any():
+        if _is_any_twice(rows):
             raise BadRequest(
                 f"The run {self.folder.name} holds measurements twice: remove the part that was copied into it."
             )
@@ -133,6 +175,28 @@ class EvaluationRun:
             if len(copies):
                 return bytes(copies[0].as_py())
         return None
+
+
+def _is_any_twice(rows: pd.DataFrame) -> bool:
+    """Whether two rows are of the same picture, model, method and metric, which are categories."""
+    keys, most = np.zeros(len(rows), np.int64), 1
+    for name in ("picture", *CELL):
+        count = len(rows[name].cat.categories)
+        most *= max(count, 1)
+        if most >= 2**62:  # as many as no run has
+            return bool(rows.duplicated(["picture", *CELL]).any())
+        keys *= count
+        keys += rows[name].cat.codes.to_numpy()
+    keys.sort()
+    return bool((keys[1:] == keys[:-1]).any())
+
+
+def _codes(column: pa.DictionaryArray, known: dict[str, int]) -> NDArray[np.integer[Any]]:
+    """The numbers of texts in `known`, which grows by those that are new, as narrow as can be; -1 where there is none."""
+    found = [known.setdefault(text, len(known)) for text in column.dictionary.to_pylist()]
+    numbers = np.array([*found, -1], np.min_scalar_type(-max(len(known), 1)))
+    codes: NDArray[np.integer[Any]] = numbers[column.indices.fill_null(len(numbers) - 1).to_numpy(zero_copy_only=False)]
+    return codes
 
 
 def open_run(folder: str | Path) -> EvaluationRun:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -50,8 +51,8 @@ def _state(part: Path) -> tuple[int, int]:
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the run")
 def _table(folder: str, parts: Parts, _run: EvaluationRun) -> pd.DataFrame:
-    """The rows of a run. They are shared by all sessions: do not write to them."""
-    return _run.table()
+    """The rows of a run, some columns (`EvaluationRun.held`). They are shared by all sessions: do not write to them."""
+    return _run.held()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Computing intervals")
@@ -73,6 +74,34 @@ def _drawn(folder: str, parts: Parts, what: str, _draw: Callable[[], common.AnyC
 @st.cache_resource(max_entries=64, show_spinner="Computing")
 def _computed(folder: str, parts: Parts, what: str, _compute: Callable[[], Any]) -> Any:
     return _compute()
+
+
+class _Contents(NamedTuple):
+    """What there is in a run: names of models and methods, the metrics of each model, and how many pictures."""
+
+    models: frozenset[str]
+    methods: frozenset[str]
+    metrics: Mapping[str, frozenset[str]]
+    pictures: int
+
+
+def _contents_of(table: pd.DataFrame) -> _Contents:
+    """Counted by the categories' numbers: five million texts would take seconds and half a gigabyte."""
+    models, names = table.model.cat.categories, table.metric.cat.categories
+    cells = np.flatnonzero(np.bincount(table.model.cat.codes.to_numpy(np.int64) * len(names) + table.metric.cat.codes))
+    metrics = {
+        model: frozenset(names[cells[cells // len(names) == place] % len(names)]) for place, model in enumerate(models)
+    }
+    methods = table.method.cat.categories[np.flatnonzero(np.bincount(table.method.cat.codes))]
+    pictures = np.count_nonzero(np.bincount(table.picture.cat.codes))
+    return _Contents(frozenset(name for name, own in metrics.items() if own), frozenset(methods), metrics, int(pictures))
+
+
+def _names_of(table: pd.DataFrame) -> dict[str, str]:
+    """The name of each picture by its digest; of several the last."""
+    name_of = np.zeros(len(table.picture.cat.categories), np.int64)
+    name_of[table.picture.cat.codes] = table.name.cat.codes
+    return dict(zip(table.picture.cat.categories, table.name.cat.categories[name_of], strict=True))
 
 
 @dataclass(frozen=True)
@@ -115,7 +144,7 @@ class OpenedRun:
     def models(self) -> dict[str, str]:
         """Titles of the models that have rows, by their names."""
         models = self.run.manifest["models"]
-        return {name: models[name]["title"] for name in models if (self.table.model == name).any()}
+        return {name: models[name]["title"] for name in models if name in self._contents.models}
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -125,7 +154,7 @@ class OpenedRun:
     @cached_property
     def methods(self) -> dict[str, str]:
         """Titles of the methods that have rows, by their ids; controls last."""
-        ids = set(self.table.method.unique())
+        ids = self._contents.methods
         titles = {name: method["title"] for name, method in self.run.manifest["methods"].items()}
         for name in sorted(ids):
             id = name.removeprefix(CONTROL)
@@ -136,7 +165,19 @@ class OpenedRun:
     @cached_property
     def pictures(self) -> dict[str, str]:
         """Names of the pictures by their digests."""
-        return dict(self.table[["picture", "name"]].astype(str).drop_duplicates().itertuples(index=False, name=None))
+        return self.computed(lambda: _names_of(self.table), "names of pictures")
+
+    @cached_property
+    def _contents(self) -> _Contents:
+        return self.computed(lambda: _contents_of(self.table), "contents")
+
+    @property
+    def picture_count(self) -> int:
+        return self._contents.pictures
+
+    def whole(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """Some rows of `table` with all columns of the run."""
+        return self.run.whole(rows)
 
     def title(self, metric: str) -> str:
         """The metric's title, with an arrow up where higher is better and down where lower is."""
@@ -148,7 +189,7 @@ class OpenedRun:
 
     def of_model(self, model: str) -> list[str]:
         """The metrics by which a model was measured."""
-        measured = set(self.table.metric[self.table.model == model].unique())
+        measured = self._contents.metrics.get(model, frozenset())
         return [name for name in self.metrics if name in measured]
 
     def values(self, model: str, metric: str, methods: Sequence[str] | None = None) -> pd.DataFrame:
@@ -196,10 +237,10 @@ def _folders() -> str:
 
 def _status(opened: OpenedRun) -> None:
     """A line with the run's settings and size, its progress while it is being written, and warnings about its files."""
-    manifest, table = opened.run.manifest, opened.table
+    manifest, table, pictures = opened.run.manifest, opened.table, opened.picture_count
     asked, software = manifest["asked"], manifest["software"]
     facts = [
-        f"{_counted(table.picture.nunique(), 'picture')} of '{asked['data']}'",
+        f"{_counted(pictures, 'picture')} of '{asked['data']}'",
         _counted(len(opened.models), "model"),
         _counted(len(without_controls(opened)), "method"),
         _counted(len(opened.metrics), "metric"),
@@ -228,7 +269,7 @@ def _status(opened: OpenedRun) -> None:
             st.markdown(
                 "\n".join(f"- {markdown.escape(name)}: {markdown.escape(why)}" for name, why in list(left_out.items())[:200])
             )
-    if table.picture.nunique() == 1:
+    if pictures == 1:
         st.info(
             "This run has one picture. Intervals and tests need several, because they are computed from the differences "
             "between pictures."

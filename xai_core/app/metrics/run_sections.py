@@ -68,7 +68,7 @@ def overview(opened: OpenedRun) -> None:
     columns = [name for name in metrics if not wanted or titles[name] in wanted]
     lines = opened.summary[opened.summary.metric.isin(columns)]
     lines = lines if controls else lines[~lines.control]
-    few = opened.table.picture.nunique() < significance.LEAST
+    few = opened.picture_count < significance.LEAST
     st.caption(
         (TOO_FEW if few else MARK)
         + "Each cell shows the mean over pictures and its 95 % bootstrap interval. Click a cell to see its pictures."
@@ -195,7 +195,7 @@ def spread(opened: OpenedRun) -> None:
     for point in st.session_state[key]["selection"].get("cell") or ():
         is_picked = (opened.table.picture == point["picture"]) & (opened.table.method == ids[point["method"]])
         is_shown = (opened.table.model == model) & (opened.table.metric == metric)
-        for row in opened.table[is_picked & is_shown].to_dict("records"):
+        for row in opened.whole(opened.table[is_picked & is_shown]).to_dict("records"):
             with st.container(border=True, width=THUMBNAIL + 34, key="point"):
                 st.caption(markdown.escape(point["method"]))
                 _picture(opened, {str(name): value for name, value in row.items()})
@@ -240,7 +240,16 @@ def pictures(opened: OpenedRun) -> None:
     """The best and the worst pictures of one cell."""
     model, metric = select_model_and_metric(opened)
     method = select("Method", list(opened.methods), opened.methods, "run-method")
-    rows = summary.extremes(opened.table, model, metric, method, opened.direction(metric), EXTREMES)
+
+    def ends() -> tuple[pd.DataFrame, dict[str, int]]:
+        """The rows that are shown, and the notes on pictures without a value, each with their number."""
+        table, cell = opened.table, (model, metric, method)
+        some = summary.extremes(table, *cell, opened.direction(metric), EXTREMES)
+        of_cell = (table.model == model) & (table.metric == metric) & (table.method == method)
+        notes = table.note[of_cell & table.value.isna()].astype(str).value_counts()
+        return opened.whole(some).assign(end=some["end"]), {str(note): int(count) for note, count in notes.items()}
+
+    rows, failed = opened.computed(ends, "ends", model, metric, method)
     for end in dict.fromkeys(rows.end):
         st.markdown(f"**{end.capitalize()}** by {markdown.escape(opened.title(metric))}")
         with st.container(horizontal=True, gap="small"):
@@ -249,10 +258,8 @@ def pictures(opened: OpenedRun) -> None:
                     _picture(opened, row)
     if not len(rows):
         st.info("There are no values: this method was not measured on this model, or it failed on every picture.")
-    table = opened.table
-    failed = table[(table.model == model) & (table.metric == metric) & (table.method == method) & table.value.isna()]
-    for note, count in failed.note.astype(str).value_counts().items():
-        st.caption(f"{count} {'picture' if count == 1 else 'pictures'} without a value: {markdown.escape(str(note))}")
+    for note, count in failed.items():
+        st.caption(f"{count} {'picture' if count == 1 else 'pictures'} without a value: {markdown.escape(note)}")
 
 
 def _picture(opened: OpenedRun, row: Mapping[str, Any]) -> None:
@@ -299,16 +306,16 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, str] | None:
 
 def downloads(opened: OpenedRun) -> None:
     """Buttons that save the rows, the means and the settings."""
-    stem, table = opened.run.folder.name, opened.table
+    stem = opened.run.folder.name
 
     def parquet() -> bytes:
         buffer = io.BytesIO()
-        table.to_parquet(buffer, index=False)
+        opened.run.table().to_parquet(buffer, index=False)
         return buffer.getvalue()
 
     display.downloads(
         {
-            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: csv_bytes(table)),
+            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: csv_bytes(opened.run.table())),
             "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
             "Means and intervals (CSV)": (
                 f"{stem}_means.csv", "text/csv", lambda: csv_bytes(opened.summary)
