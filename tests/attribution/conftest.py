@@ -20,3 +20,18 @@ def segmented_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segmentation, "felzenszwalb", remembered)
         yield
+
+
+def pytest_collection_modifyitems(items):
+    """The laws of `test_conformance.py` are ordered by method and network: one process then has most of the maps that
+    several laws look at. Ordered by law, they lie in the shares of different workers, and each computes the map again."""
+
+    def is_law(item):
+        return item.path.name == "test_conformance.py" and {"method", "name"} <= {*getattr(item, "fixturenames", ())}
+
+    places = [place for place, item in enumerate(items) if is_law(item)]
+    laws = sorted(
+        (items[place] for place in places), key=lambda law: (law.callspec.params["method"], law.callspec.params["name"])
+    )
+    for place, law in zip(places, laws, strict=True):
+        items[place] = law
