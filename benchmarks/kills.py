@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import hashlib
 import http.server
+import importlib
 import json
 import logging
 import os
@@ -67,6 +68,11 @@ logging.disable(logging.WARNING)
 MODEL = "scenes_supervised"
 CLASSES = ("sea", "street")
 PICTURES, NOTES = 12, 40
+# What the works import when they need it. It is there before the first fork: otherwise each child would import it anew, and
+# many kills would fall into that instead of the work.
+IMPORTED_BY_WORKS = (
+    "alembic.migration", "alembic.operations", "alembic.script", "sklearn.metrics", "sklearn.model_selection",
+)  # fmt: skip
 SHARDS = 3
 FILE = np.random.default_rng(0).bytes(3 * 2**20)
 PLAN = replace(
@@ -409,6 +415,8 @@ def main() -> None:
     given = parser.parse_args()
     runner.FLUSH_SECONDS, predict.PART, merged_audit.PART = 0.0, 3, 2  # pictures in a part: one, three, two
     merged_runs.PART_ROWS = 10
+    for module in IMPORTED_BY_WORKS:
+        importlib.import_module(module)
     runtime.device()  # sets the number of threads, once per process
     torch.set_num_threads(1)  # threads of an OpenMP pool do not survive a fork
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slowly)

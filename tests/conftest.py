@@ -37,6 +37,11 @@ def pytest_xdist_auto_num_workers() -> int:
     return available_cpus() + 1
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test is the first: as one of the last, it would be waited for by workers that have nothing left to do."""
+    items.sort(key=lambda item: item.path.name != "test_kills.py")
+
+
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"  # ImageNet pictures, which may not be redistributed; tests/data/references has the rest
 

@@ -19,20 +19,16 @@ WORKS = (
 KILLS = 3
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory):
-    """In a process of its own: this one has threads, which do not survive a fork."""
-    out = tmp_path_factory.mktemp("kills") / "kills.json"
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_nothing_is_lost_and_nothing_is_there_twice(tmp_path):
+    """In a process of its own: this one has threads, which do not survive a fork. All works in one test: tests of one work
+    each, which share this process by a fixture, start it again on every worker that some of them go to."""
+    out = tmp_path / "kills.json"
     command = [sys.executable, "-m", "benchmarks.kills", "--kills", str(KILLS), "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     assert out.exists(), done.stdout + done.stderr
-    return json.loads(out.read_text())["rows"]
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.parametrize("work", WORKS)
-def test_nothing_is_lost_and_nothing_is_there_twice(rows, work):
-    assert rows[work]["kills"] == KILLS and rows[work]["problems"] == []
+    rows = json.loads(out.read_text())["rows"]
+    assert {work: (rows[work]["kills"], rows[work]["problems"]) for work in WORKS} == dict.fromkeys(WORKS, (KILLS, []))
 
 
 def test_what_a_killed_writer_left_is_removed_by_a_later_one(tmp_path):
