@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect, sync_playwright
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 ROOT = Path(__file__).parents[1]
@@ -145,8 +145,9 @@ def usual_context(browser: Browser):
 
 @pytest.fixture
 def visit(server, browser: Browser, usual_context):
-    """visit(path, **context options) -> a page, settled; with options in a context of its own. The visitor is a new one in
-    each test. No console error may be left."""
+    """visit(path, viewport, color_scheme, **context options) -> a page, settled. The window's size and theme are set before
+    the page is opened; with other options it has a context of its own, which compiles the app's script anew. The visitor is
+    a new one in each test. No console error may be left."""
     contexts, pages, errors = [], [], []
     usual_context.clear_cookies()
 
@@ -155,13 +156,16 @@ def visit(server, browser: Browser, usual_context):
         if message.type == "error" and not expected:
             errors.append(message.text)
 
-    def open_page(path: str = "", **options) -> Page:
+    def open_page(path: str = "", viewport: ViewportSize | None = None, color_scheme: str | None = None, **options) -> Page:
         context = usual_context
         if options:
             context = browser.new_context(**USUAL | options)
             contexts.append(context)
         page = context.new_page()
         pages.append(page)
+        if viewport:
+            page.set_viewport_size(viewport)
+        page.emulate_media(color_scheme=color_scheme)
         page.set_default_timeout(PATIENCE)
         page.on("console", note)
         page.on("pageerror", lambda error: errors.append(str(error)))
