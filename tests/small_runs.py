@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 from small_models import custom
 
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.evaluation import runner
 
 METHODS, METRICS = ("grad_cam", "saliency"), ("deletion", "sparseness")

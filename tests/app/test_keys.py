@@ -26,7 +26,8 @@ from xai_core.app.shared.network_choice import Network
 from xai_core.app.shared.widgets import Chosen
 from xai_core.attribution.catalog import METHODS
 from xai_core.attribution.explain import request_for, with_method
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.data.world.planted import clean, picture
 from xai_core.explanation import rendering
 from xai_core.explanation.similarity import COSINE, DotProduct

@@ -5,7 +5,8 @@ from noted import put_note, saved
 from streamlit.testing.v1 import AppTest
 
 from xai_core.app.shared import identity, review_store
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.review import picture_notes
 from xai_core.review.people import named
 from xai_core.review.picture_notes import Note, note

@@ -59,7 +59,7 @@ def click_mark(page: Page, label: str, place: int = 0) -> None:
 def show_view(page: Page, name: str) -> None:
     """Until the address names the view, what is drawn may be the one before."""
     page.get_by_role("radio", name=name, exact=True).click()
-    expect(page).to_have_url(re.compile(f"[?&]view={quote_plus(name)}(&|$)"))
+    expect(page).to_have_url(re.compile(f"[?&]view={re.escape(quote_plus(name))}(&|$)"))
     settled(page)
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from xai_core.core.errors import BadPicture, BadRequest, UnknownName
 from xai_core.data import datasets
 from xai_core.data.image_io import MAX_BYTES
+from xai_core.data.sample_list import Labelled
 
 
 def png(level=0):
@@ -193,7 +194,7 @@ class TestDigest:
         for data in {bytes(size), *datas}:
             (tmp_path / "a.png").write_bytes(data)
             of_file, of_bytes = (
-                datasets.Dataset("", (datasets.Labelled("a.png", ""),), lambda name, source=source: source).digest
+                datasets.Dataset("", (Labelled("a.png", ""),), lambda name, source=source: source).digest
                 for source in (tmp_path / "a.png", data)
             )
             assert of_file == of_bytes

@@ -102,3 +102,13 @@ def test_only_columns_of_numbers_become_numbers(cells, kind):
     column = metadata.from_texts("t", table, list("abc"))["x"]
     assert (column.dtype == "float64") == (kind == "float64")
     assert kind == "float64" or column.tolist() == cells
+
+
+def test_columns_of_numbers_stay_numbers_and_empty_ones_are_texts():
+    names = pd.Index(["a", "b"])
+    rows = pd.DataFrame({"whole": [2, 3], "gap": [0.5, None], "none": [None, None], "bits": [True, False]})
+    rows["none"] = rows["none"].astype(float)
+    known = metadata.typed(rows, names)
+    assert known["whole"].tolist() == [2.0, 3.0] and known["gap"].isna().tolist() == [False, True]
+    assert known["none"].tolist() == ["", ""] and known["bits"].tolist() == ["True", "False"]
+    assert [str(kind) for kind in known.dtypes] == ["float64", "float64", "str", "str"] and known.index.equals(names)

@@ -16,10 +16,11 @@ from xai_core.__main__ import main
 from xai_core.attribution.explain import explain
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.data.box import inside
-from xai_core.data.datasets import Dataset, Labelled, open_dataset
+from xai_core.data.datasets import Dataset, open_dataset
 from xai_core.data.mosaics import mosaic, mosaic_set
 from xai_core.data.preprocessing import prepare
 from xai_core.data.recipe import Recipe
+from xai_core.data.sample_list import Labelled
 from xai_core.data.selection import unique_images
 from xai_core.evaluation import runner, store
 from xai_core.explanation.targets import ClassLogit

@@ -7,7 +7,7 @@ from changed_fields import assert_key_sees_each_field
 from small_models import pictures, small
 
 from xai_core.attribution.catalog import METHODS
-from xai_core.data.datasets import Labelled
+from xai_core.data.sample_list import Labelled
 from xai_core.evaluation import planner, runner
 from xai_core.evaluation.planner import Block
 from xai_core.evaluation.summary import CONTROL

@@ -10,7 +10,8 @@ from PIL import Image
 from torch import nn
 
 from xai_core.attribution.explain import explain
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.failures import group_pictures, group_what_ifs, tested_changes
 from xai_core.failures.group_changes import BLURRED, GROUP_CHANGES, STAYS, SWAPPED, map_regions, other_pictures
 from xai_core.failures.picture_changes import CHANGES

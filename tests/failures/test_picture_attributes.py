@@ -11,7 +11,8 @@ from scipy.ndimage import laplace
 from skimage.color import rgb2gray
 
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import Dataset, Labelled, world_dataset
+from xai_core.data.datasets import Dataset, world_dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.data.world import planted
 from xai_core.failures.picture_attributes import HUES, light_and_colour, object_place, picture_statistics
 

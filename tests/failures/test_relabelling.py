@@ -6,7 +6,8 @@ import pytest
 from blobs import blobs
 
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import Labelled, labels_csv, open_dataset
+from xai_core.data.datasets import labels_csv, open_dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.failures.head_edits import paired_interval
 from xai_core.failures.label_triage import Triage, triage
 from xai_core.failures.relabelling import relabel_action, relabel_estimate, relabelled

@@ -11,7 +11,8 @@ from small_rounds import ANNA, BEN
 from sqlalchemy import Engine, delete, exc, func, select, update
 
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.review import picture_notes as notes
 from xai_core.review import tables
 from xai_core.review.database import ReadOnly, StaleEdit, open_database, reading

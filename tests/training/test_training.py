@@ -20,8 +20,9 @@ from PIL import Image
 from xai_core import load_model
 from xai_core.__main__ import main
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import Dataset, Labelled, open_dataset
+from xai_core.data.datasets import Dataset, open_dataset
 from xai_core.data.recipe import Recipe
+from xai_core.data.sample_list import Labelled
 from xai_core.models import families
 from xai_core.models.zoo import user_cards
 from xai_core.models.zoo.catalog import cards

@@ -17,9 +17,10 @@ from xai_core.core import runtime
 from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest, XaiError
 from xai_core.core.spreadsheet import csv_bytes
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import first_name
 from xai_core.data.preprocessing import Prepared
+from xai_core.data.sample_list import Labelled
 from xai_core.explanation import heatmaps, rendering
 from xai_core.explanation.rendering import Scale
 from xai_core.explanation.request import Request

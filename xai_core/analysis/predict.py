@@ -49,10 +49,11 @@ from xai_core.core.settings import RESOURCES
 from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
 from xai_core.data import thumbnail_file
-from xai_core.data.datasets import Dataset, Labelled, digest_of
+from xai_core.data.datasets import Dataset, digest_of
 from xai_core.data.label_matching import Matching, match_classes
 from xai_core.data.predictions import ENTRY, settings_of
 from xai_core.data.preprocessing import Prepared, stack
+from xai_core.data.sample_list import Labelled
 from xai_core.data.selection import shard_images
 from xai_core.explanation.rendering import duration
 from xai_core.models.explainable import ExplainableModel

@@ -8,8 +8,9 @@ from functools import partial
 from xai_core.core.errors import BadPicture
 from xai_core.core.machine import available_cpus
 from xai_core.data import thumbnail_file
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
 from xai_core.data.preprocessing import Prepared
+from xai_core.data.sample_list import Labelled
 from xai_core.models.explainable import ExplainableModel
 
 Unreadable = tuple[str, str]  # name, reason

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.data.samples import load_sample
 
 LABELS = {

@@ -16,8 +16,7 @@ import os
 import re
 import threading
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
@@ -33,6 +32,7 @@ from xai_core.core.files import open_regular, read_regular
 from xai_core.data import imagenet_labels, layouts, metadata, picture_tables
 from xai_core.data.image_io import FORMATS, MAX_BYTES, open_picture
 from xai_core.data.layouts import is_picture
+from xai_core.data.sample_list import Labelled, NameSet, SampleList
 from xai_core.data.world import planted as worlds
 from xai_core.data.world.planted import World
 from xai_core.data.world.scene import Scene, draw
@@ -52,14 +52,6 @@ BLOCK = 8 * 2**10  # bytes; three such blocks of each file are digested, so that
 Known = tuple[str, str, str]  # name, label, content
 
 
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """One picture: its name in the dataset (class/file.jpg), unique there; its class, "" where none is given."""
-
-    name: str
-    label: str
-
-
 @dataclass(frozen=True)
 class Dataset:
     """Pictures that are opened one by one.
@@ -73,7 +65,7 @@ class Dataset:
     """
 
     title: str
-    samples: tuple[Labelled, ...]
+    samples: Sequence[Labelled]
     read: Callable[[str], bytes | Path]
     checksum: Callable[[str], str] | None = None
     metadata: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
@@ -83,12 +75,17 @@ class Dataset:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        return tuple(sorted({sample.label for sample in self.samples} - {""}))
+        return tuple(sorted({*self.listed.counts()} - {""}))
 
     @cached_property
-    def names(self) -> frozenset[str]:
+    def listed(self) -> SampleList:
+        """The `samples` as a list that finds a picture by its name."""
+        return SampleList.of(self.samples)
+
+    @property
+    def names(self) -> NameSet:
         """The names of all pictures."""
-        return frozenset(sample.name for sample in self.samples)
+        return self.listed.names
 
     @cached_property
     def digest(self) -> str:
@@ -109,7 +106,7 @@ class Dataset:
     @cached_property
     def unlabelled(self) -> int:
         """How many pictures have no label."""
-        return sum(not sample.label for sample in self.samples)
+        return self.listed.counts().get("", 0)
 
     def content(self, name: str) -> str:
         """What `digest` knows of one picture's content; "unreadable" where its file cannot be read."""
@@ -130,7 +127,11 @@ class Dataset:
         known = self.metadata.drop(columns=list(self.truth))
         if not len(known.columns):
             return pd.DataFrame(index=range(len(names)))
-        return known.loc[list(names)].reset_index(drop=True)
+        return known.iloc[self.listed.places(names)].reset_index(drop=True)
+
+    def attribute(self, names: Collection[str], column: str) -> "pd.Series[Any]":
+        """A column of the metadata of these pictures, in their order. Raises KeyError for a name that no picture has."""
+        return self.metadata[column].iloc[self.listed.places(names)].reset_index(drop=True)
 
     def in_words(self) -> str:
         """The number of pictures and of classes, as a sentence; it also says where labels are missing."""
@@ -343,16 +344,17 @@ def labelled(names: Iterable[str], find: imagenet_labels.Find) -> list[Labelled]
 def _picture_table(title: str, files: list[Path]) -> Dataset:
     """A dataset whose pictures lie in the rows of tables. A picture's checksum is that of the files' sizes and blocks."""
     table = picture_tables.open_table(title, files)
-    places = {name: place for place, name in enumerate(table.names)}
-    samples = [Labelled(name, label) for name, label in zip(table.names, table.labels, strict=True)]
-    content = "".join(map(_blocks_digest, files))
+    samples, content = table.samples, "".join(map(_blocks_digest, files))
 
-    def read(name: str) -> bytes:
-        if name not in places:
+    def place(name: str) -> int:
+        known = samples.place(name)
+        if known is None:
             raise BadPicture(f"{title} has no picture {_short(name)}.")
-        return table.read(places[name])
+        return known
 
-    return checked(title, samples, read, lambda name: f"{content} {places[name]}", table.known)
+    dataset = checked(title, samples, lambda name: table.read(place(name)), lambda name: f"{content} {place(name)}")
+    described = metadata.typed(table.known, dataset.metadata.index)
+    return replace(dataset, metadata=described, truth=metadata.truth(described))
 
 
 def _pictures_in(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
@@ -592,7 +594,7 @@ def with_classes(dataset: Dataset) -> Dataset:
 
 def checked(
     title: str,
-    samples: list[Labelled],
+    samples: Sequence[Labelled],
     read: Callable[[str], bytes | Path],
     checksum: Callable[[str], str] | None = None,
     known: pd.DataFrame | None = None,
@@ -606,12 +608,12 @@ def checked(
         )
     if len(samples) > MAX_PICTURES:
         raise BadRequest(f"{title} has {len(samples):,} pictures; at most {MAX_PICTURES:,} are taken.")
-    twice = [name for name, count in Counter(one.name for one in samples).items() if count > 1]
-    if twice:
+    listed = SampleList.of(samples)
+    if twice := listed.twice():
         raise BadRequest(f"{title} names {len(twice):,} pictures more than once, such as {_short(twice[0])}.")
-    names = [sample.name for sample in samples]
-    described = metadata.empty(names) if known is None else metadata.from_texts(metadata.FILE, known, names)
-    return Dataset(title, tuple(samples), read, checksum, described, truth=metadata.truth(described))
+    index = listed.as_index()
+    described = pd.DataFrame(index=index) if known is None else metadata.from_texts(metadata.FILE, known, index)
+    return Dataset(title, listed, read, checksum, described, truth=metadata.truth(described))
 
 
 def offered() -> dict[str, str | Path]:

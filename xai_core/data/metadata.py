@@ -4,9 +4,9 @@ Metadata is a table with one row for each picture, indexed by the pictures' name
 texts ("" where nothing is known), or float64 numbers (NaN where nothing is known).
 """
 
-from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xai_core.core.errors import BadRequest
@@ -18,17 +18,12 @@ TRUTH = "truth: "  # columns whose names begin so tell what nobody could know of
 MOST_COLUMNS = 60
 
 
-def empty(names: Sequence[str]) -> pd.DataFrame:
-    """Metadata without a column."""
-    return pd.DataFrame(index=list(names))
-
-
 def truth(table: pd.DataFrame) -> frozenset[str]:
     """The columns that are marked as truth by their names."""
     return frozenset(name for name in table.columns if name.startswith(TRUTH))
 
 
-def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def from_texts(title: str, table: pd.DataFrame, names: "pd.Index[str]") -> pd.DataFrame:
     """Metadata of the pictures `names` from a table of texts, in which a column of KEYS holds their names.
 
     A column of numbers becomes one of float64. Rows of other pictures and columns after the first MOST_COLUMNS are left
@@ -42,20 +37,24 @@ def from_texts(title: str, table: pd.DataFrame, names: Sequence[str]) -> pd.Data
     paths = table[key].astype(str).str.replace("\\", "/").str.removeprefix("./")
     if (twice := paths[paths.duplicated()]).size:
         raise BadRequest(f"{title} names {twice.iloc[0][:100]} more than once: give each picture one row.")
-    rows = (
-        table.drop(columns=[name for name in (key, LABEL) if name in table])
-        .iloc[:, :MOST_COLUMNS]
-        .set_axis(paths, axis=0)
-        .reindex(list(names))
-    )
-    return pd.DataFrame({str(name): _typed(rows[name]) for name in rows.columns}, index=list(names))
+    rows = table.drop(columns=[name for name in (key, LABEL) if name in table]).iloc[:, :MOST_COLUMNS]
+    return typed(rows.set_axis(pd.Index(paths), axis=0).reindex(names), names)
+
+
+def typed(rows: pd.DataFrame, names: "pd.Index[str]") -> pd.DataFrame:
+    """Metadata of the pictures `names` from their rows of texts or numbers, in the same order."""
+    return pd.DataFrame({str(name): _typed(rows[name]).set_axis(names) for name in rows.columns}, index=names)
 
 
 def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Numbers where every cell that is not empty is a number; else texts."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.astype("float64") if column.notna().any() else pd.Series("", column.index)
     texts = column.fillna("").astype(str).str.strip()
     filled = texts[texts != ""]
     numbers = pd.to_numeric(filled, errors="coerce")
     if len(filled) and numbers.notna().all():
-        return numbers.reindex(texts.index).astype("float64")
+        cells = np.full(len(texts), np.nan)
+        cells[(texts != "").to_numpy(bool)] = numbers
+        return pd.Series(cells, texts.index)
     return texts

@@ -14,8 +14,9 @@ from PIL import Image, ImageOps
 
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.data.box import Box
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
 from xai_core.data.image_io import to_rgb
+from xai_core.data.sample_list import Labelled
 from xai_core.data.selection import label_of, open_images
 
 PARTS = 4

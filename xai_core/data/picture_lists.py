@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from xai_core.core.errors import BadRequest
-from xai_core.data import metadata
-from xai_core.data.datasets import MAX_PICTURES, Dataset, Labelled
+from xai_core.data.datasets import MAX_PICTURES, Dataset
+from xai_core.data.sample_list import Labelled
 
 SUFFIX = ".png"  # of the names of pictures that have no file
 
@@ -40,7 +41,7 @@ def dataset_of(
         samples.append(Labelled(name, label))
     if not samples:
         raise BadRequest("The list holds no pictures: give pairs (picture, label).")
-    return Dataset(title, tuple(samples), sources.__getitem__, metadata=metadata.empty([one.name for one in samples]))
+    return Dataset(title, tuple(samples), sources.__getitem__, metadata=pd.DataFrame(index=[one.name for one in samples]))
 
 
 def _source(picture: Any, number: int) -> bytes | Path:

@@ -8,7 +8,6 @@ memory, of a Parquet file the row group around the wanted row is read. Paths in 
 
 import re
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -24,6 +23,7 @@ from xai_core.core.errors import BadPicture, BadRequest, XaiError
 from xai_core.core.files import open_regular, parse_json, read_regular
 from xai_core.data import metadata
 from xai_core.data.image_io import MAX_BYTES
+from xai_core.data.sample_list import SampleList
 
 SHARD = re.compile(r"(?P<part>[\w.-]+?)-\d{5}-of-(?P<all>\d{5})(-[0-9a-f]+)?\.parquet", re.ASCII)
 PARTS, STATE, INFO = "dataset_dict.json", "state.json", "dataset_info.json"  # what save_to_disk writes beside its files
@@ -33,20 +33,20 @@ MOST_JSON = 64 * 2**20
 MOST_GROUP = 2**30  # bytes of the pictures of a row group, unpacked
 LONGEST_NAME = 255
 BATCH = 32  # rows that are unpacked at once
+CHUNK = 8_192  # values that are objects at once
+TEXT = pa.large_string()
 
 
 @dataclass(frozen=True)
 class PictureTable:
-    """names     of the pictures, class/file where the table names files, else class/number of the row; unique
-    labels    of the pictures, "" where none is given
+    """samples   the pictures, named class/file where the table names files, else class/number of the row; unique
     read      a picture's bytes by its place in the table; raises BadPicture
-    known     the other columns of single values, by the column `path`; None where there are none
+    known     the other columns of single values, texts or numbers, a row for each picture in their order
     """
 
-    names: tuple[str, ...]
-    labels: tuple[str, ...]
+    samples: SampleList
     read: Callable[[int], bytes]
-    known: pd.DataFrame | None
+    known: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,12 @@ def _open(title: str, files: Sequence[Path]) -> PictureTable:
         raise BadRequest(f"{title} has {starts[-1]:,} pictures; at most {MOST_ROWS:,} are taken.")
     wanted = [*([columns.label] if columns.label else []), *columns.others]
     rows = pa.concat_tables([shard.select(wanted) for shard in shards]) if wanted else pa.table({})
-    texts = {name: _texts(title, name, rows[name], columns.classes.get(name)) for name in wanted}
-    labels = texts.get(columns.label, [""] * starts[-1])
-    paths = [path for shard in shards for path in shard.paths(columns.picture)]
-    names = _names(labels, paths)
+    known = {name: _cells(title, name, rows[name], columns.classes.get(name)) for name in columns.others}
+    if columns.label:
+        labels = _texts(title, columns.label, rows[columns.label], columns.classes.get(columns.label))
+    else:
+        labels = pa.chunked_array([pa.repeat(pa.scalar("", TEXT), starts[-1])])
+    samples = _samples(labels, (path for shard in shards for path in shard.paths(columns.picture)))
 
     def read(place: int) -> bytes:
         shard = next(number for number, start in enumerate(starts[1:]) if place < start)
@@ -133,8 +135,7 @@ def _open(title: str, files: Sequence[Path]) -> PictureTable:
             raise BadPicture(f"Row {place:,} of {title} has no bytes: save the dataset with its pictures inside.")
         return data
 
-    known = {name: texts[name] for name in columns.others}
-    return PictureTable(tuple(names), tuple(labels), read, pd.DataFrame({"path": names} | known) if known else None)
+    return PictureTable(samples, read, pd.DataFrame(known, index=range(len(samples))))
 
 
 class _Arrow:
@@ -187,7 +188,7 @@ class _Parquet:
     def paths(self, column: str) -> Iterator[str | None]:
         with open_regular(self._file) as opened:
             table = pq.ParquetFile(opened, metadata=self._metadata)
-            for batch in table.iter_batches(BATCH, columns=[f"{column}.path"]):
+            for batch in table.iter_batches(CHUNK, columns=[f"{column}.path"]):
                 yield from _short(batch[column].field("path").to_pylist())
 
     def read(self, column: str, row: int) -> bytes | None:
@@ -252,25 +253,61 @@ def _features(schema: Any, info: Path) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _texts(title: str, name: str, column: Any, classes: Sequence[str] | None) -> list[str]:
-    """The values as texts, "" where there is none; numbers of classes become their names. Raises BadRequest."""
-    values = column.to_pylist()
-    if classes is None:
-        return ["" if value is None or value != value else str(value) for value in values]
-    wrong = next((value for value in values if isinstance(value, int) and not -1 <= value < len(classes)), None)
-    if wrong is not None:
-        raise BadRequest(f"{title} has class {wrong} in the column {name}, but names only {len(classes):,} classes.")
-    return [classes[value] if isinstance(value, int) and value >= 0 else "" for value in values]
+def _cells(title: str, name: str, column: Any, classes: Sequence[str] | None) -> "pd.Series[Any]":
+    """The values as numbers where they are some, else as texts, "" where there is none. Raises BadRequest."""
+    are_numbers = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    cells: pd.Series[Any] = (column if are_numbers and classes is None else _texts(title, name, column, classes)).to_pandas()
+    return cells
 
 
-def _names(labels: Sequence[str], paths: Sequence[str | None]) -> list[str]:
-    """class/file where every row names a file and no two are the same, else class/number."""
-    folders = [re.sub(r"[/\\\0]", "_", label) + "/" if label else "" for label in labels]
-    files = [PurePosixPath((path or "").replace("\\", "/")).name for path in paths]
-    names = [folder + file for folder, file in zip(folders, files, strict=True)]
-    if all(files) and ".." not in files and max(Counter(names).values(), default=0) <= 1:
-        return names
-    return [f"{folder}{row:06d}" for row, folder in enumerate(folders)]
+def _texts(title: str, name: str, column: Any, classes: Sequence[str] | None) -> Any:
+    """The values as a column of texts, "" where there is none; numbers of classes become their names. Raises BadRequest."""
+    return pa.chunked_array((pa.array(texts, TEXT) for texts in _in_chunks(title, name, column, classes)), TEXT)
+
+
+def _in_chunks(title: str, name: str, column: Any, classes: Sequence[str] | None) -> Iterator[list[str]]:
+    for start in range(0, len(column), CHUNK):
+        values = column.slice(start, CHUNK).to_pylist()
+        if classes is None:
+            yield ["" if value is None or value != value else str(value) for value in values]
+            continue
+        wrong = next((value for value in values if isinstance(value, int) and not -1 <= value < len(classes)), None)
+        if wrong is not None:
+            raise BadRequest(f"{title} has class {wrong} in the column {name}, but names only {len(classes):,} classes.")
+        yield [classes[value] if isinstance(value, int) and value >= 0 else "" for value in values]
+
+
+def _samples(labels: Any, paths: Iterator[str | None]) -> SampleList:
+    """The pictures: class/file where every row names a file and no two are the same, else class/number."""
+    folders = {label: re.sub(r"[/\\\0]", "_", label) + "/" if label else "" for label in labels.unique().to_pylist()}
+
+    def listed(names: Iterator[str]) -> SampleList:
+        parts = []
+        for start in range(0, len(labels), CHUNK):
+            some = labels.slice(start, CHUNK).to_pylist()
+            parts.append(pa.array([folders[label] + name for label, name in zip(some, names, strict=False)], TEXT))
+        return SampleList.of_columns(pa.chunked_array(parts, TEXT), labels)
+
+    try:
+        by_file = listed(map(_file, paths))
+        if not by_file.twice():
+            return by_file
+    except _NoFile:
+        pass
+    return listed(f"{row:06d}" for row in range(len(labels)))
+
+
+class _NoFile(Exception):
+    """A row that names no file."""
+
+
+def _file(path: str | None) -> str:
+    name = (path or "").replace("\\", "/")
+    if "/" in name or name == ".":
+        name = PurePosixPath(name).name
+    if name in ("", ".."):
+        raise _NoFile
+    return name
 
 
 def _short(paths: Sequence[str | None]) -> list[str | None]:

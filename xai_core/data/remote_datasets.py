@@ -17,9 +17,10 @@ from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.core.remote import Place, RemoteFile
 from xai_core.core.settings import PROGRAM
 from xai_core.data import datasets, imagenet_labels, layouts, metadata
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
 from xai_core.data.image_io import MAX_BYTES
 from xai_core.data.layouts import is_picture
+from xai_core.data.sample_list import Labelled
 
 ZIP, TABLE, PICTURE_TABLE = ".zip", ".csv", (".parquet", ".arrow")
 

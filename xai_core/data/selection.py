@@ -8,9 +8,10 @@ from xai_core.core.cache_key import bytes_digest
 from xai_core.core.errors import BadPicture, BadRequest
 from xai_core.core.files import read_regular
 from xai_core.core.shards import Shard
-from xai_core.data.datasets import Dataset, Labelled, open_dataset
+from xai_core.data.datasets import Dataset, open_dataset
 from xai_core.data.image_io import MAX_BYTES
 from xai_core.data.label_matching import WNID
+from xai_core.data.sample_list import Labelled
 from xai_core.data.samples import SAMPLES, load_sample
 
 SAMPLE_SET = "samples"

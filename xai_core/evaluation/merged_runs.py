@@ -17,7 +17,7 @@ from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest
 from xai_core.core.part_store import PARTS
 from xai_core.core.shards import StoredShard
-from xai_core.data.datasets import Labelled
+from xai_core.data.sample_list import Labelled
 from xai_core.data.selection import COPY_OF, in_drawn_order
 from xai_core.evaluation import store
 from xai_core.evaluation.planner import TURN

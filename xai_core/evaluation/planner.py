@@ -20,7 +20,8 @@ from xai_core.core.options import Choice, check_options, options_of
 from xai_core.core.settings import PROGRAM
 from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
+from xai_core.data.sample_list import Labelled
 from xai_core.evaluation.store import Cell
 from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import find_metric

@@ -24,8 +24,9 @@ from xai_core.core.options import check_options
 from xai_core.core.runtime import Track
 from xai_core.core.shards import Shard
 from xai_core.data import selection
-from xai_core.data.datasets import Dataset, Labelled
+from xai_core.data.datasets import Dataset
 from xai_core.data.label_matching import match_classes
+from xai_core.data.sample_list import Labelled
 from xai_core.data.world.scene import Scene
 from xai_core.evaluation import planner, store
 from xai_core.evaluation.planner import LABEL, PREDICTED, Block, Box, EvaluationPlan, EvaluationSettings, Given

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
-from xai_core.data.datasets import Labelled
+from xai_core.data.sample_list import Labelled
 from xai_core.failures.head_edits import paired_interval
 from xai_core.failures.label_triage import Triage
 from xai_core.failures.plan import PlannedAction

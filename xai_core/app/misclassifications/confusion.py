@@ -252,7 +252,7 @@ def _tile(
         display.thumbnail(dataset, path, alt_text(row), small)
         verdict = "✓ Right" if right else "✗ Wrong"
         true, predicted = (markdown.escape(first_name(row[name])) for name in ("true", "predicted"))
-        known = "" if attribute is None else f"  \n{_known(attribute, dataset.metadata.at[path, attribute])}"
+        known = "" if attribute is None else f"  \n{_known(attribute, dataset.attribute([path], attribute)[0])}"
         badge = f"  \n:gray-badge[{markdown.escape(', '.join(tags))}]" if tags else ""
         st.markdown(
             f"**{verdict}**  \ntrue: {true}  \npredicted: {predicted} {row['confidence']:.0%}  \n"

@@ -135,7 +135,7 @@ def _colours(
         return listed[columns[colour]].map(first_name)
     if colour == ANSWER:
         return listed["answer"]
-    values = dataset.metadata[colour].loc[listed["path"]].set_axis(listed.index)
+    values = dataset.attribute(listed["path"], colour).set_axis(listed.index)
     return values.astype(float) if groups.has_many_numbers(values) else groups.values_of(values).astype(str)
 
 

@@ -51,8 +51,7 @@ def places(rows: pd.DataFrame, dataset: Dataset, columns: tuple[str, str]) -> Pl
     """The places of the pictures in `rows` by two columns."""
     usual = {CONFIDENCE: rows["confidence"], MARGIN: rows["margin"]}
     values = [
-        (usual[name] if name in usual else dataset.metadata[name].loc[rows["path"]]).reset_index(drop=True)
-        for name in columns
+        usual[name].reset_index(drop=True) if name in usual else dataset.attribute(rows["path"], name) for name in columns
     ]
     placed = [_axis(one, name.strip("()"), seed) for seed, (one, name) in enumerate(zip(values, columns, strict=True), SEED)]
     points = np.stack([place for place, _ in placed], 1)
