@@ -169,7 +169,7 @@ def test_parts_that_a_killed_process_left_beside_a_complete_file_are_removed(mod
 def test_few_pictures_are_decoded_ahead(model, folder, tmp_path, monkeypatch):
     """Constant memory: however long the dataset, at most three inner batches are alive."""
     dataset, alive, most = open_dataset(folder), [0], []
-    many = replace(dataset, samples=tuple(replace(one, name=one.name) for one in dataset.samples * 10))
+    many = replace(dataset, samples=tuple(replace(one, name=one.name) for one in (*dataset.samples,) * 10))
     prepared = prefetch._prepared
 
     def counted(*asked):

@@ -9,11 +9,14 @@ the pictures `counted`: the table before it was filtered by what the model answe
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from xai_core.core.cache_key import array_digest, text_digest
 
 OTHERS = "(other classes)"
 
@@ -33,6 +36,11 @@ class Confusion:
     def __post_init__(self) -> None:
         if not len(self.pictures):
             object.__setattr__(self, "pictures", self.counts.sum(1))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the classes and all numbers."""
+        return text_digest(repr((self.classes, array_digest(self.counts), array_digest(self.pictures))))
 
     @property
     def rates(self) -> NDArray[np.float64]:
@@ -121,12 +129,7 @@ def pair_counts(listed: pd.DataFrame, counted: pd.DataFrame | None = None) -> Pa
     classes, (true, predicted) = _numbered(listed, ("true", "predicted"))
     size = len(classes)
     keys = true.astype(np.int64) * size + predicted
-    if size * size <= 2 * len(keys) + DENSE:
-        every = np.bincount(keys, minlength=size * size)
-        found = np.flatnonzero(every)
-        counts = every[found]
-    else:
-        found, counts = np.unique(keys, return_counts=True)
+    found, counts = _counts(keys, size * size)
     own = true if counted is None else _codes(counted["true"], classes)
     pictures = np.bincount(own[own >= 0], minlength=size)
     return PairCounts(tuple(classes), found // max(size, 1), found % max(size, 1), counts, pictures)
@@ -142,6 +145,16 @@ def _codes(names: "pd.Series[Any]", classes: Sequence[str]) -> NDArray[np.intege
 
 
 DENSE = 4_000_000  # cells of a matrix up to which counting in it is quicker than sorting
+
+
+def _counts(keys: NDArray[np.int64], cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The keys below `cells` that occur, in order, and how often each does."""
+    if cells <= 2 * len(keys) + DENSE:
+        every: NDArray[np.int64] = np.bincount(keys, minlength=cells).astype(np.int64)
+        known = np.flatnonzero(every)
+        return known, every[known]
+    found, counts = np.unique(keys, return_counts=True)
+    return found, counts
 
 
 def _numbered(table: pd.DataFrame, columns: Sequence[str]) -> tuple[list[str], list[NDArray[np.integer[Any]]]]:
@@ -214,18 +227,23 @@ def most_confused(listed: pd.DataFrame, most: int = 20, counted: pd.DataFrame | 
     """The pairs of true and predicted class that are confused most in the pictures `listed`: how many `pictures`, `of` how
     many pictures of the true class among those `counted` (by default, those listed), the `share` that this is, and the mean
     `confidence` in the wrong prediction."""
-    wrong = listed[listed["true"] != listed["predicted"]]
+    classes, (true, predicted) = _numbered(listed, ("true", "predicted"))
+    wrong = np.flatnonzero(true != predicted)
     if not len(wrong):
         return pd.DataFrame(columns=PAIR_COLUMNS)
-    pairs = wrong.groupby(["true", "predicted"], as_index=False, observed=True).agg(
-        pictures=("confidence", "size"), confidence=("confidence", "mean")
-    )
-    pairs = pairs.astype({"true": "str", "predicted": "str"})
-    of = (listed if counted is None else counted)["true"].value_counts()
-    pairs["of"] = pairs["true"].map(of.set_axis(of.index.astype("str")))
-    pairs["share"] = pairs["pictures"] / pairs["of"]
-    pairs = pairs.sort_values(["pictures", "confidence"], ascending=False, kind="stable").head(most)
-    return pairs[PAIR_COLUMNS].reset_index(drop=True)
+    keys = true[wrong].astype(np.int64) * len(classes) + predicted[wrong]
+    confidence = listed["confidence"].to_numpy()[wrong]
+    pairs, pictures = _counts(keys, len(classes) ** 2)
+    mean = (np.bincount(np.searchsorted(pairs, keys), confidence) / pictures).astype(confidence.dtype)
+    first = np.lexsort((-mean, -pictures))[:most]
+    own = true if counted is None else _codes(counted["true"], classes)
+    of = np.bincount(own[own >= 0], minlength=len(classes))[pairs[first] // len(classes)]
+    names = pd.array(classes, dtype="str")
+    columns = (
+        names[pairs[first] // len(classes)], names[pairs[first] % len(classes)], pictures[first], of, pictures[first] / of,
+        mean[first],
+    )  # fmt: skip
+    return pd.DataFrame(dict(zip(PAIR_COLUMNS, columns, strict=True)))
 
 
 def calibration(table: pd.DataFrame, bins: int = 10) -> tuple[pd.DataFrame, float]:

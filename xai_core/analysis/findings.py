@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xai_core.analysis.confusion import most_confused
+from xai_core.analysis.confusion import most_confused, pair_counts
 from xai_core.data.label_matching import first_name
 
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ def of_measurements(values: "Mapping[Metric, Mapping[str, float]]", beats: Mappi
 def of_errors(listed: pd.DataFrame) -> str:
     """How many of the predictions listed are wrong, and the most frequent error. Columns: `true`, `predicted`, `path`,
     `confidence`."""
-    wrong = int((listed["true"] != listed["predicted"]).sum())
+    counts = pair_counts(listed)
+    wrong, largest = counts.wrong, counts.most_frequent_error
     if not wrong:
         return ""
     total = f"{wrong:,} of the {len(listed):,} predictions listed {'is' if wrong == 1 else 'are'} wrong"
-    pairs = most_confused(listed, wrong)
-    most, often = pairs.iloc[0], int((pairs["pictures"] == pairs["pictures"][0]).sum())
+    most = most_confused(listed, 1).iloc[0]
+    often = int((counts.counts[counts.true != counts.predicted] == largest).sum())
     pair = f"{first_name(most['true'])} predicted as {first_name(most['predicted'])}"
     if most["pictures"] == 1:
         return f"{total}, no two in the same way." if wrong > 1 else f"{total}: {pair}."

@@ -11,7 +11,7 @@ pictures less than 10, 260 and 100. What is held costs 1.6 s once (`python -m be
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from xai_core.core import tables
 
 Places = NDArray[np.int32]
 ReadRows = Callable[[Places, "Sequence[str] | None"], pd.DataFrame]
+Made = TypeVar("Made")
 HELD = ("true", "true_index", "predicted", "confidence", "margin")
 CHUNK = 8_192  # names that are made at once
 
@@ -78,7 +79,7 @@ class HeldPredictions:
         self.rows, self.file = rows, file
         self._names, self._read, self._metadata = names, read, metadata
         self._in_metadata = _places_in(metadata.index, names) if len(metadata.columns) else None
-        self._attributes: dict[str, pd.Series[Any]] = {}
+        self._made: dict[str, Any] = {}
 
     def names(self, rows: pd.DataFrame) -> Names:
         """The names of the pictures of some rows, in their order."""
@@ -110,6 +111,13 @@ class HeldPredictions:
     def whole(self, rows: pd.DataFrame, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """All columns of some rows as they are in the file, or some columns, in the order of the rows."""
         return self._read(rows["place"].to_numpy(), columns).set_axis(rows.index)
+
+    def made(self, name: str, make: Callable[[], Made]) -> Made:
+        """What is made of all predictions, once for all sessions; `name` tells it from everything else that is."""
+        if name not in self._made:
+            self._made[name] = make()
+        made: Made = self._made[name]
+        return made
 
     def attribute(self, rows: pd.DataFrame, column: str) -> "pd.Series[Any]":
         """What the dataset says of the pictures of some rows, aligned with them; numbers or texts."""

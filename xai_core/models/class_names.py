@@ -46,8 +46,14 @@ class ClassNames:
 
     def classes_called(self, name: str) -> list[int]:
         """The classes of exactly this name; else those that have it as a name or a synonym, whatever its case; else none."""
-        exact = [index for index, known in enumerate(self.class_names) if known == name]
-        return exact or self._by_name.get(name.strip().lower(), [])
+        return self._by_exact_name.get(name) or self._by_name.get(name.strip().lower(), [])
+
+    @cached_property
+    def _by_exact_name(self) -> dict[str, list[int]]:
+        by_name: dict[str, list[int]] = {}
+        for index, name in enumerate(self.class_names):
+            by_name.setdefault(name, []).append(index)
+        return by_name
 
     @cached_property
     def _by_name(self) -> dict[str, list[int]]:

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from xai_core.analysis import findings
 from xai_core.app.charts import evolution as charts
+from xai_core.app.charts.common import AnyChart
 from xai_core.app.evolution import sections
 from xai_core.app.evolution.selection import DIFFER, MEASURES_HELP, VERDICT, EvolutionView
 from xai_core.app.shared import display, report_items, session
 from xai_core.app.shared.widgets import LINK
 from xai_core.core import markdown
-from xai_core.core.cache_key import bytes_digest
+from xai_core.core.cache_key import array_digest, bytes_digest, text_digest
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.training.dynamics import readers
 from xai_core.training.dynamics.analysis import (
@@ -184,7 +185,8 @@ def changes_and_classes(view: EvolutionView) -> None:
         said = findings.of_changes(run.epochs.tolist(), shares.tolist(), stable, STABLE)
         st.markdown(said or "Nothing can have changed: no sample is recorded in two of the chosen epochs.")
         if said:
-            display.chart(charts.changes(run), f"Share of changed predictions in each epoch. {said}")
+            chart = display.kept_chart(lambda: charts.changes(run), "changes", run.digest)
+            display.chart(chart, f"Share of changed predictions in each epoch. {said}")
         st.caption(
             f"Each recorded epoch is compared with the recorded epoch before, over the {len(run.samples):,} samples. A run "
             f"is stable after the earliest epoch behind which no recorded epoch changes more than {STABLE:.0%} of the "
@@ -255,19 +257,24 @@ def _draw(view: EvolutionView, groups: Groups, names: list[str], key: str) -> No
     """The heatmap with its bars and curves. A click chooses the row in the select box below."""
     run = view.run
     single = bool((np.diff(groups.starts) == 1).all())
-    cells, colours = _cells(view, groups, names)
-    colours = {name: colour for name, colour in colours.items() if name in set(cells["colour"])}
-    both = [view.counted] + ([view.second] if view.second is not None else [])
-    chart = charts.heatmap(
-        cells,
-        colours,
-        _bars(view, groups),
-        [charts.accuracies(both), *charts.losses(both)],
-        text_title="confidence" if single and view.colour != DIFFER else "share of the row",
-        width=560,
-    )
+
+    def draw() -> AnyChart:
+        cells, colours = _cells(view, groups, names)
+        colours = {name: colour for name, colour in colours.items() if name in set(cells["colour"])}
+        both = [view.counted] + ([view.second] if view.second is not None else [])
+        return charts.heatmap(
+            cells,
+            colours,
+            _bars(view, groups),
+            [charts.accuracies(both), *charts.losses(both)],
+            text_title="confidence" if single and view.colour != DIFFER else "share of the row",
+            width=560,
+        )
+
+    runs = [part and part.digest for part in (run, view.counted, view.second, view.other)]
+    rows = array_digest(groups.starts), text_digest("\0".join(names))
     display.chart(
-        chart,
+        display.kept_chart(draw, "samples", runs, rows, view.colour),
         key=f"{key}_chart",
         on_select=lambda: _take_row(f"{key}_chart", run.title, names, single),
         selection_mode="row",

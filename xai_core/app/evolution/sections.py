@@ -67,7 +67,9 @@ def sample(view: EvolutionView, index: int) -> None:
         )
         words = _path_in_words(run, index)
         display.chart(
-            charts.path_of(run, index, class_colours(run.rows(np.array([index])))),
+            display.kept_chart(
+                lambda: charts.path_of(run, index, class_colours(run.rows(np.array([index])))), "path", run.digest, index
+            ),
             alt=f"Predicted class of {name} in each epoch: {words}",
         )
         st.caption(f"Filled points are right predictions. {markdown.escape(words[0].upper() + words[1:])}")
@@ -186,7 +188,13 @@ def _confusion(view: EvolutionView) -> None:
         + ". Click a cell to list its samples."
     )
     state = display.chart(
-        charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
+        display.kept_chart(
+            lambda: charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
+            "confusion",
+            matrix.digest,
+            False,
+            False,
+        ),
         key="final_confusion",
         on_select="rerun",
         selection_mode="cell",

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from xai_core.app.charts import common
-from xai_core.app.shared import report_items, run_form
+from xai_core.app.shared import display, report_items, run_form
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
@@ -64,11 +64,6 @@ def _summary(folder: str, parts: Parts, metrics: str, _table: pd.DataFrame) -> p
 def _summary_of(folder: str, parts: Parts, model: str, metric: str, metrics: str, _table: pd.DataFrame) -> pd.DataFrame:
     rows = _table[(_table.model == model) & (_table.metric == metric)]
     return run_summary.summary(rows, json.loads(metrics))
-
-
-@st.cache_resource(max_entries=64, show_spinner=False)
-def _drawn(folder: str, parts: Parts, what: str, _draw: Callable[[], common.AnyChart]) -> common.Drawn:
-    return common.Drawn(_draw())
 
 
 @st.cache_resource(max_entries=64, show_spinner="Computing")
@@ -128,7 +123,7 @@ class OpenedRun:
 
     def drawn(self, draw: Callable[[], common.AnyChart], *what: object) -> common.Drawn:
         """A chart of this run, drawn once while its files stay the same; `what` tells it from all others of the run."""
-        return _drawn(str(self.run.folder), self.parts, repr(what), draw)
+        return display.kept_chart(draw, str(self.run.folder), self.parts, *what)
 
     def computed(self, compute: Callable[[], Result], *what: object) -> Result:
         """A result of this run, computed once as `drawn` does. All sessions share it: do not write to it."""

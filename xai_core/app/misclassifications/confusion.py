@@ -55,9 +55,16 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
         key = drawer.chart_key("matrix")
         kind = "rows" if order == SIMILAR else "classes"
         words = f"{len(matrix.classes)} {kind}: {wrong} of the {len(listed)} predictions listed are wrong."
+        chart = display.kept_chart(
+            lambda: charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim),
+            "confusion",
+            matrix.digest,
+            rates,
+            dim,
+        )
         display.chart(
-            charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim), width="content", key=key,
-            on_select=lambda: _pick_cell(key, rows), selection_mode="cell", alt=f"Confusion matrix of {words}",
+            chart, width="content", key=key, on_select=lambda: _pick_cell(key, rows), selection_mode="cell",
+            alt=f"Confusion matrix of {words}",
         )  # fmt: skip
     with st.container(key=GALLERY):
         _gallery(rows, dataset, model, _most_confused_pair(listed), object())

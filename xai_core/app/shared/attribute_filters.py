@@ -1,5 +1,6 @@
 """What a dataset says of its pictures beside their labels: filters by it, and the choice of one attribute for a view."""
 
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -21,8 +22,15 @@ def filters(held: HeldPredictions, dataset: Dataset) -> "pd.Series[bool]":
         return passes
     chosen = st.multiselect("Attributes", columns, key="attributes", help=HELP, **LINK)
     for column in chosen:
-        passes &= _filter(column, held.attribute(held.rows, column))
+        passes &= _filter(column, *held.made(f"values of {column}", partial(_values, held, column)))
     return passes
+
+
+def _values(held: HeldPredictions, column: str) -> "tuple[pd.Series[Any], bool]":
+    """The attribute of all pictures, and whether it is a scale of numbers; else it is categories."""
+    known = held.attribute(held.rows, column)
+    is_scale = pd.api.types.is_float_dtype(known) and known.nunique() > groups.FEW
+    return (known if is_scale else groups.values_of(known)), is_scale
 
 
 HELP = (
@@ -43,17 +51,15 @@ def in_words(dataset: Dataset) -> list[str]:
     return words
 
 
-def _filter(column: str, values: "pd.Series[Any]") -> "pd.Series[bool]":
+def _filter(column: str, values: "pd.Series[Any]", is_scale: bool) -> "pd.Series[bool]":
     """The control of one attribute, and which values it lets pass."""
     key, name = f"is {column}", markdown.escape(column)
-    numbers = values.dropna() if pd.api.types.is_float_dtype(values) else values[:0]
-    if numbers.nunique() > groups.FEW:
-        least, most = float(numbers.min()), float(numbers.max())
+    if is_scale:
+        least, most = float(values.min()), float(values.max())
         low, high = st.slider(name, least, most, (least, most), key=key, **LINK)
         return values.between(low, high) | (values.isna() & (low == least) & (high == most))
-    texts = groups.values_of(values)
-    wanted = st.multiselect(name, list(texts.cat.categories), key=key, **LINK)
-    return texts.isin(wanted) if wanted else pd.Series(True, values.index)
+    wanted = st.multiselect(name, list(values.cat.categories), key=key, **LINK)
+    return values.isin(wanted) if wanted else pd.Series(True, values.index)
 
 
 NOTHING = "(nothing)"

@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from xai_core.app.charts.common import AnyChart
+from xai_core.app.charts.common import AnyChart, Drawn
 from xai_core.app.shared import report_items, thumbnails
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import Chosen
@@ -78,13 +78,25 @@ def open_button(path: str, key: str, on_click: Callable[..., None], args: tuple[
     st.button(f"Open **{name}**", key=key, help=name, on_click=on_click, args=args)
 
 
-def chart(chart: AnyChart, alt: str, *, key: str | None = None, **options: Any) -> Any:
+def kept_chart(draw: Callable[[], AnyChart], *what: object) -> Drawn:
+    """A chart that is drawn once for all sessions. `what` tells it from every other chart by its `repr`: the kind of chart,
+    digests of what it shows, settings."""
+    return _drawn(repr(what), draw)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _drawn(what: str, _draw: Callable[[], AnyChart]) -> Drawn:
+    return Drawn(_draw())
+
+
+def chart(chart: AnyChart | Drawn, alt: str, *, key: str | None = None, **options: Any) -> Any:
     """A chart with its text for screen readers, and the button that adds it to the report; that text is its caption there.
 
     The options and what it returns are those of `st.altair_chart`.
     """
-    state = st.altair_chart(chart, alt=alt, key=key, **options)
-    report_items.add_chart(chart, alt, key)
+    shown: Any = chart  # Streamlit asks it for its specification
+    state = st.altair_chart(shown, alt=alt, key=key, **options)
+    report_items.add_chart(chart.chart if isinstance(chart, Drawn) else chart, alt, key)
     return state
 
 

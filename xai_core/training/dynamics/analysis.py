@@ -15,12 +15,14 @@ Definitions, over the epochs that are looked at and in which the sample was reco
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from xai_core.core.cache_key import array_digest, text_digest
 from xai_core.core.errors import BadRequest
 
 MISSING = -1
@@ -63,6 +65,13 @@ class RecordedRun:
         if self.chosen is not None:
             words += f"; the weights were kept of epoch {self.chosen}"
         return f"{words}; {holes:.1%} of the predictions are missing." if holes else f"{words}."
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that was recorded."""
+        arrays = [array_digest(array) for array in (self.epochs, self.true, self.predicted, self.confidence)]
+        samples = array_digest(self.samples.astype(np.str_))
+        return text_digest(repr((self.title, self.classes, arrays, samples, self.curves.to_csv(), self.chosen)))
 
     def between(self, first: int, last: int) -> "RecordedRun":
         """The epochs from `first` to `last`, both included. Raises BadRequest where there are none."""
