@@ -1,13 +1,16 @@
 """Misclassifications on a run as large as ImageNet's training set: seconds and memory of what a visitor waits for.
 
     python -m benchmarks.large_run make FOLDER [--pictures N]     a dataset and its predictions, made by draws of a seed
-    python -m benchmarks.large_run measure FOLDER [--out FILE]    in a process of its own
+    python -m benchmarks.large_run measure FOLDER [--out FILE]    each step in a process of its own
 
 The dataset is a Parquet table with the pictures inside, as one of the Hugging Face Hub, with three columns of metadata; its
 pictures are a few bytes each. The predictions have the 1,000 classes of EfficientNet-Lite0, 76% right, and most errors
-within groups of 20 classes; they are written by the functions that `classify` writes its file with. Measured are the
-functions behind the views, without the page around them: processor seconds, the median of some repetitions; `hold` is the
-first reading of the file. Memory is that of the process, beyond what it had with the metadata in memory, at its most.
+within groups of 20 classes; they are written by the functions that `classify` writes its file with.
+
+`seconds` are the processor's, the median of some repetitions, of the functions behind the views; `hold` is the first reading
+of the file. `memory` is that of the process beyond what it had before the dataset was opened. `page` are the processor's
+seconds of whole runs of the page Misclassifications, in Streamlit's own test harness: `first` opens the dataset and reads
+the predictions, `rerun` changes nothing, `cell` and the others each choose something else than the run before.
 """
 
 import argparse
@@ -15,8 +18,11 @@ import io
 import json
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +32,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from benchmarks.paired import machine
+from benchmarks.rerun import linked, own_folders, run_seconds
 from xai_core.analysis import confusion, groups, predict
+from xai_core.app.shared import page_links
 from xai_core.data.datasets import Dataset, open_dataset
 from xai_core.data.held_predictions import hold_file
 from xai_core.data.label_matching import match_classes
@@ -108,12 +116,12 @@ def write_predictions(
 
 def measure(folder: Path) -> dict[str, Any]:
     """Processor seconds of each step, and the memory in MB."""
-    columns = pq.ParquetFile(folder / TABLE).read(columns=["light", "size"]).to_pandas()
-    names = pq.ParquetFile(folder / FILE).read(columns=["path"])["path"].to_pandas()
-    metadata, before = columns.set_axis(names.to_numpy()), _memory()
+    before, began = _memory(), _seconds()
+    dataset = open_dataset(folder / TABLE)
+    found, opened = {"open": _seconds() - began}, _memory()
     began = _seconds()
-    held = hold_file(folder / FILE, metadata)
-    found = {"hold": _seconds() - began}
+    held = hold_file(folder / FILE, dataset.metadata)
+    found["hold"] = _seconds() - began
     pairs = confusion.most_confused(held.rows, 1)
     true, predicted = pairs["true"][0], pairs["predicted"][0]
 
@@ -138,8 +146,36 @@ def measure(folder: Path) -> dict[str, Any]:
     }
     found |= {name: _median(step) for name, step in steps.items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    memory = {"held MB": _memory() - before, "most MB": peak - before}
-    return {"machine": machine(), "pictures": len(held.rows), "seconds": found, "memory": memory}
+    memory = {"dataset MB": opened - before, "held MB": _memory() - opened, "most MB": peak - before}
+    return {"seconds": found, "memory": memory}
+
+
+def measure_page(folder: Path) -> dict[str, Any]:
+    """Processor seconds of runs of the page."""
+    with tempfile.TemporaryDirectory() as kept:
+        own_folders(kept)
+        os.environ |= {"XAI_DATA": str(folder), "XAI_RUNS": str(folder)}
+        page = page_links.FILES[page_links.MISSES]
+        app = linked(page, dataset=TABLE, model=NETWORK)
+        seconds = {"first": run_seconds(app), "rerun": _middle([run_seconds(app) for _ in range(REPEATED)])}
+        true = app.selectbox(key="true")
+        steps: dict[str, list[Callable[[], object]]] = {
+            "cell": [partial(true.set_value, name) for name in true.options[1 : REPEATED + 1]],
+            "sort": [partial(app.selectbox(key="sort").set_value, name) for name in ("Least confident", "Most confident")],
+        }
+        for name, choices in steps.items():
+            seconds[name] = _middle([run_seconds(app) for choose in choices if choose()])
+        app.multiselect(key="attributes").set_value(["light"])
+        run_seconds(app)
+        filtered = []
+        for light in ("day", "dusk", "night"):
+            app.multiselect(key="is light").set_value([light])
+            filtered.append(run_seconds(app))
+        return {"page": seconds | {"filter by metadata": _middle(filtered)}}
+
+
+def _middle(seconds: list[float]) -> float:
+    return float(np.median(seconds))
 
 
 def _median(step: Callable[[], object]) -> float:
@@ -163,7 +199,7 @@ def _memory() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "measure"])
+    parser.add_argument("what", choices=["make", "measure", "functions", "page"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--out", type=Path)
@@ -171,7 +207,16 @@ def main() -> None:
     if args.what == "make":
         make(args.folder, args.pictures)
         return
-    text = json.dumps(measure(args.folder), indent=1) + "\n"
+    steps = {"functions": measure, "page": measure_page}
+    if args.what in steps:
+        print(json.dumps(steps[args.what](args.folder)))
+        return
+    result: dict[str, Any] = {"machine": machine(), "pictures": pq.read_metadata(args.folder / FILE).num_rows}
+    for step in steps:
+        command = [sys.executable, "-m", "benchmarks.large_run", step, str(args.folder)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        result |= json.loads(done.stdout.splitlines()[-1])
+    text = json.dumps(result, indent=1) + "\n"
     if args.out:
         args.out.write_text(text)
     sys.stdout.write(text)

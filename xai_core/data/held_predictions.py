@@ -77,8 +77,11 @@ class HeldPredictions:
         self, rows: pd.DataFrame, names: pa.Array, read: ReadRows, metadata: pd.DataFrame, file: Path | None = None
     ) -> None:
         self.rows, self.file = rows, file
-        self._names, self._read, self._metadata = names, read, metadata
-        self._in_metadata = _places_in(metadata.index, names) if len(metadata.columns) else None
+        self._read, self._metadata = read, metadata
+        known = pa.array(metadata.index.array).cast(names.type)
+        is_same = known.equals(names)
+        self._names = known if is_same else names  # the dataset's own where it can be: one copy for both
+        self._in_metadata = None if is_same or not len(metadata.columns) else _places_in(known, names)
         self._made: dict[str, Any] = {}
 
     def names(self, rows: pd.DataFrame) -> Names:
@@ -187,11 +190,8 @@ def _indices(column: pa.Array | pa.ChunkedArray) -> NDArray[np.int32]:
     return np.concatenate(parts).astype(np.int32) if parts else np.zeros(0, np.int32)
 
 
-def _places_in(index: "pd.Index[Any]", names: pa.Array) -> Places | None:
-    """The row of the metadata of each picture of the file; None where both have the same order. A picture that it does not
+def _places_in(known: pa.Array, names: pa.Array) -> Places:
+    """The row of the metadata of each picture of the file, by the names that the metadata knows. A picture that it does not
     know has the last row: of a dataset whose digest is that of the predictions there is none."""
-    known = pa.array(index.to_numpy(object), names.type)
-    if known.equals(names):
-        return None
     found: Places = pc.index_in(names, value_set=known).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
     return found
