@@ -36,7 +36,7 @@ FIGURES = {
     page_links.PAIRS: 'img[alt^="View 1"]',
     page_links.MISSES: '[data-testid="stVegaLiteChart"] svg',
     page_links.FAILURES: '[data-testid="stDataFrame"], [data-testid="stVegaLiteChart"] svg',
-    page_links.EVOLUTION: '[data-testid="stVegaLiteChart"] svg',
+    page_links.EVOLUTION: ".st-key-evolution-figure img",
     page_links.REVIEW: '[data-testid="stMarkdown"]',
     page_links.REPORT: ".st-key-report table",
     page_links.JOBS: '[data-testid="stMarkdown"]',

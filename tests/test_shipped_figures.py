@@ -159,6 +159,51 @@ def test_a_rerun_costs_what_its_benchmark_says():
     assert words in SPEED and rerun["median"] < rerun["goal"]
 
 
+def test_many_visitors_wait_as_their_benchmark_says():
+    visitors = result("visitors")
+    waits, memory, turns = visitors["waits"], visitors["memory"], visitors["turns"]
+    assert f"opens {visitors['sessions']} sessions over the real server for {visitors['minutes']:g} minutes" in SPEED
+    assert f"at most {visitors['limit, MB']:,} MB of memory" in SPEED and memory["peak"] < visitors["limit, MB"]
+    count, errors = sum(wait["count"] for wait in waits.values()), len(visitors["errors"])
+    assert f"Of {count:,} clicks on an {visitors['machine']['cpu']} without other work {errors} met an error" in SPEED
+    maps = waits["Single_image, Method"]
+    assert (
+        f"its map is loaded {maps['median']:.2f} s passed (median of {maps['count']}; at most {maps['longest']:.1f} s"
+        in SPEED
+    )
+    assert f"{maps['asks']} ended with a button" in SPEED
+    usual = {name: wait["median"] for name, wait in waits.items()}
+    assert f"Training evolution ({usual.pop('Training_evolution, opened'):.1f} s)" in SPEED
+    assert f"every other kind of click is below {max(usual.values()) + 0.005:.1f} s" in SPEED
+    assert f"{memory['peak']:,.0f} MB at most, and grew by {memory['growth, MB a minute']:.0f} MB a minute" in SPEED
+    took = (
+        f"took {visitors['sessions']} sessions for {NUMBERS[visitors['minutes']]} minutes: {count:,} clicks without an error"
+    )
+    assert f"{took}, {memory['peak'] / 1000:.1f} GB at most, and {maps['median']:.2f} s from the click" in README
+    assert f"to the map (median of {maps['count']})" in README
+    assert not errors
+    assert f"done after {max(turns['stays']):.2f} s" in SPEED and f"his tab ({max(turns['closes the tab']):.2f} s)" in SPEED
+
+
+def test_a_large_run_takes_what_its_benchmark_says():
+    large = result("large_run")
+    seconds, page, memory = large["seconds"], large["page"], large["memory"]
+    assert f"a made run of {large['pictures']:,} predictions" in SPEED
+    for words, value in {
+        "once for all visitors": f"{page['first']:.1f}", "with a page of pictures": f"{page['rerun']:.2f}",
+        "with a page of its pictures": f"{page['cell']:.2f}", "in another order": f"{page['sort']:.2f}",
+        "another value of a filter by metadata": f"{page['filter by metadata']:.2f}",
+        "what is held of the predictions": f"{seconds['open']:.1f}; {seconds['hold']:.2f}",
+        "and the matrix": f"{seconds['confusion']:.2f}", "confused most": f"{seconds['most confused']:.2f}",
+        "of a cell, sorted": f"{seconds['cell']:.2f}", "and the counts again": f"{seconds['filter by metadata']:.2f}",
+        "of each class; calibration": f"{seconds['per class']:.2f}; {seconds['calibration']:.2f}",
+        "spread over the file": f"{seconds['all columns of 24 rows']:.2f}",
+    }.items():  # fmt: skip
+        assert f"{words} | {value} |" in SPEED, words
+    assert f"adds {memory['dataset MB']:.0f} MB to the server and the predictions {memory['held MB']:.0f} MB" in SPEED
+    assert f"it is {memory['most MB']:.0f} MB at most" in SPEED
+
+
 def test_waiting_times_of_the_review_are_those_of_the_benchmarks():
     review, voting = result("review"), result("voting")["ms"]
     first = max(review["rows"], key=lambda row: row["first"]["median"])
