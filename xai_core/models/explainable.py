@@ -77,7 +77,9 @@ class ExplainableModel:
         Modules are copied, put in eval mode and frozen: your network is left as it is, and what you do to it later
         does not reach this model. Plain callables are used as they are: what they call must be in eval mode.
         """
-        names = [name for name, _ in stages]
+        names, classes = [name for name, _ in stages], _class_names(class_names)
+        if isinstance(classify, nn.Linear):
+            _check_count(classes, classify.out_features)
         if not names or len(set(names)) != len(names):
             raise BadRequest("Give at least one stage, each with a name of its own.")
         runs = [run for _, run in stages]
@@ -105,7 +107,7 @@ class ExplainableModel:
             recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
             device=device,
             fingerprint=uuid.uuid4().hex if opaque else _digest([names, parts, mean, std], tensors),
-            class_names=tuple(class_names or ()),
+            class_names=classes,
             nbytes=sum(tensor.nbytes for tensor in tensors),
         )
 
@@ -139,18 +141,15 @@ class ExplainableModel:
 
         if transformers_networks.is_of_transformers(net) and not embeds:
             return cls.from_transformers(net, None, class_names, recipe, cuts)
-        recipe, names = recipe or Recipe(), tuple(class_names or ())
+        recipe, names = recipe or Recipe(), _class_names(class_names)
         copied = any_network.private_copy(net)
         tensors = [*copied.parameters(), *copied.buffers()]
         device = tensors[0].device if tensors else runtime.device()
         network, structure = any_network.staged(copied, recipe.input_size, cuts, embeds)
         count = any_network.class_count(network, recipe.input_size, device)
-        if names and len(names) != count:
-            raise BadRequest(
-                "A network whose output is an embedding has no classes to name."
-                if embeds
-                else f"The network has {count:,} classes, but {len(names):,} class names are given."
-            )
+        if names and embeds:
+            raise BadRequest("A network whose output is an embedding has no classes to name.")
+        _check_count(names, count)
         normalise = normalisation(recipe.mean, recipe.std, device)
         return cls(
             id=CUSTOM,
@@ -249,6 +248,28 @@ class ExplainableModel:
     @cached_property
     def _classes(self) -> ClassNames:
         return ClassNames(self.class_names, self.wnids)
+
+
+def _class_names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of classes as they were given; none for None. Raises BadRequest where they are no texts."""
+    if isinstance(given, str):
+        raise BadRequest("Give class_names as a list of names; this is one text.")
+    names = () if given is None else tuple(given)
+    for name in names:
+        if not isinstance(name, str):
+            raise BadRequest(
+                f"Class names must be texts; {name!r} is of type {type(name).__name__}. Write str(name) for each."
+            )
+    return names
+
+
+def _check_count(names: tuple[str, ...], count: int) -> None:
+    """Raises BadRequest where classes are named, but not so many."""
+    if names and len(names) != count:
+        raise BadRequest(
+            f"The network has {count:,} classes, but {len(names):,} class names are given. Give one for each class, in the "
+            "order of the logits, or none."
+        )
 
 
 def _per_channel(name: str, values: Sequence[float] | None) -> tuple[float, float, float] | None:

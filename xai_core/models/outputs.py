@@ -6,7 +6,7 @@ from functools import cached_property
 
 from torch import Tensor
 
-from xai_core.core.errors import NoClassifier
+from xai_core.core.errors import BadRequest, NoClassifier
 
 
 class Outputs:
@@ -14,7 +14,8 @@ class Outputs:
 
     features    (n, D)  the pooled trunk
     embedding   (n, E)  the projection head of the features; the features themselves where there is no head
-    logits      (n, K)  the classifier or linear probe of the features; raises NoClassifier where there is none
+    logits      (n, K)  the classifier or linear probe of the features; raises NoClassifier where there is none, BadRequest
+                        where they have another shape
     """
 
     def __init__(
@@ -38,7 +39,13 @@ class Outputs:
                 "This model has no classifier, so it cannot be asked about a class; "
                 "ask about similarity instead, with SimilarityTo(model.embed(other_image))."
             )
-        return self._classify(self.features)
+        logits = self._classify(self.features)
+        if logits.ndim != 2:
+            raise BadRequest(
+                f"The classifier's output has the shape {tuple(logits.shape)}; (n, K) is needed, one row of logits for each "
+                "picture. Give a `pool` that makes features (n, D) of the activations."
+            )
+        return logits
 
 
 def top_classes(scores: Tensor, k: int = 1) -> Tensor:

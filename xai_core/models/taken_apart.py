@@ -74,10 +74,10 @@ def check_answer(answer: object, pictures: int) -> None:
     if answer.ndim != 2 or len(answer) != pictures:
         raise BadRequest(
             f"For {pictures} pictures the network's output has the shape {tuple(answer.shape)}; ({pictures}, K) is needed, "
-            "one row of logits for each picture."
+            "one row of logits for each picture. Wrap it in a module whose forward returns these."
         )
     if not answer.isfinite().all():
-        raise BadRequest("The network's output for a picture of noise is not finite (NaN or infinity).")
+        raise BadRequest("The network's output for a picture of noise is not finite (NaN or infinity): check its weights.")
 
 
 def check_repeatable(again: Tensor, answer: Tensor) -> None:
@@ -85,7 +85,8 @@ def check_repeatable(again: Tensor, answer: Tensor) -> None:
     if not torch.allclose(again, answer, rtol=SAME, atol=SAME * float(answer.abs().max())):
         raise BadRequest(
             "The network gives another answer to the same picture when it is asked again (dropout that stays on, random "
-            "draws, or statistics of the batch), so that its answers cannot be explained."
+            "draws, or statistics of the batch), so that its answers cannot be explained. Turn this off in its forward "
+            "pass, as dropout(..., training=self.training) does."
         )
 
 

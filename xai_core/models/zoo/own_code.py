@@ -259,26 +259,23 @@ def _as_model(made: Any, name: str, id: str | None = None) -> ExplainableModel:
 
     from xai_core.models.explainable import ExplainableModel
 
-    if isinstance(made, ExplainableModel):
-        return _titled(made, name, id)
-    if not isinstance(made, nn.Module):
+    if not isinstance(made, ExplainableModel | nn.Module):
         what = "nothing (None)" if made is None else f"an object of type {type(made).__name__}"
         raise BadCard(f"{name} gave {what}: it must return a torch module, an ExplainableModel, or a dict of these by name.")
     try:
-        return _titled(ExplainableModel.from_module(made), name, id)
+        return _titled(made if isinstance(made, ExplainableModel) else ExplainableModel.from_module(made), name, id)
     except XaiError as error:
         raise BadCard(f"The network of {name} cannot be used: {error}") from error
 
 
 def _titled(model: ExplainableModel, title: str, id: str | None = None) -> ExplainableModel:
-    """The model under its name; classes that have no names get their numbers."""
-    names = model.class_names
-    if model.has_classifier and not names:
-        import torch
+    """The model under its name; classes that have no names get their numbers. Raises BadRequest for unusable answers."""
+    from xai_core.models import any_network
 
-        side = model.recipe.input_size
-        count = model.outputs(torch.zeros(1, 3, side, side)).logits.shape[1]
-        names = tuple(f"class {number}" for number in range(count))
+    count = any_network.check_stages(model.network, model.recipe.input_size, model.device)
+    names = model.class_names or tuple(f"class {number}" for number in range(count))
+    if len(names) != count:
+        raise BadRequest(f"The network has {count:,} classes, but {len(names):,} class names are given.")
     return replace(model, id=id or title, title=title, class_names=names)
 
 
@@ -312,7 +309,7 @@ def _words(error: BaseException) -> str:
     """An error as the end of a sentence: its kind, what it says, and the line of the user's code where it came up."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    said = " ".join(str(error).split())[:300].rstrip(".")
+    said = " ".join(str(error).split())[:500].rstrip(".")
     return f"{type(error).__name__}{f': {said}' if said else ''}{place}."
 
 
