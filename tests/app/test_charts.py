@@ -118,6 +118,21 @@ def test_names_of_networks_that_differ_at_the_end_differ_where_they_are_shortene
     assert "slice(datum.label, -14)" in axis["labelExpr"] and names[0][-14:] != names[1][-14:]
 
 
+def test_names_that_are_shortened_on_the_axes_are_whole_where_a_cell_is_pointed_at_and_for_screen_readers():
+    names = ["A network with a long name, trained", "A network with a long name, untrained"]
+    spec = agreement_matrix(np.array([[1, 0.25], [0.25, np.nan]]), names, "same").to_dict()
+    cells = spec["layer"][0]["encoding"]
+    assert [one["field"] for one in cells["tooltip"]] == ["method", "other", "text"]
+    assert cells["description"]["field"] == "words"
+    (table,) = spec["datasets"].values()
+    assert [row["words"] for row in table][1:] == [
+        f"{names[0]} and {names[1]}: same 0.25",
+        f"{names[1]} and {names[0]}: same 0.25",
+        f"{names[1]} and {names[1]}: same –",
+    ]
+    assert {row["method"] for row in table} == {*names}
+
+
 def test_bars_of_maps_that_do_not_beat_the_controls_are_marked_in_the_colour_that_the_page_names():
     """Orange and blue; a mark behind the number says the same without a colour."""
     scores = pd.DataFrame(

@@ -168,6 +168,8 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
             "ink": np.where(np.abs(np.nan_to_num(matrix.ravel())) > STRONG, "paper", "ink"),
         }
     )
+    # Whole names, for screen readers: those on the axes may be shortened.
+    rows["words"] = rows["method"] + " and " + rows["other"] + f": {measure} " + rows["text"]
     # Long names are shortened in the middle: those of a network's checkpoints and of its untrained twin differ at the end.
     short = "length(datum.label) > 27 ? slice(datum.label, 0, 12) + '…' + slice(datum.label, -14) : datum.label"
     axis = alt.Axis(title=None, labelLimit=190, labelExpr=short, ticks=False, domain=False)
@@ -178,6 +180,7 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     cells = base.mark_rect().encode(
         color=alt.Color("agreement:Q", scale=scale, legend=None),  # each cell shows its number
         tooltip=[alt.Tooltip("method:N"), alt.Tooltip("other:N"), alt.Tooltip("text:N", title=measure)],
+        description="words:N",
     )
     numbers = base.mark_text(fontSize=11).encode(text="text:N", fill=text_colour())
     side = max(220, 34 * len(names))

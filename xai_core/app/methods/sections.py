@@ -52,7 +52,9 @@ def agreement(maps: Explanations) -> None:
     title = map_agreement.MEASURES[measure][0]
     display.finding(findings.of_agreement([map.title for map in maps.values()], matrix, title))
     chart = common.agreement_matrix(matrix[np.ix_(order, order)], titles, title)
-    words = f"{title} of {len(titles)} maps: {np.min(pairs):.2f} to {np.max(pairs):.2f}, mean {np.mean(pairs):.2f}."
+    words = (
+        f"{title} of the maps of {', '.join(titles)}: {np.min(pairs):.2f} to {np.max(pairs):.2f}, mean {np.mean(pairs):.2f}."
+    )
     with st.container(width=chart.width):
         display.chart(chart, words, width="stretch")
     st.caption(

@@ -339,7 +339,8 @@ def agreement(opened: OpenedRun) -> None:
     titles = [opened.title(name) for name in names]
     pairs = matrix[np.triu_indices(len(names), 1)]
     extent = f"{np.nanmin(pairs):.2f} to {np.nanmax(pairs):.2f}" if np.isfinite(pairs).any() else "nothing to compare"
-    words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics: {extent}."
+    listed = ", ".join(titles)
+    words = f"Kendall's tau between the orders of {len(methods)} methods by {len(names)} metrics ({listed}): {extent}."
     chart = opened.drawn(lambda: charts.agreement_matrix(matrix, titles, "Kendall's tau"), "agreement", model)
     show_chart(chart, "metric_agreement", words)
     st.caption(
