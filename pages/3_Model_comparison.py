@@ -14,7 +14,7 @@ st.markdown(
 messages = st.container()
 with st.sidebar:
     chosen = widgets.picture(messages, network_choice.first_picture())
-    networks = network_choice.choose(network_choice.of_worlds())
+    networks = network_choice.choose(network_choice.of_worlds(), messages)
     question = columns.question(networks)
     common_scale, smooth = columns.view()
     measuring = scores.settings()

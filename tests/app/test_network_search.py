@@ -11,6 +11,7 @@ from opened_pages import finished, opened, text
 
 from xai_core.app.shared import cache, jobs, loaded_models, network_search, server_job
 from xai_core.app.shared.page_links import FILES
+from xai_core.data.samples import SAMPLES
 from xai_core.models.zoo import library
 
 TINY = "timm/test_vit.r160_in1k"
@@ -95,3 +96,27 @@ def test_what_would_not_fit_is_refused(monkeypatch):
     assert "are free" in network_search.refusal(card)
     app = opened(FILES["Single image"], model=card.id)
     assert button(app, "Download").disabled and "of memory, and" in " ".join(one.value for one in app.warning)
+
+
+def test_the_same_search_adds_a_network_to_model_comparison(monkeypatch):
+    """It is chosen under its name and downloaded when that is asked for; a link names it."""
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit").state_dict()
+    app = opened(FILES["Model comparison"], picture=SAMPLES["astronaut"].title)
+    before = [network.id for network in app.multiselect(key="networks").value]
+    app.text_input(key="network words").set_value("r160 test_vit").run()
+    app.selectbox(key="network found").select(TINY).run()
+    button(app, "Use this network").click().run()
+    assert not app.exception and not app.error
+    assert [network.id for network in app.multiselect(key="networks").value] == [*before, TINY]
+    assert "is not on this machine. The download is about" in text(app), "nothing is fetched unasked"
+    assert f"{TINY} (not on this machine)" in app.query_params["networks"]
+    linked = opened(FILES["Model comparison"], networks=["EfficientNet-Lite0", f"{TINY} (not on this machine)"])
+    assert [network.id for network in linked.multiselect(key="networks").value] == ["efficientnet_lite0", TINY]
+    with hub({FILE: safetensors.torch.save({name: value.contiguous() for name, value in state.items()})}) as served:
+        ask(monkeypatch, served.url)
+        button(app, "Download").click().run()
+        app = finished(app)
+    assert not app.exception and not app.error
+    assert [network.id for network in app.multiselect(key="networks").value] == [*before, TINY], "also with another label"
+    assert f"**{TINY}**" in text(app).replace("\\", ""), "it has a column"

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from xai_core.app.shared import loaded_models
-from xai_core.app.shared.widgets import LINK, linked_despite_label, presence_label
+from xai_core.app.shared import loaded_models, network_search
+from xai_core.app.shared.widgets import ABSENT, LINK, linked_despite_label, presence_label
 from xai_core.core import markdown
 from xai_core.models.card import Checkpoint
 from xai_core.models.weights import locate
+from xai_core.models.zoo import library
 from xai_core.models.zoo.catalog import cards, find_card
 
 MOST = 6
@@ -61,10 +63,11 @@ def choices() -> list[Network]:
     return trained + [Network(card.id, loaded_models.RANDOM) for card in cards().values()]
 
 
-def choose(first: Sequence[Network] = ()) -> list[Network]:
+def choose(first: Sequence[Network] = (), messages: DeltaGenerator | None = None) -> list[Network]:
     """The networks to compare, in the order of GROUPS. Before a choice they are `first`, or without that two with the same
-    classes and an untrained twin."""
-    networks = sorted(choices(), key=lambda network: not network.ready)
+    classes and an untrained twin. With `messages` there is a search for
+    more; what it found is left out until it is downloaded, which they offer."""
+    networks = sorted([*choices(), *_searched()], key=lambda network: not network.ready)
     labels = {network: presence_label(network.title, network.ready) for network in networks}
     linked = linked_despite_label("networks", {network.title: network for network in networks}, [*labels.values()])
     if linked:
@@ -74,10 +77,33 @@ def choose(first: Sequence[Network] = ()) -> list[Network]:
         format_func=lambda network: labels[network],
         max_selections=MOST, select_all=False, key="networks", help=CHOICE, **LINK,
     )  # fmt: skip
+    if messages is not None:
+        network_search.search(_add)
+        searched = [network for network in chosen if network.group != UNTRAINED and find_card(network.id).library]
+        absent = [
+            one for one in searched if not network_search.downloaded(find_card(one.id), messages, "the other networks")
+        ]
+        chosen = [network for network in chosen if network not in absent]
     missing = [f"{network.title} ({network.megabytes} MB)" for network in chosen if not network.ready]
     if missing:
         st.caption("To be downloaded first: " + markdown.escape(", ".join(missing)))
     return sorted(chosen, key=lambda network: GROUPS.index(network.group))
+
+
+def _searched() -> list[Network]:
+    """The networks of timm and torchvision that are chosen, or named by the address, and whose weights are not here."""
+    named = [label.removesuffix(ABSENT) for label in st.query_params.get_all("networks")]
+    ids = dict.fromkeys([*(network.id for network in st.session_state.get("networks", [])), *named])
+    rows, here = library.rows(), cards()
+    found = [library.find(id) for id in ids if id not in here and id in rows and not rows[id].refused]
+    return [Network(card.id, card.checkpoints[0].id) for card in found]
+
+
+def _add(id: str) -> None:
+    """Choose a network that was searched, in place of the last one where there are as many as can be. For callbacks."""
+    network = Network(id, find_card(id).checkpoints[0].id)
+    others = [chosen for chosen in st.session_state["networks"] if chosen != network]
+    st.session_state["networks"] = [*others[: MOST - 1], network]
 
 
 def first_picture() -> tuple[str, str] | None:

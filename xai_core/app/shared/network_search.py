@@ -5,6 +5,7 @@ Nothing is downloaded before its size is on the page and the visitor asks for it
 
 import shutil
 import time
+from collections.abc import Callable
 
 import psutil
 import streamlit as st
@@ -52,8 +53,13 @@ def linked(ready: dict[str, Card], messages: DeltaGenerator, absent: str) -> Car
     return card
 
 
-def search() -> None:
-    """Below the model box: words, what was found, and a button that makes one of it the page's model."""
+def _use(id: str) -> None:
+    st.session_state["model"] = id
+
+
+def search(use: Callable[[str], None] = _use) -> None:
+    """Below the model box: words, what was found, and a button that takes one of it: `use` is called with its id, and by
+    default makes it the page's model."""
     with st.expander("More networks: timm and torchvision", icon=":material/search:"):
         words = st.text_input("Search", key="network words", placeholder="convnext tiny in22k", help=SEARCH)
         if not words.strip():
@@ -75,17 +81,13 @@ def search() -> None:
         problem = refusal(card)
         if problem:
             st.warning(markdown.escape(problem))
-        st.button("Use this network", on_click=_use, args=(id,), disabled=problem is not None, width="stretch")
+        st.button("Use this network", on_click=use, args=(id,), disabled=problem is not None, width="stretch")
 
 
 SEARCH = (
     "Parts of a name with blanks between them: the architecture, what it was trained on (in1k, in22k, laion2b), the size of "
     "its pictures. All weights that timm and torchvision publish are searched; nothing is downloaded."
 )
-
-
-def _use(id: str) -> None:
-    st.session_state["model"] = id
 
 
 def cost(card: Card) -> str:
