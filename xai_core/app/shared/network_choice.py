@@ -65,8 +65,8 @@ def choices() -> list[Network]:
 
 def choose(first: Sequence[Network] = (), messages: DeltaGenerator | None = None) -> list[Network]:
     """The networks to compare, in the order of GROUPS. Before a choice they are `first`, or without that two with the same
-    classes and an untrained twin. With `messages` there is a search for
-    more; what it found is left out until it is downloaded, which they offer."""
+    classes and an untrained twin. With `messages` there is a search for more; a network that it adds is left out until it
+    is downloaded, which is offered there."""
     networks = sorted([*choices(), *_searched()], key=lambda network: not network.ready)
     labels = {network: presence_label(network.title, network.ready) for network in networks}
     linked = linked_despite_label("networks", {network.title: network for network in networks}, [*labels.values()])
