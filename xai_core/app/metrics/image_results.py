@@ -123,7 +123,8 @@ def _panel(metric: str, measurements: Measurements) -> None:
     maps = finite[~finite.control]
     if len(maps):
         alt = f"{METRICS[metric].title}: {_extent(maps, METRICS[metric].direction)}."
-        display.chart(metrics.score_bars(finite), alt=alt, key=f"bars-{metric}")
+        chart = display.kept_chart(lambda: metrics.score_bars(finite), "score bars", finite.to_json(double_precision=15))
+        display.chart(chart, alt=alt, key=f"bars-{metric}")
     notes = scores[~np.isfinite(scores.value)]
     for note, names in notes.groupby("note")["name"]:
         st.caption(f":gray[No value for {', '.join(names)}: {markdown.escape(str(note))}]")
@@ -207,8 +208,11 @@ def curves(settings: MeasurementSettings, maps: Maps, measurements: Measurements
         if tied and has_images(metric):
             st.caption(f"{tied:.0%} of the points depend on the random order of tied pixels.")
     with left:
+        chosen = labels[name], step
         display.chart(
-            metrics.curves(points, axes, (labels[name], step)),
+            display.kept_chart(
+                lambda: metrics.curves(points, axes, chosen), "curves", points.to_json(double_precision=15), axes, chosen
+            ),
             key=f"curves-{metric}",
             on_select=lambda: _take_point(f"curves-{metric}", labels, last),
             selection_mode="pick",

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from xai_core.app.shared.widgets import Chosen
 from xai_core.data.box import Box
+from xai_core.data.preprocessing import Prepared
 from xai_core.explanation.request import Request
 from xai_core.explanation.targets import Target
 from xai_core.metrics.catalog import METRICS
@@ -34,4 +36,8 @@ class MeasurementSettings:
 
     def request_without_method(self, name: str) -> Request:
         """The request for what no attribution method computes: a control map, or the self-test."""
-        return Request(self.model, (self.model.prepare(self.chosen.picture),), self.target, name)
+        return Request(self.model, (self._prepared,), self.target, name)
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return self.model.prepare(self.chosen.picture)
