@@ -8,6 +8,7 @@ has ended, no placeholder is left, and all pictures are loaded. `figure`: whethe
 `asks` are the buttons of the page that start work which it lacks. `cpu` is the processors' time of the server meanwhile: it
 depends less on what else the machine does, which `load`, the load average before the first round and after the last, tells.
 The package is compiled before: Python does that once after an installation or a change, not at every start of a server.
+`start, s` is how long a server takes from the command until it answers: it imports what pages need in this time.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import compileall
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,9 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
             "XAI_REVIEW_DB": f"sqlite:///{kept}/review.sqlite",
             "PYTHONDONTWRITEBYTECODE": "",  # as on a machine where nobody has set it
         }
+        began = time.perf_counter()
         server = served(environment=environment)
+        start = time.perf_counter() - began
         try:
             page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
             page.add_init_script(WATCH)
@@ -90,6 +94,7 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
             after = process.cpu_times()
             asks = page.locator('[class*="st-key-run-"] button').all_inner_texts()
             found = {
+                "start": start,
                 "seconds": page.evaluate("() => window.completeSince") / 1000,
                 "cpu": after.user + after.system - before.user - before.system,
                 "figure": page.locator(FIGURES[title]).first.is_visible(),
@@ -111,6 +116,7 @@ def measured(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The medians of a page's rounds, all its seconds, whether the figure was there each time, and what it ever asked."""
     return {
         "seconds": float(np.median([one["seconds"] for one in rounds])),
+        "start": float(np.median([one["start"] for one in rounds])),
         "each": [round(one["seconds"], 2) for one in rounds],
         "cpu": float(np.median([one["cpu"] for one in rounds])),
         "figure": all(one["figure"] for one in rounds),
@@ -134,7 +140,8 @@ def main() -> None:
             words = f"figure {one['figure']!s:<6}{one['asks'] or ''}"
             print(f"{title:<22}{one['seconds']:6.1f} s  cpu {one['cpu']:5.1f} s  {words}", flush=True)
     load.append(os.getloadavg()[0])
-    found = {"machine": machine(), "rounds": given.rounds, "goal, s": GOAL, "load": load, "pages": pages}
+    start = float(np.median([page["start"] for page in pages.values()]))
+    found = {"machine": machine(), "rounds": given.rounds, "goal, s": GOAL, "load": load, "start, s": start, "pages": pages}
     given.out.write_text(json.dumps(found, indent=2) + "\n")
     print(f"written to {given.out}")
 

@@ -1,15 +1,16 @@
-"""What a new server does before its first visitor comes: it imports what the pages need. Imports no torch itself.
+"""What a new server does before it answers: it imports what the pages need. Imports no torch itself.
 
-A browser loads Streamlit's own files for about a second before it asks for a page. Meanwhile the server would be idle, and
-only then begin with the second or two that torch and the libraries of charts and tables take.
+So no visitor waits for the second or two that torch and the libraries of charts and tables take. A page must not be shown
+meanwhile: where two threads import modules of one library that import each other, as those of matplotlib do, Python gives
+one of them a module that is not complete, and the import fails.
 """
 
 import ast
+import asyncio
 import contextlib
 import logging
 import pkgutil
 import signal
-import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,8 +25,8 @@ _log = logging.getLogger(__name__)
 
 @contextlib.asynccontextmanager
 async def lifespan(_app: Any) -> AsyncIterator[None]:
-    """Import the pages' modules in a thread as soon as the server starts. For `streamlit.starlette.App`."""
-    threading.Thread(target=_import_modules, name="warm start", daemon=True).start()
+    """Import the pages' modules before the server answers. For `streamlit.starlette.App`."""
+    await asyncio.to_thread(_import_modules)
     yield
     if hasattr(signal, "pthread_sigmask"):  # not on Windows
         # The server raises the signal that stopped it once more at its end. That would end the process at once; its jobs
