@@ -5,6 +5,7 @@ import logging
 import runpy
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from streamlit.starlette import App
@@ -16,18 +17,19 @@ HOME = Path(__file__).parents[2] / "Home.py"
 
 
 def start(check=lambda: None) -> None:
-    """What a server does when it starts; `check` is called when it begins to answer."""
+    """What a server does when it starts; `check` is called when it begins to answer. In a thread of its own: it blocks
+    signals there, and a test of the browser may have left an event loop in this one."""
 
     async def run() -> None:
         async with warm_start.lifespan(None):
             check()
 
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
+    def serve() -> None:
         asyncio.run(run())
         assert {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(serve).result()
 
 
 def test_streamlit_serves_the_app_with_the_warm_start():
