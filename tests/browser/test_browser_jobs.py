@@ -85,6 +85,14 @@ def test_a_killed_server_lists_its_run_as_interrupted_and_resumes_it_with_one_cl
 PAIR = "Pairs?pair_methods=RISE+%28a+method+for+classes%29"
 
 
+PRESS_STOP = """() => {
+  const shown = document.querySelector('[data-stale="false"] [data-testid="stProgress"]');
+  const stop = [...document.querySelectorAll("button")].find(button => button.innerText.trim() === "Stop");
+  if (shown && stop) stop.click();
+  return Boolean(shown && stop);
+}"""
+
+
 def progress_of(page):
     """The words beside the bar of the job that the page follows; they hold the number of batches when it has begun."""
     bar = page.get_by_test_id("stMain").get_by_test_id("stProgress")
@@ -98,10 +106,9 @@ def test_streamlits_stop_ends_the_pages_run_and_not_the_job_whose_progress_goes_
     progress_of(page)
     page.get_by_text("Invariance", exact=True).click()
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="running"]', state="attached")
-    expect(page.locator('[data-stale="false"] [data-testid="stProgress"]')).to_have_count(1)  # shown by this run
-    # Now the page waits for its turn to compute these maps itself, below the job's progress. Streamlit makes this button
-    # anew with each run of a part of the page: the mouse would come too late.
-    page.get_by_role("button", name="Stop", exact=True).dispatch_event("click")
+    # Now the page waits for its turn to compute these maps itself, below the job's progress, which this run has shown. The
+    # button is pressed by the page, as soon as it is there: the mouse would come too late.
+    page.wait_for_function(PRESS_STOP)
     bar, words = progress_of(settled(page))
     expect(bar).not_to_have_text(words)
     expect(page.get_by_role("link", name=re.compile("Jobs: 1 running"))).to_be_visible()
