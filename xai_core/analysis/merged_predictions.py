@@ -97,15 +97,7 @@ def merge(paths: Sequence[Path], out: Path) -> tuple[int, list[tuple[str, str]]]
 
 def without_thumbnails(paths: Sequence[Path]) -> list[Path]:
     """The finished shards that have no thumbnails of their own pictures beside them."""
-    return [path for path in paths if not _has_thumbnails(path)]
-
-
-def _has_thumbnails(shard: Path) -> bool:
-    try:
-        told = thumbnail_file.settings_of(thumbnail_file.file_beside(shard))
-        return told == thumbnail_file.settings_for(settings_of(shard))
-    except BadRequest:
-        return False
+    return [path for path in paths if not thumbnail_file.is_beside(path, settings_of(path))]
 
 
 def _known(files: Sequence[Path], unreadable: Sequence[tuple[int, str, str, str, str]], total: int) -> list[Known]:

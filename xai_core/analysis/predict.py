@@ -121,7 +121,7 @@ def classify(
     settings = _settings(model, dataset, matching, embeddings, precision, share)
     total, folder = len(dataset.samples), parts_folder(out)
     unreadable = _unreadable_if_complete(out, settings)
-    if unreadable is not None and (not thumbnails or _has_thumbnails(out, settings)):
+    if unreadable is not None and (not thumbnails or thumbnail_file.is_beside(out, settings)):
         if folder.exists():  # the process that wrote `out` was killed just then
             with contextlib.suppress(BadRequest), written_alone(out):
                 part_store.clear(folder)
@@ -523,14 +523,6 @@ def _join_thumbnails(parts: Sequence[Path], out: Path, settings: Mapping[str, An
     schema = thumbnail_file.PLACED if share else plain
     rows = map(share.with_places, rows) if share else rows
     thumbnail_file.write(rows, thumbnail_file.file_beside(out), thumbnail_file.settings_for(settings), schema)
-
-
-def _has_thumbnails(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether the file of thumbnails beside `out` is of the dataset of these settings."""
-    try:
-        return thumbnail_file.settings_of(thumbnail_file.file_beside(out)) == thumbnail_file.settings_for(settings)
-    except BadRequest:
-        return False
 
 
 def _unreadable_if_complete(out: Path, settings: dict[str, Any]) -> tuple[Unreadable, ...] | None:

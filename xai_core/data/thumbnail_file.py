@@ -64,6 +64,14 @@ def settings_for(predictions: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": FORMAT, "side": SIDE, "quality": QUALITY, **of_dataset, **number}
 
 
+def is_beside(predictions: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether there is a file of thumbnails beside a file of predictions, of the dataset of these settings."""
+    try:
+        return settings_of(file_beside(predictions)) == settings_for(settings)
+    except BadRequest:
+        return False
+
+
 def write(rows: Iterable[pa.Table], out: Path, settings: Mapping[str, Any], schema: pa.Schema = SCHEMA) -> None:
     """Write tables with SCHEMA (PLACED for a shard), one at a time in memory. The file appears when it is complete. Raises
     XaiError."""
