@@ -33,6 +33,7 @@ for together in json.loads(sys.argv[1]):
     for words in together:
         child = os.fork()
         if not child:
+            torch.set_num_threads(1)  # makes the pool that the fork has lost, before threads look for it
             os._exit(main(words))
         children.append(child)
     if any(os.waitpid(child, 0)[1] for child in children):
