@@ -4,7 +4,8 @@
 
 For every page and round a new server is started, with an empty folder for all that it keeps, and a new window opens that one
 page. The clock runs in the browser, from the navigation to the first moment from which the page stays complete: the script
-has ended, no placeholder is left, and all pictures are loaded. `figure`: whether the page's main figure is visible then.
+has ended, no placeholder is left, and all pictures and the main figure are there. `answer` is the first moment at which that
+figure, which answers the page's question about the example, is there; `figure`: whether it is visible at the end.
 `asks` are the buttons of the page that start work which it lacks. `cpu` is the processors' time of the server meanwhile: it
 depends less on what else the machine does, which `load`, the load average before the first round and after the last, tells.
 The package is compiled before: Python does that once after an installation or a change, not at every start of a server.
@@ -51,7 +52,7 @@ WATCH = """(() => {
   const app = () => document.querySelector('[data-testid="stApp"]');
   const complete = () => {
     const one = app();
-    if (!one || one.dataset.testConnectionState !== "CONNECTED") return false;
+    if (!one || one.dataset.testConnectionState !== "CONNECTED" || window.answered === null) return false;
     if (one.dataset.testScriptState !== "notRunning") return false;
     if (document.querySelector('[data-testid="stSkeleton"], [data-testid="stSpinner"], [role="img"][aria-busy="true"]'))
       return false;
@@ -59,8 +60,14 @@ WATCH = """(() => {
     if (!images.every(image => image.complete && (image.naturalWidth || image.loading === "lazy"))) return false;
     return Boolean(document.querySelector('[data-testid="stMain"] h1'));
   };
+  const figure = () => {
+    const one = document.querySelector(FIGURE);
+    return one && one.getBoundingClientRect().height > 0 && (one.tagName !== "IMG" || (one.complete && one.naturalWidth > 0));
+  };
   window.completeSince = null;
+  window.answered = null;
   const look = () => {
+    if (window.answered === null && figure()) window.answered = performance.now();
     if (!complete()) window.completeSince = null;
     else if (window.completeSince === null) window.completeSince = performance.now();
     requestAnimationFrame(look);
@@ -84,7 +91,7 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
         start = time.perf_counter() - began
         try:
             page = browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-            page.add_init_script(WATCH)
+            page.add_init_script(WATCH.replace("FIGURE", json.dumps(FIGURES[title])))
             process = psutil.Process(server.pid)
             before = process.cpu_times()
             page.goto(f"http://127.0.0.1:{PORT}/{address(title)}", wait_until="commit")
@@ -96,6 +103,7 @@ def first_view(browser: Browser, title: str) -> dict[str, Any]:
             found = {
                 "start": start,
                 "seconds": page.evaluate("() => window.completeSince") / 1000,
+                "answer": page.evaluate("() => window.answered") / 1000,
                 "cpu": after.user + after.system - before.user - before.system,
                 "figure": page.locator(FIGURES[title]).first.is_visible(),
                 "asks": [words.split("\n")[-1] for words in asks],
@@ -116,6 +124,7 @@ def measured(rounds: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The medians of a page's rounds, all its seconds, whether the figure was there each time, and what it ever asked."""
     return {
         "seconds": float(np.median([one["seconds"] for one in rounds])),
+        "answer": float(np.median([one["answer"] for one in rounds])),
         "start": float(np.median([one["start"] for one in rounds])),
         "each": [round(one["seconds"], 2) for one in rounds],
         "cpu": float(np.median([one["cpu"] for one in rounds])),
@@ -138,7 +147,10 @@ def main() -> None:
             pages[title] = measured([first_view(browser, title) for _ in range(given.rounds)])
             one = pages[title]
             words = f"figure {one['figure']!s:<6}{one['asks'] or ''}"
-            print(f"{title:<22}{one['seconds']:6.1f} s  cpu {one['cpu']:5.1f} s  {words}", flush=True)
+            print(
+                f"{title:<22}{one['seconds']:6.1f} s  answer {one['answer']:4.1f} s  cpu {one['cpu']:5.1f} s  {words}",
+                flush=True,
+            )
     load.append(os.getloadavg()[0])
     start = float(np.median([page["start"] for page in pages.values()]))
     found = {"machine": machine(), "rounds": given.rounds, "goal, s": GOAL, "load": load, "start, s": start, "pages": pages}

@@ -53,6 +53,16 @@ def test_maps_are_measured_beside_controls_with_curves_and_downloads(measured):
     ]  # fmt: skip
 
 
+def test_definitions_are_sent_when_they_are_opened(measured):
+    app = measured("deletion", "sparseness")
+    assert len(app.dataframe) == 1 and METRICS["sparseness"].source not in text(app)
+    app.session_state["definitions"] = True
+    app.run()
+    assert METRICS["sparseness"].source in text(app)
+    assert [block.value for block in app.code] == [METRICS[name].definition for name in ("deletion", "sparseness")]
+    assert len(app.dataframe) > 1, "details of the values"
+
+
 def test_beats_all_controls_is_counted_against_the_value_of_each_control(measured):
     """Measured again for this test. The uniform map has no correlation, so it is left out of that comparison."""
     signs = {"deletion": -1, "sparseness": 1, "entropy": -1, "faithfulness_correlation": 1}  # 1: higher is better

@@ -50,6 +50,8 @@ def test_the_self_test_becomes_a_badge_and_numbers_are_downloaded(visit):
     page.locator(".st-key-run-Self-test button").click()
     expect(page.get_by_text(re.compile("self-test passed|self-test failed")).first).to_be_visible(timeout=120_000)
     settled(page)
+    page.get_by_text("Definitions and sources of the metrics").click()
+    expect(page.get_by_test_id("stCode").first).to_be_visible()
     for name, start in {
         "Numbers (CSV)": b"\xef\xbb\xbfmap,metric",
         "Numbers (Parquet)": b"PAR1",

@@ -148,13 +148,16 @@ def heatmap(
     empty = [nothing.properties(width=70, height=20) for _ in bars]
     above, *below = (curve.properties(width=width, height=110) for curve in curves)
     under = [chart for curve in below for chart in (curve, *empty)]
-    chart: alt.ConcatChart = (
-        alt.concat(above, *empty, main, *beside, *under, columns=1 + len(bars), spacing={"row": 8, "column": 10})
-        .resolve_scale(color="independent", opacity="independent", y="independent", x="independent")
-        .configure_view(stroke=None)
+    independent = alt.ScaleResolveMap(color="independent", opacity="independent", y="independent", x="independent")
+    # All at once: Altair copies every chart inside for each method that is called on the whole.
+    return alt.ConcatChart(
+        concat=[above, *empty, main, *beside, *under],
+        columns=1 + len(bars),
+        spacing={"row": 8, "column": 10},
+        resolve=alt.Resolve(scale=independent),
+        config=alt.Config(view=alt.ViewConfig(stroke=None)),
+        usermeta=SVG,
     )
-    chart.usermeta = SVG
-    return chart
 
 
 def _labels(cells: pd.DataFrame) -> str:
@@ -237,20 +240,27 @@ def curves(
     alone = rows.groupby(["run", "curve", "part"])["epoch"].transform("size").eq(1)
     axis = alt.Axis(labelOverlap="parity", labelAngle=0) if labelled else alt.Axis(labels=False, ticks=False)
     across = _across(runs[0], axis, "epoch" if labelled else None)
-    base = alt.Chart(rows.assign(alone=alone.astype(bool))).encode(
-        x=across,
-        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
-        color=alt.Color(
-            "curve:N",
-            title=None,
-            scale=alt.Scale(domain=present, range=[CURVES[name] for name in present]),
-            legend=legend,
-        ),
-        tooltip=["run:N", "curve:N", "epoch:O", alt.Tooltip("value:Q", title=title, format=".3f")],
+    table = rows.assign(alone=alone.astype(bool))
+    colours = alt.Scale(domain=present, range=[CURVES[name] for name in present])
+    encoding = {
+        "x": across,
+        "y": alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
+        "color": alt.Color("curve:N", title=None, scale=colours, legend=legend),
+        "tooltip": [*map(alt.Tooltip, ("run:N", "curve:N", "epoch:O")), alt.Tooltip("value:Q", title=title, format=".3f")],
+    }
+    # Charts are made at once: Altair copies a chart for each method that is called on it.
+    lines = alt.Chart(
+        table,
+        mark=alt.MarkDef("line", strokeWidth=1.8),
+        encoding=alt.FacetedEncoding(**encoding, strokeDash=dash, detail=alt.Detail("part:N")),
     )
-    lines = base.mark_line(strokeWidth=1.8).encode(strokeDash=dash, detail="part:N")
-    # Screen readers are told of marks that are there: a group without any would be a picture without a name.
-    points = base.mark_point(filled=True, size=36, opacity=1, aria=bool(alone.any())).transform_filter("datum.alone")
+    points = alt.Chart(
+        table,
+        # Screen readers are told of marks that are there: a group without any would be a picture without a name.
+        mark=alt.MarkDef("point", filled=True, size=36, opacity=1, aria=bool(alone.any())),
+        encoding=alt.FacetedEncoding(**encoding),
+        transform=[alt.FilterTransform("datum.alone")],
+    )
     return alt.LayerChart(layer=[lines, points, *_chosen_mark(runs[0], across), *more])
 
 
@@ -276,8 +286,8 @@ def _curve(run: RecordedRun, name: str) -> pd.DataFrame:
 
 
 def _across(run: RecordedRun, axis: alt.Axis, title: str | None) -> alt.X:
-    """The epochs of a run, as columns of equal width."""
-    order = [str(epoch) for epoch in run.epochs]
+    """The epochs of a run, as columns of equal width. A tuple: Altair copies each entry of a list whenever it joins charts."""
+    order = tuple(str(epoch) for epoch in run.epochs)
     return alt.X("epoch:O", sort=order, scale=alt.Scale(domain=order), title=title, axis=axis)
 
 

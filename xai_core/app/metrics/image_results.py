@@ -164,7 +164,19 @@ def _table(settings: MeasurementSettings, measurements: Measurements) -> None:
     }
     alt = f"All measurements. {'; '.join(words)}."
     display.table(pd.DataFrame(rows), hide_index=True, column_config=columns, key="scores", alt=alt)
-    with st.expander("Definitions and sources of the metrics, and details of each value"):
+    _definitions(settings, measurements)
+
+
+@st.fragment
+def _definitions(settings: MeasurementSettings, measurements: Measurements) -> None:
+    """What each metric is, and the details of its values. They are sent when the expander is opened: a browser takes half a
+    second for so many tables and blocks of code."""
+    expander = st.expander(
+        "Definitions and sources of the metrics, and details of each value", key="definitions", on_change="rerun"
+    )
+    if not expander.open:
+        return
+    with expander:
         for metric in settings.metrics:
             st.markdown(f"**{METRICS[metric].title}**: {METRICS[metric].source}")
             st.code(METRICS[metric].definition, language=None, wrap_lines=True)
