@@ -62,7 +62,8 @@ WATCH = """(() => {
   };
   const figure = () => {
     const one = document.querySelector(FIGURE);
-    return one && one.getBoundingClientRect().height > 0 && (one.tagName !== "IMG" || (one.complete && one.naturalWidth > 0));
+    const loaded = one && (one.tagName !== "IMG" || (one.complete && one.naturalWidth > 0));
+    return loaded && one.getBoundingClientRect().height > 0;
   };
   window.completeSince = null;
   window.answered = null;

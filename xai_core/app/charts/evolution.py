@@ -286,8 +286,8 @@ def _curve(run: RecordedRun, name: str) -> pd.DataFrame:
 
 
 def _across(run: RecordedRun, axis: alt.Axis, title: str | None) -> alt.X:
-    """The epochs of a run, as columns of equal width. A tuple: Altair copies each entry of a list whenever it joins charts."""
-    order = tuple(str(epoch) for epoch in run.epochs)
+    """The epochs of a run, as columns of equal width."""
+    order = [str(epoch) for epoch in run.epochs]
     return alt.X("epoch:O", sort=order, scale=alt.Scale(domain=order), title=title, axis=axis)
 
 
