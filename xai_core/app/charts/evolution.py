@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -242,7 +242,7 @@ def curves(
     across = _across(runs[0], axis, "epoch" if labelled else None)
     table = rows.assign(alone=alone.astype(bool))
     colours = alt.Scale(domain=present, range=[CURVES[name] for name in present])
-    encoding = {
+    encoding: dict[str, Any] = {
         "x": across,
         "y": alt.Y("value:Q", title=title, scale=alt.Scale(zero=False), axis=alt.Axis(format=form, tickCount=4)),
         "color": alt.Color("curve:N", title=None, scale=colours, legend=legend),
