@@ -169,3 +169,37 @@ def test_metrics_of_the_same_pictures_agree_as_two_of_them_alone(monkeypatch):
     assert {pair: (tau.low, tau.high) for pair, tau in found.items()} == alone and len(made) == 1
     tables["z"] = tables["z"].head(20)  # other pictures: each pair has its own
     assert ranking.agreement(tables)["x", "y"] == found["x", "y"]
+
+
+def old_sign_flips(columns, seed):
+    """As it was written for one table: in double precision, from `integers`."""
+    filled = np.nan_to_num(columns)
+    least = np.abs(filled.sum(0)) - 1e-12 * np.abs(filled).sum(0)
+    flips = 2 * np.random.default_rng(seed).integers(0, 2, (significance.FLIPS, len(filled))) - 1
+    return (1 + (np.abs(flips.astype(float) @ filled) >= least).sum(0)) / (significance.FLIPS + 1)
+
+
+@pytest.mark.parametrize("at_once", [700, 2_000_000])
+def test_sign_flips_in_single_precision_count_as_those_in_double_precision(monkeypatch, at_once):
+    """Sums of tenths tie with what was observed, which single precision cannot tell; and gaps, zeros, tiny numbers."""
+    monkeypatch.setattr(significance, "AT_ONCE", at_once)
+    draw = np.random.default_rng(4)
+    for n in (13, 333):
+        tables = [draw.integers(-3, 4, (n, 3)) / 10, draw.normal(0.1, 1, (n, 3)) * 1e-30, draw.normal(0.1, 1, (n, 3))]
+        tables[2][draw.random((n, 3)) < 0.2], tables[0][:, 2] = np.nan, 0
+        for found, table in zip(significance._sign_flips_of(tables, 5), tables, strict=True):
+            assert np.array_equal(found, old_sign_flips(table, 5))
+
+
+def test_signed_sums_of_many_pictures_are_taken_in_blocks():
+    table = np.random.default_rng(6).normal(0.03, 1, (significance.BLOCK + 5, 2)) + np.array([0, 0.02])
+    found = significance.sign_flip(table, 7)
+    assert np.array_equal(found, old_sign_flips(table, 7)) and 2e-4 < found.min() < 0.9
+
+
+def test_a_summary_makes_the_draws_of_pictures_once(run, monkeypatch):
+    """For the means of all tables of as many pictures; the tests against the controls need none."""
+    made, real = [], significance._resamples
+    monkeypatch.setattr(significance, "_resamples", lambda *args: made.append(args) or real(*args))
+    lines = summary.summary(run.held(), run.manifest["metrics"])
+    assert made == [(30, 0)] and lines.beats.notna().any()

@@ -79,11 +79,17 @@ def agreement(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[tuple[s
     pictures are drawn for both at once; where they share none (other samples), they are drawn separately.
     """
     estimates: dict[tuple[str, str], Estimate] = {}
-    cache: dict[tuple[str, tuple[str, ...], tuple[str, ...], int], tuple[Values, Values]] = {}
+    cache: dict[tuple[str, tuple[str, ...], int, int], tuple[Values, Values]] = {}
+    samples: list[pd.Index[str]] = []  # of pictures: a key has the place here, as a tuple of their names takes long to make
+
+    def number(pictures: "pd.Index[str]") -> int:
+        place = next((place for place, sample in enumerate(samples) if sample.equals(pictures)), len(samples))
+        samples[place:] = samples[place:] or [pictures]
+        return place
 
     def ordered(name: str, methods: list[str], pictures: "pd.Index[str]", draw: int) -> tuple[Values, Values]:
         """The means of a table's methods, (k,), and the signs of all differences in each bootstrap draw."""
-        key = (name, tuple(methods), tuple(pictures), draw)
+        key = (name, tuple(methods), number(pictures), draw)
         if key not in cache:
             values = tables[name].loc[pictures, methods].to_numpy(float)
             cache[key] = pd.DataFrame(values).mean().to_numpy(), _signs(bootstrap_means(values, seed + draw))
@@ -99,7 +105,7 @@ def agreement(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> dict[tuple[s
         own, pictures = list(frames[0].columns), frames[0].index
         values = [one.loc[pictures, own].to_numpy(float) for one in frames]
         for name, columns, draws in zip(tables, values, bootstrap_means_of(values, seed), strict=True):
-            cache[name, tuple(own), tuple(pictures), 0] = pd.DataFrame(columns).mean().to_numpy(), _signs(draws)
+            cache[name, tuple(own), number(pictures), 0] = pd.DataFrame(columns).mean().to_numpy(), _signs(draws)
     for (a, first), (b, second) in itertools.combinations(tables.items(), 2):
         methods = [name for name in first.columns if name in second.columns]
         common = first.index.intersection(second.index)

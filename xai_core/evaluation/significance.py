@@ -7,13 +7,15 @@ as an independent random sample of the population that the statements are about.
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+Item = TypeVar("Item")
 
 LEVEL = 0.95  # of confidence; tests are at 1 - LEVEL
 DRAWS = 2000  # of the bootstrap
@@ -22,7 +24,8 @@ FLIPS_EACH = 100  # random ones for each comparison: so that p can be as small a
 EXACT = 12  # pictures up to which all 2^n flips are taken
 LEAST = 6  # pictures from which on the test can reach 5 % at all: with five, p is at least 2 / 2^5
 AT_ONCE = 2_000_000  # cells of a matrix of draws that are held at once
-MOST_CELLS = 4_000_000  # of the tables that share draws: 100 MB with what is made of them
+MOST_CELLS = 8_000_000  # of the tables that share draws: 150 MB with what is made of them
+BLOCK = 1024  # pictures whose signed sum is taken in single precision
 
 ONE_PICTURE = "one picture: no interval, because a single picture does not show how much pictures differ"
 
@@ -122,22 +125,25 @@ def differences_of(
 ) -> list[list[Difference]]:
     """`differences` of each table, as `estimates_of` is to `estimates`; a direction and pairs for each table."""
     directions = [direction] * len(tables) if isinstance(direction, str) else direction
-    better = [oriented(table, own) for table, own in zip(tables, directions, strict=True)]
     compared = [
         list(itertools.combinations(table.columns, 2) if own is None else own)
-        for table, own in zip(better, pairs, strict=True)
+        for table, own in zip(tables, pairs, strict=True)
     ]
-    apart = [
-        np.stack([table[a].to_numpy(float) - table[b].to_numpy(float) for a, b in own], 1) if own else np.zeros((0, 0))
-        for table, own in zip(better, compared, strict=True)
-    ]
-    del better
+    apart = [_apart(*each) for each in zip(tables, directions, compared, strict=True)]
     frames = [pd.DataFrame(columns, columns=pd.RangeIndex(columns.shape[1]).astype(str)) for columns in apart]
     means, p_values = estimates_of(frames, seed), _sign_flips_of(apart, seed)
     return [
         _differences(own, [*mean.values()], p, is_sorted=given is None)
         for own, mean, p, given in zip(compared, means, p_values, pairs, strict=True)
     ]
+
+
+def _apart(values: pd.DataFrame, direction: str, pairs: Sequence[tuple[str, str]]) -> Values:
+    """(n, pairs): how much better the first of each pair is than the second, picture by picture."""
+    if not pairs:
+        return np.zeros((0, 0))
+    better = oriented(values, direction)
+    return np.stack([better[a].to_numpy(float) - better[b].to_numpy(float) for a, b in pairs], 1)
 
 
 def _differences(
@@ -226,11 +232,15 @@ def bootstrap_means_of(tables: Sequence[Values], seed: int) -> list[Values]:
     means: list[list[Values]] = [[np.zeros((0, columns.shape[1]))] for columns in tables]
     for places in _alike([columns.shape[:1] for columns in tables], tables):
         filled = [np.nan_to_num(tables[place], nan=0.0, posinf=0.0, neginf=0.0) for place in places]
-        weights = [np.isfinite(tables[place]).astype(float) for place in places]
-        for counts in _resamples(len(filled[0]), seed):
-            for place, values, weight in zip(places, filled, weights, strict=True):
+        absent = [~np.isfinite(tables[place]) for place in places]
+        rows = [np.flatnonzero(gaps.any(1)) for gaps in absent]
+        gaps = [every[some].astype(float) for every, some in zip(absent, rows, strict=True)]
+        n = len(filled[0])
+        for counts in _ahead(_resamples(n, seed)):
+            for place, values, some, gap in zip(places, filled, rows, gaps, strict=True):
+                # The pictures drawn that have a value: whole numbers, so exact, and from the few rows with a gap.
                 with np.errstate(invalid="ignore"):
-                    means[place].append((counts @ values) / (counts @ weight))
+                    means[place].append((counts @ values) / (n - counts[:, some] @ gap))
     return [np.concatenate(draws) for draws in means]
 
 
@@ -270,32 +280,72 @@ def _sign_flips_of(tables: Sequence[Values], seed: int) -> list[Values]:
     """`sign_flip` of each table; those of one shape from the same flips, which are made once for MOST_CELLS."""
     p_values = [np.full(apart.shape[1], np.nan) for apart in tables]
     for places in _alike([apart.shape for apart in tables], tables):
-        filled = [np.nan_to_num(tables[place]) for place in places]
-        n, k = filled[0].shape
-        observed = [np.abs(columns.sum(0)) for columns in filled]
-        slack = [1e-12 * np.abs(columns).sum(0) for columns in filled]
-        exact = n <= EXACT
-        # The observed signs are one of the flips that are possible: among random ones they are counted in.
-        reached, total = [np.full(k, 0.0 if exact else 1.0) for _ in filled], 0 if exact else 1
-        for signs in _all_flips(n) if exact else _random_flips(n, k, seed):
-            for place, columns in enumerate(filled):
-                reached[place] += (np.abs(signs @ columns) >= observed[place] - slack[place]).sum(0)
-            total += len(signs)
-        for place, count in zip(places, reached, strict=True):
-            p_values[place] = np.where(np.isfinite(tables[place]).any(0), count / total, np.nan)
+        some = [tables[place] for place in places]
+        for place, shares in zip(places, _exact_p(some) if len(some[0]) <= EXACT else _random_p(some, seed), strict=True):
+            p_values[place] = np.where(np.isfinite(tables[place]).any(0), shares, np.nan)
     return p_values
 
 
-def _all_flips(n: int) -> Iterator[Values]:
-    yield np.array(list(itertools.product((1.0, -1.0), repeat=n)))
+def _least_sums(columns: Values) -> Values:
+    """The absolute sums from which on a flip counts as having reached what was observed: within rounding."""
+    least: Values = np.abs(columns.sum(0)) - 1e-12 * np.abs(columns).sum(0)
+    return least
 
 
-def _random_flips(n: int, columns: int, seed: int) -> Iterator[Values]:
-    """Signs (some flips, n), enough in all for so many comparisons."""
-    total = max(FLIPS, FLIPS_EACH * columns - 1)
+def _exact_p(tables: Sequence[Values]) -> list[Values]:
+    """The share of all flips that reach the observed sum, of each column of tables of one shape."""
+    flips = np.array(list(itertools.product((1.0, -1.0), repeat=len(tables[0]))))
+    filled = [np.nan_to_num(table) for table in tables]
+    return [(np.abs(flips @ columns) >= _least_sums(columns)).mean(0) for columns in filled]
+
+
+def _random_p(tables: Sequence[Values], seed: int) -> list[Values]:
+    """The share of random flips, and of the observed signs, that reach the observed sum, of each column of tables of one
+    shape; so many flips that p can be small enough for each table.
+
+    Sums are taken in single precision, which takes a third of the time. Where one is so near to what was observed that
+    rounding could decide, it is taken again in double precision: the share is that of double precision.
+    """
+    (n, k), total = tables[0].shape, len(tables) * tables[0].shape[1]
+    narrow, least, sizes = np.zeros((n, total), np.float32), np.zeros(total), np.zeros(total)
+    for start, table in zip(range(0, total, k), tables, strict=True):
+        own, columns = slice(start, start + k), np.nan_to_num(table)
+        least[own], sizes[own] = _least_sums(columns), np.abs(columns).sum(0)
+        np.divide(columns, sizes[own], out=narrow[:, own], where=sizes[own] > 0, casting="same_kind")
+    unsure = 2 * BLOCK * 2.0**-24 * sizes  # twice what the sums of BLOCK numbers, each rounded to 24 bits, can be wrong by
+    reached, flips = np.ones(total), max(FLIPS, FLIPS_EACH * k - 1)
+    for signs in _ahead(_random_signs(n, flips, total, seed)):
+        sums = np.zeros((len(signs), total))
+        for start in range(0, n, BLOCK):
+            sums += signs[:, start : start + BLOCK] @ narrow[start : start + BLOCK]
+        sums = np.abs(sums) * sizes
+        is_reached = sums >= least
+        near = (np.abs(sums - least) <= unsure) & (sizes > 0)
+        for place in np.flatnonzero(near.any(0)):
+            rows, column = np.flatnonzero(near[:, place]), np.nan_to_num(tables[place // k][:, place % k])
+            is_reached[rows, place] = np.abs(signs[rows].astype(float) @ column) >= least[place]
+        reached += is_reached.sum(0)
+    return [*(reached / (flips + 1)).reshape(len(tables), k)]
+
+
+def _random_signs(n: int, total: int, columns: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """`total` rows of n signs, some rows at a time: -1 where `generator.integers(0, 2)` draws 1, else 1. Both draws take
+    the first bit of a random word; here it becomes the sign of a number that is 1 (0x3F800000) otherwise."""
     generator, step = np.random.default_rng(seed), max(1, AT_ONCE // max(n, columns))
     for start in range(0, total, step):
-        yield (2 * generator.integers(0, 2, (min(step, total - start), n)) - 1).astype(float)
+        words = generator.integers(0, 2**32, (min(step, total - start), n), np.uint32)
+        words &= np.uint32(0x80000000)
+        words |= np.uint32(0x3F800000)
+        yield words.view(np.float32)
+
+
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, each made in a thread while the one before it is used: numpy draws outside the interpreter's lock."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(next, items, None)
+        while (item := waiting.result()) is not None:
+            waiting = thread.submit(next, items, None)
+            yield item
 
 
 def holm(p_values: Sequence[float] | Values) -> Values:
@@ -332,14 +382,19 @@ def beats_all_of(
         [(method, control) for method in names for control in own if table[control].notna().any()]
         for table, names, own in zip(tables, methods, controls, strict=True)
     ]
-    every = differences_of(tables, directions, pairs)
-    return [_beats(names, rows) for names, rows in zip(methods, every, strict=True)]
+    apart = [_apart(*each) for each in zip(tables, directions, pairs, strict=True)]
+    p_values = _sign_flips_of(apart, seed=0)
+    return [_beats(*each) for each in zip(methods, pairs, apart, p_values, strict=True)]
 
 
-def _beats(methods: Sequence[str], rows: Sequence[Difference]) -> dict[str, bool | None]:
+def _beats(
+    methods: Sequence[str], pairs: Sequence[tuple[str, str]], apart: Values, p_values: Values
+) -> dict[str, bool | None]:
+    counts = np.isfinite(apart).sum(0)
     beats: dict[str, bool | None] = {}
     for method in methods:
-        against = [row for row in rows if row.a == method]
-        enough = min((row.mean.n for row in against), default=0) >= LEAST
-        beats[method] = all(row.mean.value > 0 and row.p < 1 - LEVEL for row in against) if enough else None
+        against = [place for place, (better, _) in enumerate(pairs) if better == method]
+        enough = min((counts[place] for place in against), default=0) >= LEAST
+        passed = (p_values[place] < 1 - LEVEL and float(np.nanmean(apart[:, place])) > 0 for place in against)
+        beats[method] = all(passed) if enough else None
     return beats

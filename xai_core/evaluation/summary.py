@@ -13,7 +13,7 @@ from xai_core.evaluation.significance import Difference, Estimate
 
 CONTROL = "control:"  # how the names of control maps begin, in the column of methods
 DIRECTED = ("higher", "lower")
-SHARED = 5  # tables that share their draws: more at once take more memory than time
+SHARED = 10  # tables that share their draws: more at once take more memory than time
 
 
 def is_control(method: str) -> bool:
