@@ -124,10 +124,11 @@ def drag(page: Page, outline, *, shift: bool = False) -> None:
     settled(page)
 
 
-def chosen_pictures(page: Page) -> set[str]:
-    """The pictures shown below the map: those that are chosen, where they are at most twelve."""
-    names = page.get_by_role("checkbox", name=re.compile("^Select ")).all()
-    return {name.evaluate("box => box.labels[0].innerText").split(maxsplit=1)[1].strip() for name in names}
+def chosen_pictures(page: Page, count: int) -> set[str]:
+    """The pictures shown below the map: those that are chosen, where they are at most twelve. Waits for so many."""
+    names = page.get_by_role("checkbox", name=re.compile("^Select "))
+    expect(names).to_have_count(count)
+    return {name.evaluate("box => box.labels[0].innerText").split(maxsplit=1)[1].strip() for name in names.all()}
 
 
 def test_a_lasso_chooses_exactly_the_pictures_inside_it_and_shift_adds(visit):
@@ -143,7 +144,7 @@ def test_a_lasso_chooses_exactly_the_pictures_inside_it_and_shift_adds(visit):
     assert 2 < len(wanted) < 8
     drag(page, lasso)
     expect(count).to_contain_text(f"{len(wanted)} pictures of 1,000 chosen")
-    assert chosen_pictures(page) == wanted
+    assert chosen_pictures(page, len(wanted)) == wanted
     assert plot.get_attribute("data-chosen") == str(len(wanted))
 
     page.get_by_role("radio", name="Box", exact=True).click()
@@ -156,7 +157,7 @@ def test_a_lasso_chooses_exactly_the_pictures_inside_it_and_shift_adds(visit):
     assert added and len(wanted | added) <= 12
     drag(page, [box[0], box[2]], shift=True)
     expect(count).to_contain_text(f"{len(wanted | added)} pictures of 1,000 chosen")
-    assert chosen_pictures(page) == wanted | added
+    assert chosen_pictures(page, len(wanted | added)) == wanted | added
     page.reload()
     settled(page)
     expect(count).to_contain_text(f"{len(wanted | added)} pictures of 1,000 chosen")

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from browsing import start_where_asked
 from playwright.sync_api import expect
 from readable_colours import blended, contrast
 
@@ -48,6 +49,7 @@ def test_the_report_fits_a_telephone(visit):
 
 def test_the_answer_in_words_stands_under_the_map_and_in_its_alternative_text(visit):
     page = visit("Single_image?picture=Chelsea+the+cat&ask=A+and+not+B&method=HiResCAM&hires_cam.relu=false")
+    start_where_asked(page, "Explain")
     words = page.get_by_text("Red speaks for tiger cat, blue for Egyptian cat.").first
     expect(words).to_be_visible()
     assert words.inner_text() in page.get_by_role("img", name=re.compile("^Overlay: ")).first.get_attribute("aria-label")
