@@ -6,12 +6,13 @@ import shutil
 from urllib.parse import parse_qs
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 import small_runs
 from opened_pages import cancelled_after_the_first, chart_tables, finished, opened, pick_mark, text
 from scipy import stats
 
-from xai_core.app.metrics import new_run, run_sections, run_tab
+from xai_core.app.metrics import new_run, opened_run, run_sections, run_tab
 from xai_core.app.shared import jobs, server_job
 from xai_core.app.shared.jobs import JobHandle
 from xai_core.attribution.catalog import METHODS
@@ -148,14 +149,25 @@ def test_the_best_of_a_spread_is_the_best_of_all_maps_the_controls_too(root, met
 def test_curves_say_of_how_many_pictures_they_are(root, monkeypatch):
     """A method may have failed on some pictures: its curve is a mean over fewer pictures than the others."""
     assert "Means over 8 pictures. The number" in text(a_run(run=SMALL, look="Curves"))
-    every = store.EvaluationRun.curves
+    every = store.EvaluationRun.curves_in_parts
 
     def some(run, model, metric):
-        rows = every(run, model, metric)
-        return rows[(rows.method != "saliency") | rows.picture.isin(sorted(rows.picture.unique())[2:])]
+        rows = pa.concat_tables(every(run, model, metric, columns=("picture", "method", *store.CURVES))).to_pandas()
+        rows = rows[(rows.method != "saliency") | rows.picture.isin(sorted(rows.picture.unique())[2:])]
+        return [pa.Table.from_pandas(rows)]
 
-    monkeypatch.setattr(store.EvaluationRun, "curves", some)
+    monkeypatch.setattr(store.EvaluationRun, "curves_in_parts", some)
+    opened_run._computed.clear()
     assert "Means over 6 to 8 pictures, because some have no value." in text(a_run(run=SMALL, look="Curves"))
+
+
+def test_a_spread_and_the_downloads_of_a_large_run_say_what_they_hold(root, monkeypatch):
+    monkeypatch.setattr(run_sections.runs, "MOST_POINTS", 3)
+    monkeypatch.setattr(run_sections, "MOST_PLAIN", 10)
+    app = a_run(run=SMALL, look="Spread")
+    assert "Points are 3 of the 8 pictures, drawn at random, and those at the ends" in text(app)
+    labels = [element.proto.label for element in a_run(run=SMALL, look="Download").get("download_button")]
+    assert "All rows (CSV, gzip)" in labels and "All rows (CSV)" not in labels
 
 
 def test_methods_are_compared_in_words(root):

@@ -1,4 +1,7 @@
-"""What a page holds of a run gives the figures of the whole table, and draws that tables share are those of each alone."""
+"""What a page holds of a run gives the figures of the whole table, and draws that tables share are those of each alone. A
+run's rows as one file are those of its whole table."""
+
+import gzip
 
 import numpy as np
 import pandas as pd
@@ -6,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from xai_core.core import part_store
-from xai_core.core.errors import BadRequest
-from xai_core.evaluation import ranking, significance, store, summary
+from xai_core.core.errors import BadRequest, XaiError
+from xai_core.core.spreadsheet import csv_bytes
+from xai_core.evaluation import ranking, row_files, significance, store, summary
 from xai_core.evaluation.store import HELD
 
 METRICS = {"up": "higher", "down": "lower", "plain": ""}
@@ -203,3 +207,34 @@ def test_a_summary_makes_the_draws_of_pictures_once(run, monkeypatch):
     monkeypatch.setattr(significance, "_resamples", lambda *args: made.append(args) or real(*args))
     lines = summary.summary(run.held(), run.manifest["metrics"])
     assert made == [(30, 0)] and lines.beats.notna().any()
+
+
+@pytest.fixture
+def table(run, monkeypatch):
+    """The whole table, which cannot be made again."""
+    whole = run.table()
+    monkeypatch.setattr(store.EvaluationRun, "table", lambda *args: pytest.fail("the whole table is read"))
+    return whole
+
+
+def test_csv_is_that_of_the_whole_table(run, table):
+    with row_files.csv_file(run) as file, row_files.csv_file(run, zipped=True) as zipped:
+        text = file.read()
+        assert text == csv_bytes(table)
+        assert gzip.decompress(zipped.read()) == text
+
+
+def test_parquet_holds_the_rows_of_the_whole_table(run, table):
+    with row_files.parquet_file(run) as file:
+        again = pd.read_parquet(file)
+    plain = table.astype({name: str for name in table if table[name].dtype == "category"})
+    pd.testing.assert_frame_equal(again.astype(plain.dtypes), plain)
+
+
+def test_a_disk_without_space_is_said(run, monkeypatch):
+    def full(*args, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(row_files, "csv_bytes", full)
+    with pytest.raises(XaiError, match="No space left on device"):
+        row_files.csv_file(run)

@@ -1,7 +1,10 @@
 """From rows to what is read: tables by hand."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from xai_core.app.charts import common, runs
@@ -68,16 +71,46 @@ def test_best_and_worst_pictures_and_none_twice():
 
 
 def test_mean_curves_are_read_at_the_points_of_the_first():
-    curves = pd.DataFrame(
+    curves = pa.table(
         {
             "method": ["a", "a", "b"],
             "curve_x": [[0, 0.5, 1], [0, 1], [0, 1]],
             "curve_y": [[0.0, 0.0, 1.0], [1.0, 0.0], [2.0, 2.0]],
         }
     )
-    found = summary.mean_curves(curves, ["b", "a", "c"])
-    assert list(found) == ["b", "a"]
-    assert found["a"].tolist() == [[0, 0.5], [0.5, 0.25], [1, 0.5]]
+    for parts in ([curves], [curves[:1], curves[1:]]):
+        found = summary.mean_curves(parts)
+        assert {name: curve.n for name, curve in found.items()} == {"a": 2, "b": 1}
+        assert found["a"].points.tolist() == [[0, 0.5], [0.5, 0.25], [1, 0.5]]
+
+
+def test_mean_curves_do_not_depend_on_how_rows_are_divided():
+    """To the last bit those of a plain loop, whether all curves have the same points or not."""
+    draw = np.random.default_rng(0)
+    xs = [np.linspace(0, 1, count) for count in draw.choice([5, 7], 60)]
+    xs = [*xs[:40], *[np.linspace(0, 1, 5)] * 40]
+    ys = [draw.normal(size=len(x)) for x in xs]
+    table = pa.table({"method": ["a"] * len(xs), "curve_x": xs, "curve_y": ys})
+    plain = np.mean([np.interp(xs[0], x, y) for x, y in zip(xs, ys, strict=True)], 0)
+    for steps in ([0, 80], [0, 11, 40, 41, 80]):
+        parts = [table[a:b] for a, b in itertools.pairwise(steps)]
+        assert np.array_equal(summary.mean_curves(parts)["a"].points[:, 1], plain)
+
+
+def test_a_spread_of_many_pictures_has_boxes_of_all_and_points_of_some(monkeypatch):
+    monkeypatch.setattr(runs, "MOST_POINTS", 10)
+    draw = np.random.default_rng(0)
+    values = pd.DataFrame(draw.normal(size=(101, 2)), [f"p{number:03}" for number in range(101)], ["a", "b"])
+    values.iloc[3, 0] = np.nan
+    found = runs.spreads(values, ["A", "B"], {"p001": "name 1"}, "up").to_dict()["datasets"].values()
+    (boxes,) = [rows for rows in found if "middle" in rows[0]]
+    assert {row["method"] for row in boxes} == {"A", "B"}
+    for row, column in zip(boxes, ("a", "b"), strict=True):
+        expected = np.nanquantile(values[column], [0, 0.25, 0.5, 0.75, 1])
+        assert [row[end] for end in ("least", "low", "middle", "high", "most")] == pytest.approx(expected)
+    (points,) = [rows for rows in found if "picture" in rows[0]]
+    first = {*values.index[:10], values.a.idxmin(), values.a.idxmax(), values.b.idxmin(), values.b.idxmax()}
+    assert {row["picture"] for row in points} == first and len(points) == 2 * len(first) - 1
 
 
 def test_groups_are_means_over_their_models_picture_by_picture():

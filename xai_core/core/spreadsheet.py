@@ -1,8 +1,9 @@
 """Tables for spreadsheets: CSV in which no text from outside is taken for a formula."""
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 Value = TypeVar("Value")
@@ -23,7 +24,14 @@ def unguarded(text: str) -> str:
 def csv_bytes(table: pd.DataFrame, *, header: bool = True) -> bytes:
     """The table without its index, texts guarded; in UTF-8 with the mark without which spreadsheets misread names. Without a
     `header`, the lines alone: to go on with a file that is written while it is computed."""
-    columns = {place: table.iloc[:, place].map(guarded) for place in range(table.shape[1])}
+    columns = {place: _guarded_column(table.iloc[:, place]) for place in range(table.shape[1])}
     safe = pd.DataFrame(columns, index=table.index)
     safe.columns = pd.Index([guarded(str(name)) for name in table.columns])
     return safe.to_csv(index=False, header=header).encode("utf-8-sig" if header else "utf-8")
+
+
+def _guarded_column(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """A column with `guarded` values; numbers need none, and are written with all digits of double precision."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        return column.astype(float) if column.dtype.kind == "f" else column
+    return column.map(guarded)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -99,24 +100,42 @@ class EvaluationRun:
             self._check(frame)
         return frame
 
+    def rows_in_parts(self) -> Iterator[pa.Table]:
+        """The rows of `table`, part by part, names dictionary-encoded; at least one table. Not checked: see `held`."""
+        wanted = [name for name in ROWS.names if name not in CURVES]
+        parts = part_store.intact_parts(self.folder / PARTS)
+        if not parts:
+            yield ROWS.empty_table().select(wanted)
+        for part in parts:
+            yield tables.read_parquet(part, wanted, schema=ROWS, dictionary=_NAMES)
+
     def held(self) -> pd.DataFrame:
         """The columns HELD of all rows, in the order of `table`: 20 bytes a row, and never all texts of all rows at once.
         The other columns are read of the rows that are shown: see `whole`. Raises BadRequest as `table` does."""
         names = [name for name in HELD if name in _NAMES]
+        parts = part_store.intact_parts(self.folder / PARTS)
+        most = min(sum(pq.read_metadata(part).num_rows for part in parts), tables.MAX_ROWS)
         known: dict[str, dict[str, int]] = {name: {} for name in names}
-        codes: dict[str, list[NDArray[np.integer[Any]]]] = {name: [] for name in names}
-        values, count = [np.zeros(0)], 0
-        for part in part_store.intact_parts(self.folder / PARTS):
+        # As long as they become: what grows leaves holes of the same size in the memory.
+        codes: dict[str, NDArray[np.integer[Any]]] = {name: np.empty(most, np.int8) for name in names}
+        values, count = np.empty(most), 0
+        for part in parts:
             rows = tables.read_parquet(part, HELD, schema=ROWS, dictionary=names, rows_before=count)
-            count += len(rows)
-            values.append(rows["value"].to_numpy().copy())  # not a view that keeps the part in memory
+            values[count : count + len(rows)] = rows["value"].to_numpy()
             for name in names:
-                codes[name] += [_codes(chunk, known[name]) for chunk in rows[name].chunks]
+                start = count
+                for chunk in rows[name].chunks:
+                    numbers = _codes(chunk, known[name])
+                    if numbers.dtype.itemsize > codes[name].itemsize:
+                        codes[name] = codes[name].astype(numbers.dtype)
+                    codes[name][start : start + len(numbers)] = numbers
+                    start += len(numbers)
+            count += len(rows)
         columns: dict[str, Any] = {}
         for name in names:
-            every = np.concatenate([np.zeros(0, np.int8), *codes.pop(name)])
-            columns[name] = pd.Categorical.from_codes(every, categories=pd.Index([*known[name]], dtype="str"))
-        frame = pd.DataFrame(columns | {"value": np.concatenate(values)}, columns=list(HELD), copy=False)
+            categories = pd.Index([*known[name]], dtype="str")
+            columns[name] = pd.Categorical.from_codes(codes.pop(name)[:count], categories=categories)
+        frame = pd.DataFrame(columns | {"value": values[:count]}, columns=list(HELD), copy=False)
         pa.default_memory_pool().release_unused()
         self._check(frame)
         return frame
@@ -157,15 +176,24 @@ class EvaluationRun:
 
     def curves(self, model: str, metric: str, picture: str | None = None) -> pd.DataFrame:
         """Rows of one model and metric (and picture) that have a curve, with `curve_x` and `curve_y` as arrays."""
+        columns = ("picture", "name", "method", "value", *CURVES)
+        some = [*self.curves_in_parts(model, metric, picture, columns)]
+        rows = pa.concat_tables(some) if some else ROWS.empty_table().select(columns)
+        frame: pd.DataFrame = rows.to_pandas()
+        return frame
+
+    def curves_in_parts(
+        self, model: str, metric: str, picture: str | None = None, columns: Sequence[str] = ("method", *CURVES)
+    ) -> Iterator[pa.Table]:
+        """Columns of the rows of `curves`, part by part, so that no more than one part is in memory."""
         filters = [("model", "=", model), ("metric", "=", metric)]
         filters += [("picture", "=", picture)] if picture else []
-        columns = ["picture", "name", "method", "value", *CURVES]
-        frame: pd.DataFrame = part_store.read_rows(self.folder / PARTS, ROWS, columns, filters=filters).to_pandas()
-        lengths = frame[list(CURVES)].map(lambda points: 0 if points is None else len(points))
-        if (lengths.curve_x != lengths.curve_y).any():
-            raise BadRequest(f"The run {self.folder.name} has curves whose points lack a coordinate.")
-        has_curve = (lengths.curve_x > 0).astype(bool)
-        return frame[has_curve].reset_index(drop=True)
+        for part in part_store.intact_parts(self.folder / PARTS):
+            rows = tables.read_parquet(part, columns, schema=ROWS, filters=filters)
+            xs, ys = (pc.fill_null(pc.list_value_length(rows[name]), 0) for name in CURVES)
+            if not xs.equals(ys):
+                raise BadRequest(f"The run {self.folder.name} has curves whose points lack a coordinate.")
+            yield rows.filter(pc.greater(xs, 0))
 
     def thumbnail(self, picture: str) -> bytes | None:
         """The small copy of a picture that the run carries, as an image file's bytes; None where it carries none."""

@@ -1,10 +1,12 @@
 """Summaries of a run's rows: means with intervals, comparisons with the controls, best and worst pictures, groups."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from xai_core.core.errors import BadRequest
@@ -109,17 +111,39 @@ def extremes(frame: pd.DataFrame, model: str, metric: str, method: str, directio
     return pd.concat([best.assign(end=names[0]), worst.assign(end=names[1])])
 
 
-def mean_curves(curves: pd.DataFrame, methods: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """The mean over pictures of each method's curve, (n, 2); `curves` has `method`, `curve_x` and `curve_y`. All curves are
-    interpolated linearly at the points of the first (pictures of other sizes have other points)."""
-    means = {}
-    for method in methods:
-        of_method = curves[curves.method == method]
-        if len(of_method):
-            x = np.asarray(of_method.curve_x.iloc[0], float)
-            every = [np.interp(x, *pair) for pair in zip(of_method.curve_x, of_method.curve_y, strict=True)]
-            means[method] = np.stack([x, np.mean(every, 0)], 1)
-    return means
+class MeanCurve(NamedTuple):
+    """The mean over `n` pictures of a method's curve: `points` (points, 2)."""
+
+    points: NDArray[np.float64]
+    n: int
+
+
+def mean_curves(parts: Iterable[pa.Table]) -> dict[str, MeanCurve]:
+    """The mean over pictures of each method's curve, from tables with `method`, `curve_x`, `curve_y`, one by one.
+    All curves are interpolated linearly at the points of the first (pictures of other sizes have other points)."""
+    points: dict[str, NDArray[np.float64]] = {}
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts: dict[str, int] = {}
+    for table in parts:
+        for method in pc.unique(table["method"]).to_pylist():
+            rows = table.filter(pc.equal(table["method"], method))
+            x = points.setdefault(method, rows["curve_x"][0].values.to_numpy(zero_copy_only=False).astype(float))
+            every = _curves_at(x, *(rows[name].combine_chunks() for name in ("curve_x", "curve_y")))
+            # One after the other, so that the sum does not depend on how rows are divided into parts.
+            sums[method] = np.concatenate([sums.get(method, np.zeros((1, len(x)))), every]).sum(0, keepdims=True)
+            counts[method] = counts.get(method, 0) + len(rows)
+    return {name: MeanCurve(np.stack([x, sums[name][0] / counts[name]], 1), counts[name]) for name, x in points.items()}
+
+
+def _curves_at(x: NDArray[np.float64], xs: pa.ListArray, ys: pa.ListArray) -> NDArray[np.float64]:
+    """(curves, points): each curve at the points x. Those that have just these points are taken as they are."""
+    flat_x, flat_y = (values.flatten().to_numpy(zero_copy_only=False).astype(float) for values in (xs, ys))
+    ends = np.cumsum(pc.list_value_length(xs).to_numpy(zero_copy_only=False))
+    if len(flat_x) == len(xs) * len(x) and (np.diff(x) > 0).all() and (flat_x.reshape(-1, len(x)) == x).all():
+        alike: NDArray[np.float64] = flat_y.reshape(-1, len(x))
+        return alike
+    places = list(zip([0, *ends[:-1]], ends, strict=True))
+    return np.array([np.interp(x, flat_x[start:end], flat_y[start:end]) for start, end in places])
 
 
 def between_metrics(

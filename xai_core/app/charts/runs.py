@@ -3,7 +3,7 @@
 Their colours do not depend on the theme.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -14,6 +14,7 @@ from xai_core.evaluation import significance
 from xai_core.evaluation.ranking import Ranks
 
 ROW = 24  # pixels of a line of text
+MOST_POINTS = 1_000  # pictures of which a spread has points
 NAMES = alt.Axis(title=None, labelLimit=320, labelOverlap=False, ticks=False, domain=False, labelFontSize=12)
 HEADS = alt.Axis(title=None, orient="top", labelAngle=-35, labelLimit=190, labelOverlap=False, labelFontSize=12)
 # By Nemenyi's test of the mean ranks.
@@ -76,15 +77,26 @@ def _against_controls(beats: bool | None, control: bool) -> str:
     return "beats every control" if beats else "does not beat every control"
 
 
-def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str], title: str) -> alt.LayerChart:
+def spreads(values: pd.DataFrame, names: Sequence[str], pictures: Mapping[str, str], title: str) -> alt.LayerChart:
     """How values are spread over pictures: a box plot (quartiles and median, whiskers to the extremes), and a point for
     each picture. `values` is pictures x methods, `names` the methods' titles in its order, `pictures` their names by
-    digest. A click selects a point: the point selection `cell` over `picture` and `method`."""
-    rows = values.set_axis(list(names), axis=1).rename_axis("picture").reset_index().melt("picture", var_name="method")
-    rows = rows.dropna().assign(name=lambda frame: frame.picture.map(pictures).fillna(""))
+    digest. A click selects a point: the point selection `cell` over `picture` and `method`.
+
+    Of more than MOST_POINTS pictures the boxes are of all of them, and the points of the first MOST_POINTS (digests have no
+    order) and of both ends of each whisker.
+    """
+    named = values.set_axis(list(names), axis=1).rename_axis("picture")
     y = alt.Y("method:N", sort=list(names), axis=NAMES)
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False))
-    boxes = alt.Chart(rows).mark_boxplot(extent="min-max", size=12, color=OTHER, opacity=0.55).encode(x=x, y=y)
+    if len(values) > MOST_POINTS:
+        boxes: alt.Chart | alt.LayerChart = _boxes(named, title, y)
+        columns = [named[name].dropna() for name in named]
+        ends = [end for column in columns if len(column) for end in (column.idxmin(), column.idxmax())]
+        named = named[named.index.isin([*named.index[:MOST_POINTS], *ends])]
+    rows = named.reset_index().melt("picture", var_name="method")
+    rows = rows.dropna().assign(name=lambda frame: frame.picture.map(pictures).fillna(""))
+    if len(values) <= MOST_POINTS:
+        boxes = alt.Chart(rows).mark_boxplot(extent="min-max", size=12, color=OTHER, opacity=0.55).encode(x=x, y=y)
     points = (
         alt.Chart(rows)
         .mark_circle(cursor="pointer", size=26, opacity=max(0.15, min(0.8, 30 / max(1, len(values)))), color=HIGHLIGHT)
@@ -92,6 +104,18 @@ def spreads(values: pd.DataFrame, names: Sequence[str], pictures: dict[str, str]
         .add_params(alt.selection_point(name="cell", fields=["picture", "method"], on="click"))
     )
     return readable_on_canvas((boxes + points).properties(height=ROW * len(names) + 50))
+
+
+def _boxes(values: pd.DataFrame, title: str, y: alt.Y) -> alt.LayerChart:
+    """The box plot of `mark_boxplot` from five numbers of each column."""
+    ends = ["least", "low", "middle", "high", "most"]
+    rows = values.quantile([0, 0.25, 0.5, 0.75, 1]).set_axis(ends).T.rename_axis("method").dropna().reset_index()
+    base = alt.Chart(rows).encode(y=y)
+    tooltip = ["method:N", *(alt.Tooltip(f"{end}:Q", format=".4g") for end in ends)]
+    whiskers = base.mark_rule(color=OTHER).encode(x=alt.X("least:Q", title=title, scale=alt.Scale(zero=False)), x2="most:Q")
+    boxes = base.mark_bar(size=12, color=OTHER, opacity=0.55).encode(x="low:Q", x2="high:Q", tooltip=tooltip)
+    chart: alt.LayerChart = whiskers + boxes + base.mark_tick(size=12, color="white").encode(x="middle:Q")
+    return chart
 
 
 def critical_difference(ranks: Ranks, title: Callable[[str], str] = str) -> alt.LayerChart:

@@ -1,7 +1,6 @@
 """The sections of the tab "A run": means, comparisons of methods, spreads, curves, the best and the worst pictures,
 agreement of metrics, rank stability, groups of models, downloads."""
 
-import io
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -35,7 +34,7 @@ from xai_core.core import markdown, settings
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.core.spreadsheet import csv_bytes
 from xai_core.data.samples import SAMPLES
-from xai_core.evaluation import ranking, significance, summary
+from xai_core.evaluation import ranking, row_files, significance, summary
 from xai_core.evaluation.ranking import Ranks
 from xai_core.evaluation.significance import Difference, Estimate
 from xai_core.evaluation.summary import is_control
@@ -44,6 +43,7 @@ from xai_core.models.zoo.catalog import cards, find_card, id_and_checkpoint
 
 THUMBNAIL = 150  # pixels
 EXTREMES = 6  # pictures at each end
+MOST_PLAIN = 500_000  # rows of a CSV that is not zipped
 BY_RANK = "Mean rank"
 MARK = (
     f"**{charts.LOST}** marks a method that does not beat every control by the paired sign-flip test at 5 % (without a "
@@ -178,18 +178,34 @@ def _ranks(opened: OpenedRun, ranks: Ranks, differences: Sequence[Difference]) -
 def spread(opened: OpenedRun) -> None:
     """The distribution of the values over the pictures."""
     model, metric = select_model_and_metric(opened)
-    table, direction = opened.values(model, metric), opened.direction(metric)
-    order = significance.oriented(table, direction).mean().sort_values(ascending=False, kind="stable").index
-    names = sorted(order, key=is_control)
+    direction = opened.direction(metric)
+
+    def order() -> tuple[list[str], list[str], int]:
+        """The methods, best first, those with the best mean, and the number of pictures."""
+        table = opened.values(model, metric)
+        means = significance.oriented(table, direction).mean().sort_values(ascending=False, kind="stable")
+        names = sorted(means.index, key=is_control)
+        best = table[means.index[0]].mean()  # of all of them: a control may be the best
+        return names, [name for name in names if table[name].mean() == best], len(table)
+
+    def draw() -> alt.LayerChart:
+        return runs.spreads(opened.values(model, metric)[names], titles, opened.pictures, opened.title(metric))
+
+    names, best, count = opened.computed(order, "order of a spread", model, metric)
     titles = [opened.methods[name] for name in names]
-    best = table[order[0]].mean()  # of all of them: a control may be the best
-    first = ", ".join(title for name, title in zip(names, titles, strict=True) if table[name].mean() == best) or "none"
-    words = f"{opened.title(metric)} of {len(names)} methods over {len(table)} pictures; {_end(direction)} mean: {first}."
-    chart, key = runs.spreads(table[names], titles, opened.pictures, opened.title(metric)), f"spread {model} {metric}"
+    first = ", ".join(opened.methods[name] for name in best) or "none"
+    words = f"{opened.title(metric)} of {len(names)} methods over {count} pictures; {_end(direction)} mean: {first}."
+    key = f"spread {model} {metric}"
+    chart = opened.drawn(draw, "spread", model, metric)
     show_chart(chart, "spread", words, key=key, on_cell=lambda: page_setup.scroll_to("point"))
+    points = (
+        "Each point is one picture"
+        if count <= runs.MOST_POINTS
+        else f"Points are {runs.MOST_POINTS:,} of the {count:,} pictures, drawn at random, and those at the ends"
+    )
     st.caption(
-        "Box: the middle half of the pictures with their median. Whiskers: all pictures. Each point is one picture: click "
-        "it to see which. The section Pictures lists the best and the worst."
+        f"Box: the middle half of the pictures with their median. Whiskers: all pictures. {points}: click it to see which. "
+        "The section Pictures lists the best and the worst."
     )
     ids = dict(zip(titles, names, strict=True))
     for point in st.session_state[key]["selection"].get("cell") or ():
@@ -208,8 +224,11 @@ def _end(direction: str) -> str:
 def curves(opened: OpenedRun) -> None:
     """The mean curves of some methods, controls dashed."""
     model, metric = select_model_and_metric(opened)
-    rows, axes = opened.run.curves(model, metric), find_metric(metric).axes
-    if not len(rows) or axes is None:
+    axes = find_metric(metric).axes
+    curve_of = opened.computed(
+        lambda: summary.mean_curves(opened.run.curves_in_parts(model, metric)), "curves", model, metric
+    )
+    if not curve_of or axes is None:
         raise BadRequest(f"{opened.title(metric)} has no curve. Choose a metric that has one, such as deletion.")
     lines = opened.summary_of(model, metric).set_index("method")
     estimates = {str(name): _estimate(line) for name, line in lines.to_dict("index").items()}
@@ -220,10 +239,11 @@ def curves(opened: OpenedRun) -> None:
     )  # fmt: skip
     names = [*chosen, *(name for name in opened.methods if is_control(name))]
     titles = {name: f"{opened.methods[name]} {estimates[name]}" for name in names if name in estimates}
-    means = {titles[name]: curve for name, curve in summary.mean_curves(rows, names).items()}
+    drawn = [name for name in names if name in curve_of]
+    means = {titles[name]: curve_of[name].points for name in drawn}
     points = charts_metrics.curve_points(means, [titles[name] for name in titles if is_control(name)])
-    counts = rows[rows.method.isin(names)].groupby("method", observed=True).picture.nunique()
-    over = count_in_words(counts.min(), counts.max()) if len(counts) else "no pictures"
+    counts = [curve_of[name].n for name in drawn]
+    over = count_in_words(min(counts), max(counts)) if counts else "no pictures"
     words = f"Mean curves by {opened.title(metric)} over {over}: {'; '.join(means)}."
     show_chart(charts_metrics.curves(points, axes, None), "curves", words)
     st.caption(
@@ -306,17 +326,20 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, str] | None:
 
 def downloads(opened: OpenedRun) -> None:
     """Buttons that save the rows, the means and the settings."""
-    stem = opened.run.folder.name
-
-    def parquet() -> bytes:
-        buffer = io.BytesIO()
-        opened.run.table().to_parquet(buffer, index=False)
-        return buffer.getvalue()
-
+    stem, run = opened.run.folder.name, opened.run
+    # The server holds a download in memory: as CSV, five million rows have 1.3 GB.
+    zipped = len(opened.table) > MOST_PLAIN
+    csv = (
+        ("All rows (CSV, gzip)", f"{stem}.csv.gz", "application/gzip")
+        if zipped
+        else ("All rows (CSV)", f"{stem}.csv", "text/csv")
+    )
     display.downloads(
         {
-            "All rows (CSV)": (f"{stem}.csv", "text/csv", lambda: csv_bytes(opened.run.table())),
-            "All rows (Parquet)": (f"{stem}.parquet", "application/vnd.apache.parquet", parquet),
+            csv[0]: (*csv[1:], lambda: row_files.csv_file(run, zipped=zipped)),
+            "All rows (Parquet)": (
+                f"{stem}.parquet", "application/vnd.apache.parquet", lambda: row_files.parquet_file(run)
+            ),
             "Means and intervals (CSV)": (
                 f"{stem}_means.csv", "text/csv", lambda: csv_bytes(opened.summary)
             ),

@@ -1,5 +1,6 @@
 """What several pages show alike: errors, a map over its picture, thumbnails, what opens a picture, rows of downloads."""
 
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -164,7 +165,7 @@ def openable_table(
     report_items.add_table(rows, alt, key, columns)
 
 
-File = tuple[str, str, Callable[[], bytes | str] | bytes | str]
+File = tuple[str, str, Callable[[], bytes | str | io.RawIOBase] | bytes | str]
 
 
 def downloads(files: Mapping[str, File], add: Callable[[], None] | None = None) -> None:
