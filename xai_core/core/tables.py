@@ -1,6 +1,8 @@
 """Tables in files of strangers, Parquet and CSV: a small file that claims to hold gigabytes is refused, not unpacked."""
 
+import ctypes
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -96,6 +98,16 @@ def read_places(source: Path | bytes, places: NDArray[np.integer[Any]], columns:
         raise BadRequest(f"{name} does not fit into memory.") from None
     except Exception as error:  # pyarrow raises whatever it stumbles over in a damaged file
         raise BadRequest(f"{name} cannot be read as a table ({_one_line(error)}).") from None
+
+
+def release_memory() -> None:
+    """Give the memory back that reading a large table has left unused: what Arrow keeps for later, and with glibc the holes
+    between small objects, which it would keep as well."""
+    pa.default_memory_pool().release_unused()
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # another C library has none
+        if trim is not None:
+            trim(0)
 
 
 def read_csv(source: Path | bytes, *, texts: bool = False) -> pd.DataFrame:

@@ -26,6 +26,7 @@ ReadRows = Callable[[Places, "Sequence[str] | None"], pd.DataFrame]
 Made = TypeVar("Made")
 HELD = ("true", "true_index", "predicted", "confidence", "margin")
 CHUNK = 8_192  # names that are made at once
+COMPARED = 65_536  # names that are compared at once
 
 
 class Names(Sequence[str]):
@@ -136,14 +137,26 @@ def hold_file(file: Path, metadata: pd.DataFrame) -> HeldPredictions:
     table = tables.read_parquet(file, HELD, dictionary=("true", "predicted"))
     rows = _narrow(table, table["true_index"].to_numpy() >= 0)
     del table  # names are read alone: they take most of the memory, and several times as much while they are unpacked
-    names = tables.read_parquet(file, ["path"])["path"].cast(pa.large_string()).combine_chunks()
-    pa.default_memory_pool().release_unused()
+    names = _names(tables.read_parquet(file, ["path"])["path"], metadata)
+    tables.release_memory()
 
     def read(places: Places, columns: Sequence[str] | None) -> pd.DataFrame:
         found: pd.DataFrame = tables.read_places(file, places, columns).to_pandas()
         return found
 
     return HeldPredictions(rows, names, read, metadata, file)
+
+
+def _names(paths: pa.ChunkedArray, metadata: pd.DataFrame) -> pa.Array:
+    """The names as one array: the dataset's own where they are the same, which is found without a copy of all of them."""
+    known, kind = pa.array(metadata.index.array), pa.large_string()
+    is_same = known.type == kind and len(known) == len(paths)
+    starts = range(0, len(paths), COMPARED)
+    if is_same and all(
+        paths.slice(start, COMPARED).cast(kind).combine_chunks().equals(known.slice(start, COMPARED)) for start in starts
+    ):
+        return known
+    return paths.cast(kind).combine_chunks()
 
 
 def hold_frame(frame: pd.DataFrame, metadata: pd.DataFrame) -> HeldPredictions:

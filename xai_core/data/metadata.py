@@ -16,6 +16,7 @@ KEYS = ("path", "file_name")  # the column that names the pictures
 LABEL = "label"  # the class, which is known from the folders
 TRUTH = "truth: "  # columns whose names begin so tell what nobody could know of a photograph (Dataset.truth)
 MOST_COLUMNS = 60
+FEW = 1_000  # cells that are tried first: where one of them is no number, the others are not tried
 
 
 def truth(table: pd.DataFrame) -> frozenset[str]:
@@ -52,6 +53,8 @@ def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
         return column.astype("float64") if column.notna().any() else pd.Series("", column.index)
     texts = column.fillna("").astype(str).str.strip()
     filled = texts[texts != ""]
+    if not pd.to_numeric(filled.head(FEW), errors="coerce").notna().all():
+        return texts
     numbers = pd.to_numeric(filled, errors="coerce")
     if len(filled) and numbers.notna().all():
         cells = np.full(len(texts), np.nan)

@@ -14,8 +14,10 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xai_core.core import tables
@@ -121,7 +123,9 @@ def _open(title: str, files: Sequence[Path]) -> PictureTable:
         labels = _texts(title, columns.label, rows[columns.label], columns.classes.get(columns.label))
     else:
         labels = pa.chunked_array([pa.repeat(pa.scalar("", TEXT), starts[-1])])
-    samples = _samples(labels, (path for shard in shards for path in shard.paths(columns.picture)))
+    samples = _samples(labels, (paths for shard in shards for paths in shard.paths(columns.picture)))
+    del rows, labels
+    tables.release_memory()
 
     def read(place: int) -> bytes:
         shard = next(number for number, start in enumerate(starts[1:]) if place < start)
@@ -159,9 +163,10 @@ class _Arrow:
     def select(self, columns: Sequence[str]) -> Any:
         return pa.Table.from_batches(self._batches, self.schema).select(list(columns)).replace_schema_metadata(None)
 
-    def paths(self, column: str) -> Iterator[str | None]:
+    def paths(self, column: str) -> Iterator[Any]:
         for batch in self._batches:
-            yield from _short(batch[column].field("path").to_pylist())
+            for start in range(0, len(batch), CHUNK):
+                yield batch[column].field("path").slice(start, CHUNK)
 
     def read(self, column: str, row: int) -> bytes | None:
         number = next(number for number, start in enumerate(self._starts[1:]) if row < start)
@@ -185,11 +190,12 @@ class _Parquet:
     def select(self, columns: Sequence[str]) -> Any:
         return tables.read_parquet(self._file, list(columns))
 
-    def paths(self, column: str) -> Iterator[str | None]:
+    def paths(self, column: str) -> Iterator[Any]:
         with open_regular(self._file) as opened:
             table = pq.ParquetFile(opened, metadata=self._metadata)
             for batch in table.iter_batches(CHUNK, columns=[f"{column}.path"]):
-                yield from _short(batch[column].field("path").to_pylist())
+                batch.validate(full=True)  # texts are texts
+                yield batch[column].field("path")
 
     def read(self, column: str, row: int) -> bytes | None:
         group = next(number for number, start in enumerate(self._starts[1:]) if row < start)
@@ -262,7 +268,20 @@ def _cells(title: str, name: str, column: Any, classes: Sequence[str] | None) ->
 
 def _texts(title: str, name: str, column: Any, classes: Sequence[str] | None) -> Any:
     """The values as a column of texts, "" where there is none; numbers of classes become their names. Raises BadRequest."""
+    if classes is None and pa.types.is_string(column.type):
+        return pc.fill_null(column.cast(TEXT), "")
+    if classes is not None and pa.types.is_integer(column.type) and column.type != pa.uint64():
+        numbers = column.cast(pa.int64()).fill_null(-1).to_numpy()
+        wrong = numbers[(numbers < -1) | (numbers >= len(classes))]
+        if len(wrong):
+            raise _wrong_class(title, name, int(wrong[0]), classes)
+        names = pa.array([*classes, ""], TEXT)
+        return pa.chunked_array([names.take(pa.array(np.where(numbers < 0, len(classes), numbers)))], TEXT)
     return pa.chunked_array((pa.array(texts, TEXT) for texts in _in_chunks(title, name, column, classes)), TEXT)
+
+
+def _wrong_class(title: str, name: str, number: int, classes: Sequence[str]) -> BadRequest:
+    return BadRequest(f"{title} has class {number} in the column {name}, but names only {len(classes):,} classes.")
 
 
 def _in_chunks(title: str, name: str, column: Any, classes: Sequence[str] | None) -> Iterator[list[str]]:
@@ -273,32 +292,46 @@ def _in_chunks(title: str, name: str, column: Any, classes: Sequence[str] | None
             continue
         wrong = next((value for value in values if isinstance(value, int) and not -1 <= value < len(classes)), None)
         if wrong is not None:
-            raise BadRequest(f"{title} has class {wrong} in the column {name}, but names only {len(classes):,} classes.")
+            raise _wrong_class(title, name, wrong, classes)
         yield [classes[value] if isinstance(value, int) and value >= 0 else "" for value in values]
 
 
-def _samples(labels: Any, paths: Iterator[str | None]) -> SampleList:
-    """The pictures: class/file where every row names a file and no two are the same, else class/number."""
-    folders = {label: re.sub(r"[/\\\0]", "_", label) + "/" if label else "" for label in labels.unique().to_pylist()}
+def _samples(labels: Any, paths: Iterator[Any]) -> SampleList:
+    """The pictures: class/file where every row names a file and no two are the same, else class/number. `paths` are arrays
+    of the rows' paths, one after the other."""
+    known = labels.unique()
+    folders = pa.array([re.sub(r"[/\\\0]", "_", label) + "/" if label else "" for label in known.to_pylist()], TEXT)
 
-    def listed(names: Iterator[str]) -> SampleList:
-        parts = []
-        for start in range(0, len(labels), CHUNK):
-            some = labels.slice(start, CHUNK).to_pylist()
-            parts.append(pa.array([folders[label] + name for label, name in zip(some, names, strict=False)], TEXT))
+    def listed(names: Iterator[Any]) -> SampleList:
+        parts, start = [], 0
+        for some in names:
+            own = folders.take(pc.index_in(labels.slice(start, len(some)).combine_chunks(), value_set=known))
+            parts.append(pc.binary_join_element_wise(own, some, pa.scalar("", TEXT)))
+            start += len(some)
         return SampleList.of_columns(pa.chunked_array(parts, TEXT), labels)
 
     try:
-        by_file = listed(map(_file, paths))
+        by_file = listed(map(_files, paths))
         if not by_file.twice():
             return by_file
     except _NoFile:
         pass
-    return listed(f"{row:06d}" for row in range(len(labels)))
+    starts = range(0, len(labels), CHUNK)
+    return listed(
+        pa.array([f"{row:06d}" for row in range(start, min(start + CHUNK, len(labels)))], TEXT) for start in starts
+    )
 
 
 class _NoFile(Exception):
     """A row that names no file."""
+
+
+def _files(paths: Any) -> Any:
+    """The names of files in an array of paths, as an array. Raises _NoFile."""
+    is_plain = not paths.null_count and pc.max(pc.utf8_length(paths)).as_py() <= LONGEST_NAME
+    if is_plain and not pc.any(pc.match_substring_regex(paths, r"[/\\]|^\.{0,2}$")).as_py():
+        return paths.cast(TEXT)
+    return pa.array([_file(path) for path in _short(paths.to_pylist())], TEXT)
 
 
 def _file(path: str | None) -> str:

@@ -114,7 +114,7 @@ class EvaluationRun:
         The other columns are read of the rows that are shown: see `whole`. Raises BadRequest as `table` does."""
         names = [name for name in HELD if name in _NAMES]
         parts = part_store.intact_parts(self.folder / PARTS)
-        most = min(sum(pq.read_metadata(part).num_rows for part in parts), tables.MAX_ROWS)
+        most = min(sum(map(_row_count, parts)), tables.MAX_ROWS)
         known: dict[str, dict[str, int]] = {name: {} for name in names}
         # As long as they become: what grows leaves holes of the same size in the memory.
         codes: dict[str, NDArray[np.integer[Any]]] = {name: np.empty(most, np.int8) for name in names}
@@ -136,7 +136,7 @@ class EvaluationRun:
             categories = pd.Index([*known[name]], dtype="str")
             columns[name] = pd.Categorical.from_codes(codes.pop(name)[:count], categories=categories)
         frame = pd.DataFrame(columns | {"value": values[:count]}, columns=list(HELD), copy=False)
-        pa.default_memory_pool().release_unused()
+        tables.release_memory()
         self._check(frame)
         return frame
 
@@ -203,6 +203,14 @@ class EvaluationRun:
             if len(copies):
                 return bytes(copies[0].as_py())
         return None
+
+
+def _row_count(part: Path) -> int:
+    """How many rows a part says it has; 0 where it is no table, which is said when it is read."""
+    try:
+        return int(pq.read_metadata(part).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def _is_any_twice(rows: pd.DataFrame) -> bool:
