@@ -3,30 +3,32 @@
     python -m benchmarks.large_metrics_run make FOLDER [--pictures N]     a run, made by draws of a seed
     python -m benchmarks.large_metrics_run measure FOLDER [--out FILE]    in a process of its own
 
-The run has one model, eight methods and two controls, and ten metrics of the catalogue: a hundred rows a picture, written by
-the store that `evaluate` writes with. Measured are the functions behind the sections: elapsed and processor seconds when a
-section is opened first, and the median of some repetitions when it is shown again; `open` is the first reading of the files.
-Memory is that of the process beyond what it had with everything imported, at its most.
+The run has one model, eight methods and two controls, and ten metrics of the catalogue, of which the first has curves: a
+hundred rows a picture, written by the store that `evaluate` writes with. Measured are the functions behind the sections:
+elapsed and processor seconds when a section is opened first, and the median of some repetitions when it is shown again;
+`open` is the first reading of the files. `downloads` are the files of all rows, in seconds and MB. Memory is that of the
+process beyond what it had with everything imported.
 """
 
-import argparse
 import hashlib
-import json
-import resource
+import io
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks import large
 from benchmarks.paired import machine
+from xai_core.app.charts import common, runs
 from xai_core.app.metrics import opened_run
 from xai_core.app.metrics.opened_run import OpenedRun
 from xai_core.attribution.catalog import METHODS
-from xai_core.evaluation import ranking, significance, store, summary
+from xai_core.evaluation import ranking, row_files, significance, store, summary
 from xai_core.evaluation.summary import CONTROL
 from xai_core.metrics.catalog import METRICS
 
@@ -34,6 +36,7 @@ PICTURES, SEED = 50_000, 0
 MODEL = "efficientnet_lite0"
 CONTROLS = ("random", "centre")
 BLOCK = 1_000  # pictures of a part
+POINTS = 11  # of a curve
 REPEATED = 7
 
 
@@ -54,6 +57,7 @@ def make(folder: Path, pictures: int) -> None:
         "software": {"xai_core": "made", "torch": "made"},
         "rows": pictures * len(methods) * len(metrics),
     }
+    points, curve_draws = np.linspace(0, 1, POINTS, dtype=np.float32), np.random.default_rng(SEED + 1)
     quality = draws.normal(0, 0.05, (len(metrics), len(methods)))
     with store.open_for_writing(folder, manifest) as writer:
         for start in range(0, pictures, BLOCK):
@@ -68,6 +72,12 @@ def make(folder: Path, pictures: int) -> None:
             names = pa.array([f"class {number % 1000:03}/picture {number:06}.png" for number in numbers])
             each = np.repeat(np.arange(len(numbers)), cells)
             text = pa.array(["logit of class"] * count)
+            has_curve = np.tile(np.repeat(np.arange(len(metrics)) == 0, len(methods)), len(numbers))
+            ends = pa.array(np.concatenate([[0], np.cumsum(has_curve * POINTS)]).astype(np.int32))
+            curves = [
+                pa.ListArray.from_arrays(ends, pa.array(flat), mask=pa.array(~has_curve))
+                for flat in (np.tile(points, has_curve.sum()), curve_draws.random(has_curve.sum() * POINTS, np.float32))
+            ]
             columns = {
                 "run_key": pa.array([digest[:32] for digest in digests]).take(each),
                 "picture": pa.array(digests).take(each),
@@ -78,14 +88,16 @@ def make(folder: Path, pictures: int) -> None:
                 "note": pa.array([""] * count), "target_value": pa.array(np.repeat(draws.normal(8, 2, len(numbers)), cells)),
                 "value": pa.array(values.ravel()), "passes": pa.array(np.ones(count, np.float32)),
                 "seconds": pa.array(draws.random(count, np.float32)), "facts": pa.array(["{}"] * count),
-                "curve_x": pa.nulls(count, pa.list_(pa.float32())), "curve_y": pa.nulls(count, pa.list_(pa.float32())),
+                "curve_x": curves[0], "curve_y": curves[1],
             }  # fmt: skip
             writer.write(store.PARTS, pa.table({name: columns[name] for name in store.ROWS.names}, schema=store.ROWS))
 
 
 def measure(folder: Path) -> dict[str, Any]:
     """Seconds of each section, and the memory in MB."""
-    before = _memory()
+    import scipy.stats  # noqa: F401 (the sections import it when they are opened)
+
+    before = large.memory()
     seconds: dict[str, dict[str, float]] = {}
 
     def fresh() -> OpenedRun:
@@ -95,8 +107,7 @@ def measure(folder: Path) -> dict[str, Any]:
         opened = fresh()
         _ = len(opened.table), opened.models, opened.methods, opened.groups
 
-    opened_first = _timed(status)
-    seconds["open"] = {"first": opened_first, "again": _median(status)}
+    seconds["open"] = _first_and_again(status)
     metrics = [name for name in store.open_run(folder).manifest["metrics"]]
 
     def overview() -> None:
@@ -112,6 +123,20 @@ def measure(folder: Path) -> dict[str, Any]:
 
         opened.computed(compared, "differences and ranks", MODEL, metrics[0])
 
+    def spread() -> None:
+        opened = fresh()
+
+        def draw() -> common.AnyChart:
+            values = opened.values(MODEL, metrics[0])
+            return runs.spreads(values, [opened.methods[name] for name in values], opened.pictures, metrics[0])
+
+        _ = opened.drawn(draw, "spread", MODEL, metrics[0])
+
+    def curves() -> None:
+        opened = fresh()
+        parts = opened.run.curves_in_parts(MODEL, metrics[0])
+        opened.computed(lambda: summary.mean_curves(parts), "curves", MODEL, metrics[0])
+
     def pictures() -> None:
         opened = fresh()
         summary.extremes(opened.table, MODEL, metrics[0], next(iter(opened.methods)), "higher", 6)
@@ -125,16 +150,24 @@ def measure(folder: Path) -> dict[str, Any]:
         )  # fmt: skip
 
     sections: dict[str, Callable[[], None]] = {
-        "overview": overview, "methods": methods, "pictures": pictures, "agreement": agreement,
+        "overview": overview, "methods": methods, "spread": spread, "curves": curves, "pictures": pictures,
+        "agreement": agreement,
     }  # fmt: skip
     for name, section in sections.items():
-        seconds[name] = {"first": _timed(section), "again": _median(section)}
+        seconds[name] = _first_and_again(section)
         print(name, seconds[name], file=sys.stderr, flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    rows = len(fresh().table)
+    held, most = large.memory() - before, large.most_memory() - before
+    run, files = store.open_run(folder), {}
+    for kind, write in {
+        "CSV, gzip": partial(row_files.csv_file, run, zipped=True),
+        "Parquet": partial(row_files.parquet_file, run),
+    }.items():
+        began = time.perf_counter()
+        with write() as file:
+            files[kind] = {"seconds": time.perf_counter() - began, "MB": file.seek(0, io.SEEK_END) / 2**20}
     return {
-        "machine": machine(), "rows": rows, "seconds": seconds,
-        "memory": {"held MB": _memory() - before, "most MB": peak - before},
+        "machine": machine(), "rows": len(fresh().table), "seconds": seconds, "downloads": files,
+        "memory": {"held MB": held, "most MB": most, "most MB, downloads": large.most_memory() - before},
     }  # fmt: skip
 
 
@@ -144,29 +177,23 @@ def _timed(step: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def _first_and_again(section: Callable[[], object]) -> dict[str, float]:
+    """Elapsed and processor seconds of the first time, and elapsed ones of the times after it."""
+    began = time.process_time()
+    first = _timed(section)
+    return {"first": first, "processor": time.process_time() - began, "again": _median(section)}
+
+
 def _median(step: Callable[[], object]) -> float:
     return float(np.median([_timed(step) for _ in range(REPEATED)]))
 
 
-def _memory() -> float:
-    """MB of this process (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "measure"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = large.arguments(__doc__, ["make", "measure"], PICTURES)
     if args.what == "make":
         make(args.folder, args.pictures)
-        return
-    text = json.dumps(measure(args.folder), indent=1) + "\n"
-    if args.out:
-        args.out.write_text(text)
-    sys.stdout.write(text)
+    else:
+        large.write(measure(args.folder), args.out)
 
 
 if __name__ == "__main__":

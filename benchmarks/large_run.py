@@ -13,11 +13,9 @@ seconds of whole runs of the page Misclassifications, in Streamlit's own test ha
 the predictions, `rerun` changes nothing, `cell` and the others each choose something else than the run before.
 """
 
-import argparse
 import io
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from benchmarks import large
 from benchmarks.paired import machine
 from benchmarks.rerun import linked, own_folders, run_seconds
 from xai_core.analysis import confusion, groups, predict
@@ -116,9 +115,9 @@ def write_predictions(
 
 def measure(folder: Path) -> dict[str, Any]:
     """Processor seconds of each step, and the memory in MB."""
-    before, began = _memory(), _seconds()
+    before, began = large.memory(), _seconds()
     dataset = open_dataset(folder / TABLE)
-    found, opened = {"open": _seconds() - began}, _memory()
+    found, opened = {"open": _seconds() - began}, large.memory()
     began = _seconds()
     held = hold_file(folder / FILE, dataset.metadata)
     found["hold"] = _seconds() - began
@@ -145,8 +144,7 @@ def measure(folder: Path) -> dict[str, Any]:
         ),
     }
     found |= {name: _median(step) for name, step in steps.items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    memory = {"dataset MB": opened - before, "held MB": _memory() - opened, "most MB": peak - before}
+    memory = {"dataset MB": opened - before, "held MB": large.memory() - opened, "most MB": large.most_memory() - before}
     return {"seconds": found, "memory": memory}
 
 
@@ -192,18 +190,8 @@ def _seconds() -> float:
     return used.user + used.system
 
 
-def _memory() -> float:
-    """MB of this process (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["make", "measure", "functions", "page"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = large.arguments(__doc__, ["make", "measure", "functions", "page"], PICTURES)
     if args.what == "make":
         make(args.folder, args.pictures)
         return
@@ -216,10 +204,7 @@ def main() -> None:
         command = [sys.executable, "-m", "benchmarks.large_run", step, str(args.folder)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         result |= json.loads(done.stdout.splitlines()[-1])
-    text = json.dumps(result, indent=1) + "\n"
-    if args.out:
-        args.out.write_text(text)
-    sys.stdout.write(text)
+    large.write(result, args.out)
 
 
 if __name__ == "__main__":
