@@ -112,10 +112,31 @@ def test_no_title_is_an_empty_text():
         assert titles and "" not in titles
 
 
-def test_names_of_networks_that_differ_at_the_end_differ_where_they_are_shortened():
-    names = ["A network with a long name, trained", "A network with a long name, untrained"]
-    axis = agreement_matrix(np.eye(2), names, "same").to_dict()["layer"][0]["encoding"]["y"]["axis"]
-    assert "slice(datum.label, -14)" in axis["labelExpr"] and names[0][-14:] != names[1][-14:]
+LONG = ["Slim ResNet-18, scenes from scratch (scenes_supervised)" + end for end in ("", ", untrained")]
+
+
+@pytest.mark.parametrize("count", [2, 4, 6, 12])
+def test_long_names_stand_in_lines_beside_a_matrix_while_there_is_room_and_are_then_shortened_in_the_middle(count):
+    names = [*LONG, *METHOD_NAMES[: count - 2]]
+    spec = agreement_matrix(np.eye(count), names, "same").to_dict()
+    for channel, whole in (("x", "other"), ("y", "method")):
+        encoding = spec["layer"][0]["encoding"][channel]
+        assert encoding["axis"]["labelExpr"] == r"split(datum.label, '\n')", "Vega draws a list of texts as lines"
+        shown = {row[whole]: row[encoding["field"]] for row in rows(spec, "words")}
+        assert encoding["sort"] == [shown[name] for name in names] and len({*shown.values()}) == count
+        for name in LONG:
+            lines = shown[name].split("\n")
+            assert len(lines) <= (3 if count <= 4 else 2 if count <= 6 else 1) and max(map(len, lines)) <= 27
+            first, gap, last = " ".join(lines).partition("…")
+            assert name.startswith(first) and name.endswith(last) and bool(gap) == (count > 6 or name is LONG[1])
+            assert len(first + last) >= 0.75 * min(len(name), 27 * len(lines))
+        assert all(shown[name] == name for name in names[2:])
+
+
+def test_names_that_would_be_shortened_to_one_text_are_left_whole():
+    names = [f"A name that begins as another {middle * 40} and ends as it does, too" for middle in "ab"] + METHOD_NAMES[:10]
+    spec = agreement_matrix(np.eye(12), names, "same").to_dict()
+    assert spec["layer"][0]["encoding"]["y"]["sort"] == names
 
 
 def test_names_that_are_shortened_on_the_axes_are_whole_where_a_cell_is_pointed_at_and_for_screen_readers():

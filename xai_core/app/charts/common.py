@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ TEXTS = {"muted": "#56636f", "ink": "#000000", "paper": "#ffffff"}  # beside cha
 COUNTS = ("#dfecfe", "#b6d5fb", "#8cbef4", "#5fa8ea", "#2492dc", "#067bbd", "#0e659b", "#044f7b", "#053a5c", "#022740")
 DIFFERENCES = ("#043c5f", "#05598a", "#137bbc", "#7eb5ee", "#dfe9f7", "#f7e5dc", "#e2a27f", "#b95b1f", "#8e3c02", "#622801")
 STRONG = 5 / 9  # of the way along COUNTS, and from the middle of DIFFERENCES to an end: from here on, text is of paper
+LETTERS = 27  # of a name in one line beside a matrix
 AnyChart = alt.LayerChart | alt.ConcatChart | alt.Chart
 alt.theme.enable("none")  # Streamlit's theme is the only one
 HIGHLIGHT, OTHER = "#d55e00", "#56789a"  # Okabe-Ito vermilion; a slate with at least 3:1 on light and on dark
@@ -170,12 +172,14 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     )
     # Whole names, for screen readers: those on the axes may be shortened.
     rows["words"] = rows["method"] + " and " + rows["other"] + f": {measure} " + rows["text"]
-    # Long names are shortened in the middle: those of a network's checkpoints and of its untrained twin differ at the end.
-    short = "length(datum.label) > 27 ? slice(datum.label, 0, 12) + '…' + slice(datum.label, -14) : datum.label"
-    axis = alt.Axis(title=None, labelLimit=190, labelExpr=short, ticks=False, domain=False)
-    base = alt.Chart(rows).encode(
-        x=alt.X("other:N", sort=list(names), axis=axis), y=alt.Y("method:N", sort=list(names), axis=axis)
+    shown = dict(zip(names, _axis_names(names), strict=True))
+    rows["row"], rows["column"] = rows["method"].map(shown), rows["other"].map(shown)
+    centred = {"condition": {"test": "indexof(datum.value, '\\n') >= 0", "value": "line-bottom"}, "value": "middle"}
+    axis = alt.Axis(
+        title=None, labelLimit=190, labelExpr="split(datum.label, '\\n')", labelBaseline=centred, ticks=False, domain=False
     )
+    order = list(shown.values())
+    base = alt.Chart(rows).encode(x=alt.X("column:N", sort=order, axis=axis), y=alt.Y("row:N", sort=order, axis=axis))
     scale = alt.Scale(range="diverging", domain=[-1, 1])
     cells = base.mark_rect().encode(
         color=alt.Color("agreement:Q", scale=scale, legend=None),  # each cell shows its number
@@ -184,9 +188,28 @@ def agreement_matrix(matrix: NDArray[np.floating], names: Sequence[str], measure
     )
     numbers = base.mark_text(fontSize=11).encode(text="text:N", fill=text_colour())
     side = max(220, 34 * len(names))
-    room = 180  # pixels for names of 27 letters
+    room = 180  # pixels for names of LETTERS letters
     chart: alt.LayerChart = (cells + numbers).properties(height=side + room, width=side + room, usermeta=SVG)
     return chart
+
+
+def _axis_names(names: Sequence[str]) -> list[str]:
+    """The names in as many lines as fit beside each other below a matrix on a phone."""
+    lines = max(1, min(3, 12 // len(names)))
+    shown = [_in_lines(name, lines) for name in names]
+    return shown if len({*shown}) == len(names) else list(names)  # two rows of one name would be one row
+
+
+def _in_lines(name: str, most: int) -> str:
+    """A name in so many lines at most, shortened in the middle as far as it must be: those of a network's checkpoints and of
+    its untrained twin differ at the end."""
+    for left_out in range(len(name)):
+        kept = len(name) - left_out - 1
+        text = f"{name[: kept * 12 // 26]}…{name[-(kept - kept * 12 // 26) :]}" if left_out else name
+        lines = textwrap.wrap(text, LETTERS)
+        if len(lines) <= most:
+            return "\n".join(lines)
+    return name
 
 
 def chart_bytes(chart: AnyChart, kind: str) -> bytes:
