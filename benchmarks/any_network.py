@@ -297,9 +297,10 @@ hooked.
 - **By hand**: `from_module(net, cuts=["layer3", "layer4"])`. Where torch.fx cannot follow the forward pass (branches
   that depend on values), this is the only way to have cuts; each must carry everything, which is checked, and each
   part then runs the network up to its cut again, so that tails take as long as the whole network.
-- **Limits**: one answer (n, K), the same for the same picture. Attention weights are read of the families written by
-  hand only. A cut inside a block is offered on pictures of the network's usual size, and not on windows of several
-  pictures. A network of parallel branches is one piece; each branch can be chosen as a cut inside it.
+- **Limits**: one answer (n, K) of two classes or more, the same for the same picture. Attention weights are read of
+  the families written by hand only. A cut inside a block is offered on pictures of the network's usual size, and not
+  on windows of several pictures. A network of parallel branches is one piece; each branch can be chosen as a cut
+  inside it.
 
 What follows was measured on networks with random weights: `python -m benchmarks.any_network` and `python -m
 benchmarks.any_network_cams`.

@@ -44,7 +44,8 @@ class TestFullGrad:
         conv = nn.Conv2d(3, 1, 1)
         conv.weight.data, conv.bias.data = torch.tensor([1.0, -1.0, 0.0]).view(1, 3, 1, 1), torch.tensor([0.1])
         stages = [("conv", nn.Sequential(conv, nn.ReLU()))]
-        model = ExplainableModel.from_stages(stages, lambda maps: maps.sum((2, 3)), classify=nn.Identity())
+        classify = nn.ConstantPad1d((0, 1), 0.0)  # the logit of the second class is zero
+        model = ExplainableModel.from_stages(stages, lambda maps: maps.sum((2, 3)), classify=classify)
         images = pictures(1, 6)
         open_ = (images[:, 0] - images[:, 1] + 0.1 > 0).float()
         expected = open_.clone()

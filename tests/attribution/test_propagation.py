@@ -384,12 +384,12 @@ class TestRelevance:
         conv = nn.Conv2d(3, 4, 1, bias=False)
         conv.weight.data = weights[..., None, None]
         pool = nn.Flatten()
-        whole = ExplainableModel.from_stages([("conv", conv)], pool, classify=lambda f: f.sum(1, keepdim=True))
+        whole = ExplainableModel.from_stages([("conv", conv)], pool, classify=lambda f: f.sum(1, keepdim=True).expand(-1, 2))
         images = x.view(1, 3, 1, 1)
         leaf = images.clone().requires_grad_()
         with relevance(rule, gamma, 1e-9):
             value = whole.network.outputs(leaf).logits
-        (derivative,) = torch.autograd.grad(value.sum(), leaf)
+        (derivative,) = torch.autograd.grad(value[:, 0].sum(), leaf)
         torch.testing.assert_close((images * derivative).flatten(), expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize("rule", ["epsilon", "gamma", "z+"])

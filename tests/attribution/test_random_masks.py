@@ -32,10 +32,13 @@ RANDOM = {
 
 
 def cells_model(function, count):
-    """A network that sees the mean of each of count x count cells of the first channel: logit = function(cells (n, d))."""
+    """A network that sees the mean of each of count x count cells of the first channel: its first logit is
+    function(cells (n, d)), its second always zero."""
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(count), nn.Flatten())
     stages = [("red", lambda images: images[:, :1])]
-    return ExplainableModel.from_stages(stages, pool, classify=lambda cells: function(cells)[:, None])
+    return ExplainableModel.from_stages(
+        stages, pool, classify=lambda cells: nn.functional.pad(function(cells)[:, None], (0, 1))
+    )
 
 
 def every_mask(side, count):

@@ -1,6 +1,7 @@
 """Networks as people have them, on the command line and from Python: each works, or one sentence says what is wrong and what
 to do."""
 
+import copy
 import sys
 import types
 
@@ -11,6 +12,7 @@ from PIL import Image
 from small_models import difference, pictures
 from torch import nn
 
+from xai_core import explain
 from xai_core.__main__ import main
 from xai_core.core.errors import BadCard, BadRequest
 from xai_core.data.recipe import Recipe
@@ -60,6 +62,13 @@ def stages(net, pool=lambda maps: maps.mean((2, 3)), classify=True, **given):
     )
 
 
+def any_code(net, keep=5):
+    """By functions, so that it is used as it is; `keep`: how many of the five modules of its body."""
+    return ExplainableModel.from_stages(
+        [("body", lambda images: net.body[:keep](images))], lambda maps: maps.mean((2, 3)), classify=net.head, input_size=32
+    )
+
+
 def dropping(maps):
     return nn.functional.dropout(maps.mean((2, 3)))
 
@@ -71,11 +80,15 @@ USABLE = {
     "weights in 16 bits": lambda: module(Net().half()),
     "weights in 16 bits, another kind": lambda: module(Net().bfloat16()),
     "training mode, as stages": lambda: stages(Net().train()),
+    "weights in 16 bits, as stages": lambda: stages(Net().half()),
+    "weights in 64 bits, as stages": lambda: stages(Net().double()),
 }
 SIZE, CHANNELS = "give recipe=Recipe(input_size=...)", "Put a module in front of it that makes its channels of these"
 BITS, NAMES = "leave casts such as .half() out of its forward pass", "Give one for each class, in the order of the logits"
+STAYS_ON = "dropout(..., training=self.training)"
+ONE_LOGIT = nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 1))
 UNUSABLE = {  # what is wrong -> how it is made, and what the message says can be done
-    "dropout stays on": (lambda: module(Net("dropout")), "dropout(..., training=self.training)"),
+    "dropout stays on": (lambda: module(Net("dropout")), STAYS_ON),
     "a tuple": (lambda: module(Net("tuple")), "Wrap it in a module whose forward returns that one"),
     "a dict": (lambda: module(Net("dict")), "Wrap it in a module whose forward returns that one"),
     "maps": (lambda: module(Net("maps")), "Wrap it in a module whose forward returns these"),
@@ -88,17 +101,18 @@ UNUSABLE = {  # what is wrong -> how it is made, and what the message says can b
     "a cast inside": (lambda: module(Net("casts").half()), BITS),
     "two devices": (lambda: module(Net("GPU")), "leave .cuda() and .to(device) out of its forward pass"),
     "weights without values": (lambda: module(Net().to("meta")), "load them first"),
+    "one logit": (lambda: ONE_LOGIT, "two.weight.data = torch.tensor([[-0.5], [0.5]])"),
     "stages: too few names": (lambda: stages(Net(), class_names=["ant"]), NAMES),
-}
-UNUSABLE_STAGES = {  # found when the command asks the model, as their parts may be any code
-    "stages: too few names, any code": (
-        lambda: stages(Net(), classify=Net().head.forward, class_names=["ant"]),
-        "1 class names",
-    ),
+    "stages: too few names, any code": (lambda: stages(Net(), classify=Net().head.forward, class_names=["ant"]), NAMES),
     "stages: 1 channel": (lambda: stages(Net(channels=1)), CHANNELS),
-    "stages: weights in 16 bits": (lambda: stages(Net().half()), BITS),
-    "stages: dropout stays on": (lambda: stages(Net(), dropping), "dropout(..., training=self.training)"),
+    "stages: 4 channels, any code": (lambda: any_code(Net(channels=4)), CHANNELS),
+    "stages: another size": (lambda: stages(Net(), nn.Flatten()), "If it is made for another size, give input_size"),
+    "stages: weights in 16 bits, any code": (lambda: any_code(Net().half()), BITS),
+    "stages: weights without values": (lambda: stages(Net().to("meta")), "load them first"),
+    "stages: dropout stays on": (lambda: stages(Net(), dropping), STAYS_ON),
+    "stages: statistics of the batch, any code": (lambda: any_code(Net().train(), keep=3), STAYS_ON),
     "stages: maps": (lambda: stages(Net(), lambda maps: maps, nn.Identity()), "Give a `pool` that makes features"),
+    "stages: one logit": (lambda: stages(Net(), classify=nn.Linear(6, 1)), "nn.Sequential(net, two)"),
 }
 
 
@@ -168,9 +182,9 @@ def test_python_refuses_in_a_sentence(named, kind):
     assert remedy in str(problem.value)
 
 
-@pytest.mark.parametrize("kind", UNUSABLE | UNUSABLE_STAGES)
+@pytest.mark.parametrize("kind", UNUSABLE)
 def test_every_command_refuses_in_a_line(named, folder, capsys, kind):
-    make, remedy = (UNUSABLE | UNUSABLE_STAGES)[kind]
+    make, remedy = UNUSABLE[kind]
     for command in commands(named(make), folder):
         assert main(command) == 2
         said = capsys.readouterr().err
@@ -184,6 +198,21 @@ def test_a_network_without_classes_serves_a_probe_and_no_question_about_a_class(
     assert main(probe) == 0
 
 
-def test_stages_without_rows_of_logits_are_refused_when_they_are_asked():
-    with pytest.raises(BadRequest, match="Give a `pool` that makes features"):
-        UNUSABLE_STAGES["stages: maps"][0]().top_k(Image.new("RGB", (40, 40)))
+def test_stages_of_an_unstated_size_are_asked_with_tensors_of_theirs():
+    head = nn.Linear(75, 2)
+    model = ExplainableModel.from_stages([("pixels", nn.Identity())], nn.Flatten(), classify=head)
+    shown = pictures(2, 5)
+    torch.testing.assert_close(model.outputs(shown).logits, head(shown.flatten(1)).detach())
+    with pytest.raises(BadRequest, match="If it is made for another size, give input_size"):
+        ExplainableModel.from_stages([("pixels", nn.Identity())], nn.Flatten(), classify=head, input_size=6)
+
+
+def test_the_two_classes_that_the_refusal_of_one_logit_names_have_its_sigmoid():
+    net, shown = copy.deepcopy(ONE_LOGIT).eval(), pictures(2, 32)
+    two = nn.Linear(1, 2, bias=False)
+    two.weight.data = torch.tensor([[-0.5], [0.5]])
+    model = module(nn.Sequential(net, two), class_names=["no", "yes"])
+    with torch.no_grad():
+        expected = net(model.network.normalise(shown)).sigmoid()[:, 0]
+    torch.testing.assert_close(model.outputs(shown).logits.softmax(1)[:, 1], expected, rtol=1e-5, atol=1e-6)
+    assert float((explain(model, shown[0], "grad_cam", target="yes").heatmap ** 2).sum()) > 0

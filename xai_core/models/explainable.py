@@ -1,6 +1,5 @@
 """A model as all rooms use it: a staged network with its preprocessing and the names of its classes."""
 
-import copy
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from xai_core.data.recipe import Recipe
 from xai_core.models.card import CUSTOM
 from xai_core.models.class_names import ClassNames
 from xai_core.models.outputs import Outputs, top_classes
-from xai_core.models.staged import Stage, StagedNetwork, freeze, normalisation
+from xai_core.models.staged import Stage, StagedNetwork, normalisation
 
 Picture = Image.Image | Tensor | str
 
@@ -74,22 +73,21 @@ class ExplainableModel:
         classify     features -> logits (n,K), the classifier or linear probe, if there is one
         input_size   the side in pixels to which PIL pictures are resized and cropped (default 224)
 
-        Modules are copied, put in eval mode and frozen: your network is left as it is, and what you do to it later
-        does not reach this model. Plain callables are used as they are: what they call must be in eval mode.
+        Modules are copied, put in eval mode and frozen, in 32 bits: your network is left as it is, and what you do to it
+        later does not reach this model. Plain callables are used as they are: what they call must be in eval mode, in 32
+        bits. Raises BadRequest where pictures of `input_size` have no answer, or another one when they are asked again.
         """
+        from xai_core.models import any_network  # here: timm is imported with it, which takes long
+
         names, classes = [name for name, _ in stages], _class_names(class_names)
         if isinstance(classify, nn.Linear):
             _check_count(classes, classify.out_features)
         if not names or len(set(names)) != len(names):
             raise BadRequest("Give at least one stage, each with a name of its own.")
-        runs = [run for _, run in stages]
-        runs, pool, project, classify = copy.deepcopy((runs, pool, project, classify))  # at once: shared modules stay shared
-        parts = [*runs, pool, project, classify]
-        modules = {id(m): m for m in map(_module_of, parts) if m is not None}
-        tensors = [t for m in modules.values() for t in (*m.parameters(), *m.buffers())]
+        parts = any_network.private_copies([*(run for _, run in stages), pool, project, classify])
+        *runs, pool, project, classify = parts
+        tensors = any_network.tensors_of(parts)
         device = tensors[0].device if tensors else runtime.device()
-        for module in modules.values():
-            freeze(module)
         mean, std = _per_channel("mean", mean), _per_channel("std", std)
         network = StagedNetwork(
             stages=tuple(Stage(name, run) for name, run in zip(names, runs, strict=True)),
@@ -98,13 +96,19 @@ class ExplainableModel:
             classify=classify,
             normalise=normalisation(mean, std, device),
         )
-        opaque = any(part is not None and _module_of(part) is None for part in parts)
+        side = input_size or 224
+        try:
+            _check_count(classes, any_network.check_stages(network, side, device))
+        except any_network.OtherSize:
+            if input_size is not None:  # otherwise it may be asked with tensors only, which are used as they are
+                raise
+        opaque = any(part is not None and any_network.module_of(part) is None for part in parts)
         return cls(
             id=CUSTOM,
             title="Your network",
             family=CUSTOM,
             network=network,
-            recipe=Recipe(input_size or 224, input_size or 224, mean=mean, std=std),
+            recipe=Recipe(side, side, mean=mean, std=std),
             device=device,
             fingerprint=uuid.uuid4().hex if opaque else _digest([names, parts, mean, std], tensors),
             class_names=classes,
@@ -278,12 +282,6 @@ def _per_channel(name: str, values: Sequence[float] | None) -> tuple[float, floa
     if len(values) != 3:
         raise BadRequest(f"Give {name} as three numbers, for red, green and blue; these are {len(values)}.")
     return values[0], values[1], values[2]
-
-
-def _module_of(part: object) -> nn.Module | None:
-    """The module behind a step: itself, or the one whose method it is."""
-    owner = getattr(part, "__self__", part)
-    return owner if isinstance(owner, nn.Module) else None
 
 
 def _digest(structure: object, tensors: Sequence[Tensor]) -> str:

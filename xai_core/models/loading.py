@@ -102,7 +102,7 @@ def _model(
     card: Card, checkpoint: Checkpoint, module: nn.Module, fingerprint: str, device: torch.device, half: bool
 ) -> ExplainableModel:
     """The model of a module that is built; it is frozen, and taken apart into stages."""
-    from xai_core.models import families, inside_families, library_modules
+    from xai_core.models import any_network, families, inside_families, library_modules
 
     freeze(module).to(device)
     suffix = ""
@@ -114,6 +114,8 @@ def _model(
     if card.library or family == CUSTOM:
         try:
             network, family = library_modules.take_apart(module, recipe.input_size, embeds=not card.classes)
+            if len(card.classes) == 1:
+                raise BadRequest(any_network.ONE_LOGIT)
         except BadRequest as error:
             raise BadCard(f"{card.title} cannot be used here: {error}") from error
     else:
