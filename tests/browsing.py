@@ -94,7 +94,8 @@ def check_log(log: Path) -> None:
 def serving(
     port: int, log: Path, data: Path, address: str = "127.0.0.1", script: str | Path = "Home.py", options: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen]:
-    """The process of an app that looks for data in `data` too, and keeps jobs and reviews there. It is stopped at the end.
+    """The process of an app that looks for data in `data` and cards in `data/weights` too, and keeps jobs and reviews there.
+    It is stopped at the end.
 
     `script` is the app's first page, and `options` are further ones of Streamlit."""
     command = [sys.executable, "-m", "streamlit", "run", str(script), "--server.headless=true"]
@@ -104,6 +105,7 @@ def serving(
             "XAI_DATA": os.pathsep.join([str(ROOT / "data"), str(data)]),
             "XAI_RUNS": os.pathsep.join([str(data), str(ROOT / "data")]),
             "XAI_CACHE": str(data / "cache"),
+            "XAI_WEIGHTS": str(data / "weights"),
             "XAI_NOTES": str(data / "notes"),
             "XAI_REVIEW_DB": f"sqlite:///{data}/review.sqlite",
         }

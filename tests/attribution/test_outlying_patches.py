@@ -1,7 +1,6 @@
 """Patches of outlying norm: the rule on planted norms, planted tokens in a network, their share of the map, where they are
 drawn, and what the command line and the page say."""
 
-import copy
 import json
 from dataclasses import replace
 
@@ -10,16 +9,14 @@ import pytest
 import timm
 import torch
 from opened_pages import opened, text
-from small_models import assembled, pair, pictures, small
+from planted_tokens import COUNT, PLANTED, SIDE, vit_with_planted_tokens
+from small_models import assembled, pictures, small
 
 from xai_core.__main__ import main
 from xai_core.app.single_image import outlying_view
 from xai_core.attribution.explain import explain
 from xai_core.attribution.outlying_patches import OutlyingPatches, TokenNorms, outlying, outlying_patches, token_norms
 from xai_core.data.samples import SAMPLES, load_sample
-
-PLANTED = ((0, 3), (7, 7))  # cells of 10 x 10
-SIDE, COUNT = 160, 100
 
 
 def test_planted_norms_are_found_and_nothing_else():
@@ -48,16 +45,6 @@ def test_the_bound_is_the_stated_one():
     wide = np.array([2.0, 6, 10, 14, 18] * 5)  # its MAD is 4: 5 deviations end at 39.652
     for last, counts in ((39.6, False), (39.7, True)):
         assert outlying(np.append(wide, last))[-1] == counts
-
-
-def vit_with_planted_tokens():
-    """timm's smallest ViT, where two positions are far from the others: no block takes that away again."""
-    module = copy.deepcopy(pair("vit").parts[0])
-    with torch.no_grad():
-        for row, column in PLANTED:
-            place = module.pos_embed.shape[1] - COUNT + 10 * row + column
-            module.pos_embed[0, place] += 100 * torch.sign(torch.randn(module.embed_dim, generator=torch.manual_seed(0)))
-    return module
 
 
 @pytest.fixture(scope="module")
