@@ -22,11 +22,11 @@ FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = {"width": 1400, "height": 1000}
 QUALITY = 80
 MINUTES = 4 * 60_000  # ms: what a page shows first may take long on a busy machine
-# By the pages' titles: settings in the address, and buttons that are pressed, on this page or on another one before.
-VIEWS = {page_links.METRICS: "view=A+run"}
+# By the titles of the pictures: settings in the address, and buttons that are pressed, on this page or on another one before.
+VIEWS = {page_links.METRICS: "view=A+run", page_links.JOBS: "pair_methods=RISE+%28a+method+for+classes%29"}
 PRESSED = {
     page_links.REVIEW: (page_links.REVIEW, "Open the example round"),
-    page_links.JOBS: (page_links.METRICS, "Measure"),
+    page_links.JOBS: (page_links.PAIRS, "Explain"),
 }
 READY = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
@@ -73,7 +73,7 @@ def take(page: Page, title: str) -> None:
     page.goto(f"http://127.0.0.1:{PORT}/{address_of(first)}?{VIEWS.get(title, '')}")
     quiet(page)
     if button:
-        page.get_by_role("button", name=button).click()
+        page.get_by_role("button", name=button, exact=True).click()
         quiet(page)
     if first != title:
         page.get_by_test_id("stSidebarNavLink").get_by_text(title, exact=True).click()
