@@ -105,7 +105,8 @@ ERRORS = [
 
 @pytest.mark.parametrize(("pairs", "sentence"), ERRORS)
 def test_errors(pairs, sentence):
-    assert findings.of_errors(predictions(*pairs)) == sentence
+    rows = predictions(*pairs)
+    assert findings.of_errors(confusion.pair_counts(rows), confusion.most_confused(rows, 1)) == sentence
 
 
 def confident(*rows: tuple[float, bool]) -> pd.DataFrame:

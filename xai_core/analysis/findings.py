@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xai_core.analysis.confusion import most_confused, pair_counts
+from xai_core.analysis.confusion import PairCounts
 from xai_core.data.label_matching import first_name
 
 if TYPE_CHECKING:
@@ -62,15 +62,14 @@ def of_measurements(values: "Mapping[Metric, Mapping[str, float]]", beats: Mappi
     return " ".join(sentences)
 
 
-def of_errors(listed: pd.DataFrame) -> str:
-    """How many of the predictions listed are wrong, and the most frequent error. Columns: `true`, `predicted`, `path`,
-    `confidence`."""
-    counts = pair_counts(listed)
+def of_errors(counts: PairCounts, pairs: pd.DataFrame) -> str:
+    """How many of the predictions listed are wrong, and the most frequent error: the first of `pairs`, what
+    `confusion.most_confused` returns for the same predictions."""
     wrong, largest = counts.wrong, counts.most_frequent_error
     if not wrong:
         return ""
-    total = f"{wrong:,} of the {len(listed):,} predictions listed {'is' if wrong == 1 else 'are'} wrong"
-    most = most_confused(listed, 1).iloc[0]
+    total = f"{wrong:,} of the {counts.total:,} predictions listed {'is' if wrong == 1 else 'are'} wrong"
+    most = pairs.iloc[0]
     often = int((counts.counts[counts.true != counts.predicted] == largest).sum())
     pair = f"{first_name(most['true'])} predicted as {first_name(most['predicted'])}"
     if most["pictures"] == 1:

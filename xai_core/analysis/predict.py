@@ -267,6 +267,14 @@ def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTime
     return total * (times.seconds(model, total) + decoding) if total else 0.0
 
 
+def _missing(folder: Path, total: int) -> tuple[list[range], list[Unreadable], int]:
+    """The chunks of pictures without a part; the pictures of the others that could not be read, and how many these have."""
+    stored = stored_parts(folder, total)
+    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
+    unreadable = [file for _, failures in stored.values() for file in failures]
+    return missing, unreadable, total - sum(map(len, missing))
+
+
 def _classify_missing(
     model: ExplainableModel,
     dataset: Dataset,
@@ -278,10 +286,7 @@ def _classify_missing(
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none."""
     total = len(dataset.samples)
-    stored = stored_parts(folder, total)
-    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
-    unreadable = [file for _, failures in stored.values() for file in failures]
-    done = total - sum(map(len, missing))
+    missing, unreadable, done = _missing(folder, total)
     recent: deque[float] = deque(maxlen=RECENT)  # seconds a picture
     latest = time.monotonic()
     yield ClassificationProgress(done, total, tuple(unreadable))
@@ -319,12 +324,10 @@ def _classify_by_workers(
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none as soon as workers have brought all of its rows."""
     total = len(dataset.samples)
-    stored = stored_parts(folder, total)
-    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
-    unreadable = [file for _, failures in stored.values() for file in failures]
+    missing, unreadable, done = _missing(folder, total)
     places = [(chunk, piece) for chunk in missing for piece in workers.tasks(chunk)]
     tasks = [dataset.samples[piece.start : piece.stop] for _, piece in places]
-    done = already = total - sum(map(len, missing))
+    already = done
     brought: dict[range, dict[int, tuple[list[dict[str, Any]], list[Unreadable]]]] = {}  # of each chunk, by the first place
     began = time.monotonic()
     yield ClassificationProgress(done, total, tuple(unreadable))

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from xai_core.analysis import findings
-from xai_core.analysis.confusion import OTHERS, confusion, worst_classes
+from xai_core.analysis.confusion import OTHERS, confusion, most_confused, pair_counts, worst_classes
 from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts import evolution as charts
 from xai_core.app.evolution.selection import EvolutionView
@@ -181,20 +181,15 @@ def _confusion(view: EvolutionView) -> None:
     matrix = worst_classes(confusion(table), charts_confusion.MOST_ROWS)
     wrong = int((table["true"] != table["predicted"]).sum())
     earlier = int((view.run.predicted[:, at] == MISSING).sum()) - (len(view.table) - len(table))
-    display.finding(findings.of_errors(table) or "None of the predictions listed is wrong.")
+    finding = findings.of_errors(pair_counts(table), most_confused(table, 1))
+    display.finding(finding or "None of the predictions listed is wrong.")
     st.caption(
         f"True and predicted classes of the {len(table):,} samples shown, at epoch {view.epoch}"
         + (f" ({earlier:,} of them were last recorded in an earlier epoch, which counts here)" if earlier else "")
         + ". Click a cell to list its samples."
     )
     state = display.chart(
-        display.kept_chart(
-            lambda: charts_confusion.confusion_matrix(matrix, rates=False, dim_diagonal=False),
-            "confusion",
-            matrix.digest,
-            False,
-            False,
-        ),
+        display.confusion_matrix(matrix, rates=False, dim_diagonal=False),
         key="final_confusion",
         on_select="rerun",
         selection_mode="cell",

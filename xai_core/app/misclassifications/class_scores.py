@@ -153,7 +153,7 @@ def most_confused(rows: FilteredRows, dataset: Dataset) -> None:
         return
     if len(pairs) < len(every):
         st.caption(f"The {len(pairs)} most frequent of {len(every):,} pairs; the CSV holds all.")
-    display.finding(findings.of_errors(rows.listed))
+    display.finding(findings.of_errors(confusions.pair_counts(rows.listed), every))
     drawer.offer(
         drawer.OfferedGroup(
             predictions.pair_words(true, predicted), partial(drawer.pair_group, true, predicted, rows.listed, rows.held)

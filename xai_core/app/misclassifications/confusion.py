@@ -9,7 +9,6 @@ import streamlit as st
 from xai_core.analysis import confusion as confusions
 from xai_core.analysis import findings, map_sheet
 from xai_core.analysis import groups as attribute_groups
-from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.confusion import MOST_ROWS
 from xai_core.app.misclassifications import class_blocks, selected
 from xai_core.app.shared import (
@@ -39,6 +38,7 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     """The matrix, and the pictures of the chosen cell."""
     listed = rows.listed
     whole = confusions.pair_counts(listed, rows.counted)
+    most = confusions.most_confused(listed, 1)
     classes, wrong = len(whole.occurring()), whole.wrong
     rates, dim, order = _controls(classes)
     matrix = class_blocks.choose(whole, rows, dataset, model) if order == SIMILAR else whole.worst(MOST_ROWS)
@@ -51,23 +51,17 @@ def confusion(rows: FilteredRows, dataset: Dataset, model: ExplainableModel) -> 
     if wrong and classes > FEW_CLASSES and whole.most_frequent_error == 1:
         _list_of_errors(rows)
     else:
-        display.finding(findings.of_errors(listed))
+        display.finding(findings.of_errors(whole, most))
         key = drawer.chart_key("matrix")
         kind = "rows" if order == SIMILAR else "classes"
         words = f"{len(matrix.classes)} {kind}: {wrong} of the {len(listed)} predictions listed are wrong."
-        chart = display.kept_chart(
-            lambda: charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim),
-            "confusion",
-            matrix.digest,
-            rates,
-            dim,
-        )
+        chart = display.confusion_matrix(matrix, rates=rates, dim_diagonal=dim)
         display.chart(
             chart, width="content", key=key, on_select=lambda: _pick_cell(key, rows), selection_mode="cell",
             alt=f"Confusion matrix of {words}",
         )  # fmt: skip
     with st.container(key=GALLERY):
-        _gallery(rows, dataset, model, _most_confused_pair(listed), object())
+        _gallery(rows, dataset, model, _classes_of_first(most), object())
 
 
 def _list_of_errors(rows: FilteredRows) -> None:
@@ -114,10 +108,9 @@ def _pick_cell(key: str, rows: FilteredRows) -> None:
         drawer.open_group(drawer.pair_group(cell["true"], cell["predicted"], rows.listed, rows.held))
 
 
-def _most_confused_pair(listed: pd.DataFrame) -> tuple[str, str]:
-    """The true and the predicted class of the most frequent error; every class where nothing is wrong."""
-    most = confusions.most_confused(listed, 1)
-    return (most["true"][0], most["predicted"][0]) if len(most) else (EVERY, EVERY)
+def _classes_of_first(pairs: pd.DataFrame) -> tuple[str, str]:
+    """The true and the predicted class of the first of these errors; every class where nothing is wrong."""
+    return (pairs["true"][0], pairs["predicted"][0]) if len(pairs) else (EVERY, EVERY)
 
 
 def _cell(rows: pd.DataFrame, first: tuple[str, str]) -> pd.DataFrame:

@@ -12,6 +12,8 @@ import streamlit as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from xai_core.analysis.confusion import Confusion
+from xai_core.app.charts import confusion as charts_confusion
 from xai_core.app.charts.common import AnyChart, Drawn
 from xai_core.app.shared import report_items, thumbnails
 from xai_core.app.shared.error_text import error_text
@@ -88,6 +90,15 @@ def kept_chart(draw: Callable[[], AnyChart], *what: object) -> Drawn:
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _drawn(what: str, _draw: Callable[[], AnyChart]) -> Drawn:
     return Drawn(_draw())
+
+
+def confusion_matrix(matrix: Confusion, *, rates: bool, dim_diagonal: bool) -> Drawn:
+    """The chart of a confusion matrix, drawn once for all pages: see `charts.confusion.confusion_matrix`."""
+
+    def draw() -> AnyChart:
+        return charts_confusion.confusion_matrix(matrix, rates=rates, dim_diagonal=dim_diagonal)
+
+    return kept_chart(draw, "confusion", matrix.digest, rates, dim_diagonal)
 
 
 def chart(chart: AnyChart | Drawn, alt: str, *, key: str | None = None, **options: Any) -> Any:
