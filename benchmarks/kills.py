@@ -41,7 +41,7 @@ from sqlalchemy import Engine
 
 from benchmarks.paired import machine
 from xai_core import load_model
-from xai_core.analysis import merged_predictions, predict
+from xai_core.analysis import merged_predictions, predict, prediction_parts
 from xai_core.core import part_store, runtime, shards
 from xai_core.core.files import UNFINISHED, write_atomically
 from xai_core.core.shards import Shard
@@ -413,7 +413,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50, help="of each (default: 50)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kills.json")
     given = parser.parse_args()
-    runner.FLUSH_SECONDS, predict.PART, merged_audit.PART = 0.0, 3, 2  # pictures in a part: one, three, two
+    runner.FLUSH_SECONDS, prediction_parts.PART, merged_audit.PART = 0.0, 3, 2  # pictures in a part: one, three, two
     merged_runs.PART_ROWS = 10
     for module in IMPORTED_BY_WORKS:
         importlib.import_module(module)

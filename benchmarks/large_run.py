@@ -32,7 +32,7 @@ from PIL import Image
 from benchmarks import large
 from benchmarks.paired import machine
 from benchmarks.rerun import linked, own_folders, run_seconds
-from xai_core.analysis import confusion, groups, predict
+from xai_core.analysis import confusion, groups, predict, prediction_parts
 from xai_core.app.shared import page_links
 from xai_core.data.datasets import Dataset, open_dataset
 from xai_core.data.held_predictions import hold_file
@@ -95,10 +95,10 @@ def write_predictions(
     predicted = np.where(draws.random(total) < RIGHT, true, wrong)
     confidence = draws.beta(5, 2, total).astype(np.float32)
     margin = (confidence * draws.random(total)).astype(np.float32)
-    schema = predict.schema_of(False)
+    schema = prediction_parts.schema_of(False)
 
     def parts() -> Iterator[pa.Table]:
-        for chunk in predict._chunks(total):
+        for chunk in prediction_parts.chunks_of(total):
             at = slice(chunk.start, chunk.stop)
             samples, top = dataset.samples[at], names[(predicted[at, None] + np.arange(predict.TOP)) % len(names)]
             columns = {
@@ -110,7 +110,7 @@ def write_predictions(
             }  # fmt: skip
             yield pa.table(columns, schema=schema)
 
-    predict.join(parts(), out, settings, [], schema)
+    prediction_parts.join(parts(), out, settings, [], schema)
 
 
 def measure(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 from small_models import pair
 
 from xai_core.__main__ import main
-from xai_core.analysis import predict, prefetch
+from xai_core.analysis import predict, prediction_parts, prefetch
 from xai_core.analysis.predict import classify, judged
 from xai_core.core import part_store
 from xai_core.core.errors import BadRequest, NoClassifier
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture
 def parts(monkeypatch):
-    monkeypatch.setattr(predict, "PART", 8)
+    monkeypatch.setattr(prediction_parts, "PART", 8)
     return 8
 
 

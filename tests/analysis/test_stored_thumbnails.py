@@ -13,7 +13,7 @@ from PIL import Image
 from small_models import pair
 
 from xai_core.__main__ import main
-from xai_core.analysis import merged_predictions, predict
+from xai_core.analysis import merged_predictions, predict, prediction_parts
 from xai_core.analysis.predict import classify
 from xai_core.core.errors import BadRequest
 from xai_core.core.shards import Shard
@@ -46,7 +46,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch):
-    monkeypatch.setattr(predict, "PART", 8)
+    monkeypatch.setattr(prediction_parts, "PART", 8)
     monkeypatch.setattr(thumbnail_file, "GROUP", 4)
 
 

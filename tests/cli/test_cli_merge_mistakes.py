@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xai_core.__main__ import main
-from xai_core.analysis import predict
+from xai_core.analysis import predict, prediction_parts
 from xai_core.core import part_store
 from xai_core.core.shards import Shard
 from xai_core.data.datasets import open_dataset
@@ -123,7 +123,7 @@ def test_pictures_of_another_dataset(out, pictures, tmp_path, capsys):
 
 
 def test_unfinished(out, pictures, monkeypatch, capsys):
-    monkeypatch.setattr(predict, "PART", 1)
+    monkeypatch.setattr(prediction_parts, "PART", 1)
     place = Shard(2, 2).place(out, ".parquet")
     place.unlink()
     monkeypatch.setattr(predict.runtime, "inner_batch", lambda *_: 1)

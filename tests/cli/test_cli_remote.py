@@ -100,10 +100,10 @@ import time
 from pathlib import Path
 sys.path.insert(0, "tests")
 from remote_places import serve_bucket
-from xai_core.analysis import predict
+from xai_core.analysis import prediction_parts
 from xai_core.core import remote, remote_runs
 serve_bucket(Path(sys.argv[1]))
-predict.PART, remote_runs.SECONDS, send = 4, 0.05, remote.send
+prediction_parts.PART, remote_runs.SECONDS, send = 4, 0.05, remote.send
 def send_one_part(file, place):
     send(file, place)
     if "/parts/" in place.path:

@@ -10,7 +10,7 @@ import pytest
 from sklearn import metrics
 
 from xai_core.analysis import confusion, groups
-from xai_core.analysis.predict import schema_of
+from xai_core.analysis.prediction_parts import schema_of
 from xai_core.core import tables
 from xai_core.core.errors import BadRequest
 from xai_core.data.held_predictions import hold_file, hold_frame

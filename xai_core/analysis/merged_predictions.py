@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xai_core.analysis import predict
+from xai_core.analysis import prediction_parts
 from xai_core.core import part_store, shards, tables
 from xai_core.core.cache_key import text_digest
 from xai_core.core.errors import BadRequest
@@ -33,7 +33,7 @@ def stored_shard(path: Path) -> StoredShard:
     unfinished = ""
     if path.is_dir():
         settings = _unfinished_settings(path)
-        count = sum(map(len, predict.stored_parts(path, settings["pictures"])))
+        count = sum(map(len, prediction_parts.stored_parts(path, settings["pictures"])))
         unfinished = f"{count:,} of {settings['pictures']:,} pictures are classified"
     else:
         settings = settings_of(path)
@@ -81,7 +81,7 @@ def merge(paths: Sequence[Path], out: Path) -> tuple[int, list[tuple[str, str]]]
     settings = {name: value for name, value in every[0].items() if name not in ("shard", "unreadable")}
     settings |= {"dataset_digest": digest_of(known), "pictures": total}
     unreadable = [(name, reason) for _, name, _, _, reason in told]
-    with predict.written_alone(out):
+    with prediction_parts.written_alone(out):
         if not without_thumbnails(files):
             told_of = thumbnail_file.settings_for(settings)
             small = [thumbnail_file.file_beside(file) for file in files]
@@ -89,9 +89,9 @@ def merge(paths: Sequence[Path], out: Path) -> tuple[int, list[tuple[str, str]]]
             thumbnail_file.write(rows, thumbnail_file.file_beside(out), told_of)
         ordered = (
             some.drop_columns(["place", "content"])
-            for some in _in_order(files, total, predict.schema_of(embeddings, placed=True))
+            for some in _in_order(files, total, prediction_parts.schema_of(embeddings, placed=True))
         )
-        predict.join(ordered, out, settings, unreadable, predict.schema_of(embeddings))
+        prediction_parts.join(ordered, out, settings, unreadable, prediction_parts.schema_of(embeddings))
     return total, unreadable
 
 
@@ -117,8 +117,8 @@ def _known(files: Sequence[Path], unreadable: Sequence[tuple[int, str, str, str,
 def _in_order(files: Sequence[Path], total: int, schema: pa.Schema) -> Iterator[pa.Table]:
     """The rows of all pictures in the dataset's order, in tables as large as the parts of a single run."""
     readers = [_Reader(file, schema) for file in files]
-    for start in range(0, total, predict.PART):
-        yield pa.concat_tables([reader.until(start + predict.PART) for reader in readers]).sort_by("place")
+    for start in range(0, total, prediction_parts.PART):
+        yield pa.concat_tables([reader.until(start + prediction_parts.PART) for reader in readers]).sort_by("place")
 
 
 class _Reader:
@@ -126,7 +126,7 @@ class _Reader:
 
     def __init__(self, file: Path, schema: pa.Schema):
         self.file, self.schema, self.waiting = file, schema, schema.empty_table()
-        self.batches = pq.ParquetFile(file).iter_batches(predict.PART, columns=schema.names)
+        self.batches = pq.ParquetFile(file).iter_batches(prediction_parts.PART, columns=schema.names)
 
     def until(self, place: int) -> pa.Table:
         """The rows before a place that were not taken yet."""

@@ -25,11 +25,10 @@ not be read. Until the file is complete, its rows are in a folder of parts besid
 
 import contextlib
 import itertools
-import json
 import statistics
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,20 +37,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
+from xai_core.analysis import prediction_parts
 from xai_core.analysis.prefetch import Decoder, Unreadable
 from xai_core.core import part_store, runtime, tables
-from xai_core.core.errors import BadPicture, BadRequest, NoClassifier, XaiError
-from xai_core.core.part_store import PARTS
+from xai_core.core.errors import BadPicture, BadRequest, NoClassifier
 from xai_core.core.settings import RESOURCES
 from xai_core.core.shards import Shard
 from xai_core.core.version import __version__
 from xai_core.data import thumbnail_file
 from xai_core.data.datasets import Dataset, digest_of
 from xai_core.data.label_matching import Matching, match_classes
-from xai_core.data.predictions import ENTRY, settings_of
+from xai_core.data.predictions import settings_of
 from xai_core.data.preprocessing import Prepared, stack
 from xai_core.data.sample_list import Labelled
 from xai_core.data.selection import shard_images
@@ -62,8 +60,6 @@ from xai_core.models.pass_times import PassTimes
 from xai_core.models.ray_workers import RayWorkers, Work
 
 SHIPPED = RESOURCES / "data" / "predictions"
-PART = 512  # pictures in one part: what a killed run loses at most
-GROUP = 8 * 2**20  # bytes of a row group of the file: what is read for one of its rows
 TOP = 5
 DECODED = 5  # pictures that are opened for an estimate
 RECENT = 8  # batches whose median speed tells the time that is left
@@ -119,32 +115,30 @@ def classify(
     share = _share(dataset, shard) if shard else None
     dataset = share.dataset if share else dataset
     settings = _settings(model, dataset, matching, embeddings, precision, share)
-    total, folder = len(dataset.samples), parts_folder(out)
+    total, folder = len(dataset.samples), prediction_parts.parts_folder(out)
     unreadable = _unreadable_if_complete(out, settings)
     if unreadable is not None and (not thumbnails or thumbnail_file.is_beside(out, settings)):
         if folder.exists():  # the process that wrote `out` was killed just then
-            with contextlib.suppress(BadRequest), written_alone(out):
+            with contextlib.suppress(BadRequest), prediction_parts.written_alone(out):
                 part_store.clear(folder)
         yield ClassificationProgress(total, total, unreadable)
         return
-    with written_alone(out):
-        _prepare(folder, settings | ({"thumbnails": True} if thumbnails else {}))
+    with prediction_parts.written_alone(out):
+        prediction_parts.prepare(folder, settings | ({"thumbnails": True} if thumbnails else {}))
         if workers:
             yield from _classify_by_workers(workers, model, dataset, folder, matching, embeddings, precision, thumbnails)
         else:
             yield from _classify_missing(model, dataset, folder, matching, embeddings, precision, thumbnails)
-        stored = stored_parts(folder, total)
+        stored = prediction_parts.stored_parts(folder, total)
         if thumbnails:  # before the predictions: a file of these without the other is not complete
             _join_thumbnails([part for part, _ in stored.values()], out, settings, share)
-        rows: Iterable[pa.Table] = (
-            tables.read_parquet(part, schema_of(embeddings).names, schema=schema_of(embeddings))
-            for part, _ in stored.values()
-        )
+        schema = prediction_parts.schema_of(embeddings)
+        rows: Iterable[pa.Table] = (tables.read_parquet(part, schema.names, schema=schema) for part, _ in stored.values())
         unreadable = tuple(file for _, failures in stored.values() for file in failures)
         if share:
             rows = map(share.placed, rows)
             settings["shard"] |= {"unreadable": [share.known[name] for name, _ in unreadable]}
-        join(rows, out, settings, unreadable, schema_of(embeddings, share is not None))
+        prediction_parts.join(rows, out, settings, unreadable, prediction_parts.schema_of(embeddings, share is not None))
         part_store.clear(folder)
 
 
@@ -152,17 +146,6 @@ def check_suffix(out: Path) -> None:
     """Raises BadRequest where a file of this name is none of predictions."""
     if out.suffix not in (".parquet", ".csv"):
         raise BadRequest(f"Predictions are written as .parquet or .csv, not as '{out.name}'.")
-
-
-def parts_folder(out: Path) -> Path:
-    """The folder in which the parts of a file of predictions are until it is complete."""
-    return out.parent / f".{out.name}.parts"
-
-
-def written_alone(out: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the right to write a file of predictions. Raises BeingWritten where another process has it."""
-    busy = f"Another process is writing {out}: wait for it, or give another file."
-    return part_store.locked(parts_folder(out), busy)
 
 
 @dataclass(frozen=True)
@@ -267,14 +250,6 @@ def estimated_seconds(model: ExplainableModel, dataset: Dataset, times: PassTime
     return total * (times.seconds(model, total) + decoding) if total else 0.0
 
 
-def _missing(folder: Path, total: int) -> tuple[list[range], list[Unreadable], int]:
-    """The chunks of pictures without a part; the pictures of the others that could not be read, and how many these have."""
-    stored = stored_parts(folder, total)
-    missing = [chunk for chunk in _chunks(total) if chunk not in stored]
-    unreadable = [file for _, failures in stored.values() for file in failures]
-    return missing, unreadable, total - sum(map(len, missing))
-
-
 def _classify_missing(
     model: ExplainableModel,
     dataset: Dataset,
@@ -286,7 +261,7 @@ def _classify_missing(
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none."""
     total = len(dataset.samples)
-    missing, unreadable, done = _missing(folder, total)
+    missing, unreadable, done = prediction_parts.missing_of(folder, total)
     recent: deque[float] = deque(maxlen=RECENT)  # seconds a picture
     latest = time.monotonic()
     yield ClassificationProgress(done, total, tuple(unreadable))
@@ -303,7 +278,7 @@ def _classify_missing(
                 failures += decoder.unreadable()
                 done += len(batch)
                 if start + size >= chunk.stop:
-                    write_part(folder, chunk, rows, failures, embeddings, thumbnails)
+                    prediction_parts.write_part(folder, chunk, rows, failures, embeddings, thumbnails)
                 now = time.monotonic()
                 recent.append(max(now - latest, 1e-9) / len(batch))
                 rate = 1 / statistics.median(recent)
@@ -324,7 +299,7 @@ def _classify_by_workers(
 ) -> Generator[ClassificationProgress, None, None]:
     """Write a part for each chunk of pictures that has none as soon as workers have brought all of its rows."""
     total = len(dataset.samples)
-    missing, unreadable, done = _missing(folder, total)
+    missing, unreadable, done = prediction_parts.missing_of(folder, total)
     places = [(chunk, piece) for chunk in missing for piece in workers.tasks(chunk)]
     tasks = [dataset.samples[piece.start : piece.stop] for _, piece in places]
     already = done
@@ -339,7 +314,8 @@ def _classify_by_workers(
         if len(pieces) == len(workers.tasks(chunk)):
             ordered = [brought[chunk][start] for start in sorted(pieces)]
             of_chunk = [file for _, files in ordered for file in files]
-            write_part(folder, chunk, [row for some, _ in ordered for row in some], of_chunk, embeddings, thumbnails)
+            of_rows = [row for some, _ in ordered for row in some]
+            prediction_parts.write_part(folder, chunk, of_rows, of_chunk, embeddings, thumbnails)
             del brought[chunk]
         unreadable += failures
         done += len(piece)
@@ -416,107 +392,6 @@ def rows_of(
             rows.append(row | ({"embedding": vectors[place].numpy()} if vectors is not None else {}))
         start += len(probabilities)
     return rows
-
-
-def schema_of(embeddings: bool, placed: bool = False) -> pa.Schema:
-    """The types of the file's columns; with `place` and `content`, those of a shard's."""
-    text, number = pa.string(), pa.float32()
-    fields = {
-        "path": text,
-        "label": text,
-        "true": text,
-        "true_index": pa.int32(),
-        "predicted": text,
-        "predicted_index": pa.int32(),
-        "confidence": number,
-        "margin": number,
-        "true_probability": number,
-        "top5": pa.list_(text),
-        "top5_probability": pa.list_(number),
-    }
-    fields |= {"embedding": pa.list_(number)} if embeddings else {}
-    return pa.schema(fields | ({"place": pa.int64(), "content": text} if placed else {}))
-
-
-def _chunks(total: int) -> list[range]:
-    """The pictures of each part, by their places in the dataset."""
-    return [range(start, min(start + PART, total)) for start in range(0, total, PART)]
-
-
-def write_part(
-    folder: Path,
-    chunk: range,
-    rows: list[dict[str, Any]],
-    unreadable: list[Unreadable],
-    embeddings: bool,
-    thumbnails: bool = False,
-) -> None:
-    """Store the rows of the pictures at the places `chunk` of a dataset, in a folder that the caller has locked; with
-    `thumbnails`, their column `thumbnail` too."""
-    entry = {"start": chunk.start, "stop": chunk.stop, "unreadable": unreadable}
-    schema = schema_of(embeddings)
-    schema = schema.append(thumbnail_file.SCHEMA.field("thumbnail")) if thumbnails else schema
-    schema = schema.with_metadata({ENTRY: json.dumps(entry)})
-    part_store.write_part(folder / PARTS, pa.Table.from_pylist(rows, schema))
-
-
-def _prepare(folder: Path, settings: dict[str, Any]) -> None:
-    """Make the parts' folder ready: parts with other settings are removed, damaged ones are put aside."""
-    try:
-        same = part_store.read_manifest(folder) == settings
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        part_store.clear(folder)
-        part_store.write_manifest(folder, settings)
-    part_store.repair(folder)
-
-
-def stored_parts(folder: Path, total: int) -> dict[range, tuple[Path, list[Unreadable]]]:
-    """The part of each stored chunk, and its files that could not be read, in the dataset's order."""
-    stored = {}
-    for part in part_store.intact_parts(folder / PARTS):
-        with contextlib.suppress(OSError, pa.ArrowException, ValueError, KeyError, TypeError):  # no part of predictions
-            entry = part_store.read_metadata(part, ENTRY)
-            stored[range(entry["start"], entry["stop"])] = part, [(name, reason) for name, reason in entry["unreadable"]]
-    return {chunk: stored[chunk] for chunk in _chunks(total) if chunk in stored}
-
-
-def join(
-    rows: Iterable[pa.Table], out: Path, settings: Mapping[str, Any], unreadable: Sequence[Unreadable], schema: pa.Schema
-) -> None:
-    """Write tables as one file, one at a time in memory. The file appears when it is complete. Raises XaiError."""
-    unfinished = out.with_name(f".{out.name}.unfinished")
-    try:
-        if out.suffix == ".csv":
-            for number, part in enumerate(rows):
-                table = part.to_pandas()
-                for name in table.columns.intersection(["top5", "top5_probability", "embedding"]):
-                    table[name] = [json.dumps(np.asarray(values).tolist()) for values in table[name]]
-                table.to_csv(unfinished, mode="a" if number else "w", header=not number, index=False)
-        else:
-            entry = json.dumps({**settings, "unreadable": unreadable})
-            described = schema.with_metadata({ENTRY: entry})
-            with pq.ParquetWriter(unfinished, described, compression="zstd") as writer:
-                for group in _row_groups(rows):
-                    writer.write_table(group.replace_schema_metadata(described.metadata))
-        unfinished.replace(out)
-    except OSError as error:
-        raise XaiError(f"Cannot write {out}: {error.strerror or error}.") from None
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _row_groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """The parts joined to row groups of about GROUP bytes: a file of thousands of small ones takes seconds to open."""
-    waiting: list[pa.Table] = []
-    for part in parts:
-        waiting.append(part)
-        if sum(one.nbytes for one in waiting) >= GROUP:
-            yield pa.concat_tables(waiting)
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting)
 
 
 def _join_thumbnails(parts: Sequence[Path], out: Path, settings: Mapping[str, Any], share: _Share | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from xai_core.analysis import merged_predictions, predict
+from xai_core.analysis import merged_predictions, predict, prediction_parts
 from xai_core.analysis.predict import ClassificationProgress
 from xai_core.core import part_store, shards, tables
 from xai_core.core.cache_key import text_digest
@@ -88,7 +88,7 @@ def is_shard(folder: Path) -> bool:
 def stored_shard(folder: Path) -> StoredShard:
     """A shard's folder. Raises BadRequest where it is none."""
     file = folder / PREDICTIONS
-    found = merged_predictions.stored_shard(file if file.exists() else predict.parts_folder(file))
+    found = merged_predictions.stored_shard(file if file.exists() else prediction_parts.parts_folder(file))
     if found.unfinished:
         return StoredShard(folder, found.shard, found.settings, "", found.unfinished)
     try:
