@@ -304,8 +304,11 @@ def _random_p(tables: Sequence[Values], seed: int) -> list[Values]:
     shape; so many flips that p can be small enough for each table.
 
     Sums are taken in single precision, which takes a third of the time. Where one is so near to what was observed that
-    rounding could decide, it is taken again in double precision: the share is that of double precision.
+    rounding could decide, it is taken again in double precision: the share is that of double precision. (numpy's threads
+    take up to thirty times as long for such small products where the machine has other work; torch's sleep meanwhile.)
     """
+    import torch
+
     (n, k), total = tables[0].shape, len(tables) * tables[0].shape[1]
     narrow, least, sizes = np.zeros((n, total), np.float32), np.zeros(total), np.zeros(total)
     for start, table in zip(range(0, total, k), tables, strict=True):
@@ -317,7 +320,8 @@ def _random_p(tables: Sequence[Values], seed: int) -> list[Values]:
     for signs in _ahead(_random_signs(n, flips, total, seed)):
         sums = np.zeros((len(signs), total))
         for start in range(0, n, BLOCK):
-            sums += signs[:, start : start + BLOCK] @ narrow[start : start + BLOCK]
+            block = slice(start, start + BLOCK)
+            sums += (torch.from_numpy(signs[:, block]) @ torch.from_numpy(narrow[block])).numpy()
         sums = np.abs(sums) * sizes
         is_reached = sums >= least
         near = (np.abs(sums - least) <= unsure) & (sizes > 0)

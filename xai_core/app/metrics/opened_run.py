@@ -17,7 +17,7 @@ from xai_core.app.shared import display, report_items, run_form
 from xai_core.app.shared.error_text import error_text
 from xai_core.app.shared.widgets import LINK
 from xai_core.attribution.catalog import METHODS
-from xai_core.core import markdown, part_store, settings
+from xai_core.core import markdown, part_store, settings, tables
 from xai_core.core.errors import BadRequest, XaiError
 from xai_core.evaluation import significance, store
 from xai_core.evaluation import summary as run_summary
@@ -57,7 +57,9 @@ def _table(folder: str, parts: Parts, _run: EvaluationRun) -> pd.DataFrame:
 
 @st.cache_resource(max_entries=4, show_spinner="Computing intervals")
 def _summary(folder: str, parts: Parts, metrics: str, _table: pd.DataFrame) -> pd.DataFrame:
-    return run_summary.summary(_table, json.loads(metrics))
+    lines = run_summary.summary(_table, json.loads(metrics))
+    tables.release_memory()
+    return lines
 
 
 @st.cache_resource(max_entries=32, show_spinner="Computing intervals")
@@ -68,7 +70,9 @@ def _summary_of(folder: str, parts: Parts, model: str, metric: str, metrics: str
 
 @st.cache_resource(max_entries=64, show_spinner="Computing")
 def _computed(folder: str, parts: Parts, what: str, _compute: Callable[[], Any]) -> Any:
-    return _compute()
+    result = _compute()
+    tables.release_memory()
+    return result
 
 
 class _Contents(NamedTuple):
