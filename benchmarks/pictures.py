@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 SIZE = {"width": 1400, "height": 1000}
 QUALITY = 80
 MINUTES = 4 * 60_000  # ms: what a page shows first may take long on a busy machine
-# By the titles of the pictures: settings in the address, and buttons that are pressed, on this page or on another one before.
+# By the titles of the pictures: settings in the address, and buttons that are pressed, on this page or on one before.
 VIEWS = {page_links.METRICS: "view=A+run", page_links.JOBS: "pair_methods=RISE+%28a+method+for+classes%29"}
 PRESSED = {
     page_links.REVIEW: (page_links.REVIEW, "Open the example round"),
