@@ -380,6 +380,18 @@ def test_every_view_opens(view):
     assert not app.error and not app.exception
 
 
+def test_the_view_confusion_counts_pairs_once(monkeypatch):
+    """The sentence above the matrix, the matrix and the cell that is shown first are of the same counts."""
+    counted, app = [], opened_on_samples(PAGE, view="Confusion")
+    for name in ("pair_counts", "most_confused"):
+        real = getattr(confusion.confusions, name)
+        monkeypatch.setattr(
+            confusion.confusions, name, lambda *args, name=name, real=real: counted.append(name) or real(*args)
+        )
+    app.run()
+    assert counted == ["pair_counts", "most_confused"] and not app.exception
+
+
 def test_tags_survive_and_filter():
     path = first_error()["path"]
     app = opened_on_samples(PAGE, sample=path)

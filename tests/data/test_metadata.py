@@ -112,3 +112,11 @@ def test_columns_of_numbers_stay_numbers_and_empty_ones_are_texts():
     assert known["whole"].tolist() == [2.0, 3.0] and known["gap"].isna().tolist() == [False, True]
     assert known["none"].tolist() == ["", ""] and known["bits"].tolist() == ["True", "False"]
     assert [str(kind) for kind in known.dtypes] == ["float64", "float64", "str", "str"] and known.index.equals(names)
+
+
+def test_a_text_below_many_numbers_makes_the_column_texts():
+    cells = pd.DataFrame({"age": ["3"] * (metadata.FEW + 1) + ["old"], "place": ["garden"] * metadata.FEW + ["1", "2"]})
+    typed = metadata.typed(cells, pd.Index([f"{row}.png" for row in range(len(cells))]))
+    assert typed["age"].tolist() == cells["age"].tolist() and typed["place"].tolist() == cells["place"].tolist()
+    numbers = metadata.typed(cells.head(metadata.FEW + 1), typed.index[: metadata.FEW + 1])
+    assert numbers["age"].dtype == float and (numbers["age"] == 3).all()
