@@ -344,7 +344,7 @@ def labelled(names: Iterable[str], find: imagenet_labels.Find) -> list[Labelled]
 def _picture_table(title: str, files: list[Path]) -> Dataset:
     """A dataset whose pictures lie in the rows of tables. A picture's checksum is that of the files' sizes and blocks."""
     table = picture_tables.open_table(title, files)
-    samples, content = table.samples, "".join(map(_blocks_digest, files))
+    samples, read, content = table.samples, table.read, "".join(map(_blocks_digest, files))
 
     def place(name: str) -> int:
         known = samples.place(name)
@@ -352,8 +352,10 @@ def _picture_table(title: str, files: list[Path]) -> Dataset:
             raise BadPicture(f"{title} has no picture {_short(name)}.")
         return known
 
-    dataset = checked(title, samples, lambda name: table.read(place(name)), lambda name: f"{content} {place(name)}")
+    dataset = checked(title, samples, lambda name: read(place(name)), lambda name: f"{content} {place(name)}")
     described = metadata.typed(table.known, dataset.metadata.index)
+    del table  # its columns are in the metadata now
+    tables.release_memory()
     return replace(dataset, metadata=described, truth=metadata.truth(described))
 
 

@@ -125,7 +125,6 @@ def _open(title: str, files: Sequence[Path]) -> PictureTable:
         labels = pa.chunked_array([pa.repeat(pa.scalar("", TEXT), starts[-1])])
     samples = _samples(labels, (paths for shard in shards for paths in shard.paths(columns.picture)))
     del rows, labels
-    tables.release_memory()
 
     def read(place: int) -> bytes:
         shard = next(number for number, start in enumerate(starts[1:]) if place < start)
