@@ -327,6 +327,17 @@ def test_a_description_that_cannot_be_followed(at, described, said):
             load_model("hf-hub:a/b")
 
 
+def test_a_network_of_one_logit_is_refused(at):
+    files = {
+        ("some/yes", "config.json"): config("test_resnet", num_classes=1),
+        ("some/yes", "model.safetensors"): as_file(random_network("test_resnet", num_classes=1)),
+    }
+    with hub(files) as served:
+        at(served.url)
+        with pytest.raises(BadCard, match=r"some/yes cannot be used here: The network has one logit.*nn\.Sequential"):
+            load_model("hf-hub:some/yes")
+
+
 def test_the_hubs_client_asks_the_server_of_hf_endpoint():
     asked = f"from xai_core.models.weights import hub; print(hub.find{FILE!r}.sha256)"
     with hub({FILE: b"weights"}) as served:
