@@ -74,9 +74,14 @@ def guided(method):
     return of_convolutions(method, strongest(captum_of(kind, plain, images)), images, model)
 
 
+def network(family):
+    """The small network of a family; of ResNets the library's own, which the documents name."""
+    return pair(family, "resnet18", 96) if family == "resnet" else small(family)
+
+
 def guided_resnet():
     """torchvision's blocks use one ReLU twice: captum needs copies of it, ours does not."""
-    found = pair("resnet")
+    found = network("resnet")
     plain = in_our_format(found.plain)
     for block in [block for layer in (1, 2, 3, 4) for block in getattr(plain[1], f"layer{layer}")]:
         block.relu = nn.ReLU()
@@ -114,7 +119,7 @@ def layerwise_relevance(epsilon=0.05):
 
 
 def occlusion(family="resnet", side=96, window=64, stride=8, scalar="logit"):
-    model, plain, *_ = pair(family)
+    model, plain, *_ = network(family)
     (target, read), images = SCALARS[scalar], pictures(1, side)
     shape = {"sliding_window_shapes": (3, window, window), "strides": (3, stride, stride)}
     with torch.no_grad():
@@ -129,7 +134,7 @@ def small_name(family):
 
 
 def feature_ablation(family="resnet", kind="slic"):
-    found = small(family)
+    found = network(family)
     image = pictures(1, found.side)
     parts = segmentation.segment(image[0], kind, 20)
     with torch.no_grad():
@@ -147,7 +152,7 @@ def blocks(side, count):
 
 def kernel_shap():
     """Over all coalitions of four squares, where it is the Shapley value."""
-    found, image, parts = small("resnet"), pictures(1, 96), blocks(96, 2)
+    found, image, parts = network("resnet"), pictures(1, 96), blocks(96, 2)
     with torch.no_grad():
         oracle = captum.attr.ShapleyValues(lambda x: found.plain(x)[:, 1])
         expected = oracle.attribute(image, feature_mask=parts[None, None].repeat(1, 3, 1, 1), perturbations_per_eval=8)

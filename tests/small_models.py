@@ -27,7 +27,7 @@ from xai_core.models.staged import freeze, normalisation
 from xai_core.models.zoo.catalog import CARDS
 
 ARCHITECTURES = {  # name, side of its pictures, arguments that make it small
-    "resnet": ("resnet18", 96, {}),
+    "resnet": ("slim_resnet18", 64, {}),
     "efficientnet": ("test_efficientnet", 64, {}),
     "vit": ("test_vit", 160, {}),
     "swin": (

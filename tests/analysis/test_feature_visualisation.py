@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_models import difference, pictures, small
+from small_models import difference, pair, pictures, small
 
 from xai_core.analysis import feature_visualisation
 from xai_core.analysis.feature_visualisation import (
@@ -72,7 +72,7 @@ def test_the_picture_of_a_class_of_a_linear_network_is_its_closed_form():
 
 def test_objectives_equal_those_of_a_plain_network():
     """As Lucent defines them: the mean of a layer's channel; and the logit; with the gradients."""
-    found, images = small("resnet"), pictures(2, 96, seed=5)
+    found, images = pair("resnet", "resnet18", 96), pictures(2, 96, seed=5)
     model, plain, seen = found.model, found.plain, {}
     plain[1].layer2.register_forward_hook(lambda module, _, output: seen.update(layer2=output))
     leaf = images.clone().requires_grad_()

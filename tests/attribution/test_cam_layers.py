@@ -115,12 +115,11 @@ class TestSeveralLayers:
         close(run("refine_cam", ask(model, target), images, layers=1, **given), maps[1])
 
     def test_layers_are_the_last_cuts_of_each_resolution(self):
-        def cuts(name):
-            found = small(name)
+        def cuts(found):
             return multi_layer._cuts(ask(found.model, ClassLogit((1,))), pictures(1, found.side))
 
-        assert cuts("resnet") == ["layer1.1", "layer2.1", "layer3.1", "layer4.1"]
-        assert cuts("vit")[-2:] == ["blocks.3", "blocks.4"]  # one resolution: every cut up to the default one
+        assert cuts(pair("resnet", "resnet18", 96)) == ["layer1.1", "layer2.1", "layer3.1", "layer4.1"]
+        assert cuts(small("vit"))[-2:] == ["blocks.3", "blocks.4"]  # one resolution: every cut up to the default one
 
 
 class TestConcepts:
